@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Makes .venv in the repository and installs everything with pinned versions. Does nothing when that was done.
+#   VITA_PYTHON        the Python to use (3.11 or newer; default python3)
+#   VITA_TORCH_INDEX   another package index for torch, e.g. https://download.pytorch.org/whl/cpu
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python="${VITA_PYTHON:-python3}"
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "setup: $python is not Python 3.11 or newer; set VITA_PYTHON to one that is" >&2
+    exit 2
+fi
+
+# The stamp names what was installed; a changed pin or dependency installs again.
+stamp="$(cat pyproject.toml pipelines/constraints.txt pipelines/setup.sh | sha256sum | cut -d' ' -f1) $("$python" -V) $PWD"
+if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$stamp" ]; then
+    exit 0
+fi
+
+echo "setup: installing into .venv (a few minutes the first time)"
+"$python" -m venv .venv
+pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+# torch first and pinned: with none installed, other packages would pull its newest build and gigabytes of CUDA.
+pip install --quiet ${VITA_TORCH_INDEX:+--index-url "$VITA_TORCH_INDEX"} "$(grep '^torch==' pipelines/constraints.txt)"
+pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,dev]'
+echo "$stamp" > .venv/installed
