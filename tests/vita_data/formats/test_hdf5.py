@@ -1,0 +1,122 @@
+"""HDF5 demonstrations: order of demos, whole reads, and errors that name file and key."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from vita_data.errors import EpisodeError, SourceError
+from vita_data.formats.hdf5 import (
+    DatasetStream,
+    demo_names,
+    find_dataset,
+    json_attribute,
+    open_hdf5,
+    read_floats,
+)
+from vita_data.types import ResizeMode
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    path = tmp_path / "demos.hdf5"
+    with h5py.File(path, "w") as file:
+        for number in (10, 2, 0, 1, 6):
+            demo = file.create_group(f"data/demo_{number}")
+            demo["actions"] = np.full((5, 7), number, np.float32)
+            demo["images"] = np.arange(5 * 2 * 2 * 3, dtype=np.uint8).reshape(5, 2, 2, 3)
+        file["data/note"] = 1.0
+        file["data"].attrs.update(good='{"a": 1}', cut='{"a": ', number="3")
+    return str(path)
+
+
+def test_demos_come_in_the_order_of_their_numbers_with_gaps_and_without_stray_datasets(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert demo_names(file, name="demos.hdf5") == ["demo_0", "demo_1", "demo_2", "demo_6", "demo_10"]
+
+
+def test_a_missing_key_names_file_and_key(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match=r"demos\.hdf5.*demo_2/joints"):
+        read_floats(file["data/demo_2"], "joints", width=7, name="demos.hdf5")
+
+
+def test_a_group_where_a_dataset_belongs_is_refused(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="no dataset"):
+        find_dataset(file["data"], "demo_2", name="demos.hdf5")
+
+
+def test_another_width_is_refused_and_the_right_one_read_as_float64(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file:
+        with pytest.raises(EpisodeError, match=r"\(5, 7\), expected \[T, 6\]"):
+            read_floats(file["data/demo_6"], "actions", width=6, name="demos.hdf5")
+        actions = read_floats(file["data/demo_6"], "actions", width=7, name="demos.hdf5")
+    assert actions.dtype == np.float64
+    assert np.all(actions == 6)
+
+
+@pytest.mark.parametrize("content", [b"", b"not hdf5 at all" * 100])
+def test_no_hdf5_is_a_source_error_without_the_absolute_path(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.hdf5").write_bytes(content)
+    with pytest.raises(SourceError, match=r"^x\.hdf5: ") as caught, open_hdf5(str(tmp_path / "x.hdf5"), name="x.hdf5"):
+        pass
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_truncated_file_is_a_source_error_that_says_so(path: str) -> None:
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match="truncated"), open_hdf5(path, name="demos.hdf5"):
+        pass
+
+
+def test_a_file_without_data_is_a_source_error(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["other"] = 1.0
+    with open_hdf5(str(tmp_path / "x.hdf5"), name="x.hdf5") as file, pytest.raises(SourceError, match="'other'"):
+        demo_names(file, name="x.hdf5")
+
+
+def test_json_attributes_are_parsed_absent_or_refused(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert json_attribute(file["data"], "good", name="d") == {"a": 1}
+        assert json_attribute(file["data"], "absent", name="d") is None
+        for key in ("cut", "number"):
+            with pytest.raises(SourceError, match=key):
+                json_attribute(file["data"], key, name="d")
+
+
+def test_a_stream_maps_rows_to_images_and_mirrors_by_strides(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file:
+        images = file["data/demo_0/images"]
+        stream = DatasetStream(images, rows=np.array([1, 3, 4]), strides=(-1, 1), name="demos.hdf5")
+        frames = list(stream.read([0, 2], ResizeMode.PLAIN))
+        whole = images[()]
+    assert stream.num_frames == 3
+    assert all(np.array_equal(frame.pixels, whole[row, ::-1]) for frame, row in zip(frames, (1, 4), strict=True))
+
+
+def test_a_dataset_that_holds_no_rgb_images_is_refused(path: str) -> None:
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="expected uint8"):
+        DatasetStream(file["data/demo_0/actions"], rows=np.arange(5), name="demos.hdf5")
+
+
+@pytest.mark.skipif("VITA_REAL_DATA" not in os.environ, reason="VITA_REAL_DATA is not set")
+def test_real_robomimic_demos_read_whole() -> None:
+    paths = sorted(Path(os.environ["VITA_REAL_DATA"], "robomimic_hdf5").glob("*.hdf5"))
+    assert paths
+    with open_hdf5(str(paths[0]), name=paths[0].name) as file:
+        names = demo_names(file, name=paths[0].name)
+        numbers = [int(name.removeprefix("demo_")) for name in names]
+        assert len(names) == 10
+        assert numbers == sorted(numbers)
+        total = 0
+        for name in names:
+            demo = file["data"][name]
+            actions = read_floats(demo, "actions", width=7, name=paths[0].name)
+            assert len(actions) == demo.attrs["num_samples"]
+            assert len(read_floats(demo, "obs/eef_pos", width=3, name=paths[0].name)) == len(actions)
+            total += len(actions)
+        assert json_attribute(file["data"], "env_args", name=paths[0].name)["type"] == 2  # type: ignore[index]
+        assert total == file["data"].attrs["total"]

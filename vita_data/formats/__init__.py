@@ -1,0 +1,1 @@
+"""How bytes lie on disk; nothing here knows a robot or a dataset."""

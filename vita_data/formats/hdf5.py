@@ -1,0 +1,139 @@
+"""HDF5 files of demonstrations in the robomimic layout (`data/demo_0`, `data/demo_1`, ...), with errors that say where.
+
+It opens, lists and reads; what the values mean is the source's business.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import h5py
+import numpy as np
+
+from vita_data.errors import EpisodeError, SourceError
+from vita_data.types import Float64, Image, Int64, Json, ResizeMode, RgbFrame
+
+
+@contextmanager
+def open_hdf5(path: str, *, name: str) -> Iterator[h5py.File]:
+    """Open a file for reading.
+
+    Args:
+        path: what the library opens.
+        name: the path relative to the raw tree, for messages.
+
+    Raises:
+        SourceError: the file is absent, truncated or no HDF5.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        # the library's message may hold the absolute path, which must not reach the records of a build
+        reason = "truncated" if "truncated" in str(error) else "not a whole HDF5 file"
+        raise SourceError(f"{name}: cannot be opened ({reason}); fetch the file again") from error
+    with file:
+        yield file
+
+
+def demo_names(file: h5py.File, *, name: str) -> list[str]:
+    """List the groups under `data` in the order of their numbers; numbers may be missing (`demo_2`, `demo_10`).
+
+    Raises:
+        SourceError: there is no group `data`.
+    """
+    data = file.get("data")
+    if not isinstance(data, h5py.Group):
+        raise SourceError(f"{name}: no group 'data'; found {sorted(file)[:5]}")
+    return sorted((key for key in data if isinstance(data.get(key), h5py.Group)), key=_natural)
+
+
+def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
+    """Find a dataset without reading it.
+
+    Raises:
+        EpisodeError: the key is missing or no dataset.
+    """
+    try:
+        found = group.get(key)
+    except (OSError, RuntimeError) as error:
+        raise EpisodeError(f"{name}: {group.name}/{key} cannot be opened; the file is damaged") from error
+    if not isinstance(found, h5py.Dataset):
+        raise EpisodeError(f"{name}: no dataset {group.name}/{key}; found {sorted(group)[:8]}")
+    return found
+
+
+def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
+    """Read a whole numeric dataset [T, width] at once.
+
+    Raises:
+        EpisodeError: it is missing, unreadable or of another shape.
+    """
+    found = find_dataset(group, key, name=name)
+    if found.ndim != 2 or found.shape[1] != width:
+        raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
+    try:
+        return np.asarray(found[()], np.float64)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
+
+
+def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
+    """Parse an attribute that holds a JSON object; None where the attribute is absent.
+
+    Raises:
+        SourceError: it is no JSON object.
+    """
+    text = node.attrs.get(key)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON object but {type(value).__name__}")
+    return value
+
+
+class DatasetStream:
+    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read at once when frames are asked for.
+
+    It opens the file anew then, so it does not depend on the file handle that found it.
+    """
+
+    def __init__(self, images: h5py.Dataset, *, rows: Int64, strides: tuple[int, int] = (1, 1), name: str) -> None:
+        """Show image `rows[t]` as row t; a stride of -1 mirrors the image's rows or columns.
+
+        Raises:
+            EpisodeError: the dataset does not hold RGB images.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 [T, h, w, 3]")
+        self._path, self._key = images.file.filename, images.name
+        self._rows, self._strides, self._name = rows, strides, name
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return len(self._rows)
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
+        """Yield the images of `rows` at their stored size, turned as asked; `resize` is left to the caller.
+
+        Raises:
+            EpisodeError: the images cannot be read.
+        """
+        try:
+            with h5py.File(self._path, "r") as file:
+                images: Image = file[self._key][()]
+        except (OSError, RuntimeError, KeyError) as error:
+            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
+        for row in rows:
+            image = images[self._rows[row], :: self._strides[0], :: self._strides[1]]
+            yield RgbFrame(np.ascontiguousarray(image))
+
+
+def _natural(key: str) -> tuple[str, int]:
+    number = re.search(r"\d+$", key)
+    return (key, -1) if number is None else (key[: number.start()], int(number[0]))

@@ -1,0 +1,163 @@
+"""RLDS datasets as TFDS lays them out: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
+
+Finds releases, lists their files and reads their records; what a key means is up to the source. Needs neither
+TensorFlow nor tfds.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import cast
+
+from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.formats.rlds_features import FeatureSpec, parse_features
+from vita_data.formats.rlds_record import RldsRecord, record_id
+from vita_data.formats.tfrecord import read_records
+from vita_data.types import Failure, Outcome, Part, RawTree, Split
+
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "test": Split.VAL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RldsShard:
+    """One tfrecord file: its path in the raw tree, its split and its records (None where only reading tells)."""
+
+    path: str
+    split: Split
+    num_records: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RldsDataset:
+    """A release: its folder `<name>/<version>`, its files and what each flat key holds."""
+
+    release: str
+    shards: tuple[RldsShard, ...]
+    features: Mapping[str, FeatureSpec]
+
+
+def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
+    """Choose the folder `<name>/<version>` to read: the one that is there, or the one asked for.
+
+    Raises:
+        RequestError: none is there, the one asked for is not, or several are and none was asked for.
+    """
+    found = sorted(
+        str(PurePosixPath(path).parent) for name in names for path in raw.glob(f"{name}/*/dataset_info.json")
+    )
+    if not found:
+        hint = "; this is a version folder, give its grandparent" if raw.exists("dataset_info.json") else ""
+        raise RequestError(
+            f"--raw {raw.root}: found no <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
+        )
+    if wanted is not None and wanted not in found:
+        raise RequestError(f"--set release={wanted}: not in {raw.root}, which holds: {', '.join(found)}")
+    if wanted is None and len(found) > 1:
+        raise RequestError(f"--raw {raw.root} holds {' and '.join(found)}; choose one with --set release={found[0]}")
+    return wanted or found[0]
+
+
+def open_dataset(raw: RawTree, release: str) -> RldsDataset:
+    """Read the two JSON files of `<name>/<version>`.
+
+    Raises:
+        SourceError: one is missing or is not TFDS's, or the records are in another file format.
+    """
+    info = _load_info(raw, f"{release}/dataset_info.json")
+    file = f"{release}/features.json"
+    try:
+        features = parse_features(raw.read_bytes(file))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{file} in {raw.root}: not TFDS features ({error}); fetch it again") from error
+    return RldsDataset(release=release, shards=tuple(_shards(raw, release, info)), features=features)
+
+
+def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
+    """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes."""
+    return sorted(
+        (
+            Part(
+                id=shard.path,
+                num_bytes=raw.size(shard.path) if raw.exists(shard.path) else 0,
+                num_episodes=shard.num_records,
+            )
+            for shard in dataset.shards
+        ),
+        key=lambda part: part.id,
+    )
+
+
+def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRecord]:
+    """Yield the records of one file in order.
+
+    Raises:
+        SourceError: no such file in the dataset, or it is damaged; names file and record.
+    """
+    shard = next((shard for shard in dataset.shards if shard.path == path), None)
+    if shard is None:
+        raise SourceError(f"{path}: {dataset.release}/dataset_info.json names no such file")
+    for index, data in enumerate(read_records(raw.local_path(path), name=path)):
+        yield RldsRecord(data, file=path, index=index, split=shard.split, features=dataset.features)
+
+
+def read_outcomes(
+    raw: RawTree, dataset: RldsDataset, part: Part, convert: Callable[[RldsRecord], Outcome]
+) -> Iterator[Outcome]:
+    """Convert each record of a part; a record that cannot be converted, or was promised and is not there, is a Failure.
+
+    Raises:
+        SourceError: the file is damaged and nothing says how many records are lost.
+    """
+    num_read, lost = 0, f"the file ends before it; {dataset.release}/dataset_info.json promises {part.num_episodes}"
+    try:
+        for record in read_shard(raw, dataset, part.id):
+            yield _converted(record, convert)
+            num_read += 1
+    except SourceError as error:
+        if part.num_episodes is None or num_read >= part.num_episodes:
+            raise
+        lost = str(error)
+    for index in range(num_read, part.num_episodes or 0):
+        yield Failure(episode=record_id(part.id, index), detail=lost)
+
+
+def _converted(record: RldsRecord, convert: Callable[[RldsRecord], Outcome]) -> Outcome:
+    try:
+        return convert(record)
+    except EpisodeError as error:
+        return Failure(episode=record.id, detail=str(error))
+
+
+def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
+    try:
+        info = json.loads(raw.read_bytes(file))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{file} in {raw.root}: cannot be read ({error}); fetch it again") from error
+    if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
+        raise SourceError(f"{file} in {raw.root}: has no name or no splits; fetch it again")
+    if info.get("fileFormat", "tfrecord") != "tfrecord":
+        raise SourceError(f"{file} in {raw.root}: fileFormat {info['fileFormat']!r}; only tfrecord can be read")
+    return info
+
+
+def _shards(raw: RawTree, release: str, info: Mapping[str, object]) -> Iterator[RldsShard]:
+    for entry in cast("list[object]", info["splits"]):
+        match entry:
+            case {"name": str(name), **rest} if name in _SPLITS:
+                template = str(rest.get("filepathTemplate") or _TEMPLATE)
+                for key, value in (("DATASET", info["name"]), ("SPLIT", name), ("FILEFORMAT", "tfrecord")):
+                    template = template.replace(f"{{{key}}}", str(value))
+                lengths = [int(length) for length in cast("list[str]", rest.get("shardLengths") or [])]
+                yield from _split_shards(raw, f"{release}/{template}", _SPLITS[name], lengths)
+            case _:
+                raise SourceError(f"{release}/dataset_info.json: split {entry!r:.80} is none of {', '.join(_SPLITS)}")
+
+
+def _split_shards(raw: RawTree, template: str, split: Split, lengths: Sequence[int]) -> Iterator[RldsShard]:
+    for index, length in enumerate(lengths):
+        path = template.replace("{SHARD_X_OF_Y}", f"{index:05d}-of-{len(lengths):05d}")
+        yield RldsShard(path=path, split=split, num_records=length)
+    for path in [] if lengths else raw.glob(template.replace("{SHARD_X_OF_Y}", "*-of-*")):
+        yield RldsShard(path=path, split=split, num_records=None)

@@ -1,0 +1,140 @@
+"""TFDS `features.json`: what each flat key of a record holds, read and written.
+
+Covers the connectors that robot datasets use (FeaturesDict, Dataset and Sequence, Tensor, Scalar, Image, Text,
+ClassLabel); a key of another kind is left out and so cannot be asked for. The JSON is TFDS's own
+(tensorflow_datasets/proto/feature.proto).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import cast
+
+_CONNECTORS = "tensorflow_datasets.core.features."
+
+
+class FeatureKind(StrEnum):
+    """What a feature's stored list means."""
+
+    TENSOR = "tensor"
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class TensorEncoding(StrEnum):
+    """How a tensor is stored: as numbers, or as one string of raw or deflated bytes a step."""
+
+    NONE = "none"
+    BYTES = "bytes"
+    ZLIB = "zlib"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSpec:
+    """One flat key: `num_levels` sequences around a value of `shape` (None: unknown) and `dtype`."""
+
+    kind: FeatureKind = FeatureKind.TENSOR
+    dtype: str = "float32"
+    shape: tuple[int | None, ...] = ()
+    encoding: TensorEncoding = TensorEncoding.NONE
+    num_levels: int = 0
+
+
+def parse_features(text: bytes) -> dict[str, FeatureSpec]:
+    """Read `features.json` into flat keys (`steps/observation/state`).
+
+    Raises:
+        ValueError: not the JSON of TFDS features.
+    """
+    root = json.loads(text)
+    if not isinstance(root, dict) or "pythonClassName" not in root:
+        raise ValueError("no pythonClassName at the top")
+    try:
+        return dict(_walk(root, path="", num_levels=0))
+    except KeyError as error:
+        raise ValueError(f"a tensor without {error}") from error
+
+
+def dump_features(specs: Mapping[str, FeatureSpec]) -> str:
+    """Write flat keys as `features.json`; keys with a level lie under one `Dataset` named by their first part."""
+    tree: dict[str, object] = {}
+    for path, spec in specs.items():
+        *folders, leaf = path.split("/")
+        node = tree
+        for folder in folders:
+            node = cast("dict[str, object]", node.setdefault(folder, {}))
+        node[leaf] = spec
+    return json.dumps(_dump_dict(tree, num_levels=0), indent=4)
+
+
+def _walk(node: object, *, path: str, num_levels: int) -> Iterator[tuple[str, FeatureSpec]]:
+    match node:
+        case {"featuresDict": {"features": dict(children)}}:
+            for name, child in children.items():
+                yield from _walk(child, path=f"{path}/{name}" if path else name, num_levels=num_levels)
+        case {"sequence": {"feature": child}}:
+            yield from _walk(child, path=path, num_levels=num_levels + 1)
+        case {"image": dict(image)}:
+            yield (
+                path,
+                FeatureSpec(
+                    kind=FeatureKind.IMAGE,
+                    dtype=image.get("dtype") or "uint8",
+                    shape=_shape(image),
+                    num_levels=num_levels,
+                ),
+            )
+        case {"text": _}:
+            yield path, FeatureSpec(kind=FeatureKind.TEXT, dtype="string", num_levels=num_levels)
+        case {"tensor": dict(tensor)}:
+            yield (
+                path,
+                FeatureSpec(
+                    dtype=tensor["dtype"],
+                    shape=_shape(tensor),
+                    num_levels=num_levels,
+                    encoding=TensorEncoding(tensor.get("encoding") or "none"),
+                ),
+            )
+        case {"classLabel": _}:
+            yield path, FeatureSpec(dtype="int64", num_levels=num_levels)
+
+
+def _shape(holder: Mapping[str, object]) -> tuple[int | None, ...]:
+    match holder.get("shape"):
+        case {"dimensions": list(dimensions)}:
+            return tuple(None if int(size) < 0 else int(size) for size in dimensions)
+    return ()
+
+
+def _dump_dict(tree: Mapping[str, object], *, num_levels: int) -> dict[str, object]:
+    children = {name: _dump_node(child, num_levels=num_levels) for name, child in tree.items()}
+    return {"pythonClassName": f"{_CONNECTORS}features_dict.FeaturesDict", "featuresDict": {"features": children}}
+
+
+def _dump_node(node: object, *, num_levels: int) -> dict[str, object]:
+    if isinstance(node, FeatureSpec):
+        return _dump_spec(node)
+    folder = cast("Mapping[str, object]", node)
+    if _depth(folder) == num_levels:
+        return _dump_dict(folder, num_levels=num_levels)
+    inner = {"feature": _dump_dict(folder, num_levels=num_levels + 1), "length": "-1"}
+    return {"pythonClassName": f"{_CONNECTORS}dataset_feature.Dataset", "sequence": inner}
+
+
+def _depth(folder: Mapping[str, object]) -> int:
+    first = next(iter(folder.values()))
+    return first.num_levels if isinstance(first, FeatureSpec) else _depth(cast("Mapping[str, object]", first))
+
+
+def _dump_spec(spec: FeatureSpec) -> dict[str, object]:
+    shape = {"dimensions": [str(-1 if size is None else size) for size in spec.shape]} if spec.shape else {}
+    if spec.kind is FeatureKind.TEXT:
+        return {"pythonClassName": f"{_CONNECTORS}text_feature.Text", "text": {}}
+    if spec.kind is FeatureKind.IMAGE:
+        image = {"shape": shape, "dtype": spec.dtype, "encodingFormat": "jpeg"}
+        return {"pythonClassName": f"{_CONNECTORS}image_feature.Image", "image": image}
+    name = "tensor_feature.Tensor" if spec.shape else "scalar.Scalar"
+    tensor = {"shape": shape, "dtype": spec.dtype, "encoding": spec.encoding.value}
+    return {"pythonClassName": _CONNECTORS + name, "tensor": tensor}

@@ -1,0 +1,81 @@
+"""TFRecord files: length-framed records with masked CRC-32C sums, read one at a time.
+
+Says nothing about what a record holds. The framing is TensorFlow's (tensorflow/core/lib/io/record_writer.h):
+uint64 length, uint32 masked crc of the length, the data, uint32 masked crc of the data, all little-endian.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+
+from vita_data.errors import SourceError
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_MASK_DELTA = 0xA282EAD8
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Compute the sum TFRecord stores: CRC-32C rotated right by 15 bits plus a constant."""
+    crc = int(google_crc32c.value(data))
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def read_records(path: str, *, name: str) -> Iterator[bytes]:
+    """Yield the records of the file at `path` in order, holding one in memory at a time.
+
+    Args:
+        path: where the file is.
+        name: what messages call the file.
+
+    Raises:
+        SourceError: the file cannot be opened, ends inside a record, or a sum does not match; names file and record.
+            Records before that have been yielded.
+    """
+    try:
+        with open(path, "rb") as file:
+            index = 0
+            while (record := _read_record(file, f"{name} record {index}")) is not None:
+                yield record
+                index += 1
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read ({error.strerror}); fetch the file again") from error
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Write `records` to a new file at `path`."""
+    with path.open("wb") as file:
+        for record in records:
+            length = struct.pack("<Q", len(record))
+            file.write(length + _FOOTER.pack(masked_crc32c(length)))
+            file.write(record + _FOOTER.pack(masked_crc32c(record)))
+
+
+def _read_record(file: BinaryIO, where: str) -> bytes | None:
+    header = file.read(_HEADER.size)
+    if not header:
+        return None
+    if len(header) < _HEADER.size:
+        raise _truncated(where, expected=_HEADER.size, found=len(header), what="header")
+    length, length_crc = _HEADER.unpack(header)
+    _check_crc(header[:8], length_crc, f"{where}: length")
+    # The length is checked before it is believed: a flipped bit must not become a request for exabytes.
+    data = file.read(length)
+    footer = file.read(_FOOTER.size)
+    if len(data) + len(footer) < length + _FOOTER.size:
+        raise _truncated(where, expected=length + _FOOTER.size, found=len(data) + len(footer), what="data")
+    _check_crc(data, _FOOTER.unpack(footer)[0], f"{where}: data")
+    return data
+
+
+def _check_crc(data: bytes, stored: int, where: str) -> None:
+    found = masked_crc32c(data)
+    if found != stored:
+        raise SourceError(f"{where} has crc {found:#010x}, the file says {stored:#010x}: damaged; fetch it again")
+
+
+def _truncated(where: str, *, expected: int, found: int, what: str) -> SourceError:
+    return SourceError(f"{where}: truncated, {what} has {found} of {expected} bytes; fetch the file again")
