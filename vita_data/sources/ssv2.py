@@ -1,0 +1,242 @@
+"""Something-Something-v2: 193,690 labelled videos of hands acting on objects; `video`, no actions.
+
+Layout and label rules follow the owner's download (datasets.md 5.1). Test items carry no text and are not raw episodes;
+the answers that were published for them later (`test-answers.csv`) are not read.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.toy import toy_frame
+from vita_data.formats.video import VideoStream, scan_video, write_toy_video
+from vita_data.types import (
+    Arms,
+    CameraRole,
+    CameraStream,
+    Episode,
+    Failure,
+    Instruction,
+    Int64,
+    JpegFrame,
+    Modality,
+    Outcome,
+    Part,
+    RawTree,
+    ResizeMode,
+    RgbFrame,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    TextStyle,
+)
+
+VIDEOS = "20bn-something-something-v2"
+NATIVE_HZ = 12.0
+_LABEL_FILES = {
+    Split.TRAIN: ("labels/train.json", "something-something-v2-train.json"),
+    Split.VAL: ("labels/validation.json", "something-something-v2-validation.json"),
+}
+
+INFO = SourceInfo(
+    name="ssv2",
+    title="Something-Something-v2",
+    embodiment="human",
+    arms=Arms.NONE,
+    modality=Modality.VIDEO,
+    hz=None,
+    cameras={CameraRole.PRIMARY: "the video"},
+    action_origin=None,
+    action_space="none",
+    text_style=TextStyle.DESCRIPTION,
+    licence="Something-Something-v2 research licence (20BN, Qualcomm)",
+    redistributable=False,
+    access="login and research licence",
+    url="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
+    raw_layout=f"labels/{{train,validation}}.json (or something-something-v2-*.json) and {VIDEOS}/<id>.webm "
+    "(or .mp4, or <id>/img_00001.jpg ...)",
+    notes=(
+        "The rate is measured on each file's time stamps, about 12 Hz; folders of images count as 12 Hz.",
+        "Images are the centre square: objects at the far left and right of a wide video are cut off.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`: human video keeps its aspect, so the centre square is the default."""
+
+    resize: ResizeMode = ResizeMode.CENTER_CROP
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    label: str
+    split: Split
+
+
+_PARSED_LABELS: WeakKeyDictionary[RawTree, Mapping[str, _Item]] = WeakKeyDictionary()
+
+
+class _JpegFolder:
+    """Frames that somebody extracted to `<id>/img_%05d.jpg`, as a `CameraStream`."""
+
+    def __init__(self, raw: RawTree, paths: list[str]) -> None:
+        self._raw, self._paths = raw, paths
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._paths)
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        for row in rows:
+            try:
+                yield JpegFrame(self._raw.read_bytes(self._paths[row]))
+            except OSError as error:
+                raise EpisodeError(f"{self._paths[row]}: cannot be read ({error.strerror})") from error
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List one part per labelled video, also for a video that is missing: it fails instead of vanishing.
+
+    Raises:
+        RequestError: no label file, no video folder, or a label file that is not a list of items.
+    """
+    items = _items(raw)
+    found = _found_videos(raw)
+    paths = sorted(found.get(item, f"{VIDEOS}/{item}.webm") for item in items)
+    present = set(found.values())
+    return [Part(id=path, num_bytes=_num_bytes(raw, path) if path in present else 0, num_episodes=1) for path in paths]
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Read one video; `label` is its text, never `template`.
+
+    Assumes: a `--set hz=` replaces the measured rate but not the step numbers.
+    """
+    name = PurePosixPath(part.id).stem
+    item = _items(raw)[name]
+    try:
+        stream, step_index, hz = _open(raw, part.id)
+    except EpisodeError as error:
+        yield Failure(episode=name, detail=str(error))
+        return
+    yield Episode(
+        id=name,
+        source=INFO.name,
+        release="v2",
+        split=item.split,
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=settings.hz or hz,
+        step_index=step_index,
+        instructions=(Instruction(text=item.label, origin="human"),),
+        cameras={CameraRole.PRIMARY: stream},
+        provenance={"file": part.id, "record": name},
+    )
+
+
+def _open(raw: RawTree, path: str) -> tuple[CameraStream, Int64, float]:
+    if not raw.exists(path):
+        raise EpisodeError(f"{path}: labelled, but there is no such video; extract all archives of the download")
+    if PurePosixPath(path).suffix:
+        local = raw.local_path(path)
+        info = scan_video(local, name=path)
+        return VideoStream(local, info=info, name=path), info.step_index, info.hz
+    images = raw.glob(f"{path}/img_*.jpg")
+    numbers = [int("".join(re.findall(r"\d+", PurePosixPath(image).stem))) for image in images]
+    if not images:
+        raise EpisodeError(f"{path}: a folder without img_*.jpg")
+    return _JpegFolder(raw, images), np.array(numbers, np.int64) - numbers[0], NATIVE_HZ
+
+
+def _items(raw: RawTree) -> Mapping[str, _Item]:
+    # every one of 200,000 parts asks for the labels
+    if raw not in _PARSED_LABELS:
+        _PARSED_LABELS[raw] = _parse_labels(raw)
+    return _PARSED_LABELS[raw]
+
+
+def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
+    items: dict[str, _Item] = {}
+    for split, names in _LABEL_FILES.items():
+        path = next((name for name in names if raw.exists(name)), None)
+        if path is not None:
+            items |= {key: _Item(label, split) for key, label in _read_labels(raw, path)}
+    if not items:
+        raise RequestError(
+            f"--raw {raw.root}: no labelled item in {' or '.join(_LABEL_FILES[Split.TRAIN])}; "
+            "--raw is the folder that contains the labels and the webm folder"
+        )
+    return items
+
+
+def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str]]:
+    try:
+        found = json.loads(raw.read_bytes(path))
+        if isinstance(found, list):
+            return [(str(item["id"]), str(item["label"])) for item in found if "label" in item]
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label")
+
+
+def _found_videos(raw: RawTree) -> dict[str, str]:
+    """Map id to path from one folder listing; a webm wins over an mp4, a file over a folder of images."""
+    if not raw.exists(VIDEOS):
+        raise RequestError(f"--raw {raw.root}: no folder {VIDEOS}; join and untar the downloaded archives there")
+    rank = {".webm": 2, ".mp4": 1, "": 0}
+    found = [PurePosixPath(path) for path in raw.glob(f"{VIDEOS}/*")]
+    known = sorted((path for path in found if path.suffix in rank), key=lambda path: rank[path.suffix])
+    return {path.stem: str(path) for path in known}
+
+
+def _num_bytes(raw: RawTree, path: str) -> int:
+    files = [path] if PurePosixPath(path).suffix else raw.glob(f"{path}/img_*.jpg")
+    return sum(raw.size(file) for file in files)
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+_TOY = (  # id, split file, frames, height, width, template, what replaces [something]
+    ("1", "train", 36, 240, 427, "Putting [something] on a surface", ("a red cup",)),
+    ("2", "train", 30, 240, 427, "Pushing [something] from left to right", ("a wooden block",)),
+    ("3", "train", 48, 427, 240, "Picking [something] up", ("a blue pen",)),
+    ("4", "train", 42, 240, 320, "Covering [something] with [something]", ("a phone", "a towel")),
+    ("5", "train", 40, 240, 427, "Opening [something]", ("[something]",)),
+    ("6", "train", 10, 240, 427, "Dropping [something] onto a table", ("a coin",)),
+    ("7", "validation", 36, 240, 427, "Pulling [something] from behind of [something]", ("a book", "a box")),
+    ("8", "validation", 33, 427, 240, "Turning [something] upside down", ("a green bottle",)),
+)
+
+
+def write_toy(root: str) -> None:
+    """Write eight videos of 12 Hz, portrait and landscape; one label is a bare template, one video is too short."""
+    folder, labels = Path(root) / VIDEOS, Path(root) / "labels"
+    folder.mkdir(parents=True, exist_ok=True)
+    labels.mkdir(exist_ok=True)
+    listed: dict[str, list[dict[str, object]]] = {"train": [], "validation": [], "test": [{"id": "9"}]}
+    for number, split, num_frames, height, width, template, objects in _TOY:
+        listed[split].append(_toy_item(number, template, objects))
+        frames = (
+            toy_frame(height, width, step=step, episode=int(number), resize=ResizeMode.CENTER_CROP)
+            for step in range(num_frames)
+        )
+        write_toy_video(str(folder / f"{number}.webm"), frames, fps=int(NATIVE_HZ))
+    for split, items in listed.items():
+        (labels / f"{split}.json").write_text(json.dumps(items, indent=1))
+    classes = {re.sub(r"[\[\]]", "", template): str(index) for index, (*_, template, _objects) in enumerate(_TOY)}
+    (labels / "labels.json").write_text(json.dumps(classes, indent=1))
+
+
+def _toy_item(number: str, template: str, objects: tuple[str, ...]) -> dict[str, object]:
+    label = template
+    for thing in objects:
+        label = label.replace("[something]", thing, 1)
+    return {"id": number, "label": label.lower(), "template": template, "placeholders": list(objects)}
