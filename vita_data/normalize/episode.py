@@ -1,0 +1,192 @@
+"""One episode through the steps: text, length, vectors, validity, 600 s cuts, keyframes, images.
+
+Cheap whole-episode checks come before any image is read.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from vita_data.normalize.images import UndecodableFrameError, is_black, store_frame
+from vita_data.normalize.keyframes import keyframe_rows, native_stride
+from vita_data.normalize.text import choose_main, text_fault
+from vita_data.normalize.vectors import action_track, row_ranges, state_track, valid_rows
+from vita_data.types import (
+    MAX_CLIP_S,
+    Bool,
+    CameraRole,
+    Clip,
+    Drop,
+    Episode,
+    Instruction,
+    Int64,
+    JpegFrame,
+    Modality,
+    Reason,
+    RgbFrame,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    StoredFrame,
+    Track,
+    UnifiedAction,
+)
+
+_MAX_INVALID_SHARE = 0.05
+_VAL_SHARE = 0.05
+
+
+class FrameSelection(StrEnum):
+    """Which rows' images are stored: those on the 1-second stride (pretraining), or all (fine-tuning)."""
+
+    KEYFRAMES = "keyframes"
+    ALL = "all"
+
+
+def normalize(
+    episode: Episode, info: SourceInfo, settings: SourceSettings, frames: FrameSelection
+) -> tuple[Clip, ...] | Drop:
+    """Turn an episode into its clips (several only beyond 600 s) or say why it is dropped.
+
+    Raises:
+        EpisodeError: a camera's file cannot be read; the episode counts as failed.
+    """
+    main = choose_main(episode.instructions, info.text_style)
+    drop = _text_drop(episode, info) or _row_drop(episode, settings)
+    if drop:
+        return drop
+    action, state = action_track(episode), state_track(episode)
+    for track in (action, state):
+        if track is not None and not np.isfinite(track.values).all():
+            return Drop(episode=episode.id, reason=Reason.NONFINITE, detail="action or state holds NaN or infinity")
+    valid = np.ones(len(episode.step_index), bool)
+    if action is not None:
+        valid = valid_rows(action, max_step_m=info.max_step_m, max_step_rad=info.max_step_rad)
+        if (share := 1 - valid.mean()) > _MAX_INVALID_SHARE:
+            return Drop(episode=episode.id, reason=Reason.OUTLIERS, detail=f"{share:.1%} of the rows are outliers")
+    try:
+        return tuple(_clips(episode, settings, frames, main, action, state, valid))
+    except _BlackError as error:
+        return Drop(episode=episode.id, reason=Reason.BLACK, detail=str(error))
+    except UndecodableFrameError as error:
+        return Drop(episode=episode.id, reason=Reason.UNDECODABLE, detail=str(error))
+
+
+class _BlackError(ValueError):
+    pass
+
+
+def _text_drop(episode: Episode, info: SourceInfo) -> Drop | None:
+    raw = next((text.text for text in episode.instructions if text.text.strip()), "")
+    reason = text_fault(raw, info.text_style)
+    return Drop(episode=episode.id, reason=reason, detail=f"text {raw!r}") if reason else None
+
+
+def _row_drop(episode: Episode, settings: SourceSettings) -> Drop | None:
+    num_rows = len(episode.step_index)
+    if num_rows < settings.min_frames:
+        detail = f"{num_rows} frames, at least {settings.min_frames} wanted (min_frames)"
+        return Drop(episode=episode.id, reason=Reason.SHORT, detail=detail)
+    if CameraRole.PRIMARY not in episode.cameras:
+        return Drop(episode=episode.id, reason=Reason.NO_CAMERA, detail="no primary camera")
+    return None
+
+
+def _clips(
+    episode: Episode,
+    settings: SourceSettings,
+    selection: FrameSelection,
+    main: Instruction,
+    action: Track | None,
+    state: Track | None,
+    valid: Bool,
+) -> Iterator[Clip]:
+    spans = clip_spans(episode.step_index, episode.hz)
+    key = f"{episode.source}-{hashlib.sha256(episode.id.encode()).hexdigest()[:16]}"
+    for number, (start, stop) in enumerate(spans):
+        steps = episode.step_index[start:stop]
+        keyframes = keyframe_rows(steps, episode.hz)
+        stored = range(stop - start) if selection is FrameSelection.ALL else keyframes
+        rows = [start + row for row in stored]
+        unified = None
+        if action is not None and episode.action_origin is not None:
+            unified = UnifiedAction(
+                track=_cut(action, start, stop), valid=row_ranges(valid[start:stop]), origin=episode.action_origin
+            )
+        yield Clip(
+            key=key if len(spans) == 1 else f"{key}-{number:02d}",
+            source=episode.source,
+            release=episode.release,
+            episode=episode.id,
+            split=split_of(episode),
+            embodiment=episode.embodiment,
+            arms=episode.arms,
+            modality=Modality.VIDEO if unified is None else Modality.PAIRED,
+            hz=episode.hz,
+            stride=native_stride(episode.hz),
+            step_index=steps,
+            keyframes=keyframes,
+            instruction=main,
+            frames={role: tuple(_stored(episode, role, rows, start, settings)) for role in sorted(episode.cameras)},
+            instructions=episode.instructions,
+            action=unified,
+            state=None if state is None else _cut(state, start, stop),
+            gaps=episode.gaps,
+            provenance=episode.provenance,
+            extras=episode.extras,
+        )
+
+
+def clip_spans(step_index: Int64, hz: float) -> list[tuple[int, int]]:
+    """Cut rows into consecutive spans of at most 600 s, each starting 600 s after the one before."""
+    chunk = ((step_index - step_index[0]) / (hz * MAX_CLIP_S)).astype(int)
+    starts = np.flatnonzero(np.diff(chunk, prepend=-1))
+    return [(int(start), int(stop)) for start, stop in zip(starts, [*starts[1:], len(step_index)], strict=True)]
+
+
+def split_of(episode: Episode) -> Split:
+    """Take the source's own split, else hash the split group: below 5% is validation."""
+    if episode.split is not None:
+        return episode.split
+    digest = hashlib.sha256((episode.split_group or episode.id).encode()).digest()
+    return Split.VAL if int.from_bytes(digest[:8], "big") < _VAL_SHARE * 2**64 else Split.TRAIN
+
+
+def _stored(
+    episode: Episode, role: CameraRole, rows: Sequence[int], first: int, settings: SourceSettings
+) -> Iterator[StoredFrame]:
+    frames = episode.cameras[role].read(rows, settings.resize)
+    black = _BlackCount(len(rows)) if role is CameraRole.PRIMARY else None
+    for number, (row, frame) in enumerate(zip(rows, frames, strict=True)):
+        try:
+            jpeg = store_frame(frame, resize=settings.resize, quality=settings.frames_quality)
+            if black is not None:
+                black.add(number, frame)
+        except UndecodableFrameError as error:
+            raise UndecodableFrameError(f"camera {role}, step {episode.step_index[row]}: {error}") from error
+        yield StoredFrame(row - first, jpeg)
+    if black is not None:
+        black.check()
+
+
+class _BlackCount:
+    """Counts black primary frames; a still encoded one is decoded for it only at the first, middle and last place."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._probes = {0, num_rows // 2, num_rows - 1}
+        self._seen = self._black = 0
+
+    def add(self, number: int, frame: JpegFrame | RgbFrame) -> None:
+        if isinstance(frame, RgbFrame) or number in self._probes:
+            self._seen += 1
+            self._black += is_black(frame)
+
+    def check(self) -> None:
+        if self._black * 2 > self._seen:
+            raise _BlackError(f"{self._black} of {self._seen} primary frames looked at are black")
+
+
+def _cut(track: Track, start: int, stop: int) -> Track:
+    return Track(values=track.values[start:stop], mask=track.mask)

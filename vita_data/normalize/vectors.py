@@ -1,0 +1,115 @@
+"""Measured poses and raw actions -> the unified 40-slot action and 64-slot state with their masks (shards.md 5).
+
+Rotations are composed as matrices; an Euler angle is only ever the last form of a finished delta.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vita_data.geometry import euler_xyz_from_matrix, rot6d_from_matrix, rotation_delta
+from vita_data.types import (
+    ACTION_DIM,
+    STATE_DIM,
+    Arm,
+    ArmAction,
+    Bool,
+    Episode,
+    Float64,
+    PoseTarget,
+    Track,
+)
+
+LEFT_ACTION, RIGHT_ACTION, BASE_ACTION = 0, 16, 32
+LEFT_STATE, RIGHT_STATE, BASE_STATE = 0, 24, 48
+_JOINT_SLOTS = 7
+
+
+def action_track(episode: Episode) -> Track | None:
+    """Make the action [T, 40] of an episode; None where no limb has one.
+
+    Raises:
+        ValueError: a target pose comes without the measured pose that its delta starts from.
+    """
+    slots: dict[int, Float64] = {}
+    for arm, start in ((episode.left, LEFT_ACTION), (episode.right, RIGHT_ACTION)):
+        if arm is not None and arm.action is not None:
+            slots.update(_arm_action(arm, arm.action, start))
+    if episode.base is not None and episode.base.delta is not None:
+        slots[BASE_ACTION] = episode.base.delta
+    return _track(slots, num_rows=len(episode.step_index), dim=ACTION_DIM)
+
+
+def state_track(episode: Episode) -> Track | None:
+    """Make the state [T, 64] of an episode; None where nothing was measured."""
+    slots: dict[int, Float64] = {}
+    for arm, start in ((episode.left, LEFT_STATE), (episode.right, RIGHT_STATE)):
+        if arm is not None:
+            slots.update(_arm_state(arm, start))
+    if episode.base is not None:
+        slots[BASE_STATE] = episode.base.pose
+    return _track(slots, num_rows=len(episode.step_index), dim=STATE_DIM)
+
+
+def arm_delta(arm: Arm, action: ArmAction) -> Float64:
+    """Compose the canonical motion [T, 6] of one arm: metres and extrinsic xyz Euler radians per native step.
+
+    Raises:
+        ValueError: a target pose comes without a measured pose.
+    """
+    motion = action.motion
+    if isinstance(motion, PoseTarget):
+        if arm.xyz_m is None or arm.rotation is None:
+            raise ValueError("a target pose needs the measured pose that its delta starts from")
+        xyz, turn = motion.xyz_m - arm.xyz_m, rotation_delta(arm.rotation, motion.rotation)
+    else:
+        xyz, turn = motion.xyz_m, motion.rotation
+    return np.concatenate([xyz, euler_xyz_from_matrix(turn)], axis=1)
+
+
+def valid_rows(track: Track, *, max_step_m: float, max_step_rad: float) -> Bool:
+    """Tell the rows [T] whose arm motion is within what a robot can do in one native step."""
+    valid = np.ones(len(track.values), bool)
+    for start in (LEFT_ACTION, RIGHT_ACTION):
+        motion = track.values[:, start : start + 6]
+        valid &= np.linalg.norm(motion[:, :3], axis=1) <= max_step_m
+        valid &= np.abs(motion[:, 3:]).max(axis=1) <= max_step_rad
+    return valid
+
+
+def row_ranges(rows: Bool) -> tuple[tuple[int, int], ...]:
+    """Turn a row mask [T] into half-open ranges."""
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    return tuple((int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _arm_action(arm: Arm, action: ArmAction, start: int) -> Mapping[int, Float64]:
+    slots = {start: arm_delta(arm, action), start + 6: np.clip(action.gripper_open, 0.0, 1.0)[:, None]}
+    if action.joint_target_rad is not None:
+        slots[start + 7] = action.joint_target_rad[:, :_JOINT_SLOTS]
+    return slots
+
+
+def _arm_state(arm: Arm, start: int) -> Mapping[int, Float64]:
+    slots: dict[int, Float64] = {}
+    if arm.xyz_m is not None:
+        slots[start] = arm.xyz_m
+    if arm.rotation is not None:
+        slots[start + 3] = rot6d_from_matrix(arm.rotation)
+    if arm.gripper_open is not None:
+        slots[start + 9] = np.clip(arm.gripper_open, 0.0, 1.0)[:, None]
+    if arm.joint_position_rad is not None:
+        slots[start + 10] = arm.joint_position_rad[:, :_JOINT_SLOTS]
+    if arm.joint_velocity_rad_s is not None:
+        slots[start + 17] = arm.joint_velocity_rad_s[:, :_JOINT_SLOTS]
+    return slots
+
+
+def _track(slots: Mapping[int, Float64], *, num_rows: int, dim: int) -> Track | None:
+    if not slots:
+        return None
+    values, mask = np.zeros((num_rows, dim), np.float32), np.zeros(dim, bool)
+    for start, columns in slots.items():
+        values[:, start : start + columns.shape[1]] = columns
+        mask[start : start + columns.shape[1]] = True
+    return Track(values=values, mask=mask)
