@@ -1,0 +1,169 @@
+"""What is in the shards of a source, and where: memory-mapped Arrow files listed by the source's card."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from vita_data.errors import ManifestError, ShardError
+from vita_data.shards.reader import ShardFiles
+from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
+from vita_data.shards.tar import walk
+from vita_data.types import Clip, Json, Split
+
+CARD = "dataset.json"
+
+
+def read_card(folder: Path) -> Json:
+    """Read a built source's card.
+
+    Raises:
+        ManifestError: the source has not been built there, or its build has not ended.
+    """
+    try:
+        card: Json = json.loads((folder / CARD).read_text())
+    except FileNotFoundError:
+        raise ManifestError(
+            f"no shards of {folder.name!r} in {folder.parent}: {CARD} is missing; "
+            f"run `vita-data build --source {folder.name} --out {folder.parent}`"
+        ) from None
+    except (OSError, json.JSONDecodeError) as error:
+        raise ShardError(f"{folder / CARD}: cannot be read ({error})") from error
+    return card
+
+
+@dataclass(frozen=True)
+class SourceIndex:
+    """All clips of one source and split; row i of `table` lies in `shards[shard_of(i)]`."""
+
+    source: str
+    split: Split
+    shards: tuple[Path, ...]
+    index_sums: tuple[str, ...]
+    digest: str
+    """sha256 over the shards' names and sums: changes when the data does."""
+
+    @cached_property
+    def tables(self) -> tuple[pa.Table, ...]:
+        """One memory-mapped table a shard (columns: schema.INDEX_SCHEMA).
+
+        Raises:
+            ShardError: an index is missing or does not match its sum.
+        """
+        pairs = zip(self.shards, self.index_sums, strict=True)
+        return tuple(open_index(shard.with_suffix(".arrow"), sha256=sha256) for shard, sha256 in pairs)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The shards' tables one after another, without a copy."""
+        return pa.concat_tables(self.tables) if self.shards else INDEX_SCHEMA.empty_table()
+
+    @cached_property
+    def first_rows(self) -> list[int]:
+        """The row at which each shard starts in `table`."""
+        rows = [0]
+        for table in self.tables[:-1]:
+            rows.append(rows[-1] + table.num_rows)
+        return rows if self.shards else []
+
+
+def open_index(path: Path, *, sha256: str) -> pa.Table:
+    """Memory-map a shard's index.
+
+    Its sum is checked first: Arrow trusts the offsets that it reads, so a flipped bit could end the process.
+
+    Raises:
+        ShardError: the file is missing, does not match its sum, or is no index of this version.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise ShardError(f"index {path}: does not match the card's sha256; build its unit again")
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ShardError(f"index {path}: cannot be opened ({error}); build its unit again") from error
+    if table.schema != INDEX_SCHEMA:
+        raise ShardError(f"index {path}: has other columns than this version writes; build the source again")
+    return table
+
+
+def open_source(folder: Path, split: Split) -> SourceIndex:
+    """Open the shards that a source's card lists for a split.
+
+    Raises:
+        ManifestError: the source has not been built there.
+        ShardError: a listed shard or index is gone.
+    """
+    listed = card_shards(read_card(folder), split)
+    shards = tuple(folder / split / str(entry["name"]) for entry in listed)
+    for shard in shards:
+        if not shard.exists():
+            raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; build the source again")
+    digest = hashlib.sha256("".join(f"{entry['name']} {entry['sha256']}\n" for entry in listed).encode())
+    sums = tuple(str(entry["index_sha256"]) for entry in listed)
+    return SourceIndex(folder.name, split, shards, sums, digest.hexdigest())
+
+
+def card_shards(card: Json, split: Split) -> list[Json]:
+    """The shards of a split as the card lists them: name, num_clips, num_bytes, sha256, index_sha256."""
+    shards = card["shards"]
+    return list(shards.get(split, [])) if isinstance(shards, Mapping) else []
+
+
+def rows_from_tar(shard: Path) -> list[Json]:
+    """Rebuild a shard's index rows from the tar alone.
+
+    Raises:
+        ShardError: the tar is damaged, or the members of a clip are not adjacent.
+    """
+    rows: list[Json] = []
+    seen: set[str] = set()
+    refs: dict[str, MemberRef] = {}
+    key = ""
+    meta: Json = {}
+    for member in walk(shard):
+        owner, _, name = member.name.partition(".")
+        if owner != key:
+            if owner in seen:
+                raise ShardError(f"shard {shard}, clip {owner}, member {name}: members are not adjacent")
+            if refs:
+                rows.append(index_row(key, meta, refs))
+            key, refs, meta = owner, {}, {}
+            seen.add(owner)
+        refs[name] = member.ref
+        if name == CLIP_JSON:
+            meta = json.loads(member.data)
+    if refs:
+        rows.append(index_row(key, meta, refs))
+    return rows
+
+
+def read_clip(files: ShardFiles, shard: Path, row: Json, *, with_frames: bool = True) -> Clip:
+    """Read a clip, every member checked; without frames only its metadata and vectors.
+
+    Raises:
+        ShardError: a member is damaged.
+    """
+    key = str(row["key"])
+    wanted = row if with_frames else {**row, "frames": []}
+    members = {name: files.read(shard, ref, clip=key, member=name) for name, ref in member_refs(wanted).items()}
+    return clip_from_members(key, members, with_frames=with_frames)
+
+
+def member_refs(row: Json) -> dict[str, MemberRef]:
+    """The members that an index row lists, keyed by the name after the key's dot."""
+    refs: dict[str, MemberRef] = {}
+    for column, name in (("clip", CLIP_JSON), ("action", "action.npy"), ("state", "state.npy")):
+        member = row[column]
+        if isinstance(member, Mapping):
+            refs[name] = MemberRef(member["offset"], member["size"], member["crc32"])
+    frames = row["frames"]
+    for frame in frames if isinstance(frames, list) else []:
+        name = frame_name(frame["camera"], frame["step"])
+        refs[name] = MemberRef(frame["offset"], frame["size"], frame["crc32"])
+    return refs

@@ -1,0 +1,217 @@
+"""Names, types and byte form of what a shard holds; the one place that knows clip.json and the index columns.
+
+Source: the shard contract (vita_data/README.md), SCHEMA_VERSION 1. Reads and writes no files.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from vita_data import SCHEMA_VERSION
+from vita_data.types import (
+    ActionOrigin,
+    Arms,
+    CameraRole,
+    Clip,
+    Float32,
+    Gaps,
+    Instruction,
+    Json,
+    Modality,
+    Split,
+    StoredFrame,
+    Track,
+    UnifiedAction,
+)
+
+CLIP_JSON, ACTION_NPY, STATE_NPY = "clip.json", "action.npy", "state.npy"
+
+_MEMBER = pa.struct([("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
+_FRAME = pa.struct(
+    [
+        ("camera", pa.string()),
+        ("step", pa.int32()),
+        ("offset", pa.int64()),
+        ("size", pa.int32()),
+        ("crc32", pa.uint32()),
+    ]
+)
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("episode", pa.string()),
+        ("split", pa.string()),
+        ("modality", pa.string()),
+        ("embodiment", pa.string()),
+        ("instruction", pa.string()),
+        ("suite", pa.string()),
+        ("task", pa.string()),
+        ("hz", pa.float64()),
+        ("stride", pa.int32()),
+        ("num_steps", pa.int32()),
+        ("cameras", pa.list_(pa.string())),
+        # Rows on the 1-second stride.
+        ("keyframes", pa.list_(pa.int32())),
+        # step_index run by run: from `row` on, consecutive rows hold consecutive native steps from `step` on.
+        ("step_runs", pa.list_(pa.struct([("row", pa.int32()), ("step", pa.int32())]))),
+        ("gaps", pa.string()),
+        ("action_valid", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))),
+        ("clip", _MEMBER),
+        ("action", _MEMBER),
+        ("state", _MEMBER),
+        ("frames", pa.list_(_FRAME)),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRef:
+    """Where a member's bytes lie in a shard: first data byte, length, zlib crc32."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+def frame_name(camera: str, step: int) -> str:
+    """Name a frame's member after the key's dot: camera role and native step."""
+    return f"{camera}.{step:06d}.jpg"
+
+
+def json_bytes(value: object) -> bytes:
+    """Write JSON in the one form that hashes alike: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def npy_bytes(values: Float32) -> bytes:
+    """Write an array as a .npy file of format 1.0."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(values), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npy_array(data: bytes) -> Float32:
+    """Read a .npy file's array [T, D] float32."""
+    return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False), np.float32)
+
+
+def clip_members(clip: Clip) -> Iterator[tuple[str, bytes]]:
+    """Yield a clip's members (name after the key's dot, bytes), names sorted."""
+    members = {CLIP_JSON: json_bytes(_clip_meta(clip))}
+    if clip.action is not None:
+        members[ACTION_NPY] = npy_bytes(clip.action.track.values)
+    if clip.state is not None:
+        members[STATE_NPY] = npy_bytes(clip.state.values)
+    for camera, frames in clip.frames.items():
+        for frame in frames:
+            members[frame_name(camera, int(clip.step_index[frame.row]))] = frame.jpeg
+    yield from sorted(members.items())
+
+
+def _clip_meta(clip: Clip) -> Json:
+    action, state = clip.action, clip.state
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": clip.source,
+        "release": clip.release,
+        "episode": clip.episode,
+        "split": clip.split,
+        "modality": clip.modality,
+        "embodiment": clip.embodiment,
+        "arms": clip.arms,
+        "hz": clip.hz,
+        "stride": clip.stride,
+        "num_steps": clip.num_steps,
+        "step_index": clip.step_index.tolist(),
+        "frames": {camera: [frame.row for frame in frames] for camera, frames in clip.frames.items()},
+        "keyframes": list(clip.keyframes),
+        "instruction": {"text": clip.instruction.text, "origin": clip.instruction.origin},
+        "instructions": [{"text": text.text, "origin": text.origin} for text in clip.instructions],
+        "action_mask": None if action is None else action.track.mask.tolist(),
+        "action_valid": None if action is None else [list(span) for span in action.valid],
+        "action_origin": None if action is None else action.origin,
+        "state_mask": None if state is None else state.mask.tolist(),
+        "gaps": clip.gaps,
+        "provenance": dict(clip.provenance),
+        "extras": dict(clip.extras),
+    }
+
+
+def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bool = True) -> Clip:
+    """Rebuild a clip from its members, keyed by the name after the key's dot; without frames `frames` is empty."""
+    meta = json.loads(members[CLIP_JSON])
+    step_index = np.asarray(meta["step_index"], np.int64)
+    action = state = None
+    if meta["action_mask"] is not None:
+        track = Track(values=npy_array(members[ACTION_NPY]), mask=np.asarray(meta["action_mask"], bool))
+        valid = tuple((start, stop) for start, stop in meta["action_valid"])
+        action = UnifiedAction(track=track, valid=valid, origin=ActionOrigin(meta["action_origin"]))
+    if meta["state_mask"] is not None:
+        state = Track(values=npy_array(members[STATE_NPY]), mask=np.asarray(meta["state_mask"], bool))
+    stored = meta["frames"] if with_frames else {}
+    frames = {
+        CameraRole(camera): tuple(StoredFrame(row, members[frame_name(camera, int(step_index[row]))]) for row in rows)
+        for camera, rows in stored.items()
+    }
+    return Clip(
+        key=key,
+        source=meta["source"],
+        release=meta["release"],
+        episode=meta["episode"],
+        split=Split(meta["split"]),
+        modality=Modality(meta["modality"]),
+        embodiment=meta["embodiment"],
+        arms=Arms(meta["arms"]),
+        hz=meta["hz"],
+        stride=meta["stride"],
+        step_index=step_index,
+        frames=frames,
+        keyframes=tuple(meta["keyframes"]),
+        instruction=Instruction(**meta["instruction"]),
+        instructions=tuple(Instruction(**text) for text in meta["instructions"]),
+        action=action,
+        state=state,
+        gaps=Gaps(meta["gaps"]),
+        provenance=meta["provenance"],
+        extras=meta["extras"],
+    )
+
+
+def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
+    """Make a clip's index row from its clip.json and where its members lie."""
+    steps = np.asarray(meta["step_index"], np.int64)
+    run_rows = np.flatnonzero(np.diff(steps, prepend=steps[0] - 2) != 1)
+    valid, extras = meta["action_valid"], meta["extras"]
+    frames = meta["frames"]
+    if not isinstance(extras, Mapping) or not isinstance(frames, Mapping):
+        raise TypeError(f"clip {key}: extras and frames must be tables")
+    instruction = meta["instruction"]
+    return {
+        "key": key,
+        **{name: meta[name] for name in ("episode", "split", "modality", "embodiment", "hz", "stride", "num_steps")},
+        "instruction": instruction["text"] if isinstance(instruction, Mapping) else "",
+        "suite": extras.get("suite"),
+        "task": extras.get("task"),
+        "cameras": sorted(frames),
+        "keyframes": meta["keyframes"],
+        "step_runs": [{"row": int(row), "step": int(steps[row])} for row in run_rows],
+        "gaps": meta["gaps"],
+        "action_valid": None if valid is None else [{"start": a, "stop": b} for a, b in valid],  # type: ignore[attr-defined]
+        "clip": _struct(members[CLIP_JSON]),
+        "action": _struct(members.get(ACTION_NPY)),
+        "state": _struct(members.get(STATE_NPY)),
+        "frames": [
+            {"camera": camera, "step": int(steps[row]), **(_struct(members[frame_name(camera, int(steps[row]))]) or {})}
+            for camera in sorted(frames)
+            for row in frames[camera]
+        ],
+    }
+
+
+def _struct(ref: MemberRef | None) -> dict[str, int] | None:
+    return None if ref is None else {"offset": ref.offset, "size": ref.size, "crc32": ref.crc32}

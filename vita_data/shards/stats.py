@@ -1,0 +1,271 @@
+"""Normalization statistics of a built source: computed from its written shards, train split and valid rows only.
+
+Quantiles are exact (linear interpolation) up to 5 million rows; beyond, from a fixed-bin histogram filled shard by
+shard in unit order, so that the figures do not depend on who built which unit. Values are in physical units.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.errors import ManifestError, ShardError
+from vita_data.shards.index import open_source, read_clip
+from vita_data.shards.reader import ShardFiles
+from vita_data.shards.writer import write_atomically
+from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json, Split, Track
+
+STATS = "stats.json"
+EXACT_ROWS = 5_000_000
+_NUM_BINS = 20_000
+_FIGURES = ("mean", "std", "min", "max", "q01", "q99")
+
+Rows = tuple[Float32, NDArray[np.bool_]]
+"""Valid rows [T, D] and the mask [D] of the columns that are real in them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnStats:
+    """Figures of each column [D]; NaN where no row is real, `mask` False there."""
+
+    count: int
+    mean: Float64
+    std: Float64
+    min: Float64
+    max: Float64
+    q01: Float64
+    q99: Float64
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupStats:
+    """Statistics of a source or an embodiment; None where it has no such vector."""
+
+    action: ColumnStats | None
+    state: ColumnStats | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsFile:
+    """What stats.json says."""
+
+    name: str
+    source: GroupStats
+    embodiment: Mapping[str, GroupStats]
+
+    def as_json(self) -> Json:
+        """Lay the statistics out as stats.json does (null where a column has no real row)."""
+        return {
+            "source": {self.name: _group_json(self.source)},
+            "embodiment": {name: _group_json(group) for name, group in sorted(self.embodiment.items())},
+        }
+
+
+def load_stats(folder: Path) -> StatsFile:
+    """Read a built source's statistics.
+
+    Raises:
+        ManifestError: there are none.
+        ShardError: the file is damaged.
+    """
+    try:
+        value = json.loads((folder / STATS).read_text())
+        return StatsFile(
+            name=folder.name,
+            source=_group_from_json(value["source"][folder.name]),
+            embodiment={name: _group_from_json(group) for name, group in value["embodiment"].items()},
+        )
+    except FileNotFoundError:
+        raise ManifestError(
+            f"no statistics of {folder.name!r}: {folder / STATS} is missing; run `vita-data stats {folder}`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{folder / STATS}: cannot be read ({error!r}); run `vita-data stats {folder}`") from error
+
+
+def write_stats(folder: Path) -> StatsFile:
+    """Compute a source's statistics from its shards and write stats.json.
+
+    Raises:
+        ShardError: a shard is damaged.
+    """
+    stats = compute_stats(folder)
+    data = json.dumps(stats.as_json(), indent=1, sort_keys=True).encode() + b"\n"
+    write_atomically(folder / STATS, data)
+    return stats
+
+
+def compute_stats(folder: Path) -> StatsFile:
+    """Compute statistics per source and per embodiment from the train shards.
+
+    Raises:
+        ShardError: a shard is damaged.
+    """
+    index = open_source(folder, Split.TRAIN)
+    embodiments = sorted(set(index.table.column("embodiment").to_pylist()))
+
+    def group(wanted: str | None) -> GroupStats:
+        def clips() -> Iterator[Clip]:
+            return _clips(folder, wanted)
+
+        return GroupStats(action=_columns(clips, action_rows, ACTION_DIM), state=_columns(clips, state_rows, STATE_DIM))
+
+    whole = group(None)
+    return StatsFile(
+        name=folder.name,
+        source=whole,
+        embodiment={name: whole if len(embodiments) == 1 else group(name) for name in embodiments},
+    )
+
+
+def _clips(folder: Path, embodiment: str | None) -> Iterator[Clip]:
+    index, files = open_source(folder, Split.TRAIN), ShardFiles()
+    try:
+        for shard, table in zip(index.shards, index.tables, strict=True):
+            # Images are not needed: only the columns that lead to the vectors are read.
+            for row in table.drop_columns(["frames"]).to_pylist():
+                if embodiment in (None, row["embodiment"]):
+                    yield read_clip(files, shard, row, with_frames=False)
+    finally:
+        files.close()
+
+
+def action_rows(clip: Clip) -> Rows | None:
+    """The valid action rows of a clip."""
+    if clip.action is None:
+        return None
+    keep = np.zeros(clip.num_steps, bool)
+    for start, stop in clip.action.valid:
+        keep[start:stop] = True
+    return clip.action.track.values[keep], clip.action.track.mask
+
+
+def state_rows(clip: Clip) -> Rows | None:
+    """The state rows of a clip; all are valid."""
+    return None if clip.state is None else _track_rows(clip.state)
+
+
+def _track_rows(track: Track) -> Rows:
+    return track.values, track.mask
+
+
+def _columns(
+    clips: Callable[[], Iterable[Clip]], rows_of: Callable[[Clip], Rows | None], dim: int
+) -> ColumnStats | None:
+    def chunks() -> Iterator[Rows]:
+        return (rows for clip in clips() if (rows := rows_of(clip)) is not None)
+
+    return column_stats(chunks, dim)
+
+
+def column_stats(chunks: Callable[[], Iterable[Rows]], dim: int, *, exact_rows: int = EXACT_ROWS) -> ColumnStats | None:
+    """Compute each column's figures over its real rows.
+
+    Args:
+        chunks: gives the rows anew each time it is called; masked columns count for nothing.
+        dim: D.
+        exact_rows: above this many rows the quantiles come from a histogram.
+    """
+    count, real = 0, np.zeros(dim, np.int64)
+    total, low, high = np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf)
+    for values, mask in chunks():
+        count += len(values)
+        if len(values) and mask.any():
+            real[mask] += len(values)
+            total[mask] += values[:, mask].astype(np.float64).sum(axis=0)
+            low[mask] = np.minimum(low[mask], values[:, mask].min(axis=0))
+            high[mask] = np.maximum(high[mask], values[:, mask].max(axis=0))
+    if not real.any():
+        return None
+    seen = real > 0
+    mean = np.divide(total, real, out=np.full(dim, np.nan), where=seen)
+    quantiles = _exact_quantiles if count <= exact_rows else _histogram_quantiles
+    q01, q99 = quantiles(chunks, real, low, high)
+    blank = np.where(seen, 0.0, np.nan)
+    return ColumnStats(
+        count=count,
+        mean=mean,
+        std=_std(chunks, mean, real),
+        min=np.where(seen, low, np.nan),
+        max=np.where(seen, high, np.nan),
+        q01=q01 + blank,
+        q99=q99 + blank,
+        mask=seen,
+    )
+
+
+def _std(chunks: Callable[[], Iterable[Rows]], mean: Float64, real: NDArray[np.int64]) -> Float64:
+    squares = np.zeros(len(mean))
+    for values, mask in chunks():
+        squares[mask] += ((values[:, mask] - mean[mask]) ** 2).sum(axis=0)
+    variance: Float64 = np.divide(squares, real, out=np.full(len(mean), np.nan), where=real > 0)
+    return np.sqrt(variance)
+
+
+def _exact_quantiles(
+    chunks: Callable[[], Iterable[Rows]], real: NDArray[np.int64], low: Float64, high: Float64
+) -> tuple[Float64, Float64]:
+    columns: list[list[Float32]] = [[] for _ in real]
+    for values, mask in chunks():
+        for real_column in np.flatnonzero(mask):
+            columns[real_column].append(values[:, real_column])
+    quantiles = np.zeros((2, len(real)))
+    for column, pieces in enumerate(columns):
+        if real[column]:
+            quantiles[:, column] = np.quantile(np.concatenate(pieces).astype(np.float64), [0.01, 0.99])
+    return quantiles[0], quantiles[1]
+
+
+def _histogram_quantiles(
+    chunks: Callable[[], Iterable[Rows]], real: NDArray[np.int64], low: Float64, high: Float64
+) -> tuple[Float64, Float64]:
+    span = np.where(real > 0, np.maximum(high - low, 1e-12), 1.0)
+    start = np.where(real > 0, low, 0.0)
+    counts = np.zeros((len(real), _NUM_BINS), np.int64)
+    for values, mask in chunks():
+        bins = np.clip(((values - start) / span * _NUM_BINS).astype(np.int64), 0, _NUM_BINS - 1)
+        for real_column in np.flatnonzero(mask):
+            counts[real_column] += np.bincount(bins[:, real_column], minlength=_NUM_BINS)
+    quantiles = np.zeros((2, len(real)))
+    edges = np.arange(_NUM_BINS + 1) / _NUM_BINS
+    for column in np.flatnonzero(real).tolist():
+        share = np.concatenate([[0.0], np.cumsum(counts[column]) / real[column]])
+        quantiles[:, column] = start[column] + span[column] * np.interp([0.01, 0.99], share, edges)
+    return quantiles[0], quantiles[1]
+
+
+def _group_json(group: GroupStats) -> Json:
+    parts = {"action": group.action, "state": group.state}
+    return {name: _columns_json(columns) for name, columns in parts.items() if columns is not None}
+
+
+def _columns_json(columns: ColumnStats) -> Json:
+    figures = {name: [None if np.isnan(x) else float(x) for x in getattr(columns, name)] for name in _FIGURES}
+    return {"count": columns.count, **figures, "mask": columns.mask.tolist()}
+
+
+def _group_from_json(value: Mapping[str, Json]) -> GroupStats:
+    def columns(name: str) -> ColumnStats | None:
+        if name not in value:
+            return None
+        part = value[name]
+        figures = {key: np.array([np.nan if x is None else x for x in _list(part[key])]) for key in _FIGURES}
+        return ColumnStats(count=_int(part["count"]), mask=np.array(_list(part["mask"]), bool), **figures)
+
+    return GroupStats(action=columns("action"), state=columns("state"))
+
+
+def _list(value: object) -> list[float | None]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, found {value!r}")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected a whole number, found {value!r}")
+    return value

@@ -1,0 +1,82 @@
+"""USTAR bytes: headers that never vary, and a walk over the members of a finished tar.
+
+Headers are patched from one template instead of built by `tarfile`, since a shard has tens of thousands of members.
+"""
+
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from vita_data.errors import ShardError
+from vita_data.shards.schema import MemberRef
+
+_BLOCK = 512
+END = bytes(2 * _BLOCK)
+
+
+def _template() -> bytes:
+    info = tarfile.TarInfo("")
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+_TEMPLATE = _template()
+_BLANK = _TEMPLATE[:124] + bytes(12) + _TEMPLATE[136:148] + b" " * 8 + _TEMPLATE[156:]
+_BLANK_SUM = sum(_BLANK)
+
+
+def header(name: str, size: int) -> bytes:
+    """Make a 512-byte USTAR header with fixed mode, owner and time.
+
+    Raises:
+        ValueError: the name is longer than the 100 bytes of a plain USTAR name, or the member larger than 8 GiB.
+    """
+    encoded, octal = name.encode(), b"%011o\x00" % size
+    if len(encoded) > 100 or len(octal) > 12:
+        raise ValueError(f"tar member {name!r} of {size} bytes does not fit a USTAR header")
+    checksum = b"%06o\x00 " % (_BLANK_SUM + sum(encoded) + sum(octal))
+    return encoded.ljust(100, b"\x00") + _BLANK[100:124] + octal + _BLANK[136:148] + checksum + _BLANK[156:]
+
+
+def padding(size: int) -> bytes:
+    """The zeros after a member of `size` bytes."""
+    return bytes(-size % _BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """A member as found in a tar: its full name, where it lies, its bytes."""
+
+    name: str
+    ref: MemberRef
+    data: bytes
+
+
+def walk(path: str | os.PathLike[str]) -> Iterator[TarMember]:
+    """Read a tar from start to end.
+
+    Raises:
+        ShardError: a header is damaged, or the file ends early; names the shard and the offset.
+    """
+    with open(path, "rb") as file:
+        while (block := file.read(_BLOCK)) != END[:_BLOCK]:
+            yield _member(path, file, block)
+        if file.read() != END[_BLOCK:]:
+            raise ShardError(f"shard {path}: bytes follow the end of the tar")
+
+
+def _member(path: str | os.PathLike[str], file: BinaryIO, block: bytes) -> TarMember:
+    offset = file.tell()
+    try:
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise ShardError(f"shard {path}: damaged tar header at byte {offset - len(block)} ({error})") from error
+    if header(info.name, info.size) != block:
+        raise ShardError(f"shard {path}: member {info.name}: header at byte {offset - len(block)} is not as written")
+    data, pad = file.read(info.size), file.read(-info.size % _BLOCK)
+    if len(data) != info.size or any(pad) or len(pad) != -info.size % _BLOCK:
+        raise ShardError(f"shard {path}: member {info.name}: the file ends early or its padding is damaged")
+    return TarMember(info.name, MemberRef(offset, info.size, zlib.crc32(data)), data)

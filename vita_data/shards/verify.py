@@ -1,0 +1,146 @@
+"""Every byte of every shard of a source against its index, its sums and the schema."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from vita_data.errors import ShardError
+from vita_data.shards.index import card_shards, member_refs, open_index, read_card
+from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef, index_row, npy_array
+from vita_data.shards.tar import END, header
+from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What was looked at and what is wrong; each problem names shard, clip and member."""
+
+    source: str
+    num_shards: int
+    num_clips: int
+    num_members: int
+    problems: tuple[str, ...]
+
+
+def verify(folder: Path) -> VerifyReport:
+    """Check all shards that a source's card lists.
+
+    Raises:
+        ManifestError: the source has not been built there.
+    """
+    card = read_card(folder)
+    problems: list[str] = []
+    num_shards = num_clips = num_members = 0
+    for split in Split:
+        listed = card_shards(card, split)
+        for entry in listed:
+            num_shards += 1
+            found = _Checked(folder / split / str(entry["name"]))
+            problems += found.run(entry)
+            num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
+        names = {str(entry["name"]) for entry in listed}
+        strays = [path for path in sorted((folder / split).glob("*.tar")) if path.name not in names]
+        problems += [f"shard {path}: not listed in the card" for path in strays]
+    return VerifyReport(
+        source=folder.name,
+        num_shards=num_shards,
+        num_clips=num_clips,
+        num_members=num_members,
+        problems=tuple(problems),
+    )
+
+
+@dataclass(slots=True)
+class _Checked:
+    shard: Path
+    num_clips: int = 0
+    num_members: int = 0
+
+    def run(self, entry: Json) -> list[str]:
+        index = self.shard.with_suffix(".arrow")
+        for path in (self.shard, index):
+            if not path.exists():
+                return [f"shard {path}: listed in the card but absent"]
+        problems: list[str] = []
+        try:
+            rows = open_index(index, sha256=str(entry["index_sha256"])).to_pylist()
+        except ShardError as error:
+            return [str(error)]
+        self.num_clips = len(rows)
+        if len(rows) != entry["num_clips"]:
+            problems.append(f"index {index}: {len(rows)} clips, the card says {entry['num_clips']}")
+        problems += self._walk(rows)
+        if not problems and _file_sha256(self.shard) != entry["sha256"]:
+            problems.append(f"shard {self.shard}: does not match the card's sha256")
+        return problems
+
+    def _walk(self, rows: list[Json]) -> list[str]:
+        """Follow the layout that the index promises, so that any damaged byte has a clip and a member."""
+        problems: list[str] = []
+        end = 0
+        with open(self.shard, "rb") as file:
+            for row in rows:
+                members: dict[str, bytes] = {}
+                for name, ref in sorted(member_refs(row).items(), key=lambda item: item[1].offset):
+                    where = f"shard {self.shard}, clip {row['key']}, member {name}"
+                    wanted = header(f"{row['key']}.{name}", ref.size)
+                    block = os.pread(file.fileno(), len(wanted) + ref.size + (-ref.size % 512), ref.offset - 512)
+                    problems += [f"{where}: {fault}" for fault in _member_faults(block, wanted, ref, start=end)]
+                    members[name] = block[512 : 512 + ref.size]
+                    end, self.num_members = ref.offset + ref.size + (-ref.size % 512), self.num_members + 1
+                if not problems:
+                    faults = clip_faults(row, members)
+                    problems += [f"shard {self.shard}, clip {row['key']}, {fault}" for fault in faults]
+            if os.pread(file.fileno(), len(END) + 1, end) != END:
+                problems.append(f"shard {self.shard}: does not end where its index ends")
+        return problems
+
+
+def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -> Iterator[str]:
+    if ref.offset - 512 != start:
+        yield f"lies at byte {ref.offset}, expected {start + 512}"
+    if block[:512] != wanted:
+        yield "tar header is damaged"
+    if zlib.crc32(block[512 : 512 + ref.size]) != ref.crc32:
+        yield f"{ref.size} bytes at {ref.offset} do not match crc32"
+    elif any(block[512 + ref.size :]):
+        yield "padding is damaged"
+
+
+def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
+    """Compare a clip's members with its metadata and the schema; yields `member NAME: fault`."""
+    meta = json.loads(members[CLIP_JSON])
+    refs = member_refs(row)
+    if index_row(str(row["key"]), meta, refs) != row:
+        yield f"member {CLIP_JSON}: says something else than the index"
+    for name, mask, dim in ((ACTION_NPY, "action_mask", ACTION_DIM), (STATE_NPY, "state_mask", STATE_DIM)):
+        if (name in members) != (meta[mask] is not None):
+            yield f"member {name}: present in only one of tar and {CLIP_JSON}"
+        elif name in members:
+            yield from (f"member {name}: {fault}" for fault in _vector_faults(members[name], meta, mask, dim))
+    for name in (name for name in members if name.endswith(".jpg")):
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(members[name])
+        if (height, width, colour) != (IMAGE_SIZE, IMAGE_SIZE, "YCbCr"):
+            yield f"member {name}: {width}x{height} {colour}, expected {IMAGE_SIZE}x{IMAGE_SIZE} YCbCr"
+
+
+def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str]:
+    values = npy_array(data)
+    if values.shape != (meta["num_steps"], dim):
+        yield f"shape {values.shape}, expected ({meta['num_steps']}, {dim})"
+    elif not np.isfinite(values).all():
+        yield "holds values that are not finite"
+    elif np.any(values[:, ~np.asarray(meta[mask], bool)]):
+        yield "a masked column is not zero"
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
