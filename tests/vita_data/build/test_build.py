@@ -1,0 +1,242 @@
+"""A build may be killed, repeated, spread and limited; its bytes and its count of episodes do not change."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from vita_data.build import BuildRequest, build, status
+from vita_data.build.plan import make_units
+from vita_data.build.run import BuildState
+from vita_data.build.settings import describe_settings, parse_settings
+from vita_data.errors import RequestError
+from vita_data.normalize import FrameSelection
+from vita_data.sources import load
+from vita_data.types import Part, ResizeMode
+
+
+def request(name: str, raw: Path, out: Path, **changes: object) -> BuildRequest:
+    # One byte a unit: every part is a unit of its own.
+    settings = load(name).Settings(unit_bytes=1)
+    made = BuildRequest(source=name, raw=str(raw), out=out, settings=settings)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = pq.read_table(folder / "episodes.parquet").to_pylist()
+    return found
+
+
+def copy_tree(source: Path, target: Path) -> Path:
+    for path in source.rglob("*"):
+        if path.is_file():
+            copied = target / path.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(path.read_bytes())
+    return target
+
+
+def test_workers_change_no_byte(toy_raw: Path, tmp_path: Path) -> None:
+    build(request("ssv2", toy_raw / "ssv2", tmp_path / "one"))
+    build(request("ssv2", toy_raw / "ssv2", tmp_path / "two", workers=2))
+
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert len(list((tmp_path / "one").rglob("*.tar"))) > 2
+
+
+def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(toy_raw: Path, tmp_path: Path) -> None:
+    build(request("bridge", toy_raw / "bridge", tmp_path / "whole"))
+    command = [
+        sys.executable,
+        "-m",
+        "vita_data.cli",
+        "build",
+        "--source",
+        "bridge",
+        "--raw",
+        str(toy_raw / "bridge"),
+        "--out",
+        str(tmp_path / "killed"),
+        "--workers",
+        "1",
+        "--set",
+        "unit_bytes=1",
+    ]
+    folder = tmp_path / "killed" / "bridge"
+    num_kills = 0
+    for _ in range(20):
+        before = len(list((folder / ".build").glob("unit-*.json")))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((folder / ".build").glob("unit-*.json"))) == before:
+            time.sleep(0.002)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            num_kills += 1
+        process.wait()
+        if (folder / "stats.json").exists():
+            break
+    build(request("bridge", toy_raw / "bridge", tmp_path / "killed"))
+
+    assert num_kills >= 1
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_leftovers_of_a_crash_are_never_taken_for_shards(toy_raw: Path, tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    build(request("ssv2", toy_raw / "ssv2", whole))
+    build(request("ssv2", toy_raw / "ssv2", torn))
+    folder = torn / "ssv2"
+    for name in ("stats.json", "dataset.json", ".build/unit-000001.json"):
+        (folder / name).unlink()
+    (folder / "train" / ".ssv2-train-000001.tar.99.tmp").write_bytes(b"half")
+
+    assert build(request("ssv2", toy_raw / "ssv2", torn)).state is BuildState.BUILT
+    assert contents(torn) == contents(whole)
+
+
+def test_a_second_build_does_nothing_and_says_so(toy_raw: Path, tmp_path: Path) -> None:
+    asked = request("libero", toy_raw / "libero", tmp_path)
+    build(asked)
+    before = contents(tmp_path)
+
+    assert build(asked).state is BuildState.ALREADY_DONE
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"settings": load("libero").Settings(unit_bytes=1, min_frames=20)}, r"settings.min_frames = 13, now .* 20"),
+        ({"frames": FrameSelection.ALL}, "frames = 'keyframes'"),
+        ({"limit": 3}, "limit = None"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    toy_raw: Path, tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    asked = request("libero", toy_raw / "libero", tmp_path)
+    build(asked)
+
+    with pytest.raises(RequestError, match=named):
+        build(replace(asked, **change))  # type: ignore[arg-type]
+
+
+def test_another_raw_tree_is_refused_by_its_first_part(toy_raw: Path, tmp_path: Path) -> None:
+    raw = copy_tree(toy_raw / "libero", tmp_path / "raw")
+    build(request("libero", raw, tmp_path / "out"))
+    first = min(raw.rglob("*.hdf5"))
+    first.write_bytes(first.read_bytes() + b"\0")
+
+    with pytest.raises(RequestError, match=r"parts\[0\]"):
+        build(request("libero", raw, tmp_path / "out"))
+
+
+def test_a_folder_with_something_else_in_it_is_not_touched(toy_raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "libero").mkdir()
+    (tmp_path / "libero" / "thesis.txt").write_text("do not lose")
+
+    with pytest.raises(RequestError, match="not empty"):
+        build(request("libero", toy_raw / "libero", tmp_path))
+
+
+def test_limit_takes_the_first_raw_episodes(toy_raw: Path, tmp_path: Path) -> None:
+    build(request("bridge", toy_raw / "bridge", tmp_path / "all"))
+    build(request("bridge", toy_raw / "bridge", tmp_path / "some", limit=4))
+
+    everything, some = rows(tmp_path / "all" / "bridge"), rows(tmp_path / "some" / "bridge")
+    assert [row["id"] for row in some] == [row["id"] for row in everything[:4]]
+
+
+def test_all_frames_stores_every_row(toy_raw: Path, tmp_path: Path) -> None:
+    build(request("bridge", toy_raw / "bridge", tmp_path, frames=FrameSelection.ALL))
+
+    good = [row for row in rows(tmp_path / "bridge") if row["outcome"] == "ok"]
+    assert [row["num_frames"] for row in good] == [row["num_steps"] for row in good]
+
+
+def test_status_tells_how_far_a_build_is(toy_raw: Path, tmp_path: Path) -> None:
+    build(request("ssv2", toy_raw / "ssv2", tmp_path))
+    (tmp_path / "ssv2" / "stats.json").unlink()
+    (tmp_path / "ssv2" / ".build" / "unit-000000.json").unlink()
+
+    found = status(tmp_path / "ssv2")
+    assert not found.finished
+    assert found.num_done == found.num_units - 1
+
+
+def test_damage_costs_only_what_is_damaged(toy_raw: Path, tmp_path: Path) -> None:
+    """A truncated tfrecord, video and HDF5 file: their episodes fail, the rest is as it would have been."""
+    for name, pattern in (("bridge", "*train.tfrecord-00000*"), ("ssv2", "*.webm"), ("libero", "*.hdf5")):
+        raw = copy_tree(toy_raw / name, tmp_path / "raw" / name)
+        victim = min(raw.rglob(pattern))
+        victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+        result = build(request(name, raw, tmp_path / "out"))
+        build(request(name, toy_raw / name, tmp_path / "good"))
+
+        damaged, good = rows(tmp_path / "out" / name), rows(tmp_path / "good" / name)
+        part = str(victim.relative_to(raw))
+        assert result.failed
+        assert {row.part for row in result.failed} == {part}
+        assert all(victim.name in row.detail for row in result.failed)
+        assert [row for row in damaged if row["part"] != part] == [row for row in good if row["part"] != part]
+        counts = result.card["outcomes"]
+        assert isinstance(counts, dict)
+        assert sum(counts.values()) == len(damaged)
+
+
+def test_failed_units_are_tried_again_on_request(toy_raw: Path, tmp_path: Path) -> None:
+    raw = copy_tree(toy_raw / "ssv2", tmp_path / "raw")
+    victim = min(raw.rglob("*.webm"))
+    good = victim.read_bytes()
+    victim.write_bytes(good[: len(good) // 2] + bytes(len(good) - len(good) // 2))
+    asked = request("ssv2", raw, tmp_path / "out")
+    assert build(asked).failed
+    assert build(asked).state is BuildState.ALREADY_DONE
+    assert build(asked).failed
+    victim.write_bytes(good)
+
+    again = build(replace(asked, retry_failed=True))
+    assert again.failed == ()
+    build(request("ssv2", toy_raw / "ssv2", tmp_path / "good"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "good")
+
+
+def test_units_fill_by_bytes_or_episodes_and_never_split_a_part() -> None:
+    parts = [Part(id=f"{number}", num_bytes=40, num_episodes=400) for number in range(7)]
+
+    by_bytes = make_units(parts, unit_bytes=100, limit=None)
+    assert [[planned.part.id for planned in unit.parts] for unit in by_bytes] == [list("012"), list("345"), ["6"]]
+    by_episodes = make_units(parts, unit_bytes=1 << 40, limit=None)
+    assert [len(unit.parts) for unit in by_episodes] == [3, 3, 1]
+
+
+def test_settings_come_from_text_with_their_types() -> None:
+    settings = parse_settings(load("ssv2").Settings, ["min_frames=3", "resize=plain", "hz=10"], source="ssv2")
+
+    assert (settings.min_frames, settings.resize, settings.hz) == (3, ResizeMode.PLAIN, 10.0)
+    assert json.dumps(describe_settings(load("ssv2").Settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("min_frame=3", "did you mean 'min_frames'"),
+        ("min_frames=many", "expected int, found 'many'"),
+        ("min_frames", "expected KEY=VALUE"),
+        ("resize=zoom", r"expected plain\|center_crop"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        parse_settings(load("bridge").Settings, [text], source="bridge")

@@ -1,0 +1,106 @@
+"""The end of a build: episodes.parquet, stats.json and, last, the card that makes the source usable."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vita_data import SCHEMA_VERSION
+from vita_data.build.plan import config_hash
+from vita_data.build.unit import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.errors import SourceError
+from vita_data.normalize.keyframes import native_stride
+from vita_data.shards.index import CARD
+from vita_data.shards.stats import write_stats
+from vita_data.shards.writer import write_atomically
+from vita_data.types import Json, SourceInfo, Split
+
+EPISODES = "episodes.parquet"
+
+
+def finish(folder: Path, info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
+    """Write what describes the whole source and return its card.
+
+    Raises:
+        SourceError: two raw episodes have the same id, so that one would hide the other.
+    """
+    rows = [row for record in records for row in record.episodes]
+    twice = [id_ for id_, count in Counter(row.id for row in rows).items() if count > 1]
+    if twice:
+        raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
+    for stray in folder.rglob(".*.tmp"):
+        stray.unlink()
+    _write_episodes(folder / EPISODES, rows)
+    card = make_card(info, fingerprint, records)
+    # The card is what makes a folder a built source: statistics read it, so it exists in full from here on.
+    write_atomically(folder / CARD, json.dumps(card, indent=1, sort_keys=True).encode() + b"\n")
+    write_stats(folder)
+    return card
+
+
+def make_card(info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
+    """Describe a built source: facts, counts, drops by reason, shards with their sums."""
+    rows = [row for record in records for row in record.episodes]
+    settings = fingerprint["settings"]
+    hz = (settings.get("hz") if isinstance(settings, dict) else None) or info.hz
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": info.name,
+        "title": info.title,
+        "release": sorted({row.release for row in rows if row.release}),
+        "embodiment": sorted({row.embodiment for row in rows if row.embodiment}),
+        "arms": info.arms,
+        "hz": hz,
+        "stride": None if hz is None else native_stride(hz),
+        "cameras": dict(info.cameras),
+        "action_origin": info.action_origin,
+        "action_space": info.action_space,
+        "licence": info.licence,
+        "redistributable": info.redistributable,
+        "url": info.url,
+        "notes": list(info.notes),
+        "outcomes": dict(sorted(Counter(row.outcome for row in rows).items())),
+        "drops": dict(sorted(Counter(row.reason for row in rows if row.reason).items())),
+        "counts": {split: _counts([row for row in rows if row.split == split]) for split in Split},
+        "shards": {
+            split: [asdict(shard) for record in records for at, shard in record.shards if at is split]
+            for split in Split
+        },
+        "frames": fingerprint["frames"],
+        "limit": fingerprint["limit"],
+        "settings": settings,
+        "versions": fingerprint["versions"],
+        "config_hash": config_hash(fingerprint),
+    }
+
+
+def _counts(rows: Sequence[EpisodeRow]) -> Json:
+    return {
+        modality: {
+            "episodes": len(chosen),
+            "clips": sum(row.num_clips for row in chosen),
+            "steps": sum(row.num_steps for row in chosen),
+            "frames": sum(row.num_frames for row in chosen),
+        }
+        for modality in sorted({row.modality for row in rows})
+        for chosen in [[row for row in rows if row.modality == modality]]
+    }
+
+
+def _write_episodes(path: Path, rows: Sequence[EpisodeRow]) -> None:
+    columns: dict[str, pa.Array] = {}
+    for name in EpisodeRow.__dataclass_fields__:
+        kind = pa.int64() if name.startswith("num_") else pa.string()
+        columns[name] = pa.array([getattr(row, name) for row in rows], kind)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def failed_rows(records: Sequence[UnitRecord]) -> list[EpisodeRow]:
+    """The raw episodes that could not be read."""
+    return [row for record in records for row in record.episodes if row.outcome is EpisodeOutcome.FAILED]

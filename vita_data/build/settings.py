@@ -1,0 +1,82 @@
+"""`--set KEY=VALUE`: text from the command line into a source's own Settings dataclass, and back into JSON."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from enum import StrEnum
+
+from vita_data.errors import RequestError
+from vita_data.types import Json, SourceSettings
+
+
+def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, source: str) -> SourceSettings:
+    """Make a source's settings from `KEY=VALUE` texts.
+
+    Raises:
+        RequestError: an unknown key (names the nearest), a value of the wrong type, or a text without `=`.
+    """
+    hints = typing.get_type_hints(kind)
+    values: dict[str, object] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise RequestError(f"--set {assignment}: expected KEY=VALUE")
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"{source} has: {', '.join(sorted(hints))}"
+            raise RequestError(f"--set {key}: source {source!r} has no such setting; {hint}")
+        values[key] = _value(text, hints[key], asked=assignment)
+    return kind(**values)  # type: ignore[arg-type]
+
+
+def settings_json(settings: SourceSettings) -> Json:
+    """Lay settings out for the card and the build's hash."""
+    return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+
+
+def describe_settings(kind: type[SourceSettings]) -> Json:
+    """List a source's `--set` keys with type and default."""
+    hints = typing.get_type_hints(kind)
+    defaults = settings_json(kind())
+    return {name: {"type": _type_name(hints[name]), "default": defaults[name]} for name in sorted(hints)}
+
+
+def _value(text: str, hint: object, *, asked: str) -> object:
+    options = [option for option in _options(hint) if option is not type(None)]
+    kind = options[0]
+    if kind is not options[-1]:
+        raise TypeError(f"a setting has one type besides None, not {hint}")
+    if typing.get_origin(kind) is tuple:
+        return tuple(part for part in text.split(",") if part)
+    if not isinstance(kind, type):
+        raise TypeError(f"a setting cannot be of type {kind!r}")
+    try:
+        if issubclass(kind, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if issubclass(kind, int | float | str):
+            return kind(text)
+        raise TypeError(f"a setting cannot be of type {kind!r}")
+    except (ValueError, KeyError):
+        raise RequestError(f"--set {asked}: expected {_type_name(hint)}, found {text!r}") from None
+
+
+def _options(hint: object) -> tuple[object, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _type_name(hint: object) -> str:
+    names = []
+    for option in _options(hint):
+        if isinstance(option, type) and issubclass(option, StrEnum):
+            names.append("|".join(option))
+        elif typing.get_origin(option) is tuple:
+            names.append("a comma-separated list")
+        else:
+            names.append("none" if option is type(None) else str(getattr(option, "__name__", option)))
+    return " or ".join(names)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,304 @@
+"""The `vita-data` command: its verbs, their arguments, and errors as one line."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vita_data.errors import RequestError, VitaDataError
+
+if TYPE_CHECKING:
+    from vita_data.build.run import BuildResult, UnitDone
+    from vita_data.types import Json
+
+# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vita-data` and return its exit code: 0 done, 1 bad data, 2 bad request."""
+    arguments = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = arguments.verb
+    try:
+        return verb(arguments)
+    except VitaDataError as error:
+        print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"vita-data {arguments.name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vita-data", description="Raw datasets to normalized shards to mixtures.")
+    verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
+
+    build = _verb(verbs, "build", _build, "raw tree -> OUT/NAME: shards, index, card, statistics")
+    build.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
+    build.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
+    build.add_argument("--out", required=True, metavar="DIR", type=Path, help="where NAME/ is written")
+    build.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes")
+    build.add_argument(
+        "--frames",
+        choices=("keyframes", "all"),
+        default="keyframes",
+        help="images stored: one a second (pretraining) or every row (fine-tuning)",
+    )
+    build.add_argument("--limit", type=_positive, metavar="N", help="only the first N raw episodes")
+    build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
+    build.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
+    _json_flag(build)
+
+    status = _verb(verbs, "status", _status, "how far a build is")
+    status.add_argument("folder", type=Path, metavar="DIR/NAME")
+    _json_flag(status)
+
+    toy = _verb(verbs, "toy", _toy, "write small raw trees in the true on-disk layout")
+    toy.add_argument("--source", required=True, metavar="NAME|all")
+    toy.add_argument("--raw", required=True, type=Path, metavar="DIR", help="NAME/ is written there; a valid --raw")
+
+    sources = _verb(verbs, "sources", _sources, "the sources: rate, cameras, actions, licence, raw layout, settings")
+    _json_flag(sources)
+
+    mix = _verb(verbs, "mix", _mix, "check a manifest against built shards; windows, weight, share, repeats")
+    mix.add_argument("manifest", type=Path, metavar="MANIFEST")
+    mix.add_argument("--shards", required=True, type=Path, metavar="DIR")
+    mix.add_argument("--basis", choices=("weight", "frames", "windows"), help="overrides the manifest's")
+    _json_flag(mix)
+
+    stats = _verb(verbs, "stats", _stats, "compute a built source's normalization statistics again")
+    stats.add_argument("folder", type=Path, metavar="DIR/NAME")
+    _json_flag(stats)
+
+    verify = _verb(verbs, "verify", _verify, "every shard against its index and sums")
+    verify.add_argument("folder", type=Path, metavar="DIR/NAME")
+    _json_flag(verify)
+
+    inspect = _verb(verbs, "inspect", _inspect, "one page: contact sheet, instruction, action and state plots")
+    inspect.add_argument("folder", type=Path, metavar="DIR/NAME")
+    inspect.add_argument("--clip", metavar="KEY", help="this clip (default: the first few)")
+    inspect.add_argument("--html", required=True, type=Path, metavar="F")
+
+    report = _verb(verbs, "report", _report, "one page: all built sources, the mixture and training runs")
+    report.add_argument("folder", type=Path, metavar="DIR")
+    report.add_argument("--manifest", type=Path, metavar="MANIFEST", help="show this mixture of them")
+    report.add_argument("--run", action="append", default=[], type=Path, metavar="RUN", help="show this training run")
+    report.add_argument("--html", required=True, type=Path, metavar="F")
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(verb=run)
+    return parser
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return value
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, sort_keys=True))
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from vita_data.build import BuildRequest, build
+    from vita_data.build.settings import parse_settings
+    from vita_data.normalize import FrameSelection
+    from vita_data.sources import load
+
+    settings = parse_settings(load(arguments.source).Settings, arguments.set, source=arguments.source)
+    request = BuildRequest(
+        source=arguments.source,
+        raw=arguments.raw,
+        out=arguments.out,
+        settings=settings,
+        limit=arguments.limit,
+        frames=FrameSelection(arguments.frames),
+        workers=arguments.workers,
+        retry_failed=arguments.retry_failed,
+    )
+    result = build(request, on_unit=_tell_unit)
+    if arguments.json:
+        failed = [{"id": row.id, "part": row.part, "detail": row.detail} for row in result.failed]
+        _print_json({"state": result.state, "card": result.card, "failed": failed})
+    else:
+        _print_build(result)
+    for row in result.failed:
+        where = f"{arguments.source}: failed: part {row.part}, episode {row.id}"
+        print(f"vita-data build: {where}: {row.detail}", file=sys.stderr)
+    return 1 if result.failed else 0
+
+
+def _tell_unit(done: "UnitDone") -> None:
+    from vita_data.build.unit import EpisodeOutcome
+
+    counts = ", ".join(f"{done.record.count(outcome)} {outcome}" for outcome in EpisodeOutcome)
+    print(f"unit {done.num_done}/{done.num_units}: {counts}", file=sys.stderr)
+
+
+def _print_build(result: "BuildResult") -> None:
+    card = result.card
+    print(f"{result.folder}: {result.state}")
+    for title in ("outcomes", "drops"):
+        counts = card[title]
+        if isinstance(counts, dict) and counts:
+            print(f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    counts = card["counts"]
+    for split, modalities in counts.items() if isinstance(counts, dict) else ():
+        for modality, found in modalities.items():
+            print(f"  {split} {modality}: " + ", ".join(f"{count} {name}" for name, count in found.items()))
+    if not card["redistributable"]:
+        print(f"  licence: {card['licence']}: these shards must not be passed on")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from vita_data.build import status
+
+    found = status(arguments.folder)
+    if arguments.json:
+        _print_json(asdict(found))
+        return 0
+    state = "finished" if found.finished else "under way or stopped"
+    print(f"{found.source}: {state}, {found.num_done} of {found.num_units} units")
+    for name, counts in (("outcomes", found.outcomes), ("drops", found.drops)):
+        print(f"  {name}: " + (", ".join(f"{key} {count}" for key, count in counts.items()) or "none"))
+    return 0
+
+
+def _toy(arguments: argparse.Namespace) -> int:
+    from vita_data import sources
+
+    names = sources.names() if arguments.source == "all" else [arguments.source]
+    loaded = [sources.load(name) for name in names]
+    for name in names:
+        folder = arguments.raw / name
+        if folder.exists() and any(folder.iterdir()):
+            raise RequestError(f"{folder} is not empty; a toy tree is only written into a new folder")
+    for name, source in zip(names, loaded, strict=True):
+        folder = arguments.raw / name
+        folder.mkdir(parents=True, exist_ok=True)
+        source.write_toy(str(folder))
+        print(folder)
+    return 0
+
+
+def _sources(arguments: argparse.Namespace) -> int:
+    from vita_data import sources
+    from vita_data.build.settings import describe_settings
+
+    described: list[Json] = []
+    for name in sources.names():
+        source = sources.load(name)
+        described.append({**asdict(source.INFO), "settings": describe_settings(source.Settings)})
+    if arguments.json:
+        _print_json(described)
+        return 0
+    rows = [["source", "hz", "modality", "cameras", "actions", "passing on", "access"]]
+    for name in sources.names():
+        info = sources.load(name).INFO
+        rows.append(
+            [
+                name,
+                "per file" if info.hz is None else f"{info.hz:g}",
+                info.modality,
+                " ".join(sorted(info.cameras)),
+                info.action_origin or "none",
+                "allowed" if info.redistributable else "forbidden",
+                info.access,
+            ]
+        )
+    _print_table(rows)
+    return 0
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _mix(arguments: argparse.Namespace) -> int:
+    from vita_data.loader.mix import mix, write_lock
+    from vita_data.manifest import load_manifest
+    from vita_data.types import Basis
+
+    basis = None if arguments.basis is None else Basis(arguments.basis)
+    report = mix(load_manifest(arguments.manifest), arguments.shards, basis=basis)
+    lock = write_lock(report, arguments.shards)
+    if arguments.json:
+        _print_json(report.as_json())
+    else:
+        print(report.table())
+        print(f"lock file: {lock}")
+    return 0
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    from vita_data.shards.stats import STATS, write_stats
+
+    stats = write_stats(arguments.folder)
+    if arguments.json:
+        _print_json(stats.as_json())
+    else:
+        print(arguments.folder / STATS)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from vita_data.shards.verify import verify
+
+    report = verify(arguments.folder)
+    if arguments.json:
+        _print_json(asdict(report))
+    else:
+        print(
+            f"{report.source}: {report.num_shards} shards, {report.num_clips} clips, {report.num_members} members, "
+            f"{len(report.problems)} problems"
+        )
+    for problem in report.problems:
+        print(f"vita-data verify: {problem}", file=sys.stderr)
+    return 1 if report.problems else 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from vita_data.pages.inspect import inspect_page
+
+    return _write_page(arguments.html, inspect_page(arguments.folder, key=arguments.clip))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from vita_data.pages.report import report_page
+
+    page = report_page(arguments.folder, manifest=arguments.manifest, runs=arguments.run)
+    return _write_page(arguments.html, page)
+
+
+def _write_page(path: Path, page: str) -> int:
+    if not path.parent.is_dir():
+        raise RequestError(f"--html {path}: no such directory {path.parent}")
+    path.write_text(page, encoding="utf-8")
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
