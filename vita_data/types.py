@@ -216,6 +216,17 @@ class CameraStream(Protocol):
         """
 
 
+class DepthStream(Protocol):
+    """One depth camera of an episode, read lazily; frame t belongs to row t."""
+
+    def read(self, rows: Sequence[int]) -> Iterator[Float32]:
+        """Yield the depth images float32 [h, w] in metres of ascending `rows` in one pass.
+
+        Raises:
+            EpisodeError: the bytes that hold them cannot be read (a failed episode).
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseTarget:
     """Where the hand is told to be: absolute poses in the frame of the state."""
@@ -268,7 +279,7 @@ class Arm:
 class Base:
     """A mobile base: pose relative to the episode's start, and its displacement per step if it is an action."""
 
-    pose: Float64
+    pose: Float64 | None = None
     """[T, 3] x m, y m, yaw rad"""
     delta: Float64 | None = None
     """[T, 3] dx m, dy m, dyaw rad"""
@@ -292,6 +303,8 @@ class Episode:
     instructions: tuple[Instruction, ...]
     """All texts, the main one first."""
     cameras: Mapping[CameraRole, CameraStream]
+    depths: Mapping[CameraRole, DepthStream] = field(default_factory=dict)
+    """Depth cameras, only where the build asks for them."""
     right: Arm | None = None
     left: Arm | None = None
     base: Base | None = None

@@ -46,7 +46,7 @@ def state_track(episode: Episode) -> Track | None:
     for arm, start in ((episode.left, LEFT_STATE), (episode.right, RIGHT_STATE)):
         if arm is not None:
             slots.update(_arm_state(arm, start))
-    if episode.base is not None:
+    if episode.base is not None and episode.base.pose is not None:
         slots[BASE_STATE] = episode.base.pose
     return _track(slots, num_rows=len(episode.step_index), dim=STATE_DIM)
 
