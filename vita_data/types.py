@@ -426,6 +426,14 @@ class StoredFrame:
     jpeg: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredDepth:
+    """A depth image float32 [256, 256] in metres and the clip row it belongs to."""
+
+    row: int
+    metres: Float32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
     """A normalized episode (or 600 s of one) as stored: one tar sample."""
@@ -450,6 +458,7 @@ class Clip:
     gaps: Gaps
     provenance: Json
     extras: Json
+    depths: Mapping[CameraRole, tuple[StoredDepth, ...]] = field(default_factory=dict)
 
     @property
     def num_steps(self) -> int:

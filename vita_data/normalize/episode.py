@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from vita_data.normalize.images import UndecodableFrameError, is_black, store_frame
+from vita_data.normalize.images import UndecodableFrameError, is_black, square_depth, store_frame
 from vita_data.normalize.keyframes import keyframe_rows, native_stride
 from vita_data.normalize.text import choose_main, text_fault
 from vita_data.normalize.vectors import action_track, row_ranges, state_track, valid_rows
@@ -29,6 +29,7 @@ from vita_data.types import (
     SourceInfo,
     SourceSettings,
     Split,
+    StoredDepth,
     StoredFrame,
     Track,
     UnifiedAction,
@@ -136,6 +137,7 @@ def _clips(
             gaps=episode.gaps,
             provenance=episode.provenance,
             extras=episode.extras,
+            depths={role: tuple(_stored_depths(episode, role, rows, start)) for role in sorted(episode.depths)},
         )
 
 
@@ -169,6 +171,11 @@ def _stored(
         yield StoredFrame(row - first, jpeg)
     if black is not None:
         black.check()
+
+
+def _stored_depths(episode: Episode, role: CameraRole, rows: Sequence[int], first: int) -> Iterator[StoredDepth]:
+    for row, metres in zip(rows, episode.depths[role].read(rows), strict=True):
+        yield StoredDepth(row - first, square_depth(metres))
 
 
 class _BlackCount:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vita_data.types import IMAGE_SIZE, Image, JpegFrame, ResizeMode, RgbFrame
+from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _BASELINE_SOF, _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
@@ -57,6 +57,11 @@ def to_square(pixels: Image, resize: ResizeMode) -> Image:
     shrinks = pixels.shape[0] >= IMAGE_SIZE and pixels.shape[1] >= IMAGE_SIZE
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, (IMAGE_SIZE, IMAGE_SIZE), interpolation=method), np.uint8)
+
+
+def square_depth(metres: Float32) -> Float32:
+    """Resize a depth image [h, w] to [256, 256] by nearest neighbour: a mean of two surfaces is neither."""
+    return np.asarray(cv2.resize(metres, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 def is_storable(data: bytes) -> bool:

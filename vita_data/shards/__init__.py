@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.shards.index import open_source
-from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, frame_name
+from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, frame_name
 from vita_data.types import Split
 
 if TYPE_CHECKING:
@@ -31,5 +31,7 @@ def hf_features(folder: str | Path) -> datasets.Features:
             if index.table.num_rows > index.table.column(member.removesuffix(".npy")).null_count:
                 features[member] = numbers
         for frames in index.table.column("frames").to_pylist():
-            features.update({frame_name(frame["camera"], frame["step"]): datasets.Image() for frame in frames})
+            for frame in frames:
+                kind = numbers if frame["camera"].startswith(DEPTH) else datasets.Image()
+                features[frame_name(frame["camera"], frame["step"])] = kind
     return datasets.Features({**features, "__key__": datasets.Value("string"), "__url__": datasets.Value("string")})

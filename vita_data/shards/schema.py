@@ -23,12 +23,14 @@ from vita_data.types import (
     Json,
     Modality,
     Split,
+    StoredDepth,
     StoredFrame,
     Track,
     UnifiedAction,
 )
 
 CLIP_JSON, ACTION_NPY, STATE_NPY = "clip.json", "action.npy", "state.npy"
+DEPTH = "depth_"
 
 _MEMBER = pa.struct([("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
 _FRAME = pa.struct(
@@ -79,8 +81,8 @@ class MemberRef:
 
 
 def frame_name(camera: str, step: int) -> str:
-    """Name a frame's member after the key's dot: camera role and native step."""
-    return f"{camera}.{step:06d}.jpg"
+    """Name a frame's member after the key's dot: camera role (or `depth_` and the role) and native step."""
+    return f"{camera}.{step:06d}.{'npy' if camera.startswith(DEPTH) else 'jpg'}"
 
 
 def json_bytes(value: object) -> bytes:
@@ -110,6 +112,9 @@ def clip_members(clip: Clip) -> Iterator[tuple[str, bytes]]:
     for camera, frames in clip.frames.items():
         for frame in frames:
             members[frame_name(camera, int(clip.step_index[frame.row]))] = frame.jpeg
+    for camera, depths in clip.depths.items():
+        for depth in depths:
+            members[frame_name(DEPTH + camera, int(clip.step_index[depth.row]))] = npy_bytes(depth.metres)
     yield from sorted(members.items())
 
 
@@ -128,7 +133,8 @@ def _clip_meta(clip: Clip) -> Json:
         "stride": clip.stride,
         "num_steps": clip.num_steps,
         "step_index": clip.step_index.tolist(),
-        "frames": {camera: [frame.row for frame in frames] for camera, frames in clip.frames.items()},
+        "frames": {camera: [frame.row for frame in frames] for camera, frames in clip.frames.items()}
+        | {DEPTH + camera: [depth.row for depth in depths] for camera, depths in clip.depths.items()},
         "keyframes": list(clip.keyframes),
         "instruction": {"text": clip.instruction.text, "origin": clip.instruction.origin},
         "instructions": [{"text": text.text, "origin": text.origin} for text in clip.instructions],
@@ -154,9 +160,19 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
     if meta["state_mask"] is not None:
         state = Track(values=npy_array(members[STATE_NPY]), mask=np.asarray(meta["state_mask"], bool))
     stored = meta["frames"] if with_frames else {}
-    frames = {
-        CameraRole(camera): tuple(StoredFrame(row, members[frame_name(camera, int(step_index[row]))]) for row in rows)
+    found = {
+        camera: [(row, members[frame_name(camera, int(step_index[row]))]) for row in rows]
         for camera, rows in stored.items()
+    }
+    frames = {
+        CameraRole(camera): tuple(StoredFrame(row, data) for row, data in rows)
+        for camera, rows in found.items()
+        if not camera.startswith(DEPTH)
+    }
+    depths = {
+        CameraRole(camera.removeprefix(DEPTH)): tuple(StoredDepth(row, npy_array(data)) for row, data in rows)
+        for camera, rows in found.items()
+        if camera.startswith(DEPTH)
     }
     return Clip(
         key=key,
@@ -179,6 +195,7 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
         gaps=Gaps(meta["gaps"]),
         provenance=meta["provenance"],
         extras=meta["extras"],
+        depths=depths,
     )
 
 

@@ -13,7 +13,7 @@ import simplejpeg
 
 from vita_data.errors import ShardError
 from vita_data.shards.index import card_shards, member_refs, open_index, read_card
-from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef, index_row, npy_array
+from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
 from vita_data.shards.tar import END, header
 from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
 
@@ -125,6 +125,9 @@ def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
             yield f"member {name}: present in only one of tar and {CLIP_JSON}"
         elif name in members:
             yield from (f"member {name}: {fault}" for fault in _vector_faults(members[name], meta, mask, dim))
+    for name in (name for name in members if name.startswith(DEPTH)):
+        if npy_array(members[name]).shape != (IMAGE_SIZE, IMAGE_SIZE):
+            yield f"member {name}: not a {IMAGE_SIZE}x{IMAGE_SIZE} depth image"
     for name in (name for name in members if name.endswith(".jpg")):
         height, width, colour, _ = simplejpeg.decode_jpeg_header(members[name])
         if (height, width, colour) != (IMAGE_SIZE, IMAGE_SIZE, "YCbCr"):

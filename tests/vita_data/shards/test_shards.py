@@ -1,5 +1,6 @@
 """Shards are plain tars, their index can be rebuilt from them, and no flipped bit goes unseen."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import MemberRef
 from vita_data.shards.tar import header, walk
 from vita_data.shards.verify import verify
-from vita_data.types import Split
+from vita_data.shards.writer import ShardWriter
+from vita_data.types import CameraRole, Split, StoredDepth
 
 
 def first_tar(folder: Path) -> Path:
@@ -235,3 +237,24 @@ def test_clip_json_holds_the_contract_s_fields(toy_shards: Path) -> None:
     }
     assert len(meta["action_mask"]) == 40
     assert len(meta["state_mask"]) == 64
+
+
+def test_depth_is_stored_in_metres_beside_the_images_and_read_back(toy_shards: Path, tmp_path: Path) -> None:
+    index = open_source(toy_shards / "libero", Split.TRAIN)
+    clip = read_clip(ShardFiles(), index.shards[0], index.tables[0].to_pylist()[0])
+    depth = np.linspace(0.1, 2.0, 256 * 256, dtype=np.float32).reshape(256, 256)
+    clip = dataclasses.replace(clip, depths={CameraRole.PRIMARY: (StoredDepth(20, depth),)})
+    folder = tmp_path / "libero"
+    with ShardWriter(folder / "train" / "libero-train-000000.tar") as writer:
+        writer.add(clip)
+    assert writer.summary is not None
+    card = {"shards": {"train": [dataclasses.asdict(writer.summary)], "val": []}}
+    (folder / "dataset.json").write_text(json.dumps(card))
+
+    built = open_source(folder, Split.TRAIN)
+    row = built.tables[0].to_pylist()[0]
+    again = read_clip(ShardFiles(), built.shards[0], row)
+    assert verify(folder).problems == ()
+    assert f"{clip.key}.depth_primary.{clip.step_index[20]:06d}.npy" in {m.name for m in walk(built.shards[0])}
+    np.testing.assert_array_equal(again.depths[CameraRole.PRIMARY][0].metres, depth)
+    assert f"depth_primary.{clip.step_index[20]:06d}.npy" in hf_features(folder)
