@@ -237,13 +237,13 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _mix(arguments: argparse.Namespace) -> int:
-    from vita_data.loader.mix import mix, write_lock
+    from vita_data.loader.mix import mix
     from vita_data.manifest import load_manifest
     from vita_data.types import Basis
 
     basis = None if arguments.basis is None else Basis(arguments.basis)
     report = mix(load_manifest(arguments.manifest), arguments.shards, basis=basis)
-    lock = write_lock(report, arguments.shards)
+    lock = report.write_lock(arguments.shards)
     if arguments.json:
         _print_json(report.as_json())
     else:

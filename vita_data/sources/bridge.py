@@ -195,7 +195,14 @@ def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
 
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
-    return place | ({"file_path": record.texts(_FILE_PATH)[0]} if record.has(_FILE_PATH) else {})
+    return place | ({"file_path": _below_data_root(record.texts(_FILE_PATH)[0])} if record.has(_FILE_PATH) else {})
+
+
+def _below_data_root(path: str) -> str:
+    """Cut the authors' own machine off a recorded path: `/nfs/.../bridge_data_v1/lab/scene/...` starts at the data."""
+    parts = PurePosixPath(path).parts
+    roots = [number for number, part in enumerate(parts) if part.startswith("bridge_data_v")]
+    return "/".join(parts[roots[0] :] if roots else [part for part in parts if part != "/"][-4:])
 
 
 # ------------------------------------------------------------------------------------------------------- toy tree

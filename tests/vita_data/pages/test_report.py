@@ -1,0 +1,106 @@
+"""The page of a shard folder: the table equals the cards, the mixture equals `mix`, refusals name what is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.vita_data.pages.page_parser import PageParser
+from vita_data.errors import ManifestError, RequestError
+from vita_data.loader.mix import mix
+from vita_data.manifest import load_manifest
+from vita_data.pages.report import report_page
+from vita_data.shards.index import read_card
+from vita_data.types import Stage
+
+MIXTURE = """
+name = "two_sources"
+schema_version = 1
+[[sources]]
+source = "arm"
+weight = 1
+[[sources]]
+source = "film"
+weight = 3
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "two.toml"
+    path.write_text(MIXTURE)
+    return path
+
+
+def test_built_table_counts_every_raw_episode_of_every_source(shard_folder: Path) -> None:
+    parsed = PageParser(report_page(shard_folder, manifest=None, runs=[]))
+    assert parsed.faults == []
+    header, arm, film = parsed.rows[:3]
+    for row in (arm, film):
+        shown = dict(zip(header, row, strict=True))
+        assert (shown["ok"], shown["dropped"], shown["failed"]) == ("5", "2", "1")
+        assert shown["drops by reason"] == "short (fewer rows than asked): 2"
+        assert shown["settings hash"] == str(read_card(shard_folder / row[0])["config_hash"])[:12]
+    assert arm[0] == "arm"
+    assert "train paired: 4 clips, 240 steps, 120 images" in arm[header.index("stored")]
+    assert film[header.index("licence")] == "research only\nmust not be passed on"
+
+
+def test_size_is_that_of_the_shard_files(shard_folder: Path) -> None:
+    header, arm = PageParser(report_page(shard_folder, manifest=None, runs=[])).rows[:2]
+    num_bytes = sum(path.stat().st_size for path in (shard_folder / "arm").rglob("*.tar"))
+    number, unit = arm[header.index("size")].split()
+    assert float(number) * 1024 ** ["B", "KiB", "MiB"].index(unit) == pytest.approx(num_bytes, rel=1e-3)
+
+
+def test_one_contact_sheet_a_source_and_actions_where_there_are_any(shard_folder: Path) -> None:
+    parsed = PageParser(report_page(shard_folder, manifest=None, runs=[]))
+    assert len(parsed.images) == 2 * 8
+    assert "This clip is video alone: it has no actions." in parsed.texts
+    assert sum("aria-label" in svg for svg in parsed.named("svg")) == 3
+    assert any(text.startswith("This page shows images of film") for text in parsed.texts)
+
+
+def test_mixture_table_equals_mix(shard_folder: Path, manifest: Path) -> None:
+    parsed = PageParser(report_page(shard_folder, manifest=manifest, runs=[]))
+    assert parsed.faults == []
+    rows = [row for row in parsed.rows if row[0] in {"video", "action", "paired"}]
+    sources = [
+        (part.modality, source)
+        for stage in mix(load_manifest(manifest), shard_folder).stages
+        for part in stage.modalities
+        for source in part.sources
+    ]
+    assert sources
+    assert [(row[0], row[1], row[3], row[5]) for row in rows] == [
+        (modality, source.label, f"{source.num_windows:,}", f"{source.share:.2%}") for modality, source in sources
+    ]
+    assert [text for text in parsed.texts if text.startswith("Stage ")] == [f"Stage {stage}" for stage in Stage]
+
+
+def test_manifest_of_an_absent_source_is_refused(shard_folder: Path, manifest: Path) -> None:
+    manifest.write_text(MIXTURE.replace("film", "absent"))
+    with pytest.raises(ManifestError, match="absent"):
+        report_page(shard_folder, manifest=manifest, runs=[])
+
+
+def test_folder_without_sources_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no built source in"):
+        report_page(tmp_path, manifest=None, runs=[])
+    with pytest.raises(RequestError, match="no such directory"):
+        report_page(tmp_path / "none", manifest=None, runs=[])
+
+
+def test_build_under_way_is_named_but_not_shown(shard_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "arm").symlink_to(shard_folder / "arm")
+    (tmp_path / "half" / ".build").mkdir(parents=True)
+    parsed = PageParser(report_page(tmp_path, manifest=None, runs=[]))
+    assert "Not shown, because their builds have not ended: half." in parsed.texts
+
+
+def test_page_of_all_toy_sources_is_small_and_whole(toy_shards: Path) -> None:
+    page = report_page(toy_shards, manifest=None, runs=[])
+    parsed = PageParser(page)
+    assert parsed.faults == []
+    assert len(page) < 5_000_000
+    names = sorted(path.parent.name for path in toy_shards.glob("*/dataset.json"))
+    assert [row[0] for row in parsed.rows[1:]] == names

@@ -1,0 +1,161 @@
+"""Pieces of a self-contained HTML page: escaped text, elements, tables, contact sheets and the page around them.
+
+A page holds everything it shows: no script, no font, no address is ever asked for, and its policy forbids a browser
+to try. Only `text` turns a string into markup, so that nothing from a dataset can become an element.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import NewType
+
+Markup = NewType("Markup", str)
+"""HTML that is safe to put into a page: made by this package, every foreign string in it escaped."""
+
+Cell = str | int | float | None
+
+_VOID = frozenset({"img", "meta"})
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 1240px; margin: 0 auto;
+  padding: 1rem 1.5rem 4rem; }
+h1 { font-size: 1.7rem; margin: 1rem 0 .2rem; } h2 { font-size: 1.3rem; margin: 2.4rem 0 .2rem;
+  border-top: 1px solid #d5dae1; padding-top: 1.2rem; } h3 { font-size: 1.05rem; margin: 1.4rem 0 .2rem; }
+p { max-width: 80ch; margin: .3rem 0 .8rem; } nav a { margin-right: 1.1rem; }
+.explain { color: #4a5565; }
+.warning { background: #fff4e0; border-left: 4px solid #d98200; padding: .5rem .8rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; margin: .4rem 0 1rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .7rem; border-bottom: 1px solid #e3e7ec;
+  white-space: pre-line; }
+thead th { background: #f2f5f8; } tbody th { font-weight: 600; } .number { text-align: right;
+  font-variant-numeric: tabular-nums; }
+.sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; }
+figure { margin: 0; } .sheet figcaption { font-size: .78rem; color: #4a5565; }
+.sheet img { display: block; width: 128px; height: 128px; border: 1px solid #d5dae1; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; margin: .4rem 0 1rem; }
+.charts svg { width: 100%; height: auto; display: block; } .charts figcaption { font-weight: 600; font-size: .9rem; }
+.legend { font-size: .8rem; } .legend span { margin-right: .9rem; white-space: nowrap; }
+.legend svg { display: inline; width: 22px; height: 8px; margin-right: .3rem; }
+.picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A JPEG and the words under it."""
+
+    jpeg: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table; the first column names its row, numbers are set to the right, None is a dash."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of a page: what is shown, one sentence on how to read it, and the thing itself."""
+
+    title: str
+    explanation: str
+    body: Markup
+
+
+def text(value: str) -> Markup:
+    """Escape a string."""
+    return Markup(escape(value, quote=True))
+
+
+def join(parts: Iterable[Markup]) -> Markup:
+    """Put pieces one after another."""
+    return Markup("".join(parts))
+
+
+def element(name: str, /, *children: Markup, **attributes: str) -> Markup:
+    """Make an element; `class_` is `class`, other underscores in attribute names are hyphens."""
+    shown = "".join(f' {_attribute(key)}="{escape(value, quote=True)}"' for key, value in attributes.items())
+    if name in _VOID:
+        return Markup(f"<{name}{shown}>")
+    return Markup(f"<{name}{shown}>{join(children)}</{name}>")
+
+
+def paragraph(words: str, *, css: str = "") -> Markup:
+    """Make a paragraph of plain words."""
+    return element("p", text(words), class_=css) if css else element("p", text(words))
+
+
+def table(content: Table) -> Markup:
+    """Draw a table that scrolls sideways where the window is narrow."""
+    head = element("thead", element("tr", *(element("th", text(name), scope="col") for name in content.header)))
+    body = element("tbody", *(_row(row) for row in content.rows))
+    return element("div", element("table", head, body), class_="scroll")
+
+
+def number(value: float) -> str:
+    """Write a number for reading: whole numbers in groups of three, others to four digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def picture(content: Picture) -> Markup:
+    """Embed a JPEG with its caption."""
+    data = f"data:image/jpeg;base64,{base64.b64encode(content.jpeg).decode('ascii')}"
+    image = element("img", src=data, alt=content.caption)
+    return element("figure", image, element("figcaption", text(content.caption)))
+
+
+def contact_sheet(pictures: Iterable[Picture]) -> Markup:
+    """Lay small pictures side by side."""
+    return element("div", *(picture(content) for content in pictures), class_="sheet")
+
+
+def page(title: str, introduction: str, sections: Sequence[Section], *, warnings: Sequence[str] = ()) -> str:
+    """Write a whole page: title, warnings, links to the sections, the sections."""
+    numbered = [(f"section-{number}", section) for number, section in enumerate(sections, 1)]
+    links = element("nav", *(element("a", text(section.title), href=f"#{id_}") for id_, section in numbered))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width"),
+        element("title", text(title)),
+        element("style", Markup(_STYLE)),
+    )
+    body = element(
+        "body",
+        element("h1", text(title)),
+        paragraph(introduction, css="explain"),
+        *(paragraph(warning, css="warning") for warning in warnings),
+        links,
+        *(_section(id_, section) for id_, section in numbered),
+    )
+    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _section(id_: str, section: Section) -> Markup:
+    title = element("h2", text(section.title))
+    return element("section", title, paragraph(section.explanation, css="explain"), section.body, id=id_)
+
+
+def _row(row: tuple[Cell, ...]) -> Markup:
+    cells = [element("th", _cell(row[0]), scope="row")] if row else []
+    for value in row[1:]:
+        css = {"class_": "number"} if isinstance(value, int | float) else {}
+        cells.append(element("td", _cell(value), **css))
+    return element("tr", *cells)
+
+
+def _cell(value: Cell) -> Markup:
+    if value is None:
+        return text("–")  # noqa: RUF001 - a dash is what readers know for "nothing"
+    return text(value if isinstance(value, str) else number(value))
+
+
+def _attribute(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")

@@ -1,0 +1,88 @@
+"""The page of `vita-data report`: all built sources of a folder, their mixture, and training runs on them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vita_data.build.unit import RECORDS
+from vita_data.errors import ManifestError, RequestError
+from vita_data.pages.card import built_table, licence_warnings, load_card
+from vita_data.pages.chart import charts
+from vita_data.pages.clips import ClipView, action_charts, first_clips
+from vita_data.pages.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
+from vita_data.pages.mixture import mixture_section
+from vita_data.pages.runs import run_section
+from vita_data.shards.index import CARD
+
+_MAX_FRAMES = 8
+
+
+def report_page(folder: Path, *, manifest: Path | None, runs: Sequence[Path]) -> str:
+    """Write the page of a shard folder, optionally with a mixture of it and training runs.
+
+    Raises:
+        RequestError: there is no such folder, or one of `runs` is no training run with steps.
+        ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
+        ShardError: a shard, a card or a file of a run is damaged.
+    """
+    folders = _built(folder)
+    cards = tuple(load_card(each) for each in folders)
+    views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
+    sections = [
+        Section(
+            title="What was built",
+            explanation="One row a source. Every raw episode is counted once: ok, dropped for a reason, or failed to "
+                        "read. A clip is one stored demonstration, a step one row at the source's own rate.",
+            body=join([built_table(cards), *_unfinished(folder)]),
+        ),
+        *([] if manifest is None else [mixture_section(manifest, folder)]),
+        Section(
+            title="Contact sheets",
+            explanation="The first clip of each source, images as they are stored, evenly spaced over the clip.",
+            body=join(part for view in views for part in _sheet(view)),
+        ),
+        Section(
+            title="Actions",
+            explanation="The canonical actions of the same clips in physical units: what each step tells the hand to "
+                        "do relative to where it is, in the robot's base frame; the gripper is an absolute opening.",
+            body=join(part for view in views for part in _actions(view)),
+        ),
+        *(run_section(run) for run in runs),
+    ]  # fmt: skip
+    introduction = "From raw datasets to a trained model: what was built, how it is mixed, what training made of it."
+    return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
+
+
+def _built(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise RequestError(f"no such directory {folder}; give the folder that `vita-data build --out` wrote to")
+    found = sorted(card.parent for card in folder.glob(f"*/{CARD}"))
+    if not found:
+        raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}; "
+                            f"run `vita-data build --source NAME --raw RAW --out {folder}`")  # fmt: skip
+    return found
+
+
+def _unfinished(folder: Path) -> Iterator[Markup]:
+    names = [part.parent.name for part in sorted(folder.glob(f"*/{RECORDS}")) if not (part.parent / CARD).exists()]
+    if names:
+        yield paragraph(f"Not shown, because their builds have not ended: {', '.join(names)}.", css="warning")
+
+
+def _sheet(view: ClipView) -> Iterator[Markup]:
+    clip = view.clip
+    yield element("h3", text(clip.source))
+    yield paragraph(f"Clip {clip.key}, {clip.num_steps} steps at {clip.hz:.4g} Hz. "
+                    f"Instruction: {clip.instruction.text or '(empty)'}")  # fmt: skip
+    for camera, pictures in view.pictures.items():
+        yield paragraph(f"Camera {camera}: {len(pictures)} of {view.num_stored[camera]} stored images", css="explain")
+        yield contact_sheet(pictures)
+
+
+def _actions(view: ClipView) -> Iterator[Markup]:
+    clip = view.clip
+    yield element("h3", text(clip.source))
+    if clip.action is None:
+        yield paragraph("This clip is video alone: it has no actions.")
+    else:
+        yield paragraph(f"Clip {clip.key}: {clip.action.origin} actions.")
+        yield charts(action_charts(clip))
