@@ -12,7 +12,7 @@ import numpy as np
 from vita_data.normalize.images import UndecodableFrameError, is_black, square_depth, store_frame
 from vita_data.normalize.keyframes import keyframe_rows, native_stride
 from vita_data.normalize.text import choose_main, text_fault
-from vita_data.normalize.vectors import action_track, row_ranges, state_track, valid_rows
+from vita_data.normalize.vectors import action_track, is_finite, row_ranges, state_track, valid_rows
 from vita_data.types import (
     MAX_CLIP_S,
     Bool,
@@ -58,15 +58,16 @@ def normalize(
     drop = _text_drop(episode, info) or _row_drop(episode, settings)
     if drop:
         return drop
+    if not is_finite(episode):
+        return Drop(episode=episode.id, reason=Reason.NONFINITE, detail="action or state holds NaN or infinity")
     action, state = action_track(episode), state_track(episode)
-    for track in (action, state):
-        if track is not None and not np.isfinite(track.values).all():
-            return Drop(episode=episode.id, reason=Reason.NONFINITE, detail="action or state holds NaN or infinity")
     valid = np.ones(len(episode.step_index), bool)
     if action is not None:
         valid = valid_rows(action, max_step_m=info.max_step_m, max_step_rad=info.max_step_rad)
-        if (share := 1 - valid.mean()) > _MAX_INVALID_SHARE:
-            return Drop(episode=episode.id, reason=Reason.OUTLIERS, detail=f"{share:.1%} of the rows are outliers")
+        num_outliers = int((~valid).sum())
+        if num_outliers > _MAX_INVALID_SHARE * len(valid):
+            detail = f"{num_outliers} of {len(valid)} rows move farther than a robot can in one step"
+            return Drop(episode=episode.id, reason=Reason.OUTLIERS, detail=detail)
     try:
         return tuple(_clips(episode, settings, frames, main, action, state, valid))
     except _BlackError as error:

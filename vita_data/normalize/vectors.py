@@ -51,6 +51,19 @@ def state_track(episode: Episode) -> Track | None:
     return _track(slots, num_rows=len(episode.step_index), dim=STATE_DIM)
 
 
+def is_finite(episode: Episode) -> bool:
+    """Tell whether every measured and commanded value is a number; checked before rotations are composed."""
+    arms = [arm for arm in (episode.left, episode.right) if arm is not None]
+    actions = [arm.action for arm in arms if arm.action is not None]
+    values = [(arm.xyz_m, arm.rotation, arm.gripper_open) for arm in arms]
+    values += [(arm.joint_position_rad, arm.joint_velocity_rad_s, None) for arm in arms]
+    values += [(action.motion.xyz_m, action.motion.rotation, action.gripper_open) for action in actions]
+    values += [(action.joint_target_rad, None, None) for action in actions]
+    if episode.base is not None:
+        values.append((episode.base.pose, episode.base.delta, None))
+    return all(np.isfinite(array).all() for group in values for array in group if array is not None)
+
+
 def arm_delta(arm: Arm, action: ArmAction) -> Float64:
     """Compose the canonical motion [T, 6] of one arm: metres and extrinsic xyz Euler radians per native step.
 

@@ -1,0 +1,54 @@
+"""Shards to batches: plan, sampler and loader. Torch is imported by `make_loader` alone, when it is called."""
+
+from typing import TYPE_CHECKING
+
+from vita_data.loader.mix import MixReport, mix
+from vita_data.loader.plan import Plan
+from vita_data.loader.read import Damage, InstructionChoice, ReadOptions
+from vita_data.loader.resume import PlanChange, resume_plan
+from vita_data.loader.sampler import MixedModalitySampler
+
+if TYPE_CHECKING:
+    from vita_data.loader.loader import Loader
+
+__all__ = [
+    "Damage",
+    "InstructionChoice",
+    "MixReport",
+    "MixedModalitySampler",
+    "Plan",
+    "PlanChange",
+    "make_loader",
+    "mix",
+    "resume_plan",
+]
+
+
+def make_loader(
+    plan: Plan,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    threads: int = 8,
+    ahead: int = 2,
+    damage: Damage = Damage.RAISE,
+    instruction: InstructionChoice = InstructionChoice.MAIN,
+) -> "Loader":
+    """Make the loader of one rank.
+
+    Args:
+        plan: the whole run's plan, the same on every rank.
+        rank: which slice of each global batch to read.
+        world_size: how many ranks share a batch; must divide every batch size.
+        threads: threads that read and decode.
+        ahead: batches under way, the one that is waited for included; each takes its memory.
+        damage: what to do about a damaged member.
+        instruction: which of a clip's instructions a sample carries.
+
+    Raises:
+        RequestError: there is no such rank, or the batch cannot be divided.
+    """
+    from vita_data.loader.loader import Loader
+
+    options = ReadOptions(damage=damage, instruction=instruction)
+    return Loader(plan, rank=rank, world_size=world_size, threads=threads, ahead=ahead, options=options)

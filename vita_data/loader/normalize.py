@@ -1,0 +1,106 @@
+"""Physical units to what the network sees, and back, by a source's q01 and q99 (shards.md section 9).
+
+Works from the JSON form of the statistics, which a plan and a checkpoint both hold, so that a policy scales as training
+did. Columns without a statistic count as masked: there is no scale to learn them in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self
+
+import numpy as np
+
+from vita_data.errors import RequestError
+from vita_data.types import ACTION_DIM, STATE_DIM, Bool, Float32, Float64, Int64, Json
+
+ACTION14 = np.r_[0:7, 16:23]
+"""Columns of the 40 that a batch holds: the left arm's canonical action, then the right arm's."""
+MIN_RANGE = 1e-6
+_LIMIT = 2.0
+
+
+class Rule(Enum):
+    """How a column is scaled."""
+
+    QUANTILES = "2 (x - q01) / (q99 - q01) - 1, clipped"
+    UNIT = "0..1 to -1..1"
+    NONE = "unchanged"
+
+
+def _rules(dim: int, *, unit: tuple[int, ...], unchanged: tuple[int, ...] = ()) -> tuple[Rule, ...]:
+    return tuple(
+        Rule.UNIT if column in unit else Rule.NONE if column in unchanged else Rule.QUANTILES for column in range(dim)
+    )
+
+
+# shards.md section 5: grippers at 6 of each arm's action and 9 of its state, rot6d at 3:9 of its state.
+ACTION_RULES = _rules(ACTION_DIM, unit=(6, 22))
+STATE_RULES = _rules(STATE_DIM, unit=(9, 33), unchanged=(*range(3, 9), *range(27, 33)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """y = (x - shift) * scale per column [D], clipped where `clipped`; a column whose scale is 0 becomes 0."""
+
+    shift: Float64
+    scale: Float64
+    clipped: Bool
+    known: Bool
+    """Columns that can be scaled: they have a statistic or need none."""
+
+    @classmethod
+    def of(cls, stats: Mapping[str, Any] | None, rules: tuple[Rule, ...]) -> Self:
+        """Make the scaling of a vector from its part of stats.json; None: the source has no such vector."""
+        dim = len(rules)
+        quantiles = np.array([rule is Rule.QUANTILES for rule in rules])
+        unit = np.array([rule is Rule.UNIT for rule in rules])
+        known = ~quantiles if stats is None else ~quantiles | np.array(stats["mask"], bool)
+        shift, scale = np.where(unit, 0.5, 0.0), np.where(unit, 2.0, 1.0)
+        if stats is not None:
+            low, high = (np.array([x or 0.0 for x in stats[name]]) for name in ("q01", "q99"))
+            span = high - low
+            wide = span >= MIN_RANGE
+            shift = np.where(quantiles, low + span / 2, shift)
+            scale = np.where(quantiles, np.divide(2.0, span, out=np.zeros(dim), where=wide), scale)
+        return cls(shift=shift, scale=scale, clipped=quantiles, known=known)
+
+    def take(self, columns: Int64) -> Self:
+        """Keep some columns, in that order."""
+        return type(self)(
+            shift=self.shift[columns], scale=self.scale[columns], clipped=self.clipped[columns],
+            known=self.known[columns],
+        )  # fmt: skip
+
+    def normalize(self, values: Float32, real: Bool) -> Float32:
+        """Scale values [..., D] in physical units; entries that are not `real` [..., D] become 0."""
+        scaled = (values - self.shift) * self.scale
+        scaled = np.where(self.clipped, np.clip(scaled, -_LIMIT, _LIMIT), scaled)
+        return np.where(real & self.known, scaled, 0.0).astype(np.float32)
+
+    def unnormalize(self, values: Float32) -> Float32:
+        """Turn scaled values [..., D] back into physical units; a column that never moved gives its middle."""
+        inverse = np.divide(1.0, self.scale, out=np.zeros(len(self.scale)), where=self.scale != 0)
+        return (values * inverse + self.shift).astype(np.float32)
+
+
+def action_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
+    """The scaling of a batch's actions [..., 14] of a source, from a plan's or a checkpoint's statistics.
+
+    Raises:
+        RequestError: they say nothing of that source.
+    """
+    return Scaling.of(_part(statistics, source, "action"), ACTION_RULES).take(ACTION14)
+
+
+def state_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
+    """The scaling of a batch's states [..., 64] of a source; as `action_scaling` otherwise."""
+    return Scaling.of(_part(statistics, source, "state"), STATE_RULES)
+
+
+def _part(statistics: Mapping[str, Json], source: str, vector: str) -> Mapping[str, Any] | None:
+    file: Any = statistics.get(source)
+    if file is None:
+        raise RequestError(f"no statistics of source {source!r}; there are those of: {', '.join(sorted(statistics))}")
+    part: Mapping[str, Any] | None = file["source"][source].get(vector)
+    return part

@@ -1,0 +1,63 @@
+"""Keyed order without tables: a 64-bit hash and permutations of any size, vectorised.
+
+Not numpy's generators, since their streams may change between releases and the batch order may not.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.types import Int64
+
+_ROUNDS = 6
+UInt64 = NDArray[np.uint64]
+
+
+def key_of(*parts: object) -> int:
+    """Hash words and numbers to a 64-bit key."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def mix64(values: NDArray[np.integer], key: int) -> UInt64:
+    """Hash each number under a key.
+
+    Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+    """
+    x = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def shuffled(count: int, key: int) -> Int64:
+    """Order the numbers 0..count-1 by their hashes."""
+    return np.argsort(mix64(np.arange(count), key), kind="stable")
+
+
+def permute(positions: Int64, *, size: int, key: int) -> Int64:
+    """Map positions in 0..size-1 through a keyed permutation of 0..size-1.
+
+    A Feistel network over a grid of rows and columns that barely exceeds `size`; results outside are walked on until
+    they fall inside, which keeps it one to one (cycle walking: Black and Rogaway 2002).
+    """
+    rows = int(np.ceil(np.sqrt(size)))
+    columns = -(-size // rows)
+    keys = [(key + 0x632BE59BD9B4E019 * turn) % 2**64 for turn in range(_ROUNDS)]
+    out = np.array(positions, np.int64)
+    pending = np.arange(len(out))
+    while pending.size:
+        out[pending] = _feistel(out[pending], rows=rows, columns=columns, keys=keys)
+        pending = pending[out[pending] >= size]
+    return out
+
+
+def _feistel(values: Int64, *, rows: int, columns: int, keys: list[int]) -> Int64:
+    row, column = values // columns, values % columns
+    for turn, key in enumerate(keys):
+        if turn % 2:
+            column = (column + (mix64(row, key) % np.uint64(columns)).astype(np.int64)) % columns
+        else:
+            row = (row + (mix64(column, key) % np.uint64(rows)).astype(np.int64)) % rows
+    return np.asarray(row * columns + column, np.int64)

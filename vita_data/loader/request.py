@@ -1,0 +1,120 @@
+"""What a caller asks of a plan, checked, with each stage's defaults (shards.md sections 8 and 9) filled in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import pyarrow.compute as pc
+
+from vita_data.errors import ManifestError, RequestError
+from vita_data.loader.pool import OpenEntry
+from vita_data.types import Basis, CameraRole, Modality, Stage, Starts, WindowSpec
+
+MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
+    Stage.WARMUP: (Modality.VIDEO, Modality.ACTION),
+    Stage.COTRAIN: (Modality.VIDEO, Modality.PAIRED),
+    Stage.FINETUNE: (Modality.PAIRED,),
+}
+"""The kinds of batch of each stage."""
+
+_HORIZON = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """The arguments of `Plan.from_manifest` beside manifest and shards; None takes the default."""
+
+    stage: Stage
+    batch_size: int | Mapping[str, int]
+    seed: int = 0
+    windows: WindowSpec | None = None
+    modality_steps: Mapping[str, float] | None = None
+    basis: Basis | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no data could satisfy.
+
+        Raises:
+            RequestError: names the argument, what was found and what would do.
+        """
+        if self.modality_steps is not None:
+            self._check_numbers("modality_steps", self.modality_steps)
+            if not any(self.modality_steps.values()):
+                raise RequestError("modality_steps: at least one modality needs a share above 0")
+        if isinstance(self.batch_size, Mapping):
+            self._check_numbers("batch_size", self.batch_size)
+        if self.windows is not None:
+            _check_windows(self.windows)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The stage's modalities, less those that modality_steps leaves out."""
+        steps = self.modality_steps
+        return tuple(m for m in MODALITIES[self.stage] if steps is None or steps.get(m, 0) > 0)
+
+    def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
+        """Give each modality in use its batch size.
+
+        Raises:
+            RequestError: one has none.
+        """
+        given = self.batch_size if isinstance(self.batch_size, Mapping) else dict.fromkeys(used, self.batch_size)
+        for modality in used:
+            if not isinstance(given.get(modality), int) or given[modality] < 1:
+                raise RequestError(
+                    f"batch_size: stage {self.stage} needs a whole number, at least 1, for {modality} batches; "
+                    f"found {self.batch_size!r}"
+                )
+        return {modality: given[modality] for modality in used}
+
+    def given_steps(self, used: Sequence[Modality]) -> Mapping[Modality, float] | None:
+        """Normalize modality_steps over the modalities in use; None if none were given.
+
+        Raises:
+            ManifestError: a modality with a share has no window.
+        """
+        if self.modality_steps is None:
+            return None
+        for modality in self.modalities:
+            if modality not in used:
+                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has such a window")
+        total = sum(self.modality_steps[modality] for modality in used)
+        return {modality: self.modality_steps[modality] / total for modality in used}
+
+    def _check_numbers(self, name: str, given: Mapping[str, float]) -> None:
+        known = MODALITIES[self.stage]
+        for key, value in given.items():
+            if key not in list(known):
+                raise RequestError(f"{name}: stage {self.stage} has no {key!r} batches, only {', '.join(known)}")
+            if not isfinite(value) or value < 0:
+                raise RequestError(f"{name}: {key} must be a finite number, 0 or more; found {value!r}")
+
+
+def stage_named(stage: Stage | str) -> Stage:
+    """Look a stage up.
+
+    Raises:
+        RequestError: there is no such stage.
+    """
+    try:
+        return Stage(stage)
+    except ValueError:
+        raise RequestError(f"unknown stage {stage!r}; the stages are: {', '.join(Stage)}") from None
+
+
+def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
+    """The windows of a stage: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrists (AgileX has two)."""
+    if stage is not Stage.FINETUNE:
+        return WindowSpec(starts=Starts.KEYFRAMES, horizon=_HORIZON, futures=1 if stage is Stage.WARMUP else 12)
+    two_arms = any(pc.any(pc.equal(one.column("embodiment"), "agilex")).as_py() for one in opened)
+    wrists = (CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT) if two_arms else (CameraRole.WRIST_RIGHT,)
+    return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=0, views=(CameraRole.PRIMARY, *wrists))
+
+
+def _check_windows(spec: WindowSpec) -> None:
+    fits = spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and spec.frame_interval_s > 0
+    if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
+        raise RequestError(
+            f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, and distinct views, "
+            "primary first"
+        )

@@ -1,0 +1,134 @@
+"""Manifests: small TOML files, written by people, that say what to mix and in which proportion.
+
+Reads and checks the file alone; whether its sources are built is found out by `vita_data.loader.Plan`. No defaults are
+guessed from counts: a weight stands in the file, with a note on where it comes from.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from vita_data import SCHEMA_VERSION
+from vita_data.errors import ManifestError
+from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
+
+_TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
+_SOURCE_KEYS = ("source", "weight", "split", "note", "where", "fraction")
+_WHERE_KEYS = ("suite", "task")
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One TOML table and where it stands, for messages."""
+
+    place: str
+    values: Json
+
+    def fault(self, key: str, wanted: str) -> ManifestError:
+        found = repr(self.values[key]) if key in self.values else "nothing"
+        return ManifestError(f"{self.place}: `{key}` must be {wanted}; found {found}")
+
+    def only(self, allowed: Sequence[str]) -> None:
+        for key in self.values:
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, n=1)
+                hint = f"did you mean `{near[0]}`?" if near else f"the keys are: {', '.join(allowed)}"
+                raise ManifestError(f"{self.place}: unknown key `{key}`; {hint}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key, default)
+        if not isinstance(value, str) or (default is None and not value.strip()):
+            raise self.fault(key, "a text" if default is not None else "a text that is not empty")
+        return value
+
+    def number(self, key: str, default: float | None = None, *, most: float = math.inf) -> float:
+        value = self.values.get(key, default)
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not fits or not math.isfinite(value) or not 0 < value <= most:  # type: ignore[operator, arg-type]
+            raise self.fault(key, "a finite number above 0" + ("" if most == math.inf else f" and at most {most:g}"))
+        return float(value)  # type: ignore[arg-type]
+
+    def choice(self, key: str, default: _Choice) -> _Choice:
+        options = type(default)
+        value = self.values.get(key, default)
+        if not isinstance(value, str) or value not in list(options):
+            raise self.fault(key, f"one of {', '.join(options)}")
+        return options(value)
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        ManifestError: the file is absent, is no TOML, or a table or key in it is wrong; names file, table and key, and
+            what was found.
+    """
+    place = f"manifest {path}"
+    try:
+        top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{place}: cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{place}: is not TOML ({error})") from error
+    top.only(_TOP_KEYS)
+    if top.values.get("schema_version") != SCHEMA_VERSION or top.values.get("schema_version") is True:
+        raise top.fault("schema_version", f"{SCHEMA_VERSION}, the only version this program reads")
+    repeats = "max_repeats_per_100k_steps"
+    return Manifest(
+        name=_name(top), entries=_entries(top), path=str(path), basis=top.choice("basis", Basis.WEIGHT),
+        temperature=top.number("temperature", 1.0),
+        max_repeats_per_100k_steps=top.number(repeats) if repeats in top.values else None,
+    )  # fmt: skip
+
+
+def _name(top: _Table) -> str:
+    name = top.text("name")
+    if not name.replace("-", "_").isidentifier():
+        # The lock file is named after it.
+        raise top.fault("name", "letters, digits, `_` and `-`, as in a file name")
+    return name
+
+
+def _entries(top: _Table) -> tuple[MixtureEntry, ...]:
+    tables = top.values.get("sources")
+    if not isinstance(tables, list) or not tables:
+        raise top.fault("sources", "at least one [[sources]] table")
+    entries: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
+    made: list[MixtureEntry] = []
+    for number, values in enumerate(tables, start=1):
+        if not isinstance(values, dict):
+            raise top.fault("sources", "[[sources]] tables")
+        entry = _entry(_Table(f"{top.place}, [[sources]] table {number}", values))
+        identity = (entry.source, str(entry.split), tuple(sorted(entry.where.items())))
+        if identity in entries:
+            raise ManifestError(
+                f"{top.place}, [[sources]] table {number}: source {entry.source!r} with split {entry.split} and "
+                f"where {dict(entry.where)} stands in table {entries[identity]} already; keep one and add the weights"
+            )
+        entries[identity] = number
+        made.append(entry)
+    return tuple(made)
+
+
+def _entry(table: _Table) -> MixtureEntry:
+    table.only(_SOURCE_KEYS)
+    name = table.text("source")
+    if not name.isidentifier():
+        raise table.fault("source", "the name of a source (`vita-data sources` lists them), not a path")
+    where = table.values.get("where", {})
+    if not isinstance(where, Mapping):
+        raise table.fault("where", 'a table such as {suite = "libero_10"}')
+    conditions = _Table(f"{table.place}, where", where)
+    conditions.only(_WHERE_KEYS)
+    return MixtureEntry(
+        source=name, weight=table.number("weight"), split=table.choice("split", Split.TRAIN),
+        note=table.text("note", ""), where={key: conditions.text(key) for key in where},
+        fraction=table.number("fraction", 1.0, most=1.0),
+    )  # fmt: skip
