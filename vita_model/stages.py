@@ -43,11 +43,17 @@ def set_modes(model: Vita, stage: Stage) -> None:
 
 
 def draw(model: Vita, batch: Batch, *, num_supervised_frames: int | None, generator: torch.Generator) -> Draws:
-    """Draw the random choices of one training step from a CPU generator, for batches that carry images."""
-    if batch.future is None or batch.image_mask is None:
+    """Draw the random choices of one training step from a CPU generator, for batches that carry images.
+
+    Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
+    """
+    if batch.future_mask is None or batch.image_mask is None:
         return Draws()
-    num_futures, dropout = batch.future.shape[1], model.config.action_decoder.context_dropout
-    frames = torch.randperm(num_futures, generator=generator)[:num_supervised_frames].sort().values
+    dropout = model.config.action_decoder.context_dropout
+    present = batch.future_mask.any(dim=0).nonzero().flatten().cpu()
+    if not len(present):
+        present = torch.arange(batch.future_mask.shape[1])[:1]
+    frames = present[torch.randperm(len(present), generator=generator)[:num_supervised_frames]].sort().values
     keep = torch.rand(len(batch.image_mask), generator=generator) >= dropout
     return Draws(frames=frames, keep_context=keep)
 

@@ -1,5 +1,7 @@
 """Which parts move in which stage, and that masked values move nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -172,6 +174,18 @@ def test_draws_choose_supervised_frames_in_order_and_repeat_with_the_generator(m
     assert torch.equal(first.frames, again.frames)
     assert len(first.frames.unique()) == 4
     assert torch.equal(first.frames, first.frames.sort().values)
+
+
+def test_frames_that_no_sample_has_are_not_drawn(model, make_batch):
+    batch = make_batch("video", futures=12)
+    mask = torch.zeros_like(batch.future_mask)
+    mask[0, [2, 5]] = True
+    generator = torch.Generator().manual_seed(5)
+
+    drawn = draw(model, replace(batch, future_mask=mask), num_supervised_frames=4, generator=generator)
+    assert drawn.frames.tolist() == [2, 5]
+    none = draw(model, replace(batch, future_mask=mask & False), num_supervised_frames=4, generator=generator)
+    assert none.frames.tolist() == [0]
 
 
 def test_supervising_some_frames_decodes_the_same_frames_as_all(model, make_batch):
