@@ -41,6 +41,7 @@ fi
 
 say "the mixture"
 vita-data mix manifests/toy.toml --shards "$out/shards"
+vita-data mix manifests/toy_finetune.toml --shards "$out/shards"
 
 say "warmup: stopped after 20 steps, resumed to the end"
 vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --steps 20

@@ -1,0 +1,15 @@
+"""Stage 2 at full size: the backbone and both decoders on one latent stream (VITA table 11: 100k steps, batch 1024)."""
+
+from vita_data.types import Stage
+from vita_model.recipe import OptimizerConfig, Recipe, Schedule
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="cotrain",
+        stage=Stage.COTRAIN,
+        manifest="manifests/pretrain.toml",
+        num_steps=100_000,
+        batch_size=1024,
+        optimizer=OptimizerConfig(lr=1e-4, schedule=Schedule.COSINE, schedule_steps=100_000),
+    )

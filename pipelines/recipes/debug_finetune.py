@@ -1,0 +1,20 @@
+"""Stage 3 on toy data with the tiny model; start it with `--set init=` the run of debug_cotrain."""
+
+from vita_data.types import Stage
+from vita_model.presets import tiny
+from vita_model.recipe import OptimizerConfig, Precision, Recipe
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="debug_finetune",
+        stage=Stage.FINETUNE,
+        manifest="manifests/toy_finetune.toml",
+        num_steps=30,
+        batch_size=8,
+        model=tiny(),
+        optimizer=OptimizerConfig(lr=1e-3, ramp_steps=5),
+        precision=Precision.FP32,
+        save_every=20,
+        keep_last=2,
+    )

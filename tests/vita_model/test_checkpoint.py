@@ -1,0 +1,113 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_model.checkpoint import (
+    Progress,
+    TrainerState,
+    checkpoint_dirs,
+    hand_over,
+    latest,
+    load_components,
+    load_progress,
+    load_trainer,
+    save,
+)
+from vita_model.vita import Component, Vita
+
+
+def progress(step):
+    return Progress(
+        step=step,
+        stage="cotrain",
+        recipe={"name": "x"},
+        sampler={"step": step},
+        statistics={"toy": {"q01": [0.0]}},
+        drawn={"video": {"toy": 8}},
+    )
+
+
+def trainer_state():
+    return TrainerState(
+        optimizer={"state": {}, "param_groups": []},
+        torch_rng=torch.get_rng_state(),
+        draw_rng=torch.Generator().get_state(),
+    )
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    save(tmp_path, model, trainer_state(), progress(4), keep_last=2)
+    return tmp_path
+
+
+def test_a_checkpoint_holds_one_file_a_component_and_reads_back_equal(run, model, config):
+    names = {path.name for path in latest(run).iterdir()}
+    assert names == {f"{c}.safetensors" for c in Component} | {"trainer.pt", "state.json"}
+    torch.manual_seed(9)
+    other = Vita(config)
+    assert load_components(latest(run), other) == frozenset(Component)
+
+    for name in Component:
+        expected, actual = model.component(name).state_dict(), other.component(name).state_dict()
+        assert all(torch.equal(expected[key], actual[key]) for key in expected)
+    assert load_progress(latest(run)) == progress(4)
+    assert torch.equal(load_trainer(latest(run)).draw_rng, torch.Generator().get_state())
+
+
+def test_only_the_last_checkpoints_are_kept_and_torn_ones_do_not_count(run, model):
+    save(run, model, trainer_state(), progress(6), keep_last=2)
+    save(run, model, trainer_state(), progress(8), keep_last=2)
+    (run / "checkpoints" / "step-00000010.tmp").mkdir()
+
+    assert [path.name for path in checkpoint_dirs(run)] == ["step-00000006", "step-00000008"]
+    assert latest(run).name == "step-00000008"
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("codebook.safetensors", load_components),
+        ("trainer.pt", lambda checkpoint, model: load_trainer(checkpoint)),
+        ("state.json", lambda checkpoint, model: load_progress(checkpoint)),
+    ],
+)
+def test_a_damaged_file_is_named(run, model, name, load):
+    path = latest(run) / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(VitaDataError, match=name):
+        load(latest(run), model)
+
+
+def test_another_schema_version_is_refused(run):
+    path = latest(run) / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps(state | {"schema_version": 99}))
+    with pytest.raises(VitaDataError, match="schema version 99"):
+        load_progress(latest(run))
+
+
+def test_hand_over_refuses_other_shapes_naming_the_tensor(run, config):
+    other = Vita(replace(config, action_encoder=replace(config.action_encoder, width=32)))
+    with pytest.raises(RequestError, match=r"action_encoder\.safetensors: mlp.*the recipe's model has"):
+        hand_over(run, other, frozenset())
+
+
+def test_hand_over_refuses_a_run_that_lacks_what_the_stage_needs(run, config):
+    (latest(run) / "backbone.safetensors").unlink()
+    with pytest.raises(RequestError, match="has no backbone, which this stage needs"):
+        hand_over(run, Vita(config), frozenset({Component.BACKBONE}))
+
+
+def test_hand_over_refuses_a_codebook_that_is_not_full(tmp_path, config):
+    save(tmp_path, Vita(config), trainer_state(), progress(1), keep_last=1)
+    with pytest.raises(RequestError, match="holds 0 of 8 codes"):
+        hand_over(tmp_path, Vita(config), frozenset({Component.CODEBOOK}))
+
+
+def test_hand_over_refuses_a_folder_without_checkpoints(tmp_path, config):
+    with pytest.raises(RequestError, match="no checkpoint in"):
+        hand_over(tmp_path, Vita(config), frozenset())

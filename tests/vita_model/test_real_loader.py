@@ -1,0 +1,79 @@
+"""The command on toy shards through the real loader: three stages, hand-over, exact resume."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vita_model.checkpoint import latest, load_progress
+from vita_model.cli import main
+
+RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
+
+
+@pytest.fixture
+def vita_train(toy_shards):
+    def call(stage, out, *more):
+        return main(
+            [
+                str(RECIPES / f"debug_{stage}.py"),
+                "--shards",
+                str(toy_shards),
+                "--out",
+                str(out),
+                "--set",
+                "batch_size=4",
+                *more,
+            ]
+        )
+
+    return call
+
+
+def tensors(run):
+    return {
+        (path.name, key): value for path in latest(run).glob("*.safetensors") for key, value in load_file(path).items()
+    }
+
+
+def assert_equal_runs(expected_run, actual_run):
+    expected, actual = tensors(expected_run), tensors(actual_run)
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[key], actual[key]) for key in expected)
+
+
+def test_three_stages_run_one_after_the_other_and_resume_exactly(vita_train, tmp_path):
+    warmup, cotrain, finetune, whole = (tmp_path / name for name in ("warmup", "cotrain", "finetune", "whole"))
+    assert vita_train("warmup", whole, "--steps", "18") == 0
+    assert vita_train("warmup", warmup, "--steps", "7") == 0
+    assert vita_train("warmup", warmup, "--steps", "18", "--resume") == 0
+    assert_equal_runs(whole, warmup)
+
+    assert vita_train("cotrain", cotrain, "--steps", "2", "--set", f"init={warmup}") == 0
+    assert vita_train("cotrain", cotrain, "--steps", "3", "--resume") == 0
+    assert vita_train("finetune", finetune, "--steps", "2", "--set", f"init={cotrain}") == 0
+
+    progress = load_progress(latest(finetune))
+    assert progress.step == 2
+    assert set(progress.statistics) == {"libero"}
+    assert [path.name for path in (finetune / "previews").iterdir()] == ["step-00000002-actions.json"]
+
+
+def test_resume_with_another_mixture_is_refused_unless_allowed(vita_train, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert vita_train("warmup", run, "--steps", "1") == 0
+    other = tmp_path / "other.toml"
+    other.write_text('name = "other"\nschema_version = 1\n[[sources]]\nsource = "bridge"\nweight = 1\n')
+    more = ("--steps", "2", "--resume", "--set", f"manifest={other}")
+
+    assert vita_train("warmup", run, *more) == 2
+    assert "--allow-plan-change" in capsys.readouterr().err
+    assert vita_train("warmup", run, *more, "--allow-plan-change") == 0
+
+
+def test_a_manifest_whose_shards_are_absent_is_refused(vita_train, tmp_path, capsys):
+    manifest = tmp_path / "wide.toml"
+    manifest.write_text('name = "wide"\nschema_version = 1\n[[sources]]\nsource = "droid"\nweight = 1\n')
+    assert vita_train("warmup", tmp_path / "run", "--set", f"manifest={manifest}") == 2
+    assert "droid" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from vita_data.errors import RequestError
+from vita_data.types import Stage
+from vita_model.codebook import ModalityNorm
+from vita_model.optim import learning_rate
+from vita_model.recipe import (
+    OptimizerConfig,
+    Precision,
+    Schedule,
+    as_json,
+    find_manifest,
+    first_difference,
+    load_recipe,
+    override,
+)
+
+
+@pytest.fixture
+def recipe(make_recipe):
+    return make_recipe(Stage.WARMUP)
+
+
+def test_settings_change_nested_fields_by_their_type(recipe):
+    changed = override(
+        recipe,
+        [
+            "optimizer.lr=1",
+            "init=runs/a=b",
+            "precision=bf16",
+            "loss.paired_ssim=true",
+            "model.codebook.modality_norm=none",
+            "optimizer.betas=(0.8, 0.9)",
+            "num_supervised_frames=none",
+            'batch_size={"video": 4}',
+        ],
+    )
+
+    assert changed.optimizer.lr == 1.0
+    assert isinstance(changed.optimizer.lr, float)
+    assert changed.init == "runs/a=b"
+    assert changed.precision is Precision.BF16
+    assert changed.loss.paired_ssim is True
+    assert changed.model.codebook.modality_norm is ModalityNorm.NONE
+    assert changed.optimizer.betas == (0.8, 0.9)
+    assert changed.num_supervised_frames is None
+    assert changed.batch_size == {"video": 4}
+    assert recipe.optimizer.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimzer.lr=1", "did you mean 'optimizer'"),
+        ("optimizer.lr=fast", "'fast' is not of type float"),
+        ("seed=1.5", "'1.5' is not of type int"),
+        ("seed=true", "is not of type int"),
+        ("stage=final", "one of warmup, cotrain, finetune"),
+        ("seed", "write KEY=VALUE"),
+        ("seed.x=1", "'seed' is a value and has no fields"),
+        ("model=1", "is not of type VitaConfig"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_what_to_write(recipe, setting, message):
+    with pytest.raises(RequestError, match=message):
+        override(recipe, [setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("def recipe(): return 3", "gave a int, not a Recipe"), ("x = 1", "AttributeError"), ("def (", "SyntaxError")],
+)
+def test_a_recipe_file_that_fails_is_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=message):
+        load_recipe(path)
+
+
+def test_an_absent_recipe_is_refused():
+    with pytest.raises(RequestError, match=r"no recipe nowhere\.py"):
+        load_recipe(Path("nowhere.py"))
+
+
+def test_the_manifest_is_found_from_the_recipes_own_folders(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "none.toml").touch()
+
+    assert find_manifest(recipe, tmp_path / "a" / "b" / "r.py") == tmp_path / "a" / "none.toml"
+    (tmp_path / "none.toml").touch()
+    assert find_manifest(recipe, Path("a/b/r.py")) == Path("none.toml")
+
+
+def test_an_absent_manifest_is_refused(recipe, tmp_path):
+    with pytest.raises(RequestError, match="--set manifest=PATH"):
+        find_manifest(recipe, tmp_path / "r.py")
+
+
+def test_the_first_difference_of_two_recipes_is_named(recipe):
+    other = override(recipe, ["optimizer.lr=0.5"])
+    assert first_difference(as_json(recipe), as_json(recipe)) is None
+    assert first_difference(as_json(recipe), as_json(other)) == "optimizer.lr was 0.001, now 0.5"
+
+
+def test_the_learning_rate_ramps_then_stays_or_falls_to_a_tenth():
+    constant = OptimizerConfig(lr=1.0, ramp_steps=4)
+    cosine = OptimizerConfig(lr=1.0, ramp_steps=4, schedule=Schedule.COSINE, schedule_steps=104)
+
+    assert [learning_rate(step, constant) for step in (0, 1, 3, 900)] == [0.25, 0.5, 1.0, 1.0]
+    assert learning_rate(54, cosine) == pytest.approx(0.55)
+    assert learning_rate(104, cosine) == learning_rate(9999, cosine) == pytest.approx(0.1)

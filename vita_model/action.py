@@ -1,0 +1,114 @@
+"""The action auto-encoder: an orthonormal DCT, the action encoder (E_a) and the action decoder (D_a).
+
+Letters: B batch, H steps of a chunk, A action dims (14 = left 7, right 7), K latents, D latent width, N context rows.
+Actions are normalized (shards.md section 9); a masked entry is zeroed here and influences nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vita_model.layers import TransformerConfig, blocks, learned, mlp
+
+NUM_ACTION_DIMS = 14
+ACTION_NAMES = tuple(
+    f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+)
+"""Columns 0:7 and 16:23 of the stored 40 (shards.md section 5)."""
+
+
+def dct_matrix(num_steps: int) -> Tensor:
+    """Build the orthonormal DCT-II as float32 [H, H]: coefficients = matrix @ values, its transpose is the inverse."""
+    frequency = torch.arange(num_steps, dtype=torch.float64)[:, None]
+    time = torch.arange(num_steps, dtype=torch.float64)[None, :]
+    matrix = torch.cos(math.pi * (time + 0.5) * frequency / num_steps) * math.sqrt(2 / num_steps)
+    matrix[0] /= math.sqrt(2)
+    return matrix.float()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionEncoderConfig:
+    """The MLP encoder of 10M parameters (VITA eq 6, table 11); its horizon is fixed.
+
+    Assumes: a chunk is 12 native steps (table 11 "sampling steps 12").
+    """
+
+    horizon: int = 12
+    width: int = 2624
+
+
+class ActionEncoder(nn.Module):
+    """E_a: an action chunk -> one latent, by DCT along time, flatten, MLP (VITA eq 6)."""
+
+    dct: Tensor
+
+    def __init__(self, config: ActionEncoderConfig, *, latent_width: int) -> None:
+        super().__init__()
+        self.horizon = config.horizon
+        self.register_buffer("dct", dct_matrix(config.horizon), persistent=False)
+        self.mlp = mlp(config.horizon * NUM_ACTION_DIMS, config.width, config.width, latent_width)
+
+    def forward(self, action: Tensor, mask: Tensor) -> Tensor:
+        """Encode actions [B, H, A] with their mask as one latent [B, 1, D].
+
+        Raises:
+            ValueError: the batch has another horizon than the encoder was built for.
+        """
+        if action.shape[1] != self.horizon:
+            raise ValueError(f"the action encoder was built for {self.horizon} steps, the batch has {action.shape[1]}")
+        with torch.autocast(action.device.type, enabled=False):
+            coefficients = self.dct @ torch.where(mask, action, 0.0).float()
+        latent: Tensor = self.mlp(coefficients.flatten(1))
+        return latent[:, None]
+
+
+_DECODER_BLOCKS = TransformerConfig(width=1024, num_layers=12, num_heads=16, ffn_width=4992)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDecoderConfig:
+    """The transformer decoder of 228M parameters (VITA 4.1.2, 8.1)."""
+
+    blocks: TransformerConfig = _DECODER_BLOCKS
+    max_steps: int = 64
+    max_latents: int = 64
+    context_dropout: float = 0.1
+    """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
+
+
+class ActionDecoder(nn.Module):
+    """D_a: latents and optional context -> an action chunk, as MLP(inverse DCT(transformer)) (VITA eq 8, 8.1).
+
+    Assumes: one learned query a frequency, fully parallel, so the same weights serve every horizon.
+    """
+
+    def __init__(self, config: ActionDecoderConfig, *, latent_width: int, context_width: int) -> None:
+        super().__init__()
+        width = config.blocks.width
+        self.queries = learned(config.max_steps, width)
+        self.latent_in = nn.Linear(latent_width, width)
+        self.latent_position = learned(config.max_latents, width)
+        self.context_in = nn.Linear(context_width, width)
+        self.blocks = blocks(config.blocks, cross_attention=True)
+        self.norm = nn.LayerNorm(width)
+        self.out = mlp(width, width, NUM_ACTION_DIMS)
+
+    def forward(
+        self, latents: Tensor, *, num_steps: int, context: Tensor | None = None, context_mask: Tensor | None = None
+    ) -> Tensor:
+        """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A]."""
+        num_latents = latents.shape[1]
+        memory = self.latent_in(latents) + self.latent_position[:num_latents]
+        mask = None
+        if context is not None and context_mask is not None:
+            memory = torch.cat([memory, self.context_in(context)], dim=1)
+            mask = torch.cat([context_mask.new_ones(len(latents), num_latents), context_mask], dim=1)
+        rows = self.queries[:num_steps].expand(len(latents), -1, -1)
+        for block in self.blocks:
+            rows = block(rows, memory=memory, memory_mask=mask)
+        with torch.autocast(rows.device.type, enabled=False):
+            steps = dct_matrix(num_steps).to(rows.device).T @ self.norm(rows.float())
+        actions: Tensor = self.out(steps)
+        return actions

@@ -1,0 +1,203 @@
+"""The VLM: SigLIP and Gemma, reasoning in two steps, textual then cross-modal (VITA 3.2, eq 10 to 15).
+
+One prefix pass reads images, instruction and state and answers the textual queries; the second pass reads the chosen
+subtasks and gives the latents. Weights are random so far; PaliGemma's are not loaded yet.
+Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W width, D latent width.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
+
+from vita_data.types import STATE_DIM
+from vita_model.gemma import Group, KeyValue, group_mask, positions, run_layers
+from vita_model.layers import TransformerConfig, learned, mlp, unit_images
+from vita_model.tokenizer import ByteTokenizer, Tokens
+
+SUBTASKS = ("grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask")
+"""The fixed subtask vocabulary (VITA 3.2.2)."""
+_END = SUBTASKS.index("end_subtask")
+_MAX_VIEWS = 4
+_SIGLIP = TransformerConfig(width=1152, num_layers=27, num_heads=16, ffn_width=4304)
+_GEMMA = TransformerConfig(width=2048, num_layers=18, num_heads=8, ffn_width=16384)
+
+
+class LatentAttention(StrEnum):
+    """Whether a latent sees later latents."""
+
+    CAUSAL = "causal"
+    BIDIRECTIONAL = "bidirectional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneConfig:
+    """PaliGemma-3B at 224 px (VITA 4.1.2) with our queries.
+
+    Assumes: latents come in one parallel pass, causal among themselves (the paper's latency excludes one pass a token);
+    8 textual queries; text of 48 tokens; the embedding table stays frozen, as no loss reads it.
+    """
+
+    vision: TransformerConfig = _SIGLIP
+    image_size: int = 224
+    patch_size: int = 14
+    language: TransformerConfig = _GEMMA
+    head_width: int = 256
+    vocabulary: int = 257216
+    max_text_tokens: int = 48
+    num_subtasks: int = 8
+    num_latents: int = 12
+    max_latents: int = 64
+    latent_attention: LatentAttention = LatentAttention.CAUSAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Final hidden states [B, N, W] of the input rows, the real ones of them [B, N], and their keys and values."""
+
+    hidden: Tensor
+    mask: Tensor
+    cache: list[KeyValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subtasks:
+    """The textual chain of thought: embeddings [B, M, W], mask [B, M], choices [B, M], probabilities [B, M, 8]."""
+
+    embeddings: Tensor
+    mask: Tensor
+    indices: Tensor
+    probabilities: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """What the backbone gives the decoders: latent vectors [B, L, D] before the codebook, and its thoughts."""
+
+    latents: Tensor
+    context: Context
+    subtasks: Subtasks
+
+
+class Backbone(nn.Module):
+    """p_theta: images, instruction and state -> subtasks -> latents."""
+
+    def __init__(self, config: BackboneConfig, *, latent_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
+        if self.tokenizer.num_tokens > config.vocabulary:
+            raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
+        self.vision = SiglipVisionModel(_vision_config(config))
+        self.gemma = GemmaModel(_language_config(config))
+        width = config.language.width
+        # Queries start at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
+        scale = self.gemma.config.initializer_range * width**0.5
+        self.projector = nn.Linear(config.vision.width, width)
+        self.view = learned(_MAX_VIEWS, width)
+        self.state = mlp(2 * STATE_DIM, width, width)
+        self.text_queries = learned(config.num_subtasks, width, std=scale)
+        self.subtask_rows = learned(len(SUBTASKS), width, std=scale)
+        self.latent_queries = learned(config.max_latents, width, std=scale)
+        self.latent_head = nn.Linear(width, latent_width)
+
+    def freeze_vocabulary(self) -> None:
+        """Keep the token embeddings as they are."""
+        self.gemma.embed_tokens.requires_grad_(requires_grad=False)
+
+    def forward(
+        self, images: Tensor, image_mask: Tensor, instruction: list[str], state: Tensor, state_mask: Tensor
+    ) -> Reasoning:
+        """Reason over images uint8 [B, V, 256, 256, 3] with mask [B, V], texts, and state [B, 64] with mask [B, 64]."""
+        tokens = self.tokenizer.encode(instruction)
+        tokens = Tokens(ids=tokens.ids.to(images.device), mask=tokens.mask.to(images.device))
+        rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
+        context, answers = self._read(rows, mask)
+        subtasks = self._choose(answers)
+        return Reasoning(latents=self._imagine(context, subtasks), context=context, subtasks=subtasks)
+
+    def _inputs(
+        self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Embed the input group as rows [B, N, W] with mask [B, N]: views, text, state."""
+        batch, views = image_mask.shape
+        pixels = unit_images(images.flatten(0, 1), self.config.image_size) * 2 - 1
+        seen: Tensor = self.projector(self.vision(pixels).last_hidden_state)
+        seen = seen.reshape(batch, views, -1, seen.shape[-1]) + self.view[:views, None]
+        clean = torch.where(state_mask, state, 0.0)
+        felt: Tensor = self.state(torch.cat([clean, state_mask.to(clean.dtype)], dim=-1))
+        rows = torch.cat([seen.flatten(1, 2), self.gemma.embed_tokens(tokens.ids), felt[:, None]], dim=1)
+        seen_mask = image_mask.repeat_interleave(seen.shape[2], dim=1)
+        return rows, torch.cat([seen_mask, tokens.mask, state_mask.any(dim=1, keepdim=True)], dim=1)
+
+    def _read(self, rows: Tensor, mask: Tensor) -> tuple[Context, Tensor]:
+        """Run the prefix pass with the textual queries behind it; returns the context and the answers [B, M, W]."""
+        (batch, num_input, _), num_text = rows.shape, self.config.num_subtasks
+        whole = torch.cat([mask, mask.new_ones(batch, num_text)], dim=1)
+        groups = [Group.INPUT] * num_input + [Group.TEXT] * num_text
+        rows = torch.cat([rows, self.text_queries.to(rows.dtype).expand(batch, -1, -1)], dim=1)
+        allowed = group_mask(groups, groups, whole, causal=None)
+        hidden, cache = run_layers(self.gemma, rows, positions(whole), allowed)
+        cut = [layer.first(num_input) for layer in cache]
+        return Context(hidden=hidden[:, :num_input], mask=mask, cache=cut), hidden[:, num_input:]
+
+    def _choose(self, answers: Tensor) -> Subtasks:
+        """Pick a subtask per query (VITA eq 12): hard forward, softmax gradient; nothing counts after the first end."""
+        logits = answers @ self.subtask_rows.T / answers.shape[-1] ** 0.5
+        probabilities = F.softmax(logits.float(), dim=-1)
+        picked = probabilities.argmax(dim=-1)
+        ended = (picked == _END).long()
+        mask = ended.cumsum(dim=1) - ended == 0
+        indices = torch.where(mask, picked, _END)
+        hard = F.one_hot(indices, len(SUBTASKS)).to(probabilities.dtype)
+        choice = hard + torch.where(mask[..., None], probabilities - probabilities.detach(), 0.0)
+        embeddings = choice.to(answers.dtype) @ self.subtask_rows
+        return Subtasks(embeddings=embeddings, mask=mask, indices=indices, probabilities=probabilities)
+
+    def _imagine(self, context: Context, subtasks: Subtasks) -> Tensor:
+        """Run the second pass over subtasks and latent queries; returns latents [B, L, D] (VITA eq 14, 15)."""
+        batch, num_latents = len(context.mask), self.config.num_latents
+        queries = self.latent_queries[:num_latents].to(subtasks.embeddings.dtype).expand(batch, -1, -1)
+        own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(batch, num_latents)], dim=1)
+        own = [Group.TEXT] * self.config.num_subtasks + [Group.LATENT] * num_latents
+        causal = Group.LATENT if self.config.latent_attention is LatentAttention.CAUSAL else None
+        allowed = group_mask(
+            own,
+            [Group.INPUT] * context.mask.shape[1] + own,
+            torch.cat([context.mask, own_mask], dim=1),
+            causal=causal,
+        )
+        position = positions(own_mask, start=context.mask.sum(dim=1))
+        rows = torch.cat([subtasks.embeddings, queries], dim=1)
+        hidden, _ = run_layers(self.gemma, rows, position, allowed, context.cache)
+        latents: Tensor = self.latent_head(hidden[:, -num_latents:])
+        return latents
+
+
+def _vision_config(config: BackboneConfig) -> SiglipVisionConfig:
+    shape = config.vision
+    return SiglipVisionConfig(
+        hidden_size=shape.width,
+        intermediate_size=shape.ffn_width,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        vision_use_head=False,
+    )
+
+
+def _language_config(config: BackboneConfig) -> GemmaConfig:
+    shape = config.language
+    return GemmaConfig(
+        vocab_size=config.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.ffn_width,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=1,
+        head_dim=config.head_width,
+    )

@@ -1,0 +1,189 @@
+"""Checkpoints of a run: one safetensors file a component, the optimizer and random state, and a readable state.json.
+
+    RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, trainer.pt, state.json
+
+A checkpoint appears under its name only when whole. The frozen DINOv2 features are not stored.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import Json
+from vita_model.vita import Component, Vita
+
+SCHEMA_VERSION = 1
+_PREFIX = "step-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands; everything in it is JSON."""
+
+    step: int
+    """Steps done."""
+    stage: str
+    recipe: Json
+    sampler: Json
+    """The loader's own state: the position in the data."""
+    statistics: Json
+    """Normalization statistics of the sources, which a policy needs to undo the normalization."""
+    drawn: Mapping[str, Mapping[str, int]]
+    """Samples seen, per modality and source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerState:
+    """What resumes a run exactly besides the weights."""
+
+    optimizer: dict[str, object]
+    torch_rng: Tensor
+    draw_rng: Tensor
+    """State of the generator behind the stages' own draws."""
+
+
+def checkpoint_dirs(run: Path) -> list[Path]:
+    """List the whole checkpoints of a run, oldest first."""
+    folder = run / "checkpoints"
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.suffix != ".tmp" and path.is_dir())
+
+
+def latest(run: Path) -> Path | None:
+    """Find the newest checkpoint of a run, if it has one."""
+    found = checkpoint_dirs(run)
+    return found[-1] if found else None
+
+
+def step_name(step: int) -> str:
+    """Name a step as files and folders do: `step-00000040`."""
+    return f"{_PREFIX}{step:08d}"
+
+
+def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, keep_last: int) -> Path:
+    """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last`."""
+    final = run / "checkpoints" / step_name(progress.step)
+    temporary = final.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name in model.components:
+        tensors = {key: value.contiguous() for key, value in model.component(name).state_dict().items()}
+        save_file(tensors, temporary / f"{name}.safetensors")
+    torch.save(
+        {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
+        temporary / "trainer.pt",
+    )
+    (temporary / "state.json").write_text(json.dumps(_progress_json(progress), indent=1, sort_keys=True) + "\n")
+    for path in (*temporary.iterdir(), temporary):
+        _sync(path)
+    if final.exists():
+        shutil.rmtree(final)
+    temporary.rename(final)
+    _sync(final.parent)
+    for old in checkpoint_dirs(run)[:-keep_last]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_progress(checkpoint: Path) -> Progress:
+    """Read state.json of a checkpoint.
+
+    Raises:
+        VitaDataError: it is missing, damaged, or of another schema version.
+    """
+    path = checkpoint / "state.json"
+    try:
+        state = json.loads(path.read_text())
+        version = state.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise VitaDataError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+        return Progress(**state)
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+
+
+def load_trainer(checkpoint: Path) -> TrainerState:
+    """Read trainer.pt of a checkpoint.
+
+    Raises:
+        VitaDataError: it is missing or damaged.
+    """
+    path = checkpoint / "trainer.pt"
+    try:
+        return TrainerState(**torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as fault:
+        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+
+
+def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
+    """Load every component that both the checkpoint and the model have; tell which.
+
+    Raises:
+        VitaDataError: a file is damaged.
+        RequestError: a component has other shapes than the recipe says.
+    """
+    loaded = set()
+    for name in model.components:
+        path = checkpoint / f"{name}.safetensors"
+        if path.is_file():
+            _load_into(model.component(name), path)
+            loaded.add(name)
+    return frozenset(loaded)
+
+
+def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[Component]:
+    """Load the components of an earlier run's newest checkpoint; tell which.
+
+    Raises:
+        RequestError: the run has no checkpoint, lacks a component that the stage needs, or differs in shape.
+    """
+    checkpoint = latest(run)
+    if checkpoint is None:
+        raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
+    loaded = load_components(checkpoint, model)
+    if missing := sorted(needs - loaded):
+        raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
+    if not model.codebook.is_filled:
+        filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
+        raise RequestError(f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer")
+    return loaded
+
+
+def _load_into(module: nn.Module, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except Exception as fault:
+        raise VitaDataError(f"{path} cannot be read: {fault}") from fault
+    own = module.state_dict()
+    for key in sorted(own.keys() | tensors.keys()):
+        found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
+        if found != wanted:
+            raise RequestError(f"{path}: {key} is {found}, the recipe's model has {wanted}; use the same model config")
+    module.load_state_dict(tensors)
+
+
+def _progress_json(progress: Progress) -> dict[str, object]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "step": progress.step,
+        "stage": progress.stage,
+        "recipe": dict(progress.recipe),
+        "sampler": dict(progress.sampler),
+        "statistics": dict(progress.statistics),
+        "drawn": {modality: dict(counts) for modality, counts in progress.drawn.items()},
+    }
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""The command `vita-train`: a recipe, shards and a folder for the run; trains one stage of VITA.
+
+The only module here that asks `vita_data.loader` for batches.
+"""
+
+import argparse
+import contextlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader import Plan, PlanChange, make_loader
+from vita_data.manifest import load_manifest
+from vita_model.recipe import Recipe, find_manifest, load_recipe, override
+from vita_model.train import RunEnd, train
+
+_THREADS = 2
+_INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 the data or the run is bad, 2 the request is bad."""
+    arguments = _parser().parse_args(argv)
+    try:
+        recipe = override(load_recipe(arguments.recipe), arguments.settings)
+        if arguments.steps is not None:
+            recipe = replace(recipe, num_steps=arguments.steps)
+        end = _run(recipe, arguments)
+    except VitaDataError as fault:
+        print(f"vita-train: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except OSError as fault:
+        print(f"vita-train: {fault.filename or 'files'}: {fault.strerror or fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vita-train: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        return _INTERRUPTED
+    print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vita-train", description="Train one stage of VITA.")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
+    parser.add_argument("--shards", type=Path, required=True, metavar="DIR", help="folder that vita-data build wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or --resume")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="train to this step instead of the recipe's last")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
+    parser.add_argument("--allow-plan-change", action="store_true", help="let --resume go on with another mixture")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="change a field of the recipe: manifest=PATH, init=RUN, optimizer.lr=3e-5 ...",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is no number of steps")
+    return value
+
+
+def _run(recipe: Recipe, arguments: argparse.Namespace) -> RunEnd:
+    if not arguments.shards.is_dir():
+        raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
+    plan = Plan.from_manifest(
+        load_manifest(find_manifest(recipe, arguments.recipe)),
+        shards=arguments.shards,
+        stage=recipe.stage,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        windows=recipe.windows,
+        modality_steps=recipe.modality_steps,
+    )
+    for note in plan.notes:
+        print(note)
+    with contextlib.closing(make_loader(plan, rank=0, world_size=1, threads=_THREADS)) as loader:
+        return train(
+            recipe,
+            loader,
+            arguments.out,
+            statistics=plan.statistics,
+            report=print,
+            resume=arguments.resume,
+            plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The codebook that both modalities share: nearest code, straight-through gradient, EMA learning (VITA eq 1, 3, 7).
+
+Codes are buffers, learned by moving averages in train mode and frozen in eval mode; all of it runs in float32, since
+bfloat16 makes ties. One process only: sums are not yet reduced over ranks.
+Letters: B batch, Q latents, D width, K codes, n real vectors of a batch.
+
+Assumes: EMA instead of the gradient of Algorithm 1, dead codes replaced, a BatchNorm per modality before the search;
+without them most codes die and the modalities use disjoint codes (EMA: van den Oord et al., 2017).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vita_data.types import Modality
+
+_ENCODED = (Modality.VIDEO, Modality.ACTION)
+_TINY = 1e-8
+
+
+class ModalityNorm(StrEnum):
+    """What each modality's encodings go through before the nearest code is searched."""
+
+    NONE = "none"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodebookConfig:
+    """8192 codes of width 1024 (VITA table 11)."""
+
+    num_codes: int = 8192
+    width: int = 1024
+    decay: float = 0.99
+    modality_norm: ModalityNorm = ModalityNorm.BATCH
+    match_temperature: float = 0.1
+    """Softness of the usage marginal, in units of the mean squared difference per dimension."""
+    dead_below: float = 0.01
+    """EMA count under which a code is dead; 1024 vectors over 8192 codes average 0.125."""
+    grace_updates: int = 200
+    """Updates a fresh code is left alone."""
+    num_recent: int = 4096
+    """Recent encodings kept to replace dead codes with."""
+    last_replacement: int = 160_000
+    """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """Codes of a batch of encodings."""
+
+    latents: Tensor
+    """[B, Q, D] the code's value with the encoding's gradient."""
+    indices: Tensor
+    """int64 [B, Q]"""
+    commitment: Tensor
+    """Scalar: mean squared distance of real encodings to their (constant) codes."""
+    usage_match: Tensor
+    """Scalar: KL from this batch's soft usage to the other modality's; 0 in eval mode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How the modalities use the codes, from moving averages."""
+
+    perplexity: dict[Modality, float]
+    overlap: float
+    """Shared mass of the two usage distributions: 0 disjoint, 1 equal."""
+    num_dead: int
+
+
+class Codebook(nn.Module):
+    """K codes with moving averages of their assignments."""
+
+    codes: Tensor
+    counts: Tensor
+    sums: Tensor
+    ages: Tensor
+    usage: Tensor
+    soft_usage: Tensor
+    recent: Tensor
+    num_filled: Tensor
+    num_recent: Tensor
+    num_updates: Tensor
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_codes, width = config.num_codes, config.width
+        self.register_buffer("codes", torch.zeros(num_codes, width))
+        self.register_buffer("sums", torch.zeros(num_codes, width))
+        self.register_buffer("counts", torch.zeros(num_codes))
+        self.register_buffer("ages", torch.zeros(num_codes, dtype=torch.int64))
+        self.register_buffer("usage", torch.zeros(len(_ENCODED), num_codes))
+        self.register_buffer("soft_usage", torch.zeros(len(_ENCODED), num_codes))
+        self.register_buffer("recent", torch.zeros(config.num_recent, width))
+        for name in ("num_filled", "num_recent", "num_updates"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.norms = nn.ModuleDict({str(m): nn.BatchNorm1d(width, affine=False) for m in _ENCODED})
+
+    def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+        """Quantize encodings [B, Q, D] of one modality; in train mode also learn from those where mask [B] is True."""
+        with torch.autocast(encodings.device.type, enabled=False):
+            encodings, real = self._normalized(encodings.float(), modality, mask)
+            if not self.training:
+                return self._nearest(encodings, mask)
+            self._fill(real.detach())
+            result = self._nearest(encodings, mask)
+            match = self._usage_match(real, modality)
+            self._learn(real.detach(), result.indices[mask].flatten(), modality)
+        return Quantized(
+            latents=result.latents, indices=result.indices, commitment=result.commitment, usage_match=match
+        )
+
+    def project(self, vectors: Tensor, mask: Tensor) -> Quantized:
+        """Map predicted vectors [B, Q, D] to their nearest codes; never learns, never normalizes."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self._nearest(vectors.float(), mask)
+
+    @property
+    def is_filled(self) -> bool:
+        """Tell whether every code has had its first value."""
+        return int(self.num_filled) == self.config.num_codes
+
+    def summary(self) -> Usage:
+        """Summarise how the modalities use the codes."""
+        shares = self.usage / self.usage.sum(dim=1, keepdim=True).clamp(min=_TINY)
+        entropy = -(shares * shares.clamp(min=_TINY).log()).sum(dim=1)
+        used = self.usage.sum(dim=1) > 0
+        perplexity = {m: float(entropy[i].exp()) if used[i] else 0.0 for i, m in enumerate(_ENCODED)}
+        dead = int((self.counts < self.config.dead_below).sum())
+        return Usage(perplexity=perplexity, overlap=float(torch.minimum(*shares.unbind()).sum()), num_dead=dead)
+
+    def _normalized(self, encodings: Tensor, modality: Modality, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Whiten per modality; returns all encodings and the real ones flattened to [n, D], zeros elsewhere."""
+        real = encodings[mask].flatten(0, 1)
+        if self.config.modality_norm is ModalityNorm.BATCH and len(real):
+            norm = self.norms[str(modality)]
+            norm.train(self.training and len(real) > 1)  # one vector has no variance
+            real = norm(real)
+        whole = torch.zeros_like(encodings)
+        whole[mask] = real.reshape(-1, *encodings.shape[1:])
+        return whole, real
+
+    def _scores(self, vectors: Tensor) -> Tensor:
+        """Half the negative squared distance to each code up to a constant per row, [.., K]; empty codes at -inf."""
+        scores = vectors @ self.codes.T - 0.5 * self.codes.square().sum(dim=1)
+        filled = torch.arange(len(self.codes), device=scores.device) < self.num_filled
+        return scores.masked_fill(~filled, -torch.inf)
+
+    def _nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
+        with torch.no_grad():
+            indices = self._scores(vectors).argmax(dim=-1)
+        codes = self.codes[indices]
+        distance = (vectors - codes).square()[mask]
+        return Quantized(
+            latents=vectors + (codes - vectors).detach(),
+            indices=indices,
+            commitment=distance.sum() / max(distance.numel(), 1),
+            usage_match=distance.new_zeros(()),
+        )
+
+    def _usage_match(self, real: Tensor, modality: Modality) -> Tensor:
+        """KL from this batch's soft code marginal to the moving marginal of the other modality, if there is one."""
+        own = _ENCODED.index(modality)
+        other = self.soft_usage[1 - own]
+        if not len(real):
+            return real.new_zeros(())
+        temperature = 0.5 * self.config.match_temperature * self.config.width
+        marginal = F.softmax(self._scores(real) / temperature, dim=-1).mean(dim=0)
+        self.soft_usage = _averaged(self.soft_usage, own, marginal.detach(), self.config.decay)
+        if not bool(other.any()):
+            return real.new_zeros(())
+        return (marginal * (marginal.clamp(min=_TINY) / other.clamp(min=_TINY)).log()).sum()
+
+    @torch.no_grad()
+    def _fill(self, real: Tensor) -> None:
+        """Take the first encodings as codes until all K have a value: the data-dependent start."""
+        start = int(self.num_filled)
+        stop = min(start + len(real), self.config.num_codes)
+        if start == stop:
+            return
+        self._write(torch.arange(start, stop, device=real.device), real[: stop - start])
+        self.num_filled = self.num_filled + (stop - start)
+
+    @torch.no_grad()
+    def _learn(self, real: Tensor, indices: Tensor, modality: Modality) -> None:
+        """Move averages and codes towards the vectors assigned to them, replace dead codes, keep statistics.
+
+        Buffers are replaced rather than written in place: autograd still holds the old ones.
+        """
+        if not len(real):
+            return
+        decay, num_codes = self.config.decay, self.config.num_codes
+        hits = torch.bincount(indices, minlength=num_codes).float()
+        self.usage = _averaged(self.usage, _ENCODED.index(modality), hits / hits.sum(), decay)
+        if self.is_filled:
+            total = torch.zeros_like(self.sums).index_add_(0, indices, real)
+            self.counts = decay * self.counts + (1 - decay) * hits
+            self.sums = decay * self.sums + (1 - decay) * total
+            self.codes = self.sums / self.counts.clamp(min=_TINY)[:, None]
+            self.ages = self.ages + 1
+            self.num_updates = self.num_updates + 1
+            self._replace_dead()
+        self._remember(real)
+
+    def _replace_dead(self) -> None:
+        """Give dead codes the newest remembered encodings, as many as there are of either."""
+        config = self.config
+        if int(self.num_updates) > config.last_replacement:
+            return
+        dead = ((self.counts < config.dead_below) & (self.ages > config.grace_updates)).nonzero().flatten()
+        stored = int(self.num_recent)
+        available = min(len(dead), stored, config.num_recent)
+        newest = (stored - 1 - torch.arange(available, device=dead.device)) % config.num_recent
+        self._write(dead[:available], self.recent[newest])
+
+    def _write(self, rows: Tensor, values: Tensor) -> None:
+        """Set codes together with their averages: a code whose sums lag behind would jump back."""
+        self.codes = self.codes.index_copy(0, rows, values)
+        self.sums = self.sums.index_copy(0, rows, values)
+        self.counts = self.counts.index_fill(0, rows, 1.0)
+        self.ages = self.ages.index_fill(0, rows, 0)
+
+    def _remember(self, real: Tensor) -> None:
+        """Store encodings in the ring of recent ones."""
+        size = self.config.num_recent
+        kept = real[-size:]
+        slots = (int(self.num_recent) + len(real) - len(kept) + torch.arange(len(kept), device=real.device)) % size
+        self.recent = self.recent.index_copy(0, slots, kept)
+        self.num_recent = self.num_recent + len(real)
+
+
+def _averaged(table: Tensor, row: int, values: Tensor, decay: float) -> Tensor:
+    """Move one row of a table towards values; a row of zeros takes them as they are."""
+    old = table[row]
+    updated = table.clone()
+    updated[row] = decay * old + (1 - decay) * values if bool(old.any()) else values
+    return updated

@@ -1,0 +1,82 @@
+"""What a run says while it trains: metrics.jsonl (a row a step), TensorBoard scalars, a line for the terminal.
+
+Nothing here draws random numbers or touches the model.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+Report = Callable[[str], None]
+
+
+class RunLog:
+    """Writes the rows of one run; rows after `start_step`, left by a run that died, are dropped first."""
+
+    def __init__(self, run: Path, *, start_step: int, num_steps: int, report_every: int, report: Report) -> None:
+        self.path = run / "metrics.jsonl"
+        self.start_step, self.num_steps = start_step, num_steps
+        self.report_every, self.report = report_every, report
+        _keep_rows(self.path, start_step)
+        self._file = self.path.open("a")
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self._begin_s = time.monotonic()
+
+    def row(
+        self,
+        *,
+        step: int,
+        stage: str,
+        modality: str,
+        values: Mapping[str, float],
+        shares: Mapping[str, float],
+        num_samples: int,
+        step_s: float,
+    ) -> None:
+        """Write one step: its scalars, the realised shares of the sources and its speed."""
+        speed = num_samples / max(step_s, 1e-9)
+        line = {
+            "step": step,
+            "stage": stage,
+            "modality": modality,
+            **values,
+            "samples_per_s": round(speed, 2),
+            "shares": dict(shares),
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in (*values.items(), ("samples_per_s", speed)):
+            self._board.add_scalar(f"{modality}/{name}", value, step)
+        if step % self.report_every == 0 or step == self.num_steps:
+            self._terminal_line(step, modality, values["loss"])
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        self._file.close()
+        self._board.close()
+
+    def _terminal_line(self, step: int, modality: str, loss: float) -> None:
+        elapsed_s = time.monotonic() - self._begin_s
+        rate = (step - self.start_step) / max(elapsed_s, 1e-9)
+        left_s = round((self.num_steps - step) / rate) if rate else 0
+        clock = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
+        self.report(f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left")
+
+
+def _keep_rows(path: Path, last_step: int) -> None:
+    """Rewrite metrics.jsonl with the rows up to a step; a torn last line goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)

@@ -1,0 +1,86 @@
+"""The losses of the paper: L1 + SSIM for frames, squared error for actions; all means go through `masked_mean`.
+
+Everything runs in float32 outside autocast: SSIM in bfloat16 is off by 2%.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
+_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms.
+
+    Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
+    """
+
+    l1: float = 0.8
+    ssim: float = 0.2
+    commitment: float = 0.25
+    usage_match: float = 0.1
+    """Pulls the two modalities onto the same codes; 0 is the paper."""
+    visual: float = 1.0
+    action: float = 1.0
+    paired_ssim: bool = False
+    """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Average values where the broadcast mask is True, 0 where none is; a masked NaN does no harm, nor its gradient."""
+    mask = mask.expand(values.shape)
+    total = torch.where(mask, values, 0.0).sum()
+    return total / mask.sum().clamp(min=1)
+
+
+def action_error(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over real entries of [B, H, A] (VITA eq 9).
+
+    Assumes: the paper's squared norm is averaged, not summed, so that horizons compare.
+    """
+    true = torch.where(mask, true, 0.0).float()
+    return masked_mean((predicted.float() - true).square(), mask)
+
+
+def absolute_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """L1 distance of each image [N, 3, h, w] as [N]."""
+    return (predicted.float() - true.float()).abs().mean(dim=(1, 2, 3))
+
+
+def ssim(predicted: Tensor, true: Tensor) -> Tensor:
+    """Structural similarity of each image [N, 3, h, w] in [0, 1] as [N].
+
+    Gaussian 11x11 window of sigma 1.5, K1 = 0.01, K2 = 0.03, valid padding, mean over map and channels (Wang et al.,
+    2004, "Image quality assessment: from error visibility to structural similarity").
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        x, y = predicted.float(), true.float()
+        mean_x, xx, xy = _blur(torch.stack([x, x * x, x * y]))
+        mean_y, yy = _blur(torch.stack([y, y * y]))
+        var_x, var_y, cov = xx - mean_x.square(), yy - mean_y.square(), xy - mean_x * mean_y
+        luminance = (2 * mean_x * mean_y + _SSIM_C1) / (mean_x.square() + mean_y.square() + _SSIM_C1)
+        structure = (2 * cov + _SSIM_C2) / (var_x + var_y + _SSIM_C2)
+        similarity: Tensor = (luminance * structure).mean(dim=(1, 2, 3))
+    return similarity
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Convolve [.., h, w] with the separable Gaussian window, valid padding.
+
+    Two products with banded matrices: on a CPU several times faster than a convolution of one channel and its gradient.
+    """
+    rows, columns = (_band(size, images.device) for size in images.shape[-2:])
+    blurred: Tensor = rows @ images @ columns.T
+    return blurred
+
+
+def _band(size: int, device: torch.device) -> Tensor:
+    """Build the matrix [size - 10, size] whose rows hold the window, shifted one entry a row."""
+    shift = torch.arange(size - _SSIM_WINDOW + 1, device=device)[:, None]
+    offset = torch.arange(size, device=device)[None, :] - shift - _SSIM_WINDOW // 2
+    window = torch.exp(-offset.float().square() / (2 * _SSIM_SIGMA**2)) * (offset.abs() <= _SSIM_WINDOW // 2)
+    return window / window.sum(dim=1, keepdim=True)

@@ -1,0 +1,117 @@
+"""Pictures of what a run predicts: a grid of true and predicted frames, and action chunks as JSON.
+
+They lie in RUN/previews/ as step-NNNNNNNN-frames.jpg and step-NNNNNNNN-actions.json.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+from torch import Tensor
+
+from vita_data.types import Batch, Image, Stage
+from vita_model.action import ACTION_NAMES
+from vita_model.checkpoint import step_name
+from vita_model.stages import RULES, set_modes
+from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
+
+_MAX_SAMPLES = 4
+_MARGIN = 4
+_QUALITY = 90
+_ABSENT = 128
+"""Grey of a future past the clip's end."""
+
+
+def write_previews(run: Path, step: int, model: Vita, stage: Stage, batches: Iterable[Batch]) -> list[Path]:
+    """Predict for up to four samples of each batch and write frames and actions; the model stays as it was.
+
+    The last batch that carries frames (or actions) is the one shown.
+    """
+    predictions = [_predict(model, stage, _head(batch)) for batch in batches]
+    folder = run / "previews"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for frames in [p.frames for p in predictions if p.frames is not None][-1:]:
+        path = folder / f"{step_name(step)}-frames.jpg"
+        path.write_bytes(simplejpeg.encode_jpeg(frame_grid(frames), quality=_QUALITY, colorspace="RGB"))
+        written.append(path)
+    for actions in [p.actions for p in predictions if p.actions is not None][-1:]:
+        path = folder / f"{step_name(step)}-actions.json"
+        path.write_text(json.dumps(action_json(actions)) + "\n")
+        written.append(path)
+    return written
+
+
+def frame_grid(frames: FramePrediction) -> Image:
+    """Draw a grid uint8 [h, w, 3]: a row a sample; start frame, true futures, predicted futures.
+
+    Futures that no sample has at the end are left out; one that some sample lacks is grey.
+    """
+    shown = int(frames.mask.any(dim=0).nonzero().max()) + 1 if frames.mask.any() else 1
+    real = frames.mask[:, :shown, None, None, None]
+    true, predicted = (torch.where(real, f[:, :shown].float(), _ABSENT / 255) for f in (frames.true, frames.predicted))
+    pixels = _bytes(torch.cat([frames.start[:, None], true, predicted], dim=1))
+    num_rows, num_columns, size = pixels.shape[0], pixels.shape[1], pixels.shape[2]
+    pitch = size + _MARGIN
+    grid = np.full((num_rows * pitch + _MARGIN, num_columns * pitch + _MARGIN, 3), 255, np.uint8)
+    for row in range(num_rows):
+        for column in range(num_columns):
+            top, left = _MARGIN + row * pitch, _MARGIN + column * pitch
+            grid[top : top + size, left : left + size] = pixels[row, column]
+    return grid
+
+
+def action_json(actions: ActionPrediction) -> dict[str, object]:
+    """Turn chunks into JSON: names of the 14 columns, true, predicted and mask as [sample][H][14], normalized units."""
+    true = torch.where(actions.mask, actions.true, 0.0)
+    return {
+        "dims": list(ACTION_NAMES),
+        "true": _rounded(true),
+        "predicted": _rounded(actions.predicted),
+        "mask": actions.mask.cpu().tolist(),
+    }
+
+
+@torch.no_grad()
+def _predict(model: Vita, stage: Stage, batch: Batch) -> Prediction:
+    model.eval()
+    try:
+        return RULES[stage].predict(model, batch, Draws())
+    finally:
+        set_modes(model, stage)
+
+
+def _head(batch: Batch) -> Batch:
+    """Keep the first samples of a batch."""
+
+    def cut(member: Tensor | None) -> Tensor | None:
+        return None if member is None else member[:_MAX_SAMPLES]
+
+    return Batch(
+        modality=batch.modality,
+        source=batch.source[:_MAX_SAMPLES],
+        key=batch.key[:_MAX_SAMPLES],
+        instruction=batch.instruction[:_MAX_SAMPLES],
+        images=cut(batch.images),
+        image_mask=cut(batch.image_mask),
+        future=cut(batch.future),
+        future_mask=cut(batch.future_mask),
+        action=cut(batch.action),
+        action_mask=cut(batch.action_mask),
+        state=cut(batch.state),
+        state_mask=cut(batch.state_mask),
+    )
+
+
+def _bytes(images: Tensor) -> Image:
+    """Turn float [.., 3, h, w] into uint8 [.., h, w, 3]."""
+    pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.asarray(pixels.movedim(-3, -1).cpu().numpy())
+
+
+def _rounded(values: Tensor) -> list[object]:
+    rounded: list[object] = np.round(values.float().cpu().numpy().astype(np.float64), 5).tolist()
+    return rounded

@@ -1,0 +1,161 @@
+"""The three stages of Algorithm 1: which parts exist, which train, which batches come, which loss is taken.
+
+Assumes: where section 8.2 contradicts Algorithm 1 about what is frozen in fine-tuning, Algorithm 1 holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from vita_data.types import Batch, Modality, Stage
+from vita_model.backbone import SUBTASKS
+from vita_model.losses import LossConfig, absolute_error, action_error, masked_mean, ssim
+from vita_model.vita import ActionPrediction, Component, Draws, FramePrediction, Prediction, Vita
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRule:
+    """What one stage does."""
+
+    modalities: tuple[Modality, ...]
+    builds: frozenset[Component]
+    trains: frozenset[Component]
+    needs: frozenset[Component]
+    """Parts that must come from an earlier run: frozen here, and useless untrained."""
+    predict: Callable[[Vita, Batch, Draws], Prediction]
+    loss: Callable[[Prediction, LossConfig], Terms]
+    """Weighted terms; their sum is minimised."""
+
+
+def set_modes(model: Vita, stage: Stage) -> None:
+    """Freeze and unfreeze: gradients and train mode only for what the stage trains; the codebook learns by mode."""
+    rule = RULES[stage]
+    for name in model.components:
+        trains = name in rule.trains
+        model.component(name).requires_grad_(trains).train(mode=trains)
+    if model.backbone is not None:
+        model.backbone.freeze_vocabulary()
+
+
+def draw(model: Vita, batch: Batch, *, num_supervised_frames: int | None, generator: torch.Generator) -> Draws:
+    """Draw the random choices of one training step from a CPU generator, for batches that carry images.
+
+    Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
+    """
+    if batch.future_mask is None or batch.image_mask is None:
+        return Draws()
+    dropout = model.config.action_decoder.context_dropout
+    present = batch.future_mask.any(dim=0).nonzero().flatten().cpu()
+    if not len(present):
+        present = torch.arange(batch.future_mask.shape[1])[:1]
+    frames = present[torch.randperm(len(present), generator=generator)[:num_supervised_frames]].sort().values
+    keep = torch.rand(len(batch.image_mask), generator=generator) >= dropout
+    return Draws(frames=frames, keep_context=keep)
+
+
+def details(prediction: Prediction) -> dict[str, float]:
+    """Measure what is logged beside the losses: code perplexity of the batch, entropy of subtask usage (nats)."""
+    counts = prediction.quantized.indices.flatten().bincount().float()
+    values = {"token_perplexity": float(_entropy(counts).exp())}
+    if prediction.reasoning is not None:
+        chosen = prediction.reasoning.subtasks
+        values["subtask_entropy"] = float(_entropy(chosen.indices[chosen.mask].bincount(minlength=len(SUBTASKS))))
+    return values
+
+
+def _entropy(counts: Tensor) -> Tensor:
+    shares = counts.float() / counts.sum()
+    return 0.0 - (shares * shares.clamp(min=1e-12).log()).sum()
+
+
+def _predict_warmup(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    return model.reconstruct_pair(batch) if batch.modality is Modality.VIDEO else model.reconstruct_chunk(batch)
+
+
+def _predict_cotrain(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    return model.reason(batch, draws, with_frames=True)
+
+
+def _predict_finetune(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    return model.reason(batch, Draws(), with_frames=False)
+
+
+def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
+    """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9)."""
+    terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
+    terms |= _action_terms(prediction.actions, config)
+    terms["commitment"] = config.commitment * prediction.quantized.commitment
+    terms["usage_match"] = config.usage_match * prediction.quantized.usage_match
+    return terms
+
+
+def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
+    """Frames for all, actions for paired batches (VITA eq 19, 20); the commitment keeps p_theta near the codes."""
+    if prediction.actions is None:
+        terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
+    else:
+        similarity = config.ssim if config.paired_ssim else 0.0
+        terms = _frame_terms(prediction.frames, l1=config.visual, similarity=similarity)
+    terms |= _action_terms(prediction.actions, config)
+    terms["commitment"] = config.commitment * prediction.quantized.commitment
+    return terms
+
+
+def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:
+    """Actions alone (Algorithm 1, line 36)."""
+    return _action_terms(prediction.actions, config)
+
+
+def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float) -> Terms:
+    if frames is None:
+        return {}
+    predicted, true = frames.predicted.flatten(0, 1), frames.true.flatten(0, 1)
+    mask = frames.mask.flatten()
+    terms = {"l1": l1 * masked_mean(absolute_error(predicted, true), mask)}
+    if similarity:
+        terms["ssim"] = similarity * masked_mean(1 - ssim(predicted, true), mask)
+    return terms
+
+
+def _action_terms(actions: ActionPrediction | None, config: LossConfig) -> Terms:
+    if actions is None:
+        return {}
+    return {"action": config.action * action_error(actions.predicted, actions.true, actions.mask)}
+
+
+_ALL = frozenset(Component)
+_AUTOENCODERS = _ALL - {Component.BACKBONE}
+
+RULES: Mapping[Stage, StageRule] = MappingProxyType(
+    {
+        Stage.WARMUP: StageRule(
+            modalities=(Modality.VIDEO, Modality.ACTION),
+            builds=_AUTOENCODERS,
+            trains=_AUTOENCODERS,
+            needs=frozenset(),
+            predict=_predict_warmup,
+            loss=_loss_warmup,
+        ),
+        Stage.COTRAIN: StageRule(
+            modalities=(Modality.VIDEO, Modality.PAIRED),
+            builds=_ALL,
+            trains=frozenset({Component.BACKBONE, Component.VISUAL_DECODER, Component.ACTION_DECODER}),
+            needs=frozenset({Component.CODEBOOK}),
+            predict=_predict_cotrain,
+            loss=_loss_cotrain,
+        ),
+        Stage.FINETUNE: StageRule(
+            modalities=(Modality.PAIRED,),
+            builds=_ALL,
+            trains=frozenset({Component.ACTION_DECODER}),
+            needs=frozenset({Component.CODEBOOK, Component.BACKBONE}),
+            predict=_predict_finetune,
+            loss=_loss_finetune,
+        ),
+    }
+)

@@ -1,0 +1,300 @@
+"""One training loop for all three stages: batches in, checkpoints, metrics and previews out.
+
+What differs between stages is data in `stages.RULES`. One process, one device; nothing here reads shards.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader import PlanChange
+from vita_data.types import Batch, Json, Modality
+from vita_model.checkpoint import (
+    Progress,
+    TrainerState,
+    hand_over,
+    latest,
+    load_components,
+    load_progress,
+    load_trainer,
+    save,
+)
+from vita_model.log import Report, RunLog
+from vita_model.optim import learning_rate, make_optimizer
+from vita_model.preview import write_previews
+from vita_model.recipe import Precision, Recipe, as_json, first_difference
+from vita_model.stages import RULES, details, draw, set_modes
+from vita_model.vita import Component, Vita
+
+_MAX_KEYS = 32
+_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest")
+"""Recipe fields that a resumed run may change; the loader itself checks the mixture."""
+_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps")
+"""Fields that may change too where another plan is allowed."""
+
+
+class TrainingError(VitaDataError):
+    """The run went bad: a loss or gradient that is not finite."""
+
+
+class BatchStream(Protocol):
+    """An endless iterator of batches that knows and restores its position, as `vita_data.loader` makes it."""
+
+    def __next__(self) -> Batch:
+        """Give the next batch."""
+
+    def state_dict(self) -> Mapping[str, object]:
+        """Describe the position after the last batch given, in JSON values."""
+
+    def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
+        """Go to a position; `plan_change` says what to do if another mixture wrote it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run ended."""
+
+    step: int
+    interrupted: bool
+    """A SIGTERM asked it to save and stop."""
+    checkpoint: Path
+
+
+class Trainer:
+    """One run of a recipe: builds the model, starts or resumes, trains to the recipe's last step."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: BatchStream,
+        run: Path,
+        *,
+        statistics: Json,
+        report: Report,
+        device: torch.device | None = None,
+    ) -> None:
+        self.recipe, self.stream, self.run_dir, self.statistics, self.report = recipe, stream, run, statistics, report
+        self.rule = RULES[recipe.stage]
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(recipe.seed)
+        self.draws = torch.Generator().manual_seed(recipe.seed)
+        self.model = Vita(recipe.model, self.rule.builds).to(self.device)
+        set_modes(self.model, recipe.stage)
+        self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.step = 0
+        self.drawn: dict[str, dict[str, int]] = {}
+        self.shown: dict[Modality, Batch] = {}
+
+    def start(self) -> None:
+        """Begin at step 0, from the components of the recipe's `init` run if it names one.
+
+        Raises:
+            RequestError: the stage needs parts of an earlier run and gets none.
+        """
+        stage, needs = self.recipe.stage, self.rule.needs
+        if self.recipe.init is None:
+            if needs:
+                raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
+            return
+        loaded = hand_over(Path(self.recipe.init), self.model, needs)
+        self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
+
+    def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
+        """Go on exactly where a checkpoint of the same recipe was written.
+
+        Raises:
+            RequestError: the recipe has changed, or the loader refuses the position.
+            VitaDataError: the checkpoint is damaged or incomplete.
+        """
+        progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
+        saved, asked = dict(progress.recipe), as_json(self.recipe)
+        for name in _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ()):
+            saved.pop(name, None), asked.pop(name, None)
+        if difference := first_difference(saved, asked):
+            raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+        if absent := set(self.model.components) - load_components(checkpoint, self.model):
+            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
+        self.optimizer.load_state_dict(trainer.optimizer)
+        torch.set_rng_state(trainer.torch_rng)
+        self.draws.set_state(trainer.draw_rng)
+        self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
+        self.step = progress.step
+        self.drawn = {modality: dict(counts) for modality, counts in progress.drawn.items()}
+        self.report(f"resumed {checkpoint} at step {self.step}")
+
+    def fit(self) -> RunEnd:
+        """Train up to the recipe's last step, saving on the way; a SIGTERM saves and ends early.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite; names the batch's keys.
+        """
+        log = RunLog(
+            self.run_dir,
+            start_step=self.step,
+            num_steps=self.recipe.num_steps,
+            report_every=self.recipe.report_every,
+            report=self.report,
+        )
+        saved = None
+        try:
+            with _asked_to_stop() as stop:
+                while self.step < self.recipe.num_steps and not stop.is_set():
+                    self._train_step(log)
+                    saved = self._save(stop) if self._is_due(stop) else saved
+        finally:
+            log.close()
+        checkpoint = saved or self._save(stop)
+        return RunEnd(step=self.step, interrupted=self.step < self.recipe.num_steps, checkpoint=checkpoint)
+
+    def _train_step(self, log: RunLog) -> None:
+        begin_s = time.monotonic()
+        batch = on_device(next(self.stream), self.device)
+        rate = learning_rate(self.step, self.recipe.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        values = self._forward_backward(batch)
+        self.optimizer.step()
+        self.step += 1
+        self.shown[batch.modality] = batch
+        if self.model.codebook.training:
+            values |= _codebook_values(self.model)
+        log.row(
+            step=self.step,
+            stage=self.recipe.stage.value,
+            modality=batch.modality.value,
+            values={**values, "lr": rate},
+            shares=self._count(batch),
+            num_samples=len(batch.key),
+            step_s=time.monotonic() - begin_s,
+        )
+
+    def _forward_backward(self, batch: Batch) -> dict[str, float]:
+        """Leave the clipped gradients of a batch in place; an idle branch has none, so AdamW does not touch it."""
+        recipe = self.recipe
+        choices = draw(self.model, batch, num_supervised_frames=recipe.num_supervised_frames, generator=self.draws)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision is Precision.BF16):
+            prediction = self.rule.predict(self.model, batch, choices)
+            terms = self.rule.loss(prediction, recipe.loss)
+        loss = torch.stack(list(terms.values())).sum()
+        self._check_finite(loss, "loss", batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.max_grad_norm)
+        self._check_finite(norm, "gradient", batch)
+        scalars = {name: float(term.detach()) for name, term in terms.items()}
+        return {"loss": float(loss.detach()), **scalars, "grad_norm": float(norm), **details(prediction)}
+
+    def _check_finite(self, value: Tensor, what: str, batch: Batch) -> None:
+        found = float(value.detach())
+        if math.isfinite(found):
+            return
+        keys = ", ".join(batch.key[:_MAX_KEYS])
+        more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
+        raise TrainingError(
+            f"step {self.step + 1}: {what} {found} in this {batch.modality} batch of clips {keys}{more}. "
+            "Look at them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
+        )
+
+    def _count(self, batch: Batch) -> dict[str, float]:
+        """Count the batch's sources; give the shares realised so far in its modality."""
+        counts = self.drawn.setdefault(batch.modality.value, {})
+        for source in batch.source:
+            counts[source] = counts.get(source, 0) + 1
+        total = sum(counts.values())
+        return {source: round(count / total, 6) for source, count in sorted(counts.items())}
+
+    def _is_due(self, stop: threading.Event) -> bool:
+        return stop.is_set() or self.step % self.recipe.save_every == 0 or self.step == self.recipe.num_steps
+
+    def _save(self, stop: threading.Event) -> Path:
+        """Write a checkpoint, and previews unless somebody waits for the process to end."""
+        state = TrainerState(
+            optimizer=self.optimizer.state_dict(), torch_rng=torch.get_rng_state(), draw_rng=self.draws.get_state()
+        )
+        progress = Progress(
+            step=self.step,
+            stage=self.recipe.stage.value,
+            recipe=as_json(self.recipe),
+            sampler=dict(self.stream.state_dict()),
+            statistics=self.statistics,
+            drawn=self.drawn,
+        )
+        checkpoint = save(self.run_dir, self.model, state, progress, keep_last=self.recipe.keep_last)
+        if self.shown and not stop.is_set():
+            shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
+            write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown)
+        return checkpoint
+
+
+def train(
+    recipe: Recipe,
+    stream: BatchStream,
+    run: Path,
+    *,
+    statistics: Json,
+    report: Report,
+    resume: bool,
+    plan_change: PlanChange = PlanChange.REFUSE,
+) -> RunEnd:
+    """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
+
+    A checkpoint of another plan is refused unless `plan_change` allows it.
+
+    Raises:
+        RequestError: the folder is not empty and `resume` is False, or parts of the request do not fit the run.
+        TrainingError: a loss or gradient is not finite.
+    """
+    if run.exists() and not run.is_dir():
+        raise RequestError(f"--out {run} is a file: give a folder")
+    checkpoint = latest(run) if resume else None
+    if not resume and run.exists() and any(run.iterdir()):
+        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report)
+    if checkpoint is None:
+        if resume:
+            report(f"no checkpoint in {run} yet: starting at step 0")
+        trainer.start()
+    else:
+        trainer.resume(checkpoint, plan_change)
+        if trainer.step >= recipe.num_steps:
+            return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
+    run.mkdir(parents=True, exist_ok=True)
+    return trainer.fit()
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch's tensors."""
+    names = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
+    present = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
+    return replace(batch, **{name: tensor.to(device, non_blocking=True) for name, tensor in present.items()})
+
+
+def _codebook_values(model: Vita) -> dict[str, float]:
+    usage = model.codebook.summary()
+    perplexity = {f"perplexity_{modality}": value for modality, value in usage.perplexity.items()}
+    return {**perplexity, "overlap": usage.overlap, "dead_codes": float(usage.num_dead)}
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Turn SIGTERM into an event while inside; only a main thread may set handlers, others see no signal."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)

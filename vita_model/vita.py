@@ -1,0 +1,217 @@
+"""The parts put together: what the network predicts for a batch in each stage (Algorithm 1, lines 4 to 25).
+
+Losses and what trains are said in `stages.py`.
+Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D latent width.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from vita_data.types import STATE_DIM, Batch
+from vita_model.action import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
+from vita_model.backbone import Backbone, BackboneConfig, Reasoning
+from vita_model.codebook import Codebook, CodebookConfig, Quantized
+from vita_model.layers import unit_images
+from vita_model.visual import (
+    FeatureConfig,
+    FrozenFeatures,
+    VisualDecoder,
+    VisualDecoderConfig,
+    VisualEncoder,
+    VisualEncoderConfig,
+)
+
+
+class Component(StrEnum):
+    """The parts that a checkpoint stores one file each of; the names are attributes of `Vita`."""
+
+    CODEBOOK = "codebook"
+    VISUAL_ENCODER = "visual_encoder"
+    VISUAL_DECODER = "visual_decoder"
+    ACTION_ENCODER = "action_encoder"
+    ACTION_DECODER = "action_decoder"
+    BACKBONE = "backbone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitaConfig:
+    """The shapes of all parts; defaults are the full size of table 11."""
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)
+    visual_decoder: VisualDecoderConfig = field(default_factory=VisualDecoderConfig)
+    action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
+    action_decoder: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """The random choices of one step; the defaults choose nothing: all frames, context kept."""
+
+    frames: Tensor | None = None
+    """int64 [T], which futures are decoded."""
+    keep_context: Tensor | None = None
+    """bool [B], which samples show the action decoder their context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePrediction:
+    """Futures [B, T, 3, s, s] in [0, 1] beside what the shards hold, and the real ones of them [B, T]."""
+
+    start: Tensor
+    """[B, 3, s, s] the frame they start from."""
+    predicted: Tensor
+    true: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionPrediction:
+    """Action chunks [B, H, 14] in normalized units and the mask of real entries."""
+
+    predicted: Tensor
+    true: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What one forward gives the losses and the previews."""
+
+    quantized: Quantized
+    frames: FramePrediction | None = None
+    actions: ActionPrediction | None = None
+    reasoning: Reasoning | None = None
+
+
+class Vita(nn.Module):
+    """All parts of the model; a stage that never uses the backbone leaves it out."""
+
+    def __init__(self, config: VitaConfig, components: Collection[Component] = tuple(Component)) -> None:
+        super().__init__()
+        self.config = config
+        self.components = tuple(c for c in Component if c in components)
+        width, features = config.codebook.width, config.features
+        self.features = FrozenFeatures(features)
+        self.codebook = Codebook(config.codebook)
+        self.visual_encoder = VisualEncoder(
+            config.visual_encoder,
+            feature_width=features.encoder.width,
+            num_patches=features.grid**2,
+            latent_width=width,
+        )
+        self.visual_decoder = VisualDecoder(config.visual_decoder, features=features, latent_width=width)
+        self.action_encoder = ActionEncoder(config.action_encoder, latent_width=width)
+        self.action_decoder = ActionDecoder(
+            config.action_decoder, latent_width=width, context_width=config.backbone.language.width
+        )
+        self.backbone = Backbone(config.backbone, latent_width=width) if Component.BACKBONE in components else None
+
+    def component(self, name: Component) -> nn.Module:
+        """Give the module of a component."""
+        return self.get_submodule(name.value)
+
+    def reconstruct_pair(self, batch: Batch) -> Prediction:
+        """Encode a frame pair as codes and decode its second frame from its first (VITA eq 2 to 4).
+
+        Raises:
+            ValueError: the batch holds no images.
+        """
+        images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
+        future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
+        real = image_mask[:, :1] & future_mask[:, :1]
+        first, second = self.features(images[:, 0]), self.features(future[:, 0])
+        quantized = self.codebook(self.visual_encoder(first, second), batch.modality, real[:, 0])
+        predicted = self._decode_frames(first, quantized.latents, torch.zeros(1, dtype=torch.int64))
+        frames = self._compare(images, future[:, :1], predicted, real)
+        return Prediction(quantized=quantized, frames=frames)
+
+    def reconstruct_chunk(self, batch: Batch) -> Prediction:
+        """Encode an action chunk as a code and decode it again (VITA eq 6 to 8).
+
+        Raises:
+            ValueError: the batch holds no actions.
+        """
+        action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
+        quantized = self.codebook(self.action_encoder(action, mask), batch.modality, mask.flatten(1).any(dim=1))
+        predicted = self.action_decoder(quantized.latents, num_steps=action.shape[1])
+        return Prediction(quantized=quantized, actions=ActionPrediction(predicted=predicted, true=action, mask=mask))
+
+    def reason(self, batch: Batch, draws: Draws, *, with_frames: bool) -> Prediction:
+        """Predict futures (if asked) and actions (if the batch has them) from one latent stream (VITA eq 11 to 16).
+
+        Raises:
+            ValueError: the batch holds no images, or the model was built without a backbone.
+        """
+        images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
+        if self.backbone is None:
+            raise ValueError("this model was built without a backbone")
+        state, state_mask = _state(batch, images)
+        reasoning: Reasoning = self.backbone(images, image_mask, batch.instruction, state, state_mask)
+        quantized = self.codebook.project(reasoning.latents, image_mask.any(dim=1))
+        return Prediction(
+            quantized=quantized,
+            reasoning=reasoning,
+            frames=self._imagined_frames(batch, quantized.latents, draws) if with_frames else None,
+            actions=self._chosen_actions(batch, quantized.latents, reasoning, draws),
+        )
+
+    def _imagined_frames(self, batch: Batch, latents: Tensor, draws: Draws) -> FramePrediction:
+        images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
+        future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
+        chosen = torch.arange(future.shape[1]) if draws.frames is None else draws.frames
+        predicted = self._decode_frames(self.features(images[:, 0]), latents, chosen)
+        chosen = chosen.to(future.device)
+        return self._compare(images, future[:, chosen], predicted, future_mask[:, chosen] & image_mask[:, :1])
+
+    def _decode_frames(self, features: Tensor, latents: Tensor, chosen: Tensor) -> Tensor:
+        """Decode futures `chosen` [T] (0 is the first) of each sample at once as [B, T, 3, s, s]."""
+        batch, num_latents = latents.shape[:2]
+        chosen = chosen.to(latents.device)
+        per_frame = self.config.visual_encoder.num_latents
+        visible = torch.arange(num_latents, device=latents.device) < (chosen[:, None] + 1) * per_frame
+        images: Tensor = self.visual_decoder(
+            features.repeat_interleave(len(chosen), dim=0),
+            latents.repeat_interleave(len(chosen), dim=0),
+            visible.repeat(batch, 1),
+            (chosen + 1).repeat(batch),
+        )
+        return images.reshape(batch, len(chosen), *images.shape[1:])
+
+    def _compare(self, images: Tensor, future: Tensor, predicted: Tensor, mask: Tensor) -> FramePrediction:
+        size = self.config.visual_decoder.output_size
+        start, true = unit_images(images[:, 0], size), unit_images(future, size)
+        return FramePrediction(start=start, predicted=predicted, true=true, mask=mask)
+
+    def _chosen_actions(
+        self, batch: Batch, latents: Tensor, reasoning: Reasoning, draws: Draws
+    ) -> ActionPrediction | None:
+        if batch.action is None or batch.action_mask is None:
+            return None
+        shown = reasoning.context.mask
+        if draws.keep_context is not None:
+            shown = shown & draws.keep_context.to(shown.device)[:, None]
+        predicted = self.action_decoder(
+            latents, num_steps=batch.action.shape[1], context=reasoning.context.hidden, context_mask=shown
+        )
+        return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask)
+
+
+def _present(member: Tensor | None, name: str) -> Tensor:
+    if member is None:
+        raise ValueError(f"this forward needs {name}, which the batch's modality does not carry")
+    return member
+
+
+def _state(batch: Batch, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the batch's state, or a masked one where the modality carries none."""
+    if batch.state is not None and batch.state_mask is not None:
+        return batch.state, batch.state_mask
+    empty = torch.zeros(len(images), STATE_DIM, device=images.device)
+    return empty, torch.zeros_like(empty, dtype=torch.bool)
