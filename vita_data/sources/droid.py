@@ -1,0 +1,341 @@
+"""DROID in RLDS form, both public versions and the 100-episode sample; the raw MP4 and HDF5 files are not read.
+
+Positions are commanded targets; the velocities of the release, which are unitless shares of the greatest speed
+(droid-dataset/droid, robot_ik_solver.py), are used for nothing but the idle filter, which compares joint velocities.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+import simplejpeg
+
+from vita_data.errors import EpisodeError
+from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.rlds import list_parts, open_dataset, pick_release, read_outcomes
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_record import RldsRecord
+from vita_data.formats.rlds_write import RldsValues, write_rlds
+from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
+from vita_data.types import (
+    ActionOrigin,
+    ActionRange,
+    Arm,
+    ArmAction,
+    Arms,
+    Bool,
+    CameraRole,
+    Drop,
+    Episode,
+    Float64,
+    Instruction,
+    Int64,
+    Modality,
+    Outcome,
+    Part,
+    PoseTarget,
+    RawTree,
+    Reason,
+    SourceInfo,
+    SourceSettings,
+    TextStyle,
+)
+
+_HZ = 15.0
+
+INFO = SourceInfo(
+    name="droid",
+    title="DROID (RLDS)",
+    embodiment="franka",
+    arms=Arms.RIGHT,
+    modality=Modality.PAIRED,
+    hz=_HZ,
+    cameras={
+        CameraRole.PRIMARY: "exterior_image_1_left or exterior_image_2_left, by hash of the episode",
+        CameraRole.SECONDARY: "the other exterior camera",
+        CameraRole.WRIST_RIGHT: "wrist_image_left",
+    },
+    action_origin=ActionOrigin.COMMANDED,
+    action_space="7-D: displacement from the measured to the commanded pose (composed rotations), "
+    "gripper command 1 = open (stored 1 = closed)",
+    text_style=TextStyle.IMPERATIVE,
+    licence="CC BY 4.0",
+    redistributable=True,
+    access="public, no account",
+    url="https://droid-dataset.github.io/",
+    raw_layout="droid/1.0.1, droid/1.0.0 or droid_100/1.0.0: dataset_info.json, features.json, "
+    "<name>-<split>.tfrecord-XXXXX-of-YYYYY",
+    notes=(
+        "Only episodes whose path contains `success` are kept; Table 10 of the paper counts the failures too.",
+        "Idle steps are removed by openpi's rule and leave gaps; `--set idle=none` keeps every step.",
+        "Camera extrinsics are not read: they are known to be unreliable.",
+        "The release has no validation split: 5% of the episodes, by hash, are val.",
+    ),
+    published_episodes={"VITA Table 10": 92233},
+    # Public statistics of the unitless velocity, times the controller's 0.075 m and 0.15 rad a step.
+    published_range=ActionRange(
+        q01=(-0.0584, -0.0435, -0.0435, -0.0969, -0.1056, -0.1335),
+        q99=(0.0570, 0.0430, 0.0551, 0.1007, 0.0969, 0.1335),
+    ),
+)
+
+_NAMES = ("droid", "droid_100")
+_EXTERIOR = ("steps/observation/exterior_image_1_left", "steps/observation/exterior_image_2_left")
+_WRIST = "steps/observation/wrist_image_left"
+_POSE, _TARGET = "steps/observation/cartesian_position", "steps/action_dict/cartesian_position"
+_GRIPPER, _GRIPPER_TARGET = "steps/observation/gripper_position", "steps/action_dict/gripper_position"
+_JOINTS, _JOINT_TARGET = "steps/observation/joint_position", "steps/action_dict/joint_position"
+_JOINT_SPEED = "steps/action_dict/joint_velocity"
+_NUMBERS = (_JOINT_SPEED, _POSE, _TARGET, _GRIPPER, _GRIPPER_TARGET, _JOINTS, _JOINT_TARGET)
+_TEXTS = ("steps/language_instruction", "steps/language_instruction_2", "steps/language_instruction_3")
+_FILE_PATH = "episode_metadata/file_path"
+_SUCCESS = "success"
+_IDLE_CHANGE, _MIN_IDLE_STEPS, _MIN_MOVING_STEPS, _TRIMMED_STEPS = 1e-3, 7, 16, 10
+
+
+class IdleFilter(StrEnum):
+    """Which steps are rows: those that openpi's DROID training keeps, or all."""
+
+    OPENPI = "openpi"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """What `--set` may change for DROID."""
+
+    release: str | None = None
+    """`<name>/<version>`, where the raw tree holds several."""
+    idle: IdleFilter = IdleFilter.OPENPI
+
+
+def parts(raw: RawTree, settings: Settings) -> list[Part]:
+    """List the tfrecord files of the release.
+
+    Raises:
+        RequestError: no release of DROID is there, or several and none was chosen.
+        SourceError: its JSON files cannot be read.
+    """
+    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release)))
+
+
+def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
+    """Read one tfrecord file.
+
+    Raises:
+        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+    """
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    return read_outcomes(raw, dataset, part, partial(_outcome, dataset.release, settings))
+
+
+def _outcome(release: str, settings: Settings, record: RldsRecord) -> Outcome:
+    path = record.texts(_FILE_PATH)[0]
+    if _SUCCESS not in path:
+        return Drop(episode=record.id, reason=Reason.UNSUCCESSFUL, detail=f"no `{_SUCCESS}` in {_relative(path)}")
+    images = {key: record.byte_strings(key) for key in (*_EXTERIOR, _WRIST)}
+    num_steps = _num_steps(record, images)
+    if not num_steps:
+        return Drop(episode=record.id, reason=Reason.SHORT, detail="no steps")
+    if broken := [path for path in _NUMBERS if not np.isfinite(record.floats(path)).all()]:
+        return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
+    rows = np.arange(num_steps) if settings.idle is IdleFilter.NONE else _moving_steps(record.floats(_JOINT_SPEED))
+    if not len(rows):
+        detail = f"of {num_steps} steps no {_MIN_MOVING_STEPS} in a row are free of {_MIN_IDLE_STEPS} idle ones"
+        return Drop(episode=record.id, reason=Reason.IDLE, detail=detail)
+    return Episode(
+        id=record.id,
+        source=INFO.name,
+        release=release,
+        split=None,
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=settings.hz or _HZ,
+        step_index=rows,
+        instructions=_instructions(record),
+        cameras=_cameras(record.id, images, rows),
+        right=_arm(record, rows),
+        action_origin=INFO.action_origin,
+        provenance={"file": record.file, "record": record.index, "file_path": _relative(path)},
+    )
+
+
+def _num_steps(record: RldsRecord, images: Mapping[str, Sequence[bytes]]) -> int:
+    counts = {path: len(record.floats(path)) for path in _NUMBERS} | {key: len(images[key]) for key in images}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{path} {count}" for path, count in counts.items())
+        raise EpisodeError(f"{record.id}: its keys differ in steps ({found}); fetch the file again")
+    return counts[_JOINT_SPEED]
+
+
+def _moving_steps(joint_velocity: Float64) -> Int64:
+    """List the steps that openpi trains on (examples/droid/compute_droid_nonidle_ranges.py).
+
+    Args:
+        joint_velocity: [T, 7] commanded; a step is idle if no joint's command differs from the step before it.
+    """
+    idle = np.zeros(len(joint_velocity), bool)
+    idle[1:] = np.all(np.abs(np.diff(joint_velocity, axis=0)) < _IDLE_CHANGE, axis=1)
+    kept = np.ones(len(idle), bool)
+    for start, stop in _runs(idle):
+        kept[start:stop] = stop - start < _MIN_IDLE_STEPS
+    moving = np.zeros(len(idle), bool)
+    for start, stop in _runs(kept):
+        # What follows a run is idle or the end: the steps just before it would teach a policy to stop.
+        moving[start : stop - _TRIMMED_STEPS] = stop - start >= _MIN_MOVING_STEPS
+    return np.flatnonzero(moving)
+
+
+def _runs(mask: Bool) -> list[tuple[int, int]]:
+    """List the half-open ranges where a mask [T] is true."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _cameras(episode: str, images: Mapping[str, Sequence[bytes]], rows: Int64) -> dict[CameraRole, EncodedFrames]:
+    # The last byte: the first eight decide the split.
+    choice = hashlib.sha256(episode.encode()).digest()[-1] % 2
+    keys = {
+        CameraRole.PRIMARY: _EXTERIOR[choice],
+        CameraRole.SECONDARY: _EXTERIOR[1 - choice],
+        CameraRole.WRIST_RIGHT: _WRIST,
+    }
+    return {role: EncodedFrames([images[key][row] for row in rows]) for role, key in keys.items()}
+
+
+def _arm(record: RldsRecord, rows: Int64) -> Arm:
+    pose, target = record.floats(_POSE)[rows], record.floats(_TARGET)[rows]
+    action = ArmAction(
+        motion=PoseTarget(xyz_m=target[:, :3], rotation=matrix_from_euler_xyz(target[:, 3:])),
+        gripper_open=1.0 - record.floats(_GRIPPER_TARGET)[rows, 0],
+        joint_target_rad=record.floats(_JOINT_TARGET)[rows],
+    )
+    return Arm(
+        xyz_m=pose[:, :3],
+        rotation=matrix_from_euler_xyz(pose[:, 3:]),
+        gripper_open=1.0 - record.floats(_GRIPPER)[rows, 0],
+        joint_position_rad=record.floats(_JOINTS)[rows],
+        action=action,
+    )
+
+
+def _instructions(record: RldsRecord) -> tuple[Instruction, ...]:
+    """Gather the up to three annotations, each once; 1.0.0 has fewer of them, and many episodes none."""
+    texts = [text for key in _TEXTS if record.has(key) for text in record.texts(key)]
+    distinct = [text for text in dict.fromkeys(texts) if text.strip()] or [""]
+    return tuple(Instruction(text=text, origin="human") for text in distinct)
+
+
+def _relative(path: str) -> str:
+    """Cut the authors' bucket or disk off a path: `<lab>/success/<day>/<time>/trajectory.h5`."""
+    names = [name for name in path.split("/") if name]
+    outcome = next((at for at, name in enumerate(names) if _SUCCESS in name or "failure" in name), len(names))
+    return "/".join(names[max(outcome - 1, 0) :])
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+_HEIGHT, _WIDTH = 180, 320
+_TOY_FLAGS = ("steps/is_first", "steps/is_last", "steps/is_terminal")
+_STEP_SCALE_M, _STEP_SCALE_RAD = 0.075, 0.15
+"""What a whole unit of the unitless velocity moves the hand in one step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ToyEpisode:
+    num_steps: int
+    idle: tuple[int, int] = (0, 0)
+    """Half-open range of steps in which the arm waits."""
+    outcome: str = _SUCCESS
+    texts: tuple[str, str, str] = ("Put the marker in the pot", "Place the pen inside the cup", "")
+
+
+_TOY = (
+    _ToyEpisode(num_steps=28),
+    _ToyEpisode(num_steps=58, idle=(26, 34)),
+    _ToyEpisode(num_steps=26, texts=("", "", "Close the top drawer")),
+    _ToyEpisode(num_steps=14, outcome="failure"),
+    _ToyEpisode(num_steps=18, idle=(1, 18)),
+    _ToyEpisode(num_steps=26, texts=("", "", "")),
+)
+
+
+def write_toy(root: str) -> None:
+    """Write `droid/1.0.1`: train with 2 files of 3 episodes.
+
+    One episode pauses, one has only its third text, one failed, one stands still, and one has no text.
+    """
+    records = [_toy_record(number, episode) for number, episode in enumerate(_TOY)]
+    image = FeatureSpec(kind=FeatureKind.IMAGE, dtype="uint8", shape=(_HEIGHT, _WIDTH, 3), num_levels=1)
+    text = FeatureSpec(kind=FeatureKind.TEXT, dtype="string")
+    features = {
+        **{path: _steps(6) for path in (_POSE, _TARGET, "steps/action_dict/cartesian_velocity")},
+        **{path: _steps(1) for path in (_GRIPPER, _GRIPPER_TARGET)},
+        **{path: _steps(7) for path in ("steps/action", _JOINTS, _JOINT_TARGET, _JOINT_SPEED)},
+        **dict.fromkeys((*_EXTERIOR, _WRIST), image),
+        **{path: FeatureSpec(kind=FeatureKind.TEXT, dtype="string", num_levels=1) for path in _TEXTS},
+        **dict.fromkeys(_TOY_FLAGS, FeatureSpec(dtype="bool", num_levels=1)),
+        _FILE_PATH: text,
+        "episode_metadata/recording_folderpath": text,
+    }
+    write_rlds(root, release="droid/1.0.1", features=features, splits={"train": [records[:3], records[3:]]})
+
+
+def _steps(size: int) -> FeatureSpec:
+    return FeatureSpec(dtype="float64", shape=(size,), num_levels=1)
+
+
+def _toy_record(number: int, episode: _ToyEpisode) -> RldsValues:
+    folder = f"gs://bucket/r2d2/data/ILIAD/{episode.outcome}/2023-04-21/Fri_Apr_21_10:42:0{number}_2023"
+    cameras = {path: _toy_jpegs(number, episode, camera=camera) for camera, path in enumerate((*_EXTERIOR, _WRIST))}
+    texts = zip(_TEXTS, episode.texts, strict=True)
+    steps = np.arange(episode.num_steps)
+    last = steps == episode.num_steps - 1
+    return (
+        _toy_motion(number, episode)
+        | cameras
+        | dict(zip(_TOY_FLAGS, (steps == 0, last, last), strict=True))
+        | {path: [text.encode()] * episode.num_steps for path, text in texts}
+        | {
+            _FILE_PATH: [f"{folder}/trajectory.h5".encode()],
+            "episode_metadata/recording_folderpath": [f"{folder}/recordings/MP4".encode()],
+        }
+    )
+
+
+def _toy_motion(number: int, episode: _ToyEpisode) -> dict[str, Float64]:
+    """Make an arm that reaches each target by the next step and repeats one sample of its motion while it waits."""
+    steps = np.arange(episode.num_steps)
+    start, stop = episode.idle
+    sample = steps - np.clip(steps - start + 1, 0, stop - start)
+    after = np.append(sample[1:], sample[-1])
+    arm = toy_arm(episode.num_steps, hz=_HZ, seed=number)
+    pose = np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation)])
+    turn = euler_xyz_from_matrix(rotation_delta(arm.rotation[sample], arm.rotation[after]))
+    velocity = np.column_stack([(arm.xyz_m[after] - arm.xyz_m[sample]) / _STEP_SCALE_M, turn / _STEP_SCALE_RAD])
+    closed = 1.0 - arm.gripper_open[:, None]
+    return {
+        _POSE: pose[sample],
+        _TARGET: pose[after],
+        "steps/action_dict/cartesian_velocity": velocity,
+        _GRIPPER: closed[sample],
+        _GRIPPER_TARGET: closed[after],
+        "steps/action": np.column_stack([velocity, closed[after]]),
+        _JOINTS: arm.joint_position_rad[sample],
+        _JOINT_TARGET: arm.joint_position_rad[after],
+        _JOINT_SPEED: arm.joint_velocity_rad_s[sample],
+    }
+
+
+def _toy_jpegs(number: int, episode: _ToyEpisode, *, camera: int) -> list[bytes]:
+    """Draw the frames of an episode that can become a clip; of one that cannot, draw its first."""
+    is_read = episode.outcome == _SUCCESS and any(episode.texts) and episode.idle != (1, episode.num_steps)
+    num_drawn = episode.num_steps if is_read else 1
+    frames = (toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number) for step in range(num_drawn))
+    jpegs = [bytes(simplejpeg.encode_jpeg(frame, quality=85, colorsubsampling="420")) for frame in frames]
+    return jpegs + jpegs[-1:] * (episode.num_steps - num_drawn)
