@@ -1,0 +1,124 @@
+"""RoboMIND's raw tree: which trajectory files there are, and what their paths say; no file is opened here.
+
+Layout: x-humanoid-robomind.github.io, README.md (HDF5 file format). Failed demonstrations, simulated folders and other
+robots are left alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from vita_data.errors import RequestError
+from vita_data.types import Part, RawTree, SourceSettings, Split
+
+RAW_LAYOUT = "benchmark1_*/{folders}/<task>/success_episodes/[train|val/]<episode>/data/trajectory.hdf5"
+_RELEASES = "benchmark1_*"
+_SUCCESSES = "success_episodes"
+_FILE = "data/trajectory.hdf5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobomindSettings(SourceSettings):
+    """What `--set` may change for every RoboMIND robot."""
+
+    release: tuple[str, ...] = ()
+    """The `benchmark1_*` folders to read; empty means all, which must not hold the same trajectory twice."""
+    depth: bool = False
+    """Also store the depth images, in metres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """What the path of a trajectory file says about it."""
+
+    path: str
+    release: str
+    folder: str
+    """The robot's, such as `h5_ur_1rgb`."""
+    task: str
+    split: Split | None
+    """None where a release has no train/val level."""
+    episode: str
+
+    @property
+    def id(self) -> str:
+        """The path without what all trajectories end with."""
+        return self.path.removesuffix(f"/{_FILE}")
+
+    @property
+    def place(self) -> str:
+        """The path inside the release."""
+        return self.id.removeprefix(f"{self.release}/")
+
+
+def parse_path(path: str) -> Trajectory:
+    """Read release, robot, task, split and episode off a trajectory's path."""
+    release, folder, task, _, *level, episode, _, _ = PurePosixPath(path).parts
+    return Trajectory(
+        path=path, release=release, folder=folder, task=task, split=Split(level[0]) if level else None, episode=episode
+    )
+
+
+def list_trajectories(raw: RawTree, settings: SourceSettings, folders: tuple[str, ...]) -> list[Part]:
+    """List one part per trajectory file of the robot's folders, in every release that is asked for.
+
+    Folders of other robots, simulated ones and failed demonstrations are left alone.
+
+    Raises:
+        RequestError: no such trajectory; an unknown release; or two releases that hold the same trajectory.
+    """
+    releases = _chosen_releases(raw, own_settings(settings).release)
+    found = [_trajectories(raw, f"{release}/{folder}") for release in releases for folder in folders]
+    files = sorted(file for files in found for file in files)
+    if not files:
+        raise _nothing_found(raw, releases, folders)
+    if not own_settings(settings).release:
+        _refuse_overlap(raw, files)
+    return [Part(id=file, num_bytes=raw.size(file), num_episodes=1) for file in files]
+
+
+def own_settings(settings: SourceSettings) -> RobomindSettings:
+    """Narrow the settings to RoboMIND's.
+
+    Raises:
+        TypeError: they are another source's; a mistake in the program.
+    """
+    if not isinstance(settings, RobomindSettings):
+        raise TypeError(f"RoboMIND needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+def _chosen_releases(raw: RawTree, asked: tuple[str, ...]) -> list[str]:
+    found = raw.glob(_RELEASES)
+    if absent := sorted(set(asked) - set(found)):
+        there = ", ".join(found) or f"no folder {_RELEASES}"
+        raise RequestError(f"--set release: {', '.join(absent)} not in {raw.root}; found {there}")
+    return [release for release in found if not asked or release in asked]
+
+
+def _trajectories(raw: RawTree, folder: str) -> list[str]:
+    """Find the files below one robot's folder, with and without the train/val level."""
+    if not raw.exists(folder):
+        return []
+    levels = [f"*/{_SUCCESSES}/*", *(f"*/{_SUCCESSES}/{split}/*" for split in Split)]
+    return [file for level in levels for file in raw.glob(f"{folder}/{level}/{_FILE}")]
+
+
+def _nothing_found(raw: RawTree, releases: list[str], folders: tuple[str, ...]) -> RequestError:
+    wanted = RAW_LAYOUT.format(folders="|".join(folders))
+    there = sorted({PurePosixPath(path).name for release in releases for path in raw.glob(f"{release}/h5_*")})
+    message = f"--raw {raw.root}: no {wanted}; found {', '.join(there) or ', '.join(releases) or 'no benchmark1_*'}"
+    if any("_sim" in name for name in there):
+        message += "; simulated folders are refused, their robot states are sampled at four times the camera rate"
+    return RequestError(message)
+
+
+def _refuse_overlap(raw: RawTree, files: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        trajectory = parse_path(file)
+        other = seen.setdefault(trajectory.place, trajectory.release)
+        if other != trajectory.release:
+            raise RequestError(
+                f"--raw {raw.root}: {other} and {trajectory.release} both hold {trajectory.place}; "
+                f"choose with --set release={other} (or name both, separated by a comma, to keep both)"
+            )
