@@ -81,6 +81,8 @@ class _BlackError(ValueError):
 
 
 def _text_drop(episode: Episode, info: SourceInfo) -> Drop | None:
+    if not episode.instructions:
+        return None
     raw = next((text.text for text in episode.instructions if text.text.strip()), "")
     reason = text_fault(raw, info.text_style)
     return Drop(episode=episode.id, reason=reason, detail=f"text {raw!r}") if reason else None

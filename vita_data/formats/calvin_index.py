@@ -1,0 +1,95 @@
+"""The index files of a CALVIN split: which numbered frames belong together, what they are called, and in which scene.
+
+`ep_start_end_ids.npy` lists the recordings, `lang_annotations/auto_lang_ann.npy` the labelled windows in them. Frames
+themselves are not looked at. Source: calvin_agent, datasets/disk_dataset.py; calvin_models, auto_lang_annotator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vita_data.errors import SourceError
+from vita_data.formats.npz import read_npy, read_pickled
+from vita_data.types import Int64, RawTree
+
+SPANS = "ep_start_end_ids.npy"
+LABELS = "lang_annotations/auto_lang_ann.npy"
+SCENES = "scene_info.npy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameWindow:
+    """Frames `first` to `last`, both included; a piece of play has neither text nor task."""
+
+    first: int
+    last: int
+    record: int
+    """Its place in the index file."""
+    text: str | None = None
+    task: str | None = None
+
+
+def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
+    """List the labelled windows of a split in the order of the file; both ends are frames of a window.
+
+    Raises:
+        SourceError: the file cannot be read, or its lists do not fit together.
+    """
+    name = f"{folder}/{LABELS}"
+    labels = read_pickled(raw.local_path(name), name=name)
+    try:
+        texts, tasks = list(labels["language"]["ann"]), list(labels["language"]["task"])  # type: ignore[index]
+        ends = [(int(first), int(last)) for first, last in labels["info"]["indx"]]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise SourceError(f"{name}: no language.ann, language.task and pairs info.indx; fetch it again") from error
+    if not len(texts) == len(tasks) == len(ends) or any(first > last for first, last in ends):
+        raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows do not fit together")
+    return [
+        FrameWindow(first=first, last=last, record=record, text=str(text), task=str(task))
+        for record, ((first, last), text, task) in enumerate(zip(ends, texts, tasks, strict=True))
+    ]
+
+
+def play_windows(raw: RawTree, folder: str, *, max_frames: int) -> list[FrameWindow]:
+    """Cut each recording of a split into consecutive windows of at most `max_frames`.
+
+    Raises:
+        SourceError: the list of recordings cannot be read.
+    """
+    return [
+        FrameWindow(first=start, last=min(start + max_frames - 1, last), record=record)
+        for record, (first, last) in enumerate(read_spans(raw, folder).tolist())
+        for start in range(first, last + 1, max_frames)
+    ]
+
+
+def read_spans(raw: RawTree, folder: str) -> Int64:
+    """Read the first and last frame [N, 2] of each recording; unsorted, and numbers between them may be unused.
+
+    A split without the file has no rows: only its labelled windows are known.
+
+    Raises:
+        SourceError: the file cannot be read or holds something else.
+    """
+    name = f"{folder}/{SPANS}"
+    if not raw.exists(name):
+        return np.zeros((0, 2), np.int64)
+    spans = read_npy(raw.local_path(name), name=name)
+    if spans.ndim != 2 or spans.shape[1] != 2 or spans.dtype.kind not in "iu" or np.any(spans[:, 0] > spans[:, 1]):
+        raise SourceError(f"{name}: {spans.dtype} {spans.shape}, expected first and last frames [N, 2]; fetch it again")
+    return spans.astype(np.int64)
+
+
+def read_scenes(raw: RawTree, folder: str) -> Mapping[str, tuple[int, int]]:
+    """Read the first and last frame of each scene; empty where the release has no such file.
+
+    Raises:
+        SourceError: the file cannot be read or holds something else.
+    """
+    name = f"{folder}/{SCENES}"
+    found = read_pickled(raw.local_path(name), name=name) if raw.exists(name) else {}
+    try:
+        return {str(key): (int(first), int(last)) for key, (first, last) in found.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SourceError(f"{name}: expected a first and a last frame for each scene; fetch it again") from error

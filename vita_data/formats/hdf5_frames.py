@@ -1,0 +1,79 @@
+"""Images and depth images of an HDF5 file, read row by row when they are asked for.
+
+For whole arrays of raw images see `hdf5.DatasetStream`. Which dataset is which camera is the source's business.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import h5py
+import numpy as np
+
+from vita_data.errors import EpisodeError
+from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.types import Float32, JpegFrame, ResizeMode, RgbFrame
+
+
+class EncodedDataset:
+    """A dataset of encoded images, bytes of their own length each, as a `CameraStream`."""
+
+    def __init__(self, images: h5py.Dataset, *, name: str) -> None:
+        """Show entry t as row t.
+
+        Raises:
+            EpisodeError: the entries are no byte strings of their own length.
+        """
+        if images.ndim != 1 or h5py.check_vlen_dtype(images.dtype) != np.uint8:
+            raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 of any length")
+        self._rows, self._num_frames = _Rows(images, name=name), len(images)
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return self._num_frames
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Yield the images of `rows`, JPEG as stored, others decoded; `resize` is left to the caller.
+
+        Raises:
+            EpisodeError: an entry cannot be read.
+        """
+        for entry in self._rows.read(rows):
+            yield from EncodedFrames([bytes(entry)]).read([0], resize)
+
+
+class DepthDataset:
+    """A dataset of depth images float32 [T, h, w] in metres as a `DepthStream`."""
+
+    def __init__(self, depths: h5py.Dataset, *, name: str) -> None:
+        """Show entry t as row t.
+
+        Raises:
+            EpisodeError: the dataset is of another shape or type.
+        """
+        if depths.ndim != 3 or depths.dtype != np.float32:
+            raise EpisodeError(f"{name}: {depths.name} is {depths.dtype} {depths.shape}, expected float32 [T, h, w]")
+        self._rows = _Rows(depths, name=name)
+
+    def read(self, rows: Sequence[int]) -> Iterator[Float32]:
+        """Yield the depth images of `rows` as stored.
+
+        Raises:
+            EpisodeError: an entry cannot be read.
+        """
+        yield from self._rows.read(rows)
+
+
+class _Rows:
+    """Entries of a dataset; the file is opened anew for them, so the handle that found them may be closed."""
+
+    def __init__(self, dataset: h5py.Dataset, *, name: str) -> None:
+        self._path, self._key, self._name = dataset.file.filename, dataset.name, name
+
+    def read(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        try:
+            with h5py.File(self._path, "r") as file:
+                dataset = file[self._key]
+                for row in rows:
+                    yield dataset[row]
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error

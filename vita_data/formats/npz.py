@@ -1,0 +1,181 @@
+"""Numpy files on disk: single members of `.npz` archives, and `.npy` files that hold a pickled plain value.
+
+Members that are not asked for are neither read nor decompressed. A pickle may build plain values and numpy arrays, and
+nothing else: it cannot run code. What the members mean is the source's business.
+"""
+
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.errors import EpisodeError, SourceError
+from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
+
+_DAMAGED = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
+_ALLOWED = frozenset(
+    {
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+    }
+)
+
+
+def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[Any], ...]:
+    """Read the members `keys` of an `.npz` archive in that order, each checked against its own sum.
+
+    Args:
+        path: the file on disk.
+        keys: names of arrays, without `.npy`.
+        name: the path relative to the raw tree, for messages.
+
+    Raises:
+        EpisodeError: the file is absent or damaged, or has no such member.
+    """
+    key = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = []
+            for key in keys:
+                found.append(np.load(BytesIO(archive.read(f"{key}.npy")), allow_pickle=False))
+    except FileNotFoundError:
+        raise EpisodeError(f"{name}: no such file; fetch the missing part of the download") from None
+    except KeyError:
+        raise EpisodeError(f"{name}: no array {key!r} in it") from None
+    except _DAMAGED as error:
+        what = f"array {key!r} of it" if key else "it"
+        raise EpisodeError(f"{name}: {what} cannot be read; the file is damaged, fetch it again") from error
+    return tuple(found)
+
+
+def read_npy(path: str, *, name: str) -> NDArray[Any]:
+    """Read a numeric array.
+
+    Raises:
+        SourceError: the file is absent or damaged, or holds Python objects.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except _DAMAGED as error:
+        raise SourceError(f"{name}: cannot be read as an array of numbers; fetch the file again") from error
+
+
+def read_pickled(path: str, *, name: str) -> object:
+    """Read the value that `numpy.save` pickled into an array without dimensions, such as a dict.
+
+    Raises:
+        SourceError: the file is absent, damaged, of another form, or asks for more than plain values and arrays.
+    """
+    try:
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            old = version == (1, 0)
+            read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(file)
+            if dtype != np.dtype(object) or shape != ():
+                raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
+            value = _PlainUnpickler(file).load()
+    except (*_DAMAGED, pickle.UnpicklingError, AttributeError, TypeError, IndexError, KeyError) as error:
+        raise SourceError(f"{name}: cannot be read ({_short(error)}); fetch the file again") from error
+    return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
+
+
+class NpzSequence:
+    """Archives that hold one time step each; what was read last is kept, so that overlapping clips share it."""
+
+    def __init__(self, path_of: Callable[[int], tuple[str, str]], *, num_kept: int) -> None:
+        """Read step i from `path_of(i)`: its path on disk and its name for messages; keep the last `num_kept` reads."""
+        self._path_of = path_of
+        self._kept = lru_cache(maxsize=num_kept)(self._read)
+
+    def vectors(self, frames: Sequence[int], widths: Sequence[tuple[str, int]]) -> tuple[Float64, ...]:
+        """Read vectors (key, width) of ascending `frames`, each as float64 [T, width] whatever float type is stored.
+
+        Raises:
+            EpisodeError: a file is absent or damaged, or a vector has another shape or type.
+        """
+        keys = tuple(key for key, _ in widths)
+        steps = [self._kept(frame, keys) for frame in frames]
+        for frame, step in zip(frames, steps, strict=True):
+            for (key, width), value in zip(widths, step, strict=True):
+                if value.shape != (width,) or value.dtype.kind != "f":
+                    self._refuse(frame, key, value, expected=f"floats [{width}]")
+        return tuple(np.array([step[n] for step in steps], np.float64) for n in range(len(keys)))
+
+    def image(self, frame: int, key: str, *, dtype: type[np.generic], ndim: int) -> NDArray[Any]:
+        """Read one image of one step.
+
+        Raises:
+            EpisodeError: its file is absent or damaged, or it is no such image.
+        """
+        (value,) = self._kept(frame, (key,))
+        if value.dtype != dtype or value.ndim != ndim or (ndim == 3 and value.shape[2] != 3):
+            self._refuse(frame, key, value, expected=f"an image {np.dtype(dtype)} of {ndim} dimensions")
+        return value
+
+    def _read(self, frame: int, keys: tuple[str, ...]) -> tuple[NDArray[Any], ...]:
+        path, name = self._path_of(frame)
+        return read_members(path, keys, name=name)
+
+    def _refuse(self, frame: int, key: str, value: NDArray[Any], *, expected: str) -> None:
+        raise EpisodeError(f"{self._path_of(frame)[1]}: {key!r} is {value.dtype} {value.shape}, expected {expected}")
+
+
+class NpzImages:
+    """The images `key` of consecutive steps as a `CameraStream`."""
+
+    def __init__(self, steps: NpzSequence, *, frames: Sequence[int], key: str) -> None:
+        self._steps, self._frames, self._key = steps, frames, key
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return len(self._frames)
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
+        """Yield the images of `rows` at their stored size; `resize` is left to the caller.
+
+        Raises:
+            EpisodeError: a file cannot be read or holds no such image.
+        """
+        for row in rows:
+            yield RgbFrame(self._steps.image(self._frames[row], self._key, dtype=np.uint8, ndim=3))
+
+
+class NpzDepths:
+    """The depth images `key` of consecutive steps as a `DepthStream`."""
+
+    def __init__(self, steps: NpzSequence, *, frames: Sequence[int], key: str) -> None:
+        self._steps, self._frames, self._key = steps, frames, key
+
+    def read(self, rows: Sequence[int]) -> Iterator[Float32]:
+        """Yield the depth images float32 [h, w] of `rows` as stored.
+
+        Raises:
+            EpisodeError: a file cannot be read or holds no such image.
+        """
+        for row in rows:
+            yield self._steps.image(self._frames[row], self._key, dtype=np.float32, ndim=2)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds plain values and numpy arrays alone; numpy 1 and 2 name the same functions differently."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        module = module.replace("numpy.core.", "numpy._core.")
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither a plain value nor an array")
+        return super().find_class(module, name)
+
+
+def _short(error: Exception) -> str:
+    return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]

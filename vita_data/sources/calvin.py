@@ -1,0 +1,387 @@
+"""CALVIN: teleoperated play of a simulated Franka, one `.npz` file a frame; `paired`, reached poses.
+
+Language mode reads the labelled windows, play mode the recordings themselves, which have no text. Facts are those of
+datasets.md 5.5 and its Corrections, which come from the benchmark's own recorder and renderer. Tactile images, the
+precomputed text embeddings and `rel_actions` are not read: they are clipped, and `actions` holds the exact pose.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.calvin_index import (
+    LABELS,
+    SCENES,
+    SPANS,
+    FrameWindow,
+    labelled_windows,
+    play_windows,
+    read_scenes,
+    read_spans,
+)
+from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
+from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, wrap_angle
+from vita_data.types import (
+    MAX_CLIP_S,
+    ActionOrigin,
+    Arm,
+    ArmAction,
+    Arms,
+    CameraRole,
+    Episode,
+    Failure,
+    Float64,
+    Instruction,
+    Int64,
+    Json,
+    Modality,
+    Outcome,
+    Part,
+    PoseTarget,
+    RawTree,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    TextStyle,
+)
+
+HZ = 30.0
+"""Control rate of the recorder (calvin_env, play_table_env.py)."""
+WIDTH_OPEN_M = 0.08
+"""Width of the open gripper; slightly negative ones are recorded when it is closed."""
+_CAMERAS = {CameraRole.PRIMARY: "rgb_static", CameraRole.WRIST_RIGHT: "rgb_gripper"}
+_DEPTHS = {CameraRole.PRIMARY: "depth_static", CameraRole.WRIST_RIGHT: "depth_gripper"}
+_VECTORS = (("robot_obs", 15), ("actions", 7))
+_XYZ, _EULER, _WIDTH, _JOINTS = slice(0, 3), slice(3, 6), 6, slice(7, 14)
+_INDEXES = (SPANS, LABELS)
+_SPLITS = {"training": Split.TRAIN, "validation": Split.VAL}
+_PART_FRAMES = 2048
+"""Frames after which a part ends at the next frame that no window shares: about half a gigabyte."""
+_NUM_KEPT = 1024
+"""Reads kept: the vectors and four images of all frames that two overlapping windows of 65 can still share."""
+
+INFO = SourceInfo(
+    name="calvin",
+    title="CALVIN",
+    embodiment="franka",
+    arms=Arms.RIGHT,
+    modality=Modality.PAIRED,
+    hz=HZ,
+    cameras=_CAMERAS,
+    action_origin=ActionOrigin.REACHED,
+    action_space="absolute pose reached at the next frame, world frame, xyz and extrinsic xyz Euler; gripper +1 open",
+    text_style=TextStyle.IMPERATIVE,
+    licence="MIT (code); the data comes without a licence text",
+    redistributable=False,
+    access="open",
+    url="http://calvin.cs.uni-freiburg.de",
+    raw_layout="task_ABC_D/{training,validation}/: episode_<7 digits>.npz, ep_start_end_ids.npy, scene_info.npy, "
+    "lang_annotations/auto_lang_ann.npy",
+    notes=(
+        "The training folder is train, the validation folder (scene D) is val and is never trained on.",
+        "Downloads made before 16 September 2022 have wrong annotations and scenes for ABC; files do not tell: fetch "
+        "lang_annotations again if yours may be older.",
+        "The training folder of task_ABCD_D holds frames of its validation set (its issue 40), task_ABC_D's does not.",
+        "Commanded targets were not stored: motion is the pose reached next, the gripper the command in force then.",
+        "Windows overlap, so a frame may be in several clips. Wrist images are enlarged from 84x84.",
+        "Play clips have an empty instruction: stages that need text skip them.",
+    ),
+)
+
+
+class Mode(StrEnum):
+    """Which raw episodes are read: the labelled windows, or the recordings without text."""
+
+    LANGUAGE = "language"
+    PLAY = "play"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`."""
+
+    mode: Mode = Mode.LANGUAGE
+    depth: bool = False
+    release: str | None = None
+    """Folder such as `task_ABC_D`, where the raw tree holds several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """The folder of one split, opened: what is known about all its frames, and the frames."""
+
+    path: str
+    raw: RawTree
+    spans: Int64
+    scenes: Mapping[str, tuple[int, int]]
+    steps: NpzSequence
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List the parts: windows that share frames lie in one, and it ends where a new frame begins.
+
+    Assumes: frame files are about equally large, so that a part is as large as its first frame times its frames;
+        looking at each of 1.8 million files would take longer than it is worth.
+
+    Raises:
+        RequestError: no split of CALVIN is there, several releases are, or a split has no annotations.
+        SourceError: an index file cannot be read.
+    """
+    settings = _own(settings)
+    release = _pick_release(raw, settings.release)
+    folders = [f"{release}/{name}" for name in _SPLITS]
+    folders = [folder for folder in folders if any(raw.exists(f"{folder}/{index}") for index in _INDEXES)]
+    return [_part(raw, folder, windows) for folder in folders for windows in _groups(_windows(raw, folder, settings))]
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Read the windows of one part in the order of their frames; each array of a frame is decoded once.
+
+    Raises:
+        SourceError: an index file cannot be read.
+    """
+    settings = _own(settings)
+    folder, _, frames = part.id.partition("#")
+    first, last = (int(number) for number in frames.split("-"))
+    windows = [window for window in _windows(raw, folder, settings) if first <= window.first <= last]
+    opened = _Folder(
+        path=folder,
+        raw=raw,
+        spans=read_spans(raw, folder),
+        scenes=read_scenes(raw, folder),
+        steps=NpzSequence(partial(_place, raw, folder), num_kept=_NUM_KEPT),
+    )
+    for window in windows:
+        try:
+            yield _read_window(opened, window, settings)
+        except EpisodeError as error:
+            yield Failure(episode=_id(folder, window), detail=str(error))
+
+
+def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
+    frames, steps = range(window.first, window.last + 1), folder.steps
+    scenes = [name for name, (first, last) in folder.scenes.items() if first <= window.first <= last]
+    return Episode(
+        id=_id(folder.path, window),
+        source=INFO.name,
+        release=PurePosixPath(folder.path).parts[0],
+        split=_SPLITS[PurePosixPath(folder.path).name],
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=settings.hz or HZ,
+        step_index=np.arange(len(frames)),
+        instructions=() if window.text is None else (Instruction(text=window.text, origin="auto"),),
+        cameras={role: NpzImages(steps, frames=frames, key=key) for role, key in _CAMERAS.items()},
+        depths={role: NpzDepths(steps, frames=frames, key=key) for role, key in _DEPTHS.items() if settings.depth},
+        right=_arm(steps, frames, next_frame=_next_frame(folder, window)),
+        action_origin=INFO.action_origin,
+        provenance={
+            "file": f"{folder.path}/{LABELS if window.text is not None else SPANS}",
+            "record": window.record,
+            "first_frame": window.first,
+            "last_frame": window.last,
+        },
+        extras=_simulator_convention(window.task, next(iter(scenes), None)),
+    )
+
+
+def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:
+    """Pair each frame with the pose that its own `actions` say was reached next.
+
+    The gripper is the command in force at the next frame, `actions[6]`, not `robot_obs[14]`, the one at this frame.
+    The last joint target is the next frame's where the recording goes on, else its own (shards.md section 11).
+    """
+    observed, reached = steps.vectors(frames, _VECTORS)
+    joints = observed[:, _JOINTS]
+    after = joints[-1:] if next_frame is None else steps.vectors([next_frame], _VECTORS)[0][:, _JOINTS]
+    return Arm(
+        xyz_m=observed[:, _XYZ],
+        rotation=matrix_from_euler_xyz(observed[:, _EULER]),
+        gripper_open=np.clip(observed[:, _WIDTH] / WIDTH_OPEN_M, 0.0, 1.0),
+        joint_position_rad=joints,
+        action=ArmAction(
+            motion=PoseTarget(xyz_m=reached[:, _XYZ], rotation=matrix_from_euler_xyz(reached[:, _EULER])),
+            gripper_open=(reached[:, 6] + 1.0) / 2.0,
+            joint_target_rad=np.concatenate([joints[1:], after]),
+        ),
+    )
+
+
+def _simulator_convention(task: str | None, scene: str | None) -> Json:
+    """What maps canonical actions back to the scaled form that the environment takes.
+
+    Source: calvin_env, utils.to_relative_action; these constants replace a copy of `rel_actions`.
+    """
+    known = {"task": task, "scene": scene}
+    return {key: value for key, value in known.items() if value is not None} | {
+        "rel_actions_position_scale_m": 0.02,
+        "rel_actions_euler_scale_rad": 0.05,
+        "rel_actions_limit": 1.0,
+        "gripper_open_command": 1,
+        "gripper_closed_command": -1,
+    }
+
+
+def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]:
+    """List a split's raw episodes in the order of their frames, so that those which share frames follow each other."""
+    index = SPANS if settings.mode is Mode.PLAY else LABELS
+    if not raw.exists(f"{folder}/{index}"):
+        hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
+        raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
+    if settings.mode is Mode.PLAY:
+        windows = play_windows(raw, folder, max_frames=int(MAX_CLIP_S * (settings.hz or HZ)))
+    else:
+        windows = labelled_windows(raw, folder)
+    return sorted(windows, key=lambda window: (window.first, window.last, window.record))
+
+
+def _next_frame(folder: _Folder, window: FrameWindow) -> int | None:
+    """Name the frame after a window where the same recording has one; which recording is not asked if none is known."""
+    following, spans = window.last + 1, folder.spans
+    goes_on = bool(np.any((spans[:, 0] <= window.last) & (following <= spans[:, 1])))
+    exists = folder.raw.exists(_frame_name(folder.path, following))
+    return following if exists and (goes_on or not len(spans)) else None
+
+
+def _groups(windows: Sequence[FrameWindow]) -> Iterator[list[FrameWindow]]:
+    group: list[FrameWindow] = []
+    last = -1
+    for window in windows:
+        if window.first > last and _num_frames(group) >= _PART_FRAMES:
+            yield group
+            group = []
+        group.append(window)
+        last = max(last, window.last)
+    if group:
+        yield group
+
+
+def _part(raw: RawTree, folder: str, windows: Sequence[FrameWindow]) -> Part:
+    first, last = windows[0].first, max(window.last for window in windows)
+    name = _frame_name(folder, first)
+    frame_bytes = raw.size(name) if raw.exists(name) else 0
+    return Part(
+        id=f"{folder}#{first:07d}-{last:07d}",
+        num_bytes=frame_bytes * _num_frames(windows),
+        num_episodes=len(windows),
+    )
+
+
+def _num_frames(windows: Sequence[FrameWindow]) -> int:
+    """Count frames, those that several windows share once."""
+    return len({frame for window in windows for frame in range(window.first, window.last + 1)})
+
+
+def _pick_release(raw: RawTree, wanted: str | None) -> str:
+    paths = [path for split in _SPLITS for index in _INDEXES for path in raw.glob(f"*/{split}/{index}")]
+    found = sorted({PurePosixPath(path).parts[0] for path in paths})
+    if wanted is not None and wanted not in found:
+        raise RequestError(f"--set release={wanted}: not in {raw.root}; found {', '.join(found) or 'none'}")
+    if not found:
+        raise RequestError(f"--raw {raw.root}: no */training/{SPANS}; --raw is the folder that contains task_ABC_D")
+    if wanted is None and len(found) > 1:
+        raise RequestError(f"--raw {raw.root}: {', '.join(found)}; choose one with --set release=")
+    return wanted or found[0]
+
+
+def _id(folder: str, window: FrameWindow) -> str:
+    kind = "play" if window.text is None else "language"
+    return f"{folder}#{kind}-{window.record:06d}-{window.first:07d}-{window.last:07d}"
+
+
+def _place(raw: RawTree, folder: str, frame: int) -> tuple[str, str]:
+    name = _frame_name(folder, frame)
+    return raw.local_path(name), name
+
+
+def _frame_name(folder: str, frame: int) -> str:
+    return f"{folder}/episode_{frame:07d}.npz"
+
+
+def _own(settings: SourceSettings) -> Settings:
+    if not isinstance(settings, Settings):
+        raise TypeError(f"calvin needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+_TOY_SPANS = {"training": ((300, 348), (100, 135), (200, 233)), "validation": ((500, 534),)}
+_TOY_WINDOWS = {  # first, last, text, task; a window that starts with its recording shows the steps its frames say
+    "training": (
+        (300, 333, "grasp the red block and lift it", "lift_red_block_table"),
+        (300, 348, "push the sliding door to the left side", "move_slider_left"),
+        (100, 134, "rotate the pink block 90 degrees to the right", "rotate_pink_block_right"),
+        (200, 233, "", "open_drawer"),
+        (200, 209, "pull the handle to open the drawer", "open_drawer"),
+    ),
+    "validation": ((500, 533, "toggle the light switch to turn on the yellow light", "turn_on_lightbulb"),),
+}
+_TOY_SCENES = {"training": "calvin_scene_A", "validation": "calvin_scene_D"}
+
+
+def write_toy(root: str) -> None:
+    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate.
+
+    The quirks are those of the real files: recordings out of order with gaps between their numbers, windows that share
+    frames, float64 vectors, a closed gripper of negative width. One window has no text and one is short.
+    """
+    for split, spans in _TOY_SPANS.items():
+        folder = Path(root) / "task_ABC_D" / split
+        (folder / "lang_annotations").mkdir(parents=True)
+        for first, last in spans:
+            _write_toy_recording(folder, first, last)
+        np.save(folder / SPANS, np.array(spans, np.int64))
+        np.save(folder / "ep_lens.npy", np.array([last - first + 1 for first, last in spans]))
+        ends = [min(first for first, _ in spans), max(last for _, last in spans)]
+        np.save(folder / SCENES, np.array({_TOY_SCENES[split]: ends}, object), allow_pickle=True)
+        _write_toy_labels(folder, split)
+
+
+def _write_toy_labels(folder: Path, split: str) -> None:
+    windows = _TOY_WINDOWS[split]
+    labels = {
+        "language": {
+            "ann": [text for *_, text, _ in windows],
+            "task": [task for *_, task in windows],
+            "emb": np.zeros((len(windows), 1, 384), np.float32),
+        },
+        "info": {"episodes": [], "indx": [(first, last) for first, last, *_ in windows]},
+    }
+    np.save(folder / LABELS, np.array(labels, object), allow_pickle=True)
+
+
+def _write_toy_recording(folder: Path, first: int, last: int) -> None:
+    num_frames, number = last - first + 1, first // 100
+    arm = toy_arm(num_frames + 1, hz=HZ, seed=number)
+    pose = np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation)])
+    command = 2 * arm.gripper_open - 1
+    width = np.where(arm.gripper_open > 0.5, WIDTH_OPEN_M, -1e-4)
+    observed = np.column_stack([pose, width, arm.joint_position_rad, command])
+    reached = np.column_stack([pose[1:], command[1:]])
+    for step in range(num_frames):
+        np.savez_compressed(
+            folder / f"episode_{first + step:07d}.npz",
+            actions=reached[step],
+            rel_actions=_toy_rel_action(observed[step], reached[step]),
+            robot_obs=observed[step],
+            scene_obs=np.zeros(24),
+            rgb_static=toy_frame(200, 200, step=step, camera=0, episode=number),
+            rgb_gripper=toy_frame(84, 84, step=step, camera=1, episode=number),
+            rgb_tactile=np.zeros((160, 120, 6), np.uint8),
+            depth_static=np.full((200, 200), 1.0 + 0.01 * step, np.float32),
+            depth_gripper=np.full((84, 84), 0.1 + 0.01 * step, np.float32),
+            depth_tactile=np.zeros((160, 120, 2), np.float32),
+        )
+
+
+def _toy_rel_action(observed: Float64, reached: Float64) -> Float64:
+    moved = (reached[_XYZ] - observed[_XYZ]) / 0.02
+    turned = wrap_angle(reached[_EULER] - observed[_EULER]) / 0.05
+    return np.append(np.clip(np.concatenate([moved, turned]), -1.0, 1.0), reached[6])

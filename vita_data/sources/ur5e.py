@@ -1,0 +1,359 @@
+"""The UR-5e set of VITA 10.2: one real arm with a Robotiq 2F-85; `paired`, commanded actions.
+
+The set is not published; `formats/ur5e_recording.py` defines the two forms in which such recordings are read.
+
+Assumes: row t pairs an observation with the command issued on it (VITA 10.2: each row is aligned with one command); a
+    recording that does not say whether it succeeded did; a missing wrist camera is an absent view.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+import simplejpeg
+from scipy.spatial.transform import Rotation
+
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.lerobot import ToyLeRobotEpisode, write_lerobot
+from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.ur5e_recording import (
+    CAMERAS,
+    LEROBOT_IMAGES,
+    Ur5eRecording,
+    list_lerobot_recordings,
+    read_hdf5_recording,
+    read_lerobot_recording,
+)
+from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz, rotation_delta
+from vita_data.types import (
+    ActionOrigin,
+    Arm,
+    ArmAction,
+    Arms,
+    Drop,
+    Episode,
+    Failure,
+    Float64,
+    Instruction,
+    Int64,
+    Json,
+    Modality,
+    Outcome,
+    Part,
+    PoseDelta,
+    PoseTarget,
+    RawTree,
+    Reason,
+    SourceInfo,
+    SourceSettings,
+    TextStyle,
+)
+
+HZ = 30.0
+"""Rate of the commands (VITA 10.2)."""
+WIDTH_OPEN_M = 0.085
+"""Stroke of the Robotiq 2F-85."""
+_RATE_TOLERANCE = 0.1
+
+INFO = SourceInfo(
+    name="ur5e",
+    title="UR-5e real robot (VITA 10.2)",
+    embodiment="ur5e",
+    arms=Arms.RIGHT,
+    modality=Modality.PAIRED,
+    hz=HZ,
+    cameras=CAMERAS,
+    action_origin=ActionOrigin.COMMANDED,
+    action_space="as each file says: abs_tcp (xyz m, axis-angle, gripper 1 open) or delta_base (canonical)",
+    text_style=TextStyle.IMPERATIVE,
+    licence="unpublished, its owner's",
+    redistributable=False,
+    access="not published; own recordings in this format",
+    url="https://www.universal-robots.com/products/ur5e/",
+    raw_layout="<task_id, two digits>/<scene>/<episode>.hdf5, or LeRobot v2.1: meta/info.json, data/, videos/",
+    published_episodes={"VITA Table 12": 3300},
+    notes=(
+        "The paper does not say whether actions are absolute: every recording must say it in action_space.",
+        "Commanded joint targets were not recorded; the seventh joint slot is masked.",
+        "Steps follow the time stamps: where the recorder stalled, step_index jumps and action chunks end.",
+        "Unsuccessful recordings are dropped.",
+    ),
+)
+
+
+class ActionSpace(StrEnum):
+    """What the seven numbers of an action are."""
+
+    DELTA_BASE = "delta_base"
+    ABS_TCP = "abs_tcp"
+
+
+class Form(StrEnum):
+    """How a recording is stored; its `release`."""
+
+    HDF5 = "hdf5"
+    LEROBOT = "lerobot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`."""
+
+    depth: bool = False
+    release: Form | None = None
+    """Which form to read, where the raw tree holds both."""
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List one part per recording.
+
+    Raises:
+        RequestError: there is no recording, or there are some of both forms and none was chosen.
+        SourceError: the description of a LeRobot dataset cannot be read.
+    """
+    asked = _own(settings).release
+    found = {form: listed for form, listed in _listed(raw).items() if listed and asked in (None, form)}
+    if not found:
+        raise RequestError(
+            f"--raw {raw.root}: neither <task_id>/<scene>/<episode>.hdf5 nor meta/info.json"
+            f"{f' of release {asked}' if asked else ''}; --raw is the folder that contains the task folders, "
+            "or a LeRobot dataset"
+        )
+    if len(found) > 1:
+        raise RequestError(f"--raw {raw.root}: recordings as {' and as '.join(found)}; choose with --set release=")
+    (listed,) = found.values()
+    return [
+        Part(id=name, num_bytes=sum(raw.size(file) for file in files), num_episodes=1)
+        for name, files in sorted(listed.items())
+    ]
+
+
+def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
+    """Name the recordings of each form, each with those of its files that are there."""
+    tables = list_lerobot_recordings(raw)
+    return {
+        Form.HDF5: {path: [path] for path in raw.glob("*/*/*.hdf5")},
+        Form.LEROBOT: {
+            path: [file for file in (path, *stored.episode.videos.values()) if raw.exists(file)]
+            for path, stored in tables.items()
+        },
+    }
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Read one recording.
+
+    Raises:
+        SourceError: an HDF5 file cannot be opened.
+    """
+    settings = _own(settings)
+    try:
+        yield _outcome(_read(raw, part.id), part.id, settings)
+    except EpisodeError as error:
+        yield Failure(episode=part.id, detail=str(error))
+
+
+def _read(raw: RawTree, name: str) -> Ur5eRecording:
+    if name.endswith(".hdf5"):
+        return read_hdf5_recording(raw.local_path(name), name=name)
+    return read_lerobot_recording(raw, list_lerobot_recordings(raw)[name])
+
+
+def _outcome(recording: Ur5eRecording, name: str, settings: Settings) -> Episode | Drop:
+    attributes = recording.attributes
+    if str(attributes.get("success", True)).lower() in ("false", "0"):
+        return Drop(episode=name, reason=Reason.UNSUCCESSFUL, detail="the recording says success = false")
+    hz = settings.hz or HZ
+    space = _action_space(attributes, name)
+    return Episode(
+        id=name,
+        source=INFO.name,
+        release=Form.LEROBOT if name.endswith(".parquet") else Form.HDF5,
+        split=None,
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=hz,
+        step_index=_steps(recording.time_s, hz, name),
+        instructions=tuple(Instruction(text=text, origin="human") for text in recording.texts),
+        cameras=recording.cameras,
+        depths=recording.depths if settings.depth else {},
+        right=_arm(recording, space),
+        action_origin=INFO.action_origin,
+        provenance={"file": name, "record": 0},
+        extras={
+            **{key: attributes[key] for key in ("scene", "task_type", "intrinsics", "extrinsics") if key in attributes},
+            "task": _task(attributes, name),
+            "action_space": space.value,
+            "timestamp_s": recording.time_s.tolist(),
+        },
+    )
+
+
+def _arm(recording: Ur5eRecording, space: ActionSpace) -> Arm:
+    action = recording.action
+    motion: PoseTarget | PoseDelta
+    if space is ActionSpace.ABS_TCP:
+        motion = PoseTarget(xyz_m=action[:, :3], rotation=matrix_from_axis_angle(action[:, 3:6]))
+    else:
+        motion = PoseDelta(xyz_m=action[:, :3], rotation=matrix_from_euler_xyz(action[:, 3:6]))
+    return Arm(
+        xyz_m=recording.tcp[:, :3],
+        rotation=matrix_from_axis_angle(recording.tcp[:, 3:]),
+        gripper_open=np.clip(recording.width_m / WIDTH_OPEN_M, 0.0, 1.0),
+        joint_position_rad=recording.joints_rad,
+        action=ArmAction(motion=motion, gripper_open=action[:, 6]),
+    )
+
+
+def _steps(time_s: Float64, hz: float, name: str) -> Int64:
+    """Number rows [T] by their time stamps: a pause of n typical intervals counts n, jitter and drift count nothing.
+
+    Raises:
+        EpisodeError: time stands still or runs back, or the rate is not the expected one.
+    """
+    interval_s = np.diff(time_s)
+    if not interval_s.size:
+        return np.zeros(len(time_s), np.int64)
+    if not np.all(interval_s > 0):
+        row = int(np.argmin(interval_s > 0))
+        raise EpisodeError(f"{name}: timestamp does not increase after row {row}")
+    typical_s = float(np.median(interval_s))
+    if abs(typical_s * hz - 1) > _RATE_TOLERANCE:
+        raise EpisodeError(
+            f"{name}: timestamps tell {1 / typical_s:.1f} Hz where {hz:g} Hz is expected; "
+            "say the true rate with --set hz="
+        )
+    return np.concatenate([[0], np.cumsum(np.maximum(1, np.rint(interval_s / typical_s)))]).astype(np.int64)
+
+
+def _action_space(attributes: Json, name: str) -> ActionSpace:
+    found = attributes.get("action_space")
+    if found not in list(ActionSpace):
+        raise EpisodeError(f"{name}: action_space is {found!r}; set it to {' or '.join(ActionSpace)} in the file")
+    return ActionSpace(str(found))
+
+
+def _task(attributes: Json, name: str) -> str:
+    """Give the task's two digits, which select it in a manifest; the folder, if it is named so, must agree."""
+    folder = PurePosixPath(name).parts[0] if name.endswith(".hdf5") else ""
+    number = attributes.get("task_id", folder)
+    if not re.fullmatch(r"\d+", str(number)):
+        raise EpisodeError(f"{name}: task_id is {number!r}, expected a number")
+    if re.fullmatch(r"\d+", folder) and int(folder) != int(str(number)):
+        raise EpisodeError(f"{name}: lies in the folder of task {folder} but its task_id is {number}")
+    return f"{int(str(number)):02d}"
+
+
+def _own(settings: SourceSettings) -> Settings:
+    if not isinstance(settings, Settings):
+        raise TypeError(f"ur5e needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+_TOY = (  # task, scene, episode, text, action space, rows; a row less than 13 is short
+    (1, "scene_000", "000", "Please gently touch the portrait on the left.", ActionSpace.ABS_TCP, 36),
+    (1, "scene_000", "001", "Point to the photo in the middle with your finger.", ActionSpace.DELTA_BASE, 32),
+    (2, "scene_004", "000", "Put the red block on the red towel.", ActionSpace.ABS_TCP, 30),
+    (2, "scene_004", "001", "Put the blue block on the blue towel.", ActionSpace.ABS_TCP, 15),
+    (11, "scene_001", "000", "Stack all the cups, then put them on the plate.", ActionSpace.DELTA_BASE, 10),
+)
+_TOY_WITH_DEPTH, _TOY_RAW_IMAGES, _TOY_STALLED, _TOY_UNSUCCESSFUL = range(4)
+_TOY_STALL_AT, _TOY_STALL_STEPS = 20, 3
+
+
+def write_toy(root: str) -> None:
+    """Write five recordings of three tasks: one failed, one short, one that stalled, one with raw 256x256 images."""
+    for number, (task, scene, episode, text, space, num_rows) in enumerate(_TOY):
+        path = Path(root) / f"{task:02d}" / scene / f"{episode}.hdf5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        steps = np.arange(num_rows)
+        if number == _TOY_STALLED:
+            steps[_TOY_STALL_AT:] += _TOY_STALL_STEPS
+        with h5py.File(path, "w") as file:
+            _write_toy_vectors(file, steps, space, seed=number)
+            for camera, key in enumerate(CAMERAS.values()):
+                _write_toy_images(file, key, steps, camera, number)
+                if number == _TOY_WITH_DEPTH:
+                    metres = (0.5 + 0.01 * steps).astype(np.float32)[:, None, None]
+                    metres = np.broadcast_to(metres, (num_rows, 256, 256))
+                    file.create_dataset(f"depth/{key}", data=metres, **_toy_chunks(256, 256))
+            file.attrs.update(
+                {
+                    "instruction": text,
+                    "task_id": task,
+                    "task_type": "basic",
+                    "success": number != _TOY_UNSUCCESSFUL,
+                    "intrinsics": json.dumps({"third_person": [[600, 0, 320], [0, 600, 240], [0, 0, 1]]}),
+                    "extrinsics": np.eye(4),
+                    "action_space": space.value,
+                }
+            )
+
+
+def _write_toy_vectors(file: h5py.File, steps: Int64, space: ActionSpace, *, seed: int) -> None:
+    state, action = _toy_motion(steps, space, seed=seed)
+    file["state/joint_position"], file["state/tcp_pose"] = state[:, :6], state[:, 6:12]
+    file["state/gripper_width"], file["action"] = state[:, 12:], action.astype(np.float32)
+    jitter_s = np.random.default_rng(seed).uniform(-0.004, 0.004, len(steps))
+    file["timestamp"] = 1.7e9 + steps / HZ + jitter_s
+
+
+def _toy_motion(steps: Int64, space: ActionSpace, *, seed: int) -> tuple[Float64, Float64]:
+    """Make states [T, 13] and the commands [T, 7] that lead from each to the pose one step later."""
+    arm = toy_arm(int(steps[-1]) + 2, hz=HZ, seed=seed, num_joints=6)
+    turn = Rotation.from_matrix(arm.rotation).as_rotvec()
+    state = np.column_stack([arm.joint_position_rad, arm.xyz_m, turn, WIDTH_OPEN_M * arm.gripper_open])[steps]
+    after = steps + 1
+    if space is ActionSpace.ABS_TCP:
+        return state, np.column_stack([arm.xyz_m, turn, arm.gripper_open])[after]
+    delta = euler_xyz_from_matrix(rotation_delta(arm.rotation[steps], arm.rotation[after]))
+    return state, np.column_stack([arm.xyz_m[after] - arm.xyz_m[steps], delta, arm.gripper_open[after]])
+
+
+def _write_toy_images(file: h5py.File, key: str, steps: Int64, camera: int, number: int) -> None:
+    if number == _TOY_RAW_IMAGES:
+        frames = [toy_frame(256, 256, step=step, camera=camera, episode=number) for step in steps.tolist()]
+        file.create_dataset(f"images/{key}", data=np.stack(frames), **_toy_chunks(256, 256, 3))
+        return
+    stored = file.create_dataset(f"images/{key}", (len(steps),), dtype=h5py.vlen_dtype(np.uint8))
+    for row, step in enumerate(steps.tolist()):
+        # drawn small and enlarged: drawing is what costs time
+        pixels = toy_frame(120, 160, step=step, camera=camera, episode=number).repeat(4, axis=0).repeat(4, axis=1)
+        stored[row] = np.frombuffer(simplejpeg.encode_jpeg(pixels, 90, "RGB", "420"), np.uint8)
+
+
+def _toy_chunks(*shape: int) -> dict[str, object]:
+    return {"chunks": (1, *shape), "compression": "gzip", "compression_opts": 1}
+
+
+def _write_toy_lerobot(root: str) -> None:
+    """Write two recordings in LeRobot form, 320x240 at 30 Hz; the second one did not succeed."""
+    write_lerobot(
+        root,
+        fps=int(HZ),
+        info={"action_space": ActionSpace.ABS_TCP.value},
+        episodes=[_toy_lerobot_episode(number) for number in range(2)],
+    )
+
+
+def _toy_lerobot_episode(number: int) -> ToyLeRobotEpisode:
+    steps = np.arange(30 + number)
+    state, action = _toy_motion(steps, ActionSpace.ABS_TCP, seed=number)
+    return ToyLeRobotEpisode(
+        text=_TOY[number][3],
+        meta={"task_id": number + 1, "scene": "scene_000", "success": number == 0},
+        columns={"observation.state": state, "action": action},
+        videos={
+            LEROBOT_IMAGES + key: [
+                toy_frame(240, 320, step=step, camera=camera, episode=number) for step in steps.tolist()
+            ]
+            for camera, key in enumerate(CAMERAS.values())
+        },
+    )
