@@ -1,7 +1,7 @@
 """One video file as a stream of 256x256 RGB frames, with the times that the file itself gives its frames.
 
 Header rates and frame counts are never used: Matroska and WebM say 0 and others are wrong. Decoding is sequential, one
-pass and one thread a file, since a build runs a process a core; sub-ranges of long videos are not read yet.
+pass and one thread a file, since a build runs a process a core. Many windows of one long video: `video_windows`.
 """
 
 import re
@@ -16,7 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
-from vita_data.types import IMAGE_SIZE, Image, Int64, ResizeMode, RgbFrame
+from vita_data.types import IMAGE_SIZE, Float64, Image, Int64, ResizeMode, RgbFrame
 
 # Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
 # that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
@@ -26,6 +26,16 @@ _TRUNCATION_S = 0.5
 _TRUNCATION_SHARE = 0.05
 _TURNS = {270: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
 _TOY_OPTIONS = {"libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoTimes:
+    """When a video shows each of its frames."""
+
+    hz: float
+    """(n - 1) / (last PTS - first PTS) over all n shown frames."""
+    time_s: Float64
+    """[n] seconds after the first shown frame, ascending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +52,12 @@ class VideoInfo:
     """Frames that the file shows."""
 
 
-def scan_video(path: str, *, name: str) -> VideoInfo:
-    """List the shown frames of a file, from its packets where those tell and by decoding where they do not.
+def scan_times(path: str, *, name: str) -> VideoTimes:
+    """List the times of a file's shown frames, from its packets where those tell and by decoding where they do not.
 
-    Source: shards.md section 11 fixes hz and step_index.
-    Assumes: of two frames that round to one step (variable rate) the first is the row; a single frame, which has no
-        rate, counts as 1 Hz; a file is truncated if its frames end more than 0.5 s and 5 % before the declared end.
+    Source: shards.md section 11 fixes hz.
+    Assumes: a single frame, which has no rate, counts as 1 Hz; a file is truncated if its frames end more than 0.5 s
+        and 5 % before the declared end.
 
     Args:
         path: what the decoder opens.
@@ -60,11 +70,31 @@ def scan_video(path: str, *, name: str) -> VideoInfo:
     times = sorted(_decoded_times(path, name) if listed is None else listed)
     if not times:
         raise EpisodeError(f"{name}: no frame in the video stream")
-    seconds = float(times[-1] - times[0])
-    hz = (len(times) - 1) / seconds if seconds > 0 else 1.0
-    steps = np.rint([float(time - times[0]) * hz for time in times]).astype(np.int64)
-    step_index, frame_index = np.unique(steps, return_index=True)
-    return VideoInfo(hz=hz, step_index=step_index, frame_index=frame_index, num_shown=len(times))
+    time_s = np.array([float(time - times[0]) for time in times])
+    return VideoTimes(hz=(len(times) - 1) / time_s[-1] if time_s[-1] > 0 else 1.0, time_s=time_s)
+
+
+def scan_video(path: str, *, name: str) -> VideoInfo:
+    """List the rows that an episode makes of a whole file.
+
+    Source: shards.md section 11 fixes step_index.
+    Assumes: of two frames that round to one step (variable rate) the first is the row.
+
+    Args:
+        path: what the decoder opens.
+        name: the path relative to the raw tree, for messages.
+
+    Raises:
+        EpisodeError: as `scan_times`.
+    """
+    times = scan_times(path, name=name)
+    step_index, frame_index = frame_steps(times.time_s, times.hz)
+    return VideoInfo(hz=times.hz, step_index=step_index, frame_index=frame_index, num_shown=len(times.time_s))
+
+
+def frame_steps(time_s: Float64, hz: float) -> tuple[Int64, Int64]:
+    """Number frames by their times: the distinct steps [T] and the first frame [T] of each."""
+    return np.unique(np.rint(time_s * hz).astype(np.int64), return_index=True)
 
 
 class VideoStream:
@@ -88,10 +118,10 @@ class VideoStream:
             EpisodeError: a frame does not decode, or the file shows more or fewer frames than it lists.
         """
         wanted = set(self._info.frame_index[list(rows)].tolist())
-        scale = _scaler(resize)
+        scale = frame_scaler(resize)
         held: RgbFrame | None = None
         num_shown = 0
-        for num_shown, frame in enumerate(_decode(self._path, self._name), start=1):
+        for num_shown, frame in enumerate(decode_frames(self._path, self._name), start=1):
             if num_shown - 1 in wanted:
                 if held is not None:
                     yield held
@@ -133,8 +163,12 @@ def _opened(path: str, name: str) -> Iterator[tuple[av.container.InputContainer,
         yield container, streams[0]
 
 
-def _decode(path: str, name: str) -> Iterator[av.VideoFrame]:
-    """Yield every shown frame in presentation order, which is the order that decoders put out."""
+def decode_frames(path: str, name: str) -> Iterator[av.VideoFrame]:
+    """Yield every shown frame in presentation order, which is the order that decoders put out.
+
+    Raises:
+        EpisodeError: the file cannot be opened, or a frame does not decode or decodes with damage.
+    """
     index = 0
     with _opened(path, name) as (container, stream):
         stream.thread_type = "NONE"
@@ -149,13 +183,19 @@ def _decode(path: str, name: str) -> Iterator[av.VideoFrame]:
 
 
 def _decoded_times(path: str, name: str) -> list[Fraction]:
-    times = []
-    for index, frame in enumerate(_decode(path, name)):
-        ticks = frame.dts if frame.pts is None else frame.pts
-        if ticks is None or frame.time_base is None:
-            raise EpisodeError(f"{name}: frame {index} carries no time")
-        times.append(ticks * frame.time_base)
-    return times
+    return [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
+
+
+def frame_time(frame: av.VideoFrame, index: int, name: str) -> Fraction:
+    """Read a decoded frame's time in the clock of its file, in seconds.
+
+    Raises:
+        EpisodeError: the frame carries no time.
+    """
+    ticks = frame.dts if frame.pts is None else frame.pts
+    if ticks is None or frame.time_base is None:
+        raise EpisodeError(f"{name}: frame {index} carries no time")
+    return ticks * frame.time_base
 
 
 def _listed_times(path: str, name: str) -> list[Fraction] | None:
@@ -215,7 +255,7 @@ def _declared_s(stream: AvVideoStream) -> float | None:
     return None if tag is None else 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
 
 
-def _scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
+def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
     """Make a function from a decoded frame to RGB [256, 256, 3]; a frame of another shape gets its own graph."""
     graphs: dict[tuple[int, int, str, int], av.filter.Graph] = {}
 

@@ -11,7 +11,7 @@ import pytest
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.formats.video import VideoInfo, VideoStream, scan_video, write_toy_video
+from vita_data.formats.video import VideoInfo, VideoStream, scan_times, scan_video, write_toy_video
 from vita_data.types import Image, ResizeMode, RgbFrame
 
 real_data = pytest.mark.skipif("VITA_REAL_DATA" not in os.environ, reason="VITA_REAL_DATA is not set")
@@ -78,6 +78,12 @@ def test_a_missing_stretch_of_time_leaves_a_gap_in_the_steps(tmp_path: Path) -> 
     assert info.hz == pytest.approx(37 / 3.9)
     assert info.step_index.tolist() == sorted(set(expected))
     assert steps(frames) == [expected.index(step) for step in sorted(set(expected))]
+
+
+def test_times_count_from_the_first_frame_wherever_the_clock_starts(tmp_path: Path) -> None:
+    times = scan_times(str(mux(tmp_path / "a.mkv", [500, 600, 700, 1000], deadline="realtime")), name="a.mkv")
+    assert times.time_s.tolist() == pytest.approx([0, 0.1, 0.2, 0.5])
+    assert times.hz == pytest.approx(3 / 0.5)
 
 
 def test_two_frames_of_one_step_keep_the_first(tmp_path: Path) -> None:

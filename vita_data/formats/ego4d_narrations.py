@@ -1,0 +1,49 @@
+"""How long a narration of Ego4D lasts: each has one moment only, so an interval is made from how densely it was told.
+
+Source: EgoVLP (arXiv:2206.01670, EgoClip): a half-width of beta / (2 alpha) seconds around the moment, beta the mean
+gap between a video's narrations, alpha the mean of all beta.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import mean
+
+from vita_data.formats.ego4d_json import Narration, Span
+
+_BOUNDS_S = (1.0, 8.0)
+
+
+def narration_spans(narrations: Mapping[str, Sequence[Narration]], *, min_s: float) -> dict[str, list[Span | None]]:
+    """Give every narration of every video its interval; None to one without a time.
+
+    Assumes: intervals last 1 to 8 s, and `min_s` at least, and start no sooner than the video; the two passes over a
+        video are timelines of their own; a timeline of a single narration takes alpha for its beta.
+    """
+    gaps_s = {uid: _mean_gaps_s(of_video) for uid, of_video in narrations.items()}
+    alpha_s = mean([gap for of_video in gaps_s.values() for gap in of_video.values()] or [1.0]) or 1.0
+    return {
+        uid: [_around(said.time_s, gaps_s[uid].get(said.timeline, alpha_s) / alpha_s, min_s) for said in of_video]
+        for uid, of_video in narrations.items()
+    }
+
+
+def _mean_gaps_s(narrations: Sequence[Narration]) -> dict[str, float]:
+    """Find beta of each timeline; files list narrations in any order."""
+    times: dict[str, list[float]] = {}
+    for said in narrations:
+        if said.time_s is not None:
+            times.setdefault(said.timeline, []).append(said.time_s)
+    return {
+        timeline: mean(after - before for before, after in pairwise(sorted(moments)))
+        for timeline, moments in times.items()
+        if len(moments) > 1
+    }
+
+
+def _around(time_s: float | None, width_s: float, min_s: float) -> Span | None:
+    if time_s is None:
+        return None
+    narrowest, widest = _BOUNDS_S
+    width_s = max(min(max(width_s, narrowest), widest), min_s)
+    start_s = max(time_s - width_s / 2, 0.0)
+    return Span(start_s=start_s, end_s=max(time_s + width_s / 2, start_s + min_s))

@@ -1,0 +1,427 @@
+"""Ego4D: narrated first-person video cut into clips; `video`, no actions.
+
+Two cuts: the 8-s windows of the Forecasting Hands and Objects (FHO) actions, and windows around single narrations.
+Which videos are kept follows the Ego4D CLEP preprocessing. Hand poses, gaze, sound and the canonical clip files are not
+read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.ego4d_json import (
+    FRAMES_PER_S,
+    Ego4dVideo,
+    FhoAction,
+    Span,
+    load_json,
+    parse_actions,
+    parse_clip_uids,
+    parse_metadata,
+    parse_narrations,
+)
+from vita_data.formats.ego4d_narrations import narration_spans
+from vita_data.formats.ego4d_toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
+from vita_data.formats.toy import toy_frame
+from vita_data.formats.video import VideoTimes, frame_steps, scan_times, write_toy_video
+from vita_data.formats.video_windows import VideoPass, WindowStream
+from vita_data.types import (
+    Arms,
+    CameraRole,
+    Drop,
+    Episode,
+    Failure,
+    Float64,
+    Image,
+    Instruction,
+    Int64,
+    Modality,
+    Outcome,
+    Part,
+    RawTree,
+    Reason,
+    ResizeMode,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    TextStyle,
+)
+
+METADATA = ("ego4d.json", "v2/ego4d.json")
+VIDEO_FOLDERS = ("v2/video_540ss", "v2/full_scale")
+ANNOTATIONS = "v2/annotations"
+ACTIONS = (f"{ANNOTATIONS}/fho_main.json",)
+NARRATIONS = (f"{ANNOTATIONS}/narration.json", f"{ANNOTATIONS}/all_narrations_redacted.json")
+_MULTI = "multi"
+
+INFO = SourceInfo(
+    name="ego4d",
+    title="Ego4D",
+    embodiment="human",
+    arms=Arms.NONE,
+    modality=Modality.VIDEO,
+    hz=None,
+    cameras={CameraRole.PRIMARY: "the video"},
+    action_origin=None,
+    action_space="none",
+    text_style=TextStyle.NARRATION,
+    licence="Ego4D licence agreement",
+    redistributable=False,
+    access="signed agreement, about 48 hours; keys are valid for 14 days",
+    url="https://ego4d-data.org",
+    raw_layout="ego4d.json and v2/{video_540ss or full_scale}/<video_uid>.mp4 with v2/annotations/fho_main.json "
+    "(mode=narration: narration.json or all_narrations_redacted.json)",
+    notes=(
+        "The rate is measured on each video's time stamps; canonical videos have 30 Hz.",
+        "Images are the centre square: what happens at the sides of a wide video is cut off.",
+        "Videos that are validation or test of another Ego4D benchmark are left out (held_out).",
+        "Steps count from the clip's first frame; provenance says where in the video that is.",
+    ),
+    published_episodes={"VITA Table 10": 59427},
+)
+
+
+class Mode(StrEnum):
+    """What a raw episode is: the window of an FHO action, or an interval around a narration."""
+
+    FHO_WINDOW = "fho_window"
+    NARRATION = "narration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`: human video keeps its aspect, so the centre square is the default."""
+
+    mode: Mode = Mode.FHO_WINDOW
+    resize: ResizeMode = ResizeMode.CENTER_CROP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """Why the annotations rule an episode out."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One raw episode: an FHO action or a narration."""
+
+    id: str
+    span: Span | None
+    text: str
+    record: str
+    split: Split | None = None
+    fault: _Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Catalogue:
+    """Everything annotated; `items` of every video that is not FHO test, in the order of their starts."""
+
+    videos: Mapping[str, Ego4dVideo]
+    items: Mapping[str, tuple[_Item, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Rows of a video [T]: its shown frames, their steps and their times."""
+
+    frame_index: Int64
+    step: Int64
+    time_s: Float64
+
+    def within(self, span: Span, hz: float) -> "_Rows":
+        """Keep the rows of a window; one less than half a frame before its start is its first."""
+        start, stop = np.searchsorted(self.time_s, np.array([span.start_s, span.end_s]) - 0.5 / hz)
+        return _Rows(
+            frame_index=self.frame_index[start:stop], step=self.step[start:stop], time_s=self.time_s[start:stop]
+        )
+
+
+_PARSED: WeakKeyDictionary[RawTree, dict[tuple[Mode, int], _Catalogue]] = WeakKeyDictionary()
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List one part per annotated video that is not FHO test, also for one that is missing: its episodes fail.
+
+    Raises:
+        RequestError: no metadata, annotations or video folder, or a JSON file of another shape.
+    """
+    items = _catalogue(raw, settings).items
+    folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
+    if not folders:
+        raise RequestError(f"--raw {raw.root}: no folder {' or '.join(VIDEO_FOLDERS)}; download one of them")
+    # the copy with a short side of 540 wins over the full one: it decodes faster and is larger than 256 still
+    found = {PurePosixPath(path).stem: path for folder in reversed(folders) for path in raw.glob(f"{folder}/*.mp4")}
+    listed = [
+        Part(
+            id=found.get(uid, f"{VIDEO_FOLDERS[0]}/{uid}.mp4"),
+            num_bytes=raw.size(found[uid]) if uid in found else 0,
+            num_episodes=len(of_video),
+        )
+        for uid, of_video in items.items()
+    ]
+    return sorted(listed, key=lambda part: part.id)
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Cut one video into its clips, all served by one pass over it, in the order of their starts.
+
+    Where the file of a video in use is missing or broken, each of its episodes is a Failure.
+
+    Source: shards.md section 11 (steps from the clip's first frame, held-out videos, which copy is read).
+    Assumes: annotations count frames and seconds from the video's first frame; a `--set hz=` replaces the measured
+        rate but not the step numbers.
+    """
+    uid = PurePosixPath(part.id).stem
+    catalogue = _catalogue(raw, settings)
+    items, video = catalogue.items[uid], catalogue.videos.get(uid)
+    if video is not None and (fault := _video_fault(video)):
+        yield from (_drop(item, fault) for item in items)
+        return
+    try:
+        if video is None:
+            raise EpisodeError(f"{part.id}: annotated, but not in {METADATA[0]}; take both from one release")
+        if not raw.exists(part.id):
+            raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
+        path = raw.local_path(part.id)
+        times = scan_times(path, name=part.id)
+    except EpisodeError as error:
+        yield from (Failure(episode=item.id, detail=str(error)) for item in items)
+        return
+    rows = _video_rows(times)
+    faults = [_fault(item, video) for item in items]
+    kept = [
+        rows.within(item.span, times.hz)
+        for item, fault in zip(items, faults, strict=True)
+        if fault is None and item.span is not None
+    ]
+    windows = VideoPass(path, times=times, windows=[window.frame_index for window in kept], name=part.id)
+    numbered = enumerate(kept)
+    for item, fault in zip(items, faults, strict=True):
+        if fault is not None:
+            yield _drop(item, fault)
+        else:
+            number, window = next(numbered)
+            yield _episode(item, window, part.id, windows.stream(number), settings.hz or times.hz)
+
+
+def _video_rows(times: VideoTimes) -> _Rows:
+    step, frame_index = frame_steps(times.time_s, times.hz)
+    return _Rows(frame_index=frame_index, step=step, time_s=times.time_s[frame_index])
+
+
+def _episode(item: _Item, rows: _Rows, path: str, stream: WindowStream, hz: float) -> Episode:
+    uid = PurePosixPath(path).stem
+    # a window beyond the end of its video has no rows, and is too short for any clip
+    first, start_s = (int(rows.step[0]), float(rows.time_s[0])) if len(rows.step) else (0, 0.0)
+    return Episode(
+        id=item.id,
+        source=INFO.name,
+        release="v2",
+        split=item.split,
+        split_group=uid,
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=hz,
+        step_index=rows.step - first,
+        instructions=(Instruction(text=item.text, origin="narration"),),
+        cameras={CameraRole.PRIMARY: stream},
+        provenance={
+            "file": path,
+            "record": item.record,
+            "video_uid": uid,
+            "first_step": first,
+            "start_s": round(start_s, 6),
+        },
+    )
+
+
+def _drop(item: _Item, fault: _Fault) -> Drop:
+    return Drop(episode=item.id, reason=fault.reason, detail=fault.detail)
+
+
+def _video_fault(video: Ego4dVideo) -> _Fault | None:
+    """Say why no clip of a video may be used.
+
+    Assumes: a video that is "multi" in another benchmark holds validation or test clips of it.
+    """
+    held_out = [f"{key} is {split}" for key, split in video.other_splits.items() if split in ("val", "test", _MULTI)]
+    if held_out:
+        return _Fault(reason=Reason.HELD_OUT, detail="; ".join(held_out))
+    return _Fault(reason=Reason.STEREO, detail="stereoscopic video") if video.is_stereo else None
+
+
+def _fault(item: _Item, video: Ego4dVideo) -> _Fault | None:
+    if item.fault is not None:
+        return item.fault
+    if item.span is None:
+        return _Fault(reason=Reason.INVALID_ANNOTATION, detail="neither frames nor seconds say when it happens")
+    for hidden in video.redacted:
+        if item.span.overlaps(hidden):
+            detail = f"overlaps what is redacted from {hidden.start_s:.2f} s to {hidden.end_s:.2f} s"
+            return _Fault(reason=Reason.REDACTED, detail=detail)
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- raw episodes
+
+
+def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
+    mode = _own(settings).mode
+    # every one of thousands of parts asks for the annotations
+    known, asked = _PARSED.setdefault(raw, {}), (mode, settings.min_frames)
+    if asked not in known:
+        videos = load_json(raw, METADATA, parse_metadata)
+        items = _action_items(raw, videos) if mode is Mode.FHO_WINDOW else _narration_items(raw, settings.min_frames)
+        splits = {uid: video.split_fho for uid, video in videos.items()}
+        found = {
+            uid: _in_order([_with_split(item, splits.get(uid)) for item in of_video])
+            for uid, of_video in items.items()
+            if of_video and splits.get(uid) != "test"
+        }
+        known[asked] = _Catalogue(videos=videos, items=found)
+    return known[asked]
+
+
+def _own(settings: SourceSettings) -> Settings:
+    if not isinstance(settings, Settings):
+        raise TypeError(f"ego4d needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+def _in_order(items: Sequence[_Item]) -> tuple[_Item, ...]:
+    """Sort by start, after giving records that repeat a uid names of their own."""
+    seen: dict[str, int] = {}
+    named = []
+    for item in items:
+        seen[item.id] = seen.get(item.id, 0) + 1
+        named.append(item if seen[item.id] == 1 else replace(item, id=f"{item.id}~{seen[item.id]}"))
+    return tuple(sorted(named, key=lambda item: (item.span.start_s, item.span.end_s) if item.span else (-1.0, -1.0)))
+
+
+def _with_split(item: _Item, split_fho: str | None) -> _Item:
+    if split_fho in (Split.TRAIN, Split.VAL):
+        return replace(item, split=Split(split_fho))
+    if split_fho is None or item.split is not None or item.fault is not None:
+        return item
+    detail = f"split_fho is {split_fho} and no training or validation file names its clip"
+    return replace(item, fault=_Fault(reason=Reason.HELD_OUT, detail=detail))
+
+
+def _action_items(raw: RawTree, videos: Mapping[str, Ego4dVideo]) -> dict[str, list[_Item]]:
+    has_multi = any(video.split_fho == _MULTI for video in videos.values())
+    clip_splits = _clip_splits(raw) if has_multi else {}
+    return {
+        uid: [_action_item(uid, action, clip_splits) for action in actions]
+        for uid, actions in load_json(raw, ACTIONS, parse_actions).items()
+    }
+
+
+def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) -> _Item:
+    fault = _Fault(reason=Reason.INVALID_ANNOTATION, detail=action.fault) if action.fault else None
+    if action.is_withheld:
+        fault = _Fault(reason=Reason.REDACTED, detail="its interval is marked as redacted in the annotations")
+    return _Item(
+        id=f"{uid}/{action.uid}",
+        span=action.span,
+        text=action.text,
+        record=action.uid,
+        split=clip_splits.get(action.clip_uid or ""),
+        fault=fault,
+    )
+
+
+def _clip_splits(raw: RawTree) -> dict[str, Split]:
+    """Map clips to their FHO split, where a video has clips of several; validation wins."""
+    found: dict[str, Split] = {}
+    for split in (Split.TRAIN, Split.VAL):
+        for path in raw.glob(f"{ANNOTATIONS}/fho_*_{split}.json"):
+            found |= dict.fromkeys(load_json(raw, (path,), parse_clip_uids), split)
+    return found
+
+
+def _narration_items(raw: RawTree, min_frames: int) -> dict[str, list[_Item]]:
+    narrations = load_json(raw, NARRATIONS, parse_narrations)
+    spans = narration_spans(narrations, min_s=min_frames / FRAMES_PER_S)
+    return {
+        uid: [
+            _Item(id=f"{uid}/{said.uid}", span=span, text=said.text, record=said.uid)
+            for said, span in zip(of_video, spans[uid], strict=True)
+        ]
+        for uid, of_video in narrations.items()
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+_TOY_SIZE = (144, 192)
+_TOY_WEARER = "#C C picks up a red cup from the table"
+
+
+_TOY = (
+    ToyVideo(
+        number=1,
+        folder=VIDEO_FOLDERS[0],
+        num_frames=600,
+        actions=(
+            ToyAction(20, 260, _TOY_WEARER),
+            ToyAction(300, 540, "#c C  opens the drawer with the left hand"),
+            ToyAction(310, 550, "#O A man Y walks around the room"),
+            ToyAction(312, 552, "#C C drops the #unsure on the floor"),
+            ToyAction(320, 560, "#C C closes the drawer slowly", is_rejected=True),
+            ToyAction(350, 590, "#C C puts the cup in the sink"),
+        ),
+        redacted=((570, 580),),
+    ),
+    ToyVideo(
+        number=2,
+        folder=VIDEO_FOLDERS[1],
+        num_frames=150,
+        split_fho="val",
+        actions=(ToyAction(0, 120, "#C C turns the screw with a screwdriver"), ToyAction(138, 150, _TOY_WEARER)),
+    ),
+    ToyVideo(
+        number=3, folder=VIDEO_FOLDERS[0], num_frames=15, split_em="val", actions=(ToyAction(0, 15, _TOY_WEARER),)
+    ),
+    ToyVideo(
+        number=4, folder=VIDEO_FOLDERS[0], num_frames=15, is_stereo=True, actions=(ToyAction(0, 15, _TOY_WEARER),)
+    ),
+    ToyVideo(number=5, folder=VIDEO_FOLDERS[0], num_frames=15, split_fho="test", actions=()),
+)
+
+
+def write_toy(root: str) -> None:
+    """Write five videos of 30 Hz: two that give clips, a held-out, a stereo and a test one.
+
+    The frames of the first windows count their steps from the window's start; between them the picture stands still.
+    """
+    for folder in (*VIDEO_FOLDERS, ANNOTATIONS):
+        (Path(root) / folder).mkdir(parents=True, exist_ok=True)
+    for video in _TOY:
+        write_toy_video(str(Path(root, video.folder, f"{video.uid}.mp4")), _toy_frames(video), fps=int(FRAMES_PER_S))
+    for path, value in (
+        (METADATA[0], metadata_json(_TOY)),
+        (ACTIONS[0], actions_json(_TOY)),
+        (NARRATIONS[0], narrations_json(_TOY)),
+    ):
+        Path(root, path).write_text(json.dumps(value, indent=1))
+
+
+def _toy_frames(video: ToyVideo) -> Iterator[Image]:
+    steps = np.zeros(video.num_frames, np.int64)
+    for action in reversed(video.actions):
+        steps[action.start_frame : action.end_frame] = np.arange(action.end_frame - action.start_frame)
+    drawn: dict[int, Image] = {}
+    for step in steps.tolist():
+        if step not in drawn:
+            drawn[step] = toy_frame(*_TOY_SIZE, step=step, episode=video.number, resize=ResizeMode.CENTER_CROP)
+        yield drawn[step]
