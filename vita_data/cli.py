@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("folder", type=Path, metavar="DIR/NAME")
     _json_flag(status)
 
+    _probe_verb(verbs)
     toy = _verb(verbs, "toy", _toy, "write small raw trees in the true on-disk layout")
     toy.add_argument("--source", required=True, metavar="NAME|all")
     toy.add_argument("--raw", required=True, type=Path, metavar="DIR", help="NAME/ is written there; a valid --raw")
@@ -80,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR/NAME")
     _json_flag(verify)
 
+    _page_verbs(verbs)
+    return parser
+
+
+def _page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     inspect = _verb(verbs, "inspect", _inspect, "one page: contact sheet, instruction, action and state plots")
     inspect.add_argument("folder", type=Path, metavar="DIR/NAME")
     inspect.add_argument("--clip", metavar="KEY", help="this clip (default: the first few)")
@@ -90,7 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--manifest", type=Path, metavar="MANIFEST", help="show this mixture of them")
     report.add_argument("--run", action="append", default=[], type=Path, metavar="RUN", help="show this training run")
     report.add_argument("--html", required=True, type=Path, metavar="F")
-    return parser
+
+
+def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    probe = _verb(verbs, "probe", _probe, "which of our assumptions hold on a raw tree; exit code 1 if one does not")
+    probe.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
+    probe.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
+    probe.add_argument("--html", type=Path, metavar="F", help="a page with contact sheets, tables and examples")
+    probe.add_argument("--limit", type=_positive, metavar="N", help="raw episodes looked at (default: 50)")
+    probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
+    _json_flag(probe)
 
 
 def _verb(
@@ -184,6 +199,28 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _probe(arguments: argparse.Namespace) -> int:
+    from vita_data.build.settings import parse_settings
+    from vita_data.probe import DEFAULT_LIMIT, probe, probe_page
+    from vita_data.sources import load
+
+    source = load(arguments.source)
+    settings = parse_settings(source.Settings, arguments.set, source=arguments.source)
+    if arguments.html is not None:
+        _require_folder_of(arguments.html)
+    probed = probe(source, arguments.raw, settings, limit=arguments.limit or DEFAULT_LIMIT)
+    if arguments.html is not None:
+        arguments.html.write_text(probe_page(probed), encoding="utf-8")
+    if arguments.json:
+        _print_json(probed.report.as_json())
+    else:
+        print("\n".join(probed.report.lines()))
+        print(arguments.html or "no page was written: give --html F for the sheets and tables")
+    for result in probed.report.failed:
+        print(f"vita-data probe: {arguments.source}: {result.line}", file=sys.stderr)
+    return 1 if probed.report.failed else 0
+
+
 def _toy(arguments: argparse.Namespace) -> int:
     from vita_data import sources
 
@@ -212,7 +249,7 @@ def _sources(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(described)
         return 0
-    rows = [["source", "hz", "modality", "cameras", "actions", "passing on", "access"]]
+    rows = [["source", "hz", "modality", "cameras", "actions", "licence", "passing on", "access"]]
     for name in sources.names():
         info = sources.load(name).INFO
         rows.append(
@@ -222,6 +259,7 @@ def _sources(arguments: argparse.Namespace) -> int:
                 info.modality,
                 " ".join(sorted(info.cameras)),
                 info.action_origin or "none",
+                info.licence,
                 "allowed" if info.redistributable else "forbidden",
                 info.access,
             ]
@@ -292,9 +330,13 @@ def _report(arguments: argparse.Namespace) -> int:
     return _write_page(arguments.html, page)
 
 
-def _write_page(path: Path, page: str) -> int:
+def _require_folder_of(path: Path) -> None:
     if not path.parent.is_dir():
         raise RequestError(f"--html {path}: no such directory {path.parent}")
+
+
+def _write_page(path: Path, page: str) -> int:
+    _require_folder_of(path)
     path.write_text(page, encoding="utf-8")
     print(path)
     return 0

@@ -128,6 +128,14 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRange:
+    """The 1st and 99th percentile of an arm's motion per native step: dx dy dz in m, droll dpitch dyaw in rad."""
+
+    q01: tuple[float, float, float, float, float, float]
+    q99: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
     """The facts about a dataset that are true of all its episodes; shown by `vita-data sources` and in the card."""
 
@@ -150,6 +158,14 @@ class SourceInfo:
     raw_layout: str
     max_step_m: float = 0.3
     max_step_rad: float = 1.0
+    action_lags: tuple[int, ...] = (0,)
+    """Native steps by which the hand's motion may follow its action at best (probe P4)."""
+    tracks_commands: bool = True
+    """Whether the hand gets where each action sends it, so that deltas integrate to poses (probe P2)."""
+    published_episodes: Mapping[str, int] = field(default_factory=dict)
+    """What was counted (a release, VITA Table 10) -> raw episodes in it (probe P7)."""
+    published_range: ActionRange | None = None
+    """Public statistics of the arm's motion, for a tolerant comparison (probe P5)."""
     notes: tuple[str, ...] = ()
     """Sentences for the card: what a user must know about this source's values."""
 
@@ -301,7 +317,8 @@ class Episode:
     step_index: Int64
     """[T] native index of each row's observation in the raw episode, strictly increasing."""
     instructions: tuple[Instruction, ...]
-    """All texts, the main one first."""
+    """All texts, the main one first; a text that is missing is "", none at all means that the dataset has none by
+    design (CALVIN play) and no text rule applies."""
     cameras: Mapping[CameraRole, CameraStream]
     depths: Mapping[CameraRole, DepthStream] = field(default_factory=dict)
     """Depth cameras, only where the build asks for them."""

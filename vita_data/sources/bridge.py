@@ -23,6 +23,7 @@ from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.types import (
     ActionOrigin,
+    ActionRange,
     Arm,
     ArmAction,
     Arms,
@@ -67,6 +68,14 @@ INFO = SourceInfo(
         "Motion is the reached pose, not the command: the arm tracks imperfectly, so the authors' users relabel it.",
         "The gripper action of release 1.0.0 is made binary as Octo and OpenVLA do; that of 0.1.0 is so already.",
         "The state's gripper is as stored. The split test of 0.1.0 is val here. image_1 to image_3 are not read.",
+    ),
+    published_episodes={
+        "bridge/0.1.0, train and test": 28935,
+        "bridge/0.1.0, train (VITA Table 10)": 25460,
+        "bridge_dataset/1.0.0": 60064,
+    },
+    published_range=ActionRange(
+        q01=(-0.030, -0.043, -0.026, -0.086, -0.098, -0.169), q99=(0.029, 0.042, 0.041, 0.088, 0.083, 0.164)
     ),
 )
 

@@ -91,6 +91,9 @@ INFO = SourceInfo(
         "Row t pairs observation t with action t+1: the recorder stores what was seen after each action.",
         "No-op rows are removed and leave a gap in step_index; action chunks bridge it.",
     ),
+    tracks_commands=False,
+    action_lags=(0, 1),
+    published_episodes={"official, VITA Table 10": 6500},
 )
 
 

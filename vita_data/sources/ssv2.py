@@ -65,6 +65,7 @@ INFO = SourceInfo(
         "The rate is measured on each file's time stamps, about 12 Hz; folders of images count as 12 Hz.",
         "Images are the centre square: objects at the far left and right of a wide video are cut off.",
     ),
+    published_episodes={"labelled videos": 193690, "VITA Table 10": 108499},
 )
 
 

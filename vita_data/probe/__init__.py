@@ -1,0 +1,10 @@
+"""Which of our assumptions about a dataset hold on a download: probes P1 to P9, on a sample of its raw episodes.
+
+Reads raw trees only: no shard is needed, none is written, and no filter of the build applies.
+"""
+
+from vita_data.probe.page import probe_page
+from vita_data.probe.result import Probe, ProbeReport, ProbeResult, Verdict
+from vita_data.probe.run import DEFAULT_LIMIT, probe, probe_tree
+
+__all__ = ["DEFAULT_LIMIT", "Probe", "ProbeReport", "ProbeResult", "Verdict", "probe", "probe_page", "probe_tree"]

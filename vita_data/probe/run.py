@@ -1,0 +1,54 @@
+"""All probes on one download: read a sample once, ask each probe, in their order."""
+
+from dataclasses import dataclass
+
+from vita_data.formats.tree import FsspecTree
+from vita_data.probe.counts import counts
+from vita_data.probe.gripper import gripper_polarity
+from vita_data.probe.integration import integration
+from vita_data.probe.lag import lag
+from vita_data.probe.look import colour, orientation
+from vita_data.probe.rate import rate
+from vita_data.probe.result import ProbeReport
+from vita_data.probe.sample import Sample, read_sample
+from vita_data.probe.schema import schema
+from vita_data.probe.texts import text_report
+from vita_data.types import RawTree, Source, SourceInfo, SourceSettings
+
+DEFAULT_LIMIT = 50
+_PROBES = (schema, integration, gripper_polarity, lag, rate, colour, counts, text_report, orientation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The report and the sample that it speaks of, whose pictures the page shows."""
+
+    info: SourceInfo
+    sample: Sample
+    report: ProbeReport
+
+
+def probe(source: Source, raw: str, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT) -> Probed:
+    """Probe the download in folder `raw` on up to `limit` episodes.
+
+    Raises:
+        RequestError: there is no such folder, or it is not this dataset's layout.
+    """
+    return probe_tree(source, FsspecTree(raw), settings, limit=limit)
+
+
+def probe_tree(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT) -> Probed:
+    """Probe an opened raw tree.
+
+    Raises:
+        RequestError: it is not this dataset's layout.
+    """
+    sample = read_sample(source, raw, settings, limit=limit)
+    report = ProbeReport(
+        source=source.INFO.name,
+        num_parts=len(sample.parts),
+        num_parts_read=sample.num_parts_read,
+        num_episodes=sample.num_outcomes,
+        results=tuple(ask(sample, source.INFO, settings) for ask in _PROBES),
+    )
+    return Probed(info=source.INFO, sample=sample, report=report)

@@ -1,0 +1,214 @@
+"""Raw episodes to probe: some of every part of a tree, without their video, and small pictures of a few of them.
+
+Held in memory: the vectors of at most `limit` episodes and three pictures a camera of a dozen. What cannot be read is a
+fault that probe P1 reports, never an exception.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import cv2
+import numpy as np
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.normalize.images import rgb_pixels, to_square
+from vita_data.normalize.vectors import arm_delta
+from vita_data.pages.chart import evenly
+from vita_data.types import (
+    Arm,
+    CameraRole,
+    Drop,
+    Episode,
+    Failure,
+    Float64,
+    Image,
+    Int64,
+    JpegFrame,
+    Part,
+    RawTree,
+    Source,
+    SourceSettings,
+)
+
+PICTURE_SIZE = 160
+_MAX_PICTURED = 12
+_PICTURES_PER_CAMERA = 3
+_MAX_RAW_PER_EPISODE = 20
+_MEASURED = ("xyz_m", "rotation", "gripper_open", "joint_position_rad", "joint_velocity_rad_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledFrame:
+    """One frame: its native step, how the source gives it, and the picture that would be stored, shrunk."""
+
+    role: CameraRole
+    step: int
+    height: int
+    width: int
+    encoding: str
+    picture: Image
+    """[160, 160, 3] RGB"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledArm:
+    """One arm of an episode with its canonical motion [T, 6], None where it has no action."""
+
+    side: str
+    arm: Arm
+    delta: Float64 | None
+
+    def readings(self) -> Iterator[tuple[str, Float64]]:
+        """Name every measured and commanded vector, [T] or [T, n]."""
+        for name in _MEASURED:
+            value = getattr(self.arm, name)
+            if value is not None:
+                yield f"{self.side} {name}", value
+        if self.arm.action is not None and self.delta is not None:
+            yield f"{self.side} action delta", self.delta
+            yield f"{self.side} action gripper_open", self.arm.action.gripper_open
+            if self.arm.action.joint_target_rad is not None:
+                yield f"{self.side} action joint_target_rad", self.arm.action.joint_target_rad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledEpisode:
+    """An episode without its streams."""
+
+    part: str
+    episode: Episode
+    num_frames: Mapping[CameraRole, int]
+    frames: tuple[SampledFrame, ...]
+    arms: tuple[SampledArm, ...]
+
+    def readings(self) -> Iterator[tuple[str, Float64]]:
+        """Name every vector of arms and base, [T] or [T, n]."""
+        for arm in self.arms:
+            yield from arm.readings()
+        base = self.episode.base
+        if base is not None and base.pose is not None:
+            yield "base pose", base.pose
+        if base is not None and base.delta is not None:
+            yield "base delta", base.delta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the probes look at."""
+
+    parts: tuple[Part, ...]
+    num_parts_read: int
+    episodes: tuple[SampledEpisode, ...]
+    drops: tuple[Drop, ...]
+    faults: tuple[str, ...]
+    """What could not be read, with part and episode."""
+
+    @property
+    def num_outcomes(self) -> int:
+        """Raw episodes that came out, good or not."""
+        return len(self.episodes) + len(self.drops) + len(self.faults)
+
+    @property
+    def arms(self) -> Iterator[tuple[Episode, SampledArm]]:
+        """Every arm with its episode, but for those with values that are not finite, which the build drops."""
+        pairs = ((sampled.episode, arm) for sampled in self.episodes for arm in sampled.arms)
+        return (pair for pair in pairs if all(np.isfinite(value).all() for _, value in pair[1].readings()))
+
+
+def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int) -> Sample:
+    """Read up to `limit` episodes besides the dropped ones, the first ones of parts spread evenly over the tree.
+
+    Assumes: an episode's place within its part does not matter to any probe.
+
+    Raises:
+        RequestError: the tree is not this dataset's layout, or a setting asks for what is not there.
+    """
+    parts = source.parts(raw, settings)
+    wanted = [(part, share) for part, share in zip(parts, _shares(len(parts), limit), strict=True) if share]
+    pictured = _shares(len(wanted), _MAX_PICTURED)
+    episodes: list[SampledEpisode] = []
+    drops: list[Drop] = []
+    faults: list[str] = []
+    for (part, num_wanted), num_pictured in zip(wanted, pictured, strict=True):
+        for found in _read_part(source, raw, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
+            if isinstance(found, SampledEpisode):
+                episodes.append(found)
+            elif isinstance(found, Drop):
+                drops.append(found)
+            else:
+                faults.append(found)
+    return Sample(
+        parts=tuple(parts), num_parts_read=len(wanted), episodes=tuple(episodes), drops=tuple(drops),
+        faults=tuple(faults),
+    )  # fmt: skip
+
+
+def runs(step_index: Int64) -> list[tuple[int, int]]:
+    """Split rows into half-open ranges of consecutive native steps."""
+    starts = np.flatnonzero(np.diff(step_index, prepend=step_index[:1] - 2) != 1).tolist()
+    return list(zip(starts, [*starts[1:], len(step_index)][: len(starts)], strict=True))
+
+
+def _shares(num_parts: int, total: int) -> list[int]:
+    """Deal `total` out over parts as evenly as whole numbers can."""
+    return [(number + 1) * total // num_parts - number * total // num_parts for number in range(num_parts)]
+
+
+def _read_part(
+    source: Source, raw: RawTree, part: Part, settings: SourceSettings, *, num_wanted: int, num_pictured: int
+) -> Iterator[SampledEpisode | Drop | str]:
+    num_good = 0
+    try:
+        for outcome in islice(source.episodes(raw, part, settings), num_wanted * _MAX_RAW_PER_EPISODE):
+            if isinstance(outcome, Drop):
+                yield outcome
+                continue
+            if isinstance(outcome, Failure):
+                yield f"part {part.id}, episode {outcome.episode}: {outcome.detail}"
+            else:
+                yield _sampled(part, outcome, settings, with_pictures=num_good < num_pictured)
+            num_good += 1
+            if num_good == num_wanted:
+                return
+    except (RequestError, ImportError, NameError, MemoryError):
+        raise
+    except VitaDataError as error:
+        yield f"part {part.id}: {error}"
+    except Exception as error:  # noqa: BLE001 - a file of an unknown form is what a probe is there to report
+        yield f"part {part.id}: unexpected {error!r}"
+
+
+def _sampled(part: Part, episode: Episode, settings: SourceSettings, *, with_pictures: bool) -> SampledEpisode | str:
+    try:
+        return SampledEpisode(
+            part=part.id,
+            episode=replace(episode, cameras={}, depths={}),
+            num_frames={role: stream.num_frames for role, stream in episode.cameras.items()},
+            frames=tuple(_frames(episode, settings)) if with_pictures else (),
+            arms=tuple(_arms(episode)),
+        )
+    except (VitaDataError, ValueError) as error:
+        return f"part {part.id}, episode {episode.id}: {error}"
+
+
+def _arms(episode: Episode) -> Iterator[SampledArm]:
+    for side, arm in (("left", episode.left), ("right", episode.right)):
+        if arm is not None:
+            yield SampledArm(side=side, arm=arm, delta=None if arm.action is None else arm_delta(arm, arm.action))
+
+
+def _frames(episode: Episode, settings: SourceSettings) -> Iterator[SampledFrame]:
+    rows: Sequence[int] = [int(row) for row in evenly(len(episode.step_index), _PICTURES_PER_CAMERA)]
+    for role, stream in sorted(episode.cameras.items()):
+        for row, frame in zip(rows, stream.read(rows, settings.resize), strict=True):
+            pixels = rgb_pixels(frame)
+            square = to_square(pixels, settings.resize)
+            yield SampledFrame(
+                role=role,
+                step=int(episode.step_index[row]),
+                height=pixels.shape[0],
+                width=pixels.shape[1],
+                encoding="JPEG" if isinstance(frame, JpegFrame) else "decoded by the source",
+                picture=np.asarray(cv2.resize(square, (PICTURE_SIZE,) * 2, interpolation=cv2.INTER_AREA), np.uint8),
+            )
