@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
+        print(f"vita-data {arguments.name}: {error}; mend that and run the same command again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"vita-data {arguments.name}: interrupted; the same command goes on from here", file=sys.stderr)
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _json_flag(build)
 
     status = _verb(verbs, "status", _status, "how far a build is")
-    status.add_argument("folder", type=Path, metavar="DIR/NAME")
+    status.add_argument("folder", type=_folder, metavar="DIR/NAME")
     _json_flag(status)
 
     _probe_verb(verbs)
@@ -69,16 +69,16 @@ def _parser() -> argparse.ArgumentParser:
 
     mix = _verb(verbs, "mix", _mix, "check a manifest against built shards; windows, weight, share, repeats")
     mix.add_argument("manifest", type=Path, metavar="MANIFEST")
-    mix.add_argument("--shards", required=True, type=Path, metavar="DIR")
+    mix.add_argument("--shards", required=True, type=_folder, metavar="DIR")
     mix.add_argument("--basis", choices=("weight", "frames", "windows"), help="overrides the manifest's")
     _json_flag(mix)
 
     stats = _verb(verbs, "stats", _stats, "compute a built source's normalization statistics again")
-    stats.add_argument("folder", type=Path, metavar="DIR/NAME")
+    stats.add_argument("folder", type=_folder, metavar="DIR/NAME")
     _json_flag(stats)
 
     verify = _verb(verbs, "verify", _verify, "every shard against its index and sums")
-    verify.add_argument("folder", type=Path, metavar="DIR/NAME")
+    verify.add_argument("folder", type=_folder, metavar="DIR/NAME")
     _json_flag(verify)
 
     _page_verbs(verbs)
@@ -87,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     inspect = _verb(verbs, "inspect", _inspect, "one page: contact sheet, instruction, action and state plots")
-    inspect.add_argument("folder", type=Path, metavar="DIR/NAME")
+    inspect.add_argument("folder", type=_folder, metavar="DIR/NAME")
     inspect.add_argument("--clip", metavar="KEY", help="this clip (default: the first few)")
     inspect.add_argument("--html", required=True, type=Path, metavar="F")
 
     report = _verb(verbs, "report", _report, "one page: all built sources, the mixture and training runs")
-    report.add_argument("folder", type=Path, metavar="DIR")
+    report.add_argument("folder", type=_folder, metavar="DIR")
     report.add_argument("--manifest", type=Path, metavar="MANIFEST", help="show this mixture of them")
     report.add_argument("--run", action="append", default=[], type=Path, metavar="RUN", help="show this training run")
     report.add_argument("--html", required=True, type=Path, metavar="F")
@@ -124,10 +124,15 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text}")
+    return int(text)
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such directory")
+    return Path(text)
 
 
 def _print_json(value: object) -> None:
@@ -281,11 +286,12 @@ def _mix(arguments: argparse.Namespace) -> int:
 
     basis = None if arguments.basis is None else Basis(arguments.basis)
     report = mix(load_manifest(arguments.manifest), arguments.shards, basis=basis)
-    lock = report.write_lock(arguments.shards)
     if arguments.json:
         _print_json(report.as_json())
     else:
         print(report.table())
+    lock = report.write_lock(arguments.shards)
+    if not arguments.json:
         print(f"lock file: {lock}")
     return 0
 
@@ -331,8 +337,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _require_folder_of(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise RequestError(f"--html {path}: no such directory {path.parent}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise RequestError(f"--html {path}: not a file in an existing directory")
 
 
 def _write_page(path: Path, page: str) -> int:

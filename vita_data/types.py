@@ -87,7 +87,7 @@ class ResizeMode(StrEnum):
 
 
 class TextStyle(StrEnum):
-    """Which text rules of datasets.md section 7 apply to a source's instructions."""
+    """Which text rules of vita_data/README.md apply to a source's instructions."""
 
     IMPERATIVE = "imperative"
     DESCRIPTION = "description"
@@ -96,7 +96,7 @@ class TextStyle(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an episode was dropped: the codes of datasets.md section 7 and shards.md section 11."""
+    """Why an episode was dropped: the codes of vita_data/README.md."""
 
     EMPTY = "T1"
     PLACEHOLDER = "T2"
@@ -182,6 +182,19 @@ class SourceSettings:
     frames_quality: int = 95
     unit_bytes: int = 2 << 30
     """Raw bytes after which a work unit is full."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no build can mean.
+
+        Raises:
+            ValueError: names the setting and its range.
+        """
+        if self.min_frames < 1 or self.unit_bytes < 1:
+            raise ValueError("min_frames and unit_bytes must be above 0")
+        if self.hz is not None and not 0 < self.hz < 1e6:
+            raise ValueError(f"hz must be a rate above 0, found {self.hz}")
+        if not 1 <= self.frames_quality <= 100:
+            raise ValueError(f"frames_quality must be from 1 to 100, found {self.frames_quality}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +323,7 @@ class Episode:
     source: str
     release: str
     split: Split | None
-    """The source's own split; None: hashed from `split_group` or the id (shards.md section 3)."""
+    """The source's own split; None: hashed from `split_group` or the id (vita_data/README.md)."""
     embodiment: str
     arms: Arms
     hz: float
@@ -427,7 +440,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnifiedAction:
-    """Canonical actions [T, 40] in the slots of shards.md section 5, physical units."""
+    """Canonical actions [T, 40] in the slots of vita_data/README.md, physical units."""
 
     track: Track
     valid: tuple[tuple[int, int], ...]
@@ -499,7 +512,7 @@ class MixtureEntry:
 
 
 class Basis(StrEnum):
-    """What a source's share is proportional to (shards.md section 7)."""
+    """What a source's share is proportional to (vita_data/README.md)."""
 
     WEIGHT = "weight"
     FRAMES = "frames"
@@ -535,7 +548,7 @@ class Starts(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSpec:
-    """How samples are cut from clips; part of the plan and its hash (shards.md section 8)."""
+    """How samples are cut from clips; part of the plan and its hash (vita_data/README.md)."""
 
     starts: Starts
     horizon: int
@@ -565,7 +578,7 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What the model gets (shards.md section 9); absent members are None: no action in video, no image in action."""
+    """What the model gets (vita_data/README.md); absent members are None: no action in video, no image in action."""
 
     modality: Modality
     source: list[str]

@@ -127,3 +127,25 @@ assert main(["verify", out + "/bridge"]) == 0
 assert main(["inspect", out + "/bridge", "--html", out + "/page.html"]) == 0
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("verb", ["status", "verify", "stats"])
+def test_a_folder_that_is_a_file_is_a_bad_request(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, str(tmp_path / "file")])
+
+    assert stopped.value.code == 2
+    assert "no such directory" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_a_bad_request(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    code, _, err = run(capsys, "build", "--source", "ssv2", "--raw", toy_raw / "ssv2", "--out", tmp_path / "file")
+
+    assert code == 2
+    assert "is a file" in err

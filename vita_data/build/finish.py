@@ -1,6 +1,6 @@
 """The end of a build: episodes.parquet, stats.json and, last, the card that makes the source usable."""
 
-import json
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,8 +14,8 @@ from vita_data.build.plan import config_hash
 from vita_data.build.unit import EpisodeOutcome, EpisodeRow, UnitRecord
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
-from vita_data.shards.index import CARD
-from vita_data.shards.stats import write_stats
+from vita_data.shards.index import CARD, SUMS, card_bytes, card_shards, index_of
+from vita_data.shards.stats import STATS, compute_stats, stats_bytes
 from vita_data.shards.writer import write_atomically
 from vita_data.types import Json, SourceInfo, Split
 
@@ -34,12 +34,18 @@ def finish(folder: Path, info: SourceInfo, fingerprint: Json, records: Sequence[
         raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
     for stray in folder.rglob(".*.tmp"):
         stray.unlink()
-    _write_episodes(folder / EPISODES, rows)
+    (folder / CARD).unlink(missing_ok=True)
+    files = {EPISODES: _episodes_bytes(rows)}
     card = make_card(info, fingerprint, records)
-    # The card is what makes a folder a built source: statistics read it, so it exists in full from here on.
-    write_atomically(folder / CARD, json.dumps(card, indent=1, sort_keys=True).encode() + b"\n")
-    write_stats(folder)
-    return card
+    index = index_of(folder, Split.TRAIN, card_shards(card, Split.TRAIN), source=info.name)
+    files[STATS] = stats_bytes(compute_stats(index))
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    # The card makes a folder a built source and seals what lies in it, so it comes last.
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    sealed = {**card, SUMS: sums}
+    write_atomically(folder / CARD, card_bytes(sealed))
+    return sealed
 
 
 def make_card(info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
@@ -91,14 +97,15 @@ def _counts(rows: Sequence[EpisodeRow]) -> Json:
     }
 
 
-def _write_episodes(path: Path, rows: Sequence[EpisodeRow]) -> None:
+def _episodes_bytes(rows: Sequence[EpisodeRow]) -> bytes:
     columns: dict[str, pa.Array] = {}
     for name in EpisodeRow.__dataclass_fields__:
         kind = pa.int64() if name.startswith("num_") else pa.string()
         columns[name] = pa.array([getattr(row, name) for row in rows], kind)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def failed_rows(records: Sequence[UnitRecord]) -> list[EpisodeRow]:

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,15 @@ class Unit:
 
     number: int
     parts: tuple[PlannedPart, ...]
+
+
+def same_units(parts: Sequence[Part], grouping: Sequence[Sequence[str]], *, limit: int | None) -> list[Unit]:
+    """Group parts as an earlier run did, although a part may have another size now."""
+    planned = {one.part.id: one for one in _limited(parts, limit)}
+    return [
+        Unit(number=number, parts=tuple(planned[id_] for id_ in ids if id_ in planned))
+        for number, ids in enumerate(grouping)
+    ]
 
 
 def make_units(parts: Sequence[Part], *, unit_bytes: int, limit: int | None) -> list[Unit]:
@@ -113,16 +122,20 @@ def config_hash(print_: Json) -> str:
     return hashlib.sha256(json_bytes(print_)).hexdigest()
 
 
-def refuse_difference(before: Json, now: Json, *, folder: Path, finished: bool) -> None:
+def refuse_difference(before: Json, now: Json, *, folder: Path, ignored: Collection[str] = ()) -> None:
     """Refuse to touch an output that was made otherwise.
 
-    Other library versions do not matter to a build that has ended.
+    Args:
+        before: the fingerprint of the output.
+        now: the fingerprint of the request.
+        folder: the output, for the message.
+        ignored: fields that may differ.
 
     Raises:
         RequestError: names the first setting, raw part or version that differs.
     """
     for name in now:
-        if before.get(name) == now[name] or (finished and name == "versions"):
+        if before.get(name) == now[name] or name in ignored:
             continue
         what, old, new = _first_difference(name, before.get(name), now[name])
         raise RequestError(

@@ -1,25 +1,27 @@
 """Runs a build's units in worker processes, goes on where an earlier run stopped, and finishes the source."""
 
+import fcntl
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from vita_data.build.finish import failed_rows, finish
-from vita_data.build.plan import BuildRequest, Unit, fingerprint, make_units, refuse_difference
+from vita_data.build.plan import BuildRequest, Unit, fingerprint, make_units, refuse_difference, same_units
 from vita_data.build.unit import RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, read_record, record_path, run_unit
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.shards.index import CARD, read_card
-from vita_data.shards.stats import STATS
 from vita_data.shards.writer import write_atomically
 from vita_data.sources import load
 from vita_data.types import Json, Part
 
 PLAN = "plan.json"
+LOCK = "lock"
 
 
 class BuildState(StrEnum):
@@ -63,27 +65,37 @@ class UnitDone:
 def build(request: BuildRequest, *, on_unit: Callable[[UnitDone], None] = lambda done: None) -> BuildResult:
     """Build a source, or go on with a build that stopped.
 
+    A unit whose record or shards are gone is built again. `retry_failed` builds units with failed episodes again, from
+    files that may have been fetched anew.
+
     Raises:
-        RequestError: unknown source, wrong raw tree, or an output made with other settings.
+        RequestError: unknown source, wrong raw tree, an output made with other settings, or a build under way on it.
     """
     source = load(request.source)
+    if request.out.exists() and not request.out.is_dir():
+        raise RequestError(f"--out {request.out} is a file: name a folder")
     parts = source.parts(FsspecTree(request.raw), request.settings)
     _check_parts(request, parts)
-    print_ = fingerprint(request, parts)
-    folder = request.folder
-    finished = (folder / CARD).exists() and (folder / STATS).exists()
-    units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
-    _open_plan(request, print_, num_units=len(units), finished=finished)
-    if request.retry_failed:
-        finished = _forget_failed(folder, units) and finished
-    if finished:
-        records = [record for unit in units if (record := read_record(folder, unit.number))]
-        return BuildResult(
-            state=BuildState.ALREADY_DONE, folder=folder, card=read_card(folder), failed=tuple(failed_rows(records))
-        )
-    records = sorted(_records(request, units, on_unit), key=lambda record: record.number)
-    card = finish(folder, source.INFO, print_, records)
-    return BuildResult(state=BuildState.BUILT, folder=folder, card=card, failed=tuple(failed_rows(records)))
+    with _alone(request.folder):
+        print_, units = _open_plan(request, parts)
+        if request.retry_failed:
+            _forget_failed(request.folder, units)
+        records = {unit.number: read_record(request.folder, unit.number) for unit in units}
+        done = [record for record in records.values() if record]
+        if len(done) == len(units) and (request.folder / CARD).exists():
+            return BuildResult(
+                state=BuildState.ALREADY_DONE,
+                folder=request.folder,
+                card=read_card(request.folder),
+                failed=tuple(failed_rows(done)),
+            )
+        (request.folder / CARD).unlink(missing_ok=True)
+        for record in _run(request, [unit for unit in units if not records[unit.number]]):
+            done.append(record)
+            on_unit(UnitDone(record=record, num_done=len(done), num_units=len(units)))
+        done.sort(key=lambda record: record.number)
+        card = finish(request.folder, source.INFO, print_, done)
+    return BuildResult(state=BuildState.BUILT, folder=request.folder, card=card, failed=tuple(failed_rows(done)))
 
 
 def status(folder: Path) -> BuildStatus:
@@ -92,20 +104,20 @@ def status(folder: Path) -> BuildStatus:
     Raises:
         RequestError: there is no build in the folder.
     """
-    try:
-        plan = json.loads((folder / RECORDS / PLAN).read_text())
-    except FileNotFoundError:
-        raise RequestError(f"{folder}: no build was started there") from None
-    records = [record for number in range(plan["num_units"]) if (record := read_record(folder, number))]
+    plan = _read_plan(folder)
+    if plan is None:
+        raise RequestError(f"{folder}: no build was started there")
+    num_units = len(plan.grouping)
+    records = [record for number in range(num_units) if (record := read_record(folder, number))]
     rows = [row for record in records for row in record.episodes]
     reasons = sorted({row.reason for row in rows if row.reason})
     return BuildStatus(
-        source=folder.name,
-        num_units=plan["num_units"],
+        source=str(plan.fingerprint["source"]),
+        num_units=num_units,
         num_done=len(records),
         outcomes={outcome: sum(record.count(outcome) for record in records) for outcome in EpisodeOutcome},
         drops={reason: sum(row.reason == reason for row in rows) for reason in reasons},
-        finished=(folder / CARD).exists() and (folder / STATS).exists(),
+        finished=len(records) == num_units and (folder / CARD).exists(),
     )
 
 
@@ -117,42 +129,79 @@ def _check_parts(request: BuildRequest, parts: Sequence[Part]) -> None:
         raise ValueError(f"source {request.source} lists a part twice")
 
 
-def _open_plan(request: BuildRequest, print_: Json, *, num_units: int, finished: bool) -> None:
-    path = request.folder / RECORDS / PLAN
-    if path.exists():
-        before = json.loads(path.read_text())["fingerprint"]
-        refuse_difference(before, json.loads(json.dumps(print_)), folder=request.folder, finished=finished)
-        return
-    if request.folder.exists() and any(request.folder.iterdir()):
-        raise RequestError(f"{request.folder} is not empty and holds no build; use another --out or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plan = {"fingerprint": print_, "num_units": num_units}
-    write_atomically(path, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the output against a second build; the kernel lets go when this process ends, however it ends."""
+    records = folder / RECORDS
+    if folder.exists() and not records.exists() and any(folder.iterdir()):
+        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
+    records.mkdir(parents=True, exist_ok=True)
+    with open(records / LOCK, "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RequestError(f"{folder}: another build is running on it; wait for it or stop it") from None
+        yield
 
 
-def _forget_failed(folder: Path, units: Sequence[Unit]) -> bool:
-    """Remove the records of units with failed episodes; tells whether there were none."""
-    failed = [unit for unit in units if (record := read_record(folder, unit.number)) and failed_rows([record])]
-    if failed:
-        (folder / CARD).unlink(missing_ok=True)
-    for unit in failed:
-        record_path(folder, unit.number).unlink()
-    return not failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    fingerprint: Json
+    grouping: tuple[tuple[str, ...], ...]
+    """The parts of each unit."""
 
 
-def _records(request: BuildRequest, units: Sequence[Unit], on_unit: Callable[[UnitDone], None]) -> Iterator[UnitRecord]:
-    todo: list[Unit] = []
-    num_done = 0
+def _read_plan(folder: Path) -> _Plan | None:
+    path = folder / RECORDS / PLAN
+    try:
+        value = json.loads(path.read_text())
+        grouping = tuple(tuple(str(id_) for id_ in ids) for ids in value["units"])
+        return _Plan(fingerprint={**value["fingerprint"]}, grouping=grouping)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
+
+
+def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> tuple[Json, list[Unit]]:
+    """Write the plan of a new build, or compare the request with the plan that is there."""
+    now: Json = json.loads(json.dumps(fingerprint(request, parts)))
+    before = _read_plan(request.folder)
+    if before is None:
+        units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
+        _write_plan(request.folder, now, units)
+        return now, units
+    units = same_units(parts, before.grouping, limit=request.limit)
+    ignored = ["versions"] if (request.folder / CARD).exists() and not request.retry_failed else []
+    if request.retry_failed and _only_failed_changed(request.folder, before.fingerprint, now, units):
+        ignored.append("parts")
+    refuse_difference(before.fingerprint, now, folder=request.folder, ignored=ignored)
+    if "parts" in ignored:
+        _write_plan(request.folder, now, units)
+    return now, units
+
+
+def _write_plan(folder: Path, print_: Json, units: Sequence[Unit]) -> None:
+    plan = {"fingerprint": print_, "units": [[planned.part.id for planned in unit.parts] for unit in units]}
+    write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _only_failed_changed(folder: Path, before: Json, now: Json, units: Sequence[Unit]) -> bool:
+    """Tell whether the raw parts that have another size are all in units that will be built again."""
+    old, new = before["parts"], now["parts"]
+    if not isinstance(old, list) or not isinstance(new, list) or [id_ for id_, _ in old] != [id_ for id_, _ in new]:
+        return False
+    changed = {id_ for (id_, old_size), (_, new_size) in zip(old, new, strict=True) if old_size != new_size}
+    redone = [unit for unit in units if not (record := read_record(folder, unit.number)) or failed_rows([record])]
+    return changed <= {planned.part.id for unit in redone for planned in unit.parts}
+
+
+def _forget_failed(folder: Path, units: Sequence[Unit]) -> None:
     for unit in units:
-        if record := read_record(request.folder, unit.number):
-            num_done += 1
-            yield record
-        else:
-            todo.append(unit)
-    for record in _run(request, todo):
-        num_done += 1
-        on_unit(UnitDone(record=record, num_done=num_done, num_units=len(units)))
-        yield record
+        record = read_record(folder, unit.number)
+        if record and failed_rows([record]):
+            (folder / CARD).unlink(missing_ok=True)
+            record_path(folder, unit.number).unlink()
 
 
 def _run(request: BuildRequest, units: Sequence[Unit]) -> Iterator[UnitRecord]:

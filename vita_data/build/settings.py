@@ -28,7 +28,10 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
             hint = f"did you mean {near[0]!r}?" if near else f"{source} has: {', '.join(sorted(hints))}"
             raise RequestError(f"--set {key}: source {source!r} has no such setting; {hint}")
         values[key] = _value(text, hints[key], asked=assignment)
-    return kind(**values)  # type: ignore[arg-type]
+    try:
+        return kind(**values)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise RequestError(f"--set for source {source!r}: {error}") from error
 
 
 def settings_json(settings: SourceSettings) -> Json:

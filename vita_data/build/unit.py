@@ -71,14 +71,21 @@ def record_path(folder: Path, number: int) -> Path:
 
 
 def read_record(folder: Path, number: int) -> UnitRecord | None:
-    """Read a unit's record, None if the unit has not been committed."""
+    """Read a unit's record, None if the unit has to be built: no whole record, or a shard of it is gone."""
     try:
         value = json.loads(record_path(folder, number).read_text())
-    except FileNotFoundError:
+        rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
+        shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
-    shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
-    return UnitRecord(number=value["number"], episodes=rows, shards=shards)
+    tars = [(folder / split / shard.name, shard.num_bytes) for split, shard in shards]
+    if any(not tar.with_suffix(".arrow").exists() or not _has_size(tar, num_bytes) for tar, num_bytes in tars):
+        return None
+    return UnitRecord(number=number, episodes=rows, shards=shards)
+
+
+def _has_size(path: Path, num_bytes: int) -> bool:
+    return path.exists() and path.stat().st_size == num_bytes
 
 
 def run_unit(request: BuildRequest, unit: Unit) -> UnitRecord:
@@ -107,8 +114,7 @@ def part_outcomes(
     source: Source, raw: FsspecTree, planned: PlannedPart, request: BuildRequest
 ) -> Iterator[tuple[Clip, ...] | Drop | Failure]:
     """Yield what becomes of each raw episode of a part, the ones that a broken file hides included."""
-    part, wanted, num_seen = planned.part, planned.limit, 0
-    detail = "the part announced more episodes than it holds"
+    part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
     try:
         for outcome in islice(source.episodes(raw, part, request.settings), wanted):
             num_seen += 1
@@ -116,18 +122,16 @@ def part_outcomes(
     except (ImportError, NameError, MemoryError):
         raise
     except VitaDataError as error:
-        detail = str(error)
+        fault = str(error)
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
-        detail = f"{part.id}: unexpected {error!r}"
-    else:
-        if part.num_episodes is None:
-            return
-    if part.num_episodes is None:
-        yield Failure(episode=part.id, detail=detail)
-        return
-    num_wanted = part.num_episodes if wanted is None else min(wanted, part.num_episodes)
+        fault = f"{part.id}: unexpected {error!r}"
+    num_announced = part.num_episodes or 0
+    num_wanted = num_announced if wanted is None else min(wanted, num_announced)
     for number in range(num_seen, num_wanted):
+        detail = fault or f"{part.id} announced {num_announced} episodes and holds {num_seen}"
         yield Failure(episode=f"{part.id}#{number}", detail=detail)
+    if fault and num_seen >= num_wanted:
+        yield Failure(episode=part.id, detail=fault)
 
 
 def _normalized(outcome: Outcome, source: Source, request: BuildRequest) -> tuple[Clip, ...] | Drop | Failure:

@@ -1,5 +1,6 @@
 """A raw dataset folder behind fsspec, so that sources read local paths and object stores alike."""
 
+import glob
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -13,7 +14,12 @@ class FsspecTree:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._fs, self._base = fsspec.core.url_to_fs(root)
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:
+            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({error})") from error
+        if not self._is_local:
+            raise RequestError(f"--raw {root}: only local paths can be read so far; copy the tree to a disk")
         if not self._fs.isdir(self._base):
             raise RequestError(f"--raw {root}: no such directory")
 
@@ -27,7 +33,8 @@ class FsspecTree:
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted; `*` stays inside one level."""
         prefix = self._base.rstrip("/") + "/"
-        return sorted(str(found).removeprefix(prefix) for found in self._fs.glob(self._full(pattern)))
+        found = self._fs.glob(f"{glob.escape(self._base.rstrip('/'))}/{pattern}")
+        return sorted(str(path).removeprefix(prefix) for path in found)
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there."""
@@ -42,11 +49,5 @@ class FsspecTree:
         return bytes(self._fs.cat_file(self._full(path)))
 
     def local_path(self, path: str) -> str:
-        """A path that C libraries can open.
-
-        Raises:
-            RequestError: the tree is not on a local disk.
-        """
-        if not self._is_local:
-            raise RequestError(f"--raw {self.root}: only local paths can be read so far; copy the tree to a disk")
+        """A path that C libraries can open."""
         return self._full(path)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from vita_data.shards.tar import walk
 from vita_data.types import Clip, Json, Split
 
 CARD = "dataset.json"
+SUMS = "sums"
+_SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
 def read_card(folder: Path) -> Json:
@@ -23,17 +25,27 @@ def read_card(folder: Path) -> Json:
 
     Raises:
         ManifestError: the source has not been built there, or its build has not ended.
+        ShardError: the card is damaged.
     """
     try:
         card: Json = json.loads((folder / CARD).read_text())
+        for split in Split:
+            _ = [[entry[key] for key in _SHARD_KEYS] for entry in card_shards(card, split)]
     except FileNotFoundError:
         raise ManifestError(
             f"no shards of {folder.name!r} in {folder.parent}: {CARD} is missing; "
             f"run `vita-data build --source {folder.name} --out {folder.parent}`"
         ) from None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ShardError(f"{folder / CARD}: cannot be read ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(
+            f"{folder / CARD}: is no card of this version ({error!r}); remove it and run the same build again"
+        ) from error
     return card
+
+
+def source_name(folder: Path, card: Json) -> str:
+    """The source that a folder holds, as its card says; the folder may be reached by another name."""
+    return str(card.get("source", folder.name))
 
 
 @dataclass(frozen=True)
@@ -83,10 +95,10 @@ def open_index(path: Path, *, sha256: str) -> pa.Table:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
-            raise ShardError(f"index {path}: does not match the card's sha256; build its unit again")
+            raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"index {path}: cannot be opened ({error}); build its unit again") from error
+        raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:
         raise ShardError(f"index {path}: has other columns than this version writes; build the source again")
     return table
@@ -99,14 +111,34 @@ def open_source(folder: Path, split: Split) -> SourceIndex:
         ManifestError: the source has not been built there.
         ShardError: a listed shard or index is gone.
     """
-    listed = card_shards(read_card(folder), split)
+    card = read_card(folder)
+    return index_of(folder, split, card_shards(card, split), source=source_name(folder, card))
+
+
+def index_of(folder: Path, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
+    """Open a list of shards as the card has it.
+
+    Raises:
+        ShardError: a listed shard is gone.
+    """
     shards = tuple(folder / split / str(entry["name"]) for entry in listed)
     for shard in shards:
         if not shard.exists():
-            raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; build the source again")
+            raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; run the same build again")
     digest = hashlib.sha256("".join(f"{entry['name']} {entry['sha256']}\n" for entry in listed).encode())
     sums = tuple(str(entry["index_sha256"]) for entry in listed)
-    return SourceIndex(folder.name, split, shards, sums, digest.hexdigest())
+    return SourceIndex(source, split, shards, sums, digest.hexdigest())
+
+
+def card_bytes(card: Json) -> bytes:
+    """Write a card as dataset.json."""
+    return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def card_sums(card: Json) -> dict[str, str]:
+    """The sha256 of the files beside the card, by name."""
+    sums = card.get(SUMS)
+    return {str(name): str(value) for name, value in sums.items()} if isinstance(sums, Mapping) else {}
 
 
 def card_shards(card: Json, split: Split) -> list[Json]:

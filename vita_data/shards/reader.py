@@ -35,7 +35,7 @@ class ShardFiles:
         if len(data) != ref.size or zlib.crc32(data) != ref.crc32:
             raise ShardError(
                 f"shard {shard}, clip {clip}, member {member}: {ref.size} bytes at {ref.offset} do not match crc32; "
-                "restore the shard or build its unit again"
+                "restore the shard, or remove it and run the same build again"
             )
         return data
 

@@ -4,6 +4,7 @@ Quantiles are exact (linear interpolation) up to 5 million rows; beyond, from a 
 shard in unit order, so that the figures do not depend on who built which unit. Values are in physical units.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import ManifestError, ShardError
-from vita_data.shards.index import open_source, read_clip
+from vita_data.shards.index import (
+    CARD,
+    SUMS,
+    SourceIndex,
+    card_bytes,
+    card_sums,
+    open_source,
+    read_card,
+    read_clip,
+    source_name,
+)
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.writer import write_atomically
 from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json, Split, Track
@@ -66,64 +77,73 @@ class StatsFile:
 
 
 def load_stats(folder: Path) -> StatsFile:
-    """Read a built source's statistics.
+    """Read a built source's statistics and check them against the card's sum.
 
     Raises:
-        ManifestError: there are none.
+        ManifestError: the source has not been built there, or has no statistics.
         ShardError: the file is damaged.
     """
+    card = read_card(folder)
+    name, repair = source_name(folder, card), f"run `vita-data stats {folder}`"
     try:
-        value = json.loads((folder / STATS).read_text())
-        return StatsFile(
-            name=folder.name,
-            source=_group_from_json(value["source"][folder.name]),
-            embodiment={name: _group_from_json(group) for name, group in value["embodiment"].items()},
-        )
+        data = (folder / STATS).read_bytes()
     except FileNotFoundError:
-        raise ManifestError(
-            f"no statistics of {folder.name!r}: {folder / STATS} is missing; run `vita-data stats {folder}`"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{folder / STATS}: cannot be read ({error!r}); run `vita-data stats {folder}`") from error
+        raise ManifestError(f"no statistics of {name!r}: {folder / STATS} is missing; {repair}") from None
+    if hashlib.sha256(data).hexdigest() != card_sums(card).get(STATS):
+        raise ShardError(f"{folder / STATS}: does not match the card's sha256; {repair}")
+    value = json.loads(data)
+    return StatsFile(
+        name=name,
+        source=_group_from_json(value["source"][name]),
+        embodiment={embodiment: _group_from_json(group) for embodiment, group in value["embodiment"].items()},
+    )
 
 
 def write_stats(folder: Path) -> StatsFile:
-    """Compute a source's statistics from its shards and write stats.json.
+    """Compute a built source's statistics again, write stats.json and put its sum into the card.
 
     Raises:
+        ManifestError: the source has not been built there.
         ShardError: a shard is damaged.
     """
-    stats = compute_stats(folder)
-    data = json.dumps(stats.as_json(), indent=1, sort_keys=True).encode() + b"\n"
+    card = read_card(folder)
+    stats = compute_stats(open_source(folder, Split.TRAIN))
+    data = stats_bytes(stats)
     write_atomically(folder / STATS, data)
+    sums = {**card_sums(card), STATS: hashlib.sha256(data).hexdigest()}
+    write_atomically(folder / CARD, card_bytes({**card, SUMS: sums}))
     return stats
 
 
-def compute_stats(folder: Path) -> StatsFile:
+def stats_bytes(stats: StatsFile) -> bytes:
+    """Write statistics as stats.json."""
+    return json.dumps(stats.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def compute_stats(index: SourceIndex) -> StatsFile:
     """Compute statistics per source and per embodiment from the train shards.
 
     Raises:
         ShardError: a shard is damaged.
     """
-    index = open_source(folder, Split.TRAIN)
     embodiments = sorted(set(index.table.column("embodiment").to_pylist()))
 
     def group(wanted: str | None) -> GroupStats:
         def clips() -> Iterator[Clip]:
-            return _clips(folder, wanted)
+            return _clips(index, wanted)
 
         return GroupStats(action=_columns(clips, action_rows, ACTION_DIM), state=_columns(clips, state_rows, STATE_DIM))
 
     whole = group(None)
     return StatsFile(
-        name=folder.name,
+        name=index.source,
         source=whole,
         embodiment={name: whole if len(embodiments) == 1 else group(name) for name in embodiments},
     )
 
 
-def _clips(folder: Path, embodiment: str | None) -> Iterator[Clip]:
-    index, files = open_source(folder, Split.TRAIN), ShardFiles()
+def _clips(index: SourceIndex, embodiment: str | None) -> Iterator[Clip]:
+    files = ShardFiles()
     try:
         for shard, table in zip(index.shards, index.tables, strict=True):
             # Images are not needed: only the columns that lead to the vectors are read.

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import ShardError
-from vita_data.shards.index import card_shards, member_refs, open_index, read_card
+from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
 from vita_data.shards.tar import END, header
 from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
@@ -48,8 +48,12 @@ def verify(folder: Path) -> VerifyReport:
         names = {str(entry["name"]) for entry in listed}
         strays = [path for path in sorted((folder / split).glob("*.tar")) if path.name not in names]
         problems += [f"shard {path}: not listed in the card" for path in strays]
+    for name, sha256 in sorted(card_sums(card).items()):
+        path = folder / name
+        if not path.exists() or _file_sha256(path) != sha256:
+            problems.append(f"{path}: absent, or does not match the card's sha256")
     return VerifyReport(
-        source=folder.name,
+        source=source_name(folder, card),
         num_shards=num_shards,
         num_clips=num_clips,
         num_members=num_members,

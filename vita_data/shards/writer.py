@@ -30,11 +30,15 @@ class ShardSummary:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a temporary file beside `path`, make it durable and rename it."""
     temporary = temporary_beside(path)
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    commit(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        commit(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def temporary_beside(path: Path) -> Path:
@@ -102,17 +106,20 @@ class ShardWriter:
     ) -> None:
         if self._file is None:
             return
-        if kind is not None:
+        try:
+            if kind is None:
+                self.summary = self._commit(self._file)
+        finally:
             self._file.close()
             self._temporary.unlink(missing_ok=True)
-            return
+
+    def _commit(self, file: BinaryIO) -> ShardSummary:
         self._write(END)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        file.flush()
+        os.fsync(file.fileno())
         index_sha256 = write_index(self._path.with_suffix(".arrow"), self._rows)
         commit(self._temporary, self._path)
-        self.summary = ShardSummary(
+        return ShardSummary(
             name=self._path.name,
             num_clips=len(self._rows),
             num_bytes=self._offset,

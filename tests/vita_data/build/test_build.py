@@ -14,7 +14,7 @@ import pytest
 
 from vita_data.build import BuildRequest, build, status
 from vita_data.build.plan import make_units
-from vita_data.build.run import BuildState
+from vita_data.build.run import BuildState, _alone
 from vita_data.build.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
@@ -84,7 +84,7 @@ def test_a_killed_build_goes_on_and_ends_in_the_same_bytes(toy_raw: Path, tmp_pa
             os.kill(process.pid, signal.SIGKILL)
             num_kills += 1
         process.wait()
-        if (folder / "stats.json").exists():
+        if (folder / "dataset.json").exists():
             break
     build(request("bridge", toy_raw / "bridge", tmp_path / "killed"))
 
@@ -167,7 +167,6 @@ def test_all_frames_stores_every_row(toy_raw: Path, tmp_path: Path) -> None:
 
 def test_status_tells_how_far_a_build_is(toy_raw: Path, tmp_path: Path) -> None:
     build(request("ssv2", toy_raw / "ssv2", tmp_path))
-    (tmp_path / "ssv2" / "stats.json").unlink()
     (tmp_path / "ssv2" / ".build" / "unit-000000.json").unlink()
 
     found = status(tmp_path / "ssv2")
@@ -240,3 +239,114 @@ def test_settings_come_from_text_with_their_types() -> None:
 def test_a_wrong_setting_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         parse_settings(load("bridge").Settings, [text], source="bridge")
+
+
+def test_a_file_fetched_again_may_have_another_size_when_failed_units_are_tried_again(
+    toy_raw: Path, tmp_path: Path
+) -> None:
+    raw = copy_tree(toy_raw / "ssv2", tmp_path / "raw")
+    victim, other = sorted(raw.rglob("*.webm"))[:2]
+    good, good_other = victim.read_bytes(), other.read_bytes()
+    victim.write_bytes(good[:2000])
+    asked = request("ssv2", raw, tmp_path / "out")
+    assert build(asked).failed
+    victim.write_bytes(good)
+    with pytest.raises(RequestError, match=r"parts\["):
+        build(asked)
+    other.write_bytes(good_other + b"0")
+    with pytest.raises(RequestError, match=r"parts\["):
+        build(replace(asked, retry_failed=True))
+    other.write_bytes(good_other)
+
+    assert build(replace(asked, retry_failed=True)).failed == ()
+    assert build(asked).state is BuildState.ALREADY_DONE
+    build(request("ssv2", toy_raw / "ssv2", tmp_path / "good"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "good")
+
+
+def test_a_retry_that_stops_before_the_statistics_does_not_leave_the_old_ones(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = copy_tree(toy_raw / "bridge", tmp_path / "raw")
+    victim = min(raw.rglob("*train.tfrecord-00000*"))
+    good = victim.read_bytes()
+    victim.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    asked = request("bridge", raw, tmp_path / "out")
+    assert build(asked).failed
+    victim.write_bytes(good)
+
+    def stop(index: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vita_data.build.finish.compute_stats", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(replace(asked, retry_failed=True))
+    assert not status(tmp_path / "out" / "bridge").finished
+    build(asked)
+    build(request("bridge", toy_raw / "bridge", tmp_path / "good"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "good")
+
+
+@pytest.mark.parametrize("lost", ["tar", "arrow", "record", "card"])
+def test_what_is_lost_afterwards_is_built_again(toy_raw: Path, tmp_path: Path, lost: str) -> None:
+    asked = request("ssv2", toy_raw / "ssv2", tmp_path)
+    build(asked)
+    before = contents(tmp_path)
+    folder = tmp_path / "ssv2"
+    path = {
+        "tar": min(folder.rglob("*.tar")),
+        "arrow": min(folder.rglob("*.arrow")),
+        "record": folder / ".build" / "unit-000002.json",
+        "card": folder / "dataset.json",
+    }[lost]
+    path.write_bytes(b"") if lost == "record" else path.unlink()
+
+    assert build(asked).state is BuildState.BUILT
+    assert contents(tmp_path) == before
+
+
+def test_damage_behind_the_announced_records_is_a_failure_of_its_own(toy_raw: Path, tmp_path: Path) -> None:
+    raw = copy_tree(toy_raw / "bridge", tmp_path / "raw")
+    victim = min(raw.rglob("*train.tfrecord-00000*"))
+    victim.write_bytes(victim.read_bytes() + b"rubbish" * 50)
+    result = build(request("bridge", raw, tmp_path))
+
+    assert [row.id for row in result.failed] == [str(victim.relative_to(raw))]
+
+
+def test_two_builds_on_one_output_are_refused(toy_raw: Path, tmp_path: Path) -> None:
+    asked = request("ssv2", toy_raw / "ssv2", tmp_path)
+    with _alone(asked.folder), pytest.raises(RequestError, match="another build is running"):
+        build(asked)
+
+    assert build(asked).state is BuildState.BUILT
+
+
+def test_a_kill_before_the_plan_is_written_does_not_block_the_next_build(toy_raw: Path, tmp_path: Path) -> None:
+    asked = request("ssv2", toy_raw / "ssv2", tmp_path)
+    (asked.folder / ".build").mkdir(parents=True)
+    (asked.folder / ".build" / ".plan.json.123.tmp").write_bytes(b"{")
+
+    assert build(asked).state is BuildState.BUILT
+    assert not list(asked.folder.rglob("*.tmp"))
+
+
+def test_a_raw_tree_with_special_characters_in_its_path_builds(toy_raw: Path, tmp_path: Path) -> None:
+    raw = copy_tree(toy_raw / "bridge", tmp_path / "br [x] ü")
+    build(request("bridge", raw, tmp_path / "one"))
+    build(request("bridge", toy_raw / "bridge", tmp_path / "two"))
+
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("text", ["hz=-1", "hz=nan", "hz=0", "frames_quality=0", "min_frames=-5", "unit_bytes=0"])
+def test_settings_out_of_range_are_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=text.split("=")[0]):
+        parse_settings(load("bridge").Settings, [text], source="bridge")
+
+
+@pytest.mark.parametrize("address", ["foo://x", "s3://bucket/x", "http://127.0.0.1:9/x"])
+def test_an_address_that_cannot_be_read_is_a_bad_request(tmp_path: Path, address: str) -> None:
+    with pytest.raises(RequestError, match="--raw"):
+        build(replace(request("ssv2", tmp_path, tmp_path), raw=address))

@@ -258,3 +258,11 @@ def test_depth_is_stored_in_metres_beside_the_images_and_read_back(toy_shards: P
     assert f"{clip.key}.depth_primary.{clip.step_index[20]:06d}.npy" in {m.name for m in walk(built.shards[0])}
     np.testing.assert_array_equal(again.depths[CameraRole.PRIMARY][0].metres, depth)
     assert f"depth_primary.{clip.step_index[20]:06d}.npy" in hf_features(folder)
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"shards": {"train": [{"name": "x"}]}}', "\\xff"])
+def test_a_damaged_card_is_named_in_one_line(libero: Path, damage: str) -> None:
+    (libero / "dataset.json").write_bytes(damage.encode("latin-1").decode("unicode_escape").encode("latin-1"))
+
+    with pytest.raises(ShardError, match=r"dataset\.json: is no card"):
+        verify(libero)

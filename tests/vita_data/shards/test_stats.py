@@ -1,13 +1,17 @@
 """Statistics equal numpy's over valid rows, whatever way they were computed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vita_data.errors import ManifestError
-from vita_data.shards.stats import Rows, column_stats, compute_stats, load_stats
+from vita_data.errors import ManifestError, ShardError
+from vita_data.shards.index import open_source
+from vita_data.shards.stats import Rows, column_stats, compute_stats, load_stats, write_stats
+from vita_data.shards.verify import verify
+from vita_data.types import Split
 
 MASK = np.array([True, True, False])
 
@@ -58,9 +62,36 @@ def test_nothing_real_gives_no_statistics() -> None:
 
 def test_stats_json_reads_back_as_computed(toy_shards: Path) -> None:
     for folder in toy_shards.iterdir():
-        assert load_stats(folder).as_json() == json.loads(json.dumps(compute_stats(folder).as_json()))
+        computed = compute_stats(open_source(folder, Split.TRAIN))
+        assert load_stats(folder).as_json() == json.loads(json.dumps(computed.as_json()))
 
 
-def test_missing_statistics_are_refused_with_the_command(tmp_path: Path) -> None:
+def test_missing_statistics_are_refused_with_the_command(toy_shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(toy_shards / "bridge", tmp_path / "bridge"))
+    (folder / "stats.json").unlink()
+
     with pytest.raises(ManifestError, match="vita-data stats"):
-        load_stats(tmp_path)
+        load_stats(folder)
+
+
+def test_a_changed_digit_in_the_statistics_is_refused_until_they_are_computed_again(
+    toy_shards: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(toy_shards / "bridge", tmp_path / "bridge"))
+    good = (folder / "stats.json").read_text()
+    (folder / "stats.json").write_text(good.replace("1", "2", 1))
+
+    with pytest.raises(ShardError, match=r"stats\.json: does not match"):
+        load_stats(folder)
+    assert any("stats.json" in problem for problem in verify(folder).problems)
+    write_stats(folder)
+    assert (folder / "stats.json").read_text() == good
+    assert verify(folder).problems == ()
+
+
+def test_statistics_carry_the_source_s_name_whatever_the_folder_is_called(toy_shards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(toy_shards / "bridge", tmp_path / "renamed"))
+    write_stats(folder)
+
+    assert load_stats(folder).name == "bridge"
+    assert (folder / "stats.json").read_text() == (toy_shards / "bridge" / "stats.json").read_text()
