@@ -31,7 +31,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    Split,
 )
 
 _WORLD_VECTOR = "steps/action/world_vector"
@@ -151,19 +150,15 @@ def _columns(record: RldsRecord, path: str, *, num_steps: int, width: int) -> Fl
 def to_outcome(
     record: RldsRecord, steps: GoogleSteps, *, info: SourceInfo, dataset: RldsDataset, hz: float, text_origin: str
 ) -> Episode | Drop:
-    """Make the episode of `steps`, whose first is the record's step 0; its motion is the commanded one.
-
-    A release without a validation split leaves the split open, to be hashed from the episode's id.
-    """
+    """Make the episode of `steps`, whose first is the record's step 0; its motion is the commanded one."""
     if fault := _fault(steps):
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=fault)
-    has_val = any(shard.split is Split.VAL for shard in dataset.shards)
     moves_base = bool(np.any(steps.base_displacement))
     return Episode(
         id=record.id,
         source=info.name,
         release=dataset.release,
-        split=record.split if has_val else None,
+        split=dataset.split_of(record),
         embodiment=info.embodiment,
         arms=info.arms,
         hz=hz,

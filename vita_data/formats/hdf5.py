@@ -14,6 +14,10 @@ import numpy as np
 from vita_data.errors import EpisodeError, SourceError
 from vita_data.types import Float64, Image, Int64, Json, ResizeMode, RgbFrame
 
+_DEMO = re.compile(r"demo_(\d+)")
+# what the library raises on damage depends on the structure that is hit: a tree, a heap, a name, a type, a block
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+
 
 @contextmanager
 def open_hdf5(path: str, *, name: str) -> Iterator[h5py.File]:
@@ -37,30 +41,59 @@ def open_hdf5(path: str, *, name: str) -> Iterator[h5py.File]:
 
 
 def demo_names(file: h5py.File, *, name: str) -> list[str]:
-    """List the groups under `data` in the order of their numbers; numbers may be missing (`demo_2`, `demo_10`).
+    """List the entries `demo_<number>` of `data` by number; numbers may be missing (`demo_2`, `demo_10`).
+
+    What else lies under `data` is no demonstration. An entry is listed by its name alone, so that one whose content is
+    damaged fails (`find_group`) instead of vanishing.
 
     Raises:
-        SourceError: there is no group `data`.
+        SourceError: there is no group `data`, its list is damaged, or no demonstration is in it.
     """
-    data = file.get("data")
+    try:
+        data = file.get("data")
+        keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
+    except _DAMAGE as error:
+        raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
-        raise SourceError(f"{name}: no group 'data'; found {sorted(file)[:5]}")
-    return sorted((key for key in data if isinstance(data.get(key), h5py.Group)), key=_natural)
+        raise SourceError(f"{name}: no group 'data' that can be opened; found {keys[:5]}")
+    names = [key for key in keys if isinstance(key, str)]
+    if len(names) < len(keys):
+        raise SourceError(f"{name}: a name under 'data' is not UTF-8; the file is damaged, fetch it again")
+    numbers = {key: int(match[1]) for key in names if (match := _DEMO.fullmatch(key))}
+    if not numbers:
+        raise SourceError(f"{name}: no demo_<number> under 'data'; found {names[:5]}")
+    return sorted(numbers, key=lambda key: (numbers[key], key))
+
+
+def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
+    """Find a group, such as `data/demo_0`.
+
+    Raises:
+        EpisodeError: the key is missing, damaged or no group.
+    """
+    try:
+        found = file.get(key)
+    except _DAMAGE as error:
+        raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
+    if not isinstance(found, h5py.Group):
+        raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
+    return found
 
 
 def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
     """Find a dataset without reading it.
 
     Raises:
-        EpisodeError: the key is missing or no dataset.
+        EpisodeError: the key is missing or no dataset, or its type or shape cannot be read.
     """
     try:
         found = group.get(key)
-    except (OSError, RuntimeError) as error:
+        if isinstance(found, h5py.Dataset) and found.dtype is not None and found.shape is not None:
+            return found
+        siblings = list(group)[:8]
+    except _DAMAGE as error:
         raise EpisodeError(f"{name}: {group.name}/{key} cannot be opened; the file is damaged") from error
-    if not isinstance(found, h5py.Dataset):
-        raise EpisodeError(f"{name}: no dataset {group.name}/{key}; found {sorted(group)[:8]}")
-    return found
+    raise EpisodeError(f"{name}: no dataset {group.name}/{key} that can be opened; found {siblings}")
 
 
 def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
@@ -74,7 +107,7 @@ def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float6
         raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
     try:
         return np.asarray(found[()], np.float64)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
 
 
@@ -82,9 +115,12 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
     """Parse an attribute that holds a JSON object; None where the attribute is absent.
 
     Raises:
-        SourceError: it is no JSON object.
+        SourceError: it is no JSON object, or the attributes are damaged.
     """
-    text = node.attrs.get(key)
+    try:
+        text = node.attrs.get(key)
+    except _DAMAGE as error:
+        raise SourceError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
     if text is None:
         return None
     try:
@@ -127,13 +163,8 @@ class DatasetStream:
         try:
             with h5py.File(self._path, "r") as file:
                 images: Image = file[self._key][()]
-        except (OSError, RuntimeError, KeyError) as error:
+        except _DAMAGE as error:
             raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
         for row in rows:
             image = images[self._rows[row], :: self._strides[0], :: self._strides[1]]
             yield RgbFrame(np.ascontiguousarray(image))
-
-
-def _natural(key: str) -> tuple[str, int]:
-    number = re.search(r"\d+$", key)
-    return (key, -1) if number is None else (key[: number.start()], int(number[0]))

@@ -37,6 +37,10 @@ class RldsDataset:
     shards: tuple[RldsShard, ...]
     features: Mapping[str, FeatureSpec]
 
+    def split_of(self, record: RldsRecord) -> Split | None:
+        """Give a record's split; None, to be hashed from its id, where the release has no validation or test split."""
+        return record.split if any(shard.split is Split.VAL for shard in self.shards) else None
+
 
 def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     """Choose the folder `<name>/<version>` to read: the one that is there, or the one asked for.
@@ -149,10 +153,19 @@ def _shards(raw: RawTree, release: str, info: Mapping[str, object]) -> Iterator[
                 template = str(rest.get("filepathTemplate") or _TEMPLATE)
                 for key, value in (("DATASET", info["name"]), ("SPLIT", name), ("FILEFORMAT", "tfrecord")):
                     template = template.replace(f"{{{key}}}", str(value))
-                lengths = [int(length) for length in cast("list[str]", rest.get("shardLengths") or [])]
+                lengths = _shard_lengths(rest.get("shardLengths"), f"{release}/dataset_info.json in {raw.root}")
                 yield from _split_shards(raw, f"{release}/{template}", _SPLITS[name], lengths)
             case _:
                 raise SourceError(f"{release}/dataset_info.json: split {entry!r:.80} is none of {', '.join(_SPLITS)}")
+
+
+def _shard_lengths(found: object, place: str) -> list[int]:
+    """Read the record counts of a split's files: a list of digits, which TFDS leaves out for an unknown one."""
+    if found is None:
+        return []
+    if isinstance(found, list) and all(str(length).isdecimal() for length in found):
+        return [int(str(length)) for length in found]
+    raise SourceError(f"{place}: shardLengths {found!r:.80} is no list of counts; fetch it again")
 
 
 def _split_shards(raw: RawTree, template: str, split: Split, lengths: Sequence[int]) -> Iterator[RldsShard]:

@@ -9,7 +9,14 @@ from enum import StrEnum
 
 import numpy as np
 
-from vita_data.normalize.images import UndecodableFrameError, is_black, square_depth, store_frame
+from vita_data.normalize.images import (
+    SquareFrame,
+    UndecodableFrameError,
+    is_black,
+    rgb_pixels,
+    square_depth,
+    store_frame,
+)
 from vita_data.normalize.keyframes import keyframe_rows, native_stride
 from vita_data.normalize.text import choose_main, text_fault
 from vita_data.normalize.vectors import action_track, is_finite, row_ranges, state_track, valid_rows
@@ -25,7 +32,6 @@ from vita_data.types import (
     JpegFrame,
     Modality,
     Reason,
-    RgbFrame,
     SourceInfo,
     SourceSettings,
     Split,
@@ -166,12 +172,12 @@ def _stored(
     black = _BlackCount(len(rows)) if role is CameraRole.PRIMARY else None
     for number, (row, frame) in enumerate(zip(rows, frames, strict=True)):
         try:
-            jpeg = store_frame(frame, resize=settings.resize, quality=settings.frames_quality)
+            stored = store_frame(frame, resize=settings.resize, quality=settings.frames_quality)
             if black is not None:
-                black.add(number, frame)
+                black.add(number, stored)
         except UndecodableFrameError as error:
             raise UndecodableFrameError(f"camera {role}, step {episode.step_index[row]}: {error}") from error
-        yield StoredFrame(row - first, jpeg)
+        yield StoredFrame(row - first, stored.jpeg)
     if black is not None:
         black.check()
 
@@ -182,16 +188,19 @@ def _stored_depths(episode: Episode, role: CameraRole, rows: Sequence[int], firs
 
 
 class _BlackCount:
-    """Counts black primary frames; a still encoded one is decoded for it only at the first, middle and last place."""
+    """Counts black primary frames; one that passes through is decoded for it only as the first, middle or last."""
 
     def __init__(self, num_rows: int) -> None:
         self._probes = {0, num_rows // 2, num_rows - 1}
         self._seen = self._black = 0
 
-    def add(self, number: int, frame: JpegFrame | RgbFrame) -> None:
-        if isinstance(frame, RgbFrame) or number in self._probes:
+    def add(self, number: int, frame: SquareFrame) -> None:
+        pixels = frame.pixels
+        if pixels is None and number in self._probes:
+            pixels = rgb_pixels(JpegFrame(frame.jpeg))
+        if pixels is not None:
             self._seen += 1
-            self._black += is_black(frame)
+            self._black += is_black(pixels)
 
     def check(self) -> None:
         if self._black * 2 > self._seen:

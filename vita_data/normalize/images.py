@@ -1,7 +1,9 @@
 """Frames -> 256x256 RGB JPEG; a source's own baseline JPEG of that size is stored byte for byte.
 
-Resizing: area averaging down, bicubic up (shards.md 4 fixes size, chroma 4:2:0 and quality 95).
+Resizing: area averaging down, bicubic up (vita_data/README.md fixes size, chroma 4:2:0 and quality 95).
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,16 +20,26 @@ class UndecodableFrameError(ValueError):
     """A frame's bytes are no whole image."""
 
 
-def store_frame(frame: JpegFrame | RgbFrame, *, resize: ResizeMode, quality: int) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SquareFrame:
+    """A frame as it is stored."""
+
+    jpeg: bytes
+    """256x256 RGB"""
+    pixels: Image | None
+    """uint8 [256, 256, 3] RGB before they were encoded; None where the source's own JPEG passes through undecoded"""
+
+
+def store_frame(frame: JpegFrame | RgbFrame, *, resize: ResizeMode, quality: int) -> SquareFrame:
     """Make the JPEG that is stored.
 
     Raises:
         UndecodableFrameError: the bytes are damaged or end early.
     """
     if isinstance(frame, JpegFrame) and is_storable(frame.data):
-        return frame.data
-    pixels = to_square(rgb_pixels(frame), resize)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "RGB", "420")  # type: ignore[no-any-return]
+        return SquareFrame(jpeg=frame.data, pixels=None)
+    pixels = np.ascontiguousarray(to_square(rgb_pixels(frame), resize))
+    return SquareFrame(jpeg=simplejpeg.encode_jpeg(pixels, quality, "RGB", "420"), pixels=pixels)
 
 
 def rgb_pixels(frame: JpegFrame | RgbFrame) -> Image:
@@ -75,13 +87,9 @@ def is_storable(data: bytes) -> bool:
     return (kind, height, width, components) == (_BASELINE_SOF, IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
-def is_black(frame: JpegFrame | RgbFrame) -> bool:
-    """Tell whether an image is all but black (mean below 2 of 255).
-
-    Raises:
-        UndecodableFrameError: the bytes do not decode.
-    """
-    return float(rgb_pixels(frame).mean()) < _BLACK_MEAN
+def is_black(pixels: Image) -> bool:
+    """Tell whether an image uint8 [h, w, 3] is all but black (mean below 2 of 255)."""
+    return float(pixels.mean()) < _BLACK_MEAN
 
 
 def _check_markers(data: bytes) -> None:

@@ -1,11 +1,12 @@
-"""Measured poses and raw actions -> the unified 40-slot action and 64-slot state with their masks (shards.md 5).
+"""Measured poses and raw actions -> the unified 40-slot action and 64-slot state with their masks.
 
-Rotations are composed as matrices; an Euler angle is only ever the last form of a finished delta.
+The slots are those of vita_data/README.md. Rotations are composed as matrices; an Euler angle is only ever the last form of a finished delta.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from vita_data.geometry import euler_xyz_from_matrix, rot6d_from_matrix, rotation_delta
 from vita_data.types import (
@@ -81,12 +82,15 @@ def arm_delta(arm: Arm, action: ArmAction) -> Float64:
 
 
 def valid_rows(track: Track, *, max_step_m: float, max_step_rad: float) -> Bool:
-    """Tell the rows [T] whose arm motion is within what a robot can do in one native step."""
+    """Tell the rows [T] whose arm motion is within what a robot can do in one native step.
+
+    The turn is measured by its angle about its axis, which is that of no single Euler angle.
+    """
     valid = np.ones(len(track.values), bool)
     for start in (LEFT_ACTION, RIGHT_ACTION):
         motion = track.values[:, start : start + 6]
         valid &= np.linalg.norm(motion[:, :3], axis=1) <= max_step_m
-        valid &= np.abs(motion[:, 3:]).max(axis=1) <= max_step_rad
+        valid &= Rotation.from_euler("xyz", motion[:, 3:].astype(np.float64)).magnitude() <= max_step_rad
     return valid
 
 

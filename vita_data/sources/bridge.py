@@ -66,8 +66,10 @@ INFO = SourceInfo(
     notes=(
         "The first step (an all-zero action) and the last (no pose to reach) are no rows: T_raw - 2 rows an episode.",
         "Motion is the reached pose, not the command: the arm tracks imperfectly, so the authors' users relabel it.",
-        "The gripper action of release 1.0.0 is made binary as Octo and OpenVLA do; that of 0.1.0 is so already.",
-        "The state's gripper is as stored. The split test of 0.1.0 is val here. image_1 to image_3 are not read.",
+        "The gripper action of release 1.0.0 is made binary as Octo and OpenVLA do, which leaves undecided values at "
+        "an episode's end at the raw value of its last action; that of 0.1.0 is binary already.",
+        "The split test of 0.1.0 is val here; a copy with train alone has 5% of its episodes, by hash, as val.",
+        "The state's gripper is as stored. image_1 to image_3 are not read.",
     ),
     published_episodes={
         "bridge/0.1.0, train and test": 28935,
@@ -121,7 +123,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
-    return read_outcomes(raw, dataset, part, partial(_outcome, _layout(dataset), dataset.release, settings))
+    return read_outcomes(raw, dataset, part, partial(_outcome, dataset, _layout(dataset), settings))
 
 
 def _layout(dataset: RldsDataset) -> _Layout:
@@ -142,7 +144,7 @@ def _layout(dataset: RldsDataset) -> _Layout:
     )
 
 
-def _outcome(layout: _Layout, release: str, settings: Settings, record: RldsRecord) -> Outcome:
+def _outcome(dataset: RldsDataset, layout: _Layout, settings: Settings, record: RldsRecord) -> Outcome:
     state, gripper, images = record.floats(_STATE), layout.gripper(record), record.byte_strings(layout.image)
     if not len(state) == len(gripper) == len(images):
         raise EpisodeError(f"{record.id}: {len(images)} frames, {len(state)} states and {len(gripper)} actions")
@@ -157,8 +159,8 @@ def _outcome(layout: _Layout, release: str, settings: Settings, record: RldsReco
     return Episode(
         id=record.id,
         source=INFO.name,
-        release=release,
-        split=record.split,
+        release=dataset.release,
+        split=dataset.split_of(record),
         embodiment=INFO.embodiment,
         arms=INFO.arms,
         hz=settings.hz or _HZ,
@@ -183,17 +185,17 @@ def _arm(state: Float64, gripper: Float64) -> Arm:
 
 
 def _binarized(value: Float64) -> Float64:
-    """Make a gripper command [T] 0 or 1: one between the thresholds takes the next decided value, else the last one.
+    """Make a gripper command [T] 0 or 1: one between the thresholds takes the next decided value.
 
-    The rule is Octo's (data_utils.py: binarize_gripper_actions).
+    Where no decided value follows it takes the raw value of the last action, which may lie in between: Octo's scan
+    runs backwards and starts from that one (data_utils.py: binarize_gripper_actions).
 
-    Assumes: an episode without any decided value takes the nearer end, and NaN stays NaN for the checks downstream.
+    Assumes: NaN stays NaN for the checks downstream.
     """
     decided = np.flatnonzero((value > _OPEN) | (value < _CLOSED))
-    if not len(decided):
-        return np.where(np.isnan(value), value, (value > 0.5).astype(np.float64))
-    following = np.minimum(np.searchsorted(decided, np.arange(len(value))), len(decided) - 1)
-    return np.where(np.isnan(value), value, (value[decided[following]] > _OPEN).astype(np.float64))
+    following = np.searchsorted(decided, np.arange(len(value)))
+    candidates = np.append((value[decided] > _OPEN).astype(np.float64), value[-1])
+    return np.where(np.isnan(value), value, candidates[following])
 
 
 def _instructions(texts: list[str]) -> tuple[Instruction, ...]:

@@ -16,7 +16,7 @@ import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
-from vita_data.formats.rlds import list_parts, open_dataset, pick_release, read_outcomes
+from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -74,7 +74,7 @@ INFO = SourceInfo(
         "Only episodes whose path contains `success` are kept; Table 10 of the paper counts the failures too.",
         "Idle steps are removed by openpi's rule and leave gaps; `--set idle=none` keeps every step.",
         "Camera extrinsics are not read: they are known to be unreliable.",
-        "The release has no validation split: 5% of the episodes, by hash, are val.",
+        "A release without a validation split has 5% of its episodes, by hash, as val; the public one has none.",
     ),
     published_episodes={"VITA Table 10": 92233},
     # Public statistics of the unitless velocity, times the controller's 0.075 m and 0.15 rad a step.
@@ -131,10 +131,10 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
-    return read_outcomes(raw, dataset, part, partial(_outcome, dataset.release, settings))
+    return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
-def _outcome(release: str, settings: Settings, record: RldsRecord) -> Outcome:
+def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
     path = record.texts(_FILE_PATH)[0]
     if _SUCCESS not in path:
         return Drop(episode=record.id, reason=Reason.UNSUCCESSFUL, detail=f"no `{_SUCCESS}` in {_relative(path)}")
@@ -151,8 +151,8 @@ def _outcome(release: str, settings: Settings, record: RldsRecord) -> Outcome:
     return Episode(
         id=record.id,
         source=INFO.name,
-        release=release,
-        split=None,
+        release=dataset.release,
+        split=dataset.split_of(record),
         embodiment=INFO.embodiment,
         arms=INFO.arms,
         hz=settings.hz or _HZ,

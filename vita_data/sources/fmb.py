@@ -74,7 +74,7 @@ INFO = SourceInfo(
         "Opening and closing the gripper blocked recording for 0.6 to 1.2 s: steps are not evenly spaced there.",
         "Depth is read as levels of 0.1 mm, the unit of the D405 camera; 0 is no reading. image_wrist_2 is not read.",
         "Colours are taken as RGB. The authors' .npy files are BGR and no document says who swapped them: look first.",
-        "The release has no validation split: 5% of the episodes, by hash, are val.",
+        "A release without a validation split has 5% of its episodes, by hash, as val; the public one has none.",
     ),
     published_episodes={"fmb_dataset/1.0.0": 8612, "VITA Table 10": 8611, "fmb/0.1.0": 1804},
 )
@@ -157,12 +157,14 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         return Drop(episode=record.id, reason=Reason.SHORT, detail="no steps")
     if broken := [path for path in _NUMBERS if not np.isfinite(record.floats(path)).all()]:
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
+    if not np.any(record.floats(_POSE)[:, 3:], axis=1).all():
+        return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"all-zero quaternion in {_POSE}")
     depths = {role: _DepthLevels(record, _depth_key(role), num_rows=num_steps) for role in _CAMERAS}
     return Episode(
         id=record.id,
         source=INFO.name,
         release=dataset.release,
-        split=None,
+        split=dataset.split_of(record),
         embodiment=INFO.embodiment,
         arms=INFO.arms,
         hz=settings.hz or _HZ,

@@ -58,7 +58,7 @@ INFO = SourceInfo(
         "The gripper command is relative in the files; here it is the opening commanded last, as in Octo and OpenVLA.",
         "Steps of more than 0.5 m or 1.6 rad are marked invalid and kept as they are; the files have some up to 22 m.",
         "The base slots are masked in episodes whose base never moves.",
-        "There is only a train split: 5 % of the episodes, by a hash of their id, are val.",
+        "There is only a train split: 5 % of the episodes, by a hash of their id, are val, unless a copy has its own.",
         "The success ratings (aspects) are no filter: the release as a whole is what the paper's Table 10 counts.",
     ),
     published_episodes={"0.1.0, VITA Table 10": 87212},

@@ -46,7 +46,7 @@ INFO = SourceInfo(
     action_origin=ActionOrigin.COMMANDED,
     action_space="7-D: commanded displacement (m) and turn (rpy, rad) in the base frame, gripper made absolute, "
     "1 = open; base dx dy dyaw where the base moves",
-    text_style=TextStyle.CONSTANT,
+    text_style=TextStyle.IMPERATIVE,
     licence="CC BY 4.0",
     redistributable=True,
     access="public bucket gs://gresearch/robotics, no account",
@@ -57,8 +57,8 @@ INFO = SourceInfo(
         "successful episode has 11.7, and Table 10 counts them all. Futures beyond the end are masked.",
         "Only episodes marked successful are kept: 209,880 of 580,392.",
         "The gripper command is relative in the files; here it is the opening commanded last, as in Octo and OpenVLA.",
-        "The instruction is generic; it is judged for emptiness alone.",
-        "There is only a train split: 5 % of the episodes, by a hash of their id, are val.",
+        "The instruction is generic ('pick anything'): two words that pass the text rules by their verb.",
+        "There is only a train split: 5 % of the episodes, by a hash of their id, are val, unless a copy has its own.",
     ),
     published_episodes={"0.1.0": 580392, "successes (VITA Table 10)": 209880},
 )

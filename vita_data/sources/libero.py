@@ -1,6 +1,6 @@
 """LIBERO: 130 simulated Franka tasks x 50 demonstrations in HDF5; `paired`, commanded deltas.
 
-Facts are those of datasets.md 5.6 and its Corrections, which come from the benchmark's own recorder and environment.
+Facts come from the benchmark's own recorder and environment.
 OpenVLA's regenerated RLDS variants (`libero_*_no_noops`) have another layout and are not read here.
 """
 
@@ -16,7 +16,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.hdf5 import DatasetStream, demo_names, find_dataset, json_attribute, open_hdf5, read_floats
+from vita_data.formats.hdf5 import (
+    DatasetStream,
+    demo_names,
+    find_dataset,
+    find_group,
+    json_attribute,
+    open_hdf5,
+    read_floats,
+)
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import matrix_from_axis_angle, rotation_delta
 from vita_data.types import (
@@ -89,6 +97,8 @@ INFO = SourceInfo(
         "State is in the world frame, hand orientation: ee_pos is the grip site, ee_ori the hand body, as recorded.",
         "The simulated controller reaches only 22 to 25 % of a commanded step, so deltas do not integrate to poses.",
         "Row t pairs observation t with action t+1: the recorder stores what was seen after each action.",
+        "Raw actions are not stored. The constants in extras give them back, except that commands beyond +-1 come back "
+        "clipped and negative (opening) gripper commands of any size as -1: the simulator does the same with them.",
         "No-op rows are removed and leave a gap in step_index; action chunks bridge it.",
     ),
     tracks_commands=False,
@@ -132,10 +142,11 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     """
     settings = _own(settings)
     with open_hdf5(raw.local_path(part.id), name=part.id) as file:
+        names = demo_names(file, name=part.id)
         texts = _instructions(file, part.id)
-        for name in demo_names(file, name=part.id):
+        for name in names:
             try:
-                yield _read_demo(file["data"][name], part, texts, settings)
+                yield _read_demo(find_group(file, f"data/{name}", name=part.id), part, texts, settings)
             except EpisodeError as error:
                 yield Failure(episode=f"{part.id}#{name}", detail=str(error))
 
@@ -215,8 +226,7 @@ def _instructions(file: h5py.File, name: str) -> tuple[Instruction, ...]:
     """The text of the file name, which evaluation uses as prompt, then `problem_info`'s where it differs."""
     task = re.sub(r"^[A-Z_]+_SCENE\d+_", "", _task(name)).replace("_", " ")
     main = Instruction(text=task, origin="task_name")
-    data = file.get("data")
-    info = json_attribute(data, "problem_info", name=name) if isinstance(data, h5py.Group) else None
+    info = json_attribute(file["data"], "problem_info", name=name)
     spoken = (info or {}).get("language_instruction", "")
     text = " ".join(map(str, spoken)) if isinstance(spoken, list) else str(spoken)
     return (main,) if text in ("", task) else (main, Instruction(text=text, origin="template"))
@@ -225,7 +235,8 @@ def _instructions(file: h5py.File, name: str) -> tuple[Instruction, ...]:
 def _simulator_convention(suite: str, task: str, settings: Settings) -> Json:
     """What maps canonical actions back to the simulator's.
 
-    Assumes: these constants replace a copy of the raw actions, which they give back exactly.
+    Assumes: these constants do for evaluation what a copy of the raw actions would. They give back what the simulator
+    carries out: commands clipped to +-1, and -1 for a negative gripper command of any size, for only its sign counts.
     """
     return {
         "suite": suite,
@@ -243,8 +254,9 @@ def _simulator_convention(suite: str, task: str, settings: Settings) -> Json:
 def _refuse_uneven(demo: h5py.Group, *, num_steps: int, part: Part) -> None:
     for key in ("ee_pos", "ee_ori", "gripper_states", "joint_states", *_CAMERAS.values()):
         found = find_dataset(demo, f"obs/{key}", name=part.id)
-        if found.shape[0] != num_steps:
-            raise EpisodeError(f"{part.id}: {found.name} has {found.shape[0]} rows but there are {num_steps} actions")
+        num_rows = len(found) if found.ndim else 0
+        if num_rows != num_steps:
+            raise EpisodeError(f"{part.id}: {found.name} has {num_rows} rows but there are {num_steps} actions")
 
 
 def _refuse_absent(key: str, asked: tuple[str, ...], found: set[str], raw: RawTree) -> None:

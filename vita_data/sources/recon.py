@@ -14,7 +14,7 @@ import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
-from vita_data.formats.rlds import list_parts, open_dataset, pick_release, read_outcomes
+from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -60,7 +60,7 @@ INFO = SourceInfo(
     notes=(
         "One text serves all episodes; it is taken from the data and judged for emptiness alone.",
         "The images are 120x160: stored at 256x256 they are enlarged and change their aspect.",
-        "The release has no validation split: 5% of the episodes, by hash, are val.",
+        "A release without a validation split has 5% of its episodes, by hash, as val; the public one has none.",
     ),
     published_episodes={"0.1.0, VITA Table 10": 11834},
 )
@@ -97,10 +97,10 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
-    return read_outcomes(raw, dataset, part, partial(_outcome, dataset.release, settings))
+    return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
-def _outcome(release: str, settings: Settings, record: RldsRecord) -> Outcome:
+def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
     images, position, yaw = record.byte_strings(_IMAGE), record.floats(_POSITION), record.floats(_YAW)
     if not len(images) == len(position) == len(yaw):
         raise EpisodeError(f"{record.id}: {len(images)} frames, {len(position)} positions and {len(yaw)} yaws")
@@ -109,8 +109,8 @@ def _outcome(release: str, settings: Settings, record: RldsRecord) -> Outcome:
     return Episode(
         id=record.id,
         source=INFO.name,
-        release=release,
-        split=None,
+        release=dataset.release,
+        split=dataset.split_of(record),
         embodiment=INFO.embodiment,
         arms=INFO.arms,
         hz=settings.hz or _HZ,

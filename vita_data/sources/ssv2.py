@@ -1,6 +1,6 @@
 """Something-Something-v2: 193,690 labelled videos of hands acting on objects; `video`, no actions.
 
-Layout and label rules follow the owner's download (datasets.md 5.1). Test items carry no text and are not raw episodes;
+Layout and label rules follow the owner's download. Test items carry no text and are not raw episodes;
 the answers that were published for them later (`test-answers.csv`) are not read.
 """
 
@@ -107,7 +107,8 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per labelled video, also for a video that is missing: it fails instead of vanishing.
 
     Raises:
-        RequestError: no label file, no video folder, or a label file that is not a list of items.
+        RequestError: a label file or the video folder is absent, a label file is not a list of items or lists an id
+            again, or no item has a label.
     """
     items = _items(raw)
     found = _found_videos(raw)
@@ -168,21 +169,27 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
     items: dict[str, _Item] = {}
     for split, names in _LABEL_FILES.items():
         path = next((name for name in names if raw.exists(name)), None)
-        if path is not None:
-            items |= {key: _Item(label, split) for key, label in _read_labels(raw, path)}
+        if path is None:
+            raise RequestError(
+                f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder that contains both label files and "
+                f"{VIDEOS}"
+            )
+        for key, label in _read_labels(raw, path):
+            if key in items:
+                raise RequestError(f"--raw {raw.root}: {path} lists id {key} a second time; fetch the labels")
+            items[key] = _Item(label, split)
     if not items:
-        raise RequestError(
-            f"--raw {raw.root}: no labelled item in {' or '.join(_LABEL_FILES[Split.TRAIN])}; "
-            "--raw is the folder that contains the labels and the webm folder"
-        )
+        raise RequestError(f"--raw {raw.root}: no labelled item in the label files; fetch the labels again")
     return items
 
 
 def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str]]:
+    """Read id and label of each item; a label that is no text (null) is an empty one."""
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
-            return [(str(item["id"]), str(item["label"])) for item in found if "label" in item]
+            labels = [(str(item["id"]), item["label"]) for item in found if "label" in item]
+            return [(key, label if isinstance(label, str) else "") for key, label in labels]
     except (ValueError, TypeError, KeyError):
         pass
     raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label")

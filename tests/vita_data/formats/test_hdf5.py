@@ -1,17 +1,19 @@
 """HDF5 demonstrations: order of demos, whole reads, and errors that name file and key."""
 
 import os
+import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from vita_data.errors import EpisodeError, SourceError
+from vita_data.errors import EpisodeError, SourceError, VitaDataError
 from vita_data.formats.hdf5 import (
     DatasetStream,
     demo_names,
     find_dataset,
+    find_group,
     json_attribute,
     open_hdf5,
     read_floats,
@@ -37,6 +39,74 @@ def test_demos_come_in_the_order_of_their_numbers_with_gaps_and_without_stray_da
         assert demo_names(file, name="demos.hdf5") == ["demo_0", "demo_1", "demo_2", "demo_6", "demo_10"]
 
 
+def test_other_groups_under_data_are_no_demos(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        for key in ("mask", "demo_", "demo_3_old", "x_demo_3"):
+            file.create_group(f"data/{key}")
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert demo_names(file, name="demos.hdf5") == ["demo_0", "demo_1", "demo_2", "demo_6", "demo_10"]
+
+
+def test_a_file_without_demos_is_a_source_error(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file.create_group("data/mask")
+    with open_hdf5(str(tmp_path / "x.hdf5"), name="x") as file, pytest.raises(SourceError, match=r"no demo_.*mask"):
+        demo_names(file, name="x.hdf5")
+
+
+def test_a_demo_that_is_no_group_is_listed_and_fails_when_it_is_opened(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        file["data/demo_3"] = 1.0
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert "demo_3" in demo_names(file, name="demos.hdf5")
+        with pytest.raises(EpisodeError, match=r"demos\.hdf5: data/demo_3 is no group"):
+            find_group(file, "data/demo_3", name="demos.hdf5")
+
+
+def test_a_demo_whose_header_is_damaged_is_listed_and_fails_when_it_is_opened(path: str) -> None:
+    with h5py.File(path) as file:
+        header = h5py.h5o.get_info(file["data/demo_2"].id).addr
+    damage(path, header, 16)
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert "demo_2" in demo_names(file, name="demos.hdf5")
+        with pytest.raises(EpisodeError, match=r"demos\.hdf5: data/demo_2"):
+            find_group(file, "data/demo_2", name="demos.hdf5")
+
+
+@pytest.mark.parametrize("structure", [b"TREE", b"HEAP", b"SNOD", b"demo_10"])
+def test_damage_anywhere_in_the_lists_of_names_is_an_error_of_ours(path: str, structure: bytes) -> None:
+    """Trees, heaps and nodes of groups, one after the other; some belong to `data`, whose demos are then unknown."""
+    whole, refused = Path(path).read_bytes(), 0
+    for found in re.finditer(structure, whole):
+        damage(path, found.start(), 8)
+        refused += is_refused(path)
+        Path(path).write_bytes(whole)
+    assert refused
+
+
+def is_refused(path: str) -> bool:
+    try:
+        with open_hdf5(path, name="demos.hdf5") as file:
+            demo_names(file, name="demos.hdf5")
+    except SourceError:
+        return True
+    return False
+
+
+def test_a_damaged_attribute_is_a_source_error(path: str) -> None:
+    whole = Path(path).read_bytes()
+    for found in re.finditer(b"GCOL", whole):
+        damage(path, found.start(), 24)
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(VitaDataError, match="attributes of /data"):
+        json_attribute(file["data"], "good", name="demos.hdf5")
+
+
+def damage(path: str, offset: int, size: int) -> None:
+    whole = bytearray(Path(path).read_bytes())
+    whole[offset : offset + size] = b"\xfe" * size
+    Path(path).write_bytes(whole)
+
+
 def test_a_missing_key_names_file_and_key(path: str) -> None:
     with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match=r"demos\.hdf5.*demo_2/joints"):
         read_floats(file["data/demo_2"], "joints", width=7, name="demos.hdf5")
@@ -45,6 +115,13 @@ def test_a_missing_key_names_file_and_key(path: str) -> None:
 def test_a_group_where_a_dataset_belongs_is_refused(path: str) -> None:
     with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="no dataset"):
         find_dataset(file["data"], "demo_2", name="demos.hdf5")
+
+
+def test_a_dataset_without_content_is_refused(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0/nothing"] = h5py.Empty("f8")
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="demo_0/nothing"):
+        find_dataset(file["data/demo_0"], "nothing", name="demos.hdf5")
 
 
 def test_another_width_is_refused_and_the_right_one_read_as_float64(path: str) -> None:

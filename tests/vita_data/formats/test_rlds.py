@@ -389,6 +389,14 @@ def test_damage_of_unknown_extent_is_a_source_error_after_the_good_records(tree:
         ("dataset_info.json", "[]", "no name or no splits"),
         ("dataset_info.json", '{"name": "robot", "splits": [{}], "fileFormat": "riegeli"}', "only tfrecord"),
         ("dataset_info.json", '{"name": "robot", "splits": [{"name": "odd"}]}', "'odd'.* is none of train"),
+        *(
+            (
+                "dataset_info.json",
+                f'{{"name": "robot", "splits": [{{"name": "train", "shardLengths": {lengths}}}]}}',
+                "shardLengths .* is no list of counts",
+            )
+            for lengths in ('["x"]', "3", "[null]", '["-1"]', "[1.5]", '"12"', "[true]", "{}")
+        ),
     ],
 )
 def test_bad_json_names_the_file(tree: FsspecTree, file: str, text: str, what: str):

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.vectors import row_ranges
+from vita_data.normalize.vectors import RIGHT_ACTION, row_ranges, valid_rows
 from vita_data.sources import load
 from vita_data.types import (
     ActionOrigin,
@@ -29,6 +30,7 @@ from vita_data.types import (
     RgbFrame,
     SourceSettings,
     Split,
+    Track,
 )
 
 INFO = load("bridge").INFO
@@ -169,6 +171,48 @@ def test_drops_have_their_reasons() -> None:
     assert reason(episode(cameras={CameraRole.WRIST_RIGHT: Frames(30)})) is Reason.NO_CAMERA
     assert reason(episode(cameras={CameraRole.PRIMARY: Frames(30, black=True)})) is Reason.BLACK
     assert reason(episode(cameras={CameraRole.PRIMARY: Frames(30, damaged=10)})) is Reason.UNDECODABLE
+
+
+class BlackJpegs:
+    """JPEG frames of `size`, black but for the places in `lit`."""
+
+    def __init__(self, num_frames: int, *, size: int, lit: set[int]) -> None:
+        self.num_frames, self.size, self.lit = num_frames, size, lit
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        for row in rows:
+            level = 200 if row in self.lit else 0
+            yield JpegFrame(simplejpeg.encode_jpeg(np.full((self.size, self.size, 3), level, np.uint8)))
+
+
+def test_every_frame_that_is_decoded_anyway_counts_as_black_or_not() -> None:
+    """First, middle and last are lit: the others are seen too where frames are resized, not where they pass."""
+    lit = {0, 15, 29}
+    for size, expected in ((128, Reason.BLACK), (256, None)):
+        cameras = {CameraRole.PRIMARY: BlackJpegs(30, size=size, lit=lit)}
+        found = run(episode(cameras=cameras), FrameSelection.ALL)
+        assert (found.reason if isinstance(found, Drop) else None) is expected
+
+
+def test_passed_through_frames_are_black_by_their_first_middle_and_last() -> None:
+    cameras = {CameraRole.PRIMARY: BlackJpegs(30, size=256, lit=set(range(30)) - {0, 15})}
+    found = run(episode(cameras=cameras), FrameSelection.ALL)
+
+    assert isinstance(found, Drop)
+    assert found.reason is Reason.BLACK
+    assert "2 of 3" in found.detail
+
+
+def test_a_turn_is_limited_by_its_angle_not_by_each_axis() -> None:
+    values, mask = np.zeros((4, 40), np.float32), np.zeros(40, bool)
+    mask[RIGHT_ACTION : RIGHT_ACTION + 6] = True
+    values[1, RIGHT_ACTION + 3 : RIGHT_ACTION + 6] = 0.7
+    values[2, RIGHT_ACTION + 5] = 0.99
+    values[3, RIGHT_ACTION + 4] = -1.01
+
+    valid = valid_rows(Track(values=values, mask=mask), max_step_m=0.3, max_step_rad=1.0)
+
+    assert valid.tolist() == [True, False, True, False]
 
 
 def test_a_source_without_a_split_is_split_by_the_hash_of_its_group() -> None:

@@ -15,7 +15,7 @@ def jpeg(height: int, width: int, quality: int = 90) -> bytes:
 
 
 def stored(frame: JpegFrame | RgbFrame, resize: ResizeMode = ResizeMode.PLAIN) -> bytes:
-    return store_frame(frame, resize=resize, quality=95)
+    return store_frame(frame, resize=resize, quality=95).jpeg
 
 
 def test_a_baseline_256_jpeg_passes_through_byte_for_byte() -> None:
@@ -73,5 +73,14 @@ def test_damaged_jpegs_are_named_undecodable(damage: str) -> None:
 
 
 def test_black_is_a_mean_below_two() -> None:
-    assert is_black(RgbFrame(np.ones((4, 4, 3), np.uint8)))
-    assert not is_black(RgbFrame(np.full((4, 4, 3), 2, np.uint8)))
+    assert is_black(np.ones((4, 4, 3), np.uint8))
+    assert not is_black(np.full((4, 4, 3), 2, np.uint8))
+
+
+def test_pixels_come_with_every_frame_that_was_decoded_and_with_no_other() -> None:
+    passed = store_frame(JpegFrame(jpeg(256, 256)), resize=ResizeMode.PLAIN, quality=95)
+    decoded = store_frame(JpegFrame(jpeg(128, 128)), resize=ResizeMode.PLAIN, quality=95)
+
+    assert passed.pixels is None
+    assert decoded.pixels is not None
+    assert read_toy_frame(decoded.pixels).step == 77

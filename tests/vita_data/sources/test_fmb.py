@@ -230,7 +230,6 @@ def test_the_tfds_copy_is_read_and_two_releases_need_a_choice(tmp_path: Path):
         ("action", np.zeros((3, 7)), "steps/action 3"),
         ("image_wrist_1", [b"\xff\xd8\xff"] * 5, "image_wrist_1 5"),
         ("steps/language_instruction", [b"Move up."], "language_instruction 1"),
-        ("eef_pose", np.zeros((4, 7)), "a quaternion that is no rotation"),
     ],
 )
 def test_values_that_do_not_fit_fail_the_episode(tmp_path: Path, key: str, value: object, said: str):
@@ -243,6 +242,15 @@ def test_an_episode_without_steps_is_dropped(tmp_path: Path):
     (outcome,) = read(write_tiny(tmp_path, num_steps=0))
     assert isinstance(outcome, Drop)
     assert outcome.reason is Reason.SHORT
+
+
+def test_an_all_zero_quaternion_drops_the_episode(tmp_path: Path):
+    pose = np.tile([0.5, 0, 0.2, 1, 0, 0, 0], (4, 1))
+    pose[2, 3:] = 0
+    (outcome,) = read(write_tiny(tmp_path, eef_pose=pose))
+    assert isinstance(outcome, Drop)
+    assert outcome.reason is Reason.NONFINITE
+    assert "all-zero quaternion" in outcome.detail
 
 
 @pytest.mark.parametrize("key", ["action", "eef_pose", "joint_pos"])

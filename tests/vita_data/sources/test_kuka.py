@@ -122,6 +122,11 @@ def test_a_generic_text_passes_and_an_empty_one_does_not(tmp_path: Path):
     assert normalized(read(write(tmp_path / "b", text=""))[0]).reason is Reason.EMPTY
 
 
+def test_the_text_rules_apply(tmp_path: Path):
+    assert normalized(read(write(tmp_path / "a", text="None"))[0]).reason is Reason.PLACEHOLDER
+    assert normalized(read(write(tmp_path / "b", text="anything"))[0]).reason is Reason.GLUED
+
+
 # ------------------------------------------------------------------------------------------------ deflated, prepared
 
 

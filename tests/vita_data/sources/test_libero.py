@@ -237,6 +237,13 @@ def test_observations_and_actions_of_different_length_fail(root: Path) -> None:
     assert "48 rows but there are 49 actions" in found.detail
 
 
+def test_a_single_number_where_rows_belong_fails_the_demo(root: Path) -> None:
+    edit(root, "obs/joint_states", np.float64(1.0))
+    found = next(outcomes(root))
+    assert isinstance(found, Failure)
+    assert "joint_states has 0 rows" in found.detail
+
+
 def test_a_truncated_file_fails_as_a_part_and_leaves_the_others(root: Path) -> None:
     path = root / SPATIAL
     path.write_bytes(path.read_bytes()[:100_000])
@@ -245,6 +252,33 @@ def test_a_truncated_file_fails_as_a_part_and_leaves_the_others(root: Path) -> N
     with pytest.raises(SourceError, match=r"libero_spatial/.*truncated"):
         list(outcomes(root))
     assert len(list(outcomes(root, KITCHEN))) == 4
+
+
+def test_a_demo_with_a_damaged_header_fails_alone_and_is_not_lost(root: Path) -> None:
+    with h5py.File(root / SPATIAL) as file:
+        header = h5py.h5o.get_info(file["data/demo_1"].id).addr
+    overwrite(root / SPATIAL, header, 16)
+    parts = {part.id: part.num_episodes for part in libero.parts(FsspecTree(str(root)), libero.Settings())}
+    assert parts == {SPATIAL: 4, KITCHEN: 4}
+    found = list(outcomes(root))
+    assert [type(outcome) for outcome in found] == [Episode, Failure, Episode, Episode]
+    assert isinstance(found[1], Failure)
+    assert found[1].episode == f"{SPATIAL}#demo_1"
+
+
+def test_a_file_whose_list_of_demos_is_damaged_fails_as_a_part(root: Path) -> None:
+    name = (root / SPATIAL).read_bytes().index(b"demo_6\0")
+    overwrite(root / SPATIAL, name, 4)
+    parts = {part.id: part.num_episodes for part in libero.parts(FsspecTree(str(root)), libero.Settings())}
+    assert parts == {SPATIAL: None, KITCHEN: 4}
+    with pytest.raises(SourceError, match=r"libero_spatial/.*the file is damaged"):
+        list(outcomes(root))
+
+
+def overwrite(path: Path, offset: int, size: int) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[offset : offset + size] = b"\xfe" * size
+    path.write_bytes(whole)
 
 
 def test_damaged_image_bytes_fail_when_they_are_read(root: Path) -> None:
@@ -277,6 +311,16 @@ def test_another_layout_is_refused_with_the_expected_one(tmp_path: Path) -> None
 def test_settings_of_another_class_are_a_programming_fault(toy: Path) -> None:
     with pytest.raises(TypeError, match="SourceSettings"):
         libero.parts(FsspecTree(str(toy)), SourceSettings())
+
+
+def test_a_command_beyond_one_comes_back_clipped_and_an_opening_gripper_whole(root: Path) -> None:
+    actions = raw_values(root, "actions")
+    actions[1] = [-2.0, 0, 0, 0, 0, 0, -0.3]
+    edit(root, "actions", actions)
+    action, delta = motion(first(root))
+    assert delta.xyz_m[0, 0] / 0.05 == pytest.approx(-1.0)
+    assert action.gripper_open[0] == 1.0
+    assert any("beyond +-1 come back clipped and negative" in note for note in libero.INFO.notes)
 
 
 def test_the_constants_in_extras_give_the_raw_command_back(toy: Path) -> None:

@@ -13,8 +13,20 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.video import write_toy_video
+from vita_data.normalize import FrameSelection, normalize
 from vita_data.sources import ssv2
-from vita_data.types import CameraRole, Episode, Failure, JpegFrame, Outcome, ResizeMode, RgbFrame, Split
+from vita_data.types import (
+    CameraRole,
+    Drop,
+    Episode,
+    Failure,
+    JpegFrame,
+    Outcome,
+    Reason,
+    ResizeMode,
+    RgbFrame,
+    Split,
+)
 
 VIDEOS = "20bn-something-something-v2"
 
@@ -153,6 +165,41 @@ def test_a_tree_without_labels_or_videos_says_what_is_missing(tmp_path: Path, ro
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match=r"labels/train\.json"):
         ssv2.parts(FsspecTree(str(tmp_path / "empty")), ssv2.Settings())
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_each_label_file_is_needed(root: Path, name: str) -> None:
+    (root / "labels" / f"{name}.json").unlink()
+    with pytest.raises(RequestError, match=rf"no labels/{name}\.json or something-something-v2-{name}\.json"):
+        ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_an_id_that_is_listed_again_is_refused_by_name(root: Path, name: str) -> None:
+    path = root / "labels" / f"{name}.json"
+    items = json.loads(path.read_text())
+    path.write_text(json.dumps([*items, {"id": 4, "label": "another text"}]))
+    with pytest.raises(RequestError, match=rf"labels/{name}\.json lists id 4 a second time"):
+        ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
+
+
+def test_label_files_without_any_item_are_refused(root: Path) -> None:
+    for name in ("train", "validation"):
+        (root / "labels" / f"{name}.json").write_text("[]")
+    with pytest.raises(RequestError, match="no labelled item"):
+        ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
+
+
+@pytest.mark.parametrize("label", [None, 3, ["a"]])
+def test_a_label_that_is_no_text_is_an_empty_one(root: Path, label: object) -> None:
+    path = root / "labels" / "train.json"
+    items = json.loads(path.read_text())
+    path.write_text(json.dumps([items[0] | {"label": label}, *items[1:]]))
+    found = read(root)["1"]
+    assert [instruction.text for instruction in found.instructions] == [""]
+    dropped = normalize(found, ssv2.INFO, ssv2.Settings(), FrameSelection.KEYFRAMES)
+    assert isinstance(dropped, Drop)
+    assert dropped.reason is Reason.EMPTY
 
 
 @pytest.mark.parametrize("text", ["[{", '{"1": "a"}', '[{"label": "no id"}]', "[3]"])
