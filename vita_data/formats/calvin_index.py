@@ -20,7 +20,7 @@ SCENES = "scene_info.npy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameWindow:
-    """Frames `first` to `last`, both included; a piece of play has neither text nor task."""
+    """Frames `first` to `last`, both included; a recording of play has neither text nor task."""
 
     first: int
     last: int
@@ -51,16 +51,15 @@ def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
     ]
 
 
-def play_windows(raw: RawTree, folder: str, *, max_frames: int) -> list[FrameWindow]:
-    """Cut each recording of a split into consecutive windows of at most `max_frames`.
+def play_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
+    """List each recording of a split as one window, in the order of the file.
 
     Raises:
         SourceError: the list of recordings cannot be read.
     """
     return [
-        FrameWindow(first=start, last=min(start + max_frames - 1, last), record=record)
+        FrameWindow(first=first, last=last, record=record)
         for record, (first, last) in enumerate(read_spans(raw, folder).tolist())
-        for start in range(first, last + 1, max_frames)
     ]
 
 

@@ -87,7 +87,9 @@ def parse_metadata(found: Any) -> dict[str, Ego4dVideo]:
     return {
         str(video["video_uid"]): Ego4dVideo(
             split_fho=video.get("split_fho"),
-            other_splits={key: video.get(key) for key in ("split_em", "split_av")},
+            other_splits={
+                key: split for key, split in video.items() if key.startswith("split_") and key != "split_fho"
+            },
             is_stereo=bool(video.get("is_stereo")),
             redacted=tuple(_span(hidden) or always for hidden in video.get("redacted_intervals") or ()),
         )

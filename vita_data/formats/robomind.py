@@ -13,7 +13,7 @@ import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError
 from vita_data.formats.hdf5 import find_dataset, open_hdf5, read_floats
-from vita_data.formats.robomind_frames import FrameBytes, StoredDepth, StoredFrames
+from vita_data.formats.robomind_frames import FrameBytes, FramesWithDepth, StoredDepth, StoredFrames
 from vita_data.formats.robomind_text import check_texts, instructions
 from vita_data.formats.robomind_tree import Trajectory, list_trajectories, own_settings, parse_path
 from vita_data.geometry import matrix_from_euler_xyz
@@ -82,7 +82,7 @@ def list_parts(raw: RawTree, settings: SourceSettings, folders: tuple[str, ...])
     """List one part per trajectory of the robot's folders.
 
     Raises:
-        RequestError: there is none; two releases hold the same one and none was chosen; or the instruction list or an
+        RequestError: there is none; two releases are found and none was chosen; or the instruction list or an
             annotation file is not what its name says, which is told here and not once a trajectory.
     """
     found = list_trajectories(raw, settings, folders)
@@ -240,7 +240,15 @@ def _episode(opened: _Opened, recording: Recording, frame_bytes: FrameBytes) -> 
 
     cameras = recording.cameras
     has_depth = own_settings(opened.settings).depth
-    depths = {role: key for role, key in cameras.items() if has_depth and f"{_DEPTH}/{key}" in opened.file}
+    depths = {
+        role: StoredDepth(images(_DEPTH, key), name=name)
+        for role, key in cameras.items()
+        if has_depth and f"{_DEPTH}/{key}" in opened.file
+    }
+    frames = {
+        role: StoredFrames(images(_RGB, key), num_frames=num_rows, frame_bytes=frame_bytes, name=name)
+        for role, key in cameras.items()
+    }
     return Episode(
         id=trajectory.id,
         source=info.name,
@@ -252,10 +260,9 @@ def _episode(opened: _Opened, recording: Recording, frame_bytes: FrameBytes) -> 
         step_index=np.arange(num_rows, dtype=np.int64),
         instructions=instructions(opened.raw, trajectory),
         cameras={
-            role: StoredFrames(images(_RGB, key), num_frames=num_rows, frame_bytes=frame_bytes, name=name)
-            for role, key in cameras.items()
+            role: FramesWithDepth(stream, depths[role]) if role in depths else stream for role, stream in frames.items()
         },
-        depths={role: StoredDepth(images(_DEPTH, key), name=name) for role, key in depths.items()},
+        depths=depths,
         right=recording.right,
         left=recording.left,
         action_origin=info.action_origin,

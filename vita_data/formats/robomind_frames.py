@@ -21,7 +21,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _SHAPES = ((720, 1280), (480, 640))
 """The two camera sizes that a bare buffer can be told by (static/quick_start.ipynb)."""
 _MAX_METRES = 100
-"""A depth image with a larger value is in millimetres (all_robot_h5_info_v1.2.md)."""
+"""A depth image of floats with a larger value is in millimetres (all_robot_h5_info_v1.2.md)."""
 
 
 class FrameBytes(StrEnum):
@@ -79,11 +79,43 @@ class StoredDepth:
         Raises:
             EpisodeError: the entries cannot be read, or one is no depth image.
         """
-        for row, data in zip(rows, _entries(self._path, self._key, rows, name=self._name), strict=True):
-            depth = decode_depth_m(data)
+        for row, depth in zip(rows, self.decoded(rows), strict=True):
             if depth is None:
-                raise EpisodeError(f"{self._name}: {self._key}[{row}], {len(data)} bytes, is no depth image")
+                raise EpisodeError(f"{self._name}: {self._key}[{row}] is no depth image")
             yield depth
+
+    def decoded(self, rows: Sequence[int]) -> Iterator[Float32 | None]:
+        """Yield the depth images [h, w] in metres of ascending `rows`, None for what is none.
+
+        Raises:
+            EpisodeError: the entries cannot be read.
+        """
+        for data in _entries(self._path, self._key, rows, name=self._name):
+            yield decode_depth_m(data)
+
+
+class FramesWithDepth:
+    """A camera whose row is whole only if its depth image is, as a `CameraStream`.
+
+    A depth image has no bytes that say it is none, and a row is stored with both images or not at all.
+    """
+
+    def __init__(self, frames: StoredFrames, depth: StoredDepth) -> None:
+        self._frames, self._depth = frames, depth
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return self._frames.num_frames
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Yield the frames of ascending `rows`; where the depth image does not decode, bytes that are no image.
+
+        Raises:
+            EpisodeError: the entries cannot be read.
+        """
+        for frame, depth in zip(self._frames.read(rows, resize), self._depth.decoded(rows), strict=True):
+            yield JpegFrame(b"") if depth is None else frame
 
 
 def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
@@ -98,7 +130,10 @@ def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
 
 
 def decode_depth_m(data: bytes) -> Float32 | None:
-    """Decode a depth image to float32 [h, w] metres; None for bytes that are none."""
+    """Decode a depth image to float32 [h, w] metres; None for bytes that are none.
+
+    Assumes: whole numbers are millimetres, however near all is that they show.
+    """
     depth = _imdecode(data, cv2.IMREAD_UNCHANGED)
     if depth is None:
         sizes = {height * width * item: (height, width, item) for height, width in _SHAPES for item in (1, 2)}
@@ -109,7 +144,8 @@ def decode_depth_m(data: bytes) -> Float32 | None:
     if depth.ndim != 2:
         return None
     metres = depth.astype(np.float32)
-    return metres / np.float32(1000) if metres.max() > _MAX_METRES else metres
+    in_millimetres = depth.dtype.kind in "iu" or metres.max() > _MAX_METRES
+    return metres / np.float32(1000) if in_millimetres else metres
 
 
 def _decoded(data: bytes) -> Image | None:

@@ -21,7 +21,7 @@ class RobomindSettings(SourceSettings):
     """What `--set` may change for every RoboMIND robot."""
 
     release: tuple[str, ...] = ()
-    """The `benchmark1_*` folders to read; empty means all, which must not hold the same trajectory twice."""
+    """The `benchmark1_*` folders to read; empty means the one that is there."""
     depth: bool = False
     """Also store the depth images, in metres."""
 
@@ -64,15 +64,20 @@ def list_trajectories(raw: RawTree, settings: SourceSettings, folders: tuple[str
     Folders of other robots, simulated ones and failed demonstrations are left alone.
 
     Raises:
-        RequestError: no such trajectory; an unknown release; or two releases that hold the same trajectory.
+        RequestError: no such trajectory; an unknown release; or several releases have some and none was chosen.
     """
-    releases = _chosen_releases(raw, own_settings(settings).release)
+    asked = own_settings(settings).release
+    releases = _chosen_releases(raw, asked)
     found = [_trajectories(raw, f"{release}/{folder}") for release in releases for folder in folders]
     files = sorted(file for files in found for file in files)
     if not files:
         raise _nothing_found(raw, releases, folders)
-    if not own_settings(settings).release:
-        _refuse_overlap(raw, files)
+    there = sorted({parse_path(file).release for file in files})
+    if len(there) > 1 and not asked:
+        raise RequestError(
+            f"--raw {raw.root}: {', '.join(there)}; choose with --set release= (several, separated by a comma, "
+            "are read as one, each trajectory of each)"
+        )
     return [Part(id=file, num_bytes=raw.size(file), num_episodes=1) for file in files]
 
 
@@ -110,15 +115,3 @@ def _nothing_found(raw: RawTree, releases: list[str], folders: tuple[str, ...]) 
     if any("_sim" in name for name in there):
         message += "; simulated folders are refused, their robot states are sampled at four times the camera rate"
     return RequestError(message)
-
-
-def _refuse_overlap(raw: RawTree, files: list[str]) -> None:
-    seen: dict[str, str] = {}
-    for file in files:
-        trajectory = parse_path(file)
-        other = seen.setdefault(trajectory.place, trajectory.release)
-        if other != trajectory.release:
-            raise RequestError(
-                f"--raw {raw.root}: {other} and {trajectory.release} both hold {trajectory.place}; "
-                f"choose with --set release={other} (or name both, separated by a comma, to keep both)"
-            )

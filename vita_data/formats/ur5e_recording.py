@@ -1,6 +1,6 @@
 """Recordings of the UR-5e set in their two forms, HDF5 and LeRobot v2, read into one value.
 
-The set of VITA 10.2 is not published; this file defines the forms (datasets.md 5.7). What an action means, which
+The set of VITA 10.2 is not published; this file defines the forms. What an action means, which
 recordings are used and in which units they are stored is the source's business.
 
 Assumes: HDF5 datasets `images/{third_person,wrist}` (JPEG bytes, or uint8 [T, h, w, 3]), `depth/{third_person,wrist}`

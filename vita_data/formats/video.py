@@ -1,22 +1,25 @@
 """One video file as a stream of 256x256 RGB frames, with the times that the file itself gives its frames.
 
 Header rates and frame counts are never used: Matroska and WebM say 0 and others are wrong. Decoding is sequential, one
-pass and one thread a file, since a build runs a process a core. Many windows of one long video: `video_windows`.
+pass and one thread a file, since a build runs a process a core. Many windows of one long video: `video_windows`; what a
+damaged packet costs: `video_decode`.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
-from vita_data.types import IMAGE_SIZE, Float64, Image, Int64, ResizeMode, RgbFrame
+from vita_data.formats.video_decode import DamagedFrame, decode_frames, frame_time, open_video
+from vita_data.types import IMAGE_SIZE, Float64, Image, Int64, JpegFrame, ResizeMode, RgbFrame
+
+LOST_FRAME = JpegFrame(b"")
+"""The row of a picture that does not decode: bytes that are no image, which who stores frames turns into a drop."""
 
 # Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
 # that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
@@ -55,7 +58,7 @@ class VideoInfo:
 def scan_times(path: str, *, name: str) -> VideoTimes:
     """List the times of a file's shown frames, from its packets where those tell and by decoding where they do not.
 
-    Source: shards.md section 11 fixes hz.
+    Source: vita_data/README.md fixes hz.
     Assumes: a single frame, which has no rate, counts as 1 Hz; a file is truncated if its frames end more than 0.5 s
         and 5 % before the declared end.
 
@@ -77,7 +80,7 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
 def scan_video(path: str, *, name: str) -> VideoInfo:
     """List the rows that an episode makes of a whole file.
 
-    Source: shards.md section 11 fixes step_index.
+    Source: vita_data/README.md fixes step_index.
     Assumes: of two frames that round to one step (variable rate) the first is the row.
 
     Args:
@@ -108,24 +111,24 @@ class VideoStream:
         """How many rows have a frame."""
         return len(self._info.frame_index)
 
-    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield ascending `rows` as RGB [256, 256, 3], scaled straight from the decoded frame in one pass.
 
         The whole file is decoded whatever the rows, and the last frame comes out after the end was reached: a file
-        that cannot be read to its end is a failed episode (shards.md section 11).
+        that cannot be read to its end is a failed episode. A damaged frame is a `LOST_FRAME` (vita_data/README.md).
 
         Raises:
-            EpisodeError: a frame does not decode, or the file shows more or fewer frames than it lists.
+            EpisodeError: as `decode_frames`, or the file shows more or fewer frames than it lists.
         """
         wanted = set(self._info.frame_index[list(rows)].tolist())
         scale = frame_scaler(resize)
-        held: RgbFrame | None = None
+        held: JpegFrame | RgbFrame | None = None
         num_shown = 0
         for num_shown, frame in enumerate(decode_frames(self._path, self._name), start=1):
             if num_shown - 1 in wanted:
                 if held is not None:
                     yield held
-                held = RgbFrame(scale(frame))
+                held = LOST_FRAME if isinstance(frame, DamagedFrame) else RgbFrame(scale(frame))
         if num_shown != self._info.num_shown:
             raise EpisodeError(f"{self._name}: {num_shown} frames decode where the file lists {self._info.num_shown}")
         if held is not None:
@@ -149,53 +152,8 @@ def write_toy_video(path: str, frames: Iterable[Image], *, fps: int, codec: str 
         container.mux(stream.encode(None))
 
 
-@contextmanager
-def _opened(path: str, name: str) -> Iterator[tuple[av.container.InputContainer, AvVideoStream]]:
-    try:
-        container = av.open(path)
-    except (av.FFmpegError, OSError) as error:
-        raise EpisodeError(f"{name}: cannot be opened as video ({error.strerror}); is the download whole?") from error
-    with container:
-        # a cover picture is a video stream of one frame
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise EpisodeError(f"{name}: the file holds no video stream")
-        yield container, streams[0]
-
-
-def decode_frames(path: str, name: str) -> Iterator[av.VideoFrame]:
-    """Yield every shown frame in presentation order, which is the order that decoders put out.
-
-    Raises:
-        EpisodeError: the file cannot be opened, or a frame does not decode or decodes with damage.
-    """
-    index = 0
-    with _opened(path, name) as (container, stream):
-        stream.thread_type = "NONE"
-        try:
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise EpisodeError(f"{name}: frame {index} is damaged (the decoder filled in missing parts)")
-                yield frame
-                index += 1
-        except av.FFmpegError as error:
-            raise EpisodeError(f"{name}: frame {index} cannot be decoded ({error.strerror})") from error
-
-
 def _decoded_times(path: str, name: str) -> list[Fraction]:
     return [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
-
-
-def frame_time(frame: av.VideoFrame, index: int, name: str) -> Fraction:
-    """Read a decoded frame's time in the clock of its file, in seconds.
-
-    Raises:
-        EpisodeError: the frame carries no time.
-    """
-    ticks = frame.dts if frame.pts is None else frame.pts
-    if ticks is None or frame.time_base is None:
-        raise EpisodeError(f"{name}: frame {index} carries no time")
-    return ticks * frame.time_base
 
 
 def _listed_times(path: str, name: str) -> list[Fraction] | None:
@@ -206,7 +164,7 @@ def _listed_times(path: str, name: str) -> list[Fraction] | None:
     """
     ends: dict[int, Fraction] = {}
     shown: list[Fraction | None] = []
-    with _opened(path, name) as (container, stream):
+    with open_video(path, name) as (container, stream):
         try:
             for packet in container.demux():
                 if packet.pts is None and packet.size == 0:
@@ -272,7 +230,7 @@ def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
 def _graph(frame: av.VideoFrame, resize: ResizeMode) -> av.filter.Graph:
     """Crop, scale and turn in swscale's own formats: no full-size RGB image is ever made.
 
-    Area when shrinking, bicubic when a side grows (datasets.md section 8); quarter turns of the display matrix are
+    Area when shrinking, bicubic when a side grows; quarter turns of the display matrix are
     honoured, its mirrorings are not; pixels count as square.
     """
     width, height, steps = frame.width, frame.height, []

@@ -8,12 +8,12 @@ windows mean, and which of them are wanted, is the source's business.
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import av
 import numpy as np
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video import VideoTimes, decode_frames, frame_scaler, frame_time
-from vita_data.types import Image, Int64, ResizeMode, RgbFrame
+from vita_data.formats.video import LOST_FRAME, VideoTimes, frame_scaler
+from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
+from vita_data.types import Int64, JpegFrame, ResizeMode, RgbFrame
 
 _MAX_HELD = 900
 
@@ -43,11 +43,11 @@ class VideoPass:
         self._last_user = np.full(len(times.time_s), -1, np.int64)
         for number, frames in enumerate(windows):
             self._last_user[frames] = number
-        self._held: dict[int, Image] = {}
+        self._held: dict[int, JpegFrame | RgbFrame] = {}
         self._failure: EpisodeError | None = None
         self._failed_at = len(times.time_s)
         self._resize = ResizeMode.PLAIN
-        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._frames: Iterator[ShownFrame] = iter(())
         self._rewind(self._resize)
 
     @property
@@ -59,8 +59,8 @@ class VideoPass:
         """Give window `number` as a camera."""
         return WindowStream(self, number=number, frames=self._windows[number])
 
-    def pixels(self, frame: int, *, reader: int, resize: ResizeMode) -> Image:
-        """Decode forward to a shown frame and give it as RGB [256, 256, 3].
+    def picture(self, frame: int, *, reader: int, resize: ResizeMode) -> JpegFrame | RgbFrame:
+        """Decode forward to a shown frame and give it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
 
         Args:
             frame: which shown frame, in presentation order.
@@ -82,16 +82,19 @@ class VideoPass:
         while True:
             index, decoded = self._next, self._decode_next()
             if self._last_user[index] > reader and len(self._held) < self._max_held:
-                self._held[index] = self._scale(decoded)
+                self._held[index] = self._converted(decoded)
             if index == frame:
-                return self._held[index] if index in self._held else self._scale(decoded)
+                return self._held[index] if index in self._held else self._converted(decoded)
 
     def _rewind(self, resize: ResizeMode) -> None:
         self._resize, self._scale = resize, frame_scaler(resize)
         self._frames, self._next, self._first_time = decode_frames(self._path, self._name), 0, Fraction(0)
         self._held.clear()
 
-    def _decode_next(self) -> av.VideoFrame:
+    def _converted(self, frame: ShownFrame) -> JpegFrame | RgbFrame:
+        return LOST_FRAME if isinstance(frame, DamagedFrame) else RgbFrame(self._scale(frame))
+
+    def _decode_next(self) -> ShownFrame:
         try:
             frame = self._checked(next(self._frames, None))
         except EpisodeError as error:
@@ -100,7 +103,7 @@ class VideoPass:
         self._next += 1
         return frame
 
-    def _checked(self, frame: av.VideoFrame | None) -> av.VideoFrame:
+    def _checked(self, frame: ShownFrame | None) -> ShownFrame:
         """Refuse a frame that is not the one listed at its place: a decoder may leave out a damaged one in silence."""
         index, listed = self._next, self._times.time_s
         if frame is None:
@@ -127,11 +130,13 @@ class WindowStream:
         """How many rows have a frame."""
         return len(self._frames)
 
-    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
-        """Yield ascending `rows` as RGB [256, 256, 3]; frames that nobody asks for are decoded but not converted.
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Yield ascending `rows` as RGB [256, 256, 3], damaged ones as `LOST_FRAME`.
+
+        Frames that nobody asks for are decoded but not converted.
 
         Raises:
             EpisodeError: the video does not decode as far as a row.
         """
         for row in rows:
-            yield RgbFrame(self._video.pixels(int(self._frames[row]), reader=self._number, resize=resize))
+            yield self._video.picture(int(self._frames[row]), reader=self._number, resize=resize)

@@ -1,55 +1,114 @@
-"""P3: is 1 open, in the gripper command and in the measured opening alike."""
+"""P3: is 1 open, in the gripper command and in the measured opening alike, and is a gripper's range scaled to it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from vita_data.pages.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
-from vita_data.types import Float64, SourceInfo, SourceSettings
+from vita_data.types import Arm, Float64, SourceInfo, SourceSettings
 
 _SETTINGS = ("gripper", "polarity")
 _MAX_DELAY_S = 1.0
 _OPEN = 0.5
 _MOVES = 1e-3
+_NEARLY_ALL, _MIN_STARTS = 0.9, 5
+_LEAST_OPENING, _ABOVE_OPEN, _MAX_CLIPPED = 0.5, 1.05, 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What a sample's grippers do."""
+
+    correlation: float | None
+    """The strongest one of opening and command; None where either never moves."""
+    share_open: float
+    """Of the episodes' first commands."""
+    share_closed: float | None
+    """Of the episodes' first rows, those where command and measured width are both closed; None without widths."""
+    largest: float
+    """99th percentile of all openings, measured and commanded, before they are clipped."""
+    share_clipped: float
 
 
 def gripper_polarity(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
     """P3: correlate the measured opening with the command in force, and see whether episodes start open.
 
     Fingers take time, so the strongest correlation (of either sign) within a second counts. Where no opening is
-    measured, or nothing moves, the start alone decides; where both are flipped together, only the start tells, which
-    is a warning, because some tasks do start with a closed hand.
+    measured, or nothing moves, the start alone decides. Where both are flipped together, only the start tells: that
+    fails if the hand is closed, by width and command, at the start of nearly all episodes; else it is a warning,
+    because some tasks do start with a closed hand. Where a setting scales the gripper, its openings must fill 0 to 1.
 
-    Source: datasets.md section 9.
+    Assumes: the limits are ours.
+    Assumes: nearly all is 0.9 of at least 5 starts; openings fill the range if the 99th percentile is at least 0.5
+        and at most 30 % of the rows are above 1.05, all of which the build clips to 1.
     """
-    starts = [float(arm.arm.action.gripper_open[0] > _OPEN) for _, arm in sample.arms if arm.arm.action is not None]
-    if not starts:
+    arms = [arm.arm for _, arm in sample.arms if arm.arm.action is not None]
+    if not arms:
         return not_applicable(Probe.GRIPPER, f"{info.name} has no gripper commands")
     found = _delay_correlations(sample)
     delay = max(found, key=lambda rows: abs(found[rows]), default=0)
-    correlation, share_open = found.get(delay), float(np.mean(starts))
-    starts_open = share_open >= _OPEN
-    verdict, meaning = Verdict.HELD, "commands and measurements agree that 1 is open"
-    if correlation is not None and correlation <= 0:
-        verdict, meaning = Verdict.FAILED, "the fingers move against the command: one of the two is read upside down"
-    elif correlation is None and not starts_open:
-        verdict, meaning = Verdict.FAILED, "most episodes start with a closed hand: 1 may not be open in this download"
-    elif not starts_open:
-        verdict = Verdict.WARNING
-        meaning = "command and measurement agree, but most episodes start with a closed hand: both may be upside down"
-    elif correlation is None:
-        meaning = "no measured opening follows the command, but most episodes start with an open hand"
+    seen, keys = _seen(arms, found.get(delay)), setting_keys(settings, _SETTINGS)
+    verdict, meaning = (_scale_verdict(seen) if keys else None) or _sign_verdict(seen)
     return ProbeResult(
         probe=Probe.GRIPPER, verdict=verdict, meaning=meaning,
         measures=(
-            Measure(name="correlation of opening and command", value=correlation, unit="", limit="above 0"),
-            Measure(name="share of episodes that start open", value=share_open, unit="", limit=f"at least {_OPEN}"),
+            Measure(name="correlation of opening and command", value=seen.correlation, unit="", limit="above 0"),
+            Measure(name="share of episodes that start open", value=seen.share_open, unit="",
+                    limit=f"at least {_OPEN}"),
+            Measure(name="largest opening, 99th percentile", value=seen.largest, unit="",
+                    limit=f"near 1, at least {_LEAST_OPENING}"),
+            Measure(name=f"share of openings above {_ABOVE_OPEN}", value=seen.share_clipped, unit="",
+                    limit=f"at most {_MAX_CLIPPED}"),
         ),
-        settings=setting_keys(settings, _SETTINGS),
+        settings=keys,
         table=Table(header=("delay in rows", "correlation"), rows=tuple((str(k), v) for k, v in found.items())),
     )  # fmt: skip
+
+
+def _seen(arms: Sequence[Arm], correlation: float | None) -> _Seen:
+    commands = [arm.action.gripper_open for arm in arms if arm.action is not None]
+    openings = [arm.gripper_open for arm in arms if arm.gripper_open is not None]
+    pairs = [(arm.action.gripper_open[0], arm.gripper_open[0]) for arm in arms
+             if arm.action is not None and arm.gripper_open is not None]  # fmt: skip
+    values = np.concatenate([*commands, *openings])
+    judged = len(pairs) >= _MIN_STARTS
+    return _Seen(
+        correlation=correlation,
+        share_open=float(np.mean([command[0] > _OPEN for command in commands])),
+        share_closed=float(np.mean([max(pair) < _OPEN for pair in pairs])) if judged else None,
+        largest=float(np.quantile(values, 0.99)),
+        share_clipped=float(np.mean(values > _ABOVE_OPEN)),
+    )
+
+
+def _scale_verdict(seen: _Seen) -> tuple[Verdict, str] | None:
+    """Say which way the gripper's scale is off; None where openings fill the range."""
+    if seen.largest < _LEAST_OPENING:
+        beyond = f"no hand opens beyond {seen.largest:.2g}"
+        return Verdict.FAILED, f"{beyond}: the reading of an open gripper is set too high"
+    if seen.share_clipped > _MAX_CLIPPED:
+        share = f"{100 * seen.share_clipped:.0f} % of the openings"
+        return Verdict.FAILED, f"{share} lie above 1 and are clipped: the reading of an open gripper is set too low"
+    return None
+
+
+def _sign_verdict(seen: _Seen) -> tuple[Verdict, str]:
+    starts_open = seen.share_open >= _OPEN
+    if seen.correlation is None and starts_open:
+        return Verdict.HELD, "no measured opening follows the command, but most episodes start with an open hand"
+    if seen.correlation is None:
+        return Verdict.FAILED, "most episodes start with a closed hand: 1 may not be open in this download"
+    if seen.correlation <= 0:
+        return Verdict.FAILED, "the fingers move against the command: one of the two is read upside down"
+    if starts_open:
+        return Verdict.HELD, "commands and measurements agree that 1 is open"
+    both = "command and measurement agree, but"
+    if seen.share_closed is not None and seen.share_closed >= _NEARLY_ALL:
+        return Verdict.FAILED, f"{both} nearly all episodes start with a closed hand: both are upside down"
+    return Verdict.WARNING, f"{both} most episodes start with a closed hand: both may be upside down"
 
 
 def _gripper_runs(sample: Sample) -> Iterator[tuple[Float64, Float64, int]]:

@@ -33,7 +33,7 @@ def integration(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
 
     Only seconds in which hand or command move count: a still one says nothing. Commanded deltas are judged loosely.
 
-    Source: datasets.md section 9 (2 cm and 5 degrees a second for reached poses).
+    Assumes: the limits are ours (2 cm and 5 degrees a second for reached poses).
     Assumes: loose is 10 cm and 25 degrees, and an error below 0.9 of the longer of the two paths: what stands still
         has an error of one path, what moves the other way of two.
     """

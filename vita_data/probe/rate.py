@@ -25,7 +25,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
     Where joint velocities are recorded, the rate that they imply must be within a factor 1.5 of the stated one; where
     statistics are published, the spread of each motion axis within a factor 5 (a warning).
 
-    Source: datasets.md section 9 (1.5 m/s, 2.5 rad/s) and 4 (public statistics).
+    Assumes: the limits are ours (1.5 m/s, 2.5 rad/s) and 4 (public statistics).
     """
     hand_m, joint_rad, rates = _steps_of(sample)
     if not rates or not (hand_m.size or joint_rad.size):

@@ -10,7 +10,7 @@ from vita_data.types import Json, SourceSettings
 
 
 class Probe(StrEnum):
-    """The assumptions that are checked (datasets.md section 9)."""
+    """The assumptions that are checked."""
 
     SCHEMA = "P1 schema"
     INTEGRATION = "P2 integration"

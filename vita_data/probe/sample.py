@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.normalize.images import rgb_pixels, to_square
-from vita_data.normalize.vectors import arm_delta
+from vita_data.normalize.images import UndecodableFrameError, rgb_pixels, to_square
+from vita_data.normalize.vectors import arm_delta, is_finite
 from vita_data.pages.chart import evenly
 from vita_data.types import (
     Arm,
@@ -27,6 +27,7 @@ from vita_data.types import (
     JpegFrame,
     Part,
     RawTree,
+    Reason,
     Source,
     SourceSettings,
 )
@@ -179,7 +180,9 @@ def _read_part(
         yield f"part {part.id}: unexpected {error!r}"
 
 
-def _sampled(part: Part, episode: Episode, settings: SourceSettings, *, with_pictures: bool) -> SampledEpisode | str:
+def _sampled(
+    part: Part, episode: Episode, settings: SourceSettings, *, with_pictures: bool
+) -> SampledEpisode | Drop | str:
     try:
         return SampledEpisode(
             part=part.id,
@@ -188,14 +191,22 @@ def _sampled(part: Part, episode: Episode, settings: SourceSettings, *, with_pic
             frames=tuple(_frames(episode, settings)) if with_pictures else (),
             arms=tuple(_arms(episode)),
         )
+    except UndecodableFrameError as error:
+        return Drop(episode=episode.id, reason=Reason.UNDECODABLE, detail=str(error))
     except (VitaDataError, ValueError) as error:
         return f"part {part.id}, episode {episode.id}: {error}"
 
 
 def _arms(episode: Episode) -> Iterator[SampledArm]:
+    # rotations that hold NaN cannot be composed: the deltas of such an episode, which the build drops, are NaN
+    finite = is_finite(episode)
     for side, arm in (("left", episode.left), ("right", episode.right)):
-        if arm is not None:
-            yield SampledArm(side=side, arm=arm, delta=None if arm.action is None else arm_delta(arm, arm.action))
+        if arm is None:
+            continue
+        delta = None
+        if arm.action is not None:
+            delta = arm_delta(arm, arm.action) if finite else np.full((len(arm.action.gripper_open), 6), np.nan)
+        yield SampledArm(side=side, arm=arm, delta=delta)
 
 
 def _frames(episode: Episode, settings: SourceSettings) -> Iterator[SampledFrame]:

@@ -22,7 +22,7 @@ _MAX_WARNED_SHARE, _MAX_DROPPED_SHARE = 0.5, 0.9
 def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
     """P8: count the rules T1 to T11 over the sample, with 20 examples each, and warn of a constant text (T12).
 
-    Source: the text rules of datasets.md section 7.
+    Source: the text rules of vita_data/README.md.
     Assumes: losing more than half of the sample to text is a warning, more than 0.9 of it a failure; a constant text
         shows only in 10 texts or more.
     """

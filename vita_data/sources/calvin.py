@@ -1,8 +1,8 @@
 """CALVIN: teleoperated play of a simulated Franka, one `.npz` file a frame; `paired`, reached poses.
 
-Language mode reads the labelled windows, play mode the recordings themselves, which have no text. Facts are those of
-datasets.md 5.5 and its Corrections, which come from the benchmark's own recorder and renderer. Tactile images, the
-precomputed text embeddings and `rel_actions` are not read: they are clipped, and `actions` holds the exact pose.
+Language mode reads the labelled windows, play mode the recordings themselves, which have no text. Facts come from
+the benchmark's own recorder and renderer. Tactile images and precomputed text embeddings are not read, nor is
+`rel_actions`: it is clipped, and `actions` holds the exact pose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,6 @@ from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, wrap_angle
 from vita_data.types import (
-    MAX_CLIP_S,
     ActionOrigin,
     Arm,
     ArmAction,
@@ -90,7 +89,8 @@ INFO = SourceInfo(
         "The training folder of task_ABCD_D holds frames of its validation set (its issue 40), task_ABC_D's does not.",
         "Commanded targets were not stored: motion is the pose reached next, the gripper the command in force then.",
         "Windows overlap, so a frame may be in several clips. Wrist images are enlarged from 84x84.",
-        "Play clips have an empty instruction: stages that need text skip them.",
+        "A recording of play is one episode, however long; its clips have an empty instruction: stages that need text "
+        "skip them.",
     ),
 )
 
@@ -195,7 +195,7 @@ def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:
     """Pair each frame with the pose that its own `actions` say was reached next.
 
     The gripper is the command in force at the next frame, `actions[6]`, not `robot_obs[14]`, the one at this frame.
-    The last joint target is the next frame's where the recording goes on, else its own (shards.md section 11).
+    The last joint target is the next frame's where the recording goes on, else its own (vita_data/README.md).
     """
     observed, reached = steps.vectors(frames, _VECTORS)
     joints = observed[:, _JOINTS]
@@ -234,10 +234,7 @@ def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]
     if not raw.exists(f"{folder}/{index}"):
         hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
         raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
-    if settings.mode is Mode.PLAY:
-        windows = play_windows(raw, folder, max_frames=int(MAX_CLIP_S * (settings.hz or HZ)))
-    else:
-        windows = labelled_windows(raw, folder)
+    windows = play_windows(raw, folder) if settings.mode is Mode.PLAY else labelled_windows(raw, folder)
     return sorted(windows, key=lambda window: (window.first, window.last, window.record))
 
 

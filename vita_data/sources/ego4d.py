@@ -177,7 +177,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
     Where the file of a video in use is missing or broken, each of its episodes is a Failure.
 
-    Source: shards.md section 11 (steps from the clip's first frame, held-out videos, which copy is read).
+    Source: vita_data/README.md (steps from the clip's first frame, held-out videos, which copy is read).
     Assumes: annotations count frames and seconds from the video's first frame; a `--set hz=` replaces the measured
         rate but not the step numbers.
     """

@@ -1,6 +1,6 @@
 """RoboMIND, AgileX Cobot Magic: teleoperated dual-arm demonstrations in HDF5; `paired`, reached poses of both arms.
 
-Facts are those of datasets.md 5.4, which come from the project's own documents. Colours need care: this robot's frames
+Facts come from the project's own documents. Colours need care: this robot's frames
 were recorded in RGB, so that red and blue change places in an ordinary JPEG decoder.
 """
 
@@ -102,7 +102,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the AgileX folder.
 
     Raises:
-        RequestError: there is none, two releases hold the same one and none was chosen, a text file is broken, or the
+        RequestError: there is none, several releases have some and none was chosen, a text file is broken, or the
             gripper's scale is not positive.
     """
     if not (open_raw := _own(settings).gripper_open_raw) > 0:
@@ -145,7 +145,8 @@ def _arm(file: h5py.File, side: str, log: ArmLog, open_raw: float, name: str) ->
 
 
 def _opening(gripper_raw: Float64, open_raw: float) -> Float64:
-    return np.clip(gripper_raw / open_raw, 0.0, 1.0)
+    """Scale raw readings [T] to 1 open; what lies beyond is clipped later, where a probe has seen how much it is."""
+    return gripper_raw / open_raw
 
 
 def _own(settings: SourceSettings) -> Settings:
@@ -157,13 +158,13 @@ def _own(settings: SourceSettings) -> Settings:
 # ------------------------------------------------------------------------------------------------------- toy tree
 
 _CORN, _MUGS = "20_takecorn_2", "mobile_marco_cup"
-_NEW = f"benchmark1_1_release/{_FOLDER}"
+_TOY_ROOT = f"benchmark1_1_release/{_FOLDER}"
 _TOY = (  # place, raw steps
-    (f"benchmark1_0_release/{_FOLDER}/{_MUGS}/success_episodes/2024_09_30-10_10_10-172766221000000000.00", 40),
-    (f"{_NEW}/{_CORN}/success_episodes/train/2024_10_08-16_13_09-172910045527931776.00", 62),
-    (f"{_NEW}/{_CORN}/success_episodes/train/2024_10_08-16_20_20-172910088027931776.00", 34),
-    (f"{_NEW}/{_CORN}/success_episodes/val/2024_10_08-16_30_30-172910149027931776.00", 33),
-    (f"{_NEW}/{_CORN}/success_episodes/val/2024_10_08-16_40_40-172910210027931776.00", 10),
+    (f"{_TOY_ROOT}/{_MUGS}/success_episodes/2024_09_30-10_10_10-172766221000000000.00", 40),
+    (f"{_TOY_ROOT}/{_CORN}/success_episodes/train/2024_10_08-16_13_09-172910045527931776.00", 62),
+    (f"{_TOY_ROOT}/{_CORN}/success_episodes/train/2024_10_08-16_20_20-172910088027931776.00", 34),
+    (f"{_TOY_ROOT}/{_CORN}/success_episodes/val/2024_10_08-16_30_30-172910149027931776.00", 33),
+    (f"{_TOY_ROOT}/{_CORN}/success_episodes/val/2024_10_08-16_40_40-172910210027931776.00", 10),
 )
 _TOY_STUCK, _TOY_BARE = 2, 1
 _TOY_BARE_STEP = 30
@@ -173,7 +174,7 @@ _TOY_LEAD = 2
 
 
 def write_toy(root: str) -> None:
-    """Write five trajectories of 30 Hz in two releases, the master two steps ahead of the puppet.
+    """Write five trajectories of 30 Hz, the master two steps ahead of the puppet.
 
     One lies without train/val level, one has a frame that is a bare buffer of 640x480; in one the left hand pose is
     stuck, one is too short.

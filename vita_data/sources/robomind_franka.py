@@ -1,6 +1,6 @@
 """RoboMIND, Franka Panda: teleoperated single-arm demonstrations in HDF5; `paired`, reached poses.
 
-Facts are those of datasets.md 5.4, which come from the project's own documents. Both folders are read: three outer
+Facts come from the project's own documents. Both folders are read: three outer
 cameras (`h5_franka_3rgb`) and one (`h5_franka_1rgb`). The dual-arm and the simulated Franka folders are not.
 """
 
@@ -91,7 +91,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the two Franka folders.
 
     Raises:
-        RequestError: there is none, two releases hold the same one and none was chosen, or a text file is broken.
+        RequestError: there is none, several releases have some and none was chosen, or a text file is broken.
     """
     return list_parts(raw, settings, _FOLDERS)
 
@@ -112,34 +112,35 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_OLD, _NEW = "benchmark1_0_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"
+_ONE_CAMERA, _THREE_CAMERAS = "benchmark1_1_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"
 _CLOSE, _APPLES, _GLUED = "241021_close_trash_bin_1", "apples_placed_on_a_ceramic_plate", "35_putcarrot"
 _OUTER = (_TOP, _LEFT, _RIGHT)
 _TOY = (  # place, cameras, raw steps
-    (f"{_OLD}/bread_in_basket/success_episodes/1014_144602", (_TOP,), 34),
-    (f"{_NEW}/{_CLOSE}/success_episodes/train/1021_101010", _OUTER, 46),
-    (f"{_NEW}/{_CLOSE}/success_episodes/val/1021_111111", (_LEFT, _RIGHT), 40),
-    (f"{_NEW}/{_APPLES}/success_episodes/train/1112_141543", _OUTER, 36),
-    (f"{_NEW}/{_APPLES}/success_episodes/train/1112_151515", _OUTER, 9),
-    (f"{_NEW}/{_APPLES}/success_episodes/train/1112_161616", _OUTER, 30),
-    (f"{_NEW}/{_GLUED}/success_episodes/train/1030_121212", (_TOP,), 20),
+    (f"{_ONE_CAMERA}/bread_in_basket/success_episodes/1014_144602", (_TOP,), 34),
+    (f"{_THREE_CAMERAS}/{_CLOSE}/success_episodes/train/1021_101010", _OUTER, 46),
+    (f"{_THREE_CAMERAS}/{_CLOSE}/success_episodes/val/1021_111111", (_LEFT, _RIGHT), 40),
+    (f"{_THREE_CAMERAS}/{_APPLES}/success_episodes/train/1112_141543", _OUTER, 36),
+    (f"{_THREE_CAMERAS}/{_APPLES}/success_episodes/train/1112_151515", _OUTER, 9),
+    (f"{_THREE_CAMERAS}/{_APPLES}/success_episodes/train/1112_161616", _OUTER, 30),
+    (f"{_THREE_CAMERAS}/{_GLUED}/success_episodes/train/1030_121212", (_TOP,), 20),
 )
 _TOY_STUCK, _TOY_BARE = "1112_161616", "1021_101010"
 _TOY_BARE_STEP = 30
 
 
 def write_toy(root: str) -> None:
-    """Write seven trajectories of 30 Hz in two releases.
+    """Write seven trajectories of 30 Hz.
 
     One lies without train/val level, one has no top camera, one a frame that is a bare buffer of 1280x720; one is too
     short, one has a stuck hand pose, one a glued text.
     """
     for number, (place, cameras, num_steps) in enumerate(_TOY):
         write_trajectory(root, _toy_trajectory(place, cameras, num_steps, number))
+    described = f"{_THREE_CAMERAS.split('/')[1]}/{_CLOSE}/success_episodes/train/1021_101010"
     write_texts(
         root,
         {"bread_in_basket": "place the bread in the basket", _CLOSE: "close the trash bin", _GLUED: "putcarrot"},
-        {f"{_NEW.split('/')[1]}/{_CLOSE}/success_episodes/train/1021_101010": "closing the lid of the trash bin"},
+        {described: "closing the lid of the trash bin"},
     )
 
 

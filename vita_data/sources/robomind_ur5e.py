@@ -1,6 +1,6 @@
 """RoboMIND, UR-5e: teleoperated single-arm demonstrations in HDF5; `paired`, reached poses.
 
-Facts are those of datasets.md 5.4, which come from the project's own documents. This folder has most of the
+Facts come from the project's own documents. This folder has most of the
 trajectories whose hand pose is stuck; they are dropped.
 """
 
@@ -81,7 +81,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the UR folder.
 
     Raises:
-        RequestError: there is none, two releases hold the same one and none was chosen, or a text file is broken.
+        RequestError: there is none, several releases have some and none was chosen, or a text file is broken.
     """
     return list_parts(raw, settings, (_FOLDER,))
 
@@ -101,21 +101,21 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_NEW = f"benchmark1_1_release/{_FOLDER}"
+_TOY_ROOT = f"benchmark1_1_release/{_FOLDER}"
 _GARBAGE, _DRAWER = "put_the_garbage_in_the_trash_can_1112", "side_opening_drawer"
 _TOY = (  # place, raw steps
-    (f"benchmark1_0_release/{_FOLDER}/{_DRAWER}/success_episodes/1008_090909", 48),
-    (f"{_NEW}/{_GARBAGE}/success_episodes/train/1112_171103", 70),
-    (f"{_NEW}/{_GARBAGE}/success_episodes/train/1112_181818", 40),
-    (f"{_NEW}/{_GARBAGE}/success_episodes/val/1112_191919", 36),
-    (f"{_NEW}/{_GARBAGE}/success_episodes/val/1112_202020", 12),
+    (f"{_TOY_ROOT}/{_DRAWER}/success_episodes/1008_090909", 48),
+    (f"{_TOY_ROOT}/{_GARBAGE}/success_episodes/train/1112_171103", 70),
+    (f"{_TOY_ROOT}/{_GARBAGE}/success_episodes/train/1112_181818", 40),
+    (f"{_TOY_ROOT}/{_GARBAGE}/success_episodes/val/1112_191919", 36),
+    (f"{_TOY_ROOT}/{_GARBAGE}/success_episodes/val/1112_202020", 12),
 )
 _TOY_STUCK, _TOY_BARE = "1112_181818", "1112_171103"
 _TOY_BARE_STEP = 30
 
 
 def write_toy(root: str) -> None:
-    """Write five trajectories of 30 Hz in two releases.
+    """Write five trajectories of 30 Hz.
 
     One lies without train/val level, one has a frame that is a bare buffer of 640x480; one has a stuck hand pose, one
     is too short.

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import EpisodeError, RequestError
+from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.lerobot import ToyLeRobotEpisode, write_lerobot
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.formats.ur5e_recording import (
@@ -59,6 +59,12 @@ HZ = 30.0
 WIDTH_OPEN_M = 0.085
 """Stroke of the Robotiq 2F-85."""
 _RATE_TOLERANCE = 0.1
+_RATE_ROWS = 8
+"""Rows over which the rate is measured."""
+_JITTER_ROWS = 7
+"""Rows before and after a long interval whose median tells a stall from jitter."""
+_LONG_INTERVAL, _STALL = 1.5, 0.75
+"""In typical intervals: what may be a stall, and how late it makes the rows after it."""
 
 INFO = SourceInfo(
     name="ur5e",
@@ -146,15 +152,11 @@ def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read one recording.
-
-    Raises:
-        SourceError: an HDF5 file cannot be opened.
-    """
+    """Read one recording; one that cannot be read is a Failure under its own id."""
     settings = _own(settings)
     try:
         yield _outcome(_read(raw, part.id), part.id, settings)
-    except EpisodeError as error:
+    except (EpisodeError, SourceError) as error:
         yield Failure(episode=part.id, detail=str(error))
 
 
@@ -211,7 +213,11 @@ def _arm(recording: Ur5eRecording, space: ActionSpace) -> Arm:
 
 
 def _steps(time_s: Float64, hz: float, name: str) -> Int64:
-    """Number rows [T] by their time stamps: a pause of n typical intervals counts n, jitter and drift count nothing.
+    """Number rows [T] by their time stamps: a stall of n typical intervals counts n, jitter and drift count nothing.
+
+    A late row opens a gap only if the rows after it stay late: their median lateness against that of the rows before.
+
+    Assumes: a stall makes the rest of the recording late by at least three quarters of an interval.
 
     Raises:
         EpisodeError: time stands still or runs back, or the rate is not the expected one.
@@ -222,13 +228,25 @@ def _steps(time_s: Float64, hz: float, name: str) -> Int64:
     if not np.all(interval_s > 0):
         row = int(np.argmin(interval_s > 0))
         raise EpisodeError(f"{name}: timestamp does not increase after row {row}")
-    typical_s = float(np.median(interval_s))
+    # over several rows, so that jitter of single stamps cancels; over few, so that most spans hold no stall
+    num_rows = max(1, min(_RATE_ROWS, len(interval_s) // 4))
+    typical_s = float(np.median(time_s[num_rows:] - time_s[:-num_rows])) / num_rows
     if abs(typical_s * hz - 1) > _RATE_TOLERANCE:
         raise EpisodeError(
             f"{name}: timestamps tell {1 / typical_s:.1f} Hz where {hz:g} Hz is expected; "
             "say the true rate with --set hz="
         )
-    return np.concatenate([[0], np.cumsum(np.maximum(1, np.rint(interval_s / typical_s)))]).astype(np.int64)
+    steps = np.arange(len(time_s))
+    late = (time_s - time_s[0]) / typical_s - steps
+    for row in np.argsort(-interval_s, kind="stable") + 1:
+        if interval_s[row - 1] <= _LONG_INTERVAL * typical_s:
+            break
+        # later stalls were not taken out yet: the median of a few rows around this one passes most of them by
+        jump = np.median(late[row : row + _JITTER_ROWS]) - np.median(late[max(0, row - _JITTER_ROWS) : row])
+        if jump >= _STALL:
+            steps[row:] += max(1, round(jump))
+            late[row:] -= max(1, round(jump))
+    return steps
 
 
 def _action_space(attributes: Json, name: str) -> ActionSpace:

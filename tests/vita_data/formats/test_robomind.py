@@ -151,7 +151,7 @@ def test_an_array_of_pixels_and_a_file_gone_are_errors_of_the_episode(tmp_path: 
                 file.create_dataset("x", data=np.zeros((2, 4, 4, 3), np.uint8)), num_frames=1, frame_bytes=BGR, name="a"
             )
         stream = StoredDepth(file.create_dataset("d", (2,), dtype=h5py.vlen_dtype(np.uint8)), name="a")
-    with pytest.raises(EpisodeError, match=r"/d\[1\], 0 bytes, is no depth image"):
+    with pytest.raises(EpisodeError, match=r"/d\[1\] is no depth image"):
         list(stream.read([1]))
     (tmp_path / "a.hdf5").unlink()
     with pytest.raises(EpisodeError, match="a: /d cannot be read") as caught:
@@ -160,12 +160,25 @@ def test_an_array_of_pixels_and_a_file_gone_are_errors_of_the_episode(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("largest", "metres"), [(101, 0.101), (100, 100.0), (3, 3.0), (1500, 1.5)], ids=["mm", "m at 100", "m", "mm far"]
+    ("dtype", "largest", "metres"),
+    [
+        (np.uint16, 1500, 1.5),
+        (np.uint16, 100, 0.1),
+        (np.uint16, 3, 0.003),
+        (np.uint8, 90, 0.09),
+        (np.float32, 1500, 1.5),
+        (np.float32, 101, 0.101),
+        (np.float32, 100, 100.0),
+        (np.float32, 3, 3.0),
+    ],
 )
-def test_depth_above_100_is_millimetres_and_below_metres(largest: int, metres: float) -> None:
-    image = np.zeros((12, 16), np.uint16)
+def test_whole_numbers_are_millimetres_and_floats_above_100_too(
+    dtype: type[np.generic], largest: int, metres: float
+) -> None:
+    image = np.zeros((12, 16), dtype)
     image[3, 4] = largest
-    depth = decode_depth_m(cv2.imencode(".png", image)[1].tobytes())
+    suffix = ".tiff" if dtype is np.float32 else ".png"
+    depth = decode_depth_m(cv2.imencode(suffix, image)[1].tobytes())
 
     assert depth is not None
     assert depth.dtype == np.float32
@@ -192,7 +205,7 @@ def test_trajectories_are_found_with_and_without_the_train_val_level(tmp_path: P
     train = put(tmp_path, f"benchmark1_1_release/{FOLDER}/b/success_episodes/train/1014_2")
     val = put(tmp_path, f"benchmark1_1_release/{FOLDER}/b/success_episodes/val/1014_3")
 
-    assert listed(tmp_path) == [plain, train, val]
+    assert listed(tmp_path, "benchmark1_0_release", "benchmark1_1_release") == [plain, train, val]
     assert [parse_path(path).split for path in (plain, train, val)] == [None, Split.TRAIN, Split.VAL]
     assert parse_path(train).id == f"benchmark1_1_release/{FOLDER}/b/success_episodes/train/1014_2"
     assert (parse_path(plain).task, parse_path(plain).episode) == ("a", "1014_1")
@@ -207,15 +220,18 @@ def test_failed_demonstrations_and_other_robots_are_left_alone(tmp_path: Path) -
     assert listed(tmp_path) == [good]
 
 
-def test_two_releases_with_the_same_trajectory_must_be_chosen_between(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["1", "2"], ids=["same trajectory", "another"])
+def test_two_releases_must_be_chosen_between(tmp_path: Path, other: str) -> None:
     first = put(tmp_path, f"benchmark1_0_release/{FOLDER}/a/success_episodes/train/1")
-    second = put(tmp_path, f"benchmark1_1_release/{FOLDER}/a/success_episodes/train/1")
+    put(tmp_path, "benchmark1_2_release/h5_agilex_3rgb/a/success_episodes/train/1")
+    assert listed(tmp_path) == [first], "a release without this robot is none to choose"
+    second = put(tmp_path, f"benchmark1_1_release/{FOLDER}/a/success_episodes/train/{other}")
 
-    with pytest.raises(RequestError, match=r"both hold .*--set release=benchmark1_0_release"):
+    with pytest.raises(RequestError, match=r"benchmark1_0_release, benchmark1_1_release; choose with --set release="):
         listed(tmp_path)
     assert listed(tmp_path, "benchmark1_1_release") == [second]
     assert listed(tmp_path, "benchmark1_0_release", "benchmark1_1_release") == [first, second]
-    with pytest.raises(RequestError, match=r"benchmark1_9 not in .*found benchmark1_0_release, benchmark1_1_release"):
+    with pytest.raises(RequestError, match=r"benchmark1_9 not in .*found benchmark1_0_release, benchmark1_1_release, "):
         listed(tmp_path, "benchmark1_9")
 
 

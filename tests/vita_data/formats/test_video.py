@@ -11,7 +11,8 @@ import pytest
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.formats.video import VideoInfo, VideoStream, scan_times, scan_video, write_toy_video
+from vita_data.formats.video import LOST_FRAME, VideoInfo, VideoStream, scan_times, scan_video, write_toy_video
+from vita_data.normalize.images import UndecodableFrameError, store_frame
 from vita_data.types import Image, ResizeMode, RgbFrame
 
 real_data = pytest.mark.skipif("VITA_REAL_DATA" not in os.environ, reason="VITA_REAL_DATA is not set")
@@ -228,6 +229,76 @@ def test_a_toy_video_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a.webm", "b.webm"):
         write_toy_video(str(tmp_path / name), toy_frames(5), fps=12)
     assert (tmp_path / "a.webm").read_bytes() == (tmp_path / "b.webm").read_bytes()
+
+
+DAMAGED_FORMS = [
+    ("mp4", "libvpx-vp9", {"deadline": "realtime"}),
+    ("mp4", "libx264", {"bf": "3", "preset": "ultrafast"}),
+    ("avi", "mpeg4", {}),
+]
+
+
+def damage(path: Path, *packets: int) -> None:
+    """Overwrite whole packets, counted in the order of the file."""
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for packet in packets:
+        at, size = places[packet]
+        data[at : at + size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+def write_keyed(path: Path, codec: str, options: dict[str, str], num_frames: int = 48) -> Path:
+    """Write toy frames at 12 Hz with a key frame every 12."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=12, options={"b": "1M", "g": "12", **options})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for pixels in toy_frames(num_frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "codec", "options"), DAMAGED_FORMS)
+@pytest.mark.parametrize("packets", [(18,), (18, 19), (24,), (23, 25)])
+def test_a_damaged_packet_costs_the_frames_up_to_the_next_key_frame_and_no_other(
+    tmp_path: Path, suffix: str, codec: str, options: dict[str, str], packets: tuple[int, ...]
+) -> None:
+    path = write_keyed(tmp_path / f"a.{suffix}", codec, options)
+    damage(path, *packets)
+    info, frames = read_all(path)
+    pictures = [(step, frame.pixels) for step, frame in enumerate(frames) if isinstance(frame, RgbFrame)]
+    whole = {step: read_toy_frame(pixels).step for step, pixels in pictures}
+    lost = set(range(48)) - set(whole)
+
+    assert info.step_index.tolist() == list(range(48))
+    assert whole == {step: step for step in whole}
+    assert all(frames[step] == LOST_FRAME for step in lost)
+    # frames that wait for later ones to be decoded may be up to the reordering depth before the packet
+    assert set(range(max(packets), 24 if packets[-1] < 24 else 36)) <= lost <= set(range(packets[0] - 3, 36))
+    assert packets[-1] > 23 or max(lost) == 23
+
+
+@pytest.mark.parametrize(("suffix", "codec", "options"), DAMAGED_FORMS)
+def test_damage_that_no_key_frame_follows_is_a_file_that_cannot_be_read_to_its_end(
+    tmp_path: Path, suffix: str, codec: str, options: dict[str, str]
+) -> None:
+    path = write_keyed(tmp_path / f"a.{suffix}", codec, options)
+    damage(path, 40)
+    with pytest.raises(EpisodeError, match=rf"^a\.{suffix}: frame \d+ cannot be decoded .* no key frame follows"):
+        read_all(path)
+
+
+def test_a_row_in_the_damage_drops_the_clip_and_one_outside_does_not(tmp_path: Path) -> None:
+    path = write_keyed(tmp_path / "a.mp4", "libx264", {"bf": "0"})
+    damage(path, 18)
+    info = scan_video(str(path), name=path.name)
+    stream = VideoStream(str(path), info=info, name=path.name)
+    assert steps(list(stream.read([0, 12, 24, 36], CROP))) == [0, 12, 24, 36]
+    *_, last = stream.read([0, 20], CROP)
+    with pytest.raises(UndecodableFrameError):
+        store_frame(last, resize=CROP, quality=95)
 
 
 @real_data

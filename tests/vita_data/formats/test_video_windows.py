@@ -12,7 +12,8 @@ import pytest
 from vita_data.errors import EpisodeError
 from vita_data.formats import video_windows
 from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.formats.video import VideoStream, decode_frames, scan_times, scan_video, write_toy_video
+from vita_data.formats.video import LOST_FRAME, VideoStream, scan_times, scan_video, write_toy_video
+from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
 from vita_data.formats.video_windows import VideoPass, WindowStream
 from vita_data.types import Int64, ResizeMode
 
@@ -144,6 +145,23 @@ def test_damage_fails_the_windows_from_there_on_without_decoding_up_to_it_again(
     with pytest.raises(EpisodeError, match=r"a\.mp4: frame 60"):
         steps(video.stream(4), [0])
     assert len(opened) == 1
+
+
+def test_a_damaged_stretch_costs_its_own_windows_and_later_ones_go_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(path: str, name: str) -> Iterator[ShownFrame]:
+        for index, frame in enumerate(decode_frames(path, name)):
+            yield DamagedFrame(time=frame_time(frame, index, name)) if 20 <= index < 48 else frame
+
+    monkeypatch.setattr(video_windows, "decode_frames", damaged)
+    video = open_pass(path, OVERLAPPING)
+    before, lost = video.stream(0).read([0, 15], CROP)
+    assert read_toy_frame(before.pixels).step == 5
+    assert lost == LOST_FRAME
+    assert list(video.stream(2).read([5, 32], CROP)) == [LOST_FRAME, LOST_FRAME]
+    assert steps(video.stream(3), [0, 39]) == [50, 89]
+    assert steps(video.stream(4), [0, 29]) == [70, 99]
 
 
 def test_a_frame_that_the_decoder_leaves_out_in_silence_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ class NoTree(FsspecTree):
     """A tree that made episodes never ask for anything."""
 
     def __init__(self) -> None:
-        super().__init__("memory://")
+        super().__init__(".")
 
 
 class Made:

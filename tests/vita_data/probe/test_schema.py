@@ -1,7 +1,7 @@
 """P1 and P7: another form than declared fails in words, a partial download warns."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from tests.vita_data.probe.made import (
     answer,
     failed,
     probed,
+    with_action,
     with_arm,
 )
 from vita_data.errors import SourceError
@@ -25,8 +26,10 @@ from vita_data.types import (
     Drop,
     Episode,
     Failure,
+    JpegFrame,
     Outcome,
     Reason,
+    ResizeMode,
 )
 
 
@@ -124,6 +127,44 @@ def test_values_that_are_not_finite_warn_and_spoil_no_other_probe() -> None:
     assert answer(found, Probe.INTEGRATION).verdict is Verdict.HELD
     assert answer(found, Probe.LAG).verdict is Verdict.HELD
     json.dumps(found.report.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["xyz_m", "rotation", "gripper_open", "joint_position_rad"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_value_that_is_not_finite_warns_wherever_it_is(name: str, bad: float) -> None:
+    def spoiled(episode: Episode) -> Episode:
+        values = np.array(getattr(episode.right, name))
+        values[7] = bad
+        return with_arm(episode, **{name: values}) if episode.id == "part-1#0" else episode
+
+    found = probed(spoiled)
+
+    assert failed(found) == []
+    assert "1 of 20 episodes hold NaN" in answer(found, Probe.SCHEMA).meaning
+
+
+def test_a_target_that_is_not_finite_warns_too() -> None:
+    def spoiled(episode: Episode) -> Episode:
+        assert episode.right is not None
+        assert episode.right.action is not None
+        motion = episode.right.action.motion
+        return with_action(episode, motion=replace(motion, rotation=motion.rotation * np.nan))
+
+    assert answer(probed(spoiled), Probe.SCHEMA).verdict is Verdict.WARNING
+
+
+def test_a_frame_that_does_not_decode_is_a_drop_and_no_other_form() -> None:
+    class Torn(Frames):
+        def read(self, rows: list[int], resize: ResizeMode) -> Iterator[JpegFrame]:  # type: ignore[override]
+            return (JpegFrame(b"") for _ in rows)
+
+    def torn(episode: Episode) -> Episode:
+        return replace(episode, cameras={CameraRole.PRIMARY: Torn()}) if episode.id == "part-1#0" else episode
+
+    found = probed(torn)
+
+    assert failed(found) == []
+    assert [drop.reason for drop in found.sample.drops] == [Reason.UNDECODABLE]
 
 
 def test_counts_are_compared_with_published_ones_and_a_partial_download_only_warns() -> None:

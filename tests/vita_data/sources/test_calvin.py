@@ -232,21 +232,26 @@ def test_task_scene_and_environment_constants_are_kept_but_no_copy_of_rel_action
     assert np.allclose(np.clip((reached[:3] - observed[:3]) / scale, -1, 1), stored(toy, 310)["rel_actions"][:3])
 
 
-def test_play_reads_whole_recordings_without_text_and_cuts_them_at_600_s(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_play_reads_whole_recordings_without_text(root: Path) -> None:
     found = [outcome for outcome in read(root, PLAY) if isinstance(outcome, Episode)]
     frames = [(outcome.provenance["first_frame"], outcome.provenance["last_frame"]) for outcome in found]
 
     assert frames == [(100, 135), (200, 233), (300, 348)]
     assert [outcome.provenance["record"] for outcome in found] == [1, 2, 0]
     assert all(outcome.instructions == () and "task" not in outcome.extras for outcome in found)
-    monkeypatch.setattr(calvin, "MAX_CLIP_S", 1)
-    pieces = [outcome for outcome in read(root, PLAY) if isinstance(outcome, Episode)]
-    assert [len(piece.step_index) for piece in pieces] == [30, 6, 30, 4, 30, 19]
-    target = action_of(pieces[0])[0].joint_target_rad
-    assert target is not None
-    assert np.array_equal(target[-1], joints(root, 130)), "the recording goes on after the piece"
+
+
+def test_a_recording_of_play_over_600_s_is_one_episode_of_several_clips(root: Path) -> None:
+    """At a stated 0.05 Hz 30 rows last 600 s."""
+    settings = calvin.Settings(mode=calvin.Mode.PLAY, hz=0.05)
+    found = [outcome for outcome in read(root, settings) if isinstance(outcome, Episode)]
+    clips = normalize(found[0], calvin.INFO, settings, FrameSelection.KEYFRAMES)
+
+    assert len(found) == len({outcome.id for outcome in found}) == 3
+    assert isinstance(clips, tuple)
+    assert [clip.num_steps for clip in clips] == [30, 6]
+    assert {clip.episode for clip in clips} == {found[0].id}
+    assert [clip.key[-3:] for clip in clips] == ["-00", "-01"]
 
 
 def test_play_needs_no_annotations_and_language_says_how_to_do_without(root: Path) -> None:

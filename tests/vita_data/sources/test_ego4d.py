@@ -20,7 +20,8 @@ from vita_data.formats.ego4d_narrations import narration_spans
 from vita_data.formats.ego4d_toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
 from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.tree import FsspecTree
-from vita_data.formats.video import decode_frames, write_toy_video
+from vita_data.formats.video import write_toy_video
+from vita_data.formats.video_decode import decode_frames
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.episode import split_of
 from vita_data.sources import ego4d
@@ -262,9 +263,11 @@ def test_stereo_videos_and_those_held_out_by_other_benchmarks_are_dropped(plant:
         video((10, 40), number=4, split_em="multi"),
         video((10, 40), number=5, split_em="train"),
         video((10, 40), number=6),
+        video((10, 40), number=7),
     )
     edit(root, ego4d.METADATA[0], lambda found: found["videos"][5].update(split_av="val"))
-    assert drops(root) == [Reason.STEREO, *[Reason.HELD_OUT] * 5]
+    edit(root, ego4d.METADATA[0], lambda found: found["videos"][6].update(split_goalstep="test"))
+    assert drops(root) == [Reason.STEREO, *[Reason.HELD_OUT] * 6]
     assert [outcome.split for outcome in outcomes(root) if isinstance(outcome, Episode)] == [Split.TRAIN]
 
 
@@ -370,6 +373,35 @@ def test_every_episode_of_a_missing_or_broken_video_fails_and_the_rest_goes_on(p
     assert not any(str(root) in failure.detail for failure in failures)
     part = ego4d.parts(FsspecTree(str(root)), ego4d.Settings())[0]
     assert (part.num_bytes, part.num_episodes) == (0, 2)
+
+
+def test_a_damaged_stretch_drops_the_clips_that_show_it_and_later_ones_go_on(plant: Callable[..., Path]) -> None:
+    root = plant(video((0, 40), (30, 70), (90, 140)))
+    path = root / FOLDER / f"{video().uid}.mp4"
+    path.unlink()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"g": "30", "bf": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 192, 144, "yuv420p"
+        for step in range(150):
+            pixels = toy_frame(144, 192, step=step, resize=ResizeMode.CENTER_CROP)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0)][50]
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+
+    before, hit, after = (
+        normalize(found, ego4d.INFO, ego4d.Settings(), FrameSelection.ALL)
+        for found in outcomes(root)
+        if isinstance(found, Episode)
+    )
+
+    assert isinstance(before, tuple)
+    assert isinstance(hit, Drop)
+    assert hit.reason is Reason.UNDECODABLE
+    assert isinstance(after, tuple)
 
 
 def test_a_tree_without_metadata_annotations_or_videos_says_what_is_missing(plant: Callable[..., Path]) -> None:

@@ -13,7 +13,7 @@ from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels, to_square
-from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
+from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE, state_track
 from vita_data.sources import robomind_agilex
 from vita_data.types import (
     Arm,
@@ -134,10 +134,13 @@ def test_a_large_gripper_reading_is_open_and_the_scale_is_a_setting(root: Path) 
     edit(root, "puppet/joint_position_right", joints)
 
     def opening(settings: robomind_agilex.Settings | None = None) -> list[float]:
-        found = arm_of(episode(root, GOOD, settings), "right").gripper_open
+        found = state_track(episode(root, GOOD, settings))
         assert found is not None
-        return found[:5].tolist()
+        return found.values[:5, RIGHT_STATE + 9].tolist()
 
+    measured = arm_of(episode(root, GOOD), "right").gripper_open
+    assert measured is not None
+    assert measured[3] == pytest.approx(6 / 4.79), "a probe must see what is clipped later"
     assert opening() == pytest.approx([0, 0.5, 1, 1, 0])
     assert opening(robomind_agilex.Settings(gripper_open_raw=9.58)) == pytest.approx([0, 0.25, 0.5, 6 / 9.58, 0])
 

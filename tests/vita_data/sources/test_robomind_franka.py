@@ -38,7 +38,7 @@ from vita_data.types import (
 )
 
 NEW = "benchmark1_1_release/h5_franka_3rgb"
-ONE_CAMERA = "benchmark1_0_release/h5_franka_1rgb/bread_in_basket/success_episodes/1014_144602"
+ONE_CAMERA = "benchmark1_1_release/h5_franka_1rgb/bread_in_basket/success_episodes/1014_144602"
 THREE_CAMERAS = f"{NEW}/241021_close_trash_bin_1/success_episodes/train/1021_101010"
 NO_TOP = f"{NEW}/241021_close_trash_bin_1/success_episodes/val/1021_111111"
 APPLES = f"{NEW}/apples_placed_on_a_ceramic_plate/success_episodes/train/1112_141543"
@@ -250,7 +250,7 @@ def test_texts_come_from_summary_list_and_folder_name_and_a_glued_one_drops(toy:
 
 def test_split_release_and_provenance_come_from_the_path(toy: Path) -> None:
     assert [episode(toy, id_).split for id_ in (THREE_CAMERAS, NO_TOP, ONE_CAMERA)] == [Split.TRAIN, Split.VAL, None]
-    assert episode(toy, ONE_CAMERA).release == "benchmark1_0_release"
+    assert episode(toy, ONE_CAMERA).release == "benchmark1_1_release"
     assert episode(toy, NO_TOP).provenance == {
         "file": f"{NO_TOP}/data/trajectory.hdf5",
         "record": "1021_111111",
@@ -269,6 +269,21 @@ def test_depth_comes_in_metres_on_request_alone(toy: Path) -> None:
 
     assert set(found.depths) == {PRIMARY, SECONDARY}
     assert [image.max() for image in found.depths[PRIMARY].read([3, 30])] == pytest.approx([0.503, 0.53])
+
+
+@pytest.mark.parametrize("bad", [b"", b"no image", b"\x89PNG\r\n\x1a\n torn"])
+def test_a_depth_image_that_does_not_decode_drops_the_episode_where_its_row_is_stored(root: Path, bad: bytes) -> None:
+    with h5py.File(root / NO_TOP / "data" / "trajectory.hdf5", "r+") as file:
+        file["observations/depth_images/camera_left"][30] = np.frombuffer(bad, np.uint8)
+    settings = robomind_franka.Settings(depth=True)
+    found = episode(root, NO_TOP, settings)
+    dropped = normalize(found, robomind_franka.INFO, settings, FrameSelection.KEYFRAMES)
+
+    assert isinstance(dropped, Drop)
+    assert dropped.reason is Reason.UNDECODABLE
+    assert len(list(found.cameras[PRIMARY].read([0, 29], ResizeMode.PLAIN))) == 2
+    plain = normalize(episode(root, NO_TOP), robomind_franka.INFO, robomind_franka.Settings(), FrameSelection.KEYFRAMES)
+    assert isinstance(plain, tuple), "without depth nobody looks at it"
 
 
 def test_depth_that_a_camera_lacks_is_left_out(root: Path) -> None:
@@ -327,7 +342,7 @@ def test_a_truncated_file_fails_that_episode_alone_and_names_no_absolute_path(ro
 
 
 def test_a_tree_of_another_robot_is_refused(root: Path) -> None:
-    for release in ("benchmark1_0_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"):
+    for release in ("benchmark1_1_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"):
         (root / release).rename(root / release.replace("h5_franka", "h5_sim_franka"))
     with pytest.raises(RequestError, match="simulated folders are refused"):
         list(outcomes(root))

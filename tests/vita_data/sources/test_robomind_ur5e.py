@@ -18,7 +18,7 @@ from vita_data.types import CameraRole, Drop, Episode, Float64, Outcome, PoseTar
 
 NEW = "benchmark1_1_release/h5_ur_1rgb/put_the_garbage_in_the_trash_can_1112/success_episodes"
 GOOD, STUCK, VAL = f"{NEW}/train/1112_171103", f"{NEW}/train/1112_181818", f"{NEW}/val/1112_191919"
-NO_LEVEL = "benchmark1_0_release/h5_ur_1rgb/side_opening_drawer/success_episodes/1008_090909"
+NO_LEVEL = "benchmark1_1_release/h5_ur_1rgb/side_opening_drawer/success_episodes/1008_090909"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,159 @@
+"""The shown frames of a video file, in order, with those that are lost to damage told from those that are whole.
+
+A single frame that does not decode costs the clips that show it; a file that cannot be opened or read to its end fails
+(shards.md section 11). Rows, rates and scaling are the business of `video`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.stream import Disposition
+from av.video.stream import VideoStream as AvVideoStream
+
+from vita_data.errors import EpisodeError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedFrame:
+    """A shown frame whose picture is lost."""
+
+    time: Fraction | None
+    """Seconds in the clock of the file; None where the file does not tell."""
+
+
+ShownFrame = av.VideoFrame | DamagedFrame
+
+
+@contextmanager
+def open_video(path: str, name: str) -> Iterator[tuple[av.container.InputContainer, AvVideoStream]]:
+    """Open a file and its first video stream, for a `with` block.
+
+    Raises:
+        EpisodeError: the file cannot be opened, or has no video.
+    """
+    try:
+        container = av.open(path)
+    except (av.FFmpegError, OSError) as error:
+        raise EpisodeError(f"{name}: cannot be opened as video ({error.strerror}); is the download whole?") from error
+    with container:
+        # a cover picture is a video stream of one frame
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise EpisodeError(f"{name}: the file holds no video stream")
+        yield container, streams[0]
+
+
+def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
+    """Yield every shown frame in presentation order, which is the order that decoders put out.
+
+    A packet that does not decode costs more than its own frame: decoders go on from whatever they still hold, often
+    without a word. So all frames from the damage to the next key frame count as damaged.
+
+    Assumes: where no key frame follows the damage, the file cannot be read to its end.
+
+    Raises:
+        EpisodeError: the file cannot be opened or read to its end.
+    """
+    index, damage, waiting = 0, None, dict[int, Fraction]()
+    with open_video(path, name) as (container, stream):
+        stream.thread_type = "NONE"
+        for packet in _packets(container, stream, name):
+            if packet.pts is not None and packet.size and not packet.is_discard:
+                waiting[packet.pts] = packet.pts * packet.time_base
+            frames, fault = _decode_packet(packet)
+            if fault:
+                damage = damage or _Damage(fault)
+                damage.spread(packet)
+            for frame in frames:
+                if frame.is_corrupt:
+                    damage = damage or _Damage("the decoder filled in missing parts")
+                if damage is not None and not damage.ends_at(frame):
+                    damage.add(frame, waiting)
+                    continue
+                shown: list[ShownFrame] = [*damage.frames(waiting, before=frame), frame] if damage else [frame]
+                damage, index = None, index + len(shown)
+                waiting = {pts: time for pts, time in waiting.items() if frame.pts is None or pts > frame.pts}
+                yield from shown
+        if damage is not None:
+            raise EpisodeError(
+                f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows; "
+                "fetch the file again"
+            )
+
+
+class _Damage:
+    """What is known of the frames between a packet that does not decode and the next key frame."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self._last_pts: int | None = None
+        self._untimed = 0
+        self._times: list[Fraction] = []
+
+    def spread(self, packet: "av.Packet[AvVideoStream]") -> None:
+        """Take in a packet that does not decode."""
+        if packet.pts is not None:
+            self._last_pts = max(packet.pts, self._last_pts or packet.pts)
+        elif packet.size:
+            # such a packet waits for no frame, so that its own is counted here
+            self._count(None if packet.dts is None else packet.dts * packet.time_base)
+
+    def add(self, frame: av.VideoFrame, waiting: dict[int, Fraction]) -> None:
+        """Take in a frame that was decoded from what is left."""
+        ticks = frame.dts if frame.pts is None else frame.pts
+        if frame.pts is not None:
+            waiting.pop(frame.pts, None)
+        self._count(None if ticks is None or frame.time_base is None else ticks * frame.time_base)
+
+    def ends_at(self, frame: av.VideoFrame) -> bool:
+        """Tell whether a frame is whole again: a key frame that is shown after all that was lost."""
+        later = self._last_pts is None or frame.pts is None or frame.pts > self._last_pts
+        return bool(frame.key_frame) and not frame.is_corrupt and later
+
+    def frames(self, waiting: dict[int, Fraction], *, before: av.VideoFrame) -> Iterator[DamagedFrame]:
+        """List the lost frames in presentation order: those that came out, and those that never did."""
+        never = [time for pts, time in waiting.items() if before.pts is not None and pts < before.pts]
+        yield from (DamagedFrame(time=time) for time in sorted([*self._times, *never]))
+        yield from (DamagedFrame(time=None) for _ in range(self._untimed))
+
+    def _count(self, time: Fraction | None) -> None:
+        if time is None:
+            self._untimed += 1
+        else:
+            self._times.append(time)
+
+
+def _packets(
+    container: av.container.InputContainer, stream: AvVideoStream, name: str
+) -> Iterator["av.Packet[AvVideoStream]"]:
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError as error:
+        raise EpisodeError(f"{name}: cannot be read to its end ({error.strerror}); fetch the file again") from error
+
+
+def _decode_packet(packet: "av.Packet[AvVideoStream]") -> tuple[list[av.VideoFrame], str]:
+    """Decode one packet of a video stream: the frames that come out, and what is wrong with it, if anything."""
+    try:
+        return packet.decode(), ""
+    except av.FFmpegError as error:
+        return [], str(error.strerror)
+
+
+def frame_time(frame: ShownFrame, index: int, name: str) -> Fraction:
+    """Read a shown frame's time in the clock of its file, in seconds.
+
+    Raises:
+        EpisodeError: the frame carries no time.
+    """
+    if isinstance(frame, DamagedFrame):
+        if frame.time is None:
+            raise EpisodeError(f"{name}: frame {index} is damaged and carries no time")
+        return frame.time
+    ticks = frame.dts if frame.pts is None else frame.pts
+    if ticks is None or frame.time_base is None:
+        raise EpisodeError(f"{name}: frame {index} carries no time")
+    return ticks * frame.time_base
