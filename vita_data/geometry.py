@@ -31,7 +31,7 @@ def matrix_from_axis_angle(rotvec_rad: NDArray[np.floating]) -> Float:
 
 
 def rot6d_from_matrix(rotation: Float) -> Float:
-    """Take the first two columns of matrices [T, 3, 3], column-major, as [T, 6] (shards.md section 5)."""
+    """Take the first two columns of matrices [T, 3, 3], column-major, as [T, 6] (vita_data/README.md)."""
     return np.concatenate([rotation[..., :, 0], rotation[..., :, 1]], axis=-1)
 
 

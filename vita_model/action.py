@@ -1,7 +1,7 @@
 """The action auto-encoder: an orthonormal DCT, the action encoder (E_a) and the action decoder (D_a).
 
 Letters: B batch, H steps of a chunk, A action dims (14 = left 7, right 7), K latents, D latent width, N context rows.
-Actions are normalized (shards.md section 9); a masked entry is zeroed here and influences nothing.
+Actions are normalized (vita_data/README.md); a masked entry is zeroed here and influences nothing.
 """
 
 import math
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vita_model.checks import require_part, require_whole
 from vita_model.layers import TransformerConfig, blocks, learned, mlp
 
 NUM_ACTION_DIMS = 14
 ACTION_NAMES = tuple(
     f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 )
-"""Columns 0:7 and 16:23 of the stored 40 (shards.md section 5)."""
+"""Columns 0:7 and 16:23 of the stored 40 (vita_data/README.md)."""
 
 
 def dct_matrix(num_steps: int) -> Tensor:
@@ -37,6 +38,10 @@ class ActionEncoderConfig:
 
     horizon: int = 12
     width: int = 2624
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "horizon", "width")
 
 
 class ActionEncoder(nn.Module):
@@ -76,6 +81,11 @@ class ActionDecoderConfig:
     max_latents: int = 64
     context_dropout: float = 0.1
     """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
+        require_whole(self, "max_steps", "max_latents")
+        require_part(self, "context_dropout")
 
 
 class ActionDecoder(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 
 from vita_data.types import STATE_DIM
+from vita_model.checks import require_whole
 from vita_model.gemma import Group, KeyValue, group_mask, positions, run_layers
 from vita_model.layers import TransformerConfig, learned, mlp, unit_images
 from vita_model.tokenizer import ByteTokenizer, Tokens
@@ -53,6 +54,13 @@ class BackboneConfig:
     max_latents: int = 64
     latent_attention: LatentAttention = LatentAttention.CAUSAL
 
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1, and text without room for its first and last token; raises RequestError."""
+        require_whole(self, "image_size", "patch_size", "head_width", "vocabulary", "num_subtasks")
+        require_whole(self, "max_text_tokens", least=2)
+        require_whole(self, "max_latents")
+        require_whole(self, "num_latents", most=self.max_latents)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -91,6 +99,8 @@ class Backbone(nn.Module):
         self.tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
             raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
+        if config.image_size < config.patch_size or config.head_width % 2:
+            raise ValueError("the backbone's image_size must hold a patch, and head_width must be even")
         self.vision = SiglipVisionModel(_vision_config(config))
         self.gemma = GemmaModel(_language_config(config))
         width = config.language.width

@@ -2,11 +2,14 @@
 
     RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, trainer.pt, state.json
 
-A checkpoint appears under its name only when whole. The frozen DINOv2 features are not stored.
+A checkpoint appears under its name only when whole, and its files are checked against the sha256 in state.json.
+The frozen DINOv2 features are not stored.
 """
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +23,10 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Json
 from vita_model.vita import Component, Vita
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _PREFIX = "step-"
+_NAME = re.compile(_PREFIX + r"[0-9]{8}")
+_STATE, _TRAINER = "state.json", "trainer.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +56,9 @@ class TrainerState:
 
 
 def checkpoint_dirs(run: Path) -> list[Path]:
-    """List the whole checkpoints of a run, oldest first."""
+    """List the whole checkpoints of a run, oldest first; a user's copies, under other names, are none of them."""
     folder = run / "checkpoints"
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.suffix != ".tmp" and path.is_dir())
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name) and path.is_dir())
 
 
 def latest(run: Path) -> Path | None:
@@ -67,8 +72,13 @@ def step_name(step: int) -> str:
     return f"{_PREFIX}{step:08d}"
 
 
-def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, keep_last: int) -> Path:
-    """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last`."""
+def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, keep_last: int | None) -> Path:
+    """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last` (None: none).
+
+    Raises:
+        VitaDataError: a parameter is not finite; nothing is written.
+    """
+    _check_finite(model, progress.step)
     final = run / "checkpoints" / step_name(progress.step)
     temporary = final.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -78,16 +88,17 @@ def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, k
         save_file(tensors, temporary / f"{name}.safetensors")
     torch.save(
         {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
-        temporary / "trainer.pt",
+        temporary / _TRAINER,
     )
-    (temporary / "state.json").write_text(json.dumps(_progress_json(progress), indent=1, sort_keys=True) + "\n")
+    state = {**_progress_json(progress), "sha256": {path.name: _sha256(path) for path in temporary.iterdir()}}
+    (temporary / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
     for path in (*temporary.iterdir(), temporary):
         _sync(path)
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)
     _sync(final.parent)
-    for old in checkpoint_dirs(run)[:-keep_last]:
+    for old in checkpoint_dirs(run)[:-keep_last] if keep_last else ():
         shutil.rmtree(old)
     return final
 
@@ -98,24 +109,16 @@ def load_progress(checkpoint: Path) -> Progress:
     Raises:
         VitaDataError: it is missing, damaged, or of another schema version.
     """
-    path = checkpoint / "state.json"
-    try:
-        state = json.loads(path.read_text())
-        version = state.pop("schema_version")
-        if version != SCHEMA_VERSION:
-            raise VitaDataError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
-        return Progress(**state)
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+    return _read_state(checkpoint).progress
 
 
 def load_trainer(checkpoint: Path) -> TrainerState:
     """Read trainer.pt of a checkpoint.
 
     Raises:
-        VitaDataError: it is missing or damaged.
+        VitaDataError: it is missing, damaged, or not what its sha256 says.
     """
-    path = checkpoint / "trainer.pt"
+    path = _checked(checkpoint, _TRAINER, _read_state(checkpoint).sha256)
     try:
         return TrainerState(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as fault:
@@ -126,14 +129,14 @@ def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
     """Load every component that both the checkpoint and the model have; tell which.
 
     Raises:
-        VitaDataError: a file is damaged.
+        VitaDataError: a file is damaged, or not what its sha256 says.
         RequestError: a component has other shapes than the recipe says.
     """
-    loaded = set()
+    loaded, sha256 = set(), _read_state(checkpoint).sha256
     for name in model.components:
-        path = checkpoint / f"{name}.safetensors"
-        if path.is_file():
-            _load_into(model.component(name), path)
+        file = f"{name}.safetensors"
+        if (checkpoint / file).is_file():
+            _load_into(model.component(name), _checked(checkpoint, file, sha256))
             loaded.add(name)
     return frozenset(loaded)
 
@@ -154,6 +157,58 @@ def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
         raise RequestError(f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer")
     return loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What state.json says: the progress, and the sha256 of each file beside it, by name."""
+
+    progress: Progress
+    sha256: Mapping[str, str]
+
+
+def _read_state(checkpoint: Path) -> _State:
+    path = checkpoint / _STATE
+    try:
+        state = json.loads(path.read_text())
+        version = state.pop("schema_version")
+        if version != SCHEMA_VERSION:
+            raise VitaDataError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+        sha256 = {str(file): str(digest) for file, digest in state.pop("sha256").items()}
+        return _State(progress=Progress(**state), sha256=sha256)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+
+
+def _checked(checkpoint: Path, file: str, sha256: Mapping[str, str]) -> Path:
+    """Give the path of a file whose bytes are those that were written."""
+    path = checkpoint / file
+    try:
+        found = _sha256(path)
+    except OSError as fault:
+        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+    if found != sha256.get(file):
+        wanted = sha256.get(file, "none")
+        raise VitaDataError(
+            f"{path} is damaged: sha256 {found[:12]}, {_STATE} says {wanted[:12]}; remove {checkpoint} to use the one "
+            "before"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_finite(model: Vita, step: int) -> None:
+    for name in model.components:
+        for key, value in model.component(name).state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise VitaDataError(
+                    f"step {step}: {name}.{key} is not finite, so no checkpoint was written; lower optimizer.lr and "
+                    "--resume from the last one"
+                )
 
 
 def _load_into(module: nn.Module, path: Path) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, make_loader
 from vita_data.manifest import load_manifest
-from vita_model.recipe import Recipe, find_manifest, load_recipe, override
+from vita_model.override import override
+from vita_model.recipe import Recipe, check_windows, find_manifest, load_recipe
 from vita_model.train import RunEnd, train
 
 _THREADS = 2
-_INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 the data or the run is bad, 2 the request is bad."""
+    """Run the command; returns its exit code: 0 done, 1 data or run are bad or Ctrl-C, 2 the request is bad."""
     arguments = _parser().parse_args(argv)
     try:
         recipe = override(load_recipe(arguments.recipe), arguments.settings)
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("vita-train: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
-        return _INTERRUPTED
+        return 1
     print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
     return 0
 
@@ -78,6 +78,7 @@ def _run(recipe: Recipe, arguments: argparse.Namespace) -> RunEnd:
         windows=recipe.windows,
         modality_steps=recipe.modality_steps,
     )
+    check_windows(recipe, plan.windows)
     for note in plan.notes:
         print(note)
     with contextlib.closing(make_loader(plan, rank=0, world_size=1, threads=_THREADS)) as loader:

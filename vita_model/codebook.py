@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import Modality
+from vita_model.checks import require_not_negative, require_part, require_positive, require_whole
 
 _ENCODED = (Modality.VIDEO, Modality.ACTION)
 _TINY = 1e-8
@@ -46,6 +47,14 @@ class CodebookConfig:
     """Recent encodings kept to replace dead codes with."""
     last_replacement: int = 160_000
     """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no codebook can be; raises RequestError."""
+        require_whole(self, "num_codes", "width", "num_recent")
+        require_whole(self, "grace_updates", "last_replacement", least=0)
+        require_part(self, "decay")
+        require_positive(self, "match_temperature")
+        require_not_negative(self, "dead_below")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vita_model.checks import require_whole
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerConfig:
@@ -20,12 +22,18 @@ class TransformerConfig:
     num_heads: int
     ffn_width: int
 
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "width", "num_layers", "num_heads", "ffn_width")
+
 
 class Attention(nn.Module):
     """Multi-head attention from rows [B, S, D] to memory rows [B, M, D]; equal inputs make it self-attention."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        if config.width % config.num_heads:
+            raise ValueError(f"width {config.width} must be a multiple of the {config.num_heads} heads")
         self.num_heads = config.num_heads
         self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
 

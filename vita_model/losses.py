@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vita_model.checks import require_not_negative
+
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
@@ -28,6 +30,10 @@ class LossConfig:
     action: float = 1.0
     paired_ssim: bool = False
     """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that are negative or not finite; raises RequestError."""
+        require_not_negative(self, "l1", "ssim", "commitment", "usage_match", "visual", "action")
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -3,25 +3,32 @@
 A recipe is a Python file with a function `recipe() -> Recipe`; `--set KEY=VALUE` changes single fields of its value.
 """
 
-import ast
 import dataclasses
-import difflib
 import importlib.util
 import json
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from pathlib import Path
-from types import UnionType
-from typing import TypeVar
 
 from vita_data.errors import RequestError
 from vita_data.types import Stage, WindowSpec
+from vita_model.checks import (
+    MAX_SEED,
+    is_finite,
+    is_whole,
+    require,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from vita_model.losses import LossConfig
 from vita_model.vita import VitaConfig
 
-Config = TypeVar("Config")
+MAX_STEPS = 10**8 - 1
+"""Checkpoints and previews are named by eight digits."""
+_MAX_RATE = 1e15
+"""Products of two such numbers still fit float32, where AdamW would raise otherwise."""
 
 
 class Schedule(StrEnum):
@@ -55,6 +62,16 @@ class OptimizerConfig:
     schedule_steps: int = 100_000
     """Steps after which the cosine rests at a tenth; `--steps` shortens a run without bending the schedule."""
 
+    def __post_init__(self) -> None:
+        """Refuse what AdamW or the schedule cannot take; raises RequestError."""
+        require_positive(self, "lr", "eps", "max_grad_norm", most=_MAX_RATE)
+        require_not_negative(self, "weight_decay", most=_MAX_RATE)
+        betas: Sequence[object] = self.betas  # a recipe's value need not have the annotated type
+        fits = [isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas] == [True, True]
+        require(self, "betas", fits=fits, wanted="two numbers in [0, 1)")
+        require_whole(self, "ramp_steps", least=0)
+        require_whole(self, "schedule_steps")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -81,9 +98,28 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     precision: Precision = Precision.BF16
     save_every: int = 1000
-    keep_last: int = 3
-    """Checkpoints left in the run, older ones are removed; 0 keeps all."""
+    keep_last: int | None = 3
+    """Checkpoints left in the run, older ones are removed; None: all stay."""
     report_every: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no run can have; what the shards must allow is the loader's to check.
+
+        Raises:
+            RequestError: names the field.
+        """
+        require_whole(self, "num_steps", most=MAX_STEPS)
+        require_whole(self, "save_every", "report_every")
+        require_whole(self, "seed", least=0, most=MAX_SEED)
+        for name in ("num_supervised_frames", "keep_last"):
+            if getattr(self, name) is not None:
+                require_whole(self, name)
+        sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
+        fits = all(is_whole(size, least=1) for size in sizes)
+        require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one a modality")
+        if self.modality_steps is not None:
+            fits = all(is_finite(share) and share >= 0 for share in self.modality_steps.values())
+            require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -121,18 +157,29 @@ def find_manifest(recipe: Recipe, path: Path) -> Path:
     raise RequestError(f"recipe {recipe.name} names manifest {recipe.manifest}, which is absent: --set manifest=PATH")
 
 
-def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr`.
+def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
+    """Refuse windows that the recipe's model has no room for.
 
     Raises:
-        RequestError: no such field, or a value of another type.
+        RequestError: names both numbers.
     """
-    for setting in settings:
-        key, separator, text = setting.partition("=")
-        if not separator:
-            raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
-        recipe = _replaced(recipe, key.split("."), text, setting)
-    return recipe
+    model = recipe.model
+    encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
+    fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon
+    rooms = (
+        (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
+        (
+            windows.horizon <= decoder.max_steps,
+            f"chunks of {windows.horizon} steps, model.action_decoder.max_steps is {decoder.max_steps}",
+        ),
+        (
+            windows.futures <= frames.max_frames,
+            f"{windows.futures} futures, model.visual_decoder.max_frames is {frames.max_frames}",
+        ),
+    )
+    for fits, what in rooms:
+        if not fits:
+            raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")
 
 
 def as_json(recipe: Recipe) -> dict[str, object]:
@@ -150,52 +197,3 @@ def first_difference(saved: object, asked: object, path: str = "") -> str | None
                 return found
         return None
     return None if saved == asked else f"{path} was {saved}, now {asked}"
-
-
-def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
-    """Rebuild nested frozen configs with one field changed."""
-    hints = typing.get_type_hints(type(config))
-    if path[0] not in hints:
-        near = difflib.get_close_matches(path[0], hints, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
-        raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
-    old = getattr(config, path[0])
-    if len(path) > 1 and not dataclasses.is_dataclass(old):
-        raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
-    value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
-    return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
-
-
-def _parsed(text: str, hint: object, setting: str) -> object:
-    """Read a value of the annotated type; `none` where the field may be None."""
-    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if text.lower() == "none" and type(None) in options:
-        return None
-    kinds = [option for option in options if option is not type(None)]
-    for kind in kinds:
-        if kind is str:
-            return text
-        if isinstance(kind, type) and issubclass(kind, Enum) and text in {str(member.value) for member in kind}:
-            return kind(text)
-        value = _literal(text)
-        if kind is float and type(value) is int:
-            return float(value)
-        origin = typing.get_origin(kind) or kind
-        if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
-            return value
-    raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
-
-
-def _literal(text: str) -> object:
-    """Read a Python number, tuple, mapping or true/false; a word is None."""
-    try:
-        value: object = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return None
-    return value
-
-
-def _type_name(kind: object) -> str:
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"one of {', '.join(str(member.value) for member in kind)}"
-    return f"of type {getattr(kind, '__name__', str(kind))}"

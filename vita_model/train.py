@@ -32,15 +32,12 @@ from vita_model.checkpoint import (
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, make_optimizer
 from vita_model.preview import write_previews
-from vita_model.recipe import Precision, Recipe, as_json, first_difference
+from vita_model.recipe import Precision, Recipe, as_json
+from vita_model.resume import check_same_run
 from vita_model.stages import RULES, details, draw, set_modes
 from vita_model.vita import Component, Vita
 
 _MAX_KEYS = 32
-_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest")
-"""Recipe fields that a resumed run may change; the loader itself checks the mixture."""
-_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps")
-"""Fields that may change too where another plan is allowed."""
 
 
 class TrainingError(VitaDataError):
@@ -88,7 +85,7 @@ class Trainer:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
         self.draws = torch.Generator().manual_seed(recipe.seed)
-        self.model = Vita(recipe.model, self.rule.builds).to(self.device)
+        self.model = _build(recipe).to(self.device)
         set_modes(self.model, recipe.stage)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.step = 0
@@ -113,15 +110,11 @@ class Trainer:
         """Go on exactly where a checkpoint of the same recipe was written.
 
         Raises:
-            RequestError: the recipe has changed, or the loader refuses the position.
+            RequestError: recipe or statistics have changed, or the loader refuses the position.
             VitaDataError: the checkpoint is damaged or incomplete.
         """
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
-        saved, asked = dict(progress.recipe), as_json(self.recipe)
-        for name in _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ()):
-            saved.pop(name, None), asked.pop(name, None)
-        if difference := first_difference(saved, asked):
-            raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+        check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
         self.optimizer.load_state_dict(trainer.optimizer)
@@ -278,6 +271,15 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     names = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
     present = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
     return replace(batch, **{name: tensor.to(device, non_blocking=True) for name, tensor in present.items()})
+
+
+def _build(recipe: Recipe) -> Vita:
+    """Build the stage's parts; sizes that do not fit each other are the recipe's fault."""
+    try:
+        return Vita(recipe.model, RULES[recipe.stage].builds)
+    except (ValueError, RuntimeError, ArithmeticError) as fault:
+        what = " ".join(str(fault).split())
+        raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
+from vita_model.checks import MAX_SEED, require_whole
 from vita_model.layers import TransformerConfig, blocks, learned, mlp, unit_images
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,6 +34,11 @@ class FeatureConfig:
     random_seed: int = 0
     """Draws the weights, so that every stage sees the same frozen features without storing them."""
 
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1 and seeds that torch has not; raises RequestError."""
+        require_whole(self, "input_size", "patch_size", "position_size")
+        require_whole(self, "random_seed", least=0, most=MAX_SEED)
+
     @property
     def grid(self) -> int:
         """Patches along one side."""
@@ -47,6 +53,8 @@ class FrozenFeatures(nn.Module):
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
+        if min(config.input_size, config.position_size) < config.patch_size:
+            raise ValueError(f"input_size and position_size must hold a patch of {config.patch_size} px")
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.random_seed)
@@ -91,6 +99,11 @@ class VisualEncoderConfig:
     """Latents of one frame pair."""
     num_memory: int = 7
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no encoder has; raises RequestError."""
+        require_whole(self, "num_latents")
+        require_whole(self, "num_memory", least=0)
+
 
 class VisualEncoder(nn.Module):
     """E_v: features of two frames -> latents of the motion between them (VITA eq 2)."""
@@ -127,6 +140,10 @@ class VisualDecoderConfig:
     max_latents: int = 64
     max_frames: int = 64
 
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "latent_ffn_width", "output_size", "max_latents", "max_frames")
+
 
 class VisualDecoder(nn.Module):
     """D_v: features of the first frame and latents -> a future frame (VITA eq 4, 16).
@@ -137,7 +154,7 @@ class VisualDecoder(nn.Module):
     def __init__(self, config: VisualDecoderConfig, *, features: FeatureConfig, latent_width: int) -> None:
         super().__init__()
         width, self.grid = config.blocks.width, features.grid
-        if config.output_size % self.grid:
+        if not self.grid or config.output_size % self.grid:
             raise ValueError(f"output_size {config.output_size} must be a multiple of the grid of {self.grid} patches")
         patch = config.output_size // self.grid
         self.latent_in = mlp(latent_width, config.latent_ffn_width, width)

@@ -95,6 +95,7 @@ class Vita(nn.Module):
 
     def __init__(self, config: VitaConfig, components: Collection[Component] = tuple(Component)) -> None:
         super().__init__()
+        _check_latents(config)
         self.config = config
         self.components = tuple(c for c in Component if c in components)
         width, features = config.codebook.width, config.features
@@ -201,6 +202,13 @@ class Vita(nn.Module):
             latents, num_steps=batch.action.shape[1], context=reasoning.context.hidden, context_mask=shown
         )
         return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask)
+
+
+def _check_latents(config: VitaConfig) -> None:
+    most = max(config.backbone.num_latents, config.visual_encoder.num_latents)
+    room = min(config.visual_decoder.max_latents, config.action_decoder.max_latents)
+    if most > room:
+        raise ValueError(f"{most} latents come, and a decoder has room for {room} (max_latents)")
 
 
 def _present(member: Tensor | None, name: str) -> Tensor:

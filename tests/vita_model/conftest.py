@@ -23,7 +23,7 @@ _FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 4, Stage.FINETUNE: 0}
 def build_batch(
     modality: Modality, *, size: int = 4, futures: int = 1, horizon: int = 12, views: int = 1, seed: int = 0
 ) -> Batch:
-    """A batch as shards.md section 9 describes it: smooth images that drift, chunks of sines, the left arm masked."""
+    """A batch as vita_data/README.md describes it: smooth images that drift, chunks of sines, the left arm masked."""
     modality = Modality(modality)
     generator = torch.Generator().manual_seed(seed)
     images = future = image_mask = future_mask = action = action_mask = state = state_mask = None

@@ -67,6 +67,47 @@ def test_only_the_last_checkpoints_are_kept_and_torn_ones_do_not_count(run, mode
     assert latest(run).name == "step-00000008"
 
 
+def test_folders_that_only_look_like_checkpoints_are_neither_resumed_nor_removed(run, model):
+    copies = ["step-00000003.old", "step-000000050", "step-5", "step-backup"]
+    for name in copies:
+        (run / "checkpoints" / name).mkdir()
+    save(run, model, trainer_state(), progress(6), keep_last=1)
+
+    assert [path.name for path in checkpoint_dirs(run)] == ["step-00000006"]
+    assert latest(run).name == "step-00000006"
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == sorted([*copies, "step-00000006"])
+
+
+def test_all_checkpoints_stay_if_asked(run, model):
+    for step in (6, 8, 10):
+        save(run, model, trainer_state(), progress(step), keep_last=None)
+    assert len(checkpoint_dirs(run)) == 4
+
+
+@pytest.mark.parametrize("name", [*(f"{c}.safetensors" for c in Component), "trainer.pt"])
+def test_a_flipped_bit_is_one_line_that_names_the_file(run, config, name):
+    path = latest(run) / name
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    path.write_bytes(data)
+
+    def load():
+        load_components(latest(run), Vita(config))
+        load_trainer(latest(run))
+
+    with pytest.raises(VitaDataError, match=f"{name} is damaged: sha256") as error:
+        load()
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_that_are_not_finite_are_never_written(run, model):
+    with torch.no_grad():
+        next(model.backbone.parameters()).view(-1)[3] = torch.nan
+    with pytest.raises(VitaDataError, match=r"step 6: backbone\..* is not finite, so no checkpoint was written"):
+        save(run, model, trainer_state(), progress(6), keep_last=2)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000004"]
+
+
 @pytest.mark.parametrize(
     ("name", "load"),
     [

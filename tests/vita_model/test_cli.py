@@ -3,7 +3,7 @@
 import pytest
 
 from vita_data.errors import ManifestError
-from vita_data.types import Stage
+from vita_data.types import Stage, Starts, WindowSpec
 from vita_model import cli
 
 RECIPE = """
@@ -26,6 +26,7 @@ class FakePlan:
     notes = ("a note",)
 
     def __init__(self):
+        self.windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1)
         self.statistics = {"toy_a": {}}
 
     @classmethod
@@ -85,6 +86,60 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("save_every=0", "Recipe.save_every must be a whole number, at least 1; found 0"),
+        ("report_every=0", "Recipe.report_every must be"),
+        ("keep_last=0", "Recipe.keep_last must be"),
+        ("num_steps=100000000", "Recipe.num_steps must be a whole number, at least 1 and at most 99999999"),
+        ("num_supervised_frames=0", "Recipe.num_supervised_frames must be"),
+        ("seed=-1", "Recipe.seed must be"),
+        (f"seed={10**30}", "Recipe.seed must be"),
+        ("batch_size=0", "Recipe.batch_size must be"),
+        ("batch_size={'video':'x'}", "Recipe.batch_size must be"),
+        ("modality_steps={'video':'a'}", "Recipe.modality_steps must be"),
+        ("modality_steps={[]:1}", "is not of type Mapping"),
+        ("optimizer.lr=-1", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found -1.0"),
+        ("optimizer.lr=1e400", "OptimizerConfig.lr must be"),
+        ("optimizer.lr=1e200", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found 1e+200"),
+        (f"optimizer.lr={10**400}", "is not of type float"),
+        ("optimizer.betas=(0.9,)", "OptimizerConfig.betas must be two numbers in [0, 1)"),
+        ("optimizer.betas=(2,3)", "OptimizerConfig.betas must be"),
+        ("optimizer.betas=('a',0.9)", "OptimizerConfig.betas must be"),
+        ("optimizer.max_grad_norm=0", "OptimizerConfig.max_grad_norm must be"),
+        ("optimizer.weight_decay=-1", "OptimizerConfig.weight_decay must be"),
+        ("loss.l1=-1", "LossConfig.l1 must be a finite number, 0 or more; found -1.0"),
+        ("model.codebook.num_codes=0", "CodebookConfig.num_codes must be"),
+        ("model.codebook.width=0", "CodebookConfig.width must be"),
+        ("model.codebook.decay=1", "CodebookConfig.decay must be a number in [0, 1)"),
+        ("model.action_encoder.horizon=5", "chunks of 12 steps, model.action_encoder.horizon is 5"),
+        ("model.action_decoder.max_steps=11", "chunks of 12 steps, model.action_decoder.max_steps is 11"),
+        ("model.visual_encoder.blocks.num_heads=3", "width 64 must be a multiple of the 3 heads"),
+        ("model.visual_decoder.output_size=33", "output_size 33 must be a multiple"),
+        ("model.features.input_size=5", "its model cannot be built"),
+        ("model.features.position_size=5", "its model cannot be built"),
+        ("model.action_decoder.max_latents=5", "12 latents come, and a decoder has room for 5"),
+        ("model.codebook.num_codes=1000000000000000", "its model cannot be built"),
+    ],
+)
+def test_a_setting_that_cannot_train_ends_with_exit_code_2_and_one_line(place, tmp_path, capsys, setting, message):
+    assert cli.main(["mine.py", "--shards", "shards", "--out", "run", "--steps", "1", "--set", setting]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
+    def interrupt(recipe, stream, run, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train", interrupt)
+    assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
+    assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
 
 
 def test_a_manifest_that_names_absent_shards_ends_with_exit_code_2(place, monkeypatch, capsys):

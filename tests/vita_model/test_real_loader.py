@@ -72,8 +72,20 @@ def test_resume_with_another_mixture_is_refused_unless_allowed(vita_train, tmp_p
     assert vita_train("warmup", run, *more, "--allow-plan-change") == 0
 
 
-def test_a_manifest_whose_shards_are_absent_is_refused(vita_train, tmp_path, capsys):
+def test_a_manifest_whose_shards_are_absent_is_refused(toy_shards, tmp_path, capsys):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "bridge").symlink_to(toy_shards / "bridge")
     manifest = tmp_path / "wide.toml"
-    manifest.write_text('name = "wide"\nschema_version = 1\n[[sources]]\nsource = "droid"\nweight = 1\n')
-    assert vita_train("warmup", tmp_path / "run", "--set", f"manifest={manifest}") == 2
-    assert "droid" in capsys.readouterr().err
+    tables = "".join(f'[[sources]]\nsource = "{name}"\nweight = 1\n' for name in ("bridge", "libero"))
+    manifest.write_text(f'name = "wide"\nschema_version = 1\n{tables}')
+    recipe, shards, run = (str(path) for path in (RECIPES / "debug_warmup.py", tmp_path / "some", tmp_path / "run"))
+    assert main([recipe, "--shards", shards, "--out", run, "--set", f"manifest={manifest}"]) == 2
+    said = capsys.readouterr().err
+    assert "'libero'" in said
+    assert "'bridge'" not in said
+    assert said.count("\n") == 1
+
+
+def test_another_chunk_length_than_the_windows_is_refused(vita_train, tmp_path, capsys):
+    assert vita_train("warmup", tmp_path / "run", "--set", "model.action_encoder.horizon=5") == 2
+    assert "chunks of 12 steps, model.action_encoder.horizon is 5" in capsys.readouterr().err

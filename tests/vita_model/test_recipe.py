@@ -6,6 +6,7 @@ from vita_data.errors import RequestError
 from vita_data.types import Stage
 from vita_model.codebook import ModalityNorm
 from vita_model.optim import learning_rate
+from vita_model.override import override
 from vita_model.recipe import (
     OptimizerConfig,
     Precision,
@@ -14,7 +15,6 @@ from vita_model.recipe import (
     find_manifest,
     first_difference,
     load_recipe,
-    override,
 )
 
 

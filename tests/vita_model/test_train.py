@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
 from vita_data.types import Modality, Stage
 from vita_model.checkpoint import latest, load_progress
@@ -123,6 +123,18 @@ def test_resume_refuses_a_changed_recipe_naming_the_field(warmed_up, make_recipe
         go(changed, make_stream(Stage.WARMUP), warmed_up, resume=True)
 
 
+def test_resume_refuses_other_statistics_naming_the_source(warmed_up, make_recipe, make_stream):
+    def again(plan_change):
+        return train(
+            make_recipe(Stage.WARMUP), make_stream(Stage.WARMUP), warmed_up, statistics={"toy_a": {"q01": [1]}},
+            report=lambda line: None, resume=True, plan_change=plan_change,
+        )  # fmt: skip
+
+    with pytest.raises(RequestError, match=r"the statistics of toy_a are not those of the run.*--allow-plan-change"):
+        again(PlanChange.REFUSE)
+    assert again(PlanChange.ALLOW).step == 6
+
+
 def test_another_plan_may_change_the_plans_own_fields_when_allowed(warmed_up, make_recipe, make_stream):
     stream, changed = make_stream(Stage.WARMUP), make_recipe(Stage.WARMUP, seed=5)
     end = train(
@@ -164,6 +176,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_clips(make_recipe
     stream.__class__ = type("Bad", (stream.__class__,), {"__next__": lambda self: next(batches)})
     with pytest.raises(TrainingError, match=r"loss (nan|inf) in this action batch of clips toy-0007-0, toy"):
         go(make_recipe(Stage.WARMUP), stream, tmp_path / "run")
+
+
+def test_a_step_that_bursts_the_weights_leaves_no_checkpoint(make_recipe, make_stream, tmp_path, monkeypatch):
+    def burst(optimizer):
+        optimizer.param_groups[0]["params"][0].data.fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", burst)
+    with pytest.raises(VitaDataError, match="is not finite, so no checkpoint was written"):
+        go(make_recipe(Stage.WARMUP, num_steps=1), make_stream(Stage.WARMUP), tmp_path / "run")
+    assert latest(tmp_path / "run") is None
 
 
 def test_sigterm_saves_and_ends_the_run_and_it_can_be_resumed(make_recipe, make_stream, tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vita_data import SCHEMA_VERSION
-from vita_data.errors import ManifestError
+from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import OpenEntry, open_entries
 from vita_data.loader.request import PlanRequest
@@ -75,9 +75,20 @@ class MixReport:
         return "\n".join(lines)
 
     def write_lock(self, shards: str | Path) -> Path:
-        """Write `<name>.lock.json` beside the shards: digests and resolved shares; return its path."""
+        """Write `<name>.lock.json` beside the shards: digests and resolved shares; return its path.
+
+        Raises:
+            RequestError: the folder cannot be written to.
+        """
         path = Path(shards) / f"{self.name}.lock.json"
-        write_atomically(path, json.dumps(self.as_json(), indent=1, sort_keys=True).encode() + b"\n")
+        data = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        try:
+            write_atomically(path, data)
+        except OSError as error:
+            raise RequestError(
+                f"lock file {path} cannot be written ({error.strerror or error}); the mixture itself is fine: make "
+                f"{shards} writable to record it"
+            ) from error
         return path
 
 

@@ -1,9 +1,10 @@
-"""Physical units to what the network sees, and back, by a source's q01 and q99 (shards.md section 9).
+"""Physical units to what the network sees, and back, by a source's q01 and q99 (vita_data/README.md).
 
 Works from the JSON form of the statistics, which a plan and a checkpoint both hold, so that a policy scales as training
 did. Columns without a statistic count as masked: there is no scale to learn them in.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from vita_data.errors import RequestError
+from vita_data.shards.schema import json_bytes
 from vita_data.types import ACTION_DIM, STATE_DIM, Bool, Float32, Float64, Int64, Json
 
 ACTION14 = np.r_[0:7, 16:23]
@@ -34,7 +36,7 @@ def _rules(dim: int, *, unit: tuple[int, ...], unchanged: tuple[int, ...] = ()) 
     )
 
 
-# shards.md section 5: grippers at 6 of each arm's action and 9 of its state, rot6d at 3:9 of its state.
+# vita_data/README.md: grippers at 6 of each arm's action and 9 of its state, rot6d at 3:9 of its state.
 ACTION_RULES = _rules(ACTION_DIM, unit=(6, 22))
 STATE_RULES = _rules(STATE_DIM, unit=(9, 33), unchanged=(*range(3, 9), *range(27, 33)))
 
@@ -96,6 +98,13 @@ def action_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
 def state_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
     """The scaling of a batch's states [..., 64] of a source; as `action_scaling` otherwise."""
     return Scaling.of(_part(statistics, source, "state"), STATE_RULES)
+
+
+def scaling_digest(statistics: Mapping[str, Json], source: str) -> str:
+    """Digest the figures that a source's actions and states are scaled by; raises as `action_scaling`."""
+    parts = [_part(statistics, source, vector) for vector in ("action", "state")]
+    figures = [None if part is None else [part[name] for name in ("q01", "q99", "mask")] for part in parts]
+    return hashlib.sha256(json_bytes(figures)).hexdigest()
 
 
 def _part(statistics: Mapping[str, Json], source: str, vector: str) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Self
 
 from vita_data import SCHEMA_VERSION
 from vita_data.errors import ManifestError
+from vita_data.loader.normalize import scaling_digest
 from vita_data.loader.pool import OpenEntry, Pool, make_pool, open_entries
 from vita_data.loader.request import PlanRequest, default_windows, stage_named
 from vita_data.loader.shares import masses, repeats, shares, step_shares
@@ -27,6 +28,8 @@ class PlannedPool:
     share: float
     """Part of its modality's draws."""
     repeats_per_100k_steps: float
+    statistics: str
+    """Digest of the figures that its actions and states are scaled by; empty where a batch holds neither."""
     offset: int = 0
     """Added to its draws, so that a source keeps its position when the plan around it changes."""
 
@@ -76,7 +79,7 @@ class Plan:
             stage: decides the modalities, the pools and the defaults below.
             batch_size: of the global batch; one number, or one a modality.
             seed: another seed gives another order of the same proportions.
-            windows: how samples are cut; default: the stage's (shards.md sections 8 and 9).
+            windows: how samples are cut; default: the stage's (vita_data/README.md).
             modality_steps: share of the steps a modality gets; default: the stage's.
             basis: overrides the manifest's.
 
@@ -102,18 +105,19 @@ class Plan:
         _check_used(manifest, opened, stage, counted)
         pools = {m: kept for m, all_ in counted.items() if (kept := [pool for pool in all_ if pool.num_windows])}
         sizes = request.batch_sizes(list(pools))
-        weights = {m: masses(kept, basis=basis, temperature=manifest.temperature) for m, kept in pools.items()}
+        weights = masses(pools, manifest, basis=basis)
         totals = {m: float(weights[m].sum()) for m in pools}
         steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes)
+        statistics = {one.entry.source: one.stats.as_json() for one in opened}
         planned = {
-            m: _planned(kept, shares(kept, weights[m], manifest, step_share=steps[m], batch_size=sizes[m]),
+            m: _planned(kept, statistics, shares(kept, weights[m], manifest, step_share=steps[m], batch_size=sizes[m]),
                         step_share=steps[m], batch_size=sizes[m])
             for m, kept in pools.items()
         }  # fmt: skip
         return cls(
             manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, batch_size=sizes,
             modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
-            statistics={one.entry.source: one.stats.as_json() for one in opened},
+            statistics=statistics,
         )  # fmt: skip
 
     @property
@@ -137,7 +141,7 @@ class Plan:
     def hash(self) -> str:
         """sha256 over all that the order depends on."""
         sources = {
-            str(modality): [[one.label, one.pool.digest, one.share, one.offset] for one in planned]
+            str(modality): [[one.label, one.pool.digest, one.statistics, one.share, one.offset] for one in planned]
             for modality, planned in self.pools.items()
         }
         return hashlib.sha256(json_bytes([self.fields, sources])).hexdigest()
@@ -151,14 +155,21 @@ class Plan:
         return dataclasses.replace(self, pools=pools)
 
 
-def _planned(pools: Sequence[Pool], parts: Float64, *, step_share: float, batch_size: int) -> tuple[PlannedPool, ...]:
+def _planned(
+    pools: Sequence[Pool], statistics: Mapping[str, Json], parts: Float64, *, step_share: float, batch_size: int
+) -> tuple[PlannedPool, ...]:
     return tuple(
         PlannedPool(
             pool=pool, share=float(part),
             repeats_per_100k_steps=repeats(pool, share=float(part), step_share=step_share, batch_size=batch_size),
+            statistics=_statistics_digest(pool, statistics),
         )
         for pool, part in zip(pools, parts, strict=True)
     )  # fmt: skip
+
+
+def _statistics_digest(pool: Pool, statistics: Mapping[str, Json]) -> str:
+    return "" if pool.modality is Modality.VIDEO else scaling_digest(statistics, pool.opened.entry.source)
 
 
 def _check_used(

@@ -146,7 +146,7 @@ def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
 
 
 def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
-    """Count an entry's windows in a modality of a stage (shards.md section 8: pools)."""
+    """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
     counts = [count_windows(view, spec, modality) for view in opened.views]
     windows = np.where(opened.chosen & _in_pool(opened, stage, modality), np.concatenate(counts), 0)
     skipped = 0

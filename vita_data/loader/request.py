@@ -1,8 +1,8 @@
-"""What a caller asks of a plan, checked, with each stage's defaults (shards.md sections 8 and 9) filled in."""
+"""What a caller asks of a plan, checked, with each stage's defaults (vita_data/README.md) filled in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import pyarrow.compute as pc
 
@@ -18,6 +18,7 @@ MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
 """The kinds of batch of each stage."""
 
 _HORIZON = 12
+_MAX_BATCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,11 @@ class PlanRequest:
         """
         given = self.batch_size if isinstance(self.batch_size, Mapping) else dict.fromkeys(used, self.batch_size)
         for modality in used:
-            if not isinstance(given.get(modality), int) or given[modality] < 1:
+            size = given.get(modality)
+            if type(size) is not int or not 1 <= size <= _MAX_BATCH:
                 raise RequestError(
-                    f"batch_size: stage {self.stage} needs a whole number, at least 1, for {modality} batches; "
-                    f"found {self.batch_size!r}"
+                    f"batch_size: stage {self.stage} needs a whole number, at least 1 and at most {_MAX_BATCH}, for "
+                    f"{modality} batches; found {self.batch_size!r}"
                 )
         return {modality: given[modality] for modality in used}
 
@@ -78,16 +80,22 @@ class PlanRequest:
         for modality in self.modalities:
             if modality not in used:
                 raise ManifestError(f"modality_steps asks for {modality} batches, but no source has such a window")
-        total = sum(self.modality_steps[modality] for modality in used)
-        return {modality: self.modality_steps[modality] / total for modality in used}
+        largest = max(self.modality_steps[modality] for modality in used)
+        parts = {modality: self.modality_steps[modality] / largest for modality in used}
+        return {modality: part / sum(parts.values()) for modality, part in parts.items()}
 
     def _check_numbers(self, name: str, given: Mapping[str, float]) -> None:
         known = MODALITIES[self.stage]
         for key, value in given.items():
             if key not in list(known):
                 raise RequestError(f"{name}: stage {self.stage} has no {key!r} batches, only {', '.join(known)}")
-            if not isfinite(value) or value < 0:
+            if not _is_finite(value) or value < 0:
                 raise RequestError(f"{name}: {key} must be a finite number, 0 or more; found {value!r}")
+
+
+def _is_finite(value: object) -> bool:
+    # A recipe's value need not have the annotated type.
+    return isinstance(value, (int, float)) and isfinite(value)
 
 
 def stage_named(stage: Stage | str) -> Stage:
@@ -112,7 +120,7 @@ def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
 
 
 def _check_windows(spec: WindowSpec) -> None:
-    fits = spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and spec.frame_interval_s > 0
+    fits = spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
     if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
         raise RequestError(
             f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, and distinct views, "

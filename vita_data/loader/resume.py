@@ -83,10 +83,13 @@ def _changes(plan: Plan, then: _State) -> list[str]:
         if pool not in then.sources:
             changes.append(f"{modality} source {label} is new")
             continue
-        values = {"digest": one.pool.digest, "windows": one.pool.num_windows, "share": one.share}
+        values = {
+            "digest": one.pool.digest, "windows": one.pool.num_windows, "statistics": one.statistics,
+            "share": one.share,
+        }  # fmt: skip
         changes += [
-            f"{modality} source {label}: {name} {then.sources[pool][name]!r} -> {value!r}"
+            f"{modality} source {label}: {name} {then.sources[pool].get(name)!r} -> {value!r}"
             for name, value in values.items()
-            if then.sources[pool][name] != value
+            if then.sources[pool].get(name) != value
         ]
     return changes or ["the position of its sources"]

@@ -30,7 +30,7 @@ class Picks:
 
 
 class MixedModalitySampler:
-    """The sampler of all three stages (shards.md section 8)."""
+    """The sampler of all three stages (vita_data/README.md)."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -84,13 +84,14 @@ class MixedModalitySampler:
         return counts
 
     def state_dict(self, step: int) -> Json:
-        """Describe the position before batch `step`; JSON-able (shards.md section 8: State)."""
+        """Describe the position before batch `step`; JSON-able (vita_data/README.md: State)."""
         draws = self.draws_before(step)
         sources: dict[str, dict[str, Json]] = {
             str(modality): {
                 one.label: {
                     "digest": one.pool.digest, "weight": one.pool.opened.entry.weight, "share": one.share,
-                    "windows": one.pool.num_windows, "draws": draws[modality, one.label], "offset": one.offset,
+                    "windows": one.pool.num_windows, "statistics": one.statistics,
+                    "draws": draws[modality, one.label], "offset": one.offset,
                 }
                 for one in planned
             }

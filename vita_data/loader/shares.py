@@ -9,26 +9,56 @@ from vita_data.loader.pool import Pool
 from vita_data.types import Basis, Float64, Manifest, Modality, Stage
 
 _STEPS = 100_000
+MIN_SHARE = 1e-9
+"""A smaller share is refused: no run would come to draw it, and the order of draws could not keep it."""
 
 
-def masses(pools: Sequence[Pool], *, basis: Basis, temperature: float) -> Float64:
-    """Weigh pools [S] relative to each other.
+def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basis: Basis) -> Mapping[Modality, Float64]:
+    """Weigh the pools [S] of every modality relative to the heaviest of all, which gets 1.
 
     Assumes: temperature T raises what the basis gives to the power 1/T, so that a T above 1 evens sources out.
+
+    Raises:
+        ManifestError: a source would get less than MIN_SHARE of a modality's draws; names it.
     """
-    sizes = {
-        Basis.WEIGHT: [1.0] * len(pools),
-        Basis.FRAMES: [float(pool.num_steps) for pool in pools],
-        Basis.WINDOWS: [float(pool.num_windows) for pool in pools],
-    }[basis]
-    weights = np.array([pool.opened.entry.weight for pool in pools])
-    return np.asarray((weights * np.array(sizes)) ** (1.0 / temperature), np.float64)
+    scaled = _scaled(pools, basis=basis)
+    found = {modality: values ** (1.0 / manifest.temperature) for modality, values in scaled.items()}
+    for modality, values in found.items():
+        total = values.sum()
+        for pool, value in zip(pools[modality], values.tolist(), strict=True):
+            if not 0 < value < np.inf or value < MIN_SHARE * total:
+                raise ManifestError(
+                    f"manifest {manifest.path}: source {pool.opened.label!r} gets next to nothing, or no number, of "
+                    f"the {modality} draws with basis {basis} and temperature = {manifest.temperature:g}; bring the "
+                    "weights closer together, or raise the temperature"
+                )
+    return found
+
+
+def _scaled(pools: Mapping[Modality, Sequence[Pool]], *, basis: Basis) -> Mapping[Modality, Float64]:
+    """Give weight x size of every pool, the largest being 1.
+
+    Divided before each product, so that a weight of 1e308 overflows nowhere; not by logarithms, whose last bits differ
+    between processors and would change the plan's hash.
+    """
+    sizes = {modality: np.array([_size(pool, basis) for pool in members]) for modality, members in pools.items()}
+    weights = {
+        modality: np.array([pool.opened.entry.weight for pool in members]) for modality, members in pools.items()
+    }
+    most_size, most_weight = (max(float(values.max()) for values in part.values()) for part in (sizes, weights))
+    products = {modality: (weights[modality] / most_weight) * (sizes[modality] / most_size) for modality in pools}
+    most = max(float(values.max()) for values in products.values())
+    return {modality: np.asarray(values / most, np.float64) for modality, values in products.items()}
+
+
+def _size(pool: Pool, basis: Basis) -> float:
+    return {Basis.WEIGHT: 1.0, Basis.FRAMES: float(pool.num_steps), Basis.WINDOWS: float(pool.num_windows)}[basis]
 
 
 def step_shares(
     stage: Stage, totals: Mapping[Modality, float], batch_size: Mapping[Modality, int]
 ) -> Mapping[Modality, float]:
-    """Share a stage's steps among the modalities that have windows (shards.md section 8).
+    """Share a stage's steps among the modalities that have windows (vita_data/README.md).
 
     Args:
         stage: warmup takes equal parts, the others W_m / B_m.

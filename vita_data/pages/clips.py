@@ -61,7 +61,7 @@ class Group:
 
 
 def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
-    """The seven canonical action columns of one arm (shards.md section 5)."""
+    """The seven canonical action columns of one arm (vita_data/README.md)."""
     return (
         Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
         Group(title=f"{arm} rotation", unit="rad per step", start=start + 3, names=("droll", "dpitch", "dyaw")),

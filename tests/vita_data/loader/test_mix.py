@@ -1,11 +1,12 @@
 """`mix` says what training will draw, for people, for machines and in a lock file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from vita_data.errors import ManifestError
+from vita_data.errors import ManifestError, RequestError
 from vita_data.loader import Plan, mix
 from vita_data.types import Modality, Stage
 
@@ -50,6 +51,21 @@ def test_lock_holds_digests_and_shares(tmp_path: Path, make_clip, save, manifest
     assert content == json.loads(json.dumps(report.as_json()))
     assert len(content["digests"]["arm"]) == 64
     assert content["stages"][0]["modalities"][0]["sources"][0]["share"] == 1.0
+
+
+def test_a_lock_that_cannot_be_written_is_one_line_and_the_table_stays(shards: Path, tmp_path: Path, manifest) -> None:
+    report = mix(manifest(arm=1), shards)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RequestError, match=r"test\.lock\.json cannot be written \(Not a directory\)") as error:
+        report.write_lock(tmp_path / "file")
+    assert "\n" not in str(error.value)
+    assert "arm" in report.table()
+
+
+def test_a_stage_that_leaves_a_source_nothing_says_so(shards: Path, manifest) -> None:
+    with pytest.raises(ManifestError, match="next to nothing"):
+        mix(replace(manifest(arm=1, hand=2), temperature=0.001), shards)
 
 
 def test_no_stage_at_all_is_refused(tmp_path: Path, make_clip, save, manifest) -> None:

@@ -94,6 +94,36 @@ def test_temperature_evens_out(shards: Path, manifest) -> None:
     assert shares(plan_of(warm, shards, "finetune"), Modality.PAIRED)["arm"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("basis", list(Basis))
+@pytest.mark.parametrize("temperature", [0.001, 1e-9, 5e-324])
+def test_a_temperature_that_leaves_a_source_nothing_is_refused_by_name(
+    shards: Path, manifest, basis: Basis, temperature: float
+) -> None:
+    cold = replace(manifest(arm=1, hand=20), temperature=temperature)
+    with pytest.raises(ManifestError, match=r"source 'arm'.*next to nothing.*raise the temperature"):
+        plan_of(cold, shards, "finetune", basis=basis)
+
+
+def test_even_weights_stay_even_however_cold_or_large(shards: Path, manifest) -> None:
+    for temperature in (1e-9, 1.0, 1e300):
+        for weight in (1e308, 1e-300):
+            mixed = replace(manifest(arm=weight, hand=weight), temperature=temperature)
+            plan = plan_of(mixed, shards, "cotrain")
+            assert shares(plan, Modality.PAIRED) == {"arm": 0.5, "hand": 0.5}
+
+
+def test_large_weights_share_by_size(shards: Path, manifest) -> None:
+    large = shares(plan_of(manifest(arm=1e308, hand=1e308), shards, "finetune", basis=Basis.FRAMES), Modality.PAIRED)
+
+    assert large["arm"] == pytest.approx(245 / (245 + 72))
+
+
+def test_large_modality_steps_are_shared_out(shards: Path, manifest) -> None:
+    plan = plan_of(manifest(**ALL), shards, modality_steps={"video": 1e308, "action": 1e308})
+
+    assert plan.modality_steps == {Modality.VIDEO: 0.5, Modality.ACTION: 0.5}
+
+
 def test_max_repeats_moves_the_rest_to_the_others(shards: Path, manifest) -> None:
     free = plan_of(manifest(arm=1, hand=1), shards, "finetune")
     repeats = free.pools[Modality.PAIRED][0].repeats_per_100k_steps
@@ -157,6 +187,11 @@ def test_a_source_without_statistics_is_refused(tmp_path: Path, make_clip, save,
         ({"batch_size": {"paired": 8}}, "has no 'paired' batches"),
         ({"modality_steps": {"video": -1.0}}, "0 or more"),
         ({"modality_steps": {"video": 0.0}}, "above 0"),
+        ({"modality_steps": {"video": "a"}}, "video must be a finite number"),
+        ({"batch_size": {"video": "x", "action": 8}}, "must be a finite number"),
+        ({"batch_size": True}, "whole number"),
+        ({"batch_size": 10**400}, "at most 1048576"),
+        ({"windows": WindowSpec(starts=Starts.ROWS, horizon=1, futures=1, frame_interval_s=np.inf)}, "frame_interval"),
         ({"windows": WindowSpec(starts=Starts.ROWS, horizon=0, futures=0)}, "horizon"),
         ({"windows": WindowSpec(starts=Starts.ROWS, horizon=1, futures=0, views=(CameraRole.WRIST_LEFT,))}, "primary"),
     ],

@@ -1,10 +1,12 @@
 """Batch k is a pure function: the same for any world size, exact in its proportions, resumable anywhere."""
 
+import copy
 import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 
 from vita_data.errors import RequestError
 from vita_data.loader import MixedModalitySampler, Plan, PlanChange, resume_plan
-from vita_data.types import Manifest, Modality
+from vita_data.loader.request import PlanRequest
+from vita_data.types import Manifest, Modality, Stage
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "batch_order.json"
 WEIGHTS = {"arm": 1.0, "hand": 2.0, "human": 3.0}
@@ -174,6 +177,24 @@ def test_a_source_that_changed_starts_anew(tmp_path: Path, make_clip, save, mani
         resume_plan(after, state)
     resumed = MixedModalitySampler(resume_plan(after, state, plan_change=PlanChange.ALLOW))
     assert resumed.draws_before(10) == {(Modality.PAIRED, "arm"): 0}
+
+
+def test_other_statistics_are_another_plan_for_batches_that_hold_vectors(
+    tmp_path: Path, make_clip, save, manifest
+) -> None:
+    save(tmp_path, [make_clip("arm", n) for n in range(3)])
+    before = Plan.from_manifest(manifest(arm=1), shards=tmp_path, stage="warmup", batch_size=7)
+    state = json.loads(json.dumps(MixedModalitySampler(before).state_dict(10)))
+    opened = before.pools[Modality.ACTION][0].pool.opened
+    stats = copy.deepcopy(opened.stats)
+    stats.source.action.q99[16] += 1.0
+    request = PlanRequest(stage=Stage.WARMUP, batch_size=7)
+    after = Plan.resolve(before.manifest, [replace(opened, stats=stats)], request)
+
+    with pytest.raises(RequestError, match=r"changed: action source arm: statistics '\w+' -> '\w+'; restore"):
+        resume_plan(after, state)
+    resumed = MixedModalitySampler(resume_plan(after, state, plan_change=PlanChange.ALLOW))
+    assert resumed.batch(10) == MixedModalitySampler(before).batch(10)
 
 
 def test_a_state_that_is_none_is_refused(plan: Plan) -> None:

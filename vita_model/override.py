@@ -1,0 +1,85 @@
+"""Settings of the command line: `KEY=VALUE` changes one field of a recipe, read by the field's annotated type.
+
+Which values can train is checked by the configs themselves.
+"""
+
+import ast
+import dataclasses
+import difflib
+import typing
+from collections.abc import Sequence
+from enum import Enum
+from types import UnionType
+from typing import TypeVar
+
+from vita_data.errors import RequestError
+from vita_model.checks import is_finite
+from vita_model.recipe import Recipe
+
+Config = TypeVar("Config")
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr`.
+
+    Raises:
+        RequestError: no such field, or a value of another type.
+    """
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
+        recipe = _replaced(recipe, key.split("."), text, setting)
+    return recipe
+
+
+def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
+    """Rebuild nested frozen configs with one field changed."""
+    hints = typing.get_type_hints(type(config))
+    if path[0] not in hints:
+        near = difflib.get_close_matches(path[0], hints, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
+        raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
+    old = getattr(config, path[0])
+    if len(path) > 1 and not dataclasses.is_dataclass(old):
+        raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
+    value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
+    try:
+        return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
+    except RequestError as fault:
+        raise RequestError(f"--set {setting}: {fault}") from fault
+
+
+def _parsed(text: str, hint: object, setting: str) -> object:
+    """Read a value of the annotated type; `none` where the field may be None."""
+    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    kinds = [option for option in options if option is not type(None)]
+    for kind in kinds:
+        if kind is str:
+            return text
+        if isinstance(kind, type) and issubclass(kind, Enum) and text in {str(member.value) for member in kind}:
+            return kind(text)
+        value = _literal(text)
+        if kind is float and type(value) is int and is_finite(value):
+            return float(value)
+        origin = typing.get_origin(kind) or kind
+        if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
+            return value
+    raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
+
+
+def _literal(text: str) -> object:
+    """Read a Python number, tuple, mapping or true/false; a word is None."""
+    try:
+        value: object = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return value
+
+
+def _type_name(kind: object) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(member.value) for member in kind)}"
+    return f"of type {getattr(kind, '__name__', str(kind))}"

@@ -1,0 +1,45 @@
+"""Whether a recipe and its data may go on from a checkpoint: what must be the same, and what may change.
+
+The mixture itself is compared by the loader, which knows where each source stands.
+"""
+
+import json
+from pathlib import Path
+
+from vita_data.errors import RequestError
+from vita_data.loader import PlanChange
+from vita_data.types import Json
+from vita_model.checkpoint import Progress
+from vita_model.recipe import Recipe, as_json, first_difference
+
+_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest")
+"""Recipe fields that a resumed run may change; the loader itself checks the mixture."""
+_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps")
+"""Fields that may change too where another plan is allowed."""
+
+
+def check_same_run(
+    checkpoint: Path, progress: Progress, recipe: Recipe, statistics: Json, plan_change: PlanChange
+) -> None:
+    """Refuse to go on with another recipe, or with other statistics than the weights were trained with.
+
+    Raises:
+        RequestError: names the first field, or the sources, that changed.
+    """
+    saved, asked = dict(progress.recipe), as_json(recipe)
+    for name in _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ()):
+        saved.pop(name, None), asked.pop(name, None)
+    if difference := first_difference(saved, asked):
+        raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+    if plan_change is PlanChange.REFUSE:
+        _check_statistics(checkpoint, progress.statistics, statistics)
+
+
+def _check_statistics(checkpoint: Path, saved: Json, asked: Json) -> None:
+    now: Json = json.loads(json.dumps(dict(asked)))
+    changed = [source for source in sorted(saved.keys() & now.keys()) if saved[source] != now[source]]
+    if changed:
+        raise RequestError(
+            f"--resume {checkpoint}: the statistics of {', '.join(changed)} are not those of the run; restore its "
+            "stats.json, or continue with --allow-plan-change"
+        )
