@@ -1,6 +1,7 @@
 """Measured poses and raw actions -> the unified 40-slot action and 64-slot state with their masks.
 
-The slots are those of vita_data/README.md. Rotations are composed as matrices; an Euler angle is only ever the last form of a finished delta.
+The slots are those of vita_data/README.md. Rotations are composed as matrices; an Euler angle is only ever the last
+form of a finished delta.
 """
 
 from collections.abc import Mapping
