@@ -43,8 +43,8 @@ say "the mixture"
 vita-data mix manifests/toy.toml --shards "$out/shards"
 vita-data mix manifests/toy_finetune.toml --shards "$out/shards"
 
-say "warmup: stopped after 20 steps, resumed to the end"
-vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --steps 20
+say "warmup: stopped after 40 steps, resumed to the end"
+vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --steps 40
 vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --resume
 say "co-train"
 vita-train pipelines/recipes/debug_cotrain.py --shards "$out/shards" --out "$out/runs/cotrain" --set init="$out/runs/warmup"

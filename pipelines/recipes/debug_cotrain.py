@@ -10,7 +10,7 @@ def recipe() -> Recipe:
         name="debug_cotrain",
         stage=Stage.COTRAIN,
         manifest="manifests/toy.toml",
-        num_steps=30,
+        num_steps=60,
         batch_size=8,
         num_supervised_frames=4,
         model=tiny(),

@@ -10,7 +10,7 @@ def recipe() -> Recipe:
         name="debug_finetune",
         stage=Stage.FINETUNE,
         manifest="manifests/toy_finetune.toml",
-        num_steps=30,
+        num_steps=60,
         batch_size=8,
         model=tiny(),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=5),

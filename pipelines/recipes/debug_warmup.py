@@ -1,4 +1,4 @@
-"""Stage 1 on toy data with the tiny model: 40 steps on two CPU cores in seconds."""
+"""Stage 1 on toy data with the tiny model: 100 steps on two CPU cores in seconds."""
 
 from vita_data.types import Stage
 from vita_model.presets import tiny
@@ -10,7 +10,7 @@ def recipe() -> Recipe:
         name="debug_warmup",
         stage=Stage.WARMUP,
         manifest="manifests/toy.toml",
-        num_steps=40,
+        num_steps=100,
         batch_size=8,
         model=tiny(),
         optimizer=OptimizerConfig(lr=2e-3, ramp_steps=5),
