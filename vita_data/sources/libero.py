@@ -1,19 +1,19 @@
-"""LIBERO: 130 simulated Franka tasks x 50 demonstrations in HDF5; `paired`, commanded deltas.
+"""LIBERO: 130 simulated Franka tasks x 50 demonstrations; `paired`, commanded deltas.
 
-Facts come from the benchmark's own recorder and environment.
-OpenVLA's regenerated RLDS variants (`libero_*_no_noops`) have another layout and are not read here.
+Facts come from the benchmark's own recorder and environment. Two releases are read: the official HDF5 files, and
+OpenVLA's replay of them without no-ops, whose RLDS layout is in `formats/libero_rlds.py`. OpenVLA's intermediate HDF5
+files are not read.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import PurePosixPath
 
 import h5py
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.hdf5 import (
@@ -25,8 +25,11 @@ from vita_data.formats.hdf5 import (
     open_hdf5,
     read_floats,
 )
-from vita_data.formats.toy import toy_arm, toy_frame
-from vita_data.geometry import matrix_from_axis_angle, rotation_delta
+from vita_data.formats.libero_rlds import SUITE_SUFFIX, VERSION, read_libero_record
+from vita_data.formats.libero_toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official
+from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, read_outcomes
+from vita_data.formats.rlds_record import RldsRecord
+from vita_data.geometry import matrix_from_axis_angle
 from vita_data.types import (
     ActionOrigin,
     Arm,
@@ -38,7 +41,6 @@ from vita_data.types import (
     Failure,
     Float64,
     Gaps,
-    Image,
     Instruction,
     Int64,
     Json,
@@ -64,17 +66,29 @@ FINGERS_OPEN_M = 0.08
 """Distance of the open Panda fingers."""
 NOOP_NORM = 1e-4
 _SUFFIX = "_demo"
+_STATE_WIDTHS = {"ee_pos": 3, "ee_ori": 3, "gripper_states": 2}
 _CAMERAS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
 
 
 class Orientation(StrEnum):
-    """How stored images, which are upside down, are turned; evaluation has to do the same."""
+    """How the simulator's images, which are upside down, are turned; evaluation has to do the same."""
 
     ROT180 = "rot180"
     VFLIP = "vflip"
     NONE = "none"
 
 
+class Release(StrEnum):
+    """Whose files are read."""
+
+    OFFICIAL = "official"
+    NO_NOOPS = "no_noops"
+
+
+_PATTERNS = {
+    Release.OFFICIAL: f"{{}}/*{_SUFFIX}.hdf5",
+    Release.NO_NOOPS: f"{{}}{SUITE_SUFFIX}/{VERSION}/dataset_info.json",
+}
 _STRIDES = {Orientation.ROT180: (-1, -1), Orientation.VFLIP: (-1, 1), Orientation.NONE: (1, 1)}
 
 INFO = SourceInfo(
@@ -84,7 +98,10 @@ INFO = SourceInfo(
     arms=Arms.RIGHT,
     modality=Modality.PAIRED,
     hz=HZ,
-    cameras=_CAMERAS,
+    cameras={
+        CameraRole.PRIMARY: "agentview_rgb, or image (no_noops)",
+        CameraRole.WRIST_RIGHT: "eye_in_hand_rgb, or wrist_image (no_noops)",
+    },
     action_origin=ActionOrigin.COMMANDED,
     action_space="robosuite OSC_POSE deltas, +-1 = +-0.05 m and +-0.5 rad axis-angle; gripper -1 open, +1 close",
     text_style=TextStyle.IMPERATIVE,
@@ -92,14 +109,19 @@ INFO = SourceInfo(
     redistributable=True,
     access="open",
     url="https://libero-project.github.io",
-    raw_layout="libero_{spatial,object,goal,10,90}/<task>_demo.hdf5",
+    raw_layout="libero_{spatial,object,goal,10,90}/<task>_demo.hdf5 (official), or libero_*_no_noops/1.0.0: "
+    "dataset_info.json, features.json, <name>-train.tfrecord-XXXXX-of-YYYYY (no_noops)",
     notes=(
         "State is in the world frame, hand orientation: ee_pos is the grip site, ee_ori the hand body, as recorded.",
         "The simulated controller reaches only 22 to 25 % of a commanded step, so deltas do not integrate to poses.",
-        "Row t pairs observation t with action t+1: the recorder stores what was seen after each action.",
+        "Row t pairs observation t with action t+1: the recorder stores what was seen after each action. In the "
+        "release no_noops it pairs with action t: the replay stores what was seen before it.",
         "Raw actions are not stored. The constants in extras give them back, except that commands beyond +-1 come back "
         "clipped and negative (opening) gripper commands of any size as -1: the simulator does the same with them.",
         "No-op rows are removed and leave a gap in step_index; action chunks bridge it.",
+        "The release no_noops left no-ops out before it was replayed, so step_index counts its own rows and shows no "
+        "gap: they are one control step of the replay apart, and the time that the demonstrator let pass between them "
+        "is not known. It has successful replays alone.",
     ),
     tracks_commands=False,
     action_lags=(0, 1),
@@ -112,35 +134,110 @@ class Settings(SourceSettings):
     """The keys of `--set`; empty `suites` or `tasks` mean all that are found."""
 
     orientation: Orientation = Orientation.ROT180
+    """Of the simulator's images; those of the release no_noops are stored rotated by 180 degrees and stay so."""
     suites: tuple[str, ...] = ()
+    """Names without `_no_noops`."""
     tasks: tuple[str, ...] = ()
-    """File names without `_demo.hdf5`."""
+    """File names without `_demo.hdf5`; in the release official alone."""
+    release: Release | None = None
+    """Which release to read, where the raw tree holds both."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
-    """List one part per task file.
+    """List one part per task file of the release official, or per tfrecord file of no_noops.
 
     Raises:
-        RequestError: no task file is found, or a suite or task that was asked for is absent.
+        RequestError: nothing is found, or both releases are and none was chosen; a suite or task that was asked for is
+            absent; or the release cannot have the tasks or orientation asked for.
+        SourceError: a JSON file of a no_noops suite cannot be read.
     """
     settings = _own(settings)
-    files = [file for suite in SUITES for file in raw.glob(f"{suite}/*{_SUFFIX}.hdf5")]
-    if not files:
-        raise RequestError(f"--raw {raw.root}: no {INFO.raw_layout}; --raw is the folder that contains libero_*")
+    release, files = _pick_release(raw, settings.release)
     _refuse_absent("suites", settings.suites, {_suite(file) for file in files}, raw)
     files = [file for file in files if not settings.suites or _suite(file) in settings.suites]
+    if release is Release.NO_NOOPS:
+        _refuse_fixed(settings)
+        datasets = [open_dataset(raw, str(PurePosixPath(file).parent)) for file in files]
+        return sorted((part for dataset in datasets for part in list_parts(raw, dataset)), key=lambda part: part.id)
     _refuse_absent("tasks", settings.tasks, {_task(file) for file in files}, raw)
     files = [file for file in files if not settings.tasks or _task(file) in settings.tasks]
     return [Part(id=file, num_bytes=raw.size(file), num_episodes=_num_demos(raw, file)) for file in sorted(files)]
 
 
+def _pick_release(raw: RawTree, asked: Release | None) -> tuple[Release, list[str]]:
+    """Choose the release and list its files: demonstrations, or one dataset_info.json a suite."""
+    listed = {
+        release: [file for suite in SUITES for file in raw.glob(pattern.format(suite))]
+        for release, pattern in _PATTERNS.items()
+        if asked in (None, release)
+    }
+    found = {release: files for release, files in listed.items() if files}
+    if not found:
+        raise RequestError(
+            f"--raw {raw.root}: no {INFO.raw_layout}{f' for --set release={asked}' if asked else ''}; "
+            "--raw is the folder that contains libero_*"
+        )
+    if len(found) > 1:
+        raise RequestError(
+            f"--raw {raw.root} holds the releases {' and '.join(found)}; choose one with "
+            f"--set release={next(iter(found))}"
+        )
+    return next(iter(found.items()))
+
+
+def _refuse_fixed(settings: Settings) -> None:
+    if settings.tasks:
+        raise RequestError("--set tasks: a file of release no_noops holds several tasks; choose suites instead")
+    if settings.orientation is not Orientation.ROT180:
+        raise RequestError(
+            f"--set orientation={settings.orientation}: the images of release no_noops are stored as rot180 and are "
+            "not turned again; leave orientation out, or build from --set release=official"
+        )
+
+
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read the demonstrations of one task in the order of their numbers.
+    """Read the demonstrations of one file, those of a task in the order of their numbers.
 
     Raises:
-        SourceError: the file cannot be opened or has no demonstrations.
+        SourceError: the file cannot be opened, has no demonstrations, or is damaged at an unknown loss.
     """
     settings = _own(settings)
+    if part.id.endswith(".hdf5"):
+        return _demos(raw, part, settings)
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    return read_outcomes(raw, dataset, part, partial(_replay, dataset, settings))
+
+
+def _replay(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
+    """Read a demonstration of the release no_noops, whose rows are seen before their actions.
+
+    Source: the replay appends observation and action, then steps the simulator; it passes over no-ops without a step
+    (OpenVLA, regenerate_libero_dataset.py). Its gripper command is the raw one, -1 open (OpenVLA, transforms.py).
+    """
+    found = read_libero_record(record)
+    if not len(found.action):
+        return Drop(episode=record.id, reason=Reason.SHORT, detail="no steps")
+    suite = _suite(record.file)
+    return Episode(
+        id=record.id,
+        source=INFO.name,
+        release=Release.NO_NOOPS.value,
+        split=dataset.split_of(record),
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=settings.hz or HZ,
+        step_index=np.arange(len(found.action)),
+        instructions=tuple(Instruction(text=text, origin="task_name") for text in found.texts),
+        cameras=found.cameras,
+        right=_arm(found.state, found.joints_rad, found.action),
+        action_origin=INFO.action_origin,
+        gaps=Gaps.BRIDGE,
+        provenance={"file": record.file, "record": record.index, "suite": suite, "task": found.task},
+        extras=_simulator_convention(suite, found.task, Orientation.ROT180),
+    )
+
+
+def _demos(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     with open_hdf5(raw.local_path(part.id), name=part.id) as file:
         names = demo_names(file, name=part.id)
         texts = _instructions(file, part.id)
@@ -159,10 +256,11 @@ def _read_demo(demo: h5py.Group, part: Part, texts: tuple[Instruction, ...], set
         return Drop(episode=f"{part.id}#{name}", reason=Reason.IDLE, detail=f"{len(command)} steps, all no-ops")
     _refuse_uneven(demo, num_steps=len(command), part=part)
     suite, task = _suite(part.id), _task(part.id)
+    state = [read_floats(demo, f"obs/{key}", width=width, name=part.id) for key, width in _STATE_WIDTHS.items()]
     return Episode(
         id=f"{part.id}#{name}",
         source=INFO.name,
-        release="official",
+        release=Release.OFFICIAL.value,
         split=None,
         embodiment=INFO.embodiment,
         arms=INFO.arms,
@@ -178,11 +276,15 @@ def _read_demo(demo: h5py.Group, part: Part, texts: tuple[Instruction, ...], set
             )
             for role, key in _CAMERAS.items()
         },
-        right=_arm(demo, rows, command, part),
+        right=_arm(
+            np.column_stack(state)[rows],
+            read_floats(demo, "obs/joint_states", width=7, name=part.id)[rows],
+            command[rows + 1],
+        ),
         action_origin=INFO.action_origin,
         gaps=Gaps.BRIDGE,
         provenance={"file": part.id, "record": name, "suite": suite, "task": task},
-        extras=_simulator_convention(suite, task, settings),
+        extras=_simulator_convention(suite, task, settings.orientation),
     )
 
 
@@ -200,18 +302,15 @@ def _kept_rows(command: Float64) -> Int64:
     return np.array(kept, np.int64)
 
 
-def _arm(demo: h5py.Group, rows: Int64, command: Float64, part: Part) -> Arm:
-    def observed(key: str, width: int) -> Float64:
-        return read_floats(demo, f"obs/{key}", width=width, name=part.id)[rows]
-
+def _arm(state: Float64, joints_rad: Float64 | None, command: Float64) -> Arm:
+    """Pair a state [T, 8] (position, axis-angle, two fingers) with the raw command [T, 7] given on it."""
     # the simulator clips commands to +-1 before it scales them (robosuite, Controller.scale_action)
-    paired = np.clip(command[rows + 1], -1.0, 1.0)
-    fingers = observed("gripper_states", 2)
+    paired = np.clip(command, -1.0, 1.0)
     return Arm(
-        xyz_m=observed("ee_pos", 3),
-        rotation=matrix_from_axis_angle(observed("ee_ori", 3)),
-        gripper_open=np.clip(np.abs(fingers[:, 0] - fingers[:, 1]) / FINGERS_OPEN_M, 0.0, 1.0),
-        joint_position_rad=observed("joint_states", 7),
+        xyz_m=state[:, :3],
+        rotation=matrix_from_axis_angle(state[:, 3:6]),
+        gripper_open=np.clip(np.abs(state[:, 6] - state[:, 7]) / FINGERS_OPEN_M, 0.0, 1.0),
+        joint_position_rad=joints_rad,
         action=ArmAction(
             motion=PoseDelta(
                 xyz_m=paired[:, :3] * POSITION_SCALE_M,
@@ -232,7 +331,7 @@ def _instructions(file: h5py.File, name: str) -> tuple[Instruction, ...]:
     return (main,) if text in ("", task) else (main, Instruction(text=text, origin="template"))
 
 
-def _simulator_convention(suite: str, task: str, settings: Settings) -> Json:
+def _simulator_convention(suite: str, task: str, orientation: Orientation) -> Json:
     """What maps canonical actions back to the simulator's.
 
     Assumes: these constants do for evaluation what a copy of the raw actions would. They give back what the simulator
@@ -247,12 +346,12 @@ def _simulator_convention(suite: str, task: str, settings: Settings) -> Json:
         "rotation": "axis-angle",
         "gripper_open_command": -1,
         "gripper_closed_command": 1,
-        "orientation": settings.orientation.value,
+        "orientation": orientation.value,
     }
 
 
 def _refuse_uneven(demo: h5py.Group, *, num_steps: int, part: Part) -> None:
-    for key in ("ee_pos", "ee_ori", "gripper_states", "joint_states", *_CAMERAS.values()):
+    for key in (*_STATE_WIDTHS, "joint_states", *_CAMERAS.values()):
         found = find_dataset(demo, f"obs/{key}", name=part.id)
         num_rows = len(found) if found.ndim else 0
         if num_rows != num_steps:
@@ -280,7 +379,7 @@ def _own(settings: SourceSettings) -> Settings:
 
 
 def _suite(file: str) -> str:
-    return PurePosixPath(file).parts[0]
+    return PurePosixPath(file).parts[0].removesuffix(SUITE_SUFFIX)
 
 
 def _task(file: str) -> str:
@@ -289,80 +388,16 @@ def _task(file: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_TOY = {  # task file -> what problem_info says
-    "libero_spatial/pick_up_the_black_bowl_and_place_it_on_the_plate": "Pick the akita bowl and put it on the plate",
-    "libero_90/KITCHEN_SCENE1_open_the_top_drawer_of_the_cabinet": "open the top drawer of the cabinet",
-}
-_TOY_DEMOS = (0, 1, 2, 6)
-_TOY_HOLD_AT, _TOY_HOLD_STEPS = 12, 4
-"""Where and for how many actions the toy arm waits: no-ops."""
+_TOY_ROBOT = ToyLiberoRobot(
+    hz=HZ, position_scale_m=POSITION_SCALE_M, rotation_scale_rad=ROTATION_SCALE_RAD, fingers_open_m=FINGERS_OPEN_M
+)
 
 
 def write_toy(root: str) -> None:
-    """Write two suites with one task and four demonstrations each, about 50 steps, images as the simulator stores them.
-
-    Images are gzipped (the official files are not) and the toy arm reaches its commands (the simulator's does not).
-    """
-    for index, (task, text) in enumerate(_TOY.items()):
-        path = Path(root) / f"{task}{_SUFFIX}.hdf5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "w") as file:
-            data = file.create_group("data")
-            total = sum(_write_toy_demo(data, number, seed=10 * index + number) for number in _TOY_DEMOS)
-            data.attrs.update(
-                {
-                    "env_name": "Libero_Tabletop_Manipulation",
-                    "macros_image_convention": "opengl",
-                    "problem_info": json.dumps(
-                        {"problem_name": "toy", "domain_name": "robosuite", "language_instruction": text}
-                    ),
-                    "bddl_file_name": f"{task}.bddl",
-                    "env_args": "{}",
-                    "num_demos": len(_TOY_DEMOS),
-                    "total": total,
-                }
-            )
+    """Write two suites of the release official with one task and four demonstrations each."""
+    write_toy_official(root, _TOY_ROBOT)
 
 
-def _write_toy_demo(data: h5py.Group, number: int, *, seed: int) -> int:
-    """Write a demo whose observation t is seen after action t; the first action is the one that led to it."""
-    steps = np.arange(46 + number)
-    steps = np.insert(steps, _TOY_HOLD_AT, [_TOY_HOLD_AT] * _TOY_HOLD_STEPS)
-    arm = toy_arm(len(steps), hz=HZ, seed=seed)
-    xyz, rotation, opening = arm.xyz_m[steps], arm.rotation[steps], arm.gripper_open[steps]
-    turn = Rotation.from_matrix(rotation_delta(rotation[:-1], rotation[1:])).as_rotvec()
-    actions = np.column_stack([np.diff(xyz, axis=0) / POSITION_SCALE_M, turn / ROTATION_SCALE_RAD, 1 - 2 * opening[1:]])
-    demo, after = data.create_group(f"demo_{number}"), slice(1, None)
-    hand, axis_angle = xyz[after], Rotation.from_matrix(rotation[after]).as_rotvec()
-    fingers = np.outer(opening[after], [FINGERS_OPEN_M / 2, -FINGERS_OPEN_M / 2])
-    quaternion = Rotation.from_matrix(rotation[after]).as_quat()
-    values = {
-        "actions": actions,
-        "robot_states": np.column_stack([fingers, hand, quaternion]),
-        "obs/ee_pos": hand,
-        "obs/ee_ori": axis_angle,
-        "obs/ee_states": np.column_stack([hand, axis_angle]),
-        "obs/gripper_states": fingers,
-        "obs/joint_states": arm.joint_position_rad[steps][after],
-        "states": np.column_stack([xyz[:-1], opening[:-1]]),
-        "rewards": np.zeros(len(actions), np.uint8),
-        "dones": np.arange(len(actions)) == len(actions) - 1,
-    }
-    for key, value in values.items():
-        demo.create_dataset(key, data=value.astype(np.uint8) if key == "dones" else value)
-    for camera, key in enumerate(_CAMERAS.values()):
-        demo.create_dataset(
-            f"obs/{key}",
-            data=_toy_images(len(actions), camera, seed),
-            compression="gzip",
-            compression_opts=1,
-            chunks=(1, 128, 128, 3),
-        )
-    demo.attrs.update({"num_samples": len(actions), "model_file": "<mujoco/>", "init_state": np.zeros(4)})
-    return len(actions)
-
-
-def _toy_images(num_frames: int, camera: int, episode: int) -> Image:
-    """Frames stored turned by 180 degrees, so that the default orientation shows them upright."""
-    frames = [toy_frame(128, 128, step=step, camera=camera, episode=episode) for step in range(num_frames)]
-    return np.stack(frames)[:, ::-1, ::-1]
+def _write_toy_no_noops(root: str) -> None:
+    """Write two suites of the release no_noops: one with 2 files of 2 and 1 episodes, one with a single episode."""
+    write_toy_no_noops(root, _TOY_ROBOT)
