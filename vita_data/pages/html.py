@@ -28,8 +28,8 @@ p { max-width: 80ch; margin: .3rem 0 .8rem; } nav a { margin-right: 1.1rem; }
 .warning { background: #fff4e0; border-left: 4px solid #d98200; padding: .5rem .8rem; }
 .scroll { overflow-x: auto; }
 table { width: max-content; border-collapse: collapse; font-size: .88rem; margin: .4rem 0 1rem; }
-th, td { text-align: left; vertical-align: top; max-width: 22rem; padding: .3rem .7rem; border-bottom: 1px solid #e3e7ec;
-  white-space: pre-line; }
+th, td { text-align: left; vertical-align: top; max-width: 22rem; padding: .3rem .7rem;
+  border-bottom: 1px solid #e3e7ec; white-space: pre-line; }
 thead th { background: #f2f5f8; } tbody th { font-weight: 600; } .number { text-align: right;
   font-variant-numeric: tabular-nums; }
 .sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; }
