@@ -77,10 +77,9 @@ def build(request: BuildRequest, *, on_unit: Callable[[UnitDone], None] = lambda
     parts = source.parts(FsspecTree(request.raw), request.settings)
     _check_parts(request, parts)
     with _alone(request.folder):
-        print_, units = _open_plan(request, parts)
+        print_, units, records = _open_plan(request, parts)
         if request.retry_failed:
-            _forget_failed(request.folder, units)
-        records = {unit.number: read_record(request.folder, unit.number) for unit in units}
+            records = _forget_failed(request.folder, records)
         done = [record for record in records.values() if record]
         if len(done) == len(units) and (request.folder / CARD).exists():
             return BuildResult(
@@ -163,22 +162,30 @@ def _read_plan(folder: Path) -> _Plan | None:
         raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
 
 
-def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> tuple[Json, list[Unit]]:
+_Records = dict[int, UnitRecord | None]
+"""Each unit's record by number, None where the unit has to be built."""
+
+
+def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> tuple[Json, list[Unit], _Records]:
     """Write the plan of a new build, or compare the request with the plan that is there."""
+    folder = request.folder
     now: Json = json.loads(json.dumps(fingerprint(request, parts)))
-    before = _read_plan(request.folder)
+    before = _read_plan(folder)
     if before is None:
         units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
-        _write_plan(request.folder, now, units)
-        return now, units
-    units = same_units(parts, before.grouping, limit=request.limit)
-    ignored = ["versions"] if (request.folder / CARD).exists() and not request.retry_failed else []
-    if request.retry_failed and _only_failed_changed(request.folder, before.fingerprint, now, units):
-        ignored.append("parts")
-    refuse_difference(before.fingerprint, now, folder=request.folder, ignored=ignored)
-    if "parts" in ignored:
-        _write_plan(request.folder, now, units)
-    return now, units
+    else:
+        units = same_units(parts, before.grouping, limit=request.limit)
+    records = {unit.number: read_record(folder, unit.number) for unit in units}
+    if before is not None:
+        # Other library versions do not matter where nothing is left to build.
+        is_finished = all(records.values()) and (folder / CARD).exists() and not request.retry_failed
+        ignored = ["versions"] if is_finished else []
+        if request.retry_failed and _only_failed_changed(before.fingerprint, now, units, records):
+            ignored.append("parts")
+        refuse_difference(before.fingerprint, now, folder=folder, ignored=ignored)
+    if before is None or before.fingerprint["parts"] != now["parts"]:
+        _write_plan(folder, now, units)
+    return now, units, records
 
 
 def _write_plan(folder: Path, print_: Json, units: Sequence[Unit]) -> None:
@@ -186,22 +193,23 @@ def _write_plan(folder: Path, print_: Json, units: Sequence[Unit]) -> None:
     write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def _only_failed_changed(folder: Path, before: Json, now: Json, units: Sequence[Unit]) -> bool:
+def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records: _Records) -> bool:
     """Tell whether the raw parts that have another size are all in units that will be built again."""
     old, new = before["parts"], now["parts"]
     if not isinstance(old, list) or not isinstance(new, list) or [id_ for id_, _ in old] != [id_ for id_, _ in new]:
         return False
     changed = {id_ for (id_, old_size), (_, new_size) in zip(old, new, strict=True) if old_size != new_size}
-    redone = [unit for unit in units if not (record := read_record(folder, unit.number)) or failed_rows([record])]
+    redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
     return changed <= {planned.part.id for unit in redone for planned in unit.parts}
 
 
-def _forget_failed(folder: Path, units: Sequence[Unit]) -> None:
-    for unit in units:
-        record = read_record(folder, unit.number)
-        if record and failed_rows([record]):
+def _forget_failed(folder: Path, records: _Records) -> _Records:
+    kept = {number: None if record and failed_rows([record]) else record for number, record in records.items()}
+    for number, record in records.items():
+        if record is not kept[number]:
             (folder / CARD).unlink(missing_ok=True)
-            record_path(folder, unit.number).unlink()
+            record_path(folder, number).unlink()
+    return kept
 
 
 def _run(request: BuildRequest, units: Sequence[Unit]) -> Iterator[UnitRecord]:

@@ -350,3 +350,16 @@ def test_settings_out_of_range_are_refused(text: str) -> None:
 def test_an_address_that_cannot_be_read_is_a_bad_request(tmp_path: Path, address: str) -> None:
     with pytest.raises(RequestError, match="--raw"):
         build(replace(request("ssv2", tmp_path, tmp_path), raw=address))
+
+
+def test_other_library_versions_refuse_to_build_what_is_missing_and_leave_a_finished_build_alone(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request("ssv2", toy_raw / "ssv2", tmp_path)
+    build(asked)
+    monkeypatch.setattr("vita_data.build.plan.codec_versions", lambda: {"numpy": "0.1"})
+
+    assert build(asked).state is BuildState.ALREADY_DONE
+    min((tmp_path / "ssv2").rglob("*.tar")).unlink()
+    with pytest.raises(RequestError, match=r"versions\."):
+        build(asked)
