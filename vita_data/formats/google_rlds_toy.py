@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import simplejpeg
 from scipy.spatial.transform import Rotation
 
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
 from vita_data.formats.rlds_write import Values
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.types import Float64
 
@@ -90,7 +89,7 @@ def toy_record(
 def toy_jpegs(image_size: tuple[int, int], *, num_steps: int, episode: int) -> list[bytes]:
     """Draw the frames of an episode as JPEG."""
     frames = (toy_frame(*image_size, step=step, episode=episode) for step in range(num_steps))
-    return [bytes(simplejpeg.encode_jpeg(frame, quality=95, colorsubsampling="420")) for frame in frames]
+    return [toy_jpeg(frame) for frame in frames]
 
 
 def _pulses(gripper_open: Float64) -> Float64:

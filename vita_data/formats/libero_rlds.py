@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 import numpy as np
-import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_frame
+from vita_data.formats.toy import toy_frame, toy_jpeg
 from vita_data.types import CameraRole, CameraStream, Float64
 
 SUITE_SUFFIX = "_no_noops"
@@ -153,4 +152,4 @@ def _toy_record(episode: ToyLiberoEpisode) -> RldsValues:
 
 def _toy_jpegs(num_steps: int, camera: int, number: int) -> list[bytes]:
     frames = (toy_frame(_SIZE, _SIZE, step=step, camera=camera, episode=number) for step in range(num_steps))
-    return [bytes(simplejpeg.encode_jpeg(frame, quality=95, colorsubsampling="420")) for frame in frames]
+    return [toy_jpeg(frame) for frame in frames]

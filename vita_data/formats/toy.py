@@ -7,6 +7,7 @@ was flipped or its channels swapped, so that a test can read all of it back from
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.types import Float64, Image, ResizeMode
@@ -48,6 +49,11 @@ def toy_frame(
         y, x = (top + tall * row // _GRID, left + wide * column // _GRID)
         image[y : top + tall * (row + 1) // _GRID, x : left + wide * (column + 1) // _GRID] = colour
     return image
+
+
+def toy_jpeg(image: Image, *, quality: int = 95) -> bytes:
+    """Encode a toy frame as the 4:2:0 JPEG that releases hold."""
+    return bytes(simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420"))
 
 
 def read_toy_frame(image: Image) -> ToyMark:

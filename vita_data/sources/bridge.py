@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-import simplejpeg
 
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
@@ -19,7 +18,7 @@ from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_r
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.types import (
     ActionOrigin,
@@ -31,7 +30,6 @@ from vita_data.types import (
     Drop,
     Episode,
     Float64,
-    Image,
     Instruction,
     Modality,
     Outcome,
@@ -281,7 +279,7 @@ def _image(height: int, width: int) -> FeatureSpec:
 
 def _flat_record(number: int, *, num_steps: int) -> RldsValues:
     state, action = _toy_motion(number, num_steps)
-    dummy = [_jpeg(np.zeros((256, 256, 3), np.uint8))] * num_steps
+    dummy = [toy_jpeg(np.zeros((256, 256, 3), np.uint8))] * num_steps
     return _toy_flags(number, num_steps) | {
         "steps/action": action,
         _STATE: state,
@@ -329,8 +327,4 @@ def _toy_text(number: int) -> bytes:
 
 
 def _toy_jpegs(height: int, width: int, number: int, num_steps: int) -> list[bytes]:
-    return [_jpeg(toy_frame(height, width, step=step, episode=number)) for step in range(num_steps)]
-
-
-def _jpeg(image: Image) -> bytes:
-    return bytes(simplejpeg.encode_jpeg(image, quality=95, colorsubsampling="420"))
+    return [toy_jpeg(toy_frame(height, width, step=step, episode=number)) for step in range(num_steps)]

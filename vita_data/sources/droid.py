@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
@@ -20,7 +19,7 @@ from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_r
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.types import (
     ActionOrigin,
@@ -337,5 +336,5 @@ def _toy_jpegs(number: int, episode: _ToyEpisode, *, camera: int) -> list[bytes]
     is_read = episode.outcome == _SUCCESS and any(episode.texts) and episode.idle != (1, episode.num_steps)
     num_drawn = episode.num_steps if is_read else 1
     frames = (toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number) for step in range(num_drawn))
-    jpegs = [bytes(simplejpeg.encode_jpeg(frame, quality=85, colorsubsampling="420")) for frame in frames]
+    jpegs = [toy_jpeg(frame, quality=85) for frame in frames]
     return jpegs + jpegs[-1:] * (episode.num_steps - num_drawn)

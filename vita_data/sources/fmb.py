@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-import simplejpeg
 
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
@@ -19,7 +18,7 @@ from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_r
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
 from vita_data.types import (
     ActionOrigin,
@@ -31,7 +30,6 @@ from vita_data.types import (
     Episode,
     Float32,
     Float64,
-    Image,
     Instruction,
     Modality,
     Outcome,
@@ -302,7 +300,7 @@ def _toy_record(number: int, num_steps: int) -> RldsValues:
         f"{_OBSERVATION}/primitive": [name.encode() for name in primitives],
         _STEP_TEXT: [_TOY_PRIMITIVES[name].encode() if has_text else b"" for name in primitives],
         **{key: _toy_jpegs(number, num_steps, camera=camera) for camera, key in enumerate(_TOY_IMAGES[:3])},
-        _TOY_IMAGES[3]: [_jpeg(np.zeros((256, 256, 3), np.uint8))] * num_steps,
+        _TOY_IMAGES[3]: [toy_jpeg(np.zeros((256, 256, 3), np.uint8), quality=90)] * num_steps,
         **{f"{key}_depth": _toy_depth(num_steps, camera=camera) for camera, key in enumerate(_TOY_IMAGES)},
         _EPISODE_TEXT: [_TOY_TEXT.encode() if has_text else b""],
         _FILE_PATH: [f"/media/disk/fmb/board_1/np/6_L_L_2_horizontal_n_{number}.npy".encode()],
@@ -345,8 +343,5 @@ def _toy_depth(num_steps: int, *, camera: int) -> Float32:
 
 
 def _toy_jpegs(number: int, num_steps: int, *, camera: int) -> list[bytes]:
-    return [_jpeg(toy_frame(256, 256, step=step, camera=camera, episode=number)) for step in range(num_steps)]
-
-
-def _jpeg(image: Image) -> bytes:
-    return bytes(simplejpeg.encode_jpeg(image, quality=90, colorsubsampling="420"))
+    frames = (toy_frame(256, 256, step=step, camera=camera, episode=number) for step in range(num_steps))
+    return [toy_jpeg(frame, quality=90) for frame in frames]

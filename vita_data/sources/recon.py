@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
@@ -18,7 +17,7 @@ from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_r
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_frame
+from vita_data.formats.toy import toy_frame, toy_jpeg
 from vita_data.geometry import wrap_angle
 from vita_data.types import (
     Arms,
@@ -27,7 +26,6 @@ from vita_data.types import (
     Drop,
     Episode,
     Float64,
-    Image,
     Instruction,
     Modality,
     Outcome,
@@ -203,9 +201,5 @@ def _toy_record(number: int, num_steps: int) -> RldsValues:
 
 def _toy_jpegs(number: int, num_steps: int) -> list[bytes]:
     if number == _TOY_BLACK:
-        return [_jpeg(np.zeros((120, 160, 3), np.uint8))] * num_steps
-    return [_jpeg(toy_frame(120, 160, step=step, episode=number)) for step in range(num_steps)]
-
-
-def _jpeg(image: Image) -> bytes:
-    return bytes(simplejpeg.encode_jpeg(image, quality=95, colorsubsampling="420"))
+        return [toy_jpeg(np.zeros((120, 160, 3), np.uint8))] * num_steps
+    return [toy_jpeg(toy_frame(120, 160, step=step, episode=number)) for step in range(num_steps)]
