@@ -27,3 +27,11 @@ class EpisodeError(VitaDataError):
 
 class ShardError(VitaDataError):
     """Written data is damaged; names shard, clip and member."""
+
+
+class StorageError(VitaDataError):
+    """A disk or an object store is full, unreachable or refuses; nothing is said of the data, and the run ends."""
+
+
+class WorkerError(VitaDataError):
+    """A worker process ended without a word, or a node of a cluster did."""

@@ -6,14 +6,13 @@ Uses the same plan as training, so that what is printed is what will be drawn.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from vita_data import SCHEMA_VERSION
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import OpenEntry, open_entries
 from vita_data.loader.request import PlanRequest
-from vita_data.shards.writer import write_atomically
+from vita_data.storage import AnyPath, open_path, write_atomically
 from vita_data.types import Basis, Json, Manifest, Modality, Stage
 
 _COLUMNS = ("source", "clips", "windows", "weight", "share", "repeats/100k", "no text")
@@ -74,13 +73,13 @@ class MixReport:
             lines += _stage_lines(stage)
         return "\n".join(lines)
 
-    def write_lock(self, shards: str | Path) -> Path:
+    def write_lock(self, shards: str | AnyPath) -> AnyPath:
         """Write `<name>.lock.json` beside the shards: digests and resolved shares; return its path.
 
         Raises:
             RequestError: the folder cannot be written to.
         """
-        path = Path(shards) / f"{self.name}.lock.json"
+        path = (open_path(shards) if isinstance(shards, str) else shards) / f"{self.name}.lock.json"
         data = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
         try:
             write_atomically(path, data)
@@ -92,7 +91,7 @@ class MixReport:
         return path
 
 
-def mix(manifest: Manifest, shards: str | Path, *, basis: Basis | None = None, batch_size: int = 1024) -> MixReport:
+def mix(manifest: Manifest, shards: str | AnyPath, *, basis: Basis | None = None, batch_size: int = 1024) -> MixReport:
     """Resolve a manifest for every stage.
 
     Args:

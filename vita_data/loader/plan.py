@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from vita_data import SCHEMA_VERSION
@@ -17,6 +16,7 @@ from vita_data.loader.pool import OpenEntry, Pool, make_pool, open_entries
 from vita_data.loader.request import PlanRequest, default_windows, stage_named
 from vita_data.loader.shares import masses, repeats, shares, step_shares
 from vita_data.shards.schema import json_bytes
+from vita_data.storage import AnyPath
 from vita_data.types import Basis, Float64, Json, Manifest, Modality, Stage, Starts, WindowSpec
 
 
@@ -63,7 +63,7 @@ class Plan:
         cls,
         manifest: Manifest,
         *,
-        shards: str | Path,
+        shards: str | AnyPath,
         stage: Stage | str,
         batch_size: int | Mapping[str, int],
         seed: int = 0,

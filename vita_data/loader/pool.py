@@ -7,7 +7,6 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from vita_data.loader.view import ShardView
 from vita_data.loader.windows import count_windows, start_step
 from vita_data.shards.index import CARD, SourceIndex, open_source
 from vita_data.shards.stats import StatsFile, load_stats
+from vita_data.storage import AnyPath, open_path
 from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
 
 
@@ -87,20 +87,20 @@ class Pool:
         return view, clip, start_step(view, clip, inside, self.spec, self.modality)
 
 
-def open_entries(manifest: Manifest, shards: str | Path) -> tuple[OpenEntry, ...]:
+def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, ...]:
     """Open the indexes of everything that a manifest names.
 
     Raises:
         ManifestError: a source has no shards or no statistics there, or `where` leaves nothing of it.
         ShardError: an index is damaged.
     """
-    folder = Path(shards)
+    folder = open_path(shards) if isinstance(shards, str) else shards
     if not folder.is_dir():
         raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
     return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
 
 
-def _open(manifest: Manifest, entry: MixtureEntry, folder: Path) -> OpenEntry:
+def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:
     place = f"manifest {manifest.path}: source {entry.source!r}"
     try:
         index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)

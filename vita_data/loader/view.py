@@ -4,7 +4,6 @@ Rows and steps are looked up through keys `clip * 2^32 + value`, so that one bin
 """
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vita_data.shards.schema import MemberRef, frame_name
+from vita_data.storage import AnyPath
 from vita_data.types import CameraRole, Gaps, Int64
 
 _ROLES = tuple(CameraRole)
@@ -21,7 +21,7 @@ _CLIP = 32
 class ShardView:
     """The index of one shard; clips are counted from 0 in it, frames over all of its clips."""
 
-    def __init__(self, shard: Path, table: pa.Table) -> None:
+    def __init__(self, shard: AnyPath, table: pa.Table) -> None:
         self.shard = shard
         self._table = table
         self._columns: dict[str, pa.Array] = {}

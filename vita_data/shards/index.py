@@ -13,6 +13,7 @@ from vita_data.errors import ManifestError, ShardError
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
+from vita_data.storage import AnyPath, list_files, read_files
 from vita_data.types import Clip, Json, Split
 
 CARD = "dataset.json"
@@ -20,7 +21,7 @@ SUMS = "sums"
 _SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
-def read_card(folder: Path) -> Json:
+def read_card(folder: AnyPath) -> Json:
     """Read a built source's card.
 
     Raises:
@@ -28,7 +29,7 @@ def read_card(folder: Path) -> Json:
         ShardError: the card is damaged.
     """
     try:
-        card: Json = json.loads((folder / CARD).read_text())
+        card: Json = json.loads(read_files([folder / CARD])[0])
         for split in Split:
             _ = [[entry[key] for key in _SHARD_KEYS] for entry in card_shards(card, split)]
     except FileNotFoundError:
@@ -43,7 +44,7 @@ def read_card(folder: Path) -> Json:
     return card
 
 
-def source_name(folder: Path, card: Json) -> str:
+def source_name(folder: AnyPath, card: Json) -> str:
     """The source that a folder holds, as its card says; the folder may be reached by another name."""
     return str(card.get("source", folder.name))
 
@@ -54,7 +55,7 @@ class SourceIndex:
 
     source: str
     split: Split
-    shards: tuple[Path, ...]
+    shards: tuple[AnyPath, ...]
     index_sums: tuple[str, ...]
     digest: str
     """sha256 over the shards' names and sums: changes when the data does."""
@@ -83,7 +84,7 @@ class SourceIndex:
         return rows if self.shards else []
 
 
-def open_index(path: Path, *, sha256: str) -> pa.Table:
+def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
     """Memory-map a shard's index.
 
     Its sum is checked first: Arrow trusts the offsets that it reads, so a flipped bit could end the process.
@@ -92,11 +93,10 @@ def open_index(path: Path, *, sha256: str) -> pa.Table:
         ShardError: the file is missing, does not match its sum, or is no index of this version.
     """
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found, held = _mapped(path) if isinstance(path, Path) else _fetched(path)
         if found != sha256:
             raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(held).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:
@@ -104,7 +104,18 @@ def open_index(path: Path, *, sha256: str) -> pa.Table:
     return table
 
 
-def open_source(folder: Path, split: Split) -> SourceIndex:
+def _mapped(path: Path) -> tuple[str, pa.NativeFile]:
+    # Read once for its sum and then mapped: pages that only the sum needs do not stay.
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), pa.memory_map(str(path))
+
+
+def _fetched(path: AnyPath) -> tuple[str, pa.Buffer]:
+    (data,) = read_files([path])
+    return hashlib.sha256(data).hexdigest(), pa.py_buffer(data)
+
+
+def open_source(folder: AnyPath, split: Split) -> SourceIndex:
     """Open the shards that a source's card lists for a split.
 
     Raises:
@@ -115,15 +126,16 @@ def open_source(folder: Path, split: Split) -> SourceIndex:
     return index_of(folder, split, card_shards(card, split), source=source_name(folder, card))
 
 
-def index_of(folder: Path, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
+def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
     """Open a list of shards as the card has it.
 
     Raises:
         ShardError: a listed shard is gone.
     """
     shards = tuple(folder / split / str(entry["name"]) for entry in listed)
+    there = list_files(folder / split) if listed else {}
     for shard in shards:
-        if not shard.exists():
+        if shard.name not in there:
             raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; run the same build again")
     digest = hashlib.sha256("".join(f"{entry['name']} {entry['sha256']}\n" for entry in listed).encode())
     sums = tuple(str(entry["index_sha256"]) for entry in listed)
@@ -147,7 +159,7 @@ def card_shards(card: Json, split: Split) -> list[Json]:
     return list(shards.get(split, [])) if isinstance(shards, Mapping) else []
 
 
-def rows_from_tar(shard: Path) -> list[Json]:
+def rows_from_tar(shard: AnyPath) -> list[Json]:
     """Rebuild a shard's index rows from the tar alone.
 
     Raises:
@@ -175,7 +187,7 @@ def rows_from_tar(shard: Path) -> list[Json]:
     return rows
 
 
-def read_clip(files: ShardFiles, shard: Path, row: Json, *, with_frames: bool = True) -> Clip:
+def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool = True) -> Clip:
     """Read a clip, every member checked; without frames only its metadata and vectors.
 
     Raises:
@@ -183,7 +195,7 @@ def read_clip(files: ShardFiles, shard: Path, row: Json, *, with_frames: bool = 
     """
     key = str(row["key"])
     wanted = row if with_frames else {**row, "frames": []}
-    members = {name: files.read(shard, ref, clip=key, member=name) for name, ref in member_refs(wanted).items()}
+    members = files.read_many(shard, member_refs(wanted), clip=key)
     return clip_from_members(key, members, with_frames=with_frames)
 
 

@@ -7,6 +7,8 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -92,8 +94,13 @@ def json_bytes(value: object) -> bytes:
 
 def npy_bytes(values: Float32) -> bytes:
     """Write an array as a .npy file of format 1.0."""
+    return _npy_header(values.shape, values.dtype.str) + np.ascontiguousarray(values).tobytes()
+
+
+@lru_cache(maxsize=256)
+def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(values), version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
 
 
@@ -103,19 +110,26 @@ def npy_array(data: bytes) -> Float32:
 
 
 def clip_members(clip: Clip) -> Iterator[tuple[str, bytes]]:
-    """Yield a clip's members (name after the key's dot, bytes), names sorted."""
-    members = {CLIP_JSON: json_bytes(_clip_meta(clip))}
+    """Yield a clip's members (name after the key's dot, bytes), names sorted; images are fetched one at a time."""
+    steps = clip.step_index.tolist()
+    members: list[tuple[str, bytes | StoredFrame | StoredDepth]] = [(CLIP_JSON, json_bytes(_clip_meta(clip)))]
     if clip.action is not None:
-        members[ACTION_NPY] = npy_bytes(clip.action.track.values)
+        members.append((ACTION_NPY, npy_bytes(clip.action.track.values)))
     if clip.state is not None:
-        members[STATE_NPY] = npy_bytes(clip.state.values)
+        members.append((STATE_NPY, npy_bytes(clip.state.values)))
     for camera, frames in clip.frames.items():
-        for frame in frames:
-            members[frame_name(camera, int(clip.step_index[frame.row]))] = frame.jpeg
+        members += [(frame_name(camera, steps[frame.row]), frame) for frame in frames]
     for camera, depths in clip.depths.items():
-        for depth in depths:
-            members[frame_name(DEPTH + camera, int(clip.step_index[depth.row]))] = npy_bytes(depth.metres)
-    yield from sorted(members.items())
+        members += [(frame_name(DEPTH + camera, steps[depth.row]), depth) for depth in depths]
+    members.sort(key=itemgetter(0))
+    for name, content in members:
+        yield name, _member_bytes(content)
+
+
+def _member_bytes(content: bytes | StoredFrame | StoredDepth) -> bytes:
+    if isinstance(content, StoredFrame):
+        return content.jpeg
+    return npy_bytes(content.metres) if isinstance(content, StoredDepth) else content
 
 
 def _clip_meta(clip: Clip) -> Json:
@@ -201,8 +215,9 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
 
 def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
     """Make a clip's index row from its clip.json and where its members lie."""
-    steps = np.asarray(meta["step_index"], np.int64)
-    run_rows = np.flatnonzero(np.diff(steps, prepend=steps[0] - 2) != 1)
+    step_index = np.asarray(meta["step_index"], np.int64)
+    run_rows = np.flatnonzero(np.diff(step_index, prepend=step_index[0] - 2) != 1).tolist()
+    steps: list[int] = step_index.tolist()
     valid, extras = meta["action_valid"], meta["extras"]
     frames = meta["frames"]
     if not isinstance(extras, Mapping) or not isinstance(frames, Mapping):
@@ -216,18 +231,22 @@ def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
         "task": extras.get("task"),
         "cameras": sorted(frames),
         "keyframes": meta["keyframes"],
-        "step_runs": [{"row": int(row), "step": int(steps[row])} for row in run_rows],
+        "step_runs": [{"row": row, "step": steps[row]} for row in run_rows],
         "gaps": meta["gaps"],
         "action_valid": None if valid is None else [{"start": a, "stop": b} for a, b in valid],  # type: ignore[attr-defined]
         "clip": _struct(members[CLIP_JSON]),
         "action": _struct(members.get(ACTION_NPY)),
         "state": _struct(members.get(STATE_NPY)),
         "frames": [
-            {"camera": camera, "step": int(steps[row]), **(_struct(members[frame_name(camera, int(steps[row]))]) or {})}
+            _frame_struct(camera, steps[row], members[frame_name(camera, steps[row])])
             for camera in sorted(frames)
             for row in frames[camera]
         ],
     }
+
+
+def _frame_struct(camera: str, step: int, ref: MemberRef) -> dict[str, str | int]:
+    return {"camera": camera, "step": step, "offset": ref.offset, "size": ref.size, "crc32": ref.crc32}
 
 
 def _struct(ref: MemberRef | None) -> dict[str, int] | None:

@@ -8,9 +8,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vita_data.errors import ManifestError, ShardError
@@ -26,12 +26,13 @@ from vita_data.shards.index import (
     source_name,
 )
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.writer import write_atomically
+from vita_data.storage import AnyPath, read_files, write_atomically
 from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json, Split, Track
 
 STATS = "stats.json"
 EXACT_ROWS = 5_000_000
 _NUM_BINS = 20_000
+_HELD_ROWS = 1_000_000
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]
@@ -76,7 +77,7 @@ class StatsFile:
         }
 
 
-def load_stats(folder: Path) -> StatsFile:
+def load_stats(folder: AnyPath) -> StatsFile:
     """Read a built source's statistics and check them against the card's sum.
 
     Raises:
@@ -86,7 +87,7 @@ def load_stats(folder: Path) -> StatsFile:
     card = read_card(folder)
     name, repair = source_name(folder, card), f"run `vita-data stats {folder}`"
     try:
-        data = (folder / STATS).read_bytes()
+        data = read_files([folder / STATS])[0]
     except FileNotFoundError:
         raise ManifestError(f"no statistics of {name!r}: {folder / STATS} is missing; {repair}") from None
     if hashlib.sha256(data).hexdigest() != card_sums(card).get(STATS):
@@ -99,7 +100,7 @@ def load_stats(folder: Path) -> StatsFile:
     )
 
 
-def write_stats(folder: Path) -> StatsFile:
+def write_stats(folder: AnyPath) -> StatsFile:
     """Compute a built source's statistics again, write stats.json and put its sum into the card.
 
     Raises:
@@ -127,10 +128,14 @@ def compute_stats(index: SourceIndex) -> StatsFile:
         ShardError: a shard is damaged.
     """
     embodiments = sorted(set(index.table.column("embodiment").to_pylist()))
+    num_rows = pc.sum(index.table.column("num_steps")).as_py() or 0
+    # Every figure takes a pass; what is small is read once.
+    held = list(_clips(index)) if num_rows <= _HELD_ROWS else None
 
     def group(wanted: str | None) -> GroupStats:
         def clips() -> Iterator[Clip]:
-            return _clips(index, wanted)
+            found = _clips(index) if held is None else iter(held)
+            return (clip for clip in found if wanted in (None, clip.embodiment))
 
         return GroupStats(action=_columns(clips, action_rows, ACTION_DIM), state=_columns(clips, state_rows, STATE_DIM))
 
@@ -142,14 +147,13 @@ def compute_stats(index: SourceIndex) -> StatsFile:
     )
 
 
-def _clips(index: SourceIndex, embodiment: str | None) -> Iterator[Clip]:
+def _clips(index: SourceIndex) -> Iterator[Clip]:
     files = ShardFiles()
     try:
         for shard, table in zip(index.shards, index.tables, strict=True):
             # Images are not needed: only the columns that lead to the vectors are read.
             for row in table.drop_columns(["frames"]).to_pylist():
-                if embodiment in (None, row["embodiment"]):
-                    yield read_clip(files, shard, row, with_frames=False)
+                yield read_clip(files, shard, row, with_frames=False)
     finally:
         files.close()
 

@@ -3,7 +3,6 @@
 Headers are patched from one template instead of built by `tarfile`, since a shard has tens of thousands of members.
 """
 
-import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from vita_data.errors import ShardError
 from vita_data.shards.schema import MemberRef
+from vita_data.storage import AnyPath
 
 _BLOCK = 512
 END = bytes(2 * _BLOCK)
@@ -55,20 +55,20 @@ class TarMember:
     data: bytes
 
 
-def walk(path: str | os.PathLike[str]) -> Iterator[TarMember]:
+def walk(path: AnyPath) -> Iterator[TarMember]:
     """Read a tar from start to end.
 
     Raises:
         ShardError: a header is damaged, or the file ends early; names the shard and the offset.
     """
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while (block := file.read(_BLOCK)) != END[:_BLOCK]:
             yield _member(path, file, block)
         if file.read() != END[_BLOCK:]:
             raise ShardError(f"shard {path}: bytes follow the end of the tar")
 
 
-def _member(path: str | os.PathLike[str], file: BinaryIO, block: bytes) -> TarMember:
+def _member(path: AnyPath, file: BinaryIO, block: bytes) -> TarMember:
     offset = file.tell()
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -15,6 +13,7 @@ from vita_data.errors import ShardError
 from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
 from vita_data.shards.tar import END, header
+from vita_data.storage import AnyPath, list_files, storage_errors
 from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
 
 
@@ -29,12 +28,18 @@ class VerifyReport:
     problems: tuple[str, ...]
 
 
-def verify(folder: Path) -> VerifyReport:
+def verify(folder: AnyPath) -> VerifyReport:
     """Check all shards that a source's card lists.
 
     Raises:
         ManifestError: the source has not been built there.
+        StorageError: an object store does not answer or refuses.
     """
+    with storage_errors(folder):
+        return _verify(folder)
+
+
+def _verify(folder: AnyPath) -> VerifyReport:
     card = read_card(folder)
     problems: list[str] = []
     num_shards = num_clips = num_members = 0
@@ -46,8 +51,8 @@ def verify(folder: Path) -> VerifyReport:
             problems += found.run(entry)
             num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
         names = {str(entry["name"]) for entry in listed}
-        strays = [path for path in sorted((folder / split).glob("*.tar")) if path.name not in names]
-        problems += [f"shard {path}: not listed in the card" for path in strays]
+        strays = [name for name in sorted(list_files(folder / split)) if name.endswith(".tar") and name not in names]
+        problems += [f"shard {folder / split / name}: not listed in the card" for name in strays]
     for name, sha256 in sorted(card_sums(card).items()):
         path = folder / name
         if not path.exists() or _file_sha256(path) != sha256:
@@ -63,7 +68,7 @@ def verify(folder: Path) -> VerifyReport:
 
 @dataclass(slots=True)
 class _Checked:
-    shard: Path
+    shard: AnyPath
     num_clips: int = 0
     num_members: int = 0
 
@@ -89,20 +94,22 @@ class _Checked:
         """Follow the layout that the index promises, so that any damaged byte has a clip and a member."""
         problems: list[str] = []
         end = 0
-        with open(self.shard, "rb") as file:
+        with self.shard.open("rb") as file:
             for row in rows:
                 members: dict[str, bytes] = {}
                 for name, ref in sorted(member_refs(row).items(), key=lambda item: item[1].offset):
                     where = f"shard {self.shard}, clip {row['key']}, member {name}"
                     wanted = header(f"{row['key']}.{name}", ref.size)
-                    block = os.pread(file.fileno(), len(wanted) + ref.size + (-ref.size % 512), ref.offset - 512)
+                    file.seek(ref.offset - 512)
+                    block = file.read(len(wanted) + ref.size + (-ref.size % 512))
                     problems += [f"{where}: {fault}" for fault in _member_faults(block, wanted, ref, start=end)]
                     members[name] = block[512 : 512 + ref.size]
                     end, self.num_members = ref.offset + ref.size + (-ref.size % 512), self.num_members + 1
                 if not problems:
                     faults = clip_faults(row, members)
                     problems += [f"shard {self.shard}, clip {row['key']}, {fault}" for fault in faults]
-            if os.pread(file.fileno(), len(END) + 1, end) != END:
+            file.seek(end)
+            if file.read(len(END) + 1) != END:
                 problems.append(f"shard {self.shard}: does not end where its index ends")
         return problems
 
@@ -148,6 +155,9 @@ def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str
         yield "a masked column is not zero"
 
 
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _file_sha256(path: AnyPath) -> str:
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()

@@ -5,14 +5,15 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa
 
+from vita_data.errors import StorageError
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
 from vita_data.shards.tar import END, header, padding
+from vita_data.storage import AnyPath, describe_fault, make_folder, publish, temporary_for, write_atomically
 from vita_data.types import Clip, Json
 
 
@@ -27,36 +28,7 @@ class ShardSummary:
     index_sha256: str
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a temporary file beside `path`, make it durable and rename it."""
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        commit(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def temporary_beside(path: Path) -> Path:
-    """Name a temporary file in the same folder; the process id keeps two writers of one file apart."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def commit(temporary: Path, path: Path) -> None:
-    """Rename a finished temporary file and make the rename durable."""
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_index(path: Path, rows: list[Json]) -> str:
+def write_index(path: AnyPath, rows: list[Json]) -> str:
     """Write a shard's Arrow index atomically and return its sha256."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
@@ -66,15 +38,25 @@ def write_index(path: Path, rows: list[Json]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class ShardMark:
+    """How far a shard had been written."""
+
+    offset: int
+    num_clips: int
+    sha256: "hashlib._Hash"
+
+
 class ShardWriter:
     """Writes clips of one source and split to `path`; leaving the `with` block without an error commits them.
 
-    A shard without clips writes no file.
+    A shard without clips writes no file. Until then all bytes are in a local temporary file: beside the shard on a
+    disk, in TMPDIR for an object store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self._path = path
-        self._temporary = temporary_beside(path)
+        self._temporary = temporary_for(path)
         self._file: BinaryIO | None = None
         self._sha256 = hashlib.sha256()
         self._offset = 0
@@ -86,20 +68,45 @@ class ShardWriter:
         return self
 
     def add(self, clip: Clip) -> None:
-        """Append a clip's members, adjacent and sorted."""
+        """Append a clip's members, adjacent and sorted.
+
+        Raises:
+            StorageError: the disk is full or gone.
+        """
+        try:
+            self._add(clip)
+        except OSError as error:
+            raise StorageError(
+                f"shard {self._path}: cannot be written ({describe_fault(error)}); mend that and run the same command "
+                "again, it goes on from here"
+            ) from error
+
+    def _add(self, clip: Clip) -> None:
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._temporary, "wb")  # noqa: SIM115 - closed in __exit__
+            make_folder(self._path.parent)
+            self._file = open(self._temporary, "wb", buffering=1 << 20)  # noqa: SIM115 - closed in __exit__
         refs: dict[str, MemberRef] = {}
         meta: Json = {}
         for name, data in clip_members(clip):
-            self._write(header(f"{clip.key}.{name}", len(data)))
-            refs[name] = MemberRef(self._offset, len(data), zlib.crc32(data))
-            self._write(data)
-            self._write(padding(len(data)))
+            head = header(f"{clip.key}.{name}", len(data))
+            refs[name] = MemberRef(self._offset + len(head), len(data), zlib.crc32(data))
+            # One piece a member: a shard has tens of thousands, and each call to the sum and the disk has its price.
+            self._write(b"".join((head, data, padding(len(data)))))
             if name == CLIP_JSON:
                 meta = json.loads(data)
         self._rows.append(index_row(clip.key, meta, refs))
+
+    def mark(self) -> ShardMark:
+        """Remember how far the shard is, so that what follows can be taken back."""
+        return ShardMark(self._offset, len(self._rows), self._sha256.copy())
+
+    def take_back(self, mark: ShardMark) -> None:
+        """Undo everything that was added after `mark`: an episode that is dropped half-way leaves nothing."""
+        if self._file is not None and self._offset != mark.offset:
+            self._file.seek(mark.offset)
+            self._file.truncate()
+        self._offset, self._sha256 = mark.offset, mark.sha256.copy()
+        del self._rows[mark.num_clips :]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -107,10 +114,19 @@ class ShardWriter:
         if self._file is None:
             return
         try:
-            if kind is None:
+            if kind is None and self._rows:
                 self.summary = self._commit(self._file)
         finally:
-            self._file.close()
+            self._close(self._file)
+
+    def _close(self, file: BinaryIO) -> None:
+        try:
+            file.close()
+        except OSError:
+            # A full disk refuses the last buffered bytes a second time; the first refusal is already on its way up.
+            if self.summary is not None:
+                raise
+        finally:
             self._temporary.unlink(missing_ok=True)
 
     def _commit(self, file: BinaryIO) -> ShardSummary:
@@ -118,7 +134,7 @@ class ShardWriter:
         file.flush()
         os.fsync(file.fileno())
         index_sha256 = write_index(self._path.with_suffix(".arrow"), self._rows)
-        commit(self._temporary, self._path)
+        publish(self._temporary, self._path)
         return ShardSummary(
             name=self._path.name,
             num_clips=len(self._rows),

@@ -1,0 +1,232 @@
+"""Built folders on a disk or an object store: the same pathlib calls for both, and whole files or none.
+
+Local folders are `pathlib.Path`, others `upath.UPath` (fsspec underneath). A file appears under its final name only
+when whole: on a disk by temporary name, fsync and rename, on an object store by completing the upload.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from upath import UPath
+
+from vita_data.errors import RequestError, StorageError
+
+AnyPath = Path | UPath
+
+_NUM_PIECES = 2
+"""Pieces of an upload sent side by side; s3fs holds each, 50 MiB or more, in memory."""
+# What the clients of object stores raise besides OSError.
+_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "boto3"})
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file in a listing: its size, and when it was written (seconds since 1970; 0 where the store does not tell)."""
+
+    num_bytes: int
+    mtime_s: float
+
+
+def store_options(address: str) -> dict[str, Any]:
+    """Give what fsspec is told of a store: keep no listings, and hold few pieces of an upload in memory at once."""
+    if "://" not in address:
+        return {}
+    # No listing is kept: another process may have written a moment ago.
+    shared: dict[str, Any] = {"use_listings_cache": False}
+    return {**shared, "max_concurrency": _NUM_PIECES} if address.startswith(("s3://", "s3a://")) else shared
+
+
+def open_path(text: str) -> AnyPath:
+    """Read a local path or a URL such as `s3://bucket/folder`.
+
+    Raises:
+        RequestError: no such kind of address, or the package that reads it is not installed.
+    """
+    if "://" not in text:
+        return Path(text)
+    try:
+        path: UPath = UPath(text, **store_options(text))
+        fs = path.fs
+    except (ImportError, ValueError) as error:
+        raise RequestError(f"{text}: this kind of address cannot be opened here ({error})") from error
+    if is_local_fs(fs):
+        return Path(fs._strip_protocol(text))
+    require_store(fs, path.path, address=text)
+    return path
+
+
+def require_store(fs: fsspec.AbstractFileSystem, path: str, *, address: str) -> None:
+    """Refuse what is no bucket of an object store.
+
+    Raises:
+        RequestError: a web address, whose folders cannot be listed, or no bucket is named.
+    """
+    if "http" in fs.protocol:
+        raise RequestError(
+            f"{address}: a web address cannot be read or written; give a local path or s3://bucket/folder"
+        )
+    if not path.strip("/"):
+        raise RequestError(f"{address}: names no bucket; write s3://bucket/folder")
+
+
+def is_local_fs(fs: fsspec.AbstractFileSystem) -> bool:
+    """Tell whether a file system of fsspec is this machine's own."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+    return "file" in protocols
+
+
+@contextmanager
+def storage_errors(where: object) -> Iterator[None]:
+    """Turn what a disk or an object store raises into one line, for a `with` block; an absent file stays one.
+
+    Raises:
+        StorageError: full, unreachable or refused; `where` is named.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
+            raise
+        raise StorageError(
+            f"{where}: {describe_fault(error)}; mend that and run the same command again, it goes on from here"
+        ) from error
+
+
+def describe_fault(error: BaseException) -> str:
+    """Say what a store answered, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or repr(error)
+    if isinstance(error, PermissionError) and error.errno is None:
+        text = f"access refused ({text}): the credentials, or what they may do in this bucket, are not right"
+    name = getattr(error, "filename", None)
+    return " ".join(f"{text} ({name})".split()) if name else " ".join(str(text).split())
+
+
+@contextmanager
+def _writing(path: UPath) -> Iterator[None]:
+    with storage_errors(path):
+        try:
+            yield
+        except FileNotFoundError as error:
+            # A store has no folders that could be absent: the bucket is.
+            raise StorageError(
+                f"{path}: there is no such bucket ({describe_fault(error)}); make it, or mend --out"
+            ) from error
+
+
+def write_atomically(path: AnyPath, data: bytes) -> None:
+    """Write a file that appears whole and durable or not at all."""
+    if not isinstance(path, Path):
+        with _writing(path):
+            path.fs.pipe_file(path.path, data)
+        return
+    temporary = temporary_for(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_for(path: AnyPath) -> Path:
+    """Name a local file to write before `path` is published: beside it on a disk, in TMPDIR for an object store.
+
+    The name is drawn, so that two writers of one file stay apart, on whatever machines they run.
+    """
+    folder = path.parent if isinstance(path, Path) else Path(tempfile.gettempdir())
+    return folder / f".{path.name}.{secrets.token_hex(6)}.tmp"
+
+
+def publish(temporary: Path, path: AnyPath) -> None:
+    """Give a whole, synced temporary file its final name and make that durable; on an object store, upload it."""
+    if not isinstance(path, Path):
+        with _writing(path):
+            path.fs.put_file(str(temporary), path.path)
+        temporary.unlink()
+        return
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove(path: AnyPath) -> None:
+    """Remove a file if it is there."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+        return
+    with storage_errors(path), suppress(FileNotFoundError):
+        path.fs.rm_file(path.path)
+
+
+def make_folder(path: AnyPath) -> None:
+    """Make a folder and those above it; object stores need none."""
+    if isinstance(path, Path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def list_files(folder: AnyPath) -> dict[str, FileInfo]:
+    """List the files of a folder by name with one request; an absent folder is empty."""
+    try:
+        if isinstance(folder, Path):
+            return _list_local(folder)
+        with storage_errors(folder):
+            found = folder.fs.ls(folder.path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {
+        str(entry["name"]).rsplit("/", 1)[-1]: FileInfo(num_bytes=int(entry["size"]), mtime_s=_mtime_s(entry))
+        for entry in found
+        if entry["type"] == "file"
+    }
+
+
+def _list_local(folder: Path) -> dict[str, FileInfo]:
+    found: dict[str, FileInfo] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # Another process may rename or remove a file between the listing and the look at it.
+            with suppress(FileNotFoundError):
+                if entry.is_file():
+                    stat = entry.stat()
+                    found[entry.name] = FileInfo(num_bytes=stat.st_size, mtime_s=stat.st_mtime)
+    return found
+
+
+def _mtime_s(entry: dict[str, object]) -> float:
+    when = entry.get("LastModified") or entry.get("mtime") or entry.get("updated")
+    return float(when.timestamp()) if hasattr(when, "timestamp") else 0.0
+
+
+def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
+    """Read many small files of one store, on an object store side by side."""
+    if not paths or isinstance(paths[0], Path):
+        return [path.read_bytes() for path in paths]
+    wanted = [path.path for path in paths if isinstance(path, UPath)]
+    with storage_errors(paths[0]):
+        found = paths[0].fs.cat(wanted)
+    return [found[path] for path in wanted] if isinstance(found, dict) else [found]
+
+
+def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read (offset, size) ranges of one file, on an object store side by side; a short file gives short bytes."""
+    if isinstance(path, Path):
+        with open(path, "rb") as file:
+            return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
+    starts, ends = [offset for offset, _ in ranges], [offset + size for offset, size in ranges]
+    with storage_errors(path):
+        data: list[bytes] = path.fs.cat_ranges([path.path] * len(ranges), starts, ends, on_error="raise")
+    return data
