@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ IMAGE_SIZE = 256
 ACTION_DIM = 40
 STATE_DIM = 64
 MAX_CLIP_S = 600
+READ_BLOCK_BYTES = 8 << 20
+"""What one request to an object store fetches beyond what was asked for."""
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -391,8 +393,23 @@ class RawTree(Protocol):
     def read_bytes(self, path: str) -> bytes:
         """The whole of a small file."""
 
+    def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
+        """Open a file for reading from any place in it; from an object store only what is asked for is fetched.
+
+        Args:
+            path: the file.
+            block_bytes: what one request to an object store fetches beyond what was asked for.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StorageError: an object store does not answer or refuses, then or at any read.
+        """
+
     def local_path(self, path: str) -> str:
-        """A path that C libraries can open."""
+        """A path that C libraries can open; a file of an object store is copied, whole or not at all.
+
+        A copy lasts until the part has been read. There is nothing at the path where there is no such file.
+        """
 
 
 class Source(Protocol):
@@ -448,20 +465,39 @@ class UnifiedAction:
     origin: ActionOrigin
 
 
+class KeptBytes(Protocol):
+    """Bytes that lie outside memory until they are asked for."""
+
+    def read(self) -> bytes:
+        """Fetch the bytes; each call reads anew and keeps nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
     """An encoded 256x256 RGB JPEG and the clip row it belongs to."""
 
     row: int
-    jpeg: bytes
+    data: bytes | KeptBytes
+
+    @property
+    def jpeg(self) -> bytes:
+        """The JPEG's bytes."""
+        return self.data if isinstance(self.data, bytes) else self.data.read()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredDepth:
-    """A depth image float32 [256, 256] in metres and the clip row it belongs to."""
+    """A depth image float32 [256, 256] in metres and the clip row it belongs to; kept bytes are its values by rows."""
 
     row: int
-    metres: Float32
+    data: Float32 | KeptBytes
+
+    @property
+    def metres(self) -> Float32:
+        """The image's values [256, 256]."""
+        if isinstance(self.data, np.ndarray):
+            return self.data
+        return np.frombuffer(self.data.read(), np.float32).reshape(IMAGE_SIZE, IMAGE_SIZE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,18 @@ Finds releases, lists their files and reads their records; what a key means is u
 TensorFlow nor tfds.
 """
 
+import glob
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import cast
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.rlds_features import FeatureSpec, parse_features
 from vita_data.formats.rlds_record import RldsRecord, record_id
-from vita_data.formats.tfrecord import read_records
+from vita_data.formats.tfrecord import stream_records
 from vita_data.types import Failure, Outcome, Part, RawTree, Split
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -80,11 +82,14 @@ def open_dataset(raw: RawTree, release: str) -> RldsDataset:
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
     """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes."""
+    # One listing, in place of two requests a file where the tree lies in an object store.
+    folders = {str(PurePosixPath(shard.path).parent) for shard in dataset.shards}
+    there = {path for folder in folders for path in raw.glob(f"{glob.escape(folder)}/*")}
     return sorted(
         (
             Part(
                 id=shard.path,
-                num_bytes=raw.size(shard.path) if raw.exists(shard.path) else 0,
+                num_bytes=raw.size(shard.path) if shard.path in there else 0,
                 num_episodes=shard.num_records,
             )
             for shard in dataset.shards
@@ -102,7 +107,7 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
     shard = next((shard for shard in dataset.shards if shard.path == path), None)
     if shard is None:
         raise SourceError(f"{path}: {dataset.release}/dataset_info.json names no such file")
-    for index, data in enumerate(read_records(raw.local_path(path), name=path)):
+    for index, data in enumerate(stream_records(partial(raw.open, path), name=path)):
         yield RldsRecord(data, file=path, index=index, split=shard.split, features=dataset.features)
 
 

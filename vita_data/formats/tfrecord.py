@@ -5,7 +5,7 @@ uint64 length, uint32 masked crc of the length, the data, uint32 masked crc of t
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,10 +25,15 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def read_records(path: str, *, name: str) -> Iterator[bytes]:
-    """Yield the records of the file at `path` in order, holding one in memory at a time.
+    """Yield the records of the file at `path`; see `stream_records`."""
+    return stream_records(lambda: open(path, "rb"), name=name)
+
+
+def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[bytes]:
+    """Yield the records of a file in order, holding one in memory at a time.
 
     Args:
-        path: where the file is.
+        open_file: opens the file, wherever it is; called when the first record is asked for.
         name: what messages call the file.
 
     Raises:
@@ -36,7 +41,7 @@ def read_records(path: str, *, name: str) -> Iterator[bytes]:
             Records before that have been yielded.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file() as file:
             index = 0
             while (record := _read_record(file, f"{name} record {index}")) is not None:
                 yield record

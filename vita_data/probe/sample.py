@@ -11,7 +11,7 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError, StorageError, VitaDataError
 from vita_data.normalize.images import UndecodableFrameError, rgb_pixels, to_square
 from vita_data.normalize.vectors import arm_delta, is_finite
 from vita_data.pages.chart import evenly
@@ -172,7 +172,7 @@ def _read_part(
             num_good += 1
             if num_good == num_wanted:
                 return
-    except (RequestError, ImportError, NameError, MemoryError):
+    except (RequestError, StorageError, ImportError, NameError, MemoryError):
         raise
     except VitaDataError as error:
         yield f"part {part.id}: {error}"

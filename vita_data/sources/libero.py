@@ -66,6 +66,8 @@ FINGERS_OPEN_M = 0.08
 """Distance of the open Panda fingers."""
 NOOP_NORM = 1e-4
 _SUFFIX = "_demo"
+_LIST_BLOCK_BYTES = 1 << 16
+"""Listing the demonstrations touches some twenty small places all over a file."""
 _STATE_WIDTHS = {"ee_pos": 3, "ee_ori": 3, "gripper_states": 2}
 _CAMERAS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
 
@@ -366,9 +368,9 @@ def _refuse_absent(key: str, asked: tuple[str, ...], found: set[str], raw: RawTr
 
 def _num_demos(raw: RawTree, file: str) -> int | None:
     try:
-        with open_hdf5(raw.local_path(file), name=file) as opened:
+        with raw.open(file, block_bytes=_LIST_BLOCK_BYTES) as stored, open_hdf5(stored, name=file) as opened:
             return len(demo_names(opened, name=file))
-    except SourceError:
+    except (SourceError, OSError):
         return None
 
 

@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -159,7 +160,7 @@ def test_examples_agree_with_protobuf_both_ways(ints, small, floats, blobs):
     assert list(decoded["ints"]) == ints
     assert list(decoded["small"]) == small
     assert list(decoded["floats"]) == floats
-    assert decoded["blobs"] == blobs
+    assert list(decoded["blobs"]) == blobs
     ours = {"ints": np.array(ints, np.int64), "small": np.array(small, bool), "floats": np.array(floats, np.float32)}
     assert tf_example_pb2.Example.FromString(encode_example(ours | {"blobs": blobs})) == message
 
@@ -189,8 +190,8 @@ def test_written_features_parse_back(tree: FsspecTree):
 
 
 def assert_same(ours: object, theirs: object, path: str) -> None:
-    if isinstance(ours, list):
-        assert ours == list(np.atleast_1d(np.asarray(theirs, object))), path
+    if isinstance(ours, Sequence):
+        assert list(ours) == list(np.atleast_1d(np.asarray(theirs, object))), path
         return
     np.testing.assert_array_equal(ours, np.asarray(theirs), err_msg=path)
     assert ours.shape == np.shape(theirs), path
