@@ -6,7 +6,7 @@ refused. What columns mean is the source's business.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.video import VideoInfo, VideoStream, scan_video, write_toy_video
+from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.types import Float64, Image, Json, RawTree
 
 INFO_FILE = "meta/info.json"
@@ -122,8 +122,7 @@ def open_camera(raw: RawTree, episode: LeRobotEpisode, key: str) -> VideoStream:
     if info.num_shown != episode.num_steps:
         raise EpisodeError(f"{name}: shows {info.num_shown} frames for {episode.num_steps} rows")
     rows = np.arange(info.num_shown)
-    by_order = VideoInfo(hz=info.hz, step_index=rows, frame_index=rows, num_shown=info.num_shown)
-    return VideoStream(local, info=by_order, name=name)
+    return VideoStream(local, info=replace(info, step_index=rows, frame_index=rows), name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,10 @@
 """One video file as a stream of 256x256 RGB frames, with the times that the file itself gives its frames.
 
-Header rates and frame counts are never used: Matroska and WebM say 0 and others are wrong. Decoding is sequential, one
-pass and one thread a file, since a build runs a process a core. Many windows of one long video: `video_windows`; what a
-damaged packet costs: `video_decode`.
+Header rates and frame counts are never used: Matroska and WebM say 0 and others are wrong. Decoding is one forward pass
+and one thread a file, since a build runs a process a core. Which packets a few frames need: `video_gops`; many windows
+of one long video: `video_windows`; what a damaged packet costs: `video_decode`.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,18 +14,14 @@ import numpy as np
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video_decode import DamagedFrame, decode_frames, frame_time, open_video
+from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
+from vita_data.formats.video_gops import decode_wanted
+from vita_data.formats.video_packets import PacketList, scan_packets
 from vita_data.types import IMAGE_SIZE, Float64, Image, Int64, JpegFrame, ResizeMode, RgbFrame
 
 LOST_FRAME = JpegFrame(b"")
 """The row of a picture that does not decode: bytes that are no image, which who stores frames turns into a drop."""
 
-# Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
-# that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
-_LISTING_FORMATS = ("matroska", "mp4")
-_HIDING_CODECS = ("vp8",)
-_TRUNCATION_S = 0.5
-_TRUNCATION_SHARE = 0.05
 _TURNS = {270: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
 _TOY_OPTIONS = {"libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}}
 
@@ -39,6 +34,8 @@ class VideoTimes:
     """(n - 1) / (last PTS - first PTS) over all n shown frames."""
     time_s: Float64
     """[n] seconds after the first shown frame, ascending."""
+    packets: PacketList | None = None
+    """What the file is made of; None where packets do not tell what is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +50,8 @@ class VideoInfo:
     """[T] which shown frame each row is, in presentation order."""
     num_shown: int
     """Frames that the file shows."""
+    packets: PacketList | None = None
+    """As in `VideoTimes`."""
 
 
 def scan_times(path: str, *, name: str) -> VideoTimes:
@@ -69,12 +68,13 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
     Raises:
         EpisodeError: the file cannot be opened, has no video, or ends before its declared duration.
     """
-    listed = _listed_times(path, name)
-    times = sorted(_decoded_times(path, name) if listed is None else listed)
+    packets = scan_packets(path, name)
+    times = sorted(_decoded_times(path, name)) if packets is None else packets.shown_times()
     if not times:
         raise EpisodeError(f"{name}: no frame in the video stream")
     time_s = np.array([float(time - times[0]) for time in times])
-    return VideoTimes(hz=(len(times) - 1) / time_s[-1] if time_s[-1] > 0 else 1.0, time_s=time_s)
+    hz = (len(times) - 1) / time_s[-1] if time_s[-1] > 0 else 1.0
+    return VideoTimes(hz=hz, time_s=time_s, packets=packets)
 
 
 def scan_video(path: str, *, name: str) -> VideoInfo:
@@ -92,7 +92,13 @@ def scan_video(path: str, *, name: str) -> VideoInfo:
     """
     times = scan_times(path, name=name)
     step_index, frame_index = frame_steps(times.time_s, times.hz)
-    return VideoInfo(hz=times.hz, step_index=step_index, frame_index=frame_index, num_shown=len(times.time_s))
+    return VideoInfo(
+        hz=times.hz,
+        step_index=step_index,
+        frame_index=frame_index,
+        num_shown=len(times.time_s),
+        packets=times.packets,
+    )
 
 
 def frame_steps(time_s: Float64, hz: float) -> tuple[Int64, Int64]:
@@ -114,21 +120,24 @@ class VideoStream:
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield ascending `rows` as RGB [256, 256, 3], scaled straight from the decoded frame in one pass.
 
-        The whole file is decoded whatever the rows, and the last frame comes out after the end was reached: a file
-        that cannot be read to its end is a failed episode. A damaged frame is a `LOST_FRAME` (vita_data/README.md).
+        A damaged frame is a `LOST_FRAME` (vita_data/README.md). Where the packets tell what is shown, only those that
+        the rows need are decoded; else the whole file is, and the last frame comes out after its end was reached.
 
         Raises:
-            EpisodeError: as `decode_frames`, or the file shows more or fewer frames than it lists.
+            EpisodeError: as `decode_frames` and `decode_wanted`, or the file shows more or fewer frames than it lists.
         """
-        wanted = set(self._info.frame_index[list(rows)].tolist())
-        scale = frame_scaler(resize)
-        held: JpegFrame | RgbFrame | None = None
-        num_shown = 0
+        wanted, scale = self._info.frame_index[list(rows)], frame_scaler(resize)
+        frames = self._all_frames(wanted) if self._info.packets is None else decode_wanted(self._info.packets, wanted)
+        for _, frame in frames:
+            yield LOST_FRAME if isinstance(frame, DamagedFrame) else RgbFrame(scale(frame))
+
+    def _all_frames(self, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        chosen, held, num_shown = set(wanted.tolist()), None, 0
         for num_shown, frame in enumerate(decode_frames(self._path, self._name), start=1):
-            if num_shown - 1 in wanted:
+            if num_shown - 1 in chosen:
                 if held is not None:
                     yield held
-                held = LOST_FRAME if isinstance(frame, DamagedFrame) else RgbFrame(scale(frame))
+                held = num_shown - 1, frame
         if num_shown != self._info.num_shown:
             raise EpisodeError(f"{self._name}: {num_shown} frames decode where the file lists {self._info.num_shown}")
         if held is not None:
@@ -154,63 +163,6 @@ def write_toy_video(path: str, frames: Iterable[Image], *, fps: int, codec: str 
 
 def _decoded_times(path: str, name: str) -> list[Fraction]:
     return [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
-
-
-def _listed_times(path: str, name: str) -> list[Fraction] | None:
-    """Times of the shown frames from the packets alone; None where packets do not tell.
-
-    Raises:
-        EpisodeError: the packets end too early.
-    """
-    ends: dict[int, Fraction] = {}
-    shown: list[Fraction | None] = []
-    with open_video(path, name) as (container, stream):
-        try:
-            for packet in container.demux():
-                if packet.pts is None and packet.size == 0:
-                    continue
-                ticks = packet.dts if packet.pts is None else packet.pts
-                if ticks is not None:
-                    at = ticks * packet.time_base
-                    ends[packet.stream_index] = max(ends.get(packet.stream_index, at), at)
-                if packet.stream_index == stream.index and not packet.is_discard:
-                    shown.append(None if packet.pts is None else packet.pts * packet.time_base)
-        except av.FFmpegError as error:
-            raise EpisodeError(f"{name}: unreadable after {len(shown)} frames ({error.strerror})") from error
-        _refuse_truncated(container, stream, ends, num_frames=len(shown), name=name)
-        tells = any(word in container.format.name for word in _LISTING_FORMATS)
-        tells = tells and stream.codec_context.name not in _HIDING_CODECS
-    times = [time for time in shown if time is not None]
-    return times if tells and len(set(times)) == len(shown) else None
-
-
-def _refuse_truncated(
-    container: av.container.InputContainer,
-    stream: AvVideoStream,
-    ends: dict[int, Fraction],
-    *,
-    num_frames: int,
-    name: str,
-) -> None:
-    """Compare the last packet with the declared end: a WebM or MKV cut in half reads without any error."""
-    declared_s, end_s = _declared_s(stream), float(ends.get(stream.index, 0))
-    if declared_s is None and container.duration is not None:
-        # the container's duration covers its longest stream, which may be the sound
-        declared_s, end_s = container.duration / av.time_base, float(max(ends.values(), default=Fraction(0)))
-    # the last frame is shown for about one mean interval
-    end_s += end_s / max(num_frames - 1, 1)
-    if declared_s is not None and declared_s - end_s > max(_TRUNCATION_S, _TRUNCATION_SHARE * declared_s):
-        raise EpisodeError(
-            f"{name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared "
-            f"{declared_s:.2f} s; fetch the file again"
-        )
-
-
-def _declared_s(stream: AvVideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    return None if tag is None else 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
 
 
 def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:

@@ -1,16 +1,18 @@
 """The shown frames of a video file, in order, with those that are lost to damage told from those that are whole.
 
 A single frame that does not decode costs the clips that show it; a file that cannot be opened or read to its end fails
-(shards.md section 11). Rows, rates and scaling are the business of `video`.
+(vita_data/README.md). Rows, rates and scaling are the business of `video`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from weakref import finalize
 
 import av
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
@@ -34,16 +36,55 @@ def open_video(path: str, name: str) -> Iterator[tuple[av.container.InputContain
     Raises:
         EpisodeError: the file cannot be opened, or has no video.
     """
-    try:
-        container = av.open(path)
-    except (av.FFmpegError, OSError) as error:
-        raise EpisodeError(f"{name}: cannot be opened as video ({error.strerror}); is the download whole?") from error
-    with container:
-        # a cover picture is a video stream of one frame
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise EpisodeError(f"{name}: the file holds no video stream")
-        yield container, streams[0]
+    with VideoFile(path, name).opened() as (container, stream):
+        yield container, stream
+
+
+class VideoFile:
+    """A video file, which may stay open between two uses: opening one takes the time of several frames."""
+
+    def __init__(self, path: str, name: str) -> None:
+        """Name a file; nothing is opened yet.
+
+        Args:
+            path: what the decoder opens.
+            name: the path relative to the raw tree, for messages.
+        """
+        self.path, self.name = path, name
+        self._kept: av.container.InputContainer | None = None
+        self._closing: finalize[..., VideoFile] | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[av.container.InputContainer, AvVideoStream]]:
+        """Give the file and its first video stream, for a `with` block; one that was kept stands where it was left.
+
+        Raises:
+            EpisodeError: the file cannot be opened, or has no video.
+        """
+        container, self._kept = self._kept or self._open(), None
+        if self._closing is not None:
+            self._closing.detach()
+        try:
+            # a cover picture is a video stream of one frame
+            streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            if not streams:
+                raise EpisodeError(f"{self.name}: the file holds no video stream")
+            yield container, streams[0]
+        finally:
+            if self._kept is not container:
+                container.close()
+
+    def keep(self, container: av.container.InputContainer) -> None:
+        """Leave an opened file open for the next use, of which there may be none."""
+        self._kept, self._closing = container, finalize(self, container.close)
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            return av.open(self.path)
+        except (av.FFmpegError, OSError) as error:
+            raise EpisodeError(
+                f"{self.name}: cannot be opened as video ({error.strerror}); is the download whole?"
+            ) from error
 
 
 def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
@@ -60,10 +101,10 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
     index, damage, waiting = 0, None, dict[int, Fraction]()
     with open_video(path, name) as (container, stream):
         stream.thread_type = "NONE"
-        for packet in _packets(container, stream, name):
+        for packet in demux_video(container, stream, name):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 waiting[packet.pts] = packet.pts * packet.time_base
-            frames, fault = _decode_packet(packet)
+            frames, fault = decode_packet(packet, stream.codec_context)
             if fault:
                 damage = damage or _Damage(fault)
                 damage.spread(packet)
@@ -126,19 +167,26 @@ class _Damage:
             self._times.append(time)
 
 
-def _packets(
+def demux_video(
     container: av.container.InputContainer, stream: AvVideoStream, name: str
 ) -> Iterator["av.Packet[AvVideoStream]"]:
+    """Read the packets of a stream from where the file stands; an empty one without a time ends them.
+
+    Raises:
+        EpisodeError: the file cannot be read to its end.
+    """
     try:
         yield from container.demux(stream)
     except av.FFmpegError as error:
         raise EpisodeError(f"{name}: cannot be read to its end ({error.strerror}); fetch the file again") from error
 
 
-def _decode_packet(packet: "av.Packet[AvVideoStream]") -> tuple[list[av.VideoFrame], str]:
-    """Decode one packet of a video stream: the frames that come out, and what is wrong with it, if anything."""
+def decode_packet(
+    packet: "av.Packet[AvVideoStream] | None", decoder: VideoCodecContext
+) -> tuple[list[av.VideoFrame], str]:
+    """Decode one packet, or drain the decoder where there is none: the frames that come out, and what is wrong."""
     try:
-        return packet.decode(), ""
+        return decoder.decode(packet), ""
     except av.FFmpegError as error:
         return [], str(error.strerror)
 

@@ -1,4 +1,4 @@
-"""Many, possibly overlapping, windows of one long video, all served by a single sequential decode.
+"""Many, possibly overlapping, windows of one long video, all served by a single forward pass.
 
 A video of an hour is never held, nor is it opened or sought in once per window: the decoder runs forward as windows are
 read in the order of their starts, and a frame that a later window may still ask for is kept as 256x256 RGB. What the
@@ -13,6 +13,7 @@ import numpy as np
 from vita_data.errors import EpisodeError
 from vita_data.formats.video import LOST_FRAME, VideoTimes, frame_scaler
 from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
+from vita_data.formats.video_gops import decode_wanted
 from vita_data.types import Int64, JpegFrame, ResizeMode, RgbFrame
 
 _MAX_HELD = 900
@@ -21,9 +22,11 @@ _MAX_HELD = 900
 class VideoPass:
     """One forward pass over a video file for the windows cut from it.
 
-    Windows read in the order they were given cost one decode of each frame up to the last one asked for. A frame that
-    has passed and is no longer held (a stream that is read late or twice, a window overlapping another by more than
-    `max_held` frames) starts the pass again from the top: slower, never wrong.
+    Which rows a window will be asked for is not known before it is read. Rows one second apart are expected of all
+    windows if the first read is of such rows, else every row; windows read in the order they were given then cost one
+    decode of what is expected, and no more of the file than that needs (`video_gops`). A frame that was not expected,
+    or has passed and is no longer held (a stream that is read late or twice, windows that overlap by more than
+    `max_held` frames), starts another pass: slower, never wrong.
     """
 
     def __init__(
@@ -40,15 +43,14 @@ class VideoPass:
         """
         self._path, self._times, self._name, self._max_held = path, times, name, max_held
         self._windows = windows
+        self._seconds = [_second_apart(frames, times) for frames in windows]
         self._last_user = np.full(len(times.time_s), -1, np.int64)
-        for number, frames in enumerate(windows):
-            self._last_user[frames] = number
+        self._is_coming = np.zeros(len(times.time_s), np.bool_)
         self._held: dict[int, JpegFrame | RgbFrame] = {}
         self._failure: EpisodeError | None = None
         self._failed_at = len(times.time_s)
         self._resize = ResizeMode.PLAIN
-        self._frames: Iterator[ShownFrame] = iter(())
-        self._rewind(self._resize)
+        self._frames: Iterator[tuple[int, ShownFrame]] = iter(())
 
     @property
     def num_held(self) -> int:
@@ -59,64 +61,94 @@ class VideoPass:
         """Give window `number` as a camera."""
         return WindowStream(self, number=number, frames=self._windows[number])
 
-    def picture(self, frame: int, *, reader: int, resize: ResizeMode) -> JpegFrame | RgbFrame:
-        """Decode forward to a shown frame and give it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
+    def pictures(self, frames: Int64, *, reader: int, resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Decode forward to each of some shown frames and give it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
 
         Args:
-            frame: which shown frame, in presentation order.
+            frames: which shown frames, ascending.
             reader: the window that asks; frames that only it and earlier ones use are let go.
             resize: how the image becomes square.
 
         Raises:
-            EpisodeError: the file does not decode as far as this frame, or not as it was listed.
+            EpisodeError: the file does not decode as far as a frame, or not as it was listed.
         """
-        if self._failure is not None and frame >= self._failed_at:
-            # later windows fail at once instead of decoding up to the damage again
-            raise self._failure
-        if resize is not self._resize or (frame < self._next and frame not in self._held):
-            self._rewind(resize)
-        for past in [held for held in self._held if self._last_user[held] < reader]:
-            del self._held[past]
-        if frame in self._held:
-            return self._held[frame]
+        for frame in frames.tolist():
+            if self._failure is not None and frame >= self._failed_at:
+                # later windows fail at once instead of decoding up to the damage again
+                raise self._failure
+            if resize is not self._resize:
+                self._resize = resize
+                self._held.clear()
+                self._is_coming[:] = False
+            for past in [held for held in self._held if self._last_user[held] < reader]:
+                del self._held[past]
+            if frame not in self._held and not self._is_coming[frame]:
+                self._start(frames, frame, reader)
+            yield self._held[frame] if frame in self._held else self._decode_to(frame, reader)
+
+    def _start(self, frames: Int64, first: int, reader: int) -> None:
+        """Start a pass for what a window asks for from `first` on, and for what later windows are expected to."""
+        expected = self._seconds if np.array_equal(frames, self._seconds[reader]) else self._windows
+        self._last_user[:] = -1
+        self._last_user[frames[frames >= first]] = reader
+        for number in range(reader + 1, len(expected)):
+            self._last_user[expected[number]] = number
+        self._is_coming = self._last_user >= 0
+        self._is_coming[list(self._held)] = False
+        wanted, packets = np.flatnonzero(self._is_coming), self._times.packets
+        self._frames = self._all_frames(wanted) if packets is None else decode_wanted(packets, wanted)
+        self._scale = frame_scaler(self._resize)
+
+    def _decode_to(self, frame: int, reader: int) -> JpegFrame | RgbFrame:
         while True:
-            index, decoded = self._next, self._decode_next()
-            if self._last_user[index] > reader and len(self._held) < self._max_held:
-                self._held[index] = self._converted(decoded)
+            index, decoded = self._decode_next()
+            is_kept = self._last_user[index] > reader and len(self._held) < self._max_held
+            if is_kept or index == frame:
+                picture = LOST_FRAME if isinstance(decoded, DamagedFrame) else RgbFrame(self._scale(decoded))
+            if is_kept:
+                self._held[index] = picture
             if index == frame:
-                return self._held[index] if index in self._held else self._converted(decoded)
+                return picture
 
-    def _rewind(self, resize: ResizeMode) -> None:
-        self._resize, self._scale = resize, frame_scaler(resize)
-        self._frames, self._next, self._first_time = decode_frames(self._path, self._name), 0, Fraction(0)
-        self._held.clear()
-
-    def _converted(self, frame: ShownFrame) -> JpegFrame | RgbFrame:
-        return LOST_FRAME if isinstance(frame, DamagedFrame) else RgbFrame(self._scale(frame))
-
-    def _decode_next(self) -> ShownFrame:
+    def _decode_next(self) -> tuple[int, ShownFrame]:
         try:
-            frame = self._checked(next(self._frames, None))
+            index, decoded = next(self._frames)
         except EpisodeError as error:
-            self._failure, self._failed_at = error, self._next
+            self._failure, self._failed_at = error, int(np.argmax(self._is_coming))
             raise
-        self._next += 1
-        return frame
+        self._is_coming[index] = False
+        return index, decoded
 
-    def _checked(self, frame: ShownFrame | None) -> ShownFrame:
-        """Refuse a frame that is not the one listed at its place: a decoder may leave out a damaged one in silence."""
-        index, listed = self._next, self._times.time_s
-        if frame is None:
-            raise EpisodeError(f"{self._name}: {index} frames decode where the file lists {len(listed)}")
-        time = frame_time(frame, index, self._name)
-        if index == 0:
-            self._first_time = time
-        shown_s = float(time - self._first_time)
-        if abs(shown_s - listed[index]) * self._times.hz > 0.5:
-            raise EpisodeError(
-                f"{self._name}: frame {index} is shown at {shown_s:.3f} s where the file lists {listed[index]:.3f} s"
-            )
-        return frame
+    def _all_frames(self, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        """Decode a file whose packets do not tell which frame is which.
+
+        A decoder may leave out a damaged frame in silence, so that each is held against its place in the list.
+        """
+        listed, is_wanted, num_frames, first_time = self._times.time_s, set(wanted.tolist()), 0, Fraction(0)
+        for index, frame in enumerate(decode_frames(self._path, self._name)):
+            num_frames, time = index + 1, frame_time(frame, index, self._name)
+            first_time = time if index == 0 else first_time
+            shown_s = float(time - first_time)
+            if index >= len(listed) or abs(shown_s - listed[index]) * self._times.hz > 0.5:
+                place = f"{listed[index]:.3f} s" if index < len(listed) else "no more frames"
+                raise EpisodeError(
+                    f"{self._name}: frame {index} is shown at {shown_s:.3f} s where the file lists {place}"
+                )
+            if index in is_wanted:
+                yield index, frame
+        raise EpisodeError(f"{self._name}: {num_frames} frames decode where the file lists {len(listed)}")
+
+
+def _second_apart(frames: Int64, times: VideoTimes) -> Int64:
+    """Choose the frames [K] of a window that are nearest to whole seconds after its first, counted in whole steps."""
+    steps = np.rint(times.time_s[frames] * times.hz)
+    if not len(steps):
+        return frames
+    targets = steps[0] + np.arange(0, steps[-1] - steps[0] + 0.5, times.hz)
+    after = np.minimum(np.searchsorted(steps, targets), len(steps) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(targets - steps[before] <= steps[after] - targets, before, after)
+    return np.unique(frames[nearest])
 
 
 class WindowStream:
@@ -133,10 +165,7 @@ class WindowStream:
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield ascending `rows` as RGB [256, 256, 3], damaged ones as `LOST_FRAME`.
 
-        Frames that nobody asks for are decoded but not converted.
-
         Raises:
             EpisodeError: the video does not decode as far as a row.
         """
-        for row in rows:
-            yield self._video.picture(int(self._frames[row]), reader=self._number, resize=resize)
+        yield from self._video.pictures(self._frames[list(rows)], reader=self._number, resize=resize)

@@ -13,7 +13,9 @@ from vita_data.errors import EpisodeError
 from vita_data.formats import video_windows
 from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.video import LOST_FRAME, VideoStream, scan_times, scan_video, write_toy_video
-from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
+from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames
+from vita_data.formats.video_gops import decode_wanted
+from vita_data.formats.video_packets import PacketList
 from vita_data.formats.video_windows import VideoPass, WindowStream
 from vita_data.types import Int64, ResizeMode
 
@@ -30,17 +32,26 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def untold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same from a codec whose packets do not tell what is shown."""
+    path = tmp_path_factory.mktemp("windows") / "a.webm"
+    frames = (toy_frame(144, 192, step=step, resize=CROP) for step in range(NUM_FRAMES))
+    write_toy_video(str(path), frames, fps=30, codec="libvpx")
+    return path
+
+
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """Counts how often each frame is decoded."""
+    """Counts how often each frame comes out of a pass."""
     counts: Counter[int] = Counter()
 
-    def counting(path: str, name: str) -> Iterator[av.VideoFrame]:
-        for index, frame in enumerate(decode_frames(path, name)):
+    def counting(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        for index, frame in decode_wanted(packets, wanted):
             counts[index] += 1
-            yield frame
+            yield index, frame
 
-    monkeypatch.setattr(video_windows, "decode_frames", counting)
+    monkeypatch.setattr(video_windows, "decode_wanted", counting)
     return counts
 
 
@@ -64,7 +75,37 @@ def test_overlapping_windows_cost_one_decode_of_each_frame(path: Path, decoded: 
         assert stream.num_frames == stop - start
         assert steps(stream, range(0, stop - start, 7)) == list(range(start, stop, 7))
     assert max(decoded.values()) == 1
-    assert len(decoded) == 99
+    # frames that only the first window shows are not expected beyond those it asked for
+    assert sorted(decoded) == [5, 12, *range(15, 99)]
+
+
+def test_of_windows_read_at_one_second_nothing_else_is_decoded_or_held(path: Path, decoded: Counter[int]) -> None:
+    windows = [(start, start + 50) for start in range(0, 70, 4)]
+    video = open_pass(path, windows)
+    for number, (start, _) in enumerate(windows):
+        assert steps(video.stream(number), [0, 30]) == [start, start + 30]
+        assert video.num_held <= 15
+    assert set(decoded.values()) == {1}
+    assert sorted(decoded) == sorted({start + row for start, _ in windows for row in (0, 30)})
+
+
+def test_a_window_that_is_read_otherwise_than_expected_shows_the_right_frames(
+    path: Path, decoded: Counter[int]
+) -> None:
+    windows = [(start, start + 50) for start in range(0, 70, 7)]
+    video = open_pass(path, windows)
+    asked = [[0, 30], [0, 30], [3, 17, 49], [0, 30], list(range(50)), [0, 30], [0, 29, 30]]
+    for number, rows in enumerate(asked):
+        assert steps(video.stream(number), rows) == [windows[number][0] + row for row in rows]
+    assert max(decoded.values()) <= 3
+
+
+def test_two_windows_may_be_read_in_turns(path: Path) -> None:
+    video = open_pass(path, [(0, 40), (20, 60)])
+    for rows in (range(0, 40, 5), [0, 30]):
+        turns = zip(video.stream(0).read(rows, CROP), video.stream(1).read(rows, CROP), strict=True)
+        shown = [[read_toy_frame(frame.pixels).step for frame in turn] for turn in turns]
+        assert shown == [[row, 20 + row] for row in rows]
 
 
 def test_only_what_a_later_window_may_ask_for_is_held(path: Path) -> None:
@@ -98,8 +139,8 @@ def test_windows_that_are_never_read_cost_nothing_and_lose_nothing(path: Path, d
     video = open_pass(path, OVERLAPPING)
     assert steps(video.stream(0), [0, 39]) == [5, 44]
     assert steps(video.stream(3), [0, 30]) == [50, 80]
-    assert max(decoded.values()) == 1
-    assert len(decoded) == 81
+    assert set(decoded.values()) == {1}
+    assert sorted(decoded) == [5, *range(15, 81)]
     assert list(video.stream(4).read([], CROP)) == []
 
 
@@ -128,14 +169,14 @@ def test_damage_fails_the_windows_from_there_on_without_decoding_up_to_it_again(
 ) -> None:
     opened = []
 
-    def damaged(path: str, name: str) -> Iterator[av.VideoFrame]:
-        opened.append(path)
-        for index, frame in enumerate(decode_frames(path, name)):
+    def damaged(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        opened.append(packets.file.name)
+        for index, frame in decode_wanted(packets, wanted):
             if index == 60:
-                raise EpisodeError(f"{name}: frame 60 cannot be decoded")
-            yield frame
+                raise EpisodeError("a.mp4: frame 60 cannot be decoded")
+            yield index, frame
 
-    monkeypatch.setattr(video_windows, "decode_frames", damaged)
+    monkeypatch.setattr(video_windows, "decode_wanted", damaged)
     video = open_pass(path, OVERLAPPING)
     assert steps(video.stream(0), [0, 39]) == [5, 44]
     frames = video.stream(3).read([0, 20], CROP)
@@ -150,11 +191,11 @@ def test_damage_fails_the_windows_from_there_on_without_decoding_up_to_it_again(
 def test_a_damaged_stretch_costs_its_own_windows_and_later_ones_go_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(path: str, name: str) -> Iterator[ShownFrame]:
-        for index, frame in enumerate(decode_frames(path, name)):
-            yield DamagedFrame(time=frame_time(frame, index, name)) if 20 <= index < 48 else frame
+    def damaged(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        for index, frame in decode_wanted(packets, wanted):
+            yield index, DamagedFrame(time=None) if 20 <= index < 48 else frame
 
-    monkeypatch.setattr(video_windows, "decode_frames", damaged)
+    monkeypatch.setattr(video_windows, "decode_wanted", damaged)
     video = open_pass(path, OVERLAPPING)
     before, lost = video.stream(0).read([0, 15], CROP)
     assert read_toy_frame(before.pixels).step == 5
@@ -164,24 +205,34 @@ def test_a_damaged_stretch_costs_its_own_windows_and_later_ones_go_on(
     assert steps(video.stream(4), [0, 29]) == [70, 99]
 
 
-def test_a_frame_that_the_decoder_leaves_out_in_silence_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_the_decoder_leaves_out_in_silence_is_noticed(
+    untold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def skipping(path: str, name: str) -> Iterator[av.VideoFrame]:
         return (frame for index, frame in enumerate(decode_frames(path, name)) if index != 20)
 
     monkeypatch.setattr(video_windows, "decode_frames", skipping)
-    video = open_pass(path, [(0, 10), (30, 60), (100, 120)])
+    video = open_pass(untold, [(0, 10), (30, 60), (100, 120)])
     assert steps(video.stream(0), [0, 9]) == [0, 9]
     with pytest.raises(EpisodeError, match=r"frame 20 is shown at 0\.700 s where the file lists 0\.667 s"):
         steps(video.stream(1), [0])
 
 
-def test_a_decoder_that_stops_early_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_packets_do_not_tell_is_read_in_windows_too(untold: Path) -> None:
+    video = open_pass(untold, OVERLAPPING)
+    assert video.stream(0).num_frames == 40
+    for number, (start, _) in enumerate(OVERLAPPING):
+        assert steps(video.stream(number), [0, 29]) == [start, start + 29]
+    assert steps(video.stream(1), range(40)) == list(range(15, 55))
+
+
+def test_a_decoder_that_stops_early_is_noticed(untold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ending(path: str, name: str) -> Iterator[av.VideoFrame]:
         return (frame for index, frame in enumerate(decode_frames(path, name)) if index < 100)
 
     monkeypatch.setattr(video_windows, "decode_frames", ending)
     with pytest.raises(EpisodeError, match="100 frames decode where the file lists 120"):
-        steps(open_pass(path, [(80, 120)]).stream(0), [0, 30])
+        steps(open_pass(untold, [(80, 120)]).stream(0), [0, 30])
 
 
 real_data = pytest.mark.skipif("VITA_REAL_DATA" not in os.environ, reason="VITA_REAL_DATA is not set")
@@ -205,5 +256,5 @@ def test_real_damage_leaves_the_windows_before_it() -> None:
     video = open_pass(path, [(0, 20), (10, 27), (20, 40)])
     assert len(list(video.stream(0).read([0, 19], CROP))) == 2
     assert len(list(video.stream(1).read([0, 16], CROP))) == 2
-    with pytest.raises(EpisodeError, match="frame 28 cannot be decoded"):
+    with pytest.raises(EpisodeError, match="frame 30 cannot be decoded"):
         list(video.stream(2).read([0, 19], CROP))

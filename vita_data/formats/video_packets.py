@@ -1,0 +1,191 @@
+"""The packets of a video file: when they are shown, where a decoder may start, and which of them some frames need.
+
+A file that ends before its declared end is refused here, since everything else is read from the list.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.stream import VideoStream as AvVideoStream
+
+from vita_data.errors import EpisodeError
+from vita_data.formats.video_decode import VideoFile
+from vita_data.types import Bool, Int64
+
+# Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
+# that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
+_LISTING_FORMATS = ("matroska", "mp4")
+_HIDING_CODECS = ("vp8",)
+_TRUNCATION_S = 0.5
+_TRUNCATION_SHARE = 0.05
+# Pictures that are shown before the key frame they follow in the file can be left out where nothing else refers to
+# them, nor counts them in a list of references as H.264 does.
+_LEAVES_OUT_LEADING = ("hevc", "mpeg4", "mpeg2video")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PacketList:
+    """The video packets of a file in the order of the file, which is the order of decoding."""
+
+    file: VideoFile
+    codec: str
+    """The decoder's name."""
+    pts: Int64
+    """[P] presentation time in ticks of the stream; those of shown packets are distinct."""
+    dts: Int64
+    """[P] decoding time in ticks; the PTS where the file has none."""
+    is_key: Bool
+    """[P] marked as a key frame."""
+    is_shown: Bool
+    """[P] false where an edit list hides the frame."""
+    time_base: Fraction
+    """Seconds of a tick."""
+
+    def shown(self) -> Int64:
+        """List the packet [n] of each shown frame, in presentation order."""
+        packets = np.flatnonzero(self.is_shown)
+        return packets[np.argsort(self.pts[packets])]
+
+    def shown_times(self) -> list[Fraction]:
+        """List when each frame [n] is shown, in seconds in the clock of the file."""
+        return [ticks * self.time_base for ticks in self.pts[self.shown()].tolist()]
+
+    def entries(self) -> Int64:
+        """List the packets at which a decoder may start, ascending; the first is 0.
+
+        Assumes: a key frame is an entry if all that came before it is shown before it and, in codecs that cannot do
+            without their leading pictures, all that follows it after it.
+        """
+        keys = np.union1d(0, np.flatnonzero(self.is_key))
+        latest_before = np.maximum.accumulate(self.pts)[keys - 1]
+        is_entry = latest_before < self.pts[keys]
+        if self.codec not in _LEAVES_OUT_LEADING:
+            is_entry &= np.minimum.reduceat(self.pts, keys) >= self.pts[keys]
+        is_entry[0] = True
+        return np.asarray(keys[is_entry], np.int64)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """Packets that are decoded without a break: [start, stop) begins at an entry and ends after a wanted packet."""
+
+    start: int
+    stop: int
+    num_wanted: int
+
+
+def plan_runs(packets: PacketList, entries: Int64, wanted: Int64) -> list[Run]:
+    """Choose the packets to decode for wanted ones.
+
+    Args:
+        packets: the file.
+        entries: where a decoder may start, ascending from 0.
+        wanted: packets, in any order.
+    """
+    runs: list[Run] = []
+    group = np.searchsorted(entries, wanted, side="right") - 1
+    for number in np.unique(group):
+        members, start = wanted[group == number], int(entries[number])
+        # leading pictures are made of the group before, whole
+        if number > 0 and (packets.pts[members] < packets.pts[start]).any():
+            start = int(entries[number - 1])
+        stop = int(members.max()) + 1
+        if runs and runs[-1].stop >= start:
+            runs[-1].stop = stop
+            runs[-1].num_wanted += len(members)
+        else:
+            runs.append(Run(start=start, stop=stop, num_wanted=len(members)))
+    return runs
+
+
+def scan_packets(path: str, name: str) -> PacketList | None:
+    """List the packets of a file; None where they do not tell what is shown.
+
+    The file stays open for whoever decodes it next.
+
+    Raises:
+        EpisodeError: the file cannot be opened or read, or its packets end too early.
+    """
+    file = VideoFile(path, name)
+    with file.opened() as (container, stream):
+        found, last_ticks = list[_Packet](), dict[int, int]()
+        try:
+            for packet in _video_packets(container, stream, last_ticks):
+                found.append(packet)
+        except av.FFmpegError as error:
+            raise EpisodeError(f"{name}: unreadable after {len(found)} frames ({error.strerror})") from error
+        shown = [packet.pts for packet in found if packet.is_shown]
+        tick_s = [float(each.time_base or 0) for each in container.streams]
+        ends_s = {index: ticks * tick_s[index] for index, ticks in last_ticks.items()}
+        _refuse_truncated(container, stream, ends_s, num_frames=len(shown), name=name)
+        tells = any(word in container.format.name for word in _LISTING_FORMATS)
+        if not tells or stream.codec_context.name in _HIDING_CODECS or stream.time_base is None:
+            return None
+        if None in [packet.pts for packet in found] or len(set(shown)) < len(shown):
+            return None
+        file.keep(container)
+        return PacketList(
+            file=file,
+            codec=stream.codec_context.name,
+            pts=np.array([packet.pts for packet in found], np.int64),
+            dts=np.array([packet.pts if packet.dts is None else packet.dts for packet in found], np.int64),
+            is_key=np.array([packet.is_key for packet in found], np.bool_),
+            is_shown=np.array([packet.is_shown for packet in found], np.bool_),
+            time_base=stream.time_base,
+        )
+
+
+class _Packet(NamedTuple):
+    pts: int | None
+    dts: int | None
+    is_key: bool
+    is_shown: bool
+
+
+def _video_packets(
+    container: av.container.InputContainer, stream: AvVideoStream, last_ticks: dict[int, int]
+) -> Iterator[_Packet]:
+    """Read the packets of one stream, and note in `last_ticks` when the last packet of every stream is shown."""
+    index = stream.index
+    for packet in container.demux():
+        if packet.pts is None and packet.size == 0:
+            continue
+        ticks = packet.dts if packet.pts is None else packet.pts
+        if ticks is not None:
+            last_ticks[packet.stream_index] = max(last_ticks.get(packet.stream_index, ticks), ticks)
+        if packet.stream_index == index:
+            yield _Packet(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard)
+
+
+def _refuse_truncated(
+    container: av.container.InputContainer,
+    stream: AvVideoStream,
+    ends_s: dict[int, float],
+    *,
+    num_frames: int,
+    name: str,
+) -> None:
+    """Compare the last packet with the declared end: a WebM or MKV cut in half reads without any error."""
+    declared_s, end_s = _declared_s(stream), ends_s.get(stream.index, 0.0)
+    if declared_s is None and container.duration is not None:
+        # the container's duration covers its longest stream, which may be the sound
+        declared_s, end_s = container.duration / av.time_base, max(ends_s.values(), default=0.0)
+    # the last frame is shown for about one mean interval
+    end_s += end_s / max(num_frames - 1, 1)
+    if declared_s is not None and declared_s - end_s > max(_TRUNCATION_S, _TRUNCATION_SHARE * declared_s):
+        raise EpisodeError(
+            f"{name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared "
+            f"{declared_s:.2f} s; fetch the file again"
+        )
+
+
+def _declared_s(stream: AvVideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return None if tag is None else 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
