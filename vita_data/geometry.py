@@ -16,8 +16,11 @@ def matrix_from_euler_xyz(euler_rad: NDArray[np.floating]) -> Float:
 
 
 def euler_xyz_from_matrix(rotation: Float) -> Float:
-    """Turn matrices [T, 3, 3] into extrinsic xyz Euler angles [T, 3] rad in (-pi, pi]."""
-    return np.asarray(Rotation.from_matrix(rotation).as_euler("xyz"))
+    """Turn matrices [T, 3, 3] into extrinsic xyz Euler angles [T, 3] rad in (-pi, pi].
+
+    Assumes: rotations as this module makes them, or products of these, which need not be made orthogonal again.
+    """
+    return np.asarray(Rotation.from_matrix(rotation, assume_valid=True).as_euler("xyz"))
 
 
 def matrix_from_quat_xyzw(quat: NDArray[np.floating]) -> Float:

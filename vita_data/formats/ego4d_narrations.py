@@ -4,7 +4,7 @@ Source: EgoVLP (arXiv:2206.01670, EgoClip): a half-width of beta / (2 alpha) sec
 gap between a video's narrations, alpha the mean of all beta.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from statistics import mean
 
@@ -13,22 +13,23 @@ from vita_data.formats.ego4d_json import Narration, Span
 _BOUNDS_S = (1.0, 8.0)
 
 
-def narration_spans(narrations: Mapping[str, Sequence[Narration]], *, min_s: float) -> dict[str, list[Span | None]]:
-    """Give every narration of every video its interval; None to one without a time.
+def narration_spans(narrations: Sequence[Narration], *, alpha_s: float, min_s: float) -> list[Span | None]:
+    """Give every narration of one video its interval; None to one without a time.
 
     Assumes: intervals last 1 to 8 s, and `min_s` at least, and start no sooner than the video; the two passes over a
         video are timelines of their own; a timeline of a single narration takes alpha for its beta.
     """
-    gaps_s = {uid: _mean_gaps_s(of_video) for uid, of_video in narrations.items()}
-    alpha_s = mean([gap for of_video in gaps_s.values() for gap in of_video.values()] or [1.0]) or 1.0
-    return {
-        uid: [_around(said.time_s, gaps_s[uid].get(said.timeline, alpha_s) / alpha_s, min_s) for said in of_video]
-        for uid, of_video in narrations.items()
-    }
+    gaps_s = mean_gaps_s(narrations)
+    return [_around(said.time_s, gaps_s.get(said.timeline, alpha_s) / alpha_s, min_s) for said in narrations]
 
 
-def _mean_gaps_s(narrations: Sequence[Narration]) -> dict[str, float]:
-    """Find beta of each timeline; files list narrations in any order."""
+def alpha_of(gaps_s: Iterable[float]) -> float:
+    """Find alpha from the mean gaps of all timelines of all videos, in seconds; 1 s where there are none."""
+    return mean(list(gaps_s) or [1.0]) or 1.0
+
+
+def mean_gaps_s(narrations: Sequence[Narration]) -> dict[str, float]:
+    """Find beta of each timeline of one video, in seconds; files list narrations in any order."""
     times: dict[str, list[float]] = {}
     for said in narrations:
         if said.time_s is not None:

@@ -1,10 +1,19 @@
-"""Toy metadata and annotations in the shape of Ego4D's own JSON files; the fields that our reader and others use."""
+"""Toy videos of Ego4D, with metadata and annotations in the shape of its own JSON files.
 
-from collections.abc import Sequence
+The JSON has the fields that our reader and others use.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from vita_data.formats.ego4d_json import FRAMES_PER_S
-from vita_data.types import Json
+from vita_data.formats.toy import toy_frame
+from vita_data.types import Image, Json, ResizeMode
+
+_SIZE = (144, 192)
+_WEARER = "#C C picks up a red cup from the table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,49 @@ class ToyVideo:
     def annotation_uid(self) -> str:
         """The uid of the one annotator's pass over the video."""
         return f"{self.number:08x}-0a55-4a1e-9b7a-0123456789ab"
+
+
+def toy_videos(folders: tuple[str, str]) -> tuple[ToyVideo, ...]:
+    """Five videos: two that give clips, one in each folder, a held-out, a stereo and a test one in the first."""
+    small, full = folders
+    return (
+        ToyVideo(
+            number=1,
+            folder=small,
+            num_frames=600,
+            actions=(
+                ToyAction(20, 260, _WEARER),
+                ToyAction(300, 540, "#c C  opens the drawer with the left hand"),
+                ToyAction(310, 550, "#O A man Y walks around the room"),
+                ToyAction(312, 552, "#C C drops the #unsure on the floor"),
+                ToyAction(320, 560, "#C C closes the drawer slowly", is_rejected=True),
+                ToyAction(350, 590, "#C C puts the cup in the sink"),
+            ),
+            redacted=((570, 580),),
+        ),
+        ToyVideo(
+            number=2,
+            folder=full,
+            num_frames=150,
+            split_fho="val",
+            actions=(ToyAction(0, 120, "#C C turns the screw with a screwdriver"), ToyAction(138, 150, _WEARER)),
+        ),
+        ToyVideo(number=3, folder=small, num_frames=15, split_em="val", actions=(ToyAction(0, 15, _WEARER),)),
+        ToyVideo(number=4, folder=small, num_frames=15, is_stereo=True, actions=(ToyAction(0, 15, _WEARER),)),
+        ToyVideo(number=5, folder=small, num_frames=15, split_fho="test", actions=()),
+    )
+
+
+def toy_frames(video: ToyVideo) -> Iterator[Image]:
+    """Draw a video: the frames of the first windows count their steps, and between them the picture stands still."""
+    steps = np.zeros(video.num_frames, np.int64)
+    for action in reversed(video.actions):
+        steps[action.start_frame : action.end_frame] = np.arange(action.end_frame - action.start_frame)
+    drawn: dict[int, Image] = {}
+    for step in steps.tolist():
+        if step not in drawn:
+            drawn[step] = toy_frame(*_SIZE, step=step, episode=video.number, resize=ResizeMode.CENTER_CROP)
+        yield drawn[step]
 
 
 def metadata_json(videos: Sequence[ToyVideo]) -> Json:

@@ -7,24 +7,24 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError
-from vita_data.types import Float64, Image, Int64, Json, ResizeMode, RgbFrame
+from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
+from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
 _DEMO = re.compile(r"demo_(\d+)")
-# what the library raises on damage depends on the structure that is hit: a tree, a heap, a name, a type, a block
-_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
 @contextmanager
-def open_hdf5(path: str, *, name: str) -> Iterator[h5py.File]:
+def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     """Open a file for reading.
 
     Args:
-        path: what the library opens.
+        path: what the library opens: a path, or a file that can seek (`RawTree.open`).
         name: the path relative to the raw tree, for messages.
 
     Raises:
@@ -52,7 +52,7 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
     try:
         data = file.get("data")
         keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
         raise SourceError(f"{name}: no group 'data' that can be opened; found {keys[:5]}")
@@ -73,7 +73,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
     """
     try:
         found = file.get(key)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
     if not isinstance(found, h5py.Group):
         raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
@@ -91,7 +91,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
         if isinstance(found, h5py.Dataset) and found.dtype is not None and found.shape is not None:
             return found
         siblings = list(group)[:8]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise EpisodeError(f"{name}: {group.name}/{key} cannot be opened; the file is damaged") from error
     raise EpisodeError(f"{name}: no dataset {group.name}/{key} that can be opened; found {siblings}")
 
@@ -107,7 +107,7 @@ def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float6
         raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
     try:
         return np.asarray(found[()], np.float64)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
 
 
@@ -119,7 +119,7 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
     """
     try:
         text = node.attrs.get(key)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise SourceError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
     if text is None:
         return None
@@ -133,21 +133,20 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
 
 
 class DatasetStream:
-    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read at once when frames are asked for.
+    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read block by block when frames are asked for.
 
     It opens the file anew then, so it does not depend on the file handle that found it.
     """
 
     def __init__(self, images: h5py.Dataset, *, rows: Int64, strides: tuple[int, int] = (1, 1), name: str) -> None:
-        """Show image `rows[t]` as row t; a stride of -1 mirrors the image's rows or columns.
+        """Show image `rows[t]`, ascending, as row t; a stride of -1 mirrors the image's rows or columns.
 
         Raises:
             EpisodeError: the dataset does not hold RGB images.
         """
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 [T, h, w, 3]")
-        self._path, self._key = images.file.filename, images.name
-        self._rows, self._strides, self._name = rows, strides, name
+        self._images, self._rows, self._strides = DatasetRows(images, name=name), rows, strides
 
     @property
     def num_frames(self) -> int:
@@ -160,11 +159,5 @@ class DatasetStream:
         Raises:
             EpisodeError: the images cannot be read.
         """
-        try:
-            with h5py.File(self._path, "r") as file:
-                images: Image = file[self._key][()]
-        except _DAMAGE as error:
-            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
-        for row in rows:
-            image = images[self._rows[row], :: self._strides[0], :: self._strides[1]]
-            yield RgbFrame(np.ascontiguousarray(image))
+        for image in self._images.read(self._rows[list(rows)].tolist()):
+            yield RgbFrame(np.ascontiguousarray(image[:: self._strides[0], :: self._strides[1]]))

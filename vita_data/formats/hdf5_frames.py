@@ -1,4 +1,4 @@
-"""Images and depth images of an HDF5 file, read row by row when they are asked for.
+"""Encoded images and depth images of an HDF5 file, read when they are asked for.
 
 For whole arrays of raw images see `hdf5.DatasetStream`. Which dataset is which camera is the source's business.
 """
@@ -10,6 +10,7 @@ import numpy as np
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.hdf5_rows import DatasetRows
 from vita_data.types import Float32, JpegFrame, ResizeMode, RgbFrame
 
 
@@ -24,7 +25,7 @@ class EncodedDataset:
         """
         if images.ndim != 1 or h5py.check_vlen_dtype(images.dtype) != np.uint8:
             raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 of any length")
-        self._rows, self._num_frames = _Rows(images, name=name), len(images)
+        self._rows, self._num_frames = DatasetRows(images, name=name), len(images)
 
     @property
     def num_frames(self) -> int:
@@ -52,7 +53,7 @@ class DepthDataset:
         """
         if depths.ndim != 3 or depths.dtype != np.float32:
             raise EpisodeError(f"{name}: {depths.name} is {depths.dtype} {depths.shape}, expected float32 [T, h, w]")
-        self._rows = _Rows(depths, name=name)
+        self._rows = DatasetRows(depths, name=name)
 
     def read(self, rows: Sequence[int]) -> Iterator[Float32]:
         """Yield the depth images of `rows` as stored.
@@ -61,19 +62,3 @@ class DepthDataset:
             EpisodeError: an entry cannot be read.
         """
         yield from self._rows.read(rows)
-
-
-class _Rows:
-    """Entries of a dataset; the file is opened anew for them, so the handle that found them may be closed."""
-
-    def __init__(self, dataset: h5py.Dataset, *, name: str) -> None:
-        self._path, self._key, self._name = dataset.file.filename, dataset.name, name
-
-    def read(self, rows: Sequence[int]) -> Iterator[np.ndarray]:
-        try:
-            with h5py.File(self._path, "r") as file:
-                dataset = file[self._key]
-                for row in rows:
-                    yield dataset[row]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error

@@ -53,8 +53,8 @@ class RldsRecord:
         """
         return self._array(path, "iub").astype(np.int64)
 
-    def byte_strings(self, path: str) -> list[bytes]:
-        """Read images or texts as stored, one a step.
+    def byte_strings(self, path: str) -> Sequence[bytes]:
+        """Read images or texts as stored, one a step; each is copied out of the record when it is asked for.
 
         Raises:
             EpisodeError: the key is absent or holds numbers.

@@ -15,6 +15,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import EpisodeError
+from vita_data.formats.hdf5_rows import DatasetRows
 from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -41,7 +42,7 @@ class StoredFrames:
             EpisodeError: the entries are no byte strings of their own length.
         """
         _refuse_dense(images, name)
-        self._path, self._key, self._name = images.file.filename, images.name, name
+        self._entries = DatasetRows(images, name=name)
         self._num_frames, self._frame_bytes = num_frames, frame_bytes
 
     @property
@@ -57,8 +58,8 @@ class StoredFrames:
         Raises:
             EpisodeError: the entries cannot be read.
         """
-        for data in _entries(self._path, self._key, rows, name=self._name):
-            yield decode_frame(data, self._frame_bytes)
+        for entry in self._entries.read(rows):
+            yield decode_frame(_as_bytes(entry), self._frame_bytes)
 
 
 class StoredDepth:
@@ -71,7 +72,7 @@ class StoredDepth:
             EpisodeError: the entries are no byte strings of their own length.
         """
         _refuse_dense(images, name)
-        self._path, self._key, self._name = images.file.filename, images.name, name
+        self._entries, self._where = DatasetRows(images, name=name), f"{name}: {images.name}"
 
     def read(self, rows: Sequence[int]) -> Iterator[Float32]:
         """Yield the depth images [h, w] in metres of ascending `rows`.
@@ -81,7 +82,7 @@ class StoredDepth:
         """
         for row, depth in zip(rows, self.decoded(rows), strict=True):
             if depth is None:
-                raise EpisodeError(f"{self._name}: {self._key}[{row}] is no depth image")
+                raise EpisodeError(f"{self._where}[{row}] is no depth image")
             yield depth
 
     def decoded(self, rows: Sequence[int]) -> Iterator[Float32 | None]:
@@ -90,8 +91,8 @@ class StoredDepth:
         Raises:
             EpisodeError: the entries cannot be read.
         """
-        for data in _entries(self._path, self._key, rows, name=self._name):
-            yield decode_depth_m(data)
+        for entry in self._entries.read(rows):
+            yield decode_depth_m(_as_bytes(entry))
 
 
 class FramesWithDepth:
@@ -164,16 +165,6 @@ def _decoded(data: bytes) -> Image | None:
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-
-
-def _entries(path: str, key: str, rows: Sequence[int], *, name: str) -> Iterator[bytes]:
-    try:
-        with h5py.File(path, "r") as file:
-            images = file[key]
-            for row in rows:
-                yield _as_bytes(images[row])
-    except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
-        raise EpisodeError(f"{name}: {key} cannot be read; the file is damaged") from error
 
 
 def _as_bytes(entry: object) -> bytes:

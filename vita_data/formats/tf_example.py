@@ -5,16 +5,39 @@ undecoded until asked for. Says nothing about shapes or meaning. Message layout:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.types import Float32, Int64
 
-FeatureValues = Float32 | Int64 | list[bytes]
+FeatureValues = Float32 | Int64 | Sequence[bytes]
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
+
+
+class ByteStrings(Sequence[bytes]):
+    """The items of a bytes list; each is copied out of the record when it is asked for, and nothing is kept."""
+
+    def __init__(self, items: list[memoryview]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ByteStrings": ...
+    def __getitem__(self, index: int | slice) -> "bytes | ByteStrings":
+        if isinstance(index, slice):
+            return ByteStrings(self._items[index])
+        return bytes(self._items[index])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(bytes, self._items)
 
 
 def index_example(data: bytes) -> dict[str, memoryview]:
@@ -39,7 +62,7 @@ def decode_feature(message: memoryview) -> FeatureValues:
     """
     for kind, values in _fields(message):
         if kind == _BYTES_LIST:
-            return [bytes(item) for _, item in _fields(values)]
+            return ByteStrings([item for _, item in _fields(values)])
         # Packed and unpacked lists differ in framing alone: joined, their payloads are the same bytes.
         joined = b"".join(chunk for _, chunk in _fields(values))
         if kind == _FLOAT_LIST:
@@ -59,38 +82,47 @@ def encode_example(values: Mapping[str, NDArray[np.generic] | Sequence[bytes]]) 
     return _delimited(1, b"".join(entries))
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        start, end = _payload(message, at, tag & 7)
-        if end > len(message):
-            raise ValueError(f"a field of {end - start} bytes at {start} in a message of {len(message)}")
-        yield tag >> 3, message[start:end]
-        at = end
+def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
+    fields = []
+    at, end = 0, len(message)
+    while at < end:
+        tag, start = message[at], at + 1
+        if tag & 0x87 == _DELIMITED and start < end:  # a field of a low number: all that an Example has
+            size, start = message[start], start + 1
+            if size >= 0x80:
+                size, start = _varint(message, start - 1)
+        else:
+            tag, start = _varint(message, at)
+            start, size = _payload(message, start, tag & 7)
+        at = start + size
+        if at > end:
+            raise ValueError(f"a field of {size} bytes at {start} in a message of {end}")
+        fields.append((tag >> 3, message[start:at]))
+    return fields
 
 
 def _payload(message: memoryview, at: int, wire: int) -> tuple[int, int]:
+    """Find where a field's content starts and how many bytes it has."""
     if wire == _DELIMITED:
-        length, start = _varint(message, at)
-        return start, start + length
+        size, start = _varint(message, at)
+        return start, size
     if wire == _VARINT:
-        return at, _varint(message, at)[1]
+        return at, _varint(message, at)[1] - at
     if wire in (_FIXED32, _FIXED64):
-        return at, at + (4 if wire == _FIXED32 else 8)
+        return at, 4 if wire == _FIXED32 else 8
     raise ValueError(f"unknown wire type {wire} at byte {at}")
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            raise ValueError("a number runs over the end of its message")
-        byte = message[at]
+    value = shift = 0
+    for byte in message[at : at + 10]:
         at += 1
-        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value | byte << shift, at
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    if shift < 70:
+        raise ValueError("a number runs over the end of its message")
     raise ValueError(f"a number of more than 10 bytes before byte {at}")
 
 

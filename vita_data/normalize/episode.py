@@ -13,23 +13,25 @@ from vita_data.normalize.images import (
     SquareFrame,
     UndecodableFrameError,
     is_black,
-    rgb_pixels,
+    is_black_jpeg,
     square_depth,
     store_frame,
 )
 from vita_data.normalize.keyframes import keyframe_rows, native_stride
+from vita_data.normalize.spool import Spool
 from vita_data.normalize.text import choose_main, text_fault
 from vita_data.normalize.vectors import action_track, is_finite, row_ranges, state_track, valid_rows
 from vita_data.types import (
+    IMAGE_SIZE,
     MAX_CLIP_S,
     Bool,
     CameraRole,
     Clip,
     Drop,
     Episode,
+    Float32,
     Instruction,
     Int64,
-    JpegFrame,
     Modality,
     Reason,
     SourceInfo,
@@ -52,6 +54,14 @@ class FrameSelection(StrEnum):
     ALL = "all"
 
 
+class EpisodeDroppedError(Exception):
+    """An episode is left out, and with it the clips of it that were made before."""
+
+    def __init__(self, drop: Drop) -> None:
+        super().__init__(f"{drop.episode}: {drop.reason} {drop.detail}")
+        self.drop = drop
+
+
 def normalize(
     episode: Episode, info: SourceInfo, settings: SourceSettings, frames: FrameSelection
 ) -> tuple[Clip, ...] | Drop:
@@ -60,12 +70,26 @@ def normalize(
     Raises:
         EpisodeError: a camera's file cannot be read; the episode counts as failed.
     """
+    try:
+        return tuple(iter_clips(episode, info, settings, frames))
+    except EpisodeDroppedError as error:
+        return error.drop
+
+
+def iter_clips(episode: Episode, info: SourceInfo, settings: SourceSettings, frames: FrameSelection) -> Iterator[Clip]:
+    """Yield an episode's clips one by one as they are made; a large one keeps images in a temporary file.
+
+    Raises:
+        EpisodeDroppedError: the episode is dropped; clips yielded before are void.
+        EpisodeError: a camera's file cannot be read; the episode counts as failed, clips yielded before are void.
+        StorageError: the disk of the temporary files is full.
+    """
     main = choose_main(episode.instructions, info.text_style)
     drop = _text_drop(episode, info) or _row_drop(episode, settings)
     if drop:
-        return drop
+        raise EpisodeDroppedError(drop)
     if not is_finite(episode):
-        return Drop(episode=episode.id, reason=Reason.NONFINITE, detail="action or state holds NaN or infinity")
+        raise _dropped(episode, Reason.NONFINITE, "action or state holds NaN or infinity")
     action, state = action_track(episode), state_track(episode)
     valid = np.ones(len(episode.step_index), bool)
     if action is not None:
@@ -73,17 +97,21 @@ def normalize(
         num_outliers = int((~valid).sum())
         if num_outliers > _MAX_INVALID_SHARE * len(valid):
             detail = f"{num_outliers} of {len(valid)} rows move farther than a robot can in one step"
-            return Drop(episode=episode.id, reason=Reason.OUTLIERS, detail=detail)
+            raise _dropped(episode, Reason.OUTLIERS, detail)
     try:
-        return tuple(_clips(episode, settings, frames, main, action, state, valid))
+        yield from _clips(episode, settings, frames, main, action, state, valid)
     except _BlackError as error:
-        return Drop(episode=episode.id, reason=Reason.BLACK, detail=str(error))
+        raise _dropped(episode, Reason.BLACK, str(error)) from error
     except UndecodableFrameError as error:
-        return Drop(episode=episode.id, reason=Reason.UNDECODABLE, detail=str(error))
+        raise _dropped(episode, Reason.UNDECODABLE, str(error)) from error
 
 
 class _BlackError(ValueError):
     pass
+
+
+def _dropped(episode: Episode, reason: Reason, detail: str) -> EpisodeDroppedError:
+    return EpisodeDroppedError(Drop(episode=episode.id, reason=reason, detail=detail))
 
 
 def _text_drop(episode: Episode, info: SourceInfo) -> Drop | None:
@@ -116,6 +144,7 @@ def _clips(
     spans = clip_spans(episode.step_index, episode.hz)
     key = f"{episode.source}-{hashlib.sha256(episode.id.encode()).hexdigest()[:16]}"
     for number, (start, stop) in enumerate(spans):
+        spool = Spool()
         steps = episode.step_index[start:stop]
         keyframes = keyframe_rows(steps, episode.hz)
         stored = range(stop - start) if selection is FrameSelection.ALL else keyframes
@@ -139,19 +168,23 @@ def _clips(
             step_index=steps,
             keyframes=keyframes,
             instruction=main,
-            frames={role: tuple(_stored(episode, role, rows, start, settings)) for role in sorted(episode.cameras)},
+            frames={
+                role: tuple(_stored(episode, role, rows, start, settings, spool)) for role in sorted(episode.cameras)
+            },
             instructions=episode.instructions,
             action=unified,
             state=None if state is None else _cut(state, start, stop),
             gaps=episode.gaps,
             provenance=episode.provenance,
             extras=episode.extras,
-            depths={role: tuple(_stored_depths(episode, role, rows, start)) for role in sorted(episode.depths)},
+            depths={role: tuple(_stored_depths(episode, role, rows, start, spool)) for role in sorted(episode.depths)},
         )
 
 
 def clip_spans(step_index: Int64, hz: float) -> list[tuple[int, int]]:
     """Cut rows into consecutive spans of at most 600 s, each starting 600 s after the one before."""
+    if (step_index[-1] - step_index[0]) / (hz * MAX_CLIP_S) < 1:
+        return [(0, len(step_index))]
     chunk = ((step_index - step_index[0]) / (hz * MAX_CLIP_S)).astype(int)
     starts = np.flatnonzero(np.diff(chunk, prepend=-1))
     return [(int(start), int(stop)) for start, stop in zip(starts, [*starts[1:], len(step_index)], strict=True)]
@@ -166,7 +199,7 @@ def split_of(episode: Episode) -> Split:
 
 
 def _stored(
-    episode: Episode, role: CameraRole, rows: Sequence[int], first: int, settings: SourceSettings
+    episode: Episode, role: CameraRole, rows: Sequence[int], first: int, settings: SourceSettings, spool: Spool
 ) -> Iterator[StoredFrame]:
     frames = episode.cameras[role].read(rows, settings.resize)
     black = _BlackCount(len(rows)) if role is CameraRole.PRIMARY else None
@@ -177,30 +210,39 @@ def _stored(
                 black.add(number, stored)
         except UndecodableFrameError as error:
             raise UndecodableFrameError(f"camera {role}, step {episode.step_index[row]}: {error}") from error
-        yield StoredFrame(row - first, stored.jpeg)
+        yield StoredFrame(row - first, spool.keep(stored.jpeg))
     if black is not None:
         black.check()
 
 
-def _stored_depths(episode: Episode, role: CameraRole, rows: Sequence[int], first: int) -> Iterator[StoredDepth]:
+def _stored_depths(
+    episode: Episode, role: CameraRole, rows: Sequence[int], first: int, spool: Spool
+) -> Iterator[StoredDepth]:
     for row, metres in zip(rows, episode.depths[role].read(rows), strict=True):
-        yield StoredDepth(row - first, square_depth(metres))
+        kept = spool.keep(square_depth(metres).tobytes())
+        yield StoredDepth(row - first, _depth_image(kept) if isinstance(kept, bytes) else kept)
+
+
+def _depth_image(data: bytes) -> Float32:
+    return np.frombuffer(data, np.float32).reshape(IMAGE_SIZE, IMAGE_SIZE)
 
 
 class _BlackCount:
     """Counts black primary frames; one that passes through is decoded for it only as the first, middle or last."""
 
     def __init__(self, num_rows: int) -> None:
-        self._probes = {0, num_rows // 2, num_rows - 1}
+        self._probes, self._last = {0, num_rows // 2, num_rows - 1}, num_rows - 1
         self._seen = self._black = 0
 
     def add(self, number: int, frame: SquareFrame) -> None:
-        pixels = frame.pixels
-        if pixels is None and number in self._probes:
-            pixels = rgb_pixels(JpegFrame(frame.jpeg))
-        if pixels is not None:
-            self._seen += 1
-            self._black += is_black(pixels)
+        if frame.pixels is None and (number not in self._probes or self._is_settled(number)):
+            return
+        self._seen += 1
+        self._black += is_black_jpeg(frame.jpeg) if frame.pixels is None else is_black(frame.pixels)
+
+    def _is_settled(self, number: int) -> bool:
+        """Tell whether even a black last frame would leave black ones no more than half."""
+        return number == self._last and 2 * (self._black + 1) <= self._seen + 1
 
     def check(self) -> None:
         if self._black * 2 > self._seen:
@@ -208,4 +250,6 @@ class _BlackCount:
 
 
 def _cut(track: Track, start: int, stop: int) -> Track:
+    if stop - start == len(track.values):
+        return track
     return Track(values=track.values[start:stop], mask=track.mask)

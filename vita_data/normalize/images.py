@@ -3,6 +3,7 @@
 Resizing: area averaging down, bicubic up (vita_data/README.md fixes size, chroma 4:2:0 and quality 95).
 """
 
+import struct
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,9 @@ from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, R
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _BASELINE_SOF, _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
 _BLACK_MEAN = 2.0
+_LIT_MEAN = 8.0
+_SEGMENT = struct.Struct(">BBHBHHB")
+"""0xFF, marker, length, then in a frame header: bits a sample, height, width, number of components."""
 
 
 class UndecodableFrameError(ValueError):
@@ -92,20 +96,34 @@ def is_black(pixels: Image) -> bool:
     return float(pixels.mean()) < _BLACK_MEAN
 
 
+def is_black_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG is all but black, as `is_black` says of its pixels.
+
+    Raises:
+        UndecodableFrameError: the bytes are damaged or end early.
+    """
+    # Averages of 8x8 blocks cost half as much to decode. Cutting below zero makes pixels brighter than their average,
+    # never darker, so what is well lit there is lit; only the rest has to be looked at whole.
+    try:
+        averages = simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        raise UndecodableFrameError(f"JPEG of {len(data)} bytes does not decode ({error})") from error
+    return float(averages.mean()) < _LIT_MEAN and is_black(rgb_pixels(JpegFrame(data)))
+
+
 def _check_markers(data: bytes) -> None:
     # Some writers pad the end marker with zeros; anything else after it is damage.
-    if not data.startswith(_SOI) or not data.rstrip(b"\x00").endswith(_EOI):
+    if not data.startswith(_SOI) or not (data.endswith(_EOI) or data.rstrip(b"\x00").endswith(_EOI)):
         raise UndecodableFrameError(f"{len(data)} bytes have no JPEG start and end marker")
 
 
 def _frame_header(data: bytes) -> tuple[int, int, int, int]:
     at = 2
-    while at + 9 < len(data):
-        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at] != 0xFF:
+    while at + _SEGMENT.size <= len(data):
+        start, marker, size, _, height, width, components = _SEGMENT.unpack_from(data, at)
+        if start != 0xFF:
             break
         if _FIRST_SOF <= marker <= _LAST_SOF and marker not in _NOT_SOF:
-            height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (5, 7))
-            return marker, height, width, data[at + 9]
+            return marker, height, width, components
         at += 2 + size
     raise UndecodableFrameError(f"JPEG of {len(data)} bytes has no frame header")

@@ -1,5 +1,7 @@
 """The 1-second stride: which rows of a clip are keyframes (VITA 7.1: one second between frames)."""
 
+import math
+
 import numpy as np
 
 from vita_data.types import Int64
@@ -23,11 +25,10 @@ def keyframe_rows(step_index: Int64, hz: float) -> tuple[int, ...]:
     if not len(step_index):
         return ()
     steps = (step_index - step_index[0]).astype(np.float64)
-    seconds = np.arange(int(np.floor((steps[-1] + 0.5) / hz)) + 1)
-    targets = seconds * hz
-    after = np.clip(np.searchsorted(steps, targets), 1, max(len(steps) - 1, 1))
+    targets = np.arange(math.floor((steps[-1] + 0.5) / hz) + 1) * hz
+    after = np.maximum(np.minimum(np.searchsorted(steps, targets), len(steps) - 1), 1)
     before = after - 1
     after = np.minimum(after, len(steps) - 1)
     nearest = np.where(np.abs(steps[before] - targets) <= np.abs(steps[after] - targets), before, after)
     near = np.abs(steps[nearest] - targets) <= 0.5
-    return tuple(dict.fromkeys(int(row) for row in nearest[near]))
+    return tuple(dict.fromkeys(nearest[near].tolist()))

@@ -9,6 +9,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vita_data.types import Instruction, Reason, TextStyle
 
@@ -56,6 +57,8 @@ _VERBS = frozenset(
 )
 _MIN_WORDS, _MIN_NARRATION_WORDS, _MAX_WORDS, _MAX_CHARS, _MAX_REPEATS = 3, 5, 60, 400, 3
 _MIN_ASCII_LETTERS = 0.8
+# Robots are told the same few sentences again and again.
+_NUM_KEPT = 1024
 _NARRATION_TAG = re.compile(r"^#\s*[Cc]\s+(?:[Cc]\b\s*)?")
 _QUOTE_PAIRS = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 # CJK punctuation has no compatibility form, so NFKC leaves it: stops, brackets, quotes, wave dash
@@ -69,6 +72,7 @@ _CJK_TO_ASCII = str.maketrans(
 )
 
 
+@lru_cache(maxsize=_NUM_KEPT)
 def normalize_text(text: str) -> str:
     """Bring a text to its normal form: NFKC, ASCII punctuation, one space, no quotes around the whole of it."""
     folded = " ".join(unicodedata.normalize("NFKC", text).translate(_CJK_TO_ASCII).split())
@@ -100,6 +104,7 @@ def clean_narration(text: str) -> str:
     return _NARRATION_TAG.sub("", text)
 
 
+@lru_cache(maxsize=_NUM_KEPT)
 def text_fault(raw: str, style: TextStyle) -> Reason | None:
     """Name the first rule that a text breaks, None if it is good.
 

@@ -7,7 +7,6 @@ form of a finished delta.
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.geometry import euler_xyz_from_matrix, rot6d_from_matrix, rotation_delta
 from vita_data.types import (
@@ -89,14 +88,25 @@ def valid_rows(track: Track, *, max_step_m: float, max_step_rad: float) -> Bool:
     """
     valid = np.ones(len(track.values), bool)
     for start in (LEFT_ACTION, RIGHT_ACTION):
+        if not track.mask[start]:
+            continue
         motion = track.values[:, start : start + 6]
         valid &= np.linalg.norm(motion[:, :3], axis=1) <= max_step_m
-        valid &= Rotation.from_euler("xyz", motion[:, 3:].astype(np.float64)).magnitude() <= max_step_rad
+        valid &= _turn_rad(motion[:, 3:].astype(np.float64)) <= max_step_rad
     return valid
+
+
+def _turn_rad(euler_rad: Float64) -> Float64:
+    """Compute the angle [T] of the rotation by extrinsic xyz Euler angles [T, 3] about its axis."""
+    # The real part of the product of the three half-angle quaternions.
+    real = np.cos(euler_rad / 2).prod(axis=1) + np.sin(euler_rad / 2).prod(axis=1)
+    return np.asarray(2 * np.arccos(np.minimum(np.abs(real), 1.0)), np.float64)
 
 
 def row_ranges(rows: Bool) -> tuple[tuple[int, int], ...]:
     """Turn a row mask [T] into half-open ranges."""
+    if rows.size and rows.all():
+        return ((0, len(rows)),)
     edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
     return tuple((int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True))
 

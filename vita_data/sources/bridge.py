@@ -209,9 +209,9 @@ def _provenance(record: RldsRecord) -> dict[str, object]:
 
 def _below_data_root(path: str) -> str:
     """Cut the authors' own machine off a recorded path: `/nfs/.../bridge_data_v1/lab/scene/...` starts at the data."""
-    parts = PurePosixPath(path).parts
+    parts = [part for part in path.split("/") if part not in ("", ".")]
     roots = [number for number, part in enumerate(parts) if part.startswith("bridge_data_v")]
-    return "/".join(parts[roots[0] :] if roots else [part for part in parts if part != "/"][-4:])
+    return "/".join(parts[roots[0] if roots else -4 :])
 
 
 # ------------------------------------------------------------------------------------------------------- toy tree

@@ -6,29 +6,34 @@ read.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePosixPath
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.ego4d_catalogue import (
+    Packed,
+    read_actions,
+    read_narrations,
+    unpack_actions,
+    unpack_narrations,
+)
 from vita_data.formats.ego4d_json import (
     FRAMES_PER_S,
     Ego4dVideo,
     FhoAction,
     Span,
+    find_json,
     load_json,
-    parse_actions,
     parse_clip_uids,
     parse_metadata,
-    parse_narrations,
 )
 from vita_data.formats.ego4d_narrations import narration_spans
-from vita_data.formats.ego4d_toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
-from vita_data.formats.toy import toy_frame
+from vita_data.formats.ego4d_toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
 from vita_data.formats.video import VideoTimes, frame_steps, scan_times, write_toy_video
 from vita_data.formats.video_windows import VideoPass, WindowStream
 from vita_data.types import (
@@ -38,7 +43,6 @@ from vita_data.types import (
     Episode,
     Failure,
     Float64,
-    Image,
     Instruction,
     Int64,
     Modality,
@@ -59,6 +63,7 @@ ANNOTATIONS = "v2/annotations"
 ACTIONS = (f"{ANNOTATIONS}/fho_main.json",)
 NARRATIONS = (f"{ANNOTATIONS}/narration.json", f"{ANNOTATIONS}/all_narrations_redacted.json")
 _MULTI = "multi"
+_CLIP_SPLITS = (Split.TRAIN, Split.VAL)
 
 INFO = SourceInfo(
     name="ego4d",
@@ -124,10 +129,28 @@ class _Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogue:
-    """Everything annotated; `items` of every video that is not FHO test, in the order of their starts."""
+    """Everything annotated, packed, of every video that has annotations and is not FHO test."""
 
     videos: Mapping[str, Ego4dVideo]
-    items: Mapping[str, tuple[_Item, ...]]
+    packed: Mapping[str, Packed]
+    unpack: Callable[[str, Packed], list[_Item]]
+
+    def items(self, uid: str) -> tuple[_Item, ...]:
+        """Make the raw episodes of one video, in the order of their starts."""
+        split_fho = self.videos[uid].split_fho if uid in self.videos else None
+        return _in_order([_with_split(item, split_fho) for item in self.unpack(uid, self.packed[uid])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a catalogue was read for and from; a file that was fetched again counts as another by its size."""
+
+    root: str
+    mode: Mode
+    min_frames: int
+    metadata: str
+    annotations: str
+    file_bytes: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +169,9 @@ class _Rows:
         )
 
 
-_PARSED: WeakKeyDictionary[RawTree, dict[tuple[Mode, int], _Catalogue]] = WeakKeyDictionary()
+_LAST: dict[_Asked, _Catalogue] = {}
+"""The catalogue that was asked for last: a worker asks for each of thousands of videos, every time through a tree of
+its own, and to read a gigabyte of annotations takes most of a minute."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
@@ -155,7 +180,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     Raises:
         RequestError: no metadata, annotations or video folder, or a JSON file of another shape.
     """
-    items = _catalogue(raw, settings).items
+    packed = _catalogue(raw, settings).packed
     folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
     if not folders:
         raise RequestError(f"--raw {raw.root}: no folder {' or '.join(VIDEO_FOLDERS)}; download one of them")
@@ -165,9 +190,9 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         Part(
             id=found.get(uid, f"{VIDEO_FOLDERS[0]}/{uid}.mp4"),
             num_bytes=raw.size(found[uid]) if uid in found else 0,
-            num_episodes=len(of_video),
+            num_episodes=of_video.num_rows,
         )
-        for uid, of_video in items.items()
+        for uid, of_video in packed.items()
     ]
     return sorted(listed, key=lambda part: part.id)
 
@@ -183,7 +208,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     """
     uid = PurePosixPath(part.id).stem
     catalogue = _catalogue(raw, settings)
-    items, video = catalogue.items[uid], catalogue.videos.get(uid)
+    items, video = catalogue.items(uid), catalogue.videos.get(uid)
     if video is not None and (fault := _video_fault(video)):
         yield from (_drop(item, fault) for item in items)
         return
@@ -276,20 +301,41 @@ def _fault(item: _Item, video: Ego4dVideo) -> _Fault | None:
 
 
 def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
-    mode = _own(settings).mode
-    # every one of thousands of parts asks for the annotations
-    known, asked = _PARSED.setdefault(raw, {}), (mode, settings.min_frames)
-    if asked not in known:
-        videos = load_json(raw, METADATA, parse_metadata)
-        items = _action_items(raw, videos) if mode is Mode.FHO_WINDOW else _narration_items(raw, settings.min_frames)
-        splits = {uid: video.split_fho for uid, video in videos.items()}
-        found = {
-            uid: _in_order([_with_split(item, splits.get(uid)) for item in of_video])
-            for uid, of_video in items.items()
-            if of_video and splits.get(uid) != "test"
-        }
-        known[asked] = _Catalogue(videos=videos, items=found)
-    return known[asked]
+    asked = _asked(raw, _own(settings))
+    if asked not in _LAST:
+        # another one goes first, so that there are never two in memory
+        _LAST.clear()
+        _LAST[asked] = _read_catalogue(raw, asked)
+    return _LAST[asked]
+
+
+def _asked(raw: RawTree, settings: Settings) -> _Asked:
+    is_fho = settings.mode is Mode.FHO_WINDOW
+    metadata, annotations = find_json(raw, METADATA), find_json(raw, ACTIONS if is_fho else NARRATIONS)
+    split_files = [path for split in _CLIP_SPLITS for path in _split_files(raw, split)] if is_fho else []
+    return _Asked(
+        root=raw.root,
+        mode=settings.mode,
+        min_frames=settings.min_frames,
+        metadata=metadata,
+        annotations=annotations,
+        file_bytes=tuple((path, raw.size(path)) for path in (metadata, annotations, *split_files)),
+    )
+
+
+def _read_catalogue(raw: RawTree, asked: _Asked) -> _Catalogue:
+    videos = load_json(raw, asked.metadata, parse_metadata)
+    is_fho = asked.mode is Mode.FHO_WINDOW
+    packed, unpack = _read_actions(raw, asked, videos) if is_fho else _read_narrations(raw, asked)
+    return _Catalogue(
+        videos=videos,
+        packed={
+            uid: of_video
+            for uid, of_video in packed.items()
+            if of_video.num_rows and not (uid in videos and videos[uid].split_fho == "test")
+        },
+        unpack=unpack,
+    )
 
 
 def _own(settings: SourceSettings) -> Settings:
@@ -317,13 +363,16 @@ def _with_split(item: _Item, split_fho: str | None) -> _Item:
     return replace(item, fault=_Fault(reason=Reason.HELD_OUT, detail=detail))
 
 
-def _action_items(raw: RawTree, videos: Mapping[str, Ego4dVideo]) -> dict[str, list[_Item]]:
+def _read_actions(
+    raw: RawTree, asked: _Asked, videos: Mapping[str, Ego4dVideo]
+) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
     has_multi = any(video.split_fho == _MULTI for video in videos.values())
     clip_splits = _clip_splits(raw) if has_multi else {}
-    return {
-        uid: [_action_item(uid, action, clip_splits) for action in actions]
-        for uid, actions in load_json(raw, ACTIONS, parse_actions).items()
-    }
+    return load_json(raw, asked.annotations, read_actions), partial(_action_items, clip_splits)
+
+
+def _action_items(clip_splits: Mapping[str, Split], uid: str, packed: Packed) -> list[_Item]:
+    return [_action_item(uid, action, clip_splits) for action in unpack_actions(packed)]
 
 
 def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) -> _Item:
@@ -343,60 +392,31 @@ def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) 
 def _clip_splits(raw: RawTree) -> dict[str, Split]:
     """Map clips to their FHO split, where a video has clips of several; validation wins."""
     found: dict[str, Split] = {}
-    for split in (Split.TRAIN, Split.VAL):
-        for path in raw.glob(f"{ANNOTATIONS}/fho_*_{split}.json"):
-            found |= dict.fromkeys(load_json(raw, (path,), parse_clip_uids), split)
+    for split in _CLIP_SPLITS:
+        for path in _split_files(raw, split):
+            found |= dict.fromkeys(load_json(raw, path, parse_clip_uids), split)
     return found
 
 
-def _narration_items(raw: RawTree, min_frames: int) -> dict[str, list[_Item]]:
-    narrations = load_json(raw, NARRATIONS, parse_narrations)
-    spans = narration_spans(narrations, min_s=min_frames / FRAMES_PER_S)
-    return {
-        uid: [
-            _Item(id=f"{uid}/{said.uid}", span=span, text=said.text, record=said.uid)
-            for said, span in zip(of_video, spans[uid], strict=True)
-        ]
-        for uid, of_video in narrations.items()
-    }
+def _split_files(raw: RawTree, split: Split) -> list[str]:
+    return raw.glob(f"{ANNOTATIONS}/fho_*_{split}.json")
+
+
+def _read_narrations(raw: RawTree, asked: _Asked) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
+    packed, alpha_s = load_json(raw, asked.annotations, read_narrations)
+    return packed, partial(_narration_items, alpha_s, asked.min_frames / FRAMES_PER_S)
+
+
+def _narration_items(alpha_s: float, min_s: float, uid: str, packed: Packed) -> list[_Item]:
+    narrations = unpack_narrations(packed)
+    spans = narration_spans(narrations, alpha_s=alpha_s, min_s=min_s)
+    return [
+        _Item(id=f"{uid}/{said.uid}", span=span, text=said.text, record=said.uid)
+        for said, span in zip(narrations, spans, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- toy tree
-
-_TOY_SIZE = (144, 192)
-_TOY_WEARER = "#C C picks up a red cup from the table"
-
-
-_TOY = (
-    ToyVideo(
-        number=1,
-        folder=VIDEO_FOLDERS[0],
-        num_frames=600,
-        actions=(
-            ToyAction(20, 260, _TOY_WEARER),
-            ToyAction(300, 540, "#c C  opens the drawer with the left hand"),
-            ToyAction(310, 550, "#O A man Y walks around the room"),
-            ToyAction(312, 552, "#C C drops the #unsure on the floor"),
-            ToyAction(320, 560, "#C C closes the drawer slowly", is_rejected=True),
-            ToyAction(350, 590, "#C C puts the cup in the sink"),
-        ),
-        redacted=((570, 580),),
-    ),
-    ToyVideo(
-        number=2,
-        folder=VIDEO_FOLDERS[1],
-        num_frames=150,
-        split_fho="val",
-        actions=(ToyAction(0, 120, "#C C turns the screw with a screwdriver"), ToyAction(138, 150, _TOY_WEARER)),
-    ),
-    ToyVideo(
-        number=3, folder=VIDEO_FOLDERS[0], num_frames=15, split_em="val", actions=(ToyAction(0, 15, _TOY_WEARER),)
-    ),
-    ToyVideo(
-        number=4, folder=VIDEO_FOLDERS[0], num_frames=15, is_stereo=True, actions=(ToyAction(0, 15, _TOY_WEARER),)
-    ),
-    ToyVideo(number=5, folder=VIDEO_FOLDERS[0], num_frames=15, split_fho="test", actions=()),
-)
 
 
 def write_toy(root: str) -> None:
@@ -406,22 +426,12 @@ def write_toy(root: str) -> None:
     """
     for folder in (*VIDEO_FOLDERS, ANNOTATIONS):
         (Path(root) / folder).mkdir(parents=True, exist_ok=True)
-    for video in _TOY:
-        write_toy_video(str(Path(root, video.folder, f"{video.uid}.mp4")), _toy_frames(video), fps=int(FRAMES_PER_S))
+    videos = toy_videos(VIDEO_FOLDERS)
+    for video in videos:
+        write_toy_video(str(Path(root, video.folder, f"{video.uid}.mp4")), toy_frames(video), fps=int(FRAMES_PER_S))
     for path, value in (
-        (METADATA[0], metadata_json(_TOY)),
-        (ACTIONS[0], actions_json(_TOY)),
-        (NARRATIONS[0], narrations_json(_TOY)),
+        (METADATA[0], metadata_json(videos)),
+        (ACTIONS[0], actions_json(videos)),
+        (NARRATIONS[0], narrations_json(videos)),
     ):
         Path(root, path).write_text(json.dumps(value, indent=1))
-
-
-def _toy_frames(video: ToyVideo) -> Iterator[Image]:
-    steps = np.zeros(video.num_frames, np.int64)
-    for action in reversed(video.actions):
-        steps[action.start_frame : action.end_frame] = np.arange(action.end_frame - action.start_frame)
-    drawn: dict[int, Image] = {}
-    for step in steps.tolist():
-        if step not in drawn:
-            drawn[step] = toy_frame(*_TOY_SIZE, step=step, episode=video.number, resize=ResizeMode.CENTER_CROP)
-        yield drawn[step]

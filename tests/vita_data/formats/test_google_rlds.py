@@ -117,7 +117,7 @@ def test_steps_end_with_the_first_that_terminates(tmp_path: Path, flagged: list[
     ends[flagged] = [1, 0, 0]
     kept = replace(steps, terminate=ends).until_terminate()
     np.testing.assert_array_equal(kept.tool_pose, steps.tool_pose[:num_kept])
-    assert kept.images == steps.images[:num_kept]
+    assert list(kept.images) == list(steps.images[:num_kept])
     assert len(kept.texts) == len(kept.closedness_action) == num_kept
 
 

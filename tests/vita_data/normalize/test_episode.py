@@ -8,8 +8,10 @@ import pytest
 import simplejpeg
 
 from vita_data.formats.toy import toy_arm, toy_frame
-from vita_data.normalize import FrameSelection, normalize
+from vita_data.normalize import EpisodeDroppedError, FrameSelection, iter_clips, normalize
+from vita_data.normalize.spool import Spool, SpooledBytes
 from vita_data.normalize.vectors import RIGHT_ACTION, row_ranges, valid_rows
+from vita_data.shards.schema import clip_members
 from vita_data.sources import load
 from vita_data.types import (
     ActionOrigin,
@@ -233,6 +235,30 @@ def test_an_episode_beyond_600_s_becomes_numbered_clips() -> None:
     assert {clip.episode for clip in found} == {"episode-1"}
     assert found[1].step_index[0] == 3000
     assert found[1].keyframes[:2] == (0, 5)
+
+
+def test_a_later_clip_may_void_those_yielded_before() -> None:
+    num_rows = 3100
+    made = episode(num_rows, cameras={CameraRole.PRIMARY: Frames(num_rows, damaged=3005)})
+    clips = iter_clips(made, INFO, SourceSettings(), FrameSelection.KEYFRAMES)
+
+    assert next(clips).key.endswith("-00")
+    with pytest.raises(EpisodeDroppedError) as caught:
+        next(clips)
+    assert caught.value.drop.reason is Reason.UNDECODABLE
+    assert run(made) == caught.value.drop
+
+
+def test_a_clip_whose_images_lie_in_a_file_is_written_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = episode(cameras={role: Frames(30) for role in (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)})
+    in_memory = list(clip_members(one(made)))
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (20_000,))
+    clip = one(made)
+
+    kinds = {type(frame.data) for frames in clip.frames.values() for frame in frames}
+    assert kinds == {bytes, SpooledBytes}
+    assert list(clip_members(clip)) == in_memory
+    assert [name for name, _ in in_memory] == sorted(name for name, _ in in_memory)
 
 
 def test_row_ranges_are_half_open() -> None:

@@ -6,7 +6,14 @@ import pytest
 import simplejpeg
 
 from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.normalize.images import UndecodableFrameError, is_black, is_storable, store_frame, to_square
+from vita_data.normalize.images import (
+    UndecodableFrameError,
+    is_black,
+    is_black_jpeg,
+    is_storable,
+    store_frame,
+    to_square,
+)
 from vita_data.types import JpegFrame, ResizeMode, RgbFrame
 
 
@@ -84,3 +91,20 @@ def test_pixels_come_with_every_frame_that_was_decoded_and_with_no_other() -> No
     assert passed.pixels is None
     assert decoded.pixels is not None
     assert read_toy_frame(decoded.pixels).step == 77
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4, 7, 9, 30])
+@pytest.mark.parametrize("contrast", [0, 3, 200])
+def test_a_jpeg_is_black_where_its_pixels_are(level: int, contrast: int) -> None:
+    """Also a dark image with a few bright pixels, whose whole is just below or above the limit."""
+    rng = np.random.default_rng(level)
+    pixels = np.full((256, 256, 3), level, np.uint8)
+    pixels[rng.random((256, 256)) < 0.01] += np.uint8(contrast)
+    data = simplejpeg.encode_jpeg(pixels, 90)
+    assert is_black_jpeg(data) == is_black(np.asarray(simplejpeg.decode_jpeg(data, "RGB")))
+
+
+def test_a_damaged_jpeg_is_not_black_but_undecodable() -> None:
+    data = simplejpeg.encode_jpeg(toy_frame(256, 256, step=0), 90)
+    with pytest.raises(UndecodableFrameError):
+        is_black_jpeg(data[: len(data) // 2])

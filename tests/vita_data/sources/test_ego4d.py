@@ -16,12 +16,14 @@ from vita_data.build.settings import parse_settings
 from vita_data.errors import RequestError
 from vita_data.formats import video_windows
 from vita_data.formats.ego4d_json import Span, parse_narrations
-from vita_data.formats.ego4d_narrations import narration_spans
+from vita_data.formats.ego4d_narrations import alpha_of, mean_gaps_s, narration_spans
 from vita_data.formats.ego4d_toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
 from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.video import write_toy_video
-from vita_data.formats.video_decode import decode_frames
+from vita_data.formats.video_decode import ShownFrame
+from vita_data.formats.video_gops import decode_wanted
+from vita_data.formats.video_packets import PacketList
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.episode import split_of
 from vita_data.sources import ego4d
@@ -31,6 +33,7 @@ from vita_data.types import (
     Drop,
     Episode,
     Failure,
+    Int64,
     Outcome,
     Reason,
     ResizeMode,
@@ -148,12 +151,12 @@ def test_a_video_is_decoded_once_whatever_the_number_of_clips(
 ) -> None:
     counts: Counter[int] = Counter()
 
-    def counting(path: str, name: str) -> Iterator[av.VideoFrame]:
-        for index, frame in enumerate(decode_frames(path, name)):
+    def counting(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        for index, frame in decode_wanted(packets, wanted):
             counts[index] += 1
-            yield frame
+            yield index, frame
 
-    monkeypatch.setattr(video_windows, "decode_frames", counting)
+    monkeypatch.setattr(video_windows, "decode_wanted", counting)
     clips = made(plant(video(*((start, start + 60) for start in range(80, 0, -10)))))
     assert [type(clip) for clip in clips] == [tuple] * 8
     assert max(counts.values()) == 1
@@ -423,6 +426,39 @@ def test_json_of_another_shape_is_refused_by_name(plant: Callable[..., Path], pa
         ego4d.parts(FsspecTree(str(root)), ego4d.Settings())
 
 
+@pytest.mark.parametrize("text", ["[{", "[]", '{"videos": 1}', '{"videos": [{}]}', '{"version": "v2"}', "{} {}"])
+def test_narrations_of_another_shape_are_refused_by_name_in_one_line(plant: Callable[..., Path], text: str) -> None:
+    root = plant(video((10, 40)))
+    (root / ego4d.NARRATIONS[0]).write_text(text)
+    with pytest.raises(RequestError, match=ego4d.NARRATIONS[0]) as refused:
+        ego4d.parts(FsspecTree(str(root)), NARRATION)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [ego4d.Settings(), NARRATION], ids=["fho", "narration"])
+def test_annotations_are_read_once_a_process_and_again_when_their_file_changes(
+    plant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, settings: ego4d.Settings
+) -> None:
+    root = plant(*(video((10, 40), (50, 80), number=number) for number in (1, 2, 3)))
+    opened: Counter[str] = Counter()
+    opening = FsspecTree.open
+
+    def counting(tree: FsspecTree, path: str, **options: Any) -> Any:
+        opened[path] += 1
+        return opening(tree, path, **options)
+
+    monkeypatch.setattr(FsspecTree, "open", counting)
+    annotations = (ego4d.ACTIONS if settings.mode is ego4d.Mode.FHO_WINDOW else ego4d.NARRATIONS)[0]
+    parts = ego4d.parts(FsspecTree(str(root)), settings)
+    for part in parts:
+        assert len(list(ego4d.episodes(FsspecTree(str(root)), part, settings))) == 2
+    assert opened == {ego4d.METADATA[0]: 1, annotations: 1}
+
+    plant(video((10, 40), number=1))
+    assert len(list(ego4d.episodes(FsspecTree(str(root)), parts[0], settings))) == 1
+    assert opened == {ego4d.METADATA[0]: 2, annotations: 2}
+
+
 # ------------------------------------------------------------------------------------------------------ narrations
 
 
@@ -465,8 +501,11 @@ def test_intervals_end_at_8_s(plant: Callable[..., Path]) -> None:
         moments(root, 1.0, 1.1, number=number)
     # from 1.5 s before the video to 1.5 s after it
     assert bounds(root)[0] == (0, 150)
-    found = parse_narrations(json.loads((root / ego4d.NARRATIONS[0]).read_text()))
-    assert narration_spans(found, min_s=0.0)[video().uid][1] == Span(start_s=996.0, end_s=1004.0)
+    with (root / ego4d.NARRATIONS[0]).open("rb") as file:
+        found = dict(parse_narrations(file))
+    gaps_s = [gap for of_video in found.values() for gap in mean_gaps_s(of_video).values()]
+    spans = narration_spans(found[video().uid], alpha_s=alpha_of(gaps_s), min_s=0.0)
+    assert spans[1] == Span(start_s=996.0, end_s=1004.0)
 
 
 def test_intervals_hold_the_fewest_frames_also_at_the_video_s_start(plant: Callable[..., Path]) -> None:

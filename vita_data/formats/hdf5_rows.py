@@ -1,0 +1,72 @@
+"""Rows of an HDF5 dataset, read in blocks of bounded bytes that never split a chunk.
+
+A chunk is decompressed whole for any row of it, so rows that share one are read together; a whole dataset may be larger
+than memory, so no more than a block is held. What the rows mean is the caller's business.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.errors import EpisodeError
+
+MAX_BLOCK_BYTES = 32 << 20
+_ENTRY_BYTES = 1 << 20
+"""What an entry of its own length, an encoded image, is taken to be at most on average."""
+# what the library raises on damage depends on the structure that is hit: a tree, a heap, a name, a type, a block
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+
+
+class DatasetRows:
+    """The rows of a dataset; the file is opened anew for them, so the handle that found them may be closed."""
+
+    def __init__(self, dataset: h5py.Dataset, *, name: str) -> None:
+        self._path, self._key, self._name = dataset.file.filename, dataset.name, name
+
+    def read(self, rows: Sequence[int], *, max_bytes: int = MAX_BLOCK_BYTES) -> Iterator[NDArray[Any]]:
+        """Yield the values of ascending `rows`, one [...] a row, holding about `max_bytes` and at least a chunk.
+
+        Raises:
+            EpisodeError: they cannot be read.
+        """
+        try:
+            with h5py.File(self._path, "r") as file:
+                dataset = file[self._key]
+                sizes = {"chunk_rows": _chunk_rows(dataset), "max_rows": _max_rows(dataset, max_bytes)}
+                for first, group in blocks(rows, **sizes):
+                    block = dataset[first : group[-1] + 1]
+                    for row in group:
+                        yield block[row - first]
+                    del block
+        except (*DAMAGE, IndexError) as error:
+            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
+
+
+def _chunk_rows(dataset: h5py.Dataset) -> int:
+    # Entries of their own length lie outside the chunks, which hold references alone.
+    return int(dataset.chunks[0]) if dataset.chunks and dataset.dtype.kind != "O" else 1
+
+
+def _max_rows(dataset: h5py.Dataset, max_bytes: int) -> int:
+    if dataset.dtype.kind == "O":
+        return max_bytes // _ENTRY_BYTES
+    return int(max_bytes // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64))))
+
+
+def blocks(rows: Sequence[int], *, chunk_rows: int, max_rows: int) -> Iterator[tuple[int, list[int]]]:
+    """Group ascending `rows` into reads (first row, rows): all that share a chunk, and neighbouring chunks while the
+    read is within `max_rows`; a chunk without a wanted row is left out.
+    """
+    group: list[int] = []
+    for row in rows:
+        if group:
+            gap = row // chunk_rows - group[-1] // chunk_rows
+            if gap > 1 or (gap == 1 and (row // chunk_rows + 1) * chunk_rows - group[0] > max_rows):
+                yield group[0], group
+                group = []
+        group.append(int(row))
+    if group:
+        yield group[0], group
