@@ -2,17 +2,17 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vita_data.cli_build import add_build_arguments, positive, run_build, run_status
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.storage import AnyPath, open_path, storage_errors
 
 if TYPE_CHECKING:
-    from vita_data.build.run import BuildResult, UnitDone
     from vita_data.types import Json
 
 # Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     try:
-        return verb(arguments)
+        with storage_errors(getattr(arguments, "folder", "storage")):
+            return verb(arguments)
     except VitaDataError as error:
         print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,23 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vita-data", description="Raw datasets to normalized shards to mixtures.")
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
 
-    build = _verb(verbs, "build", _build, "raw tree -> OUT/NAME: shards, index, card, statistics")
-    build.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
-    build.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
-    build.add_argument("--out", required=True, metavar="DIR", type=Path, help="where NAME/ is written")
-    build.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes")
-    build.add_argument(
-        "--frames",
-        choices=("keyframes", "all"),
-        default="keyframes",
-        help="images stored: one a second (pretraining) or every row (fine-tuning)",
-    )
-    build.add_argument("--limit", type=_positive, metavar="N", help="only the first N raw episodes")
-    build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
-    build.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
+    build = _verb(verbs, "build", run_build, "raw tree -> OUT/NAME: shards, index, card, statistics")
+    add_build_arguments(build)
     _json_flag(build)
 
-    status = _verb(verbs, "status", _status, "how far a build is")
+    status = _verb(verbs, "status", run_status, "how far a build is")
     status.add_argument("folder", type=_folder, metavar="DIR/NAME")
     _json_flag(status)
 
@@ -103,7 +92,7 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     probe.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
     probe.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
     probe.add_argument("--html", type=Path, metavar="F", help="a page with contact sheets, tables and examples")
-    probe.add_argument("--limit", type=_positive, metavar="N", help="raw episodes looked at (default: 50)")
+    probe.add_argument("--limit", type=positive, metavar="N", help="raw episodes looked at (default: 50)")
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
     _json_flag(probe)
 
@@ -123,85 +112,14 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text}")
-    return int(text)
-
-
-def _folder(text: str) -> Path:
-    if not Path(text).is_dir():
+def _folder(text: str) -> AnyPath:
+    if "://" not in text and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such directory")
-    return Path(text)
+    return open_path(text)
 
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1, sort_keys=True))
-
-
-def _build(arguments: argparse.Namespace) -> int:
-    from vita_data.build import BuildRequest, build
-    from vita_data.build.settings import parse_settings
-    from vita_data.normalize import FrameSelection
-    from vita_data.sources import load
-
-    settings = parse_settings(load(arguments.source).Settings, arguments.set, source=arguments.source)
-    request = BuildRequest(
-        source=arguments.source,
-        raw=arguments.raw,
-        out=arguments.out,
-        settings=settings,
-        limit=arguments.limit,
-        frames=FrameSelection(arguments.frames),
-        workers=arguments.workers,
-        retry_failed=arguments.retry_failed,
-    )
-    result = build(request, on_unit=_tell_unit)
-    if arguments.json:
-        failed = [{"id": row.id, "part": row.part, "detail": row.detail} for row in result.failed]
-        _print_json({"state": result.state, "card": result.card, "failed": failed})
-    else:
-        _print_build(result)
-    for row in result.failed:
-        where = f"{arguments.source}: failed: part {row.part}, episode {row.id}"
-        print(f"vita-data build: {where}: {row.detail}", file=sys.stderr)
-    return 1 if result.failed else 0
-
-
-def _tell_unit(done: "UnitDone") -> None:
-    from vita_data.build.unit import EpisodeOutcome
-
-    counts = ", ".join(f"{done.record.count(outcome)} {outcome}" for outcome in EpisodeOutcome)
-    print(f"unit {done.num_done}/{done.num_units}: {counts}", file=sys.stderr)
-
-
-def _print_build(result: "BuildResult") -> None:
-    card = result.card
-    print(f"{result.folder}: {result.state}")
-    for title in ("outcomes", "drops"):
-        counts = card[title]
-        if isinstance(counts, dict) and counts:
-            print(f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    counts = card["counts"]
-    for split, modalities in counts.items() if isinstance(counts, dict) else ():
-        for modality, found in modalities.items():
-            print(f"  {split} {modality}: " + ", ".join(f"{count} {name}" for name, count in found.items()))
-    if not card["redistributable"]:
-        print(f"  licence: {card['licence']}: these shards must not be passed on")
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from vita_data.build import status
-
-    found = status(arguments.folder)
-    if arguments.json:
-        _print_json(asdict(found))
-        return 0
-    state = "finished" if found.finished else "under way or stopped"
-    print(f"{found.source}: {state}, {found.num_done} of {found.num_units} units")
-    for name, counts in (("outcomes", found.outcomes), ("drops", found.drops)):
-        print(f"  {name}: " + (", ".join(f"{key} {count}" for key, count in counts.items()) or "none"))
-    return 0
 
 
 def _probe(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,12 @@
 """The command line: exit codes of the contract, one line for each mistake, JSON alone on stdout."""
 
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -149,3 +152,118 @@ def test_an_output_that_is_a_file_is_a_bad_request(
 
     assert code == 2
     assert "is a file" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--rank", 0), "--num-ranks"),
+        (("--num-ranks", 2), "--rank"),
+        (("--rank", 2, "--num-ranks", 2), "expected 0 .. num-ranks - 1"),
+        (("--rank", -1, "--num-ranks", 2), "expected 0 .. num-ranks - 1"),
+        (("--ray-address", "127.0.0.1:6379"), "only with --engine ray"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_a_bad_request(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path, arguments: tuple[object, ...], named: str
+) -> None:
+    code, out, err = run(
+        capsys, "build", "--source", "libero", "--raw", toy_raw / "libero", "--out", tmp_path / "out", *arguments
+    )
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert named in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--workers", 0), ("--workers", "-1"), ("--num-ranks", 0), ("--limit", 0), ("--engine", "dask")]
+)
+def test_numbers_and_words_that_mean_nothing_are_a_bad_request(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(capsys, "build", "--source", "libero", "--raw", tmp_path, "--out", tmp_path, *arguments)
+
+    assert stopped.value.code == 2
+    assert str(arguments[0]) in capsys.readouterr().err
+
+
+def test_ray_that_is_not_installed_is_a_bad_request(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, out, err = run(
+        capsys, "build", "--source", "libero", "--raw", toy_raw / "libero", "--out", tmp_path, "--engine", "ray"
+    )
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "pip install 'vita[ray]'" in err
+
+
+def test_a_build_ends_with_its_counts_drops_rate_and_size(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    asked = ("build", "--source", "bridge", "--raw", toy_raw / "bridge", "--out", tmp_path, "--workers", 1)
+    code, out, err = run(capsys, *asked, "--set", "unit_bytes=1")
+    card = json.loads((tmp_path / "bridge" / "dataset.json").read_text())
+    train, words = card["counts"]["train"]["paired"], [line.split() for line in out.splitlines()]
+
+    assert code == 0
+    assert words[0] == [f"{tmp_path}/bridge:", "built"]
+    assert ["train", "paired", *(str(train[name]) for name in ("episodes", "clips", "steps", "frames"))] in words
+    assert f"  outcomes: dropped {card['outcomes']['dropped']}, ok {card['outcomes']['ok']}" in out.splitlines()
+    assert "  drops: T1 1, short 1" in out.splitlines()
+    assert any(line.startswith("  size: ") and " shards" in line for line in out.splitlines())
+    assert any(line.startswith("  rate: 8 episodes in ") and "frames/s" in line for line in out.splitlines())
+    assert [line.split(";")[0].split(":")[1] for line in err.splitlines()] == [f" unit {n}/3" for n in (1, 2, 3)]
+
+    code, out, err = run(capsys, *asked, "--set", "unit_bytes=1", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["state"] == "already done"
+    assert json.loads(out)["card"] == card
+
+
+def test_json_stands_alone_on_stdout_while_units_are_told_on_stderr(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    asked = ("build", "--source", "libero", "--raw", toy_raw / "libero", "--out", tmp_path, "--workers", 1, "--json")
+    code, out, err = run(capsys, *asked, "--set", "unit_bytes=1", "--rank", 1, "--num-ranks", 2)
+    assert code == 0
+    assert json.loads(out) == {"state": "share built", "card": None, "failed": []}
+    assert err.startswith("libero: unit ")
+
+    found = json.loads(run(capsys, "status", tmp_path / "libero", "--json")[1])
+    assert (found["num_done"], found["num_units"], found["finished"]) == (1, 2, False)
+    code, out, _ = run(capsys, "status", tmp_path / "libero")
+    assert code == 0
+    assert out.splitlines()[0] == "libero: under way or stopped, 1 of 2 units"
+    assert json.loads(run(capsys, *asked, "--set", "unit_bytes=1")[1])["state"] == "built"
+    assert run(capsys, "status", tmp_path / "libero")[1].splitlines()[0] == "libero: finished, 2 of 2 units"
+
+
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(toy_raw: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vita_data.cli", "build", "--source", "libero", "--raw", toy_raw / "libero"]
+    command += ["--out", tmp_path, "--workers", "1", "--set", "unit_bytes=1"]
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError:
+            # The other end of a terminal ends so.
+            pass
+        assert process.wait() == 0
+    os.close(ours)
+    text = shown.decode()
+
+    assert "libero: 100%|" in text
+    assert "B/s" in text
+    assert "8 episodes" in text
+    assert "<" in text, "the time left stands behind the time that went by"
+    assert "unit 1/2" not in text

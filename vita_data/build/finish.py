@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 
 from vita_data import SCHEMA_VERSION
 from vita_data.build.plan import config_hash
-from vita_data.build.unit import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
 from vita_data.shards.index import CARD, SUMS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
-from vita_data.shards.writer import write_atomically
+from vita_data.storage import AnyPath, remove, write_atomically
 from vita_data.types import Json, SourceInfo, Split
 
 EPISODES = "episodes.parquet"
 
 
-def finish(folder: Path, info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
+def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
     """Write what describes the whole source and return its card.
 
     Raises:
@@ -32,9 +32,10 @@ def finish(folder: Path, info: SourceInfo, fingerprint: Json, records: Sequence[
     twice = [id_ for id_, count in Counter(row.id for row in rows).items() if count > 1]
     if twice:
         raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
-    for stray in folder.rglob(".*.tmp"):
-        stray.unlink()
-    (folder / CARD).unlink(missing_ok=True)
+    if isinstance(folder, Path):
+        for stray in folder.rglob(".*.tmp"):
+            stray.unlink(missing_ok=True)
+    remove(folder / CARD)
     files = {EPISODES: _episodes_bytes(rows)}
     card = make_card(info, fingerprint, records)
     index = index_of(folder, Split.TRAIN, card_shards(card, Split.TRAIN), source=info.name)

@@ -9,7 +9,7 @@ import itertools
 import platform
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
 import av
 
@@ -18,6 +18,7 @@ from vita_data.build.settings import settings_json
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
 from vita_data.shards.schema import json_bytes
+from vita_data.storage import AnyPath
 from vita_data.types import Json, Part, SourceSettings
 
 MAX_UNIT_EPISODES = 1000
@@ -30,17 +31,37 @@ class BuildRequest:
 
     source: str
     raw: str
-    out: Path
+    out: AnyPath
     settings: SourceSettings
     frames: FrameSelection = FrameSelection.KEYFRAMES
     limit: int | None = None
-    workers: int = 1
     retry_failed: bool = False
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> AnyPath:
         """Where the built source lies."""
         return self.out / self.source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The units that one of several independent processes builds, as in a job array: each `num_ranks`-th one."""
+
+    rank: int
+    num_ranks: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            RequestError: rank is not one of 0 .. num_ranks - 1.
+        """
+        if not 0 <= self.rank < self.num_ranks:
+            raise RequestError(f"--rank {self.rank} of --num-ranks {self.num_ranks}: expected 0 .. num-ranks - 1")
+
+    def has(self, unit: int) -> bool:
+        """Tell whether a unit is in the share."""
+        return unit % self.num_ranks == self.rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +131,7 @@ def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
     }
 
 
+@cache
 def codec_versions() -> Json:
     """The libraries whose version may change a byte."""
     libraries = {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
@@ -122,7 +144,7 @@ def config_hash(print_: Json) -> str:
     return hashlib.sha256(json_bytes(print_)).hexdigest()
 
 
-def refuse_difference(before: Json, now: Json, *, folder: Path, ignored: Collection[str] = ()) -> None:
+def refuse_difference(before: Json, now: Json, *, folder: AnyPath, ignored: Collection[str] = ()) -> None:
     """Refuse to touch an output that was made otherwise.
 
     Args:

@@ -1,56 +1,47 @@
-"""Runs a build's units in worker processes, goes on where an earlier run stopped, and finishes the source."""
+"""Runs a build's units, goes on where an earlier run stopped, and finishes the source."""
 
 import fcntl
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from vita_data.build.engines import Engine, LocalEngine
 from vita_data.build.finish import failed_rows, finish
-from vita_data.build.plan import BuildRequest, Unit, fingerprint, make_units, refuse_difference, same_units
-from vita_data.build.unit import RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, read_record, record_path, run_unit
+from vita_data.build.plan import BuildRequest, Share, Unit, fingerprint, make_units, refuse_difference, same_units
+from vita_data.build.records import PLAN, RECORDS, EpisodeRow, UnitRecord, read_records, record_path
+from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.shards.index import CARD, read_card
-from vita_data.shards.writer import write_atomically
 from vita_data.sources import load
-from vita_data.types import Json, Part
+from vita_data.storage import AnyPath, list_files, read_files, remove, storage_errors, write_atomically
+from vita_data.types import Json, Part, Split
 
-PLAN = "plan.json"
 LOCK = "lock"
+_MAX_LANDMARKS = 100
+_LEFTOVER = re.compile(r"\..*-(\d{6})\.(?:tar|arrow|json)\.[0-9a-f]+\.tmp")
 
 
 class BuildState(StrEnum):
-    """Whether this call did anything."""
+    """What this call did."""
 
     BUILT = "built"
     ALREADY_DONE = "already done"
+    SHARE_BUILT = "share built"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What a build left: its card and the raw episodes that could not be read."""
+    """What a build left: its card (None after a share), and the raw episodes that could not be read."""
 
     state: BuildState
-    folder: Path
-    card: Json
+    folder: AnyPath
+    card: Json | None
     failed: tuple[EpisodeRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildStatus:
-    """How far a build is."""
-
-    source: str
-    num_units: int
-    num_done: int
-    outcomes: Json
-    drops: Json
-    finished: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,62 +53,117 @@ class UnitDone:
     num_units: int
 
 
-def build(request: BuildRequest, *, on_unit: Callable[[UnitDone], None] = lambda done: None) -> BuildResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Told before the first unit: what is done already, in units and raw bytes."""
+
+    num_done: int
+    num_units: int
+    num_bytes_done: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Who is told how a build goes; each call comes from this process, `on_progress` from any of its threads."""
+
+    on_start: Callable[[Started], None] = lambda started: None
+    on_unit: Callable[[UnitDone], None] = lambda done: None
+    on_progress: OnProgress = ignore_progress
+
+
+def build(
+    request: BuildRequest,
+    *,
+    engine: Engine | None = None,
+    share: Share | None = None,
+    listeners: Listeners | None = None,
+) -> BuildResult:
     """Build a source, or go on with a build that stopped.
 
     A unit whose record or shards are gone is built again. `retry_failed` builds units with failed episodes again, from
-    files that may have been fetched anew.
+    files that may have been fetched anew. A `share` builds only its units and leaves the card to a run without one.
 
     Raises:
         RequestError: unknown source, wrong raw tree, an output made with other settings, or a build under way on it.
+        StorageError: a disk or an object store is full, unreachable or gone.
+        WorkerError: a worker process or a node was lost.
     """
-    source = load(request.source)
-    if request.out.exists() and not request.out.is_dir():
+    source, listeners = load(request.source), listeners or Listeners()
+    if isinstance(request.out, Path) and request.out.exists() and not request.out.is_dir():
         raise RequestError(f"--out {request.out} is a file: name a folder")
-    parts = source.parts(FsspecTree(request.raw), request.settings)
+    with FsspecTree(request.raw) as raw:
+        parts = source.parts(raw, request.settings)
+        landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
     _check_parts(request, parts)
-    with _alone(request.folder):
-        print_, units, records = _open_plan(request, parts)
+    with storage_errors(request.folder), _held(request.folder, share):
+        plan = _open_plan(request, parts)
+        mine = [unit for unit in plan.units if share is None or share.has(unit.number)]
+        records = plan.records
         if request.retry_failed:
-            records = _forget_failed(request.folder, records)
-        done = [record for record in records.values() if record]
-        if len(done) == len(units) and (request.folder / CARD).exists():
-            return BuildResult(
-                state=BuildState.ALREADY_DONE,
-                folder=request.folder,
-                card=read_card(request.folder),
-                failed=tuple(failed_rows(done)),
-            )
-        (request.folder / CARD).unlink(missing_ok=True)
-        for record in _run(request, [unit for unit in units if not records[unit.number]]):
-            done.append(record)
-            on_unit(UnitDone(record=record, num_done=len(done), num_units=len(units)))
-        done.sort(key=lambda record: record.number)
-        card = finish(request.folder, source.INFO, print_, done)
-    return BuildResult(state=BuildState.BUILT, folder=request.folder, card=card, failed=tuple(failed_rows(done)))
+            records = _forget_failed(request.folder, records, mine)
+        if share is None and all(records.values()) and CARD in list_files(request.folder):
+            return _result(BuildState.ALREADY_DONE, request.folder, records, card=read_card(request.folder))
+        tasks = [_task(request, unit, plan.fingerprint, landmarks) for unit in mine if not records[unit.number]]
+        if tasks:
+            remove(request.folder / CARD)
+        _clear_leftovers(request.folder, tasks)
+        with closing(_run(engine or LocalEngine(), tasks, plan, listeners)) as done_units:
+            records.update((record.number, record) for record in done_units)
+        if share is not None:
+            own = {unit.number: records[unit.number] for unit in mine}
+            return _result(BuildState.SHARE_BUILT, request.folder, own, card=None)
+        done = [record for _, record in sorted(records.items()) if record]
+        card = finish(request.folder, source.INFO, plan.fingerprint, done)
+    return _result(BuildState.BUILT, request.folder, records, card=card)
 
 
-def status(folder: Path) -> BuildStatus:
-    """Tell how far a build is.
+_Records = dict[int, UnitRecord | None]
+"""Each unit's record by number, None where the unit has to be built."""
 
-    Raises:
-        RequestError: there is no build in the folder.
-    """
-    plan = _read_plan(folder)
-    if plan is None:
-        raise RequestError(f"{folder}: no build was started there")
-    num_units = len(plan.grouping)
-    records = [record for number in range(num_units) if (record := read_record(folder, number))]
-    rows = [row for record in records for row in record.episodes]
-    reasons = sorted({row.reason for row in rows if row.reason})
-    return BuildStatus(
-        source=str(plan.fingerprint["source"]),
-        num_units=num_units,
-        num_done=len(records),
-        outcomes={outcome: sum(record.count(outcome) for record in records) for outcome in EpisodeOutcome},
-        drops={reason: sum(row.reason == reason for row in rows) for reason in reasons},
-        finished=len(records) == num_units and (folder / CARD).exists(),
+
+def _result(state: BuildState, folder: AnyPath, records: _Records, *, card: Json | None) -> BuildResult:
+    done = [record for _, record in sorted(records.items()) if record]
+    return BuildResult(state=state, folder=folder, card=card, failed=tuple(failed_rows(done)))
+
+
+def _task(request: BuildRequest, unit: Unit, print_: Json, landmarks: tuple[str, ...]) -> UnitTask:
+    versions = print_["versions"]
+    if not isinstance(versions, dict):
+        raise TypeError(f"versions in the plan are {versions!r}")
+    raw = request.raw if "://" in request.raw else str(Path(request.raw).absolute())
+    out = request.out.absolute() if isinstance(request.out, Path) else request.out
+    # A worker of a cluster runs in another folder.
+    request = replace(request, raw=raw, out=out)
+    return UnitTask(request=request, unit=unit, versions=versions, landmarks=landmarks)
+
+
+def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
+    """Remove what killed runs left of these units: on a full disk it would stand in the way."""
+    if not isinstance(folder, Path):
+        return
+    wanted = {f"{task.unit.number:06d}" for task in tasks}
+    for place in (folder / RECORDS, *(folder / split for split in Split)):
+        for name in list_files(place):
+            number = _LEFTOVER.fullmatch(name)
+            if number and number[1] in wanted:
+                remove(place / name)
+
+
+def _run(
+    engine: Engine, tasks: Sequence[UnitTask], plan: "_OpenPlan", listeners: Listeners
+) -> Generator[UnitRecord, None, None]:
+    to_do = {task.unit.number for task in tasks}
+    sizes = {unit.number: sum(planned.part.num_bytes for planned in unit.parts) for unit in plan.units}
+    num_done, num_units = len(sizes) - len(to_do), len(sizes)
+    num_bytes_done = sum(size for number, size in sizes.items() if number not in to_do)
+    listeners.on_start(
+        Started(num_done=num_done, num_units=num_units, num_bytes_done=num_bytes_done, num_bytes=sum(sizes.values()))
     )
+    with closing(engine.run(tasks, listeners.on_progress)) as records:
+        for number, record in enumerate(records, start=num_done + 1):
+            listeners.on_unit(UnitDone(record=record, num_done=number, num_units=num_units))
+            yield record
 
 
 def _check_parts(request: BuildRequest, parts: Sequence[Part]) -> None:
@@ -129,66 +175,88 @@ def _check_parts(request: BuildRequest, parts: Sequence[Part]) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the output against a second build; the kernel lets go when this process ends, however it ends."""
+def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
+    """Hold the output against a second build; the kernel lets go when this process ends, however it ends.
+
+    Shares of one build hold it together. An object store has no locks: two builds there do the same work twice, and
+    every file that they write is whole and the same.
+    """
+    if not isinstance(folder, Path):
+        yield
+        return
     records = folder / RECORDS
     if folder.exists() and not records.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
     records.mkdir(parents=True, exist_ok=True)
-    with open(records / LOCK, "ab") as lock:
+    with open(records / LOCK, "a+b") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RequestError(f"{folder}: another build is running on it; wait for it or stop it") from None
+        except OSError:
+            # Some network file systems have no locks; as on an object store, a second build is waste and no damage.
+            pass
         yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class StoredPlan:
+    """What `.build/plan.json` holds."""
+
     fingerprint: Json
     grouping: tuple[tuple[str, ...], ...]
     """The parts of each unit."""
 
 
-def _read_plan(folder: Path) -> _Plan | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenPlan:
+    fingerprint: Json
+    units: tuple[Unit, ...]
+    records: _Records
+
+
+def read_plan(folder: AnyPath) -> StoredPlan | None:
+    """Read the plan of a build; None where none was started.
+
+    Raises:
+        RequestError: the file is damaged.
+    """
     path = folder / RECORDS / PLAN
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_files([path])[0])
         grouping = tuple(tuple(str(id_) for id_ in ids) for ids in value["units"])
-        return _Plan(fingerprint={**value["fingerprint"]}, grouping=grouping)
+        return StoredPlan(fingerprint={**value["fingerprint"]}, grouping=grouping)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
 
 
-_Records = dict[int, UnitRecord | None]
-"""Each unit's record by number, None where the unit has to be built."""
-
-
-def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> tuple[Json, list[Unit], _Records]:
+def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> _OpenPlan:
     """Write the plan of a new build, or compare the request with the plan that is there."""
     folder = request.folder
     now: Json = json.loads(json.dumps(fingerprint(request, parts)))
-    before = _read_plan(folder)
+    before = read_plan(folder)
     if before is None:
         units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
     else:
         units = same_units(parts, before.grouping, limit=request.limit)
-    records = {unit.number: read_record(folder, unit.number) for unit in units}
+    # Without a plan nothing tells what the records were made with.
+    records = read_records(folder, [unit.number for unit in units] if before else [])
+    records = {unit.number: records.get(unit.number) for unit in units}
     if before is not None:
         # Other library versions do not matter where nothing is left to build.
-        is_finished = all(records.values()) and (folder / CARD).exists() and not request.retry_failed
+        is_finished = all(records.values()) and CARD in list_files(folder) and not request.retry_failed
         ignored = ["versions"] if is_finished else []
         if request.retry_failed and _only_failed_changed(before.fingerprint, now, units, records):
             ignored.append("parts")
         refuse_difference(before.fingerprint, now, folder=folder, ignored=ignored)
     if before is None or before.fingerprint["parts"] != now["parts"]:
         _write_plan(folder, now, units)
-    return now, units, records
+    return _OpenPlan(fingerprint=now, units=tuple(units), records=records)
 
 
-def _write_plan(folder: Path, print_: Json, units: Sequence[Unit]) -> None:
+def _write_plan(folder: AnyPath, print_: Json, units: Sequence[Unit]) -> None:
     plan = {"fingerprint": print_, "units": [[planned.part.id for planned in unit.parts] for unit in units]}
     write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
 
@@ -203,26 +271,9 @@ def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records
     return changed <= {planned.part.id for unit in redone for planned in unit.parts}
 
 
-def _forget_failed(folder: Path, records: _Records) -> _Records:
-    kept = {number: None if record and failed_rows([record]) else record for number, record in records.items()}
-    for number, record in records.items():
-        if record is not kept[number]:
-            (folder / CARD).unlink(missing_ok=True)
-            record_path(folder, number).unlink()
-    return kept
-
-
-def _run(request: BuildRequest, units: Sequence[Unit]) -> Iterator[UnitRecord]:
-    if request.workers == 1 or len(units) < 2:
-        yield from (run_unit(request, unit) for unit in units)
-        return
-    # Spawned, not forked: decoders and their threads must not be inherited half-initialised.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(request.workers, len(units)), mp_context=context) as pool:
-        futures = [pool.submit(run_unit, request, unit) for unit in units]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _forget_failed(folder: AnyPath, records: _Records, units: Sequence[Unit]) -> _Records:
+    failed = [unit.number for unit in units if (record := records[unit.number]) and failed_rows([record])]
+    for number in failed:
+        remove(folder / CARD)
+        remove(record_path(folder, number))
+    return {**records, **dict.fromkeys(failed)}

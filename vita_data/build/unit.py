@@ -3,128 +3,152 @@
 Nothing is lost silently: every raw episode leaves one row, ok, dropped or failed.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import cv2
 
-from vita_data.build.plan import BuildRequest, PlannedPart, Unit
-from vita_data.errors import VitaDataError
+from vita_data.build.plan import BuildRequest, PlannedPart, Unit, codec_versions
+from vita_data.build.records import PLAN, RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, write_record
+from vita_data.errors import RequestError, StorageError, VitaDataError
 from vita_data.formats.tree import FsspecTree
-from vita_data.normalize import normalize
-from vita_data.shards.schema import json_bytes
-from vita_data.shards.writer import ShardSummary, ShardWriter, write_atomically
+from vita_data.normalize import EpisodeDroppedError, iter_clips
+from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.sources import load
-from vita_data.types import Clip, Drop, Episode, Failure, Outcome, Source, Split
+from vita_data.storage import AnyPath, list_files, storage_errors
+from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
-RECORDS = ".build"
-
-
-class EpisodeOutcome(StrEnum):
-    """What became of a raw episode."""
-
-    OK = "ok"
-    DROPPED = "dropped"
-    FAILED = "failed"
+# A full disk (a spool's or the shard's), too many open files, a lost mount: the machine's fault, not the file's.
+_MACHINE_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpisodeRow:
-    """One row of episodes.parquet."""
+class Progress:
+    """What was done since the last report: raw episodes met, frames stored, raw bytes read."""
 
-    id: str
-    part: str
-    outcome: EpisodeOutcome
-    reason: str = ""
-    detail: str = ""
-    clip: str = ""
-    shard: str = ""
-    split: str = ""
-    modality: str = ""
-    embodiment: str = ""
-    release: str = ""
-    num_clips: int = 0
-    num_steps: int = 0
+    num_episodes: int = 0
     num_frames: int = 0
+    num_bytes: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(progress: Progress) -> None:
+    """Report to nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnitRecord:
-    """What a committed unit leaves behind; its existence means that its shards are whole."""
+class UnitTask:
+    """A unit with all that a worker on any machine must know to build it."""
 
-    number: int
-    episodes: tuple[EpisodeRow, ...]
-    shards: tuple[tuple[Split, ShardSummary], ...]
-
-    def count(self, outcome: EpisodeOutcome) -> int:
-        """How many raw episodes ended so."""
-        return sum(row.outcome is outcome for row in self.episodes)
-
-
-def record_path(folder: Path, number: int) -> Path:
-    """Where a unit's record lies."""
-    return folder / RECORDS / f"unit-{number:06d}.json"
+    request: BuildRequest
+    unit: Unit
+    versions: Json
+    """The library versions of the build: a worker that has others would write other bytes."""
+    landmarks: tuple[str, ...]
+    """Entries of the raw tree when the build started: where one is gone, the tree is, and no file is to blame."""
 
 
-def read_record(folder: Path, number: int) -> UnitRecord | None:
-    """Read a unit's record, None if the unit has to be built: no whole record, or a shard of it is gone."""
-    try:
-        value = json.loads(record_path(folder, number).read_text())
-        rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
-        shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    tars = [(folder / split / shard.name, shard.num_bytes) for split, shard in shards]
-    if any(not tar.with_suffix(".arrow").exists() or not _has_size(tar, num_bytes) for tar, num_bytes in tars):
-        return None
-    return UnitRecord(number=number, episodes=rows, shards=shards)
+def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitRecord:
+    """Build one unit and commit it: its shards, and last of all its record.
 
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.exists() and path.stat().st_size == num_bytes
-
-
-def run_unit(request: BuildRequest, unit: Unit) -> UnitRecord:
-    """Build one unit and commit it."""
+    Raises:
+        StorageError: a disk or bucket is full, unreachable or gone; nothing of the unit is committed.
+        RequestError: this process has other library versions than the build.
+    """
+    if codec_versions() != task.versions:
+        raise RequestError(
+            f"unit {task.unit.number}: this worker has other library versions than the build: {codec_versions()}; "
+            "install the same ones on every node"
+        )
     cv2.setNumThreads(1)
-    raw, source = FsspecTree(request.raw), load(request.source)
+    with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
+        require_output(task.request.folder)
+        rows, shards = _write_shards(task, raw, on_progress)
+        require_output(task.request.folder)
+        require_landmarks(raw, task.landmarks)
+        record = UnitRecord(number=task.unit.number, episodes=rows, shards=shards)
+        write_record(task.request.folder, record)
+    return record
+
+
+def _open_raw(root: str) -> FsspecTree:
+    try:
+        return FsspecTree(root)
+    except RequestError as error:
+        # It was there when the build started.
+        raise StorageError(
+            f"{error}; bring it back (a mount?) and run the same command again, it goes on from here"
+        ) from error
+
+
+def require_output(folder: AnyPath) -> None:
+    """Refuse to write where the build's plan is not: below a mount point that lost its mount is another disk.
+
+    Raises:
+        StorageError: the plan is gone.
+    """
+    if PLAN not in list_files(folder / RECORDS):
+        raise StorageError(
+            f"{folder}: its plan was there when the build started and is gone; bring the folder back (a mount?) and "
+            "run the same command again, it goes on from here"
+        )
+
+
+def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
+    """Refuse to call files unreadable, or a part empty, where the tree itself has vanished.
+
+    Raises:
+        StorageError: an entry that was there when the build started is gone.
+    """
+    found = set(raw.glob("*"))
+    gone = [name for name in landmarks if name not in found]
+    if gone:
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; bring it back (a mount?) and "
+            "run the same command again, it goes on from here"
+        )
+
+
+_Shards = tuple[tuple[Split, ShardSummary], ...]
+
+
+def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
+    request, source = task.request, load(task.request.source)
+    names = {split: f"{request.source}-{split}-{task.unit.number:06d}.tar" for split in Split}
     rows: list[EpisodeRow] = []
-    names = {split: f"{request.source}-{split}-{unit.number:06d}.tar" for split in Split}
     with (
         ShardWriter(request.folder / Split.TRAIN / names[Split.TRAIN]) as train,
         ShardWriter(request.folder / Split.VAL / names[Split.VAL]) as val,
     ):
         writers = {Split.TRAIN: train, Split.VAL: val}
-        for planned in unit.parts:
+        for planned in task.unit.parts:
+            left = planned.part.num_bytes
             for outcome in part_outcomes(source, raw, planned, request):
-                rows.append(_row(outcome, planned, names))
-                for clip in outcome if isinstance(outcome, tuple) else ():
-                    writers[clip.split].add(clip)
+                rows.append(_write_outcome(outcome, planned, request, source, writers, names))
+                share = min(left, planned.part.num_bytes // max(planned.part.num_episodes or 1, 1))
+                left -= share
+                on_progress(Progress(num_episodes=1, num_frames=rows[-1].num_frames, num_bytes=share))
+            on_progress(Progress(num_bytes=left))
+            raw.let_go()
     shards = tuple((split, writer.summary) for split, writer in writers.items() if writer.summary is not None)
-    record = UnitRecord(number=unit.number, episodes=tuple(rows), shards=shards)
-    write_atomically(record_path(request.folder, unit.number), json_bytes(asdict(record)))
-    return record
+    return tuple(rows), shards
 
 
-def part_outcomes(
-    source: Source, raw: FsspecTree, planned: PlannedPart, request: BuildRequest
-) -> Iterator[tuple[Clip, ...] | Drop | Failure]:
-    """Yield what becomes of each raw episode of a part, the ones that a broken file hides included."""
+def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: BuildRequest) -> Iterator[Outcome]:
+    """Yield what a part holds, the raw episodes that a broken file hides included."""
     part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
     try:
         for outcome in islice(source.episodes(raw, part, request.settings), wanted):
             num_seen += 1
-            yield _normalized(outcome, source, request)
-    except (ImportError, NameError, MemoryError):
-        raise
-    except VitaDataError as error:
-        fault = str(error)
+            yield outcome
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
-        fault = f"{part.id}: unexpected {error!r}"
+        fault = _fault(error, part.id)
     num_announced = part.num_episodes or 0
     num_wanted = num_announced if wanted is None else min(wanted, num_announced)
     for number in range(num_seen, num_wanted):
@@ -134,28 +158,86 @@ def part_outcomes(
         yield Failure(episode=part.id, detail=fault)
 
 
-def _normalized(outcome: Outcome, source: Source, request: BuildRequest) -> tuple[Clip, ...] | Drop | Failure:
-    if not isinstance(outcome, Episode):
-        return outcome
-    try:
-        return normalize(outcome, source.INFO, request.settings, request.frames)
-    except (ImportError, NameError, MemoryError):
-        raise
-    except VitaDataError as error:
-        return Failure(episode=outcome.id, detail=str(error))
-    except Exception as error:  # noqa: BLE001 - as above, for one episode
-        return Failure(episode=outcome.id, detail=f"unexpected {error!r}")
+def _fault(error: Exception, where: str) -> str:
+    """Say what is wrong with a file or an episode; what is wrong with the machine or the program ends the run.
+
+    Raises:
+        Exception: the error itself, where it is not the data's.
+    """
+    if isinstance(error, ImportError | NameError | MemoryError | StorageError):
+        raise error
+    if isinstance(error, OSError) and error.errno in _MACHINE_FAULTS:
+        raise error
+    return str(error) if isinstance(error, VitaDataError) else f"{where}: unexpected {error!r}"
 
 
-def _row(outcome: tuple[Clip, ...] | Drop | Failure, planned: PlannedPart, names: dict[Split, str]) -> EpisodeRow:
-    part = planned.part.id
+def _write_outcome(
+    outcome: Outcome,
+    planned: PlannedPart,
+    request: BuildRequest,
+    source: Source,
+    writers: Mapping[Split, ShardWriter],
+    names: Mapping[Split, str],
+) -> EpisodeRow:
+    """Write an episode's clips one by one; a drop or failure on the way takes back those that were written."""
+    part, ended = planned.part.id, outcome
+    if isinstance(outcome, Episode):
+        marks = {split: writer.mark() for split, writer in writers.items()}
+        written: list[_Written] = []
+        try:
+            for clip in iter_clips(outcome, source.INFO, request.settings, request.frames):
+                writers[clip.split].add(clip)
+                written.append(_Written.of(clip))
+                del clip  # its images, before the next clip's come
+            return _ok_row(written, part, names)
+        except EpisodeDroppedError as error:
+            ended = error.drop
+        except Exception as error:  # noqa: BLE001 - as for parts, for one episode
+            ended = Failure(episode=outcome.id, detail=_fault(error, outcome.id))
+        for split, writer in writers.items():
+            writer.take_back(marks[split])
+    return _lost_row(ended, part)
+
+
+def _lost_row(outcome: Outcome, part: str) -> EpisodeRow:
     if isinstance(outcome, Drop):
         return EpisodeRow(
             id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason, detail=outcome.detail
         )
     if isinstance(outcome, Failure):
         return EpisodeRow(id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=outcome.detail)
-    first = outcome[0]
+    raise TypeError(f"episode {outcome.id} was neither written, dropped nor failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What a row says of a clip, kept without its images."""
+
+    key: str
+    episode: str
+    split: Split
+    modality: str
+    embodiment: str
+    release: str
+    num_steps: int
+    num_frames: int
+
+    @staticmethod
+    def of(clip: Clip) -> "_Written":
+        return _Written(
+            key=clip.key,
+            episode=clip.episode,
+            split=clip.split,
+            modality=clip.modality,
+            embodiment=clip.embodiment,
+            release=clip.release,
+            num_steps=clip.num_steps,
+            num_frames=sum(len(frames) for frames in clip.frames.values()),
+        )
+
+
+def _ok_row(written: Sequence[_Written], part: str, names: Mapping[Split, str]) -> EpisodeRow:
+    first = written[0]
     return EpisodeRow(
         id=first.episode,
         part=part,
@@ -166,7 +248,7 @@ def _row(outcome: tuple[Clip, ...] | Drop | Failure, planned: PlannedPart, names
         modality=first.modality,
         embodiment=first.embodiment,
         release=first.release,
-        num_clips=len(outcome),
-        num_steps=sum(clip.num_steps for clip in outcome),
-        num_frames=sum(len(frames) for clip in outcome for frames in clip.frames.values()),
+        num_clips=len(written),
+        num_steps=sum(clip.num_steps for clip in written),
+        num_frames=sum(clip.num_frames for clip in written),
     )

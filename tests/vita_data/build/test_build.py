@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from vita_data.build import BuildRequest, build, status
+from vita_data.build import BuildRequest, LocalEngine, Share, build, status
 from vita_data.build.plan import make_units
-from vita_data.build.run import BuildState, _alone
+from vita_data.build.run import BuildState, _held
 from vita_data.build.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
@@ -49,7 +49,7 @@ def copy_tree(source: Path, target: Path) -> Path:
 
 def test_workers_change_no_byte(toy_raw: Path, tmp_path: Path) -> None:
     build(request("ssv2", toy_raw / "ssv2", tmp_path / "one"))
-    build(request("ssv2", toy_raw / "ssv2", tmp_path / "two", workers=2))
+    build(request("ssv2", toy_raw / "ssv2", tmp_path / "two"), engine=LocalEngine(workers=2))
 
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(list((tmp_path / "one").rglob("*.tar"))) > 2
@@ -317,8 +317,15 @@ def test_damage_behind_the_announced_records_is_a_failure_of_its_own(toy_raw: Pa
 
 def test_two_builds_on_one_output_are_refused(toy_raw: Path, tmp_path: Path) -> None:
     asked = request("ssv2", toy_raw / "ssv2", tmp_path)
-    with _alone(asked.folder), pytest.raises(RequestError, match="another build is running"):
-        build(asked)
+    share = Share(rank=0, num_ranks=2)
+    with _held(asked.folder, None):
+        for refused in (None, share):
+            with pytest.raises(RequestError, match="another build is running"):
+                build(asked, share=refused)
+    with _held(asked.folder, Share(rank=1, num_ranks=2)):
+        with pytest.raises(RequestError, match="another build is running"):
+            build(asked)
+        assert build(asked, share=share).state is BuildState.SHARE_BUILT
 
     assert build(asked).state is BuildState.BUILT
 
@@ -346,7 +353,7 @@ def test_settings_out_of_range_are_refused(text: str) -> None:
         parse_settings(load("bridge").Settings, [text], source="bridge")
 
 
-@pytest.mark.parametrize("address", ["foo://x", "s3://bucket/x", "http://127.0.0.1:9/x"])
+@pytest.mark.parametrize("address", ["foo://x", "s3://", "http://127.0.0.1:9/x"])
 def test_an_address_that_cannot_be_read_is_a_bad_request(tmp_path: Path, address: str) -> None:
     with pytest.raises(RequestError, match="--raw"):
         build(replace(request("ssv2", tmp_path, tmp_path), raw=address))

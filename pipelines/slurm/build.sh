@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# One source on a Slurm cluster: a job array in which each task builds its share of the units, then a job that finishes.
+#   sbatch --array=0-15 pipelines/slurm/build.sh --source bridge --raw /data/bridge --out /shards
+#   sbatch --dependency=afterany:ARRAY_JOB pipelines/slurm/build.sh --source bridge --raw /data/bridge --out /shards
+# Both take the arguments of `vita-data build`. A task that was preempted, or an array of another size, goes on where the
+# units stand; the second job builds what is left, writes statistics and card, and its exit code is that of the build.
+#SBATCH --job-name=vita-build
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem-per-cpu=2G
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=vita-build-%A-%a.log
+set -euo pipefail
+# Slurm runs a copy of this file from its spool: the repository is where sbatch was called, or VITA_HOME.
+cd "${VITA_HOME:-${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}}"
+export PATH="$PWD/.venv/bin:$PATH"
+share=()
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    share=(--rank $(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1})) --num-ranks "$SLURM_ARRAY_TASK_COUNT")
+fi
+exec vita-data build --workers "${SLURM_CPUS_PER_TASK:-1}" "$@" "${share[@]}"
