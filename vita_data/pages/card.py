@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vita_data.build.unit import EpisodeOutcome
+from vita_data.build.records import EpisodeOutcome
 from vita_data.errors import ShardError
-from vita_data.pages.html import Cell, Markup, Table, number, table
+from vita_data.pages.html import Cell, Markup, Table, facts, number, table
 from vita_data.shards.index import CARD, read_card
+from vita_data.storage import AnyPath
 from vita_data.types import Modality, Reason, Split
 
 SHORT_HASH = 12
@@ -84,7 +84,7 @@ class Card:
         return self.outcomes.get(outcome, 0)
 
 
-def load_card(folder: Path) -> Card:
+def load_card(folder: AnyPath) -> Card:
     """Read a built source's card.
 
     Raises:
@@ -121,7 +121,7 @@ def _holdings(counts: Mapping[Split, Mapping[str, Mapping[str, int]]]) -> Iterat
 
 def card_facts(card: Card) -> Markup:
     """Show one source as a table of facts."""
-    facts: list[tuple[str, Cell]] = [
+    return facts((
         ("dataset", f"{card.title}\n{card.url}"),
         ("release", ", ".join(card.releases)),
         ("embodiment", f"{', '.join(card.embodiments)} (arms: {card.arms})"),
@@ -136,8 +136,7 @@ def card_facts(card: Card) -> Markup:
         ("licence", _licence(card)),
         ("notes", "\n".join(card.notes)),
         ("hash of the settings", card.config_hash),
-    ]
-    return table(Table(header=("fact", "value"), rows=tuple(facts)))
+    ))  # fmt: skip
 
 
 def built_table(cards: tuple[Card, ...]) -> Markup:
@@ -162,16 +161,19 @@ def licence_warnings(cards: tuple[Card, ...]) -> list[str]:
             "nor this page may be passed on."]  # fmt: skip
 
 
+def reason_meaning(code: str) -> str:
+    """Say a reason code in words."""
+    return _MEANINGS[Reason(code)] if code in set(Reason) else "reason unknown to this version"
+
+
 def _outcomes(card: Card) -> str:
     return ", ".join(f"{number(card.num_outcome(outcome))} {outcome}" for outcome in EpisodeOutcome)
 
 
 def _drops(card: Card) -> str:
-    return "\n".join(f"{code} ({_meaning(code)}): {number(count)}" for code, count in card.drops.items()) or "none"
-
-
-def _meaning(code: str) -> str:
-    return _MEANINGS[Reason(code)] if code in set(Reason) else "reason unknown to this version"
+    return (
+        "\n".join(f"{code} ({reason_meaning(code)}): {number(count)}" for code, count in card.drops.items()) or "none"
+    )
 
 
 def _stored(card: Card) -> str:

@@ -6,7 +6,6 @@ Reads only the images that are shown, so that a clip of ten minutes costs no mor
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,7 +27,8 @@ from vita_data.pages.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.html import Picture
 from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import frame_name
+from vita_data.shards.schema import DEPTH, frame_name
+from vita_data.storage import AnyPath
 from vita_data.types import CameraRole, Clip, Gaps, Json, Split, Track
 
 THUMBNAIL_SIZE = 128
@@ -93,7 +93,7 @@ STATE_GROUPS = (
 )
 
 
-def first_clips(folder: Path, *, max_clips: int, max_frames: int) -> list[ClipView]:
+def first_clips(folder: AnyPath, *, max_clips: int, max_frames: int) -> list[ClipView]:
     """Read the first clips of a built source, train before val, each with up to `max_frames` images a camera.
 
     Raises:
@@ -108,7 +108,7 @@ def first_clips(folder: Path, *, max_clips: int, max_frames: int) -> list[ClipVi
     return views
 
 
-def clip_by_key(folder: Path, key: str, *, max_frames: int) -> ClipView:
+def clip_by_key(folder: AnyPath, key: str, *, max_frames: int) -> ClipView:
     """Read one clip of a built source.
 
     Raises:
@@ -137,7 +137,7 @@ def _hint(indexes: Sequence[SourceIndex], key: str) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-def _view(shard: Path, row: Json, *, max_frames: int) -> ClipView:
+def _view(shard: AnyPath, row: Json, *, max_frames: int) -> ClipView:
     files = ShardFiles()
     try:
         clip = read_clip(files, shard, row, with_frames=False)
@@ -155,18 +155,21 @@ def _stored_steps(row: Json) -> dict[CameraRole, list[int]]:
     frames = row["frames"]
     steps: dict[CameraRole, list[int]] = {}
     for frame in frames if isinstance(frames, list) else []:
-        steps.setdefault(CameraRole(frame["camera"]), []).append(frame["step"])
+        if not frame["camera"].startswith(DEPTH):
+            steps.setdefault(CameraRole(frame["camera"]), []).append(frame["step"])
     return steps
 
 
 def _thumbnails(
-    files: ShardFiles, shard: Path, row: Json, camera: CameraRole, steps: Sequence[int]
+    files: ShardFiles, shard: AnyPath, row: Json, camera: CameraRole, steps: Sequence[int]
 ) -> Iterator[Picture]:
-    refs, key, hz = member_refs(row), str(row["key"]), float(str(row["hz"]))
-    for step in steps:
-        name = frame_name(camera, step)
-        jpeg = files.read(shard, refs[name], clip=key, member=name)
-        yield Picture(jpeg=shrink_jpeg(jpeg, max_width=THUMBNAIL_SIZE), caption=f"step {step}, {step / hz:.2f} s")
+    refs, hz = member_refs(row), float(str(row["hz"]))
+    wanted = {frame_name(camera, step): step for step in steps}
+    jpegs = files.read_many(shard, {name: refs[name] for name in wanted}, clip=str(row["key"]))
+    for name, step in wanted.items():
+        yield Picture(
+            jpeg=shrink_jpeg(jpegs[name], max_width=THUMBNAIL_SIZE), caption=f"step {step}, {step / hz:.2f} s"
+        )
 
 
 def shrink_jpeg(jpeg: bytes, *, max_width: int) -> bytes:

@@ -20,26 +20,36 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 1240px; margin: 0 auto;
-  padding: 1rem 1.5rem 4rem; }
+  padding: 1rem 1.5rem 4rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; margin: 1rem 0 .2rem; } h2 { font-size: 1.3rem; margin: 2.4rem 0 .2rem;
   border-top: 1px solid #d5dae1; padding-top: 1.2rem; } h3 { font-size: 1.05rem; margin: 1.4rem 0 .2rem; }
-p { max-width: 80ch; margin: .3rem 0 .8rem; } nav a { margin-right: 1.1rem; }
+p { max-width: 80ch; margin: .3rem 0 .8rem; } nav a { display: inline-block; margin-right: 1.1rem; padding: .15rem 0; }
 .explain { color: #4a5565; }
 .warning { background: #fff4e0; border-left: 4px solid #d98200; padding: .5rem .8rem; }
-.scroll { overflow-x: auto; }
-table { width: max-content; border-collapse: collapse; font-size: .88rem; margin: .4rem 0 1rem; }
+.scroll { overflow-x: auto; margin: .4rem 0 1rem; background:
+  linear-gradient(to left, #fff 40%, transparent) right / 40px 100% no-repeat local,
+  linear-gradient(to left, #0003, transparent) right / 12px 100% no-repeat scroll; }
+table { width: max-content; border-collapse: separate; border-spacing: 0; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; max-width: 22rem; padding: .3rem .7rem;
   border-bottom: 1px solid #e3e7ec; white-space: pre-line; }
-thead th { background: #f2f5f8; } tbody th { font-weight: 600; } .number { text-align: right;
+thead th { background: #f2f5f8; } tbody th { font-weight: 600; } table .number { text-align: right;
   font-variant-numeric: tabular-nums; }
+tbody th { position: sticky; left: 0; background: #fff; }
+.facts table { width: auto; } .facts td { max-width: 52rem; } .facts th { overflow-wrap: normal; }
+.facts .number { text-align: left; }
 .sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; }
-figure { margin: 0; } .sheet figcaption { font-size: .78rem; color: #4a5565; }
+figure { margin: 0; } .sheet figcaption { font-size: .8rem; color: #4a5565; }
 .sheet img { display: block; width: 128px; height: 128px; border: 1px solid #d5dae1; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 1rem; margin: .4rem 0 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 1rem;
+  margin: .4rem 0 1rem; }
 .charts svg { width: 100%; height: auto; display: block; } .charts figcaption { font-weight: 600; font-size: .9rem; }
-.legend { font-size: .8rem; } .legend span { margin-right: .9rem; white-space: nowrap; }
+.legend { font-size: .8rem; } .legend span { display: inline-block; margin-right: .9rem; }
 .legend svg { display: inline; width: 22px; height: 8px; margin-right: .3rem; }
 .picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
+@media (max-width: 600px) {
+  body { padding: .5rem .8rem 3rem; } th, td { max-width: 15rem; padding: .3rem .5rem; }
+  tbody th { max-width: 10rem; } nav a { display: block; }
+}
 """
 
 
@@ -93,9 +103,19 @@ def paragraph(words: str, *, css: str = "") -> Markup:
 
 def table(content: Table) -> Markup:
     """Draw a table that scrolls sideways where the window is narrow."""
-    head = element("thead", element("tr", *(element("th", text(name), scope="col") for name in content.header)))
-    body = element("tbody", *(_row(row) for row in content.rows))
+    numeric = [_is_numeric([row[column] for row in content.rows]) for column in range(len(content.header))]
+    headings = (
+        element("th", text(name), scope="col", **_aligned(right=right and at > 0))
+        for at, (name, right) in enumerate(zip(content.header, numeric, strict=True))
+    )
+    head = element("thead", element("tr", *headings))
+    body = element("tbody", *(_row(row, numeric) for row in content.rows))
     return element("div", element("table", head, body), class_="scroll")
+
+
+def facts(pairs: Iterable[tuple[str, Cell]]) -> Markup:
+    """Draw a table of facts, a row each; long values wrap and never scroll."""
+    return element("div", table(Table(header=("fact", "value"), rows=tuple(pairs))), class_="facts")
 
 
 def number(value: float) -> str:
@@ -115,6 +135,11 @@ def contact_sheet(pictures: Iterable[Picture]) -> Markup:
     return element("div", *(picture(content) for content in pictures), class_="sheet")
 
 
+def side_by_side(drawings: Iterable[Markup]) -> Markup:
+    """Lay drawings side by side, under one another where the window is narrow."""
+    return element("div", *drawings, class_="charts")
+
+
 def page(title: str, introduction: str, sections: Sequence[Section], *, warnings: Sequence[str] = ()) -> str:
     """Write a whole page: title, warnings, links to the sections, the sections."""
     numbered = [(f"section-{number}", section) for number, section in enumerate(sections, 1)]
@@ -123,7 +148,7 @@ def page(title: str, introduction: str, sections: Sequence[Section], *, warnings
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", text(title)),
         element("style", Markup(_STYLE)),
     )
@@ -143,12 +168,21 @@ def _section(id_: str, section: Section) -> Markup:
     return element("section", title, paragraph(section.explanation, css="explain"), section.body, id=id_)
 
 
-def _row(row: tuple[Cell, ...]) -> Markup:
+def _row(row: tuple[Cell, ...], numeric: Sequence[bool]) -> Markup:
     cells = [element("th", _cell(row[0]), scope="row")] if row else []
-    for value in row[1:]:
-        css = {"class_": "number"} if isinstance(value, int | float) else {}
-        cells.append(element("td", _cell(value), **css))
+    for value, right in zip(row[1:], numeric[1:], strict=True):
+        cells.append(element("td", _cell(value), **_aligned(right=right or isinstance(value, int | float))))
     return element("tr", *cells)
+
+
+def _is_numeric(column: Sequence[Cell]) -> bool:
+    """Tell a column of numbers, in which nothing stands at the right as they do."""
+    values = [value for value in column if value is not None]
+    return bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def _aligned(*, right: bool) -> dict[str, str]:
+    return {"class_": "number"} if right else {}
 
 
 def _cell(value: Cell) -> Markup:

@@ -1,40 +1,46 @@
-"""The page of `vita-data inspect`: some clips of one built source, as they are stored."""
+"""The page of `vita-data inspect`: what one built source holds, and some of its clips as they are stored.
+
+Reads the card, the indexes, the list of raw episodes and the statistics whole, and of the shards a few members alone.
+"""
 
 import json
-from pathlib import Path
 
-from vita_data.pages.card import Card, card_facts, licence_warnings, load_card
+from vita_data.pages.card import card_facts, licence_warnings, load_card
 from vita_data.pages.chart import charts
-from vita_data.pages.clips import ACTION_GROUPS, ClipView, action_charts, clip_by_key, first_clips, state_charts
+from vita_data.pages.clips import ClipView, action_charts, clip_by_key, first_clips, state_charts
+from vita_data.pages.column_stats import statistics_section
+from vita_data.pages.contents import read_contents
+from vita_data.pages.dropped import losses_section, read_losses
 from vita_data.pages.html import (
-    Cell,
     Markup,
     Section,
-    Table,
     contact_sheet,
     element,
+    facts,
     join,
     page,
     paragraph,
-    table,
-    text,
+ text,
 )  # fmt: skip
-from vita_data.shards.stats import ColumnStats, load_stats
+from vita_data.pages.lengths import lengths_section
+from vita_data.pages.texts import texts_section
+from vita_data.shards.stats import load_stats
+from vita_data.storage import AnyPath
 from vita_data.types import Clip, Instruction
 
 _MAX_CLIPS = 3
 _MAX_FRAMES = 16
 
 
-def inspect_page(folder: Path, *, key: str | None) -> str:
-    """Write the page of a built source: its card, its action statistics, and the clip `key` or the first three.
+def inspect_page(folder: AnyPath, *, key: str | None) -> str:
+    """Write the page of a built source: what it holds, what was left out, and the clip `key` or the first three.
 
     Raises:
         ManifestError: the source has not been built in `folder`, or its statistics are missing.
         RequestError: no clip has that key.
         ShardError: a shard is damaged.
     """
-    card = load_card(folder)
+    card, contents = load_card(folder), read_contents(folder)
     if key is None:
         views = first_clips(folder, max_clips=_MAX_CLIPS, max_frames=_MAX_FRAMES)
     else:
@@ -45,12 +51,15 @@ def inspect_page(folder: Path, *, key: str | None) -> str:
             explanation="The source's card: facts of the dataset, and what became of every raw episode in this build.",
             body=card_facts(card),
         ),
-        _statistics(card, load_stats(folder).source.action),
+        lengths_section(card, contents),
+        texts_section(contents),
+        losses_section(card, read_losses(folder)),
+        statistics_section(card, load_stats(folder)),
         *(_clip_section(view) for view in views),
     ]
     introduction = (
-        "Clips as they are stored in the shards: one clip is one demonstration (or at most 600 s of it), with a few of "
-        "its images, its instruction, and its actions and state in physical units."
+        "What was built of this source, and clips as they are stored in the shards: one clip is one demonstration (or "
+        "at most 600 s of it), with a few of its images, its instruction, and its actions and state in physical units."
     )
     return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
 
@@ -71,7 +80,7 @@ def _clip_section(view: ClipView) -> Section:
 
 def _clip_facts(clip: Clip) -> Markup:
     origin = "none" if clip.action is None else clip.action.origin
-    facts: tuple[tuple[str, Cell], ...] = (
+    return facts((
         ("instruction", _instruction(clip.instruction)),
         ("all texts", "\n".join(_instruction(each) for each in clip.instructions)),
         ("episode", clip.episode),
@@ -83,8 +92,7 @@ def _clip_facts(clip: Clip) -> Markup:
         ("keyframes", len(clip.keyframes)),
         ("action origin", origin),
         ("extras", _json(clip.extras)),
-    )
-    return table(Table(header=("fact", "value"), rows=facts))
+    ))  # fmt: skip
 
 
 def _actions(clip: Clip) -> Markup:
@@ -102,23 +110,6 @@ def _state(clip: Clip) -> Markup:
         return paragraph("This clip has no state: nothing was measured.")
     words = "What was measured at each step; columns that were not are left out."
     return join([paragraph(words, css="explain"), charts(state_charts(clip))])
-
-
-def _statistics(card: Card, stats: ColumnStats | None) -> Section:
-    rows: list[tuple[Cell, ...]] = []
-    if stats is not None:
-        for group in ACTION_GROUPS:
-            for column, name in zip(group.columns(), group.names, strict=True):
-                if stats.mask[column]:
-                    figures = (stats.mean, stats.std, stats.min, stats.q01, stats.q99, stats.max)
-                    rows.append((f"{group.title}: {name}", group.unit, *(float(figure[column]) for figure in figures)))
-    header = ("action column", "unit", "mean", "std", "min", "q01", "q99", "max")
-    none = paragraph(f"{card.source} has no actions.")
-    return Section(
-        title="Action statistics",
-        explanation="Over all valid rows of the train split; training maps q01..q99 of each column to -1..1.",
-        body=table(Table(header=header, rows=tuple(rows))) if rows else none,
-    )
 
 
 def _instruction(instruction: Instruction) -> str:

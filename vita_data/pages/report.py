@@ -3,20 +3,27 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vita_data.build.unit import RECORDS
+from vita_data.build.records import RECORDS
 from vita_data.errors import ManifestError, RequestError
 from vita_data.pages.card import built_table, licence_warnings, load_card
 from vita_data.pages.chart import charts
 from vita_data.pages.clips import ClipView, action_charts, first_clips
+from vita_data.pages.column_stats import ranges_table
+from vita_data.pages.contents import read_contents
+from vita_data.pages.dropped import drops_table
 from vita_data.pages.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
+from vita_data.pages.lengths import lengths_histograms, lengths_table
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs import run_section
+from vita_data.pages.texts import texts_table
 from vita_data.shards.index import CARD
+from vita_data.shards.stats import load_stats
+from vita_data.storage import AnyPath
 
 _MAX_FRAMES = 8
 
 
-def report_page(folder: Path, *, manifest: Path | None, runs: Sequence[Path]) -> str:
+def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path]) -> str:
     """Write the page of a shard folder, optionally with a mixture of it and training runs.
 
     Raises:
@@ -26,6 +33,7 @@ def report_page(folder: Path, *, manifest: Path | None, runs: Sequence[Path]) ->
     """
     folders = _built(folder)
     cards = tuple(load_card(each) for each in folders)
+    contents = tuple(read_contents(each) for each in folders)
     views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
     sections = [
         Section(
@@ -33,6 +41,27 @@ def report_page(folder: Path, *, manifest: Path | None, runs: Sequence[Path]) ->
             explanation="One row a source. Every raw episode is counted once: ok, dropped for a reason, or failed to "
                         "read. A clip is one stored demonstration, a step one row at the source's own rate.",
             body=join([built_table(cards), *_unfinished(folder)]),
+        ),
+        Section(
+            title="Rates and lengths",
+            explanation="Over all clips of both splits: stored steps over the source's rate.",
+            body=join([lengths_table(contents), lengths_histograms(contents)]),
+        ),
+        Section(
+            title="Instructions",
+            explanation="The normalized text that training gets, counted over clips; words are lower-cased.",
+            body=texts_table(contents),
+        ),
+        Section(
+            title="Drops by reason",
+            explanation="Raw episodes that were not stored, by reason and source; `vita-data inspect` shows examples.",
+            body=drops_table(cards),
+        ),
+        Section(
+            title="Ranges of the actions",
+            explanation="From the 1st to the 99th percentile over the valid rows of the train split, in physical "
+                        "units; training maps them to -1..1.",
+            body=ranges_table([card.source for card in cards], [load_stats(each) for each in folders]),
         ),
         *([] if manifest is None else [mixture_section(manifest, folder)]),
         Section(
@@ -52,18 +81,19 @@ def report_page(folder: Path, *, manifest: Path | None, runs: Sequence[Path]) ->
     return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
 
 
-def _built(folder: Path) -> list[Path]:
+def _built(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
         raise RequestError(f"no such directory {folder}; give the folder that `vita-data build --out` wrote to")
-    found = sorted(card.parent for card in folder.glob(f"*/{CARD}"))
+    found: list[AnyPath] = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=str)
     if not found:
         raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}; "
                             f"run `vita-data build --source NAME --raw RAW --out {folder}`")  # fmt: skip
     return found
 
 
-def _unfinished(folder: Path) -> Iterator[Markup]:
-    names = [part.parent.name for part in sorted(folder.glob(f"*/{RECORDS}")) if not (part.parent / CARD).exists()]
+def _unfinished(folder: AnyPath) -> Iterator[Markup]:
+    begun = sorted((part.parent for part in folder.glob(f"*/{RECORDS}")), key=str)
+    names = [source.name for source in begun if not (source / CARD).exists()]
     if names:
         yield paragraph(f"Not shown, because their builds have not ended: {', '.join(names)}.", css="warning")
 

@@ -1,7 +1,7 @@
 """A shard folder with two synthetic sources, one hostile and gappy with actions, one closed video source; and a run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 
 from vita_data.build.finish import finish
-from vita_data.build.unit import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord
 from vita_data.formats.toy import toy_frame
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.types import (
@@ -72,7 +72,7 @@ def make_info(name: str, *, with_action: bool) -> SourceInfo:
     )  # fmt: skip
 
 
-def write_source(folder: Path, *, with_action: bool) -> None:
+def write_source(folder: Path, *, with_action: bool, change: Callable[[Clip], Clip] = lambda clip: clip) -> None:
     """Write five clips (four train, one val), two drops and one failure."""
     name = folder.name
     shards: list[tuple[Split, ShardSummary]] = []
@@ -80,7 +80,7 @@ def write_source(folder: Path, *, with_action: bool) -> None:
     for split, numbers in ((Split.TRAIN, range(4)), (Split.VAL, range(4, 5))):
         with ShardWriter(folder / split / f"{name}-{split}-000000.tar") as writer:
             for number in numbers:
-                clip = make_clip(name, number, split=split, with_action=with_action)
+                clip = change(make_clip(name, number, split=split, with_action=with_action))
                 writer.add(clip)
                 rows.append(
                     EpisodeRow(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vita_data.pages.page_parser import PageParser
-from vita_data.pages.chart import Band, Chart, Series, Shade, Stroke, evenly, line_chart, thin, ticks
+from vita_data.pages.axes import HEIGHT, WIDTH, ticks
+from vita_data.pages.chart import Band, Chart, Series, Shade, Stroke, evenly, line_chart, thin
 
 
 def chart(x: list[float], y: list[float], *, bands: tuple[Band, ...] = (), stroke: Stroke = Stroke.SOLID) -> PageParser:
@@ -36,7 +37,7 @@ def test_points_lie_inside_the_frame_and_in_proportion() -> None:
     assert (x1 - x0) / (x2 - x0) == pytest.approx(0.25, abs=1e-3)
     assert (y1 - y0) / (y2 - y0) == pytest.approx(0.5, abs=1e-3)
     assert y0 > y2, "larger values are higher"
-    assert all(0 < x < 480 and 0 < y < 240 for x, y in points)
+    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in points)
 
 
 def test_pointer_shows_the_value_and_the_meaning_of_a_band() -> None:

@@ -1,20 +1,21 @@
 """The page of one source: numbers equal the card's, hostile text stays text, gaps and invalid rows can be seen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
 
+from tests.vita_data.pages.conftest import HOSTILE, write_source
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.errors import ManifestError, RequestError, ShardError
 from vita_data.formats.toy import read_toy_frame
 from vita_data.pages.clips import THUMBNAIL_SIZE
 from vita_data.pages.inspect import inspect_page
 from vita_data.shards.stats import load_stats
-
-HOSTILE = "put <script>alert('x')</script> & \"bowl\" </table>"
+from vita_data.types import CameraRole, StoredDepth
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def test_first_three_clips_with_sixteen_images_evenly_spaced(arm_page: PageParse
 
 
 def test_charts_show_the_arm_that_is_there_with_gap_and_invalid_rows(arm_page: PageParser) -> None:
-    labels = [svg["aria-label"] or "" for svg in arm_page.named("svg") if "aria-label" in svg][:4]
-    assert labels == [
+    labels = [svg["aria-label"] or "" for svg in arm_page.named("svg") if "aria-label" in svg]
+    assert [label for label in labels if label.startswith("right arm")][:4] == [
         "right arm translation (m per step): m per step over time (s)",
         "right arm rotation (rad per step): rad per step over time (s)",
         "right arm gripper (0 closed, 1 open): 0 closed, 1 open over time (s)",
@@ -96,6 +97,27 @@ def test_video_source_says_that_it_has_no_actions_and_must_stay(shard_folder: Pa
     assert "This clip has no actions: it is video alone." in parsed.texts
     assert any("film, whose licence forbids passing them on" in text for text in parsed.texts)
     assert "research only\nmust not be passed on" in parsed.fact("licence")
+
+
+def test_depth_maps_stand_beside_the_images_and_are_no_images(tmp_path: Path) -> None:
+    depth = StoredDepth(0, np.ones((256, 256), np.float32))
+    write_source(
+        tmp_path / "arm", with_action=True, change=lambda clip: replace(clip, depths={CameraRole.PRIMARY: (depth,)})
+    )
+    parsed = PageParser(inspect_page(tmp_path / "arm", key=None))
+    assert [text for text in parsed.texts if text.startswith("Camera ")] == [
+        "Camera primary: 16 of 30 stored images"
+    ] * 3
+
+
+def test_overview_sections_hold_the_figures_of_the_source(arm_page: PageParser) -> None:
+    assert ["train", "paired", "4", "4", "240", "120"] in arm_page.rows
+    assert ["length (s)", *["6"] * 6] in arm_page.rows
+    assert [HOSTILE, "5", "100.00%"] in arm_page.rows
+    assert ["broken", "b", "cannot be read"] in arm_page.rows
+    assert "Rate: 10 Hz. All clips together last 30 s." in arm_page.texts
+    position = next(row for row in arm_page.rows if row[0] == "right arm position: x")
+    assert position[1] == "m"
 
 
 @pytest.mark.parametrize(

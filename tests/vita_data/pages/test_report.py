@@ -10,6 +10,7 @@ from vita_data.loader.mix import mix
 from vita_data.manifest import load_manifest
 from vita_data.pages.report import report_page
 from vita_data.shards.index import read_card
+from vita_data.shards.stats import load_stats
 from vita_data.types import Stage
 
 MIXTURE = """
@@ -45,6 +46,17 @@ def test_built_table_counts_every_raw_episode_of_every_source(shard_folder: Path
     assert film[header.index("licence")] == "research only\nmust not be passed on"
 
 
+def test_every_source_has_a_row_of_lengths_texts_and_ranges(shard_folder: Path) -> None:
+    rows = PageParser(report_page(shard_folder, manifest=None, runs=[])).rows
+    assert ["arm", "5", "30 s", "10", *["6"] * 5, "60"] in rows
+    assert ["film", "5", "0", "1", "2", "10", "2", "moving, something"] in rows
+    ranges = next(row for row in rows if row[:2] == ["arm", "right"])
+    stats = load_stats(shard_folder / "arm").source.action
+    assert stats is not None
+    assert ranges[2] == f"{stats.q01[16]:.3g} to {stats.q99[16]:.3g}"
+    assert ["short", "fewer rows than asked", "4", "2", "2"] in rows
+
+
 def test_size_is_that_of_the_shard_files(shard_folder: Path) -> None:
     header, arm = PageParser(report_page(shard_folder, manifest=None, runs=[])).rows[:2]
     num_bytes = sum(path.stat().st_size for path in (shard_folder / "arm").rglob("*.tar"))
@@ -56,7 +68,8 @@ def test_one_contact_sheet_a_source_and_actions_where_there_are_any(shard_folder
     parsed = PageParser(report_page(shard_folder, manifest=None, runs=[]))
     assert len(parsed.images) == 2 * 8
     assert "This clip is video alone: it has no actions." in parsed.texts
-    assert sum("aria-label" in svg for svg in parsed.named("svg")) == 3
+    labels = [svg["aria-label"] or "" for svg in parsed.named("svg") if "aria-label" in svg]
+    assert sum(label.endswith("over time (s)") for label in labels) == 3
     assert any(text.startswith("This page shows images of film") for text in parsed.texts)
 
 
@@ -103,4 +116,4 @@ def test_page_of_all_toy_sources_is_small_and_whole(toy_shards: Path) -> None:
     assert parsed.faults == []
     assert len(page) < 5_000_000
     names = sorted(path.parent.name for path in toy_shards.glob("*/dataset.json"))
-    assert [row[0] for row in parsed.rows[1:]] == names
+    assert [row[0] for row in parsed.rows[1 : 1 + len(names)]] == names
