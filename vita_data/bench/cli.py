@@ -1,0 +1,100 @@
+"""The `vita-bench` command: its verbs, and errors as one line."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from vita_data.errors import VitaDataError
+
+if TYPE_CHECKING:
+    from vita_data.bench.report import Report
+    from vita_data.bench.sizes import Sizes
+
+# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
+    arguments = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = arguments.verb
+    try:
+        return verb(arguments)
+    except VitaDataError as error:
+        print(f"vita-bench {arguments.name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"vita-bench {arguments.name}: {error}; mend that and run the same command again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"vita-bench {arguments.name}: interrupted", file=sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; `--help` has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
+    verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
+    summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
+    build = verbs.add_parser("build", help=summary, description=summary)
+    build.set_defaults(verb=_build)
+    build.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, its figures say nothing")
+    build.add_argument("--dir", type=Path, metavar="DIR", help="keep the generated data here and use it again")
+    build.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
+    build.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from vita_data.bench.report import as_json, as_markdown
+    from vita_data.bench.sizes import FULL, QUICK
+
+    sizes = QUICK if arguments.quick else FULL
+    if arguments.dir is not None:
+        arguments.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.dir, prefix="scratch-") as scratch:
+        report = _measure_build(sizes, base=arguments.dir or Path(scratch), scratch=Path(scratch))
+    print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
+    return 1 if arguments.strict and not report.is_met else 0
+
+
+def _measure_build(sizes: "Sizes", *, base: Path, scratch: Path) -> "Report":
+    from vita_data.bench.build import contests, memory_runs, prepare_workloads
+    from vita_data.bench.measure import run_contest
+    from vita_data.bench.memory import measure_peak
+    from vita_data.bench.report import Report, this_machine
+
+    _tell("generating data")
+    workloads = prepare_workloads(base, sizes)
+    rows, peaks = [], []
+    for contest in contests(workloads, sizes, scratch):
+        _tell(contest.what)
+        rows += run_contest(contest, num_rounds=sizes.num_rounds)
+    for what, run in memory_runs(workloads, scratch):
+        _tell(f"memory: {what}")
+        peaks.append(measure_peak(what, run))
+    return Report(
+        machine=this_machine(),
+        num_rounds=sizes.num_rounds,
+        rows=tuple(rows),
+        peaks=tuple(peaks),
+        workloads=workloads.all(),
+    )
+
+
+def _tell(what: str) -> None:
+    print(f"vita-bench build: {what}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
