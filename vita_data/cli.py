@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VitaDataError as error:
         print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output hung up (`| head`): nothing more can be said, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"vita-data {arguments.name}: {error}; mend that and run the same command again", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ Local folders are `pathlib.Path`, others `upath.UPath` (fsspec underneath). A fi
 when whole: on a disk by temporary name, fsync and rename, on an object store by completing the upload.
 """
 
+import fcntl
 import os
 import secrets
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 from upath import UPath
@@ -84,14 +85,16 @@ def is_local_fs(fs: fsspec.AbstractFileSystem) -> bool:
 
 @contextmanager
 def storage_errors(where: object) -> Iterator[None]:
-    """Turn what a disk or an object store raises into one line, for a `with` block; an absent file stays one.
+    """Turn what a disk or an object store raises into one line, for a `with` block.
+
+    An absent file stays one, and so does a reader of our output that hung up.
 
     Raises:
         StorageError: full, unreachable or refused; `where` is named.
     """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, BrokenPipeError):
         raise
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
@@ -122,6 +125,16 @@ def _writing(path: UPath) -> Iterator[None]:
             ) from error
 
 
+@contextmanager
+def _folder_stays(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{path}: its folder is gone; bring it back (a mount?) and run the same command again, it goes on from here"
+        ) from error
+
+
 def write_atomically(path: AnyPath, data: bytes) -> None:
     """Write a file that appears whole and durable or not at all."""
     if not isinstance(path, Path):
@@ -130,12 +143,26 @@ def write_atomically(path: AnyPath, data: bytes) -> None:
         return
     temporary = temporary_for(path)
     try:
-        with open(temporary, "wb") as file:
+        with _folder_stays(path), open(temporary, "wb") as file:
+            hold(file)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        publish(temporary, path)
+            publish(temporary, path)
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def hold(file: IO[bytes]) -> None:
+    """Mark a temporary file as being written, until it is closed or this process ends."""
+    with suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_abandoned(temporary: Path) -> None:
+    """Remove a temporary file that nobody is writing, as far as the file system can tell."""
+    with suppress(OSError), open(temporary, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.unlink(missing_ok=True)
 
 
@@ -155,8 +182,9 @@ def publish(temporary: Path, path: AnyPath) -> None:
             path.fs.put_file(str(temporary), path.path)
         temporary.unlink()
         return
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    with _folder_stays(path):
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -176,6 +204,17 @@ def make_folder(path: AnyPath) -> None:
     """Make a folder and those above it; object stores need none."""
     if isinstance(path, Path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def is_empty(folder: AnyPath) -> bool:
+    """Tell whether nothing lies in a folder, or there is none."""
+    if isinstance(folder, Path):
+        return not folder.exists() or not any(folder.iterdir())
+    with storage_errors(folder):
+        try:
+            return not folder.fs.ls(folder.path, detail=False)
+        except FileNotFoundError:
+            return True
 
 
 def list_files(folder: AnyPath) -> dict[str, FileInfo]:

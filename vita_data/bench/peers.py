@@ -46,19 +46,7 @@ def ffmpeg_per_clip(paths: Sequence[str], out: Path) -> int:
     num_frames = 0
     with out.open("wb") as written:
         for path in paths:
-            command = [
-                "ffmpeg",
-                "-v",
-                "error",
-                "-nostdin",
-                "-threads",
-                "1",
-                "-i",
-                path,
-                "-vf",
-                "scale=256:256:flags=area",
-            ]
-            command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+            command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", path, *_TO_PIPE]
             raw = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
             frames = np.frombuffer(raw, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
             for pixels in frames:

@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -52,12 +53,13 @@ class LocalEngine:
             return
         folder = tasks[0].request.folder
         receiver, life = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        with _listening(on_progress) as sender, receiver, life:
+        # Workers are ended without a chance to tidy up: their temporary files lie in a folder of this process.
+        with _listening(on_progress) as sender, receiver, life, temporary_folder() as spool:
             pool = ProcessPoolExecutor(
                 max_workers=min(self.workers, len(tasks)),
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(sender, receiver),
+                initargs=(sender, receiver, spool),
             )
             try:
                 with _interrupts_kept_from_children():
@@ -159,8 +161,8 @@ def _result(ray: Any, done: Any) -> UnitRecord:
         raise error.cause from None
     except ray.exceptions.RayError as error:
         raise WorkerError(
-            f"Ray lost a unit {_MAX_RETRIES + 1} times ({_first_line(error)}); run the same command again, it goes on "
-            "from here"
+            f"Ray gave a unit up ({type(error).__name__}: {_first_line(error)}); run the same command again, it goes "
+            "on from here"
         ) from error
     return record
 
@@ -174,12 +176,18 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
+def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder for workers' temporary files, which goes when the `with` block ends."""
+    return tempfile.TemporaryDirectory(prefix="vita-build-", ignore_cleanup_errors=True)
+
+
 _progress_sender: Connection | None = None
 
 
-def _start_worker(sender: Connection, life: Connection) -> None:
+def _start_worker(sender: Connection, life: Connection, spool: str) -> None:
     global _progress_sender  # noqa: PLW0603 - a pool's initializer has no other way to hand something to its tasks
     _progress_sender = sender
+    tempfile.tempdir = spool
     threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
 
 
@@ -226,12 +234,18 @@ def _listening(on_progress: OnProgress) -> Iterator[Connection]:
     receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
     ended = threading.Event()
 
+    faults: list[Exception] = []
+
     def listen() -> None:
         while receiver.poll(_POLL_S) or not ended.is_set():
-            # Whatever the display does: workers stand still when nobody empties the pipe.
-            with suppress(OSError, ValueError):
-                if receiver.poll():
-                    on_progress(receiver.recv())
+            if not receiver.poll():
+                continue
+            progress = receiver.recv()
+            # Whatever the listener does: workers stand still when nobody empties the pipe.
+            try:
+                on_progress(progress)
+            except Exception as error:  # noqa: BLE001 - told when the block ends
+                faults.append(error)
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -242,3 +256,5 @@ def _listening(on_progress: OnProgress) -> Iterator[Connection]:
         thread.join()
         receiver.close()
         sender.close()
+    if faults:
+        raise faults[0]

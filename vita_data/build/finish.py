@@ -16,7 +16,7 @@ from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
 from vita_data.shards.index import CARD, SUMS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
-from vita_data.storage import AnyPath, remove, write_atomically
+from vita_data.storage import AnyPath, remove, remove_abandoned, write_atomically
 from vita_data.types import Json, SourceInfo, Split
 
 EPISODES = "episodes.parquet"
@@ -34,7 +34,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
         raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
     if isinstance(folder, Path):
         for stray in folder.rglob(".*.tmp"):
-            stray.unlink(missing_ok=True)
+            remove_abandoned(stray)
     remove(folder / CARD)
     files = {EPISODES: _episodes_bytes(rows)}
     card = make_card(info, fingerprint, records)

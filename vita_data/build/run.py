@@ -18,7 +18,16 @@ from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.shards.index import CARD, read_card
 from vita_data.sources import load
-from vita_data.storage import AnyPath, list_files, read_files, remove, storage_errors, write_atomically
+from vita_data.storage import (
+    AnyPath,
+    is_empty,
+    list_files,
+    read_files,
+    remove,
+    remove_abandoned,
+    storage_errors,
+    write_atomically,
+)
 from vita_data.types import Json, Part, Split
 
 LOCK = "lock"
@@ -97,11 +106,9 @@ def build(
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
     _check_parts(request, parts)
     with storage_errors(request.folder), _held(request.folder, share):
-        plan = _open_plan(request, parts)
+        plan = _open_plan(request, parts, share)
         mine = [unit for unit in plan.units if share is None or share.has(unit.number)]
         records = plan.records
-        if request.retry_failed:
-            records = _forget_failed(request.folder, records, mine)
         if share is None and all(records.values()) and CARD in list_files(request.folder):
             return _result(BuildState.ALREADY_DONE, request.folder, records, card=read_card(request.folder))
         tasks = [_task(request, unit, plan.fingerprint, landmarks) for unit in mine if not records[unit.number]]
@@ -147,7 +154,7 @@ def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
         for name in list_files(place):
             number = _LEFTOVER.fullmatch(name)
             if number and number[1] in wanted:
-                remove(place / name)
+                remove_abandoned(place / name)
 
 
 def _run(
@@ -181,12 +188,12 @@ def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
     Shares of one build hold it together. An object store has no locks: two builds there do the same work twice, and
     every file that they write is whole and the same.
     """
-    if not isinstance(folder, Path):
+    records = folder / RECORDS
+    if not is_empty(folder) and is_empty(records) and not (isinstance(records, Path) and records.exists()):
+        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
+    if not isinstance(records, Path):
         yield
         return
-    records = folder / RECORDS
-    if folder.exists() and not records.exists() and any(folder.iterdir()):
-        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
     records.mkdir(parents=True, exist_ok=True)
     with open(records / LOCK, "a+b") as lock:
         try:
@@ -232,7 +239,7 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
         raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
 
 
-def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> _OpenPlan:
+def _open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None) -> _OpenPlan:
     """Write the plan of a new build, or compare the request with the plan that is there."""
     folder = request.folder
     now: Json = json.loads(json.dumps(fingerprint(request, parts)))
@@ -251,7 +258,12 @@ def _open_plan(request: BuildRequest, parts: Sequence[Part]) -> _OpenPlan:
         if request.retry_failed and _only_failed_changed(before.fingerprint, now, units, records):
             ignored.append("parts")
         refuse_difference(before.fingerprint, now, folder=folder, ignored=ignored)
-    if before is None or before.fingerprint["parts"] != now["parts"]:
+    is_changed = before is None or before.fingerprint["parts"] != now["parts"]
+    if request.retry_failed:
+        # Before the plan: a run that is killed in between must not take these records for those of the new files.
+        mine = [unit for unit in units if is_changed or share is None or share.has(unit.number)]
+        records = _forget_failed(folder, records, mine)
+    if is_changed:
         _write_plan(folder, now, units)
     return _OpenPlan(fingerprint=now, units=tuple(units), records=records)
 

@@ -17,7 +17,7 @@ from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.sources import load
-from vita_data.storage import AnyPath, list_files, storage_errors
+from vita_data.storage import AnyPath, list_files, remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
 # A full disk (a spool's or the shard's), too many open files, a lost mount: the machine's fault, not the file's.
@@ -72,6 +72,8 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
         rows, shards = _write_shards(task, raw, on_progress)
         require_output(task.request.folder)
         require_landmarks(raw, task.landmarks)
+        require_failed_parts(raw, task.unit, rows)
+        _remove_other_shards(task, shards)
         record = UnitRecord(number=task.unit.number, episodes=rows, shards=shards)
         write_record(task.request.folder, record)
     return record
@@ -115,12 +117,45 @@ def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
         )
 
 
+def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
+    """Refuse to call a part unreadable that is no longer there at all: what it lies on has vanished.
+
+    Raises:
+        StorageError: a file that had a size when the build started is gone.
+    """
+    failed = {row.part for row in rows if row.outcome is EpisodeOutcome.FAILED}
+    # CALVIN's parts are ranges of a folder: `folder#first-last`.
+    gone = [
+        planned.part.id
+        for planned in unit.parts
+        if planned.part.id in failed and planned.part.num_bytes and not raw.exists(planned.part.id.partition("#")[0])
+    ]
+    if gone:
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; bring it back (a mount?) and "
+            "run the same command again, it goes on from here"
+        )
+
+
+def _remove_other_shards(task: UnitTask, shards: "_Shards") -> None:
+    """Remove what an earlier try of this unit wrote to a split that gets nothing any more."""
+    written = {split for split, _ in shards}
+    for split in set(Split) - written:
+        tar = task.request.folder / split / _shard_name(task, split)
+        for path in (tar, tar.with_suffix(".arrow")):
+            remove(path)
+
+
+def _shard_name(task: UnitTask, split: Split) -> str:
+    return f"{task.request.source}-{split}-{task.unit.number:06d}.tar"
+
+
 _Shards = tuple[tuple[Split, ShardSummary], ...]
 
 
 def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
     request, source = task.request, load(task.request.source)
-    names = {split: f"{request.source}-{split}-{task.unit.number:06d}.tar" for split in Split}
+    names = {split: _shard_name(task, split) for split in Split}
     rows: list[EpisodeRow] = []
     with (
         ShardWriter(request.folder / Split.TRAIN / names[Split.TRAIN]) as train,

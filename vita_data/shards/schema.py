@@ -216,7 +216,7 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
 def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
     """Make a clip's index row from its clip.json and where its members lie."""
     step_index = np.asarray(meta["step_index"], np.int64)
-    run_rows = np.flatnonzero(np.diff(step_index, prepend=step_index[0] - 2) != 1).tolist()
+    run_rows = [0, *(np.flatnonzero(np.diff(step_index) != 1) + 1).tolist()]
     steps: list[int] = step_index.tolist()
     valid, extras = meta["action_valid"], meta["extras"]
     frames = meta["frames"]

@@ -32,7 +32,7 @@ from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json,
 STATS = "stats.json"
 EXACT_ROWS = 5_000_000
 _NUM_BINS = 20_000
-_HELD_ROWS = 1_000_000
+_HELD_ROWS = 200_000
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from vita_data.errors import StorageError
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
 from vita_data.shards.tar import END, header, padding
-from vita_data.storage import AnyPath, describe_fault, make_folder, publish, temporary_for, write_atomically
+from vita_data.storage import AnyPath, describe_fault, hold, make_folder, publish, temporary_for, write_atomically
 from vita_data.types import Clip, Json
 
 
@@ -85,6 +85,7 @@ class ShardWriter:
         if self._file is None:
             make_folder(self._path.parent)
             self._file = open(self._temporary, "wb", buffering=1 << 20)  # noqa: SIM115 - closed in __exit__
+            hold(self._file)
         refs: dict[str, MemberRef] = {}
         meta: Json = {}
         for name, data in clip_members(clip):

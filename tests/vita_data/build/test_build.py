@@ -18,6 +18,7 @@ from vita_data.build.run import BuildState, _held
 from vita_data.build.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
+from vita_data.shards.verify import verify
 from vita_data.sources import load
 from vita_data.types import Part, ResizeMode
 
@@ -370,3 +371,17 @@ def test_other_library_versions_refuse_to_build_what_is_missing_and_leave_a_fini
     min((tmp_path / "ssv2").rglob("*.tar")).unlink()
     with pytest.raises(RequestError, match=r"versions\."):
         build(asked)
+
+
+def test_a_unit_that_is_built_again_takes_away_a_shard_it_has_nothing_for(toy_raw: Path, tmp_path: Path) -> None:
+    asked = request("bridge", toy_raw / "bridge", tmp_path)
+    build(asked)
+    (stray,) = {"train", "val"} - {path.parent.name for path in tmp_path.rglob("*-000000.tar")}
+    for suffix in (".tar", ".arrow"):
+        path = tmp_path / "bridge" / stray / f"bridge-{stray}-000000{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"of an earlier try")
+    (tmp_path / "bridge" / ".build" / "unit-000000.json").unlink()
+
+    assert build(asked).state is BuildState.BUILT
+    assert verify(tmp_path / "bridge").problems == ()

@@ -264,3 +264,22 @@ def test_an_interrupt_ends_an_own_ray_session(raw: Path, undisturbed: Path, tmp_
     assert wait_until(lambda: not run.alive()), run.alive()
     build(request("libero", raw, tmp_path))
     assert contents(tmp_path) == contents(undisturbed)
+
+
+def test_a_listener_that_fails_stops_no_worker(toy_raw: Path, tmp_path: Path) -> None:
+    def fail(progress: Progress) -> None:
+        raise KeyError("the display is broken")
+
+    asked = request("bridge", toy_raw / "bridge", tmp_path)
+    with pytest.raises(KeyError, match="the display is broken"):
+        build(asked, engine=LocalEngine(workers=2), listeners=Listeners(on_progress=fail))
+    assert build(asked).state is BuildState.BUILT
+
+
+def test_temporary_files_of_workers_go_with_the_build(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spool"))
+    build(request("bridge", toy_raw / "bridge", tmp_path / "out"), engine=LocalEngine(workers=2))
+    assert list((tmp_path / "spool").iterdir()) == []
