@@ -1,5 +1,7 @@
 """Rotations agree with each other, and deltas compose instead of subtract."""
 
+import warnings
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,19 @@ def test_euler_and_matrix_round_trip(euler: list[float]) -> None:
 
     again = geometry.matrix_from_euler_xyz(geometry.euler_xyz_from_matrix(matrix))
     np.testing.assert_allclose(again, matrix, atol=1e-9)
+
+
+@given(angles, angles)
+def test_turns_of_our_own_rotations_are_not_altered_by_leaving_out_their_checks(
+    current: list[float], target: list[float]
+) -> None:
+    a, b = (geometry.matrix_from_euler_xyz(np.array([euler])) for euler in (current, target))
+    turn = geometry.rotation_delta(a, b)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # gimbal lock
+        checked = Rotation.from_matrix(turn).as_euler("xyz")
+        np.testing.assert_array_equal(geometry.euler_xyz_from_matrix(turn), checked)
 
 
 @given(angles, angles)

@@ -108,7 +108,7 @@ def is_black_jpeg(data: bytes) -> bool:
         averages = simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=1, min_factor=8)
     except ValueError as error:
         raise UndecodableFrameError(f"JPEG of {len(data)} bytes does not decode ({error})") from error
-    return float(averages.mean()) < _LIT_MEAN and is_black(rgb_pixels(JpegFrame(data)))
+    return int(averages.sum()) < _LIT_MEAN * averages.size and is_black(rgb_pixels(JpegFrame(data)))
 
 
 def _check_markers(data: bytes) -> None:

@@ -172,6 +172,13 @@ def test_unpacked_lists_are_read_like_packed_ones():
     assert list(decode_feature(memoryview(b"\x1a" + bytes([len(ints)]) + ints))) == [3, 300]
 
 
+def test_byte_strings_of_any_length_come_whole_one_by_one_or_all_at_once():
+    blobs = [bytes([number]) * size for number, size in enumerate((0, 127, 128, 16383, 16384))]
+    decoded = decode_feature(index_example(encode_example({"blobs": blobs}))["blobs"])
+    assert list(decoded) == [decoded[number] for number in range(5)] == blobs
+    assert list(decoded[1:-1]) == blobs[1:-1]
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_give_values_or_a_value_error(data: bytes):

@@ -264,3 +264,5 @@ def test_a_clip_whose_images_lie_in_a_file_is_written_alike(monkeypatch: pytest.
 def test_row_ranges_are_half_open() -> None:
     assert row_ranges(np.array([True, False, True, True])) == ((0, 1), (2, 4))
     assert row_ranges(np.zeros(3, bool)) == ()
+    assert row_ranges(np.ones(3, bool)) == ((0, 3),)
+    assert row_ranges(np.ones(0, bool)) == ()

@@ -50,3 +50,5 @@ def test_stride_is_at_least_one() -> None:
 def test_clips_are_at_most_600_s_and_start_600_s_apart() -> None:
     assert clip_spans(np.arange(7), 0.005) == [(0, 3), (3, 6), (6, 7)]
     assert clip_spans(np.array([5, 6, 7]), 30.0) == [(0, 3)]
+    assert clip_spans(np.array([7, 9, 606]), 1.0) == [(0, 3)]
+    assert clip_spans(np.array([7, 9, 607]), 1.0) == [(0, 2), (2, 3)]

@@ -118,6 +118,19 @@ def test_rows_of_the_oxe_release_integrate_to_the_recorded_poses(oxe: FsspecTree
     assert check_rows(oxe, OLD) == 3
 
 
+@pytest.mark.parametrize(
+    ("recorded", "kept"),
+    [
+        ("/nfs/kun2/users/x/bridge_data_v1/lab/sink//./out.npy", "bridge_data_v1/lab/sink/out.npy"),
+        ("/a/b/c/d/e/out.npy", "c/d/e/out.npy"),
+        ("/out.npy", "out.npy"),
+        ("", ""),
+    ],
+)
+def test_a_recorded_path_starts_at_the_data_or_keeps_its_last_folders(recorded: str, kept: str):
+    assert bridge._below_data_root(recorded) == kept
+
+
 def test_the_toy_has_roll_on_both_sides_of_pi(flat: FsspecTree):
     roll = next(iter(records(flat, NEW))).floats("steps/observation/state")[:, 3]
     assert np.abs(np.diff(roll)).max() > 6.0
