@@ -1,5 +1,13 @@
 """The errors users meet; each message says what was asked, what was found, where, and what to do."""
 
+import errno
+import re
+
+# A full disk, too many open files, a lost mount: the machine's fault, not the file's.
+_MACHINE_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
+)
+
 
 class VitaDataError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
@@ -35,3 +43,25 @@ class StorageError(VitaDataError):
 
 class WorkerError(VitaDataError):
     """A worker process ended without a word, or a node of a cluster did."""
+
+
+def raise_machine_fault(error: BaseException, where: str) -> None:
+    """Raise where not the data but the machine is to blame, so that no file is called unreadable for it.
+
+    Args:
+        error: what a read raised; what it was raised from counts as well.
+        where: the file that was read.
+
+    Raises:
+        StorageError: too many open files, a full disk, a lost mount.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        told = re.search(r"errno = (\d+)", str(cause))  # HDF5 tells it in words
+        code = getattr(cause, "errno", None) or (int(told[1]) if told else None)
+        if isinstance(cause, OSError) and code in _MACHINE_FAULTS:
+            text = " ".join(str(cause).split())
+            raise StorageError(
+                f"{where}: {text}; mend that and run the same command again, it goes on from here"
+            ) from error
+        cause = cause.__cause__ or cause.__context__

@@ -23,12 +23,12 @@ class Sizes:
 
 
 FULL = Sizes(
-    num_rounds=5,
+    num_rounds=3,
     long_height=1080,
     long_width=1920,
     num_long_frames=600,
     num_clips=40,
-    num_copies=12,
+    num_copies=30,
     num_peer_clips=10,
     num_records=200,
     num_demos=20,

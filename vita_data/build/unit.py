@@ -3,7 +3,7 @@
 Nothing is lost silently: every raw episode leaves one row, ok, dropped or failed.
 """
 
-import errno
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ import cv2
 
 from vita_data.build.plan import BuildRequest, PlannedPart, Unit, codec_versions
 from vita_data.build.records import PLAN, RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, write_record
-from vita_data.errors import RequestError, StorageError, VitaDataError
+from vita_data.errors import RequestError, StorageError, VitaDataError, raise_machine_fault
 from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
@@ -20,10 +20,7 @@ from vita_data.sources import load
 from vita_data.storage import AnyPath, list_files, remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
-# A full disk (a spool's or the shard's), too many open files, a lost mount: the machine's fault, not the file's.
-_MACHINE_FAULTS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
-)
+_ABSURD_ITEMS = 1 << 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,10 +196,13 @@ def _fault(error: Exception, where: str) -> str:
     Raises:
         Exception: the error itself, where it is not the data's.
     """
-    if isinstance(error, ImportError | NameError | MemoryError | StorageError):
+    if isinstance(error, ImportError | NameError | StorageError):
         raise error
-    if isinstance(error, OSError) and error.errno in _MACHINE_FAULTS:
+    # numpy says how much it was asked for: more than any machine has is a damaged size in a file.
+    shape = getattr(error, "shape", None)
+    if isinstance(error, MemoryError) and (shape is None or math.prod(shape) < _ABSURD_ITEMS):
         raise error
+    raise_machine_fault(error, where)
     return str(error) if isinstance(error, VitaDataError) else f"{where}: unexpected {error!r}"
 
 

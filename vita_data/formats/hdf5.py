@@ -12,7 +12,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from vita_data.errors import EpisodeError, SourceError
+from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
@@ -33,6 +33,7 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
+        raise_machine_fault(error, name)
         # the library's message may hold the absolute path, which must not reach the records of a build
         reason = "truncated" if "truncated" in str(error) else "not a whole HDF5 file"
         raise SourceError(f"{name}: cannot be opened ({reason}); fetch the file again") from error

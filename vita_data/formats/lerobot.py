@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.types import Float64, Image, Json, RawTree
 
@@ -69,6 +69,7 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         episodes = tuple(_episode(root, info, line) for line in lines)
         return LeRobotDataset(root=root, fps=float(info["fps"]), info=info, episodes=episodes)
     except OSError as error:
+        raise_machine_fault(error, name)
         raise SourceError(f"{name}: cannot be read ({error.strerror}); is the download whole?") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise SourceError(f"{name}: not as LeRobot v2 writes it ({type(error).__name__}: {error})") from error
@@ -85,6 +86,7 @@ def read_table(raw: RawTree, episode: LeRobotEpisode) -> pa.Table:
     try:
         table = pq.read_table(raw.local_path(episode.table))
     except (OSError, pa.ArrowException) as error:
+        raise_machine_fault(error, episode.table)
         raise EpisodeError(f"{episode.table}: cannot be read; the file is damaged, fetch it again") from error
     if table.num_rows != episode.num_steps:
         raise EpisodeError(f"{episode.table}: {table.num_rows} rows where meta/episodes.jsonl says {episode.num_steps}")

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import cast
 
-from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
 from vita_data.formats.rlds_features import FeatureSpec, parse_features
 from vita_data.formats.rlds_record import RldsRecord, record_id
 from vita_data.formats.tfrecord import stream_records
@@ -76,6 +76,7 @@ def open_dataset(raw: RawTree, release: str) -> RldsDataset:
     try:
         features = parse_features(raw.read_bytes(file))
     except (OSError, ValueError) as error:
+        raise_machine_fault(error, file)
         raise SourceError(f"{file} in {raw.root}: not TFDS features ({error}); fetch it again") from error
     return RldsDataset(release=release, shards=tuple(_shards(raw, release, info)), features=features)
 

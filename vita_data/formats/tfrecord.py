@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
-from vita_data.errors import SourceError
+from vita_data.errors import SourceError, raise_machine_fault
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -47,6 +47,7 @@ def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[
                 yield record
                 index += 1
     except OSError as error:
+        raise_machine_fault(error, name)
         raise SourceError(f"{name}: cannot be read ({error.strerror}); fetch the file again") from error
 
 

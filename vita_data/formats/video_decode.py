@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream as AvVideoStream
 
-from vita_data.errors import EpisodeError
+from vita_data.errors import EpisodeError, raise_machine_fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ class VideoFile:
         try:
             return av.open(self.path)
         except (av.FFmpegError, OSError) as error:
+            raise_machine_fault(error, self.name)
             raise EpisodeError(
                 f"{self.name}: cannot be opened as video ({error.strerror}); is the download whole?"
             ) from error
@@ -101,6 +102,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
     index, damage, waiting = 0, None, dict[int, Fraction]()
     with open_video(path, name) as (container, stream):
         stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1  # some decoders of AV1 heed this alone
         for packet in demux_video(container, stream, name):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 waiting[packet.pts] = packet.pts * packet.time_base

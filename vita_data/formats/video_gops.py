@@ -22,6 +22,8 @@ from vita_data.types import Int64
 # Packets that no other packet refers to. HEVC's "non-reference" pictures may serve a higher temporal layer.
 _SKIPS_UNREFERENCED = ("h264",)
 _SEEK_PACKETS = 300
+_MAX_REORDER = 32
+"""More packets than any decoder holds back to put frames in order (H.264 and HEVC: 16)."""
 
 
 def decode_wanted(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
@@ -88,8 +90,13 @@ class _GopReader:
         return ((int(frame), DamagedFrame(time=None)) for frame in self._frames[first:stop])
 
     def _decoded(self, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode a run: every frame that comes out, with its packet."""
+        """Decode a run: every wanted frame that comes out, with its packet.
+
+        A frame is held back until those that it may be made from have come out: only then is it known whether the
+        decoder filled in missing parts of them.
+        """
         waiting, is_proven = dict[int | None, int](), run.start == 0
+        held: list[tuple[int, av.VideoFrame]] = []
         for index, frames, fault in self._sent(run):
             waiting[int(self._packets.pts[index])] = index
             if fault:
@@ -102,9 +109,15 @@ class _GopReader:
                 if (at := waiting.pop(frame.pts, None)) is not None:
                     if frame.is_corrupt:
                         self._lose(at, "the decoder filled in missing parts")
-                    yield at, frame
+                    if self._is_wanted[at]:
+                        held.append((at, frame))
+            # A frame that the decoder left out never comes: none waits longer than decoders reorder.
+            recent = [packet for packet in waiting.values() if packet > index - _MAX_REORDER]
+            while held and min(recent, default=held[0][0]) >= held[0][0]:
+                yield held.pop(0)
         if not is_proven:
             raise _FalseEntryError
+        yield from held
 
     def _sent(self, run: Run) -> Iterator[tuple[int, list[av.VideoFrame], str]]:
         """Send the packets of a run to the decoder and drain it: what comes out after each, and what is wrong."""
@@ -164,6 +177,7 @@ class _Demuxer:
         self._container, self._stream = self._stack.enter_context(self._packets.file.opened())
         self._stream.thread_type = "NONE"
         self.context = self._stream.codec_context
+        self.context.thread_count = 1  # some decoders of AV1 heed this alone
 
     def _seek(self, start: int) -> None:
         """Go to a packet or one before it: from the top where the file's own index leads elsewhere."""

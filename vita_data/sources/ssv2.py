@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from vita_data.errors import EpisodeError, RequestError
+from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.toy import toy_frame
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.types import (
@@ -100,6 +100,7 @@ class _JpegFolder:
             try:
                 yield JpegFrame(self._raw.read_bytes(self._paths[row]))
             except OSError as error:
+                raise_machine_fault(error, self._paths[row])
                 raise EpisodeError(f"{self._paths[row]}: cannot be read ({error.strerror})") from error
 
 

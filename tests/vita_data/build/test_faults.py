@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,11 +29,15 @@ from tests.vita_data.build.made import (
     wait_until,
 )
 from vita_data.build import Listeners, LocalEngine, Share, build
+from vita_data.build.plan import PlannedPart
 from vita_data.build.run import BuildState
+from vita_data.build.unit import part_outcomes
 from vita_data.errors import EpisodeError, RequestError, StorageError
+from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.verify import verify
-from vita_data.types import Clip, Drop, Episode, Reason
+from vita_data.sources import load
+from vita_data.types import Clip, Drop, Episode, Failure, Outcome, Reason
 
 
 @pytest.fixture(scope="module")
@@ -368,3 +375,36 @@ def test_an_episode_that_is_given_up_late_leaves_nothing_in_its_shard(
     rows = pq.read_table(tmp_path / "late" / "libero" / "episodes.parquet").to_pylist()
     assert Counter(row["outcome"] for row in rows) == {"ok": 24, outcome: 8}
     assert verify(tmp_path / "late" / "libero").problems == ()
+
+
+@pytest.mark.parametrize("name", ["bridge", "libero", "ssv2"])
+def test_a_lack_of_file_handles_is_no_fault_of_a_file(name: str, toy_raw: Path) -> None:
+    source = load(name)
+    settings, tree = source.Settings(), FsspecTree(str(toy_raw / name))
+    planned = PlannedPart(part=source.parts(tree, settings)[0])
+    asked = request(name, toy_raw / name, Path("unused"))
+    assert list(part_outcomes(source, tree, planned, asked))  # what is imported on demand is open
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        with pytest.raises((StorageError, OSError), match=r"Too many open files|errno = 24"):
+            list(part_outcomes(source, tree, planned, asked))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_damaged_size_costs_the_file_and_not_the_run(toy_raw: Path, tmp_path: Path) -> None:
+    def ask_for_petabytes(*arguments: object) -> Iterator[Outcome]:
+        np.empty((1 << 50,), np.float64)
+        yield from ()
+
+    source = load("libero")
+    part = source.parts(FsspecTree(str(toy_raw / "libero")), source.Settings())[0]
+    damaged = SimpleNamespace(INFO=source.INFO, Settings=source.Settings, episodes=ask_for_petabytes)
+    asked = request("libero", toy_raw / "libero", tmp_path)
+    tree = FsspecTree(str(toy_raw / "libero"))
+    found = list(part_outcomes(damaged, tree, PlannedPart(part=part), asked))
+    assert found
+    assert all(isinstance(outcome, Failure) for outcome in found)

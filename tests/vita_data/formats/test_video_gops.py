@@ -288,3 +288,26 @@ def test_a_dropped_reader_closes_its_file() -> None:
     next(frames)
     del frames
     assert [number for number, _ in decode_wanted(packets, np.array([3, 40]))] == [3, 40]
+
+
+def test_no_picture_made_from_a_filled_in_one_passes_for_whole(tmp_path: Path) -> None:
+    path = video("x264", 12, 3)
+    expected = whole(path)
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for number, (at, size) in enumerate(places[:30]):
+        data = bytearray(path.read_bytes())
+        middle = at + size // 2
+        data[middle : middle + 6] = b"\xff" * 6
+        target = tmp_path / f"{number}.mp4"
+        target.write_bytes(data)
+        packets = packets_of(target)
+        assert packets is not None
+        found = list(decode_wanted(packets, np.arange(36)))
+        lost = [at for at, frame in found if isinstance(frame, DamagedFrame)]
+        wrong = [
+            at
+            for at, frame in found
+            if isinstance(frame, av.VideoFrame) and not np.array_equal(frame.to_ndarray(), expected[at][1])
+        ]
+        assert not lost or not wrong, f"packet {number}: {wrong} are wrong, {lost} told as lost"
