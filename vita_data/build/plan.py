@@ -89,6 +89,11 @@ def same_units(parts: Sequence[Part], grouping: Sequence[Sequence[str]], *, limi
     ]
 
 
+def fits(parts: Sequence[Part], grouping: Sequence[Sequence[str]], *, limit: int | None) -> bool:
+    """Tell whether a grouping has all parts that are wanted: a part that can be counted only now may let others in."""
+    return [planned.part.id for planned in _limited(parts, limit)] == [id_ for ids in grouping for id_ in ids]
+
+
 def make_units(parts: Sequence[Part], *, unit_bytes: int, limit: int | None) -> list[Unit]:
     """Group consecutive parts until `unit_bytes` or 1,000 countable episodes is passed; a part is never split.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vita_data.build.engines import Engine, LocalEngine
 from vita_data.build.finish import failed_rows, finish
-from vita_data.build.plan import BuildRequest, Share, Unit, fingerprint, make_units, refuse_difference, same_units
+from vita_data.build.plan import BuildRequest, Share, Unit, fingerprint, fits, make_units, refuse_difference, same_units
 from vita_data.build.records import PLAN, RECORDS, EpisodeRow, UnitRecord, read_records, record_path
 from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
@@ -244,7 +244,8 @@ def _open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None
     folder = request.folder
     now: Json = json.loads(json.dumps(fingerprint(request, parts)))
     before = read_plan(folder)
-    if before is None:
+    is_regrouped = before is not None and request.retry_failed and not fits(parts, before.grouping, limit=request.limit)
+    if before is None or is_regrouped:
         units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
     else:
         units = same_units(parts, before.grouping, limit=request.limit)
@@ -259,7 +260,13 @@ def _open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None
             ignored.append("parts")
         refuse_difference(before.fingerprint, now, folder=folder, ignored=ignored)
     is_changed = before is None or before.fingerprint["parts"] != now["parts"]
-    if request.retry_failed:
+    is_changed |= is_regrouped
+    if is_regrouped:
+        remove(folder / CARD)
+        for number in records:
+            remove(record_path(folder, number))
+        records = dict.fromkeys(records)
+    elif request.retry_failed:
         # Before the plan: a run that is killed in between must not take these records for those of the new files.
         mine = [unit for unit in units if is_changed or share is None or share.has(unit.number)]
         records = _forget_failed(folder, records, mine)

@@ -1,6 +1,7 @@
 """A raw dataset folder behind fsspec, so that sources read local paths and object stores alike."""
 
 import glob
+import os
 import posixpath
 from pathlib import PurePosixPath
 from typing import BinaryIO, Self
@@ -66,9 +67,21 @@ class FsspecTree:
         if not self._is_local:
             with storage_errors(f"--raw {self.root}"):
                 return self._folder.glob(pattern)
+        self._require_listable(pattern)
         prefix = self._base.rstrip("/") + "/"
         found = self._fs.glob(f"{glob.escape(self._base.rstrip('/'))}/{pattern}")
         return sorted(str(path).removeprefix(prefix) for path in found)
+
+    def _require_listable(self, pattern: str) -> None:
+        """Refuse a folder that may not be listed: searching it would find nothing, and its episodes would be lost."""
+        levels = pattern.split("/")
+        for number in range(len(levels)):
+            if not glob.has_magic(levels[number]):
+                continue
+            above = "/".join([glob.escape(self._base.rstrip("/")), *levels[:number]])
+            for folder in self._fs.glob(above):
+                if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+                    raise StorageError(f"--raw {self.root}: {folder} may not be listed; mend its permissions")
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there."""

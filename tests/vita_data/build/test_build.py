@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -385,3 +386,18 @@ def test_a_unit_that_is_built_again_takes_away_a_shard_it_has_nothing_for(toy_ra
 
     assert build(asked).state is BuildState.BUILT
     assert verify(tmp_path / "bridge").problems == ()
+
+
+def test_a_limit_takes_what_a_part_that_can_be_counted_again_lets_in(toy_raw: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(toy_raw / "libero", raw)
+    first = sorted(raw.rglob("*.hdf5"))[0]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:1000])
+    asked = request("libero", raw, tmp_path / "out", limit=6)
+    assert build(asked).failed
+    first.write_bytes(whole)
+    build(replace(asked, retry_failed=True))
+    build(request("libero", toy_raw / "libero", tmp_path / "good", limit=6))
+    for name in ("dataset.json", "stats.json", "episodes.parquet"):
+        assert (tmp_path / "out/libero" / name).read_bytes() == (tmp_path / "good/libero" / name).read_bytes()

@@ -242,3 +242,11 @@ def test_planning_downloads_no_episode(name: str, toy_raw: Path, store: ObjectSt
     assert whole <= {".json", ".jsonl", ".npy", ".csv", ".txt", ".ini"}
     assert requests["bytes in ranges"] <= _PLANNED_BYTES.get(name, 0)
     assert requests["list_objects_v2"] + requests["head_object"] <= 60
+
+
+def test_a_folder_that_may_not_be_listed_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "02" / "scene").mkdir(parents=True)
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("02") and allowed(path, mode))
+    with pytest.raises(StorageError, match="02 may not be listed"):
+        FsspecTree(str(tmp_path)).glob("*/*/*.hdf5")
