@@ -3,16 +3,20 @@
 Rotations are matrices [..., 3, 3] everywhere inside the package, so that no Euler angle is ever subtracted.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 Float = NDArray[np.float64]
 
 
 def matrix_from_euler_xyz(euler_rad: NDArray[np.floating]) -> Float:
     """Turn extrinsic xyz Euler angles [T, 3] rad (roll, pitch, yaw) into matrices [T, 3, 3]."""
-    return np.asarray(Rotation.from_euler("xyz", np.asarray(euler_rad, np.float64)).as_matrix())
+    return np.asarray(_rotations().from_euler("xyz", np.asarray(euler_rad, np.float64)).as_matrix())
 
 
 def euler_xyz_from_matrix(rotation: Float) -> Float:
@@ -20,17 +24,17 @@ def euler_xyz_from_matrix(rotation: Float) -> Float:
 
     Assumes: rotations as this module makes them, or products of these, which need not be made orthogonal again.
     """
-    return np.asarray(Rotation.from_matrix(rotation, assume_valid=True).as_euler("xyz"))
+    return np.asarray(_rotations().from_matrix(rotation, assume_valid=True).as_euler("xyz"))
 
 
 def matrix_from_quat_xyzw(quat: NDArray[np.floating]) -> Float:
     """Turn quaternions [T, 4] in x, y, z, w order into matrices [T, 3, 3]."""
-    return np.asarray(Rotation.from_quat(np.asarray(quat, np.float64)).as_matrix())
+    return np.asarray(_rotations().from_quat(np.asarray(quat, np.float64)).as_matrix())
 
 
 def matrix_from_axis_angle(rotvec_rad: NDArray[np.floating]) -> Float:
     """Turn rotation vectors [T, 3] rad (any norm) into matrices [T, 3, 3]."""
-    return np.asarray(Rotation.from_rotvec(np.asarray(rotvec_rad, np.float64)).as_matrix())
+    return np.asarray(_rotations().from_rotvec(np.asarray(rotvec_rad, np.float64)).as_matrix())
 
 
 def rot6d_from_matrix(rotation: Float) -> Float:
@@ -73,3 +77,10 @@ def integrate_deltas(xyz_m: Float, rotation: Float, deltas: NDArray[np.floating]
         positions.append(positions[-1] + delta[:3])
         rotations.append(turn @ rotations[-1])
     return np.stack(positions), np.stack(rotations)
+
+
+def _rotations() -> "type[Rotation]":
+    # Imported when a pose comes: it takes a third of a worker's start, and a source of video has none.
+    from scipy.spatial.transform import Rotation
+
+    return Rotation

@@ -56,6 +56,8 @@ class Contest:
     clock: Clock = Clock.CPU
     target: float | None = None
     """The ratio that ours should reach against the first of the others."""
+    turns_a_round: int = 1
+    """More for short work whose cost swings from run to run, as that of page caches does."""
     same_pixels: Callable[[], bool] | None = None
     """Tells whether the first of the others yields the very same frames; run once, not timed."""
 
@@ -85,7 +87,7 @@ class Measurement:
 
 
 def run_contest(contest: Contest, *, num_rounds: int) -> list[Measurement]:
-    """Measure all ways `num_rounds` times in turns, after one run of each that is not timed.
+    """Measure all ways in turns, `num_rounds` times the contest's turns, after one run of each that is not timed.
 
     Raises:
         RuntimeError: two ways did not yield equally many, so that they did not do the same work.
@@ -95,7 +97,7 @@ def run_contest(contest: Contest, *, num_rounds: int) -> list[Measurement]:
     if len(set(counts.values())) > 1:
         raise RuntimeError(f"{contest.what}: unequal results: {counts}")
     same = None if contest.same_pixels is None else contest.same_pixels()
-    rounds = [_round(ways, contest.clock, number) for number in range(num_rounds)]
+    rounds = [_round(ways, contest.clock, number) for number in range(num_rounds * contest.turns_a_round)]
     first, *rest = [_row(contest, rounds, other) for other in contest.others]
     return [replace(first, target=contest.target, same_pixels=same), *rest]
 

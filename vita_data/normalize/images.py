@@ -93,7 +93,8 @@ def is_storable(data: bytes) -> bool:
 
 def is_black(pixels: Image) -> bool:
     """Tell whether an image uint8 [h, w, 3] is all but black (mean below 2 of 255)."""
-    return float(pixels.mean()) < _BLACK_MEAN
+    # Sums of whole numbers are exact, and OpenCV's takes a tenth of the time of numpy's mean.
+    return sum(cv2.sumElems(pixels)) < _BLACK_MEAN * pixels.size
 
 
 def is_black_jpeg(data: bytes) -> bool:

@@ -73,6 +73,10 @@ INDEX_SCHEMA = pa.schema(
 )
 
 
+_NPY_PREFIX = 10
+"""Bytes before the text of a .npy header of format 1.0."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemberRef:
     """Where a member's bytes lie in a shard: first data byte, length, zlib crc32."""
@@ -105,8 +109,25 @@ def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
 
 
 def npy_array(data: bytes) -> Float32:
-    """Read a .npy file's array [T, D] float32."""
-    return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False), np.float32)
+    """Read a .npy file of format 1.0: rows [T, D] float32, read-only.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    start = _NPY_PREFIX + int.from_bytes(data[_NPY_PREFIX - 2 : _NPY_PREFIX], "little")
+    return np.frombuffer(data, np.float32, offset=start).reshape(_npy_shape(data[:start]))
+
+
+# Headers repeat, and reading one takes longer than a clip's rows.
+@lru_cache(maxsize=4096)
+def _npy_shape(header: bytes) -> tuple[int, ...]:
+    stream = io.BytesIO(header)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("it is no .npy file of format 1.0")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if is_fortran or dtype != np.float32:
+        raise ValueError(f"it holds {dtype}, not rows of float32")
+    return shape
 
 
 def clip_members(clip: Clip) -> Iterator[tuple[str, bytes]]:

@@ -16,6 +16,9 @@ from vita_data.shards.tar import END, header, padding
 from vita_data.storage import AnyPath, describe_fault, hold, make_folder, publish, temporary_for, write_atomically
 from vita_data.types import Clip, Json
 
+_CHUNK = 1 << 20
+"""Bytes handed to the sum and the disk at once: a shard has tens of thousands of members, and each call its price."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
@@ -84,17 +87,23 @@ class ShardWriter:
     def _add(self, clip: Clip) -> None:
         if self._file is None:
             make_folder(self._path.parent)
-            self._file = open(self._temporary, "wb", buffering=1 << 20)  # noqa: SIM115 - closed in __exit__
+            self._file = open(self._temporary, "wb", buffering=_CHUNK)  # noqa: SIM115 - closed in __exit__
             hold(self._file)
         refs: dict[str, MemberRef] = {}
         meta: Json = {}
+        pieces: list[bytes] = []
+        offset = self._offset
         for name, data in clip_members(clip):
-            head = header(f"{clip.key}.{name}", len(data))
-            refs[name] = MemberRef(self._offset + len(head), len(data), zlib.crc32(data))
-            # One piece a member: a shard has tens of thousands, and each call to the sum and the disk has its price.
-            self._write(b"".join((head, data, padding(len(data)))))
+            head, tail = header(f"{clip.key}.{name}", len(data)), padding(len(data))
+            refs[name] = MemberRef(offset + len(head), len(data), zlib.crc32(data))
+            pieces += (head, data, tail)
+            offset += len(head) + len(data) + len(tail)
+            if offset - self._offset >= _CHUNK:
+                self._write(b"".join(pieces))
+                pieces.clear()
             if name == CLIP_JSON:
                 meta = json.loads(data)
+        self._write(b"".join(pieces))
         self._rows.append(index_row(clip.key, meta, refs))
 
     def mark(self) -> ShardMark:
