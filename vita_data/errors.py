@@ -3,6 +3,11 @@
 import errno
 import re
 
+GO_ON = "run the same command again, it goes on from here"
+MEND = f"mend that and {GO_ON}"
+BRING_BACK = f"bring it back (a mount?) and {GO_ON}"
+"""What to do about a fault of the machine, as the end of a message."""
+
 # A full disk, too many open files, a lost mount: the machine's fault, not the file's.
 _MACHINE_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
@@ -61,7 +66,5 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
         code = getattr(cause, "errno", None) or (int(told[1]) if told else None)
         if isinstance(cause, OSError) and code in _MACHINE_FAULTS:
             text = " ".join(str(cause).split())
-            raise StorageError(
-                f"{where}: {text}; mend that and run the same command again, it goes on from here"
-            ) from error
+            raise StorageError(f"{where}: {text}; {MEND}") from error
         cause = cause.__cause__ or cause.__context__

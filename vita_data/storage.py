@@ -17,7 +17,7 @@ from typing import IO, Any
 import fsspec
 from upath import UPath
 
-from vita_data.errors import RequestError, StorageError
+from vita_data.errors import BRING_BACK, MEND, RequestError, StorageError
 
 AnyPath = Path | UPath
 
@@ -99,9 +99,7 @@ def storage_errors(where: object) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
             raise
-        raise StorageError(
-            f"{where}: {describe_fault(error)}; mend that and run the same command again, it goes on from here"
-        ) from error
+        raise StorageError(f"{where}: {describe_fault(error)}; {MEND}") from error
 
 
 def describe_fault(error: BaseException) -> str:
@@ -130,9 +128,7 @@ def _folder_stays(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise StorageError(
-            f"{path}: its folder is gone; bring it back (a mount?) and run the same command again, it goes on from here"
-        ) from error
+        raise StorageError(f"{path}: its folder is gone; {BRING_BACK}") from error
 
 
 def write_atomically(path: AnyPath, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """The end of a build: episodes.parquet, stats.json and, last, the card that makes the source usable."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,15 +12,16 @@ import pyarrow.parquet as pq
 
 from vita_data import SCHEMA_VERSION
 from vita_data.build.plan import config_hash
-from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.build.records import RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, record_path
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
 from vita_data.shards.index import CARD, SUMS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
-from vita_data.storage import AnyPath, remove, remove_abandoned, write_atomically
+from vita_data.storage import AnyPath, list_files, remove, remove_abandoned, write_atomically
 from vita_data.types import Json, SourceInfo, Split
 
 EPISODES = "episodes.parquet"
+_NUMBERED = re.compile(r"(.+-\d{6})\.(?:tar|arrow|json)")
 
 
 def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
@@ -36,6 +38,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
         for stray in folder.rglob(".*.tmp"):
             remove_abandoned(stray)
     remove(folder / CARD)
+    _remove_others(folder, records)
     files = {EPISODES: _episodes_bytes(rows)}
     card = make_card(info, fingerprint, records)
     index = index_of(folder, Split.TRAIN, card_shards(card, Split.TRAIN), source=info.name)
@@ -47,6 +50,17 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     sealed = {**card, SUMS: sums}
     write_atomically(folder / CARD, card_bytes(sealed))
     return sealed
+
+
+def _remove_others(folder: AnyPath, records: Sequence[UnitRecord]) -> None:
+    """Remove the shards and records that this build does not have: those of one whose plan was removed."""
+    kept = {shard.name.removesuffix(".tar") for record in records for _, shard in record.shards}
+    kept |= {record_path(folder, record.number).stem for record in records}
+    for place in (*(folder / split for split in Split), folder / RECORDS):
+        for name in list_files(place):
+            found = _NUMBERED.fullmatch(name)
+            if found and found[1] not in kept:
+                remove(place / name)
 
 
 def make_card(info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:

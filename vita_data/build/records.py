@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from vita_data.errors import StorageError
+from vita_data.errors import MEND, StorageError
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.writer import ShardSummary
 from vita_data.storage import AnyPath, FileInfo, list_files, read_files, write_atomically
@@ -48,6 +48,8 @@ class UnitRecord:
     """What a committed unit leaves behind; its existence means that its shards are whole."""
 
     number: int
+    plan: str
+    """Digest of the plan that it was built for."""
     episodes: tuple[EpisodeRow, ...]
     shards: tuple[tuple[Split, ShardSummary], ...]
 
@@ -65,7 +67,7 @@ def write_record(folder: AnyPath, record: UnitRecord) -> None:
     """Commit a unit: its shards are in their places."""
     rows = [_flat(row) for row in record.episodes]
     shards = [[split, _flat(shard)] for split, shard in record.shards]
-    data = json_bytes({"number": record.number, "episodes": rows, "shards": shards})
+    data = json_bytes({"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards})
     write_atomically(record_path(folder, record.number), data)
 
 
@@ -74,14 +76,21 @@ def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
     return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
-def read_records(folder: AnyPath, numbers: Sequence[int]) -> dict[int, UnitRecord | None]:
-    """Read units' records by number; None: the unit has to be built (no whole record, or a shard of it is gone)."""
+def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[int, UnitRecord | None]:
+    """Read units' records by number; None: the unit has to be built.
+
+    So it is where there is no whole record, where one is another plan's, and where a shard of it is gone.
+    """
     there = list_files(folder / RECORDS)
     known = [number for number in numbers if record_path(folder, number).name in there]
     shards = {split: list_files(folder / split) for split in Split} if known else {}
     found = zip(known, read_files([record_path(folder, number) for number in known]), strict=True)
     records = {number: _parse_record(number, data) for number, data in found}
-    whole = {number: record for number, record in records.items() if record and _has_shards(record, shards)}
+    whole = {
+        number: record
+        for number, record in records.items()
+        if record and record.plan == plan and _has_shards(record, shards)
+    }
     return {number: whole.get(number) for number in numbers}
 
 
@@ -96,19 +105,18 @@ def read_record(folder: AnyPath, number: int) -> UnitRecord:
         record = _parse_record(number, read_files([path])[0])
         if record is not None:
             return record
-    raise StorageError(
-        f"{path}: was just written and cannot be read; mend that and run the same command again, it goes on from here"
-    )
+    raise StorageError(f"{path}: was just written and cannot be read; {MEND}")
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:
     try:
         value = json.loads(data)
+        plan = str(value["plan"])
         rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
         shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
     except (ValueError, KeyError, TypeError):
         return None
-    return UnitRecord(number=number, episodes=rows, shards=shards)
+    return UnitRecord(number=number, plan=plan, episodes=rows, shards=shards)
 
 
 def _has_shards(record: UnitRecord, there: Mapping[Split, Mapping[str, FileInfo]]) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vita_data.build.records import RECORDS, EpisodeOutcome, UnitRecord, read_records, record_path
-from vita_data.build.run import read_plan
+from vita_data.build.stored_plan import read_plan
 from vita_data.errors import RequestError
 from vita_data.shards.index import CARD
 from vita_data.storage import AnyPath, list_files
@@ -44,7 +44,7 @@ def status(folder: AnyPath) -> BuildStatus:
     if plan is None:
         raise RequestError(f"{folder}: no build was started there")
     num_units = len(plan.grouping)
-    found = read_records(folder, range(num_units))
+    found = read_records(folder, range(num_units), plan=plan.digest)
     records = [record for record in found.values() if record]
     rows = [row for record in records for row in record.episodes]
     reasons = sorted({row.reason for row in rows if row.reason})

@@ -11,13 +11,14 @@ from itertools import islice
 import cv2
 
 from vita_data.build.plan import BuildRequest, PlannedPart, Unit, codec_versions
-from vita_data.build.records import PLAN, RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, write_record
-from vita_data.errors import RequestError, StorageError, VitaDataError, raise_machine_fault
+from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
+from vita_data.build.stored_plan import require_plan
+from vita_data.errors import BRING_BACK, RequestError, StorageError, VitaDataError, raise_machine_fault
 from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.sources import load
-from vita_data.storage import AnyPath, list_files, remove, storage_errors
+from vita_data.storage import remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
 _ABSURD_ITEMS = 1 << 36
@@ -45,6 +46,8 @@ class UnitTask:
 
     request: BuildRequest
     unit: Unit
+    plan: str
+    """Digest of the plan that it is a unit of."""
     versions: Json
     """The library versions of the build: a worker that has others would write other bytes."""
     landmarks: tuple[str, ...]
@@ -56,7 +59,7 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
 
     Raises:
         StorageError: a disk or bucket is full, unreachable or gone; nothing of the unit is committed.
-        RequestError: this process has other library versions than the build.
+        RequestError: this process has other library versions than the build, or another build has taken the output.
     """
     if codec_versions() != task.versions:
         raise RequestError(
@@ -65,13 +68,13 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
         )
     cv2.setNumThreads(1)
     with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
-        require_output(task.request.folder)
+        require_plan(task.request.folder, task.plan)
         rows, shards = _write_shards(task, raw, on_progress)
-        require_output(task.request.folder)
+        require_plan(task.request.folder, task.plan)
         require_landmarks(raw, task.landmarks)
         require_failed_parts(raw, task.unit, rows)
         _remove_other_shards(task, shards)
-        record = UnitRecord(number=task.unit.number, episodes=rows, shards=shards)
+        record = UnitRecord(number=task.unit.number, plan=task.plan, episodes=rows, shards=shards)
         write_record(task.request.folder, record)
     return record
 
@@ -81,22 +84,7 @@ def _open_raw(root: str) -> FsspecTree:
         return FsspecTree(root)
     except RequestError as error:
         # It was there when the build started.
-        raise StorageError(
-            f"{error}; bring it back (a mount?) and run the same command again, it goes on from here"
-        ) from error
-
-
-def require_output(folder: AnyPath) -> None:
-    """Refuse to write where the build's plan is not: below a mount point that lost its mount is another disk.
-
-    Raises:
-        StorageError: the plan is gone.
-    """
-    if PLAN not in list_files(folder / RECORDS):
-        raise StorageError(
-            f"{folder}: its plan was there when the build started and is gone; bring the folder back (a mount?) and "
-            "run the same command again, it goes on from here"
-        )
+        raise StorageError(f"{error}; {BRING_BACK}") from error
 
 
 def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
@@ -108,10 +96,7 @@ def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
     found = set(raw.glob("*"))
     gone = [name for name in landmarks if name not in found]
     if gone:
-        raise StorageError(
-            f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; bring it back (a mount?) and "
-            "run the same command again, it goes on from here"
-        )
+        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
 
 
 def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
@@ -128,10 +113,7 @@ def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -
         if planned.part.id in failed and planned.part.num_bytes and not raw.exists(planned.part.id.partition("#")[0])
     ]
     if gone:
-        raise StorageError(
-            f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; bring it back (a mount?) and "
-            "run the same command again, it goes on from here"
-        )
+        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
 
 
 def _remove_other_shards(task: UnitTask, shards: "_Shards") -> None:

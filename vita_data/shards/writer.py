@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 
 import pyarrow as pa
 
-from vita_data.errors import StorageError
+from vita_data.errors import MEND, StorageError
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
 from vita_data.shards.tar import END, header, padding
 from vita_data.storage import AnyPath, describe_fault, hold, make_folder, publish, temporary_for, write_atomically
@@ -79,10 +79,7 @@ class ShardWriter:
         try:
             self._add(clip)
         except OSError as error:
-            raise StorageError(
-                f"shard {self._path}: cannot be written ({describe_fault(error)}); mend that and run the same command "
-                "again, it goes on from here"
-            ) from error
+            raise StorageError(f"shard {self._path}: cannot be written ({describe_fault(error)}); {MEND}") from error
 
     def _add(self, clip: Clip) -> None:
         if self._file is None:

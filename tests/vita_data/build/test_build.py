@@ -1,5 +1,6 @@
 """A build may be killed, repeated, spread and limited; its bytes and its count of episodes do not change."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -114,6 +116,22 @@ def test_a_second_build_does_nothing_and_says_so(toy_raw: Path, tmp_path: Path) 
 
     assert build(asked).state is BuildState.ALREADY_DONE
     assert contents(tmp_path) == before
+
+
+def test_a_finished_build_that_cannot_be_written_to_is_done(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request("libero", toy_raw / "libero", tmp_path)
+    build(asked)
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", **arguments: Any) -> Any:
+        if mode != "rb":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, mode, **arguments)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert build(asked).state is BuildState.ALREADY_DONE
 
 
 @pytest.mark.parametrize(
@@ -290,7 +308,7 @@ def test_a_retry_that_stops_before_the_statistics_does_not_leave_the_old_ones(
     assert contents(tmp_path / "out") == contents(tmp_path / "good")
 
 
-@pytest.mark.parametrize("lost", ["tar", "arrow", "record", "card"])
+@pytest.mark.parametrize("lost", ["tar", "arrow", "record", "card", "stats", "episodes"])
 def test_what_is_lost_afterwards_is_built_again(toy_raw: Path, tmp_path: Path, lost: str) -> None:
     asked = request("ssv2", toy_raw / "ssv2", tmp_path)
     build(asked)
@@ -301,6 +319,8 @@ def test_what_is_lost_afterwards_is_built_again(toy_raw: Path, tmp_path: Path, l
         "arrow": min(folder.rglob("*.arrow")),
         "record": folder / ".build" / "unit-000002.json",
         "card": folder / "dataset.json",
+        "stats": folder / "stats.json",
+        "episodes": folder / "episodes.parquet",
     }[lost]
     path.write_bytes(b"") if lost == "record" else path.unlink()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vita_data.build.made import Run, contents, many_parts, num_records, request, run_build, wait_until
+from tests.vita_data.build.made import Run, contents, num_records, request, run_build, wait_until
 from vita_data import sources
 from vita_data.build import BuildRequest, Engine, Listeners, LocalEngine, RayEngine, Share, build
 from vita_data.build.plan import codec_versions, make_units
@@ -38,23 +38,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return found
 
 
-@pytest.fixture(scope="module")
-def raw(toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return many_parts(toy_raw / "libero", tmp_path_factory.mktemp("many") / "libero", num_copies=4)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    build(request("libero", raw, out))
-    return out
-
-
 def tasks_of(asked: BuildRequest) -> list[UnitTask]:
     source = load(asked.source)
     parts = source.parts(FsspecTree(asked.raw), asked.settings)
     units = make_units(parts, unit_bytes=asked.settings.unit_bytes, limit=None)
-    return [UnitTask(request=asked, unit=unit, versions=codec_versions(), landmarks=()) for unit in units]
+    return [UnitTask(request=asked, unit=unit, plan="", versions=codec_versions(), landmarks=()) for unit in units]
 
 
 def ignore(progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """What befalls a build from outside: kills, full disks, vanished folders, bad files; the next run ends it as if not."""
 
+import json
 import os
 import random
 import resource
@@ -22,7 +23,6 @@ import pytest
 from tests.vita_data.build.made import (
     Run,
     contents,
-    many_parts,
     num_records,
     request,
     run_build,
@@ -30,7 +30,7 @@ from tests.vita_data.build.made import (
 )
 from vita_data.build import Listeners, LocalEngine, Share, build
 from vita_data.build.plan import PlannedPart
-from vita_data.build.run import BuildState
+from vita_data.build.run import BuildState, UnitDone
 from vita_data.build.unit import part_outcomes
 from vita_data.errors import EpisodeError, RequestError, StorageError
 from vita_data.formats.tree import FsspecTree
@@ -38,18 +38,6 @@ from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.verify import verify
 from vita_data.sources import load
 from vita_data.types import Clip, Drop, Episode, Failure, Outcome, Reason
-
-
-@pytest.fixture(scope="module")
-def raw(toy_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return many_parts(toy_raw / "libero", tmp_path_factory.mktemp("many") / "libero", num_copies=4)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    build(request("libero", raw, out))
-    return out
 
 
 def one_line(err: str) -> str:
@@ -160,6 +148,53 @@ def test_records_without_a_plan_are_not_trusted(raw: Path, undisturbed: Path, tm
     build(asked, listeners=Listeners(on_unit=made.append))
 
     assert len(made) == 8
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+def test_a_build_whose_plan_was_removed_leaves_nothing_to_one_with_other_settings(
+    raw: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    shutil.copytree(undisturbed, out)
+    (out / "libero" / ".build" / "plan.json").unlink()
+    other = replace(request("libero", raw, out), settings=load("libero").Settings(unit_bytes=1 << 30, min_frames=14))
+
+    build(other)
+    build(replace(other, out=fresh))
+    assert contents(out) == contents(fresh)
+
+
+def test_a_build_with_other_settings_that_takes_the_output_ends_this_one(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object store has no lock that would refuse the second."""
+    monkeypatch.setattr("fcntl.flock", lambda *arguments: None)
+    asked = request("libero", raw, tmp_path)
+    other = replace(asked, settings=load("libero").Settings(unit_bytes=1, min_frames=14))
+    plan = tmp_path / "libero" / ".build" / "plan.json"
+
+    def take(done: UnitDone) -> None:
+        if done.num_done == 2:
+            plan.unlink()
+            build(replace(other, limit=1))
+
+    with pytest.raises(RequestError, match=r"another build.* has taken this output"):
+        build(asked, listeners=Listeners(on_unit=take))
+    assert not verify(tmp_path / "libero").problems
+    plan.unlink()
+    build(asked)
+    assert not verify(tmp_path / "libero").problems
+
+
+def test_a_record_of_another_plan_is_not_trusted(raw: Path, undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "libero" / ".build" / "unit-000003.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "plan": "0" * 64}))
+    made: list[UnitDone] = []
+    build(request("libero", raw, tmp_path), listeners=Listeners(on_unit=made.append))
+
+    assert [done.record.number for done in made] == [3]
     assert contents(tmp_path) == contents(undisturbed)
 
 

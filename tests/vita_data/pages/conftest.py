@@ -93,7 +93,7 @@ def write_source(folder: Path, *, with_action: bool, change: Callable[[Clip], Cl
         shards.append((split, writer.summary))
     rows += [EpisodeRow(id=f"drop {i}", part="a", outcome=EpisodeOutcome.DROPPED, reason="short") for i in range(2)]
     rows.append(EpisodeRow(id="broken", part="b", outcome=EpisodeOutcome.FAILED, detail="cannot be read"))
-    record = UnitRecord(number=0, episodes=tuple(rows), shards=tuple(shards))
+    record = UnitRecord(number=0, plan="a", episodes=tuple(rows), shards=tuple(shards))
     finish(folder, make_info(name, with_action=with_action), FINGERPRINT, [record])
 
 
