@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vita_data.cli_build import add_build_arguments, positive, run_build, run_status
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.storage import AnyPath, open_path, storage_errors
+from vita_data.storage import AnyPath, open_path, require_local, storage_errors
 
 if TYPE_CHECKING:
     from vita_data.types import Json
+
+_T = TypeVar("_T")
 
 # Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
 
@@ -56,13 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     _probe_verb(verbs)
     toy = _verb(verbs, "toy", _toy, "write small raw trees in the true on-disk layout")
     toy.add_argument("--source", required=True, metavar="NAME|all")
-    toy.add_argument("--raw", required=True, type=Path, metavar="DIR", help="NAME/ is written there; a valid --raw")
+    toy.add_argument("--raw", required=True, type=_local, metavar="DIR", help="NAME/ is written there; a valid --raw")
 
     sources = _verb(verbs, "sources", _sources, "the sources: rate, cameras, actions, licence, raw layout, settings")
     _json_flag(sources)
 
     mix = _verb(verbs, "mix", _mix, "check a manifest against built shards; windows, weight, share, repeats")
-    mix.add_argument("manifest", type=Path, metavar="MANIFEST")
+    mix.add_argument("manifest", type=_local, metavar="MANIFEST")
     mix.add_argument("--shards", required=True, type=_folder, metavar="DIR")
     mix.add_argument("--basis", choices=("weight", "frames", "windows"), help="overrides the manifest's")
     _json_flag(mix)
@@ -83,20 +85,20 @@ def _page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     inspect = _verb(verbs, "inspect", _inspect, "one page: contact sheet, instruction, action and state plots")
     inspect.add_argument("folder", type=_folder, metavar="DIR/NAME")
     inspect.add_argument("--clip", metavar="KEY", help="this clip (default: the first few)")
-    inspect.add_argument("--html", required=True, type=Path, metavar="F")
+    inspect.add_argument("--html", required=True, type=_local, metavar="F")
 
     report = _verb(verbs, "report", _report, "one page: all built sources, the mixture and training runs")
     report.add_argument("folder", type=_folder, metavar="DIR")
-    report.add_argument("--manifest", type=Path, metavar="MANIFEST", help="show this mixture of them")
-    report.add_argument("--run", action="append", default=[], type=Path, metavar="RUN", help="show this training run")
-    report.add_argument("--html", required=True, type=Path, metavar="F")
+    report.add_argument("--manifest", type=_local, metavar="MANIFEST", help="show this mixture of them")
+    report.add_argument("--run", action="append", default=[], type=_local, metavar="RUN", help="show this training run")
+    report.add_argument("--html", required=True, type=_local, metavar="F")
 
 
 def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     probe = _verb(verbs, "probe", _probe, "which of our assumptions hold on a raw tree; exit code 1 if one does not")
     probe.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
     probe.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
-    probe.add_argument("--html", type=Path, metavar="F", help="a page with contact sheets, tables and examples")
+    probe.add_argument("--html", type=_local, metavar="F", help="a page with contact sheets, tables and examples")
     probe.add_argument("--limit", type=positive, metavar="N", help="raw episodes looked at (default: 50)")
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
     _json_flag(probe)
@@ -120,7 +122,18 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 def _folder(text: str) -> AnyPath:
     if "://" not in text and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such directory")
-    return open_path(text)
+    return _argument(open_path, text)
+
+
+def _local(text: str) -> Path:
+    return Path(_argument(require_local, text))
+
+
+def _argument(read: Callable[[str], _T], text: str) -> _T:
+    try:
+        return read(text)
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _print_json(value: object) -> None:

@@ -23,6 +23,7 @@ AnyPath = Path | UPath
 
 _NUM_PIECES = 2
 """Pieces of an upload sent side by side; s3fs holds each, 50 MiB or more, in memory."""
+_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
 # What the clients of object stores raise besides OSError.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "boto3"})
 
@@ -51,7 +52,7 @@ def open_path(text: str) -> AnyPath:
         RequestError: no such kind of address, or the package that reads it is not installed.
     """
     if "://" not in text:
-        return Path(text)
+        return Path(require_local(text))
     try:
         path: UPath = UPath(text, **store_options(text))
         fs = path.fs
@@ -63,15 +64,30 @@ def open_path(text: str) -> AnyPath:
     return path
 
 
+def require_local(text: str) -> str:
+    """Refuse an address where only a local path will do, or one that lacks a slash; return the path.
+
+    Raises:
+        RequestError: it is no local path.
+    """
+    scheme, colon, rest = text.partition(":/")
+    if colon and rest.startswith("/"):
+        raise RequestError(f"{text}: give a local path; this cannot be read from or written to a store")
+    if colon and scheme in (*_STORES, "file"):
+        raise RequestError(f"{text}: an address has two slashes: {scheme}://{rest}")
+    return text
+
+
 def require_store(fs: fsspec.AbstractFileSystem, path: str, *, address: str) -> None:
     """Refuse what is no bucket of an object store.
 
     Raises:
-        RequestError: a web address, whose folders cannot be listed, or no bucket is named.
+        RequestError: another kind of address, as one of the web or of this process's memory, or no bucket is named.
     """
-    if "http" in fs.protocol:
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if not protocols & _STORES:
         raise RequestError(
-            f"{address}: a web address cannot be read or written; give a local path or s3://bucket/folder"
+            f"{address}: this kind of address cannot be read or written; give a local path or s3://bucket/folder"
         )
     if not path.strip("/"):
         raise RequestError(f"{address}: names no bucket; write s3://bucket/folder")

@@ -13,11 +13,17 @@
 #SBATCH --open-mode=append
 #SBATCH --output=vita-build-%A-%a.log
 set -euo pipefail
-# Slurm runs a copy of this file from its spool: the repository is where sbatch was called, or VITA_HOME.
-cd "${VITA_HOME:-${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}}"
-export PATH="$PWD/.venv/bin:$PATH"
+# Slurm runs a copy of this file from its spool: the repository is where sbatch was called, or VITA_HOME. Relative paths
+# among the arguments stay those of where sbatch was called.
+home="${VITA_HOME:-${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/../..}}"
+export PATH="$(cd "$home" && pwd)/.venv/bin:$PATH"
 share=()
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-    share=(--rank $(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1})) --num-ranks "$SLURM_ARRAY_TASK_COUNT")
+    rank=$(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1}))
+    if [ "$rank" -ge "$SLURM_ARRAY_TASK_COUNT" ]; then
+        echo "build.sh: task $SLURM_ARRAY_TASK_ID is not one of $SLURM_ARRAY_TASK_COUNT in a row; give --array as a range, such as 0-15" >&2
+        exit 2
+    fi
+    share=(--rank "$rank" --num-ranks "$SLURM_ARRAY_TASK_COUNT")
 fi
 exec vita-data build --workers "${SLURM_CPUS_PER_TASK:-1}" "$@" "${share[@]}"

@@ -49,6 +49,37 @@ def test_a_folder_without_the_dataset_is_a_bad_request(
     assert str(tmp_path / "raw") in err
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("verify memory://shards", "memory://shards: this kind of address cannot be read or written"),
+        ("toy --source bridge --raw s3://bucket/x", "s3://bucket/x: give a local path"),
+        ("inspect . --html s3://bucket/x", "s3://bucket/x: give a local path"),
+        ("build --source bridge --raw s3:/bucket/x --out .", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
+        ("build --source bridge --raw . --out s3:/bucket/x", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
+        ("build --source bridge --raw . --out memory://x", "memory://x: this kind of address cannot be"),
+    ],
+)
+def test_an_address_that_would_not_keep_the_data_is_a_bad_request(command: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vita_data.cli", *command.split()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_an_unfinished_build_is_told_from_no_build(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    raw = ("--source", "bridge", "--raw", toy_raw / "bridge", "--out", tmp_path)
+    run(capsys, "build", *raw, "--set", "unit_bytes=1", "--rank", 0, "--num-ranks", 2)
+    code, _, err = run(capsys, "verify", tmp_path / "bridge")
+    assert code == 2
+    assert "its build is not finished: run the same `vita-data build` again" in err
+    run(capsys, "build", *raw, "--set", "unit_bytes=1")
+    assert "built sources lie below it: bridge" in run(capsys, "verify", tmp_path)[2]
+
+
 def test_a_manifest_naming_absent_shards_is_a_bad_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     manifest = tmp_path / "m.toml"
     manifest.write_text('name = "m"\nschema_version = 1\n[[sources]]\nsource = "bridge"\nweight = 1.0\n')

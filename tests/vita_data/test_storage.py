@@ -189,7 +189,7 @@ def test_an_absent_bucket_is_empty_to_read_and_an_error_to_write(store: ObjectSt
         write_atomically(folder / "a", b"1")
 
 
-@pytest.mark.parametrize("address", ["foo://x", "s3://", "http://127.0.0.1:9/x"])
+@pytest.mark.parametrize("address", ["foo://x", "s3://", "s3:/bucket/x", "memory://x", "http://127.0.0.1:9/x"])
 def test_an_address_that_is_no_store_is_refused(address: str) -> None:
     with pytest.raises(RequestError, match=address):
         open_path(address)

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from vita_data import SCHEMA_VERSION
 from vita_data.build.plan import config_hash
-from vita_data.build.records import RECORDS, EpisodeOutcome, EpisodeRow, UnitRecord, record_path
+from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord, record_path
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
-from vita_data.shards.index import CARD, SUMS, card_bytes, card_shards, index_of
+from vita_data.shards.index import CARD, RECORDS, SUMS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
 from vita_data.storage import AnyPath, list_files, remove, remove_abandoned, write_atomically
 from vita_data.types import Json, SourceInfo, Split

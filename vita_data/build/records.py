@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from vita_data.errors import MEND, StorageError
+from vita_data.shards.index import RECORDS
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.writer import ShardSummary
 from vita_data.storage import AnyPath, FileInfo, list_files, read_files, write_atomically
 from vita_data.types import Split
 
-RECORDS, PLAN = ".build", "plan.json"
+PLAN = "plan.json"
 
 
 class EpisodeOutcome(StrEnum):

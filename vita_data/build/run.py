@@ -13,12 +13,12 @@ from typing import BinaryIO
 from vita_data.build.engines import Engine, LocalEngine
 from vita_data.build.finish import failed_rows, finish
 from vita_data.build.plan import BuildRequest, Share, Unit
-from vita_data.build.records import RECORDS, EpisodeRow, UnitRecord
+from vita_data.build.records import EpisodeRow, UnitRecord
 from vita_data.build.stored_plan import OpenPlan, Records, open_plan, require_plan
 from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
-from vita_data.shards.index import CARD, read_card
+from vita_data.shards.index import CARD, RECORDS, read_card
 from vita_data.sources import load
 from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, storage_errors
 from vita_data.types import Json, Part, Split

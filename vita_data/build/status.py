@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from vita_data.build.records import RECORDS, EpisodeOutcome, UnitRecord, read_records, record_path
+from vita_data.build.records import EpisodeOutcome, UnitRecord, read_records, record_path
 from vita_data.build.stored_plan import read_plan
 from vita_data.errors import RequestError
-from vita_data.shards.index import CARD
+from vita_data.shards.index import CARD, RECORDS
 from vita_data.storage import AnyPath, list_files
 from vita_data.types import Json
 

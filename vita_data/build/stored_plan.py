@@ -16,9 +16,9 @@ from vita_data.build.plan import (
     refuse_difference,
     same_units,
 )
-from vita_data.build.records import PLAN, RECORDS, UnitRecord, read_records, record_path
+from vita_data.build.records import PLAN, UnitRecord, read_records, record_path
 from vita_data.errors import BRING_BACK, RequestError, StorageError
-from vita_data.shards.index import CARD
+from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import STATS
 from vita_data.storage import AnyPath, list_files, read_files, remove, write_atomically
 from vita_data.types import Json, Part

@@ -35,7 +35,10 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     except OSError as error:
         raise_machine_fault(error, name)
         # the library's message may hold the absolute path, which must not reach the records of a build
+        if isinstance(error, PermissionError):
+            raise SourceError(f"{name}: may not be read; mend its permissions") from error
         reason = "truncated" if "truncated" in str(error) else "not a whole HDF5 file"
+        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
         raise SourceError(f"{name}: cannot be opened ({reason}); fetch the file again") from error
     with file:
         yield file
@@ -54,6 +57,7 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
         data = file.get("data")
         keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
     except DAMAGE as error:
+        raise_machine_fault(error, name)
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
         raise SourceError(f"{name}: no group 'data' that can be opened; found {keys[:5]}")
@@ -75,6 +79,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
     try:
         found = file.get(key)
     except DAMAGE as error:
+        raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
     if not isinstance(found, h5py.Group):
         raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
@@ -93,6 +98,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
             return found
         siblings = list(group)[:8]
     except DAMAGE as error:
+        raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {group.name}/{key} cannot be opened; the file is damaged") from error
     raise EpisodeError(f"{name}: no dataset {group.name}/{key} that can be opened; found {siblings}")
 
@@ -109,6 +115,7 @@ def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float6
     try:
         return np.asarray(found[()], np.float64)
     except DAMAGE as error:
+        raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
 
 
@@ -121,6 +128,7 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
     try:
         text = node.attrs.get(key)
     except DAMAGE as error:
+        raise_machine_fault(error, name)
         raise SourceError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
     if text is None:
         return None

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_data.errors import EpisodeError
+from vita_data.errors import EpisodeError, raise_machine_fault
 
 MAX_BLOCK_BYTES = 32 << 20
 _ENTRY_BYTES = 1 << 20
@@ -42,6 +42,7 @@ class DatasetRows:
                         yield block[row - first]
                     del block
         except (*DAMAGE, IndexError) as error:
+            raise_machine_fault(error, self._name)
             raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
 
 

@@ -144,6 +144,7 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
     try:
         info = json.loads(raw.read_bytes(file))
     except (OSError, ValueError) as error:
+        raise_machine_fault(error, file)
         raise SourceError(f"{file} in {raw.root}: cannot be read ({error}); fetch it again") from error
     if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
         raise SourceError(f"{file} in {raw.root}: has no name or no splits; fetch it again")

@@ -10,7 +10,7 @@ import fsspec
 
 from vita_data.errors import RequestError, StorageError
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
-from vita_data.storage import is_local_fs, require_store, storage_errors, store_options
+from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options
 from vita_data.types import READ_BLOCK_BYTES
 
 
@@ -22,6 +22,8 @@ class FsspecTree:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        if "://" not in root:
+            require_local(root)
         try:
             self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
         except (ImportError, ValueError) as error:
@@ -91,9 +93,13 @@ class FsspecTree:
             return self._folder.exists(self._full(path))
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes; one that `glob` found is not asked for again."""
+        """Size of a file in bytes; one that `glob` found is not asked for again.
+
+        A link to nothing has 0: its episodes fail when they are read, and cost no others.
+        """
         if self._is_local:
-            return int(self._fs.size(self._full(path)))
+            full = self._full(path)
+            return 0 if os.path.islink(full) and not os.path.exists(full) else int(self._fs.size(full))
         with reading(self._where(path)):
             return self._folder.size(self._full(path))
 

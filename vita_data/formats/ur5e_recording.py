@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
-from vita_data.errors import EpisodeError
+from vita_data.errors import EpisodeError, raise_machine_fault
 from vita_data.formats.hdf5 import DatasetStream, find_dataset, open_hdf5, read_floats
 from vita_data.formats.hdf5_frames import DepthDataset, EncodedDataset
 from vita_data.formats.lerobot import (
@@ -158,6 +158,7 @@ def _scalars(file: h5py.File, key: str, name: str) -> Float64:
     try:
         return np.asarray(found[()], np.float64).reshape(-1)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be read as one number a row; the file is damaged") from error
 
 

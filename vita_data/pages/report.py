@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vita_data.build.records import RECORDS
 from vita_data.errors import ManifestError, RequestError
 from vita_data.pages.card import built_table, licence_warnings, load_card
 from vita_data.pages.chart import charts
@@ -16,7 +15,7 @@ from vita_data.pages.lengths import lengths_histograms, lengths_table
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs import run_section
 from vita_data.pages.texts import texts_table
-from vita_data.shards.index import CARD
+from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import load_stats
 from vita_data.storage import AnyPath
 

@@ -17,6 +17,8 @@ from vita_data.storage import AnyPath, list_files, read_files
 from vita_data.types import Clip, Json, Split
 
 CARD = "dataset.json"
+RECORDS = ".build"
+"""Where a build keeps its plan and its units' records."""
 SUMS = "sums"
 _SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
@@ -33,15 +35,21 @@ def read_card(folder: AnyPath) -> Json:
         for split in Split:
             _ = [[entry[key] for key in _SHARD_KEYS] for entry in card_shards(card, split)]
     except FileNotFoundError:
-        raise ManifestError(
-            f"no shards of {folder.name!r} in {folder.parent}: {CARD} is missing; "
-            f"run `vita-data build --source {folder.name} --out {folder.parent}`"
-        ) from None
+        raise ManifestError(f"{folder}: {CARD} is missing; {_remedy(folder)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(
             f"{folder / CARD}: is no card of this version ({error!r}); remove it and run the same build again"
         ) from error
     return card
+
+
+def _remedy(folder: AnyPath) -> str:
+    if list_files(folder / RECORDS):
+        return "its build is not finished: run the same `vita-data build` again, it goes on from there"
+    within = sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
+    if within:
+        return f"built sources lie below it: {', '.join(within)}"
+    return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
 
 
 def source_name(folder: AnyPath, card: Json) -> str:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
-from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5 import (
     DatasetStream,
     demo_names,
@@ -370,7 +370,8 @@ def _num_demos(raw: RawTree, file: str) -> int | None:
     try:
         with raw.open(file, block_bytes=_LIST_BLOCK_BYTES) as stored, open_hdf5(stored, name=file) as opened:
             return len(demo_names(opened, name=file))
-    except (SourceError, OSError):
+    except (SourceError, OSError) as error:
+        raise_machine_fault(error, file)
         return None
 
 

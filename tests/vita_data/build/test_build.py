@@ -375,7 +375,7 @@ def test_settings_out_of_range_are_refused(text: str) -> None:
         parse_settings(load("bridge").Settings, [text], source="bridge")
 
 
-@pytest.mark.parametrize("address", ["foo://x", "s3://", "http://127.0.0.1:9/x"])
+@pytest.mark.parametrize("address", ["foo://x", "s3://", "s3:/bucket/x", "memory://x", "http://127.0.0.1:9/x"])
 def test_an_address_that_cannot_be_read_is_a_bad_request(tmp_path: Path, address: str) -> None:
     with pytest.raises(RequestError, match="--raw"):
         build(replace(request("ssv2", tmp_path, tmp_path), raw=address))

@@ -1,5 +1,6 @@
 """What befalls a build from outside: kills, full disks, vanished folders, bad files; the next run ends it as if not."""
 
+import errno
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -410,6 +412,34 @@ def test_an_episode_that_is_given_up_late_leaves_nothing_in_its_shard(
     rows = pq.read_table(tmp_path / "late" / "libero" / "episodes.parquet").to_pylist()
     assert Counter(row["outcome"] for row in rows) == {"ok": 24, outcome: 8}
     assert verify(tmp_path / "late" / "libero").problems == ()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bridge", "*tfrecord*"), ("libero", "*.hdf5"), ("ssv2", "*.webm")])
+def test_a_link_to_nothing_costs_its_own_episodes(name: str, kind: str, toy_raw: Path, tmp_path: Path) -> None:
+    tree = shutil.copytree(toy_raw / name, tmp_path / "raw")
+    gone = min(Path(tree).rglob(kind))
+    gone.unlink()
+    gone.symlink_to(tmp_path / "nowhere")
+    failed = build(request(name, tree, tmp_path)).failed
+    assert failed
+    assert {row.part for row in failed} == {str(gone.relative_to(tree))}
+    assert not verify(tmp_path / name).problems
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = h5py.File
+
+    def refused(path: Any, mode: str) -> h5py.File:
+        if "KITCHEN" in str(getattr(path, "name", path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, mode)
+
+    monkeypatch.setattr("h5py.File", refused)
+    failed = build(request("libero", toy_raw / "libero", tmp_path)).failed
+    assert failed
+    assert all("may not be read; mend its permissions" in row.detail for row in failed)
 
 
 @pytest.mark.parametrize("name", ["bridge", "libero", "ssv2"])

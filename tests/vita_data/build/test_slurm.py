@@ -38,3 +38,13 @@ def test_its_exit_code_is_that_of_the_build(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_a_list_of_tasks_is_refused(tmp_path: Path) -> None:
+    """`--array=0,5,7`: nothing tells the third task that it is the third."""
+    done = submit(
+        ["--source", "libero", "--raw", str(tmp_path), "--out", str(tmp_path)],
+        SLURM_ARRAY_TASK_ID=5, SLURM_ARRAY_TASK_MIN=0, SLURM_ARRAY_TASK_COUNT=3,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "give --array as a range" in done.stderr
