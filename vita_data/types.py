@@ -594,6 +594,22 @@ class WindowSpec:
     min_futures: int = 0
 
 
+class Order(StrEnum):
+    """How the windows of a source follow one another: all shuffled as one, or within a few shards at a time."""
+
+    GLOBAL = "global"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawOrder:
+    """The order inside each source; part of the plan and its hash (vita_data/README.md)."""
+
+    kind: Order = Order.GLOBAL
+    num_shards: int = 16
+    """Shards of a source that draws stay within at a time, where `kind` is `window`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one training sample is cut from: a clip and its start step (native index)."""

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from vita_data.loader.mix import MixReport, mix
 from vita_data.loader.plan import Plan
-from vita_data.loader.read import Damage, InstructionChoice, ReadOptions
+from vita_data.loader.read import Damage, InstructionChoice
+from vita_data.loader.remote import RemoteOptions
 from vita_data.loader.resume import PlanChange, resume_plan
 from vita_data.loader.sampler import MixedModalitySampler
 
@@ -18,6 +19,7 @@ __all__ = [
     "MixedModalitySampler",
     "Plan",
     "PlanChange",
+    "RemoteOptions",
     "make_loader",
     "mix",
     "resume_plan",
@@ -33,6 +35,8 @@ def make_loader(
     ahead: int = 2,
     damage: Damage = Damage.RAISE,
     instruction: InstructionChoice = InstructionChoice.MAIN,
+    read_timeout_s: float = 120.0,
+    remote: RemoteOptions | None = None,
 ) -> "Loader":
     """Make the loader of one rank.
 
@@ -44,11 +48,16 @@ def make_loader(
         ahead: batches under way, the one that is waited for included; each takes its memory.
         damage: what to do about a damaged member.
         instruction: which of a clip's instructions a sample carries.
+        read_timeout_s: a read that takes longer ends the run, naming shard, clip, member and offset.
+        remote: for shards on an object store: connections, batches fetched ahead, cache.
 
     Raises:
-        RequestError: there is no such rank, or the batch cannot be divided.
+        RequestError: there is no such rank, the batch cannot be divided, or a number makes no sense.
     """
-    from vita_data.loader.loader import Loader
+    from vita_data.loader.loader import Loader, LoaderOptions
 
-    options = ReadOptions(damage=damage, instruction=instruction)
-    return Loader(plan, rank=rank, world_size=world_size, threads=threads, ahead=ahead, options=options)
+    options = LoaderOptions(
+        threads=threads, ahead=ahead, damage=damage, instruction=instruction, read_timeout_s=read_timeout_s,
+        remote=remote or RemoteOptions(),
+    )  # fmt: skip
+    return Loader(plan, rank=rank, world_size=world_size, options=options)

@@ -5,45 +5,78 @@ the model gets, without a copy. Nothing is forked, shared or restarted.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
 
 from vita_data.errors import RequestError
+from vita_data.loader.arena import Arena
+from vita_data.loader.crew import Crew, Watch
+from vita_data.loader.cuts import BatchCut, cut_batch
+from vita_data.loader.near import LocalMembers, MemberSource, Nearness
 from vita_data.loader.plan import Plan
-from vita_data.loader.read import BatchArrays, ReadOptions, SlotText, WindowReader, instruction_draw
+from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice, SlotText, WindowReader
+from vita_data.loader.remote import RemoteMembers, RemoteOptions
 from vita_data.loader.resume import PlanChange, resume_plan
-from vita_data.loader.sampler import MixedModalitySampler, Picks
+from vita_data.loader.sampler import MixedModalitySampler
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Json, Modality
 
+_Result = TypeVar("_Result")
+
 _ACTION14_DIM = 14
-_TASKS_PER_THREAD = 4
+_SLOTS_PER_TASK = 8
+"""Few enough that threads end a batch together, many enough that handing out tasks costs nothing."""
+_POLL_S = 0.5
+"""How often somebody who waits for a batch looks whether a read hangs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tensors:
-    images: torch.Tensor | None
-    image_mask: torch.Tensor | None
-    future: torch.Tensor | None
-    future_mask: torch.Tensor | None
-    action: torch.Tensor | None
-    action_mask: torch.Tensor | None
-    state: torch.Tensor | None
-    state_mask: torch.Tensor | None
+class LoaderOptions:
+    """How batches are read; none of it changes what a batch holds, except a substitute for what is damaged."""
+
+    threads: int = 8
+    """Threads that read and decode."""
+    ahead: int = 2
+    """Batches under way, the one that is waited for included; each takes its memory."""
+    damage: Damage = Damage.RAISE
+    instruction: InstructionChoice = InstructionChoice.MAIN
+    read_timeout_s: float = 120.0
+    """A read that takes longer ends the run."""
+    remote: RemoteOptions = field(default_factory=RemoteOptions)
+    """For shards on an object store."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A batch under way: its memory, and the tasks that fill it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """A batch that is cut, and begun to be brought near."""
+
+    cut: BatchCut
+    members: MemberSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Filling:
+    """A batch being filled: its memory, and the tasks that fill it."""
 
     modality: Modality
-    tensors: _Tensors
+    tensors: Mapping[str, torch.Tensor]
     tasks: tuple[Future[list[SlotText]], ...]
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A batch that has not been given yet."""
+
+    planned: Future[_Planned]
+    filling: Future[_Filling] | None = None
 
 
 class Loader(Iterator[Batch]):
@@ -52,20 +85,24 @@ class Loader(Iterator[Batch]):
     `state_dict` names the first batch that the caller has not been given, whatever has been read ahead.
     """
 
-    def __init__(
-        self, plan: Plan, *, rank: int, world_size: int, threads: int, ahead: int, options: ReadOptions
-    ) -> None:
-        _check(plan, rank=rank, world_size=world_size, threads=threads, ahead=ahead)
-        self.plan = plan
-        self._rank, self._world_size = rank, world_size
-        self._threads, self._ahead = threads, ahead
-        self._options = options
-        self._sampler = MixedModalitySampler(plan)
-        self._reader = WindowReader(plan, options)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="vita-loader")
-        self._pending: deque[_Pending] = deque()
-        self._step = 0
+    def __init__(self, plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
+        _check(plan, rank=rank, world_size=world_size, options=options)
+        self._rank, self._world_size, self._options = rank, world_size, options
+        self._watch = Watch(options.read_timeout_s)
+        self._memory = _BatchMemory()
+        self._near, self._depth = _nearness(plan, options, self._watch)
+        self._planner = Crew(1, name="vita-plan")
+        self._crew = Crew(options.threads, name="vita-read")
+        self._under_way: deque[_UnderWay] = deque()
         self._closed = False
+        self._use(plan, step=0)
+
+    def _use(self, plan: Plan, *, step: int) -> None:
+        self.plan, self._step = plan, step
+        # The planner's thread has a sampler of its own, so that neither waits for the other.
+        self._sampler, self._ahead_sampler = MixedModalitySampler(plan), MixedModalitySampler(plan)
+        options = self._options
+        self._reader = WindowReader(self._ahead_sampler, damage=options.damage, instruction=options.instruction)
 
     @property
     def substituted(self) -> dict[str, int]:
@@ -85,19 +122,17 @@ class Loader(Iterator[Batch]):
 
         Raises:
             ShardError: a member is damaged; names shard, clip and member.
+            StorageError: a disk, mount or store does not give a member, or does not answer; names it likewise.
         """
         if self._closed:
             raise StopIteration
-        while len(self._pending) < self._ahead:
-            self._pending.append(self._start(self._step + len(self._pending)))
-        pending = self._pending.popleft()
         try:
-            texts = [text for task in pending.tasks for text in task.result()]
+            batch = self._take()
         except BaseException:
             self.close()
             raise
         self._step += 1
-        return _batch(pending, texts)
+        return batch
 
     def state_dict(self) -> Json:
         """Describe the position: the next batch the caller has not seen, and the plan (JSON-able)."""
@@ -109,91 +144,133 @@ class Loader(Iterator[Batch]):
         Raises:
             RequestError: another plan wrote the state, and that is not allowed; names what changed.
         """
-        self.plan = resume_plan(self.plan, state, plan_change=plan_change)
-        self._drop_pending()
-        self._sampler = MixedModalitySampler(self.plan)
-        self._step = int(str(state["step"]))
+        plan = resume_plan(self.plan, state, plan_change=plan_change)
+        self._drop()
+        self._use(plan, step=int(str(state["step"])))
 
     def close(self) -> None:
         """Stop reading and close the shards."""
         if not self._closed:
             self._closed = True
-            self._drop_pending()
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._reader.close()
+            self._drop()
+            for part in (self._planner, self._crew, self._near):
+                part.close()
 
-    def _drop_pending(self) -> None:
-        for pending in self._pending:
-            for task in pending.tasks:
-                task.cancel()
-        self._pending.clear()
+    def _drop(self) -> None:
+        for batch in self._under_way:
+            batch.planned.cancel()
+            if batch.filling is None or batch.filling.cancel() or not batch.filling.done():
+                continue
+            if batch.filling.exception() is None:
+                for task in batch.filling.result().tasks:
+                    task.cancel()
+        self._under_way.clear()
 
-    def _start(self, step: int) -> _Pending:
-        picks = self._sampler.picks(step, rank=self._rank, world_size=self._world_size)
-        tensors = _allocate(self.plan, picks.modality, len(picks.pool))
-        arrays = _arrays(tensors)
-        groups = np.array_split(np.arange(len(picks.pool)), min(len(picks.pool), self._threads * _TASKS_PER_THREAD))
-        tasks = tuple(self._executor.submit(self._fill, arrays, picks, group.tolist()) for group in groups)
-        return _Pending(picks.modality, tensors, tasks)
+    def _take(self) -> Batch:
+        self._keep_under_way()
+        first = self._under_way[0]
+        if first.filling is None:
+            raise RuntimeError("the first batch under way is not being filled")
+        filling = self._wait(first.filling)
+        texts = [text for task in filling.tasks for text in self._wait(task)]
+        self._under_way.popleft()
+        return _batch(filling, texts)
 
-    def _fill(self, arrays: BatchArrays, picks: Picks, slots: list[int]) -> list[SlotText]:
-        pools, first = self.plan.pools[picks.modality], self._rank * len(picks.pool)
-        return [
-            self._reader.fill(
-                arrays, slot, pool=pools[int(picks.pool[slot])].pool, window=int(picks.window[slot]),
-                draw=instruction_draw(self.plan.seed, picks.step, first + slot),
-            )
-            for slot in slots
-        ]  # fmt: skip
+    def _keep_under_way(self) -> None:
+        for number in range(self._depth):
+            if number == len(self._under_way):
+                plan = partial(self._plan, self._ahead_sampler, self._step + number)
+                self._under_way.append(_UnderWay(self._planner.submit(plan)))
+            batch = self._under_way[number]
+            if number < self._options.ahead and batch.filling is None:
+                # The planner works in order, so that what is planned is there when it begins to fill.
+                batch.filling = self._planner.submit(partial(self._fill, self._reader, batch.planned))
+
+    def _wait(self, future: Future[_Result]) -> _Result:
+        while True:
+            try:
+                return future.result(timeout=_POLL_S)
+            except TimeoutError:
+                if future.done():
+                    raise
+                self._watch.check()
+
+    def _plan(self, sampler: MixedModalitySampler, step: int) -> _Planned:
+        cut = cut_batch(sampler, sampler.picks(step, rank=self._rank, world_size=self._world_size))
+        return _Planned(cut=cut, members=self._near.begin(cut))
+
+    def _fill(self, reader: WindowReader, planned: Future[_Planned]) -> _Filling:
+        batch = planned.result()
+        cut, size, first = batch.cut, len(batch.cut), self._rank * len(batch.cut)
+        tensors = self._memory.lend(self.plan, cut.picks.modality, size)
+        arrays = BatchArrays(**{name: tensors[name].numpy() if name in tensors else None for name in ARRAYS})
+        groups = [range(slot, min(slot + _SLOTS_PER_TASK, size)) for slot in range(0, size, _SLOTS_PER_TASK)]
+        tasks = [partial(reader.fill, arrays, cut, slots, batch.members, first=first) for slots in groups]
+        return _Filling(
+            modality=cut.picks.modality, tensors=tensors, tasks=tuple(self._crew.submit(task) for task in tasks)
+        )
 
 
-def _check(plan: Plan, *, rank: int, world_size: int, threads: int, ahead: int) -> None:
-    if not 0 <= rank < world_size or threads < 1 or ahead < 1:
+def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
+    if not 0 <= rank < world_size or options.threads < 1 or options.ahead < 1:
         raise RequestError(
             f"loader: need 0 <= rank < world size, threads >= 1, ahead >= 1; found rank {rank} of {world_size}, "
-            f"{threads} threads, {ahead} ahead"
+            f"{options.threads} threads, {options.ahead} ahead"
+        )
+    if options.read_timeout_s <= 0 or options.remote.connections < 1 or options.remote.prefetch < 0:
+        raise RequestError(
+            f"loader: need read_timeout_s > 0, connections >= 1, prefetch >= 0; found {options.read_timeout_s}, "
+            f"{options.remote.connections}, {options.remote.prefetch}"
         )
     for modality, size in plan.batch_size.items():
         if size % world_size:
             raise RequestError(f"loader: world size {world_size} does not divide the {modality} batch of {size}")
 
 
-def _allocate(plan: Plan, modality: Modality, size: int) -> _Tensors:
-    spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
-    images, vectors = modality is not Modality.ACTION, modality is not Modality.VIDEO
-    views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, _ACTION14_DIM)
-    return _Tensors(
-        images=_empty((*views, *image), torch.uint8) if images else None,
-        image_mask=_empty(views, torch.bool) if images else None,
-        future=_empty((*futures, *image), torch.uint8) if images else None,
-        future_mask=_empty(futures, torch.bool) if images else None,
-        action=_empty(chunk, torch.float32) if vectors else None,
-        action_mask=_empty(chunk, torch.bool) if vectors else None,
-        state=_empty((size, STATE_DIM), torch.float32) if vectors else None,
-        state_mask=_empty((size, STATE_DIM), torch.bool) if vectors else None,
-    )
+def _nearness(plan: Plan, options: LoaderOptions, watch: Watch) -> tuple[Nearness, int]:
+    """Give what brings members near, and how many batches are under way at once."""
+    shards = [shard for pools in plan.pools.values() for one in pools for shard in one.pool.opened.index.shards]
+    if all(isinstance(shard, Path) for shard in shards):
+        return LocalMembers(watch), options.ahead
+    return RemoteMembers(options.remote, order=plan.order.kind, watch=watch), options.ahead + options.remote.prefetch
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype, pin_memory=torch.cuda.is_available())
+class _BatchMemory:
+    """Memory of batches: pinned where there is CUDA, else pages that earlier batches have touched."""
+
+    def __init__(self) -> None:
+        self._arena = Arena()
+        self._pinned = torch.cuda.is_available()
+        # The device of the thread that makes the loader; the planner's thread would pin on the first one.
+        self._device = torch.cuda.current_device() if self._pinned else 0
+
+    def lend(self, plan: Plan, modality: Modality, size: int) -> dict[str, torch.Tensor]:
+        """Give the tensors that a batch of a modality has, by name, their content undefined."""
+        spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
+        views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, _ACTION14_DIM)
+        shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
+        if modality is not Modality.ACTION:
+            shapes |= {"images": ((*views, *image), np.uint8), "image_mask": (views, np.bool_)}
+            shapes |= {"future": ((*futures, *image), np.uint8), "future_mask": (futures, np.bool_)}
+        if modality is not Modality.VIDEO:
+            shapes |= {"action": (chunk, np.float32), "action_mask": (chunk, np.bool_)}
+            shapes |= {"state": ((size, STATE_DIM), np.float32), "state_mask": ((size, STATE_DIM), np.bool_)}
+        with self._on_device():
+            return {name: self._tensor(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        return torch.cuda.device(self._device) if self._pinned else nullcontext()
+
+    def _tensor(self, shape: tuple[int, ...], dtype: type[np.generic]) -> torch.Tensor:
+        if not self._pinned:
+            return torch.from_numpy(self._arena.lend(shape, dtype))
+        # torch keeps pinned memory for later use itself.
+        return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
 
 
-def _arrays(tensors: _Tensors) -> BatchArrays:
-    def view(tensor: torch.Tensor | None) -> Any:
-        return None if tensor is None else tensor.numpy()
-
-    return BatchArrays(
-        images=view(tensors.images), image_mask=view(tensors.image_mask), future=view(tensors.future),
-        future_mask=view(tensors.future_mask), action=view(tensors.action), action_mask=view(tensors.action_mask),
-        state=view(tensors.state), state_mask=view(tensors.state_mask),
-    )  # fmt: skip
-
-
-def _batch(pending: _Pending, texts: list[SlotText]) -> Batch:
-    tensors = pending.tensors
+def _batch(filling: _Filling, texts: list[SlotText]) -> Batch:
+    tensors: dict[str, torch.Tensor | None] = {name: filling.tensors.get(name) for name in ARRAYS}
     return Batch(
-        modality=pending.modality, source=[text.source for text in texts], key=[text.key for text in texts],
-        instruction=[text.instruction for text in texts], images=tensors.images, image_mask=tensors.image_mask,
-        future=tensors.future, future_mask=tensors.future_mask, action=tensors.action,
-        action_mask=tensors.action_mask, state=tensors.state, state_mask=tensors.state_mask,
+        modality=filling.modality, source=[text.source for text in texts], key=[text.key for text in texts],
+        instruction=[text.instruction for text in texts], **tensors,
     )  # fmt: skip

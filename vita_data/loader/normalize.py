@@ -5,8 +5,8 @@ did. Columns without a statistic count as masked: there is no scale to learn the
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Self
 
@@ -43,7 +43,10 @@ STATE_RULES = _rules(STATE_DIM, unit=(9, 33), unchanged=(*range(3, 9), *range(27
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """y = (x - shift) * scale per column [D], clipped where `clipped`; a column whose scale is 0 becomes 0."""
+    """y = (x - shift) * scale per column [D], clipped where `clipped`; a column whose scale is 0 becomes 0.
+
+    The arrays may have leading axes that fit those of the values.
+    """
 
     shift: Float64
     scale: Float64
@@ -73,6 +76,16 @@ class Scaling:
             shift=self.shift[columns], scale=self.scale[columns], clipped=self.clipped[columns],
             known=self.known[columns],
         )  # fmt: skip
+
+    @classmethod
+    def stack(cls, scalings: Sequence[Self]) -> Self:
+        """Lay the scalings of several sources in rows [S, D]."""
+        return cls(**{one.name: np.stack([getattr(each, one.name) for each in scalings]) for one in fields(cls)})
+
+    def rows(self, numbers: Int64, *, num_axes: int) -> Self:
+        """Take the rows [n] of a stack for values of so many axes [n, ..., D]."""
+        shape = (len(numbers), *(1,) * (num_axes - 2), -1)
+        return type(self)(**{one.name: getattr(self, one.name)[numbers].reshape(shape) for one in fields(self)})
 
     def normalize(self, values: Float32, real: Bool) -> Float32:
         """Scale values [..., D] in physical units; entries that are not `real` [..., D] become 0."""

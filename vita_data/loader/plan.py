@@ -13,11 +13,11 @@ from vita_data import SCHEMA_VERSION
 from vita_data.errors import ManifestError
 from vita_data.loader.normalize import scaling_digest
 from vita_data.loader.pool import OpenEntry, Pool, make_pool, open_entries
-from vita_data.loader.request import PlanRequest, default_windows, stage_named
+from vita_data.loader.request import GLOBAL_ORDER, PlanRequest, default_windows, stage_named
 from vita_data.loader.shares import masses, repeats, shares, step_shares
 from vita_data.shards.schema import json_bytes
 from vita_data.storage import AnyPath
-from vita_data.types import Basis, Float64, Json, Manifest, Modality, Stage, Starts, WindowSpec
+from vita_data.types import Basis, DrawOrder, Float64, Json, Manifest, Modality, Order, Stage, Starts, WindowSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class Plan:
     seed: int
     basis: Basis
     windows: WindowSpec
+    order: DrawOrder
     batch_size: Mapping[Modality, int]
     """Of the whole global batch, for each modality in use."""
     modality_steps: Mapping[Modality, float]
@@ -70,6 +71,7 @@ class Plan:
         windows: WindowSpec | None = None,
         modality_steps: Mapping[str, float] | None = None,
         basis: Basis | None = None,
+        order: DrawOrder = GLOBAL_ORDER,
     ) -> Self:
         """Resolve a manifest against built shards.
 
@@ -82,6 +84,7 @@ class Plan:
             windows: how samples are cut; default: the stage's (vita_data/README.md).
             modality_steps: share of the steps a modality gets; default: the stage's.
             basis: overrides the manifest's.
+            order: of the windows of each source.
 
         Raises:
             ManifestError: a source is not built, or has no window in any modality in use.
@@ -89,7 +92,7 @@ class Plan:
         """
         request = PlanRequest(
             stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
-            modality_steps=modality_steps, basis=basis,
+            modality_steps=modality_steps, basis=basis, order=order,
         )  # fmt: skip
         return cls.resolve(manifest, open_entries(manifest, shards), request)
 
@@ -115,16 +118,19 @@ class Plan:
             for m, kept in pools.items()
         }  # fmt: skip
         return cls(
-            manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, batch_size=sizes,
-            modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
+            manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, order=request.order,
+            batch_size=sizes, modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
             statistics=statistics,
         )  # fmt: skip
 
     @property
     def fields(self) -> Mapping[str, object]:
         """What the order depends on beside the sources, by name; JSON-able."""
-        spec = self.windows
+        spec, order = self.windows, self.order
+        # The global order is not named, so that states from before there was another are still read.
+        other = {"order": {"kind": str(order.kind), "num_shards": order.num_shards}}
         return {
+            **({} if order.kind is Order.GLOBAL else other),
             "schema_version": SCHEMA_VERSION,
             "stage": str(self.stage),
             "seed": self.seed,

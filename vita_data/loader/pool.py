@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from vita_data.errors import ManifestError
 from vita_data.loader.permute import key_of
 from vita_data.loader.view import ShardView
-from vita_data.loader.windows import count_windows, start_step
+from vita_data.loader.windows import count_windows
 from vita_data.shards.index import CARD, SourceIndex, open_source
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage import AnyPath, open_path
@@ -46,13 +46,17 @@ class OpenEntry:
         """A column of the index over all shards."""
         return self.index.table.column(name)
 
-    def place(self, row: int) -> tuple[ShardView, int]:
-        """Find a source row's shard, and its clip number there."""
-        shard = int(np.searchsorted(self.first_rows, row, side="right")) - 1
-        return self.views[shard], int(row - self.first_rows[shard])
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Windows [n] by the shard and clip that they are cut from, and their number inside the clip."""
+
+    views: tuple[ShardView, ...]
+    clips: Int64
+    numbers: Int64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Pool:
     """The windows of an entry in a modality, numbered 0..num_windows-1."""
 
@@ -79,12 +83,21 @@ class Pool:
         windows = hashlib.sha256(self.rows.tobytes() + self.ends.tobytes()).hexdigest()
         return f"{key_of(self.opened.index.digest, self.opened.label, self.modality, self.spec, windows):016x}"
 
-    def locate(self, number: int) -> tuple[ShardView, int, int]:
-        """Find a window: its shard, the clip's number there and the native step it starts at."""
-        place = int(np.searchsorted(self.ends, number, side="right"))
-        view, clip = self.opened.place(int(self.rows[place]))
-        inside = number - (int(self.ends[place - 1]) if place else 0)
-        return view, clip, start_step(view, clip, inside, self.spec, self.modality)
+    def locate(self, numbers: Int64) -> Places:
+        """Find windows [n] by their numbers."""
+        places = np.searchsorted(self.ends, numbers, side="right")
+        rows = self.rows[places]
+        first_rows, views = self.opened.first_rows, self.opened.views
+        shards = np.searchsorted(first_rows, rows, side="right") - 1
+        before = np.where(places > 0, self.ends[places - 1], 0)
+        return Places(tuple([views[shard] for shard in shards.tolist()]), rows - first_rows[shards], numbers - before)
+
+    @cached_property
+    def shard_ends(self) -> Int64:
+        """Windows in all shards up to and with each [S]."""
+        ends = np.append(self.opened.first_rows[1:], len(self.opened.chosen))
+        found = np.searchsorted(self.rows, ends)
+        return np.concatenate([[0], self.ends])[found]
 
 
 def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, ...]:
@@ -147,7 +160,7 @@ def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
 
 def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
     """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
-    counts = [count_windows(view, spec, modality) for view in opened.views]
+    counts = [count_windows(view.whole(), spec, modality) for view in opened.views]
     windows = np.where(opened.chosen & _in_pool(opened, stage, modality), np.concatenate(counts), 0)
     skipped = 0
     if stage is not Stage.WARMUP:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.pool import OpenEntry
-from vita_data.types import Basis, CameraRole, Modality, Stage, Starts, WindowSpec
+from vita_data.types import Basis, CameraRole, DrawOrder, Modality, Stage, Starts, WindowSpec
 
 MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
     Stage.WARMUP: (Modality.VIDEO, Modality.ACTION),
@@ -16,6 +16,8 @@ MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
     Stage.FINETUNE: (Modality.PAIRED,),
 }
 """The kinds of batch of each stage."""
+
+GLOBAL_ORDER = DrawOrder()
 
 _HORIZON = 12
 _MAX_BATCH = 1 << 20
@@ -31,6 +33,7 @@ class PlanRequest:
     windows: WindowSpec | None = None
     modality_steps: Mapping[str, float] | None = None
     basis: Basis | None = None
+    order: DrawOrder = GLOBAL_ORDER
 
     def __post_init__(self) -> None:
         """Refuse what no data could satisfy.
@@ -46,6 +49,8 @@ class PlanRequest:
             self._check_numbers("batch_size", self.batch_size)
         if self.windows is not None:
             _check_windows(self.windows)
+        if type(self.order.num_shards) is not int or self.order.num_shards < 1:
+            raise RequestError(f"{self.order}: num_shards must be a whole number, at least 1")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

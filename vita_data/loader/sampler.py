@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vita_data.errors import RequestError
-from vita_data.loader.blocks import Blocks
+from vita_data.loader.blocks import Blocks, Choices
+from vita_data.loader.locality import local_windows
 from vita_data.loader.permute import key_of, permute
-from vita_data.loader.plan import Plan, PlannedPool
-from vita_data.types import BatchPlan, Int64, Json, Modality, Window
+from vita_data.loader.plan import Plan
+from vita_data.loader.pool import Places
+from vita_data.loader.view import ShardView, gather
+from vita_data.loader.windows import start_steps
+from vita_data.types import BatchPlan, CameraRole, Int64, Json, Modality, Order, Window
 
 DRAW_BLOCK = 4096
 STEP_BLOCK = 1000
@@ -51,13 +55,26 @@ class MixedModalitySampler:
             RequestError: k is negative or there is no such rank.
         """
         picks = self.picks(k, rank=rank, world_size=world_size)
-        pools = self.plan.pools[picks.modality]
-        windows = []
-        for number, window in zip(picks.pool.tolist(), picks.window.tolist(), strict=True):
-            pool = pools[number].pool
-            view, clip, step = pool.locate(window)
-            windows.append(Window(pool.opened.entry.source, view.text("key", clip), step))
-        return BatchPlan(step=k, modality=picks.modality, windows=tuple(windows))
+        places = self.locate(picks)
+        clips = places.clips.tolist()
+        found = gather(places.views, clips, (CameraRole.PRIMARY,))
+        steps = start_steps(found, places.numbers, self.plan.windows, picks.modality).tolist()
+        sources = [one.pool.opened.entry.source for one in self.plan.pools[picks.modality]]
+        slots = zip(picks.pool.tolist(), places.views, clips, steps, strict=True)
+        windows = tuple(Window(sources[pool], view.text("key", clip), step) for pool, view, clip, step in slots)
+        return BatchPlan(step=k, modality=picks.modality, windows=windows)
+
+    def locate(self, picks: Picks) -> Places:
+        """Find the shards and clips of numbered windows."""
+        views: list[ShardView | None] = [None] * len(picks.pool)
+        clips, numbers = np.empty((2, len(picks.pool)), np.int64)
+        for number, planned in enumerate(self.plan.pools[picks.modality]):
+            mine = np.flatnonzero(picks.pool == number)
+            places = planned.pool.locate(picks.window[mine])
+            clips[mine], numbers[mine] = places.clips, places.numbers
+            for slot, view in zip(mine.tolist(), places.views, strict=True):
+                views[slot] = view
+        return Places(tuple(view for view in views if view is not None), clips, numbers)
 
     def picks(self, k: int, *, rank: int = 0, world_size: int = 1) -> Picks:
         """Number the windows of a rank's slice of global batch k, without opening a clip; raises as `batch` does."""
@@ -68,11 +85,7 @@ class MixedModalitySampler:
         size = self.plan.batch_size[modality]
         first = int(choice.ordinal[0]) * size
         draws = self._draws[modality].draws(first + rank * size // world_size, first + (rank + 1) * size // world_size)
-        windows = np.empty(len(draws.member), np.int64)
-        for number, planned in enumerate(self.plan.pools[modality]):
-            mine = draws.member == number
-            windows[mine] = self._windows(modality, planned, draws.ordinal[mine] + planned.offset)
-        return Picks(step=k, modality=modality, pool=draws.member, window=windows)
+        return Picks(step=k, modality=modality, pool=draws.member, window=self._windows(modality, draws))
 
     def draws_before(self, k: int) -> dict[tuple[Modality, str], int]:
         """Count the draws of every pool, by modality and label, in batches 0..k-1, its offset included."""
@@ -100,13 +113,23 @@ class MixedModalitySampler:
         plan = self.plan
         return {"step": step, "seed": plan.seed, "plan": plan.hash, "fields": plan.fields, "sources": sources}
 
-    def _windows(self, modality: Modality, planned: PlannedPool, ordinals: Int64) -> Int64:
-        # Every pass over a source has its own permutation, so that all windows come once before any comes again.
-        size = planned.pool.num_windows
-        passes, positions = np.divmod(ordinals, size)
-        windows = np.empty(len(ordinals), np.int64)
-        for number in np.unique(passes).tolist():
-            mine = passes == number
-            key = key_of(self.plan.seed, "windows", modality, planned.label, number)
-            windows[mine] = permute(positions[mine], size=size, key=key)
+    def _windows(self, modality: Modality, draws: Choices) -> Int64:
+        """Number the window of each draw [n] in its pool.
+
+        Every pass over a source has its own permutation, so that all windows come once before any comes again.
+        """
+        pools = self.plan.pools[modality]
+        sizes = np.array([planned.pool.num_windows for planned in pools])[draws.member]
+        ordinals = draws.ordinal + np.array([planned.offset for planned in pools])[draws.member]
+        passes, positions = np.divmod(ordinals, sizes)
+        # Few pools, and of each one pass or two, are met in a batch.
+        met, which = np.unique(np.stack([draws.member, passes]), axis=1, return_inverse=True)
+        seed = self.plan.seed
+        keys = [key_of(seed, "windows", modality, pools[pool].label, number) for pool, number in met.T.tolist()]
+        if self.plan.order.kind is Order.GLOBAL:
+            return permute(positions, sizes, np.array(keys, np.uint64)[which])
+        windows = np.empty(len(positions), np.int64)
+        for number, (pool, key) in enumerate(zip(met[0].tolist(), keys, strict=True)):
+            mine, ends = which == number, pools[pool].pool.shard_ends
+            windows[mine] = local_windows(positions[mine], ends, num_shards=self.plan.order.num_shards, key=key)
         return windows

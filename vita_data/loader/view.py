@@ -1,9 +1,12 @@
-"""One shard's index as numpy views over the memory map: what windows are counted and cut from, without copies.
+"""One shard's index as numpy views over the memory map, and the clips that windows are cut from, of one shard or many.
 
 Rows and steps are looked up through keys `clip * 2^32 + value`, so that one binary search serves many clips at once.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +15,91 @@ from numpy.typing import NDArray
 
 from vita_data.shards.schema import MemberRef, frame_name
 from vita_data.storage import AnyPath
-from vita_data.types import CameraRole, Gaps, Int64
+from vita_data.types import Bool, CameraRole, Float64, Gaps, Int64
 
-_ROLES = tuple(CameraRole)
-_CLIP = 32
+Int32 = NDArray[np.int32]
+
+# The index lists a clip's images camera by camera, by name; depth images, which no batch holds, come first.
+_ROLES = tuple(sorted(CameraRole))
+_CLIP_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Columns of numbers with so many entries a clip: clip c has entries offsets[c]..offsets[c + 1]-1 of each."""
+
+    offsets: NDArray[Any]
+    columns: tuple[Int32, ...]
+
+    def of(self, clip: int) -> tuple[Int32, ...]:
+        """One clip's part of each column."""
+        start, stop = self.offsets[clip], self.offsets[clip + 1]
+        return tuple([column[start:stop] for column in self.columns])
+
+    @property
+    def clips(self) -> Int64:
+        """The clip of each entry."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The stored images of one camera, clip by clip: their native steps, ascending."""
+
+    steps: Ragged
+    first: NDArray[Any]
+    """Number of each clip's first image [C]; its others follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSet:
+    """What the windows of some clips [C] are cut from; the clips are counted from 0 here."""
+
+    hz: Float64
+    num_steps: NDArray[Any]
+    ends_at_gaps: Bool
+    """Whether an action chunk of the clip ends at a gap."""
+    runs: Ragged
+    """step_index run by run: from `row` on, rows hold consecutive native steps from `step` on."""
+    keyframes: Ragged
+    """Rows on the 1-second stride."""
+    valid: Ragged
+    """Half-open ranges of valid action rows: `start`, `stop`."""
+    images: Mapping[CameraRole, Images]
+
+    def __len__(self) -> int:
+        return len(self.hz)
+
+    @cached_property
+    def run_rows(self) -> Int64:
+        """Keys (clip, row) at which runs start."""
+        return clip_keys(self.runs.clips, self.runs.columns[0])
+
+    @cached_property
+    def _run_steps(self) -> Int64:
+        return clip_keys(self.runs.clips, self.runs.columns[1])
+
+    def image_keys(self, role: CameraRole) -> Int64:
+        """Keys (clip, native step) of a camera's images, ascending."""
+        steps = self.images[role].steps
+        return clip_keys(steps.clips, steps.columns[0])
+
+    def steps_of_rows(self, clips: Int64, rows: NDArray[Any]) -> Int64:
+        """Turn rows [n] of clips [n] into native steps."""
+        row, step = self.runs.columns
+        run = clips if self._is_plain else self.run_rows.searchsorted(clip_keys(clips, rows), side="right") - 1
+        return np.asarray(step[run] + (rows - row[run]), np.int64)
+
+    def rows_of_steps(self, clips: Int64, steps: Int64) -> Int64:
+        """Turn native steps [n] of clips [n] into rows."""
+        row, step = self.runs.columns
+        run = clips if self._is_plain else self._run_steps.searchsorted(clip_keys(clips, steps), side="right") - 1
+        return np.asarray(row[run] + (steps - step[run]), np.int64)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        # One run a clip: there is nothing to look up.
+        return len(self.runs.columns[0]) == len(self)
 
 
 class ShardView:
@@ -25,6 +109,11 @@ class ShardView:
         self.shard = shard
         self._table = table
         self._columns: dict[str, pa.Array] = {}
+
+    @cached_property
+    def address(self) -> str:
+        """Where the shard lies, in words."""
+        return str(self.shard)
 
     @property
     def num_clips(self) -> int:
@@ -39,116 +128,71 @@ class ShardView:
         return self._columns[name]
 
     @cached_property
-    def num_steps(self) -> Int64:
+    def num_steps(self) -> Int32:
         """Rows of each clip [C]."""
-        return np.asarray(self.column("num_steps").to_numpy(), np.int64)
+        return np.asarray(self.column("num_steps").to_numpy())
 
     @cached_property
-    def hz(self) -> NDArray[np.float64]:
+    def hz(self) -> Float64:
         """Native rate of each clip [C]."""
         return np.asarray(self.column("hz").to_numpy(), np.float64)
 
     @cached_property
-    def frame_offsets(self) -> Int64:
-        """Clip c's frames are frame_offsets[c]..frame_offsets[c + 1]-1 [C + 1]."""
-        return self._offsets("frames")
+    def runs(self) -> Ragged:
+        """As `ClipSet.runs`."""
+        return self._ragged("step_runs", "row", "step")
 
     @cached_property
-    def frame_step(self) -> NDArray[np.int32]:
-        """Native step of each frame."""
-        return self._numbers("frames", "step")
+    def keyframes(self) -> Ragged:
+        """As `ClipSet.keyframes`."""
+        return self._ragged("keyframes")
 
     @cached_property
-    def frame_camera(self) -> NDArray[np.int8]:
-        """Camera of each frame, as its place in CameraRole; -1 for one that is no RGB camera."""
+    def valid(self) -> Ragged:
+        """As `ClipSet.valid`."""
+        return self._ragged("action_valid", "start", "stop")
+
+    @cached_property
+    def ends_at_gaps(self) -> Bool:
+        """As `ClipSet.ends_at_gaps`."""
+        return np.asarray(pc.equal(self.column("gaps"), str(Gaps.BREAK)).to_numpy(zero_copy_only=False), bool)
+
+    @cached_property
+    def _frames(self) -> Ragged:
+        return self._ragged("frames", "step", "offset", "size", "crc32")
+
+    @cached_property
+    def _camera_starts(self) -> Int32:
+        """Number of the first frame of each clip's cameras [C, 5], in the order of `_ROLES`, and of the next clip's."""
         cameras = self.column("frames").values.field("camera")
-        codes = pc.index_in(cameras, value_set=pa.array([str(role) for role in _ROLES]))
-        return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), np.int8)
+        codes = pc.fill_null(pc.index_in(cameras, value_set=pa.array([str(role) for role in _ROLES])), -1).to_numpy()
+        clips, kinds = self._frames.clips, len(_ROLES) + 1
+        counts = np.bincount(clips * kinds + codes + 1, minlength=self.num_clips * kinds).reshape(-1, kinds)
+        return (self._frames.offsets[:-1, None] + np.cumsum(counts, axis=1)).astype(np.int32)
 
-    @cached_property
-    def valid_offsets(self) -> Int64:
-        """Where each clip's ranges of valid action rows start [C + 1]."""
-        return self._offsets("action_valid")
-
-    @cached_property
-    def valid_ranges(self) -> Int64:
-        """Half-open ranges of valid action rows [n, 2]."""
-        pair = [self._numbers("action_valid", name) for name in ("start", "stop")]
-        return np.stack(pair, axis=1).astype(np.int64)
-
-    @cached_property
-    def _frame_refs(self) -> tuple[NDArray[np.int32], ...]:
-        return tuple(self._numbers("frames", name) for name in ("offset", "size", "crc32"))
-
-    @cached_property
-    def _keyframe_offsets(self) -> Int64:
-        return self._offsets("keyframes")
-
-    @cached_property
-    def _keyframe_row(self) -> NDArray[np.int32]:
-        return np.asarray(self.column("keyframes").values.to_numpy())
-
-    @cached_property
-    def _run_offsets(self) -> Int64:
-        return self._offsets("step_runs")
-
-    @cached_property
-    def _run_row(self) -> NDArray[np.int32]:
-        return self._numbers("step_runs", "row")
-
-    @cached_property
-    def _run_step(self) -> NDArray[np.int32]:
-        return self._numbers("step_runs", "step")
-
-    @cached_property
+    @property
     def keyframes_only(self) -> bool:
         """Whether images lie on the 1-second stride alone (`build --frames keyframes`)."""
-        stored = len(self.stored_keys(0, self.num_clips, CameraRole.PRIMARY))
-        return stored <= int(self._keyframe_offsets[-1]) < int(self.num_steps.sum())
+        stored = len(self.whole().images[CameraRole.PRIMARY].steps.columns[0])
+        return stored <= len(self.keyframes.columns[0]) < int(self.num_steps.sum())
 
-    def frames_of(self, clip: int, role: CameraRole) -> tuple[int, NDArray[np.int32]]:
-        """Find a camera's frames in a clip: the first one's number, and their native steps, ascending."""
-        start, stop = self.frame_offsets[clip], self.frame_offsets[clip + 1]
-        mine = (self.frame_camera[start:stop] == _ROLES.index(role)).nonzero()[0]
-        if not mine.size:
-            return int(start), self.frame_step[:0]
-        # The index lists a clip's frames camera by camera.
-        return int(start + mine[0]), self.frame_step[start + mine[0] : start + mine[-1] + 1]
+    def whole(self) -> ClipSet:
+        """All clips of the shard, with the primary camera's images."""
+        starts, stops = self._camera_starts[:, 0], self._camera_starts[:, 1]
+        offsets, steps = np.concatenate([[0], np.cumsum(stops - starts)]), self._frames.columns[0]
+        if offsets[-1] < len(steps):
+            steps = steps[np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])]
+        return ClipSet(
+            hz=self.hz, num_steps=self.num_steps, ends_at_gaps=self.ends_at_gaps, runs=self.runs,
+            keyframes=self.keyframes, valid=self.valid,
+            images={CameraRole.PRIMARY: Images(steps=Ragged(offsets, (steps,)), first=starts)},
+        )  # fmt: skip
 
-    def stored_keys(self, first: int, stop: int, role: CameraRole) -> Int64:
-        """Keys (clip, native step) of the stored images of a camera in clips first..stop-1, ascending."""
-        start, end = self.frame_offsets[first], self.frame_offsets[stop]
-        frames = start + np.flatnonzero(self.frame_camera[start:end] == _ROLES.index(role))
-        clips = np.searchsorted(self.frame_offsets[first : stop + 1], frames, side="right") - 1 + first
-        return clip_keys(clips, self.frame_step[frames])
-
-    def keyframe_keys(self, first: int, stop: int) -> Int64:
-        """Keys (clip, native step) of the keyframes of clips first..stop-1, ascending."""
-        offsets = self._keyframe_offsets[first : stop + 1]
-        rows = self._keyframe_row[offsets[0] : offsets[-1]]
-        clips = np.repeat(np.arange(first, stop), np.diff(offsets))
-        run_clips, run_rows, run_steps = self._runs(first, stop)
-        run = np.searchsorted(clip_keys(run_clips, run_rows), clip_keys(clips, rows), side="right") - 1
-        return clip_keys(clips, run_steps[run] + rows - run_rows[run])
-
-    def steps_of_rows(self, clip: int, rows: Int64) -> Int64:
-        """Turn a clip's rows into native steps."""
-        _, run_rows, run_steps = self._runs(clip, clip + 1)
-        run = np.searchsorted(run_rows, rows, side="right") - 1
-        return np.asarray(run_steps[run] + rows - run_rows[run], np.int64)
-
-    def row_of_step(self, clip: int, step: int) -> int:
-        """Turn a native step into the clip's row."""
-        _, run_rows, run_steps = self._runs(clip, clip + 1)
-        run = int(np.searchsorted(run_steps, step, side="right")) - 1
-        return int(run_rows[run] + step - run_steps[run])
-
-    def chunk_end(self, clip: int, row: int) -> int:
-        """First row after `row` that an action chunk may not reach: the next gap that breaks, or the clip's end."""
-        _, run_rows, _ = self._runs(clip, clip + 1)
-        if run_rows[-1] > row and self.column("gaps")[clip].as_py() == Gaps.BREAK:
-            return int(run_rows[np.searchsorted(run_rows, row, side="right")])
-        return int(self.num_steps[clip])
+    def images_of(self, clip: int, role: CameraRole) -> tuple[int, Int32]:
+        """Find a camera's images in a clip: the first one's number, and their native steps, ascending."""
+        place = _ROLES.index(role)
+        start, stop = self._camera_starts[clip, place], self._camera_starts[clip, place + 1]
+        return start, self._frames.columns[0][start:stop]
 
     def member(self, clip: int, name: str) -> MemberRef | None:
         """Where a clip's `clip`, `action` or `state` member lies; None where it has none."""
@@ -157,39 +201,62 @@ class ShardView:
 
     def frame_ref(self, frame: int) -> MemberRef:
         """Where a frame lies."""
-        return MemberRef(*(int(numbers[frame]) for numbers in self._frame_refs))
+        _, offset, size, crc32 = self._frames.columns
+        return MemberRef(int(offset[frame]), int(size[frame]), int(crc32[frame]))
 
     def frame_name(self, frame: int) -> str:
         """The member name of a frame, after the key's dot."""
-        return frame_name(_ROLES[self.frame_camera[frame]], int(self.frame_step[frame]))
+        camera = self.column("frames").values.field("camera")[frame].as_py()
+        return frame_name(camera, int(self._frames.columns[0][frame]))
+
+    def num_frames_before(self, clip: int) -> int:
+        """How many frames the clips before this one have."""
+        return int(self._frames.offsets[clip])
 
     def text(self, name: str, clip: int) -> str:
         """A text column's value; empty where there is none."""
         return str(self.column(name)[clip].as_py() or "")
 
-    def _offsets(self, name: str) -> Int64:
-        return np.asarray(self.column(name).offsets.to_numpy(), np.int64)
-
-    def _numbers(self, name: str, part: str) -> NDArray[np.int32]:
-        return np.asarray(self.column(name).values.field(part).to_numpy())
-
-    def _runs(self, first: int, stop: int) -> tuple[Int64, Int64, Int64]:
-        offsets = self._run_offsets[first : stop + 1]
-        inside = slice(offsets[0], offsets[-1])
-        clips = np.repeat(np.arange(first, stop), np.diff(offsets))
-        return clips, self._run_row[inside].astype(np.int64), self._run_step[inside].astype(np.int64)
+    def _ragged(self, name: str, *parts: str) -> Ragged:
+        column = self.column(name)
+        values = [column.values.field(part) for part in parts] or [column.values]
+        return Ragged(np.asarray(column.offsets.to_numpy()), tuple(np.asarray(part.to_numpy()) for part in values))
 
 
-def clip_keys(clips: NDArray[np.integer], values: NDArray[np.integer]) -> Int64:
+def gather(views: Sequence[ShardView], clips: Sequence[int], roles: Sequence[CameraRole]) -> ClipSet:
+    """Collect clips [C] of any shards, with the images of some cameras."""
+    pairs = list(zip(views, clips, strict=True))
+    images = {}
+    for role in roles:
+        found = [view.images_of(clip, role) for view, clip in pairs]
+        images[role] = Images(steps=_joined([(steps,) for _, steps in found]), first=np.array([n for n, _ in found]))
+    return ClipSet(
+        hz=np.array([view.hz[clip] for view, clip in pairs]),
+        num_steps=np.array([view.num_steps[clip] for view, clip in pairs], np.int64),
+        ends_at_gaps=np.array([view.ends_at_gaps[clip] for view, clip in pairs]),
+        runs=_joined([view.runs.of(clip) for view, clip in pairs]),
+        keyframes=_joined([view.keyframes.of(clip) for view, clip in pairs]),
+        valid=_joined([view.valid.of(clip) for view, clip in pairs]),
+        images=images,
+    )  # fmt: skip
+
+
+def _joined(parts: Sequence[tuple[Int32, ...]]) -> Ragged:
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part[0]) for part in parts], out=offsets[1:])
+    return Ragged(offsets, tuple(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def clip_keys(clips: NDArray[Any], values: NDArray[Any]) -> Int64:
     """Join clip numbers and rows or steps [n] into keys that sort by clip first."""
-    return (clips.astype(np.int64) << _CLIP) + values
+    return np.asarray((clips.astype(np.int64) << _CLIP_BITS) + values, np.int64)
 
 
 def clips_of(keys: Int64) -> Int64:
     """The clip numbers of keys [n]."""
-    return keys >> _CLIP
+    return keys >> _CLIP_BITS
 
 
 def steps_of(keys: Int64) -> Int64:
     """The rows or steps of keys [n]."""
-    return keys & ((1 << _CLIP) - 1)
+    return keys & ((1 << _CLIP_BITS) - 1)

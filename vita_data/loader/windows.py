@@ -1,13 +1,13 @@
 """Where windows may start in a clip, and which stored rows and images each is cut from.
 
-One rule serves counting (a whole shard at once) and cutting (one clip), so that the two cannot disagree.
+One rule serves counting (the clips of a whole shard) and cutting (the clips of a batch), so that they cannot disagree.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.loader.view import ShardView, clips_of, steps_of
+from vita_data.loader.view import ClipSet, Images, clip_keys, clips_of, steps_of
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
 ABSENT = -1
@@ -15,16 +15,16 @@ ABSENT = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What one sample is made of; frame numbers count over the shard, ABSENT where there is no image."""
+    """What samples [B] are made of; images by their number in their shard, ABSENT where there is none."""
 
-    row: int
-    """Row of the start in the clip."""
+    row: Int64
+    """[B] row of the start in the clip."""
     views: Int64
-    """[V]"""
+    """[B, V]"""
     futures: Int64
-    """[F]"""
+    """[B, F]"""
     action_real: Bool
-    """[H] rows row..row+H-1 that may be learned from."""
+    """[B, H] rows row..row+H-1 that may be learned from."""
 
 
 def needed_futures(spec: WindowSpec, modality: Modality) -> int:
@@ -35,57 +35,71 @@ def needed_futures(spec: WindowSpec, modality: Modality) -> int:
     return max(spec.min_futures, min(1, spec.futures)) if modality is Modality.VIDEO else spec.min_futures
 
 
-def count_windows(view: ShardView, spec: WindowSpec, modality: Modality) -> Int64:
-    """Count the windows of each clip [C] of a shard."""
+def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
+    """Count the windows of each clip [C]."""
     if modality is Modality.ACTION:
-        valid = np.concatenate([[0], np.cumsum(view.valid_ranges[:, 1] - view.valid_ranges[:, 0])])
-        return np.asarray(np.diff(valid[view.valid_offsets]), np.int64)
-    keys = _image_starts(view, 0, view.num_clips, spec, modality)
-    return np.bincount(clips_of(keys), minlength=view.num_clips)
+        return np.asarray(np.diff(_valid_rows_before(clips)[clips.valid.offsets]), np.int64)
+    return np.bincount(clips_of(_image_starts(clips, spec, modality)), minlength=len(clips))
 
 
-def start_step(view: ShardView, clip: int, number: int, spec: WindowSpec, modality: Modality) -> int:
-    """Find the native step at which a clip's window `number` starts."""
+def start_steps(clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality) -> Int64:
+    """Find the native step [C] at which window `numbers` [C] of each clip starts."""
+    each = np.arange(len(clips))
     if modality is Modality.ACTION:
-        ranges = view.valid_ranges[view.valid_offsets[clip] : view.valid_offsets[clip + 1]]
-        ends = np.cumsum(ranges[:, 1] - ranges[:, 0])
-        span = int(np.searchsorted(ends, number, side="right"))
-        row = ranges[span, 1] - (ends[span] - number)
-        return int(view.steps_of_rows(clip, np.array([row]))[0])
-    return int(steps_of(_image_starts(view, clip, clip + 1, spec, modality))[number])
+        before = _valid_rows_before(clips)
+        place = before[clips.valid.offsets[:-1]] + numbers
+        span = np.searchsorted(before, place, side="right") - 1
+        return clips.steps_of_rows(each, clips.valid.columns[0][span] + (place - before[span]))
+    starts = _image_starts(clips, spec, modality)
+    return steps_of(starts[np.searchsorted(starts, clip_keys(each, np.zeros_like(each))) + numbers])
 
 
-def cut(view: ShardView, clip: int, step: int, spec: WindowSpec, modality: Modality) -> Cut:
-    """Cut a window: which images and rows it takes."""
+def cut(clips: ClipSet, steps: Int64, spec: WindowSpec, modality: Modality) -> Cut:
+    """Cut one window of each clip, at native steps [C]: which images and rows it takes."""
     images = modality is not Modality.ACTION
-    row = view.row_of_step(clip, step)
+    rows = clips.rows_of_steps(np.arange(len(clips)), steps)
     return Cut(
-        row=row,
-        views=_views(view, clip, step, spec.views if images else ()),
-        futures=_futures(view, clip, step, spec) if images else np.zeros(0, np.int64),
-        action_real=_chunk(view, clip, row, spec.horizon if modality is not Modality.VIDEO else 0),
+        row=rows,
+        views=_views(clips, steps, spec.views if images else ()),
+        futures=_futures(clips, steps, spec) if images else np.zeros((len(clips), 0), np.int64),
+        action_real=_chunk(clips, rows, spec.horizon if modality is not Modality.VIDEO else 0),
     )
 
 
-def _image_starts(view: ShardView, first: int, stop: int, spec: WindowSpec, modality: Modality) -> Int64:
-    stored = view.stored_keys(first, stop, CameraRole.PRIMARY)
+def _valid_rows_before(clips: ClipSet) -> Int64:
+    """Valid action rows before each range, and in all [n + 1]."""
+    start, stop = clips.valid.columns
+    return np.concatenate([[0], np.cumsum((stop - start).astype(np.int64))])
+
+
+def _image_starts(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
+    stored = clips.image_keys(CameraRole.PRIMARY)
     starts = stored
     if spec.starts is Starts.KEYFRAMES:
-        keyframes = view.keyframe_keys(first, stop)
-        starts = keyframes[_find(stored, keyframes) != ABSENT]
+        where = clips.keyframes.clips
+        starts = clip_keys(where, clips.steps_of_rows(where, clips.keyframes.columns[0]))
+        if not np.array_equal(starts, stored):
+            starts = starts[_find(stored, starts) != ABSENT]
     needed = needed_futures(spec, modality)
-    if needed and starts.size:
-        found = np.zeros(len(starts), np.int64)
-        for number in range(1, spec.futures + 1):
-            distance = number * spec.frame_interval_s * view.hz[clips_of(starts)]
-            found += _nearest(stored, starts, distance) != ABSENT
-        starts = starts[found >= needed]
-    return starts
+    return _with_futures(clips, starts, stored, spec, needed) if needed and starts.size else starts
+
+
+def _with_futures(clips: ClipSet, starts: Int64, stored: Int64, spec: WindowSpec, needed: int) -> Int64:
+    """Keep the starts that have enough futures; most have the first, so few are asked for the others."""
+    found, lacking = np.zeros(len(starts), np.int64), np.arange(len(starts))
+    for number in range(1, spec.futures + 1):
+        asked = starts[lacking]
+        distance = number * spec.frame_interval_s * clips.hz[clips_of(asked)]
+        found[lacking] += _nearest(stored, asked, distance) != ABSENT
+        lacking = lacking[found[lacking] < needed]
+        if not lacking.size:
+            break
+    return starts[found >= needed]
 
 
 def _find(stored: Int64, keys: Int64) -> Int64:
     if not stored.size:
-        return np.full(len(keys), ABSENT)
+        return np.full(keys.shape, ABSENT)
     place = stored.searchsorted(keys)
     np.minimum(place, len(stored) - 1, out=place)
     place[stored[place] != keys] = ABSENT
@@ -102,27 +116,45 @@ def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
     return found
 
 
-def _views(view: ShardView, clip: int, step: int, roles: tuple[CameraRole, ...]) -> Int64:
-    found = np.full(len(roles), ABSENT)
-    for slot, role in enumerate(roles):
-        first, steps = view.frames_of(clip, role)
-        place = int(_find(steps.astype(np.int64), np.array([step]))[0])
-        found[slot] = ABSENT if place == ABSENT else first + place
-    return found
+def _image_numbers(images: Images, places: Int64) -> Int64:
+    """Turn places [C, n] among a camera's images in all clips into numbers in their shards."""
+    inside = places - images.steps.offsets[:-1, None]
+    return np.where(places == ABSENT, ABSENT, images.first[:, None] + inside)
 
 
-def _futures(view: ShardView, clip: int, step: int, spec: WindowSpec) -> Int64:
-    first, steps = view.frames_of(clip, CameraRole.PRIMARY)
-    distance = np.arange(1, spec.futures + 1) * spec.frame_interval_s * view.hz[clip]
-    place = _nearest(steps.astype(np.int64), np.full(spec.futures, step), distance)
-    return np.where(place == ABSENT, ABSENT, first + place)
+def _views(clips: ClipSet, steps: Int64, roles: tuple[CameraRole, ...]) -> Int64:
+    keys = clip_keys(np.arange(len(clips)), steps)
+    found = [_image_numbers(clips.images[role], _find(clips.image_keys(role), keys)[:, None]) for role in roles]
+    return np.concatenate([np.zeros((len(clips), 0), np.int64), *found], axis=1)
 
 
-def _chunk(view: ShardView, clip: int, row: int, horizon: int) -> Bool:
+def _futures(clips: ClipSet, steps: Int64, spec: WindowSpec) -> Int64:
+    if not spec.futures:
+        return np.zeros((len(clips), 0), np.int64)
+    starts = np.repeat(clip_keys(np.arange(len(clips)), steps)[:, None], spec.futures, axis=1)
+    distance = np.arange(1, spec.futures + 1) * spec.frame_interval_s * clips.hz[:, None]
+    places = _nearest(clips.image_keys(CameraRole.PRIMARY), starts, distance)
+    return _image_numbers(clips.images[CameraRole.PRIMARY], places)
+
+
+def _chunk(clips: ClipSet, rows: Int64, horizon: int) -> Bool:
     if not horizon:
-        return np.zeros(0, bool)
-    rows = np.arange(row, row + horizon)
-    valid = np.zeros(horizon, bool)
-    for start, stop in view.valid_ranges[view.valid_offsets[clip] : view.valid_offsets[clip + 1]]:
-        valid |= (rows >= start) & (rows < stop)
-    return valid & (rows < view.chunk_end(clip, row))
+        return np.zeros((len(clips), 0), bool)
+    each, wanted = np.arange(len(clips)), rows[:, None] + np.arange(horizon)
+    return _is_valid(clips, np.repeat(each[:, None], horizon, axis=1), wanted) & (wanted < _ends(clips, rows)[:, None])
+
+
+def _is_valid(clips: ClipSet, each: Int64, rows: Int64) -> Bool:
+    start, stop = clips.valid.columns
+    if not start.size:
+        return np.zeros(rows.shape, bool)
+    span = clip_keys(clips.valid.clips, start).searchsorted(clip_keys(each, rows), side="right") - 1
+    return np.asarray((span >= clips.valid.offsets[each]) & (rows < stop[span]))
+
+
+def _ends(clips: ClipSet, rows: Int64) -> Int64:
+    """First row after each of `rows` that a chunk may not reach: the next gap that breaks, or the clip's end."""
+    next_run = clips.run_rows.searchsorted(clip_keys(np.arange(len(clips)), rows), side="right")
+    at_gap = clips.ends_at_gaps & (next_run < clips.runs.offsets[1:])
+    gap = clips.runs.columns[0][np.minimum(next_run, len(clips.runs.columns[0]) - 1)]
+    return np.where(at_gap, gap, clips.num_steps)

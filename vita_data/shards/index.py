@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ CARD = "dataset.json"
 RECORDS = ".build"
 """Where a build keeps its plan and its units' records."""
 SUMS = "sums"
+_OPENERS = 8
 _SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
@@ -75,8 +77,12 @@ class SourceIndex:
         Raises:
             ShardError: an index is missing or does not match its sum.
         """
-        pairs = zip(self.shards, self.index_sums, strict=True)
-        return tuple(open_index(shard.with_suffix(".arrow"), sha256=sha256) for shard, sha256 in pairs)
+        if not self.shards:
+            return ()
+        # Summing and reading release the GIL, and a network mount or store answers many requests at once.
+        paths = [shard.with_suffix(".arrow") for shard in self.shards]
+        with ThreadPoolExecutor(min(len(paths), _OPENERS), thread_name_prefix="vita-index") as openers:
+            return tuple(openers.map(lambda path, sha256: open_index(path, sha256=sha256), paths, self.index_sums))
 
     @cached_property
     def table(self) -> pa.Table:
@@ -105,6 +111,9 @@ def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
         if found != sha256:
             raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
         table = pa.ipc.open_file(held).read_all()
+        if isinstance(held, pa.NativeFile):
+            # The table keeps the mapping; thousands of shards must not keep thousands of file handles.
+            held.close()
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:

@@ -1,0 +1,110 @@
+"""Threads that never keep a process from ending, and what each of them is reading.
+
+Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from vita_data.errors import StorageError
+
+_Result = TypeVar("_Result")
+_JOIN_S = 2.0
+
+
+class Crew:
+    """Threads that run tasks in the order in which they were given."""
+
+    def __init__(self, num_threads: int, *, name: str) -> None:
+        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Callable[[], _Result]) -> Future[_Result]:
+        """Have a task run; what it raises is raised by the future."""
+        future: Future[_Result] = Future()
+        self._tasks.put((future, task))
+        return future
+
+    def close(self) -> None:
+        """Let the threads end after the tasks at hand; one that hangs is left behind."""
+        for _ in self._threads:
+            self._tasks.put(None)
+        deadline_s = time.monotonic() + _JOIN_S
+        for thread in self._threads:
+            thread.join(max(deadline_s - time.monotonic(), 0.0))
+
+    def _work(self) -> None:
+        while (job := self._tasks.get()) is not None:
+            future, task = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(task())
+                except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+                    future.set_exception(error)
+            # An idle thread must not keep a batch alive.
+            del job, future, task
+
+
+class Reading(Protocol):
+    """A read under way, which can say what is read and where."""
+
+    def __str__(self) -> str:
+        """Name shard, clip, member and offset."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What one thread is reading, and since when; None while it does something else."""
+
+    reading: Reading | None = None
+    since_s: float = 0.0
+
+    def begin(self, reading: Reading) -> None:
+        """Note a read that starts now."""
+        self.since_s = time.monotonic()
+        self.reading = reading
+
+    def end(self) -> None:
+        """Note that it is done."""
+        self.reading = None
+
+
+class Watch:
+    """Knows the desks of all threads that read, so that a read without end can be named."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._local = threading.local()
+        self._desks: list[Desk] = []
+
+    def desk(self) -> Desk:
+        """The calling thread's desk."""
+        desk: Desk | None = getattr(self._local, "desk", None)
+        if desk is None:
+            desk = self._local.desk = Desk()
+            self._desks.append(desk)
+        return desk
+
+    def check(self) -> None:
+        """Look for a read that takes too long.
+
+        Raises:
+            StorageError: there is one; names it.
+        """
+        now_s = time.monotonic()
+        for desk in list(self._desks):
+            reading, since_s = desk.reading, desk.since_s
+            if reading is not None and now_s - since_s > self.timeout_s:
+                raise StorageError(
+                    f"{reading}: no answer for {now_s - since_s:.0f} s; see that the disk, mount or store answers and "
+                    "run the same command again, it goes on from the last checkpoint"
+                )

@@ -1,0 +1,71 @@
+"""Where the bytes of members come from: disks at once, object stores through `vita_data.loader.remote`."""
+
+import errno
+from pathlib import Path
+from typing import Protocol
+
+from vita_data.errors import ShardError, StorageError, VitaDataError
+from vita_data.loader.crew import Watch
+from vita_data.loader.cuts import BatchCut, Member
+from vita_data.shards.reader import ShardFiles
+from vita_data.shards.schema import MemberRef
+from vita_data.storage import describe_fault
+
+
+class MemberSource(Protocol):
+    """Gives the bytes of members; safe to share between threads."""
+
+    def read(self, member: Member, ref: MemberRef) -> bytes:
+        """Read a member's bytes, unchecked; fewer where its file ends early.
+
+        Raises:
+            StorageError: the file is gone, or the disk, mount or store does not give it.
+            ShardError: the medium under the file is damaged.
+        """
+
+
+class Nearness(Protocol):
+    """Brings what batches need near."""
+
+    def begin(self, cut: BatchCut) -> MemberSource:
+        """Begin to bring what a batch needs, and give what to read it from."""
+
+    def close(self) -> None:
+        """Stop, and close what is open."""
+
+
+class LocalMembers:
+    """Reads members from a disk or a mount; there is nothing to begin."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._files, self._watch = ShardFiles(), watch
+
+    def begin(self, cut: BatchCut) -> MemberSource:
+        """Give the source of all members."""
+        return self
+
+    def read(self, member: Member, ref: MemberRef) -> bytes:
+        """Read a member; raises as `MemberSource.read`."""
+        shard = member.view.shard
+        if not isinstance(shard, Path):
+            raise TypeError(f"{shard} is no local shard")
+        desk = self._watch.desk()
+        desk.begin(member)
+        try:
+            return self._files.pread(shard, ref.offset, ref.size)
+        except OSError as error:
+            raise unreadable(member, error) from error
+        finally:
+            desk.end()
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._files.close()
+
+
+def unreadable(member: Member, error: OSError) -> VitaDataError:
+    """Make the error of a read that failed, of one damaged place on a medium or of the whole of it."""
+    text = f"{member}: cannot be read ({describe_fault(error)})"
+    if error.errno == errno.EIO:
+        return ShardError(f"{text}; restore the shard, or remove it and run the same build again")
+    return StorageError(f"{text}; bring it back and run the same command again, it goes on from the last checkpoint")
