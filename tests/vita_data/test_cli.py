@@ -298,3 +298,24 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(toy_raw: Path, tmp_path:
     assert "8 episodes" in text
     assert "<" in text, "the time left stands behind the time that went by"
     assert "unit 1/2" not in text
+
+
+def test_mix_tells_terms_and_shares_beside_table_10_in_text_and_json(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(toy_shards / "bridge", tmp_path / "bridge")
+    manifest = tmp_path / "m.toml"
+    manifest.write_text(
+        'name = "m"\nschema_version = 1\n'
+        'sources = [{source = "bridge", weight = 1, note = "Table 10: 1.56% printed"}]\n'
+    )
+    asked = ("mix", manifest, "--shards", tmp_path, "--basis", "frames", "--batch-size", 16)
+    code, out, err = run(capsys, *asked)
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "m: basis frames, batch size 16"
+    assert "  bridge    1.56%  100.00%  100.00%   +0.00  100.00%   +0.00   100.00%   +0.00" in out.splitlines()
+    found = json.loads(run(capsys, *asked, "--json")[1])
+    assert found["realised"][0]["printed"] == 0.0156
+    assert found["realised"][0]["points"] == {"warmup": 0, "cotrain": 0, "finetune": 0}
+    assert json.loads((tmp_path / "m.lock.json").read_text()) == found

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.loader import Plan, make_loader, mix
+from vita_data.loader.mix_text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.types import Modality
 
@@ -36,4 +37,4 @@ def test_toy_mixture_can_be_printed(toy_shards: Path) -> None:
     report = mix(load_manifest(MANIFESTS / "toy.toml"), toy_shards)
 
     assert [bool(stage.refused) for stage in report.stages] == [False, False, True]
-    assert "ssv2" in report.table()
+    assert "ssv2" in mix_text(report)
