@@ -1,7 +1,7 @@
 """A rank's slice of a batch, cut: for each slot the shard, clip, rows and images that it is read from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,21 +15,15 @@ MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}
 """The index's columns of the members that are no images."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Member:
     """A member of an open shard: one that is no image by its name, an image by its number."""
 
     view: ShardView
     clip: int
+    ref: MemberRef
     name: str
     frame: int = ABSENT
-
-    @property
-    def ref(self) -> MemberRef | None:
-        """Where it lies; None where the clip has none."""
-        if self.frame != ABSENT:
-            return self.view.frame_ref(self.frame)
-        return self.view.member(self.clip, MEMBERS[self.name])
 
     @property
     def key(self) -> str:
@@ -42,14 +36,19 @@ class Member:
         return self.name if self.frame == ABSENT else self.view.frame_name(self.frame)
 
     def __str__(self) -> str:
-        ref = self.ref
-        where = "" if ref is None else f", {ref.size} bytes at byte {ref.offset}"
-        return f"shard {self.view.shard}, clip {self.key}, member {self.member_name}{where}"
+        where = f"{self.ref.size} bytes at byte {self.ref.offset}"
+        return f"shard {self.view.shard}, clip {self.key}, member {self.member_name}, {where}"
+
+
+def named(view: ShardView, clip: int, name: str) -> Member | None:
+    """Find a member that is no image; None where the clip has none."""
+    ref = view.member(clip, MEMBERS[name])
+    return None if ref is None else Member(view, clip, ref, name)
 
 
 def image(view: ShardView, clip: int, frame: int) -> Member:
-    """Name an image by its number in its shard."""
-    return Member(view, clip, "", frame)
+    """Find an image by its number in its shard."""
+    return Member(view, clip, view.frame_ref(frame), "", frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +73,29 @@ class BatchCut:
                 if frame != ABSENT:
                     yield image(view, clip, frame)
             if modality is not Modality.VIDEO:
-                yield from (Member(view, clip, name) for name in MEMBERS)
+                yield from (member for name in MEMBERS if (member := named(view, clip, name)) is not None)
 
 
 def cut_batch(sampler: MixedModalitySampler, picks: Picks) -> BatchCut:
     """Cut the windows of a rank's slice."""
-    spec, modality = sampler.plan.windows, picks.modality
-    places = sampler.locate(picks)
+    return cut_batches(sampler, [picks])[0]
+
+
+def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list[BatchCut]:
+    """Cut several batches of one modality at once, which costs little more than one."""
+    spec, modality = sampler.plan.windows, batches[0].modality
+    together = replace(
+        batches[0],
+        pool=np.concatenate([one.pool for one in batches]),
+        window=np.concatenate([one.window for one in batches]),
+    )
+    places = sampler.locate(together)
     clips = places.clips.tolist()
     found = gather(places.views, clips, tuple(dict.fromkeys((CameraRole.PRIMARY, *spec.views))))
     steps = start_steps(found, places.numbers, spec, modality)
-    return BatchCut(picks=picks, views=places.views, clips=clips, parts=cut(found, steps, spec, modality))
+    parts, size = cut(found, steps, spec, modality), len(batches[0].pool)
+    slices = [slice(place * size, (place + 1) * size) for place in range(len(batches))]
+    return [
+        BatchCut(picks=picks, views=places.views[one], clips=clips[one], parts=parts.part(one))
+        for picks, one in zip(batches, slices, strict=True)
+    ]

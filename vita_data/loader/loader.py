@@ -20,7 +20,8 @@ import torch
 from vita_data.errors import RequestError
 from vita_data.loader.arena import Arena
 from vita_data.loader.crew import Crew, Watch
-from vita_data.loader.cuts import BatchCut, cut_batch
+from vita_data.loader.cuts import BatchCut, cut_batches
+from vita_data.loader.fill import BatchFill
 from vita_data.loader.near import LocalMembers, MemberSource, Nearness
 from vita_data.loader.plan import Plan
 from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice, SlotText, WindowReader
@@ -34,6 +35,7 @@ _Result = TypeVar("_Result")
 _ACTION14_DIM = 14
 _SLOTS_PER_TASK = 8
 """Few enough that threads end a batch together, many enough that handing out tasks costs nothing."""
+_SLOTS_PER_CUT = 256
 _POLL_S = 0.5
 """How often somebody who waits for a batch looks whether a read hangs."""
 
@@ -68,7 +70,8 @@ class _Filling:
 
     modality: Modality
     tensors: Mapping[str, torch.Tensor]
-    tasks: tuple[Future[list[SlotText]], ...]
+    fill: BatchFill
+    tasks: tuple[Future[None], ...]
 
 
 @dataclass(slots=True)
@@ -95,6 +98,9 @@ class Loader(Iterator[Batch]):
         self._crew = Crew(options.threads, name="vita-read")
         self._under_way: deque[_UnderWay] = deque()
         self._closed = False
+        # Of the planner's thread alone.
+        self._cuts: dict[int, BatchCut] = {}
+        self._cuts_of: MixedModalitySampler | None = None
         self._use(plan, step=0)
 
     def _use(self, plan: Plan, *, step: int) -> None:
@@ -172,9 +178,10 @@ class Loader(Iterator[Batch]):
         if first.filling is None:
             raise RuntimeError("the first batch under way is not being filled")
         filling = self._wait(first.filling)
-        texts = [text for task in filling.tasks for text in self._wait(task)]
+        for task in filling.tasks:
+            self._wait(task)
         self._under_way.popleft()
-        return _batch(filling, texts)
+        return _batch(filling, filling.fill.texts)
 
     def _keep_under_way(self) -> None:
         for number in range(self._depth):
@@ -196,8 +203,20 @@ class Loader(Iterator[Batch]):
                 self._watch.check()
 
     def _plan(self, sampler: MixedModalitySampler, step: int) -> _Planned:
-        cut = cut_batch(sampler, sampler.picks(step, rank=self._rank, world_size=self._world_size))
+        cut = self._cut(sampler, step)
         return _Planned(cut=cut, members=self._near.begin(cut))
+
+    def _cut(self, sampler: MixedModalitySampler, step: int) -> BatchCut:
+        """Cut a batch; small ones together with the next few, since what it costs hardly depends on their size."""
+        if sampler is not self._cuts_of or step not in self._cuts:
+            largest = max(sampler.plan.batch_size.values()) // self._world_size
+            stop = step + max(_SLOTS_PER_CUT // largest, 1)
+            batches = sampler.picks_of(step, stop, rank=self._rank, world_size=self._world_size)
+            self._cuts_of, self._cuts = sampler, {}
+            for modality in {one.modality for one in batches}:
+                same = [one for one in batches if one.modality is modality]
+                self._cuts |= {cut.picks.step: cut for cut in cut_batches(sampler, same)}
+        return self._cuts.pop(step)
 
     def _fill(self, reader: WindowReader, planned: Future[_Planned]) -> _Filling:
         batch = planned.result()
@@ -205,10 +224,9 @@ class Loader(Iterator[Batch]):
         tensors = self._memory.lend(self.plan, cut.picks.modality, size)
         arrays = BatchArrays(**{name: tensors[name].numpy() if name in tensors else None for name in ARRAYS})
         groups = [range(slot, min(slot + _SLOTS_PER_TASK, size)) for slot in range(0, size, _SLOTS_PER_TASK)]
-        tasks = [partial(reader.fill, arrays, cut, slots, batch.members, first=first) for slots in groups]
-        return _Filling(
-            modality=cut.picks.modality, tensors=tensors, tasks=tuple(self._crew.submit(task) for task in tasks)
-        )
+        fill = BatchFill(reader, arrays, cut, batch.members, first=first)
+        tasks = tuple(self._crew.submit(partial(fill.fill, slots)) for slots in groups)
+        return _Filling(modality=cut.picks.modality, tensors=tensors, fill=fill, tasks=tasks)
 
 
 def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:

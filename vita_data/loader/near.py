@@ -8,14 +8,13 @@ from vita_data.errors import ShardError, StorageError, VitaDataError
 from vita_data.loader.crew import Watch
 from vita_data.loader.cuts import BatchCut, Member
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import MemberRef
 from vita_data.storage import describe_fault
 
 
 class MemberSource(Protocol):
     """Gives the bytes of members; safe to share between threads."""
 
-    def read(self, member: Member, ref: MemberRef) -> bytes:
+    def read(self, member: Member) -> bytes:
         """Read a member's bytes, unchecked; fewer where its file ends early.
 
         Raises:
@@ -44,7 +43,7 @@ class LocalMembers:
         """Give the source of all members."""
         return self
 
-    def read(self, member: Member, ref: MemberRef) -> bytes:
+    def read(self, member: Member) -> bytes:
         """Read a member; raises as `MemberSource.read`."""
         shard = member.view.shard
         if not isinstance(shard, Path):
@@ -52,7 +51,7 @@ class LocalMembers:
         desk = self._watch.desk()
         desk.begin(member)
         try:
-            return self._files.pread(shard, ref.offset, ref.size)
+            return self._files.pread(shard, member.ref.offset, member.ref.size)
         except OSError as error:
             raise unreadable(member, error) from error
         finally:

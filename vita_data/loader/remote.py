@@ -15,7 +15,6 @@ from vita_data.loader.crew import Crew, Watch
 from vita_data.loader.cuts import BatchCut, Member
 from vita_data.loader.near import MemberSource, unreadable
 from vita_data.loader.view import ShardView
-from vita_data.shards.schema import MemberRef
 from vita_data.storage import read_ranges
 from vita_data.types import Order
 
@@ -24,8 +23,6 @@ _MAX_GAP = 32 << 10
 _MAX_RANGE = 8 << 20
 _SHARD_THREADS = 4
 """Threads that fetch whole shards, beside those that fetch what the next batches wait for."""
-
-_Wanted = tuple[Member, MemberRef]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +54,16 @@ class RemoteMembers:
         """Ask for all that a batch needs."""
         if not self._options.prefetch:
             return self
-        wanted = [(member, ref) for member in cut.members() if (ref := member.ref) is not None]
         pieces: dict[tuple[ShardView, int], Future[dict[int, bytes]]] = {}
-        for run in _runs(wanted):
-            self._begin_shard(run[0][0].view)
+        for run in _runs(cut.members()):
+            self._begin_shard(run[0].view)
             piece = self._crew.submit(partial(self._fetch, run))
-            pieces.update(dict.fromkeys(((member.view, ref.offset) for member, ref in run), piece))
+            pieces.update(dict.fromkeys(((member.view, member.ref.offset) for member in run), piece))
         return _Fetched(pieces, self)
 
-    def read(self, member: Member, ref: MemberRef) -> bytes:
+    def read(self, member: Member) -> bytes:
         """Read one member now; raises as `MemberSource.read`."""
-        return self._fetch([(member, ref)])[ref.offset]
+        return self._fetch([member])[member.ref.offset]
 
     def close(self) -> None:
         """Stop fetching."""
@@ -77,17 +73,19 @@ class RemoteMembers:
         if self._cache is not None:
             self._cache.close()
 
-    def _fetch(self, run: Sequence[_Wanted]) -> dict[int, bytes]:
+    def _fetch(self, run: Sequence[Member]) -> dict[int, bytes]:
         """Get neighbouring members, by offset: those that the cache lacks in one range."""
-        view, found = run[0][0].view, {}
+        view = run[0].view
+        found: dict[int, bytes] = {}
         if self._cache is not None:
-            found = {ref.offset: data for _, ref in run if (data := self._cache.read(view.address, ref)) is not None}
-        lacking = [(member, ref) for member, ref in run if ref.offset not in found]
+            cached = [(one.ref.offset, self._cache.read(view.address, one.ref)) for one in run]
+            found = {offset: data for offset, data in cached if data is not None}
+        lacking = [one for one in run if one.ref.offset not in found]
         if lacking:
-            start, stop = lacking[0][1].offset, max(ref.offset + ref.size for _, ref in lacking)
-            data = self._get(lacking[0][0], start, stop - start)
-            for _, ref in lacking:
-                found[ref.offset] = data[ref.offset - start : ref.offset - start + ref.size]
+            start = lacking[0].ref.offset
+            data = self._get(lacking[0], start, max(one.ref.offset + one.ref.size for one in lacking) - start)
+            for one in lacking:
+                found[one.ref.offset] = data[one.ref.offset - start : one.ref.offset - start + one.ref.size]
         return found
 
     def _get(self, member: Member, offset: int, size: int) -> bytes:
@@ -129,22 +127,25 @@ class _Fetched:
     def __init__(self, pieces: dict[tuple[ShardView, int], Future[dict[int, bytes]]], rest: RemoteMembers) -> None:
         self._pieces, self._rest = pieces, rest
 
-    def read(self, member: Member, ref: MemberRef) -> bytes:
+    def read(self, member: Member) -> bytes:
         """Wait for a member; raises as `MemberSource.read`."""
-        piece = self._pieces.get((member.view, ref.offset))
-        return self._rest.read(member, ref) if piece is None else piece.result()[ref.offset]
+        offset = member.ref.offset
+        piece = self._pieces.get((member.view, offset))
+        return self._rest.read(member) if piece is None else piece.result()[offset]
 
 
-def _runs(wanted: Iterable[_Wanted]) -> list[list[_Wanted]]:
+def _runs(wanted: Iterable[Member]) -> list[list[Member]]:
     """Group members by shard and neighbourhood."""
-    runs: list[list[_Wanted]] = []
-    for member, ref in sorted(wanted, key=lambda pair: (pair[0].view.address, pair[1].offset)):
-        if runs:
-            (first, start), (_, last) = runs[-1][0], runs[-1][-1]
-            near = ref.offset - last.offset - last.size <= _MAX_GAP
-            if first.view is member.view and near and ref.offset + ref.size - start.offset <= _MAX_RANGE:
-                if ref.offset != last.offset:
-                    runs[-1].append((member, ref))
-                continue
-        runs.append([(member, ref)])
+    runs: list[list[Member]] = []
+    for member in sorted(wanted, key=lambda one: (one.view.address, one.ref.offset)):
+        if not runs or not _is_near(runs[-1], member):
+            runs.append([member])
+        elif member.ref.offset != runs[-1][-1].ref.offset:
+            runs[-1].append(member)
     return runs
+
+
+def _is_near(run: Sequence[Member], member: Member) -> bool:
+    first, last, stop = run[0], run[-1].ref, member.ref.offset + member.ref.size
+    gap = member.ref.offset - last.offset - last.size
+    return first.view is member.view and gap <= _MAX_GAP and stop - first.ref.offset <= _MAX_RANGE

@@ -3,6 +3,7 @@
 Knows nothing of images, threads or tensors. Ranks take slices of one global batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,14 +79,32 @@ class MixedModalitySampler:
 
     def picks(self, k: int, *, rank: int = 0, world_size: int = 1) -> Picks:
         """Number the windows of a rank's slice of global batch k, without opening a clip; raises as `batch` does."""
-        if k < 0 or not 0 <= rank < world_size:
-            raise RequestError(f"batch {k} of rank {rank} of {world_size}: need batch >= 0 and 0 <= rank < world size")
-        choice = self._steps.draws(k, k + 1)
-        modality = self._modalities[int(choice.member[0])]
+        return self.picks_of(k, k + 1, rank=rank, world_size=world_size)[0]
+
+    def picks_of(self, first: int, stop: int, *, rank: int = 0, world_size: int = 1) -> list[Picks]:
+        """Number the windows of batches first..stop-1 at once, as `picks` does one by one."""
+        if first < 0 or not 0 <= rank < world_size:
+            raise RequestError(
+                f"batch {first} of rank {rank} of {world_size}: need batch >= 0 and 0 <= rank < world size"
+            )
+        choice = self._steps.draws(first, stop)
+        found: dict[int, Picks] = {}
+        for number in np.unique(choice.member).tolist():
+            mine = np.flatnonzero(choice.member == number)
+            modality = self._modalities[number]
+            # Batches of a modality follow one another in its draws, and a rank has the same part of each.
+            draws = self._slices(modality, choice.ordinal[mine].tolist(), rank=rank, world_size=world_size)
+            windows, size = self._windows(modality, draws), len(draws.member) // len(mine)
+            for place, step in enumerate((first + mine).tolist()):
+                part = slice(place * size, (place + 1) * size)
+                found[step] = Picks(step=step, modality=modality, pool=draws.member[part], window=windows[part])
+        return [found[step] for step in range(first, stop)]
+
+    def _slices(self, modality: Modality, batches: Sequence[int], *, rank: int, world_size: int) -> Choices:
         size = self.plan.batch_size[modality]
-        first = int(choice.ordinal[0]) * size
-        draws = self._draws[modality].draws(first + rank * size // world_size, first + (rank + 1) * size // world_size)
-        return Picks(step=k, modality=modality, pool=draws.member, window=self._windows(modality, draws))
+        begin, end = rank * size // world_size, (rank + 1) * size // world_size
+        parts = [self._draws[modality].draws(number * size + begin, number * size + end) for number in batches]
+        return Choices(np.concatenate([p.member for p in parts]), np.concatenate([p.ordinal for p in parts]))
 
     def draws_before(self, k: int) -> dict[tuple[Modality, str], int]:
         """Count the draws of every pool, by modality and label, in batches 0..k-1, its offset included."""
@@ -123,13 +142,14 @@ class MixedModalitySampler:
         ordinals = draws.ordinal + np.array([planned.offset for planned in pools])[draws.member]
         passes, positions = np.divmod(ordinals, sizes)
         # Few pools, and of each one pass or two, are met in a batch.
-        met, which = np.unique(np.stack([draws.member, passes]), axis=1, return_inverse=True)
+        met, which = np.unique(passes * len(pools) + draws.member, return_inverse=True)
+        pairs = [divmod(one, len(pools)) for one in met.tolist()]
         seed = self.plan.seed
-        keys = [key_of(seed, "windows", modality, pools[pool].label, number) for pool, number in met.T.tolist()]
+        keys = [key_of(seed, "windows", modality, pools[pool].label, number) for number, pool in pairs]
         if self.plan.order.kind is Order.GLOBAL:
             return permute(positions, sizes, np.array(keys, np.uint64)[which])
         windows = np.empty(len(positions), np.int64)
-        for number, (pool, key) in enumerate(zip(met[0].tolist(), keys, strict=True)):
+        for number, ((_, pool), key) in enumerate(zip(pairs, keys, strict=True)):
             mine, ends = which == number, pools[pool].pool.shard_ends
             windows[mine] = local_windows(positions[mine], ends, num_shards=self.plan.order.num_shards, key=key)
         return windows

@@ -33,7 +33,7 @@ class Ragged:
 
     def of(self, clip: int) -> tuple[Int32, ...]:
         """One clip's part of each column."""
-        start, stop = self.offsets[clip], self.offsets[clip + 1]
+        start, stop = self.offsets.item(clip), self.offsets.item(clip + 1)
         return tuple([column[start:stop] for column in self.columns])
 
     @property
@@ -109,6 +109,8 @@ class ShardView:
         self.shard = shard
         self._table = table
         self._columns: dict[str, pa.Array] = {}
+        self._texts: dict[str, tuple[Int32, memoryview]] = {}
+        self._members: dict[str, tuple[NDArray[Any], ...]] = {}
 
     @cached_property
     def address(self) -> str:
@@ -190,19 +192,20 @@ class ShardView:
 
     def images_of(self, clip: int, role: CameraRole) -> tuple[int, Int32]:
         """Find a camera's images in a clip: the first one's number, and their native steps, ascending."""
-        place = _ROLES.index(role)
-        start, stop = self._camera_starts[clip, place], self._camera_starts[clip, place + 1]
+        place, starts = _ROLES.index(role), self._camera_starts
+        start, stop = starts.item(clip, place), starts.item(clip, place + 1)
         return start, self._frames.columns[0][start:stop]
 
     def member(self, clip: int, name: str) -> MemberRef | None:
         """Where a clip's `clip`, `action` or `state` member lies; None where it has none."""
-        value = self.column(name)[clip].as_py()
-        return None if value is None else MemberRef(value["offset"], value["size"], value["crc32"])
+        offset, size, crc32 = self._member_columns(name)
+        num_bytes = size.item(clip)
+        return MemberRef(offset.item(clip), num_bytes, crc32.item(clip)) if num_bytes else None
 
     def frame_ref(self, frame: int) -> MemberRef:
         """Where a frame lies."""
         _, offset, size, crc32 = self._frames.columns
-        return MemberRef(int(offset[frame]), int(size[frame]), int(crc32[frame]))
+        return MemberRef(offset.item(frame), size.item(frame), crc32.item(frame))
 
     def frame_name(self, frame: int) -> str:
         """The member name of a frame, after the key's dot."""
@@ -215,7 +218,23 @@ class ShardView:
 
     def text(self, name: str, clip: int) -> str:
         """A text column's value; empty where there is none."""
-        return str(self.column(name)[clip].as_py() or "")
+        offsets, letters = self._texts.get(name) or self._text_column(name)
+        return str(letters[offsets[clip] : offsets[clip + 1]], "utf-8")
+
+    def _text_column(self, name: str) -> tuple[Int32, memoryview]:
+        _, offsets, letters = self.column(name).buffers()
+        first = self.column(name).offset
+        found = np.frombuffer(offsets, np.int32)[first : first + self.num_clips + 1], memoryview(letters or b"")
+        self._texts[name] = found
+        return found
+
+    def _member_columns(self, name: str) -> tuple[NDArray[Any], ...]:
+        if name not in self._members:
+            # A member that is absent has no bytes.
+            parts = [self.column(name).field(part) for part in ("offset", "size", "crc32")]
+            size = pc.if_else(self.column(name).is_valid(), parts[1], 0)
+            self._members[name] = tuple(np.asarray(part.to_numpy()) for part in (parts[0], size, parts[2]))
+        return self._members[name]
 
     def _ragged(self, name: str, *parts: str) -> Ragged:
         column = self.column(name)

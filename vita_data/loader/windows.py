@@ -26,6 +26,13 @@ class Cut:
     action_real: Bool
     """[B, H] rows row..row+H-1 that may be learned from."""
 
+    def part(self, samples: slice) -> "Cut":
+        """Take some of the samples."""
+        return Cut(
+            row=self.row[samples], views=self.views[samples], futures=self.futures[samples],
+            action_real=self.action_real[samples],
+        )  # fmt: skip
+
 
 def needed_futures(spec: WindowSpec, modality: Modality) -> int:
     """How many real futures a start needs.

@@ -2,9 +2,10 @@
 
 import os
 import resource
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from isal.isal_zlib import crc32
 
 from vita_data.errors import ShardError
 from vita_data.shards.schema import MemberRef
@@ -98,7 +99,7 @@ def _handles_allowed() -> int:
 
 def matches(ref: MemberRef, data: bytes | memoryview) -> bool:
     """Tell whether bytes are those that were written."""
-    return len(data) == ref.size and zlib.crc32(data) == ref.crc32
+    return len(data) == ref.size and crc32(data) == ref.crc32
 
 
 def mismatch(shard: AnyPath, ref: MemberRef, *, clip: str, member: str) -> ShardError:

@@ -6,9 +6,9 @@ Source: the shard contract (vita_data/README.md), SCHEMA_VERSION 1. Reads and wr
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -77,9 +77,11 @@ _NPY_PREFIX = 10
 """Bytes before the text of a .npy header of format 1.0."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberRef:
-    """Where a member's bytes lie in a shard: first data byte, length, zlib crc32."""
+class MemberRef(NamedTuple):
+    """Where a member's bytes lie in a shard: first data byte, length, zlib's crc32.
+
+    A tuple, since a loader makes thousands of these a second.
+    """
 
     offset: int
     size: int

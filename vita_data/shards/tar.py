@@ -4,10 +4,11 @@ Headers are patched from one template instead of built by `tarfile`, since a sha
 """
 
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from isal.isal_zlib import crc32
 
 from vita_data.errors import ShardError
 from vita_data.shards.schema import MemberRef
@@ -79,4 +80,4 @@ def _member(path: AnyPath, file: BinaryIO, block: bytes) -> TarMember:
     data, pad = file.read(info.size), file.read(-info.size % _BLOCK)
     if len(data) != info.size or any(pad) or len(pad) != -info.size % _BLOCK:
         raise ShardError(f"shard {path}: member {info.name}: the file ends early or its padding is damaged")
-    return TarMember(info.name, MemberRef(offset, info.size, zlib.crc32(data)), data)
+    return TarMember(info.name, MemberRef(offset, info.size, crc32(data)), data)

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
+from isal.isal_zlib import crc32
 
 from vita_data.errors import ShardError
 from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
@@ -119,7 +119,7 @@ def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -
         yield f"lies at byte {ref.offset}, expected {start + 512}"
     if block[:512] != wanted:
         yield "tar header is damaged"
-    if zlib.crc32(block[512 : 512 + ref.size]) != ref.crc32:
+    if crc32(block[512 : 512 + ref.size]) != ref.crc32:
         yield f"{ref.size} bytes at {ref.offset} do not match crc32"
     elif any(block[512 + ref.size :]):
         yield "padding is damaged"

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa
+from isal.isal_zlib import crc32
 
 from vita_data.errors import MEND, StorageError
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
@@ -92,7 +92,7 @@ class ShardWriter:
         offset = self._offset
         for name, data in clip_members(clip):
             head, tail = header(f"{clip.key}.{name}", len(data)), padding(len(data))
-            refs[name] = MemberRef(offset + len(head), len(data), zlib.crc32(data))
+            refs[name] = MemberRef(offset + len(head), len(data), crc32(data))
             pieces += (head, data, tail)
             offset += len(head) + len(data) + len(tail)
             if offset - self._offset >= _CHUNK:
