@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vita_data.loader.sampler import MixedModalitySampler, Picks
-from vita_data.loader.view import ShardView, gather
+from vita_data.loader.view import ShardView, SomeClips
 from vita_data.loader.windows import ABSENT, Cut, cut, start_steps
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef
-from vita_data.types import CameraRole, Modality
+from vita_data.types import Modality
 
 MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}
 """The index's columns of the members that are no images."""
@@ -91,7 +91,7 @@ def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list
     )
     places = sampler.locate(together)
     clips = places.clips.tolist()
-    found = gather(places.views, clips, tuple(dict.fromkeys((CameraRole.PRIMARY, *spec.views))))
+    found = SomeClips(places.views, clips)
     steps = start_steps(found, places.numbers, spec, modality)
     parts, size = cut(found, steps, spec, modality), len(batches[0].pool)
     slices = [slice(place * size, (place + 1) * size) for place in range(len(batches))]

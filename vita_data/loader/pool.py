@@ -122,7 +122,7 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
         near = difflib.get_close_matches(entry.source, built, n=1)
         raise ManifestError(f"{place}: {error}" + (f"; did you mean {near[0]!r}?" if near else "")) from error
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
-    if not sum(view.num_clips for view in views):
+    if not sum(len(view) for view in views):
         raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
@@ -160,7 +160,7 @@ def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
 
 def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
     """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
-    counts = [count_windows(view.whole(), spec, modality) for view in opened.views]
+    counts = [count_windows(view, spec, modality) for view in opened.views]
     windows = np.where(opened.chosen & _in_pool(opened, stage, modality), np.concatenate(counts), 0)
     skipped = 0
     if stage is not Stage.WARMUP:

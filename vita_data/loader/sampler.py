@@ -14,9 +14,9 @@ from vita_data.loader.locality import local_windows
 from vita_data.loader.permute import key_of, permute
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import Places
-from vita_data.loader.view import ShardView, gather
+from vita_data.loader.view import ShardView, SomeClips
 from vita_data.loader.windows import start_steps
-from vita_data.types import BatchPlan, CameraRole, Int64, Json, Modality, Order, Window
+from vita_data.types import BatchPlan, Int64, Json, Modality, Order, Window
 
 DRAW_BLOCK = 4096
 STEP_BLOCK = 1000
@@ -58,8 +58,7 @@ class MixedModalitySampler:
         picks = self.picks(k, rank=rank, world_size=world_size)
         places = self.locate(picks)
         clips = places.clips.tolist()
-        found = gather(places.views, clips, (CameraRole.PRIMARY,))
-        steps = start_steps(found, places.numbers, self.plan.windows, picks.modality).tolist()
+        steps = start_steps(SomeClips(places.views, clips), places.numbers, self.plan.windows, picks.modality).tolist()
         sources = [one.pool.opened.entry.source for one in self.plan.pools[picks.modality]]
         slots = zip(picks.pool.tolist(), places.views, clips, steps, strict=True)
         windows = tuple(Window(sources[pool], view.text("key", clip), step) for pool, view, clip, step in slots)

@@ -3,7 +3,8 @@
 Rows and steps are looked up through keys `clip * 2^32 + value`, so that one binary search serves many clips at once.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,24 +52,45 @@ class Images:
     """Number of each clip's first image [C]; its others follow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClipSet:
+class ClipSet(ABC):
     """What the windows of some clips [C] are cut from; the clips are counted from 0 here."""
 
-    hz: Float64
-    num_steps: NDArray[Any]
-    ends_at_gaps: Bool
-    """Whether an action chunk of the clip ends at a gap."""
-    runs: Ragged
-    """step_index run by run: from `row` on, rows hold consecutive native steps from `step` on."""
-    keyframes: Ragged
-    """Rows on the 1-second stride."""
-    valid: Ragged
-    """Half-open ranges of valid action rows: `start`, `stop`."""
-    images: Mapping[CameraRole, Images]
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return len(self.hz)
+    @property
+    @abstractmethod
+    def hz(self) -> Float64:
+        """Native rate of each clip [C]."""
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> NDArray[Any]:
+        """Rows of each clip [C]."""
+
+    @property
+    @abstractmethod
+    def ends_at_gaps(self) -> Bool:
+        """Whether an action chunk of the clip ends at a gap [C]."""
+
+    @property
+    @abstractmethod
+    def runs(self) -> Ragged:
+        """step_index run by run: from `row` on, rows hold consecutive native steps from `step` on."""
+
+    @property
+    @abstractmethod
+    def keyframes(self) -> Ragged:
+        """Rows on the 1-second stride."""
+
+    @property
+    @abstractmethod
+    def valid(self) -> Ragged:
+        """Half-open ranges of valid action rows: `start`, `stop`."""
+
+    @abstractmethod
+    def images(self, role: CameraRole) -> Images:
+        """The stored images of a camera."""
 
     @cached_property
     def run_rows(self) -> Int64:
@@ -81,7 +103,7 @@ class ClipSet:
 
     def image_keys(self, role: CameraRole) -> Int64:
         """Keys (clip, native step) of a camera's images, ascending."""
-        steps = self.images[role].steps
+        steps = self.images(role).steps
         return clip_keys(steps.clips, steps.columns[0])
 
     def steps_of_rows(self, clips: Int64, rows: NDArray[Any]) -> Int64:
@@ -102,8 +124,8 @@ class ClipSet:
         return len(self.runs.columns[0]) == len(self)
 
 
-class ShardView:
-    """The index of one shard; clips are counted from 0 in it, frames over all of its clips."""
+class ShardView(ClipSet):
+    """The index of one shard and all of its clips; frames are counted over all clips."""
 
     def __init__(self, shard: AnyPath, table: pa.Table) -> None:
         self.shard = shard
@@ -112,15 +134,13 @@ class ShardView:
         self._texts: dict[str, tuple[Int32, memoryview]] = {}
         self._members: dict[str, tuple[NDArray[Any], ...]] = {}
 
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
     @cached_property
     def address(self) -> str:
         """Where the shard lies, in words."""
         return str(self.shard)
-
-    @property
-    def num_clips(self) -> int:
-        """Clips in this shard."""
-        return int(self._table.num_rows)
 
     def column(self, name: str) -> pa.Array:
         """One column as one array."""
@@ -131,12 +151,12 @@ class ShardView:
 
     @cached_property
     def num_steps(self) -> Int32:
-        """Rows of each clip [C]."""
+        """As `ClipSet.num_steps`."""
         return np.asarray(self.column("num_steps").to_numpy())
 
     @cached_property
     def hz(self) -> Float64:
-        """Native rate of each clip [C]."""
+        """As `ClipSet.hz`."""
         return np.asarray(self.column("hz").to_numpy(), np.float64)
 
     @cached_property
@@ -159,6 +179,15 @@ class ShardView:
         """As `ClipSet.ends_at_gaps`."""
         return np.asarray(pc.equal(self.column("gaps"), str(Gaps.BREAK)).to_numpy(zero_copy_only=False), bool)
 
+    def images(self, role: CameraRole) -> Images:
+        """As `ClipSet.images`."""
+        place = _ROLES.index(role)
+        starts, stops = self._camera_starts[:, place], self._camera_starts[:, place + 1]
+        offsets, steps = np.concatenate([[0], np.cumsum(stops - starts)]), self._frames.columns[0]
+        if offsets[-1] < len(steps):
+            steps = steps[np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])]
+        return Images(steps=Ragged(offsets, (steps,)), first=starts)
+
     @cached_property
     def _frames(self) -> Ragged:
         return self._ragged("frames", "step", "offset", "size", "crc32")
@@ -166,29 +195,21 @@ class ShardView:
     @cached_property
     def _camera_starts(self) -> Int32:
         """Number of the first frame of each clip's cameras [C, 5], in the order of `_ROLES`, and of the next clip's."""
-        cameras = self.column("frames").values.field("camera")
-        codes = pc.fill_null(pc.index_in(cameras, value_set=pa.array([str(role) for role in _ROLES])), -1).to_numpy()
-        clips, kinds = self._frames.clips, len(_ROLES) + 1
-        counts = np.bincount(clips * kinds + codes + 1, minlength=self.num_clips * kinds).reshape(-1, kinds)
+        cameras, kinds = self.column("frames").values.field("camera"), len(_ROLES) + 1
+        if cameras == pa.repeat(pa.scalar(str(CameraRole.PRIMARY)), len(cameras)):
+            counts = np.zeros((len(self), kinds), np.int64)
+            counts[:, 1 + _ROLES.index(CameraRole.PRIMARY)] = np.diff(self._frames.offsets)
+        else:
+            codes = pc.fill_null(pc.index_in(cameras, value_set=pa.array([str(role) for role in _ROLES])), -1)
+            cells = self._frames.clips * kinds + codes.to_numpy() + 1
+            counts = np.bincount(cells, minlength=len(self) * kinds).reshape(-1, kinds)
         return (self._frames.offsets[:-1, None] + np.cumsum(counts, axis=1)).astype(np.int32)
 
     @property
     def keyframes_only(self) -> bool:
         """Whether images lie on the 1-second stride alone (`build --frames keyframes`)."""
-        stored = len(self.whole().images[CameraRole.PRIMARY].steps.columns[0])
+        stored = len(self.images(CameraRole.PRIMARY).steps.columns[0])
         return stored <= len(self.keyframes.columns[0]) < int(self.num_steps.sum())
-
-    def whole(self) -> ClipSet:
-        """All clips of the shard, with the primary camera's images."""
-        starts, stops = self._camera_starts[:, 0], self._camera_starts[:, 1]
-        offsets, steps = np.concatenate([[0], np.cumsum(stops - starts)]), self._frames.columns[0]
-        if offsets[-1] < len(steps):
-            steps = steps[np.repeat(starts - offsets[:-1], stops - starts) + np.arange(offsets[-1])]
-        return ClipSet(
-            hz=self.hz, num_steps=self.num_steps, ends_at_gaps=self.ends_at_gaps, runs=self.runs,
-            keyframes=self.keyframes, valid=self.valid,
-            images={CameraRole.PRIMARY: Images(steps=Ragged(offsets, (steps,)), first=starts)},
-        )  # fmt: skip
 
     def images_of(self, clip: int, role: CameraRole) -> tuple[int, Int32]:
         """Find a camera's images in a clip: the first one's number, and their native steps, ascending."""
@@ -224,7 +245,7 @@ class ShardView:
     def _text_column(self, name: str) -> tuple[Int32, memoryview]:
         _, offsets, letters = self.column(name).buffers()
         first = self.column(name).offset
-        found = np.frombuffer(offsets, np.int32)[first : first + self.num_clips + 1], memoryview(letters or b"")
+        found = np.frombuffer(offsets, np.int32)[first : first + len(self) + 1], memoryview(letters or b"")
         self._texts[name] = found
         return found
 
@@ -242,22 +263,53 @@ class ShardView:
         return Ragged(np.asarray(column.offsets.to_numpy()), tuple(np.asarray(part.to_numpy()) for part in values))
 
 
-def gather(views: Sequence[ShardView], clips: Sequence[int], roles: Sequence[CameraRole]) -> ClipSet:
-    """Collect clips [C] of any shards, with the images of some cameras."""
-    pairs = list(zip(views, clips, strict=True))
-    images = {}
-    for role in roles:
-        found = [view.images_of(clip, role) for view, clip in pairs]
-        images[role] = Images(steps=_joined([(steps,) for _, steps in found]), first=np.array([n for n, _ in found]))
-    return ClipSet(
-        hz=np.array([view.hz[clip] for view, clip in pairs]),
-        num_steps=np.array([view.num_steps[clip] for view, clip in pairs], np.int64),
-        ends_at_gaps=np.array([view.ends_at_gaps[clip] for view, clip in pairs]),
-        runs=_joined([view.runs.of(clip) for view, clip in pairs]),
-        keyframes=_joined([view.keyframes.of(clip) for view, clip in pairs]),
-        valid=_joined([view.valid.of(clip) for view, clip in pairs]),
-        images=images,
-    )  # fmt: skip
+class SomeClips(ClipSet):
+    """Clips of any shards, collected part by part as parts are asked for."""
+
+    def __init__(self, views: Sequence[ShardView], clips: Sequence[int]) -> None:
+        self._pairs = list(zip(views, clips, strict=True))
+        self._images: dict[CameraRole, Images] = {}
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @cached_property
+    def hz(self) -> Float64:
+        """As `ClipSet.hz`."""
+        return np.array([view.hz.item(clip) for view, clip in self._pairs])
+
+    @cached_property
+    def num_steps(self) -> Int64:
+        """As `ClipSet.num_steps`."""
+        return np.array([view.num_steps.item(clip) for view, clip in self._pairs], np.int64)
+
+    @cached_property
+    def ends_at_gaps(self) -> Bool:
+        """As `ClipSet.ends_at_gaps`."""
+        return np.array([view.ends_at_gaps.item(clip) for view, clip in self._pairs], bool)
+
+    @cached_property
+    def runs(self) -> Ragged:
+        """As `ClipSet.runs`."""
+        return _joined([view.runs.of(clip) for view, clip in self._pairs])
+
+    @cached_property
+    def keyframes(self) -> Ragged:
+        """As `ClipSet.keyframes`."""
+        return _joined([view.keyframes.of(clip) for view, clip in self._pairs])
+
+    @cached_property
+    def valid(self) -> Ragged:
+        """As `ClipSet.valid`."""
+        return _joined([view.valid.of(clip) for view, clip in self._pairs])
+
+    def images(self, role: CameraRole) -> Images:
+        """As `ClipSet.images`."""
+        if role not in self._images:
+            found = [view.images_of(clip, role) for view, clip in self._pairs]
+            first = np.array([number for number, _ in found], np.int64)
+            self._images[role] = Images(steps=_joined([(steps,) for _, steps in found]), first=first)
+        return self._images[role]
 
 
 def _joined(parts: Sequence[tuple[Int32, ...]]) -> Ragged:

@@ -93,14 +93,19 @@ def _image_starts(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64
 
 def _with_futures(clips: ClipSet, starts: Int64, stored: Int64, spec: WindowSpec, needed: int) -> Int64:
     """Keep the starts that have enough futures; most have the first, so few are asked for the others."""
-    found, lacking = np.zeros(len(starts), np.int64), np.arange(len(starts))
+    found = np.zeros(len(starts), np.int64)
+    if needed == 1 and len(starts) == len(stored):
+        # The future of most images is the next image, which is told without a search.
+        distance = _early(spec.frame_interval_s * clips.hz)[clips_of(starts[:-1])]
+        found[:-1] = stored[1:] == starts[:-1] + distance
+    lacking = np.flatnonzero(found < needed)
     for number in range(1, spec.futures + 1):
-        asked = starts[lacking]
-        distance = number * spec.frame_interval_s * clips.hz[clips_of(asked)]
-        found[lacking] += _nearest(stored, asked, distance) != ABSENT
-        lacking = lacking[found[lacking] < needed]
         if not lacking.size:
             break
+        asked = starts[lacking]
+        distance_steps = number * spec.frame_interval_s * clips.hz[clips_of(asked)]
+        found[lacking] += _nearest(stored, asked, distance_steps) != ABSENT
+        lacking = lacking[found[lacking] < needed]
     return starts[found >= needed]
 
 
@@ -115,12 +120,16 @@ def _find(stored: Int64, keys: Int64) -> Int64:
 
 def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
     # Steps are whole, so at most two lie within half a step, and only at a tie: the earlier one is taken.
-    early, late = np.ceil(distance_steps - 0.5).astype(np.int64), np.floor(distance_steps + 0.5).astype(np.int64)
+    early, late = _early(distance_steps), np.floor(distance_steps + 0.5).astype(np.int64)
     found = _find(stored, starts + early)
     ties = (early != late) & (found == ABSENT)
     if ties.any():
         found[ties] = _find(stored, (starts + late)[ties])
     return found
+
+
+def _early(distance_steps: Float64) -> Int64:
+    return np.ceil(distance_steps - 0.5).astype(np.int64)
 
 
 def _image_numbers(images: Images, places: Int64) -> Int64:
@@ -131,7 +140,7 @@ def _image_numbers(images: Images, places: Int64) -> Int64:
 
 def _views(clips: ClipSet, steps: Int64, roles: tuple[CameraRole, ...]) -> Int64:
     keys = clip_keys(np.arange(len(clips)), steps)
-    found = [_image_numbers(clips.images[role], _find(clips.image_keys(role), keys)[:, None]) for role in roles]
+    found = [_image_numbers(clips.images(role), _find(clips.image_keys(role), keys)[:, None]) for role in roles]
     return np.concatenate([np.zeros((len(clips), 0), np.int64), *found], axis=1)
 
 
@@ -141,7 +150,7 @@ def _futures(clips: ClipSet, steps: Int64, spec: WindowSpec) -> Int64:
     starts = np.repeat(clip_keys(np.arange(len(clips)), steps)[:, None], spec.futures, axis=1)
     distance = np.arange(1, spec.futures + 1) * spec.frame_interval_s * clips.hz[:, None]
     places = _nearest(clips.image_keys(CameraRole.PRIMARY), starts, distance)
-    return _image_numbers(clips.images[CameraRole.PRIMARY], places)
+    return _image_numbers(clips.images(CameraRole.PRIMARY), places)
 
 
 def _chunk(clips: ClipSet, rows: Int64, horizon: int) -> Bool:

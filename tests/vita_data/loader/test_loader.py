@@ -224,7 +224,7 @@ def test_only_the_members_that_are_needed_are_read(shards: Path, tmp_path: Path,
     tar = next((copy / "train").glob("*.tar"))
     data = bytearray(tar.read_bytes())
     view = plan.pools[Modality.VIDEO][0].pool.opened.views[0]
-    for clip in range(view.num_clips):
+    for clip in range(len(view)):
         for frame in range(view.num_frames_before(clip), view.num_frames_before(clip + 1)):
             if "wrist" in view.frame_name(frame):
                 data[view.frame_ref(frame).offset] ^= 1

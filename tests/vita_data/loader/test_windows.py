@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vita_data.loader.view import ShardView, gather
+from vita_data.loader.view import ShardView, SomeClips
 from vita_data.loader.windows import ABSENT, Cut, count_windows, cut, start_steps
 from vita_data.shards.index import open_source
 from vita_data.types import CameraRole, Clip, Gaps, Modality, Split, Starts, WindowSpec
@@ -25,16 +25,16 @@ def view_of(tmp_path: Path, save: Callable[..., Path]) -> Callable[..., ShardVie
 
 
 def starts(view: ShardView, clip: int, spec: WindowSpec, modality: Modality) -> list[int]:
-    count = int(count_windows(view.whole(), spec, modality)[clip])
-    same = gather([view] * count, [clip] * count, (CameraRole.PRIMARY,)) if count else view.whole()
+    count = int(count_windows(view, spec, modality)[clip])
+    same = SomeClips([view] * count, [clip] * count)
     return start_steps(same, np.arange(count), spec, modality).tolist() if count else []
 
 
 def cut_one(view: ShardView, clip: int, step: int, spec: WindowSpec, modality: Modality) -> Cut:
     """Cut one window in the middle of others, of which none may move it."""
-    clips = [0, clip, view.num_clips - 1]
-    first = [int(view.whole().steps_of_rows(np.array([one]), np.array([0]))[0]) for one in clips]
-    taken = cut(gather([view] * 3, clips, tuple(CameraRole)), np.array([first[0], step, first[2]]), spec, modality)
+    clips = [0, clip, len(view) - 1]
+    first = [int(view.steps_of_rows(np.array([one]), np.array([0]))[0]) for one in clips]
+    taken = cut(SomeClips([view] * 3, clips), np.array([first[0], step, first[2]]), spec, modality)
     return replace(
         taken, row=taken.row[1], views=taken.views[1], futures=taken.futures[1], action_real=taken.action_real[1]
     )
@@ -131,8 +131,8 @@ def test_counting_a_shard_and_cutting_a_clip_agree(view_of: Callable[..., ShardV
     kept = [[step for step in range(40) if step % (number + 3)] for number in range(4)]
     view = view_of(*(make_clip("arm", n, steps=steps, hz=4.7, all_frames=bool(n % 2)) for n, steps in enumerate(kept)))
     for spec in (replace(SPEC, min_futures=2), replace(SPEC, starts=Starts.ROWS, min_futures=1)):
-        counts = count_windows(view.whole(), spec, Modality.PAIRED)
-        for clip in range(view.num_clips):
+        counts = count_windows(view, spec, Modality.PAIRED)
+        for clip in range(len(view)):
             found = [
                 np.count_nonzero(cut_one(view, clip, step, spec, Modality.PAIRED).futures != ABSENT)
                 for step in starts(view, clip, replace(spec, min_futures=0), Modality.PAIRED)
