@@ -1,14 +1,16 @@
 """The codebook that both modalities share: nearest code, straight-through gradient, EMA learning (VITA eq 1, 3, 7).
 
-Codes are buffers, learned by moving averages in train mode and frozen in eval mode; all of it runs in float32, since
-bfloat16 makes ties. One process only: sums are not yet reduced over ranks.
+Codes are learned in train mode, by moving averages or by gradient, and frozen in eval mode; all of it runs in float32,
+since bfloat16 makes ties. What is counted, summed and remembered is that of the global batch, so that every rank holds
+the same codes as one process would.
 Letters: B batch, Q latents, D width, K codes, n real vectors of a batch.
 
-Assumes: EMA instead of the gradient of Algorithm 1, dead codes replaced, a BatchNorm per modality before the search;
-without them most codes die and the modalities use disjoint codes (EMA: van den Oord et al., 2017).
+Assumes: EMA instead of the gradient of Algorithm 1 (`update=grad` is the paper), dead codes replaced, a normalization
+per modality before the search; without them most codes die and the modalities use disjoint codes (EMA: van den Oord et
+al., 2017).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
@@ -17,9 +19,13 @@ from torch import Tensor, nn
 
 from vita_data.types import Modality
 from vita_model.checks import require_not_negative, require_part, require_positive, require_whole
+from vita_model.distributed import all_rows, all_sum
+from vita_model.losses import masked_mean
 
 _ENCODED = (Modality.VIDEO, Modality.ACTION)
 _TINY = 1e-8
+_EPSILON, _MOMENTUM = 1e-5, 0.1
+"""Of the moving moments, as batch norms have them."""
 
 
 class ModalityNorm(StrEnum):
@@ -29,12 +35,20 @@ class ModalityNorm(StrEnum):
     BATCH = "batch"
 
 
+class CodeUpdate(StrEnum):
+    """How codes learn: moving averages of their encodings, or the gradient of a loss term as in Algorithm 1."""
+
+    EMA = "ema"
+    GRAD = "grad"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodebookConfig:
     """8192 codes of width 1024 (VITA table 11)."""
 
     num_codes: int = 8192
     width: int = 1024
+    update: CodeUpdate = CodeUpdate.EMA
     decay: float = 0.99
     modality_norm: ModalityNorm = ModalityNorm.BATCH
     match_temperature: float = 0.1
@@ -67,6 +81,8 @@ class Quantized:
     """int64 [B, Q]"""
     commitment: Tensor
     """Scalar: mean squared distance of real encodings to their (constant) codes."""
+    codebook: Tensor | None
+    """Scalar: the same distance with the encodings constant; None where codes have no gradient."""
     usage_match: Tensor
     """Scalar: KL from this batch's soft usage to the other modality's; 0 in eval mode."""
 
@@ -85,6 +101,7 @@ class Codebook(nn.Module):
     """K codes with moving averages of their assignments."""
 
     codes: Tensor
+    """[K, D]"""
     counts: Tensor
     sums: Tensor
     ages: Tensor
@@ -99,7 +116,11 @@ class Codebook(nn.Module):
         super().__init__()
         self.config = config
         num_codes, width = config.num_codes, config.width
-        self.register_buffer("codes", torch.zeros(num_codes, width))
+        codes = torch.zeros(num_codes, width)
+        if config.update is CodeUpdate.GRAD:
+            self.codes = nn.Parameter(codes)
+        else:
+            self.register_buffer("codes", codes)
         self.register_buffer("sums", torch.zeros(num_codes, width))
         self.register_buffer("counts", torch.zeros(num_codes))
         self.register_buffer("ages", torch.zeros(num_codes, dtype=torch.int64))
@@ -108,7 +129,7 @@ class Codebook(nn.Module):
         self.register_buffer("recent", torch.zeros(config.num_recent, width))
         for name in ("num_filled", "num_recent", "num_updates"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
-        self.norms = nn.ModuleDict({str(m): nn.BatchNorm1d(width, affine=False) for m in _ENCODED})
+        self.norms = nn.ModuleDict({str(m): Whitening(width) for m in _ENCODED})
 
     def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         """Quantize encodings [B, Q, D] of one modality; in train mode also learn from those where mask [B] is True."""
@@ -120,9 +141,7 @@ class Codebook(nn.Module):
             result = self._nearest(encodings, mask)
             match = self._usage_match(real, modality)
             self._learn(real.detach(), result.indices[mask].flatten(), modality)
-        return Quantized(
-            latents=result.latents, indices=result.indices, commitment=result.commitment, usage_match=match
-        )
+        return replace(result, usage_match=match)
 
     def project(self, vectors: Tensor, mask: Tensor) -> Quantized:
         """Map predicted vectors [B, Q, D] to their nearest codes; never learns, never normalizes."""
@@ -146,10 +165,8 @@ class Codebook(nn.Module):
     def _normalized(self, encodings: Tensor, modality: Modality, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Whiten per modality; returns all encodings and the real ones flattened to [n, D], zeros elsewhere."""
         real = encodings[mask].flatten(0, 1)
-        if self.config.modality_norm is ModalityNorm.BATCH and len(real):
-            norm = self.norms[str(modality)]
-            norm.train(self.training and len(real) > 1)  # one vector has no variance
-            real = norm(real)
+        if self.config.modality_norm is ModalityNorm.BATCH:
+            real = self.norms[str(modality)](real)
         whole = torch.zeros_like(encodings)
         whole[mask] = real.reshape(-1, *encodings.shape[1:])
         return whole, real
@@ -163,23 +180,25 @@ class Codebook(nn.Module):
     def _nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
         with torch.no_grad():
             indices = self._scores(vectors).argmax(dim=-1)
-        codes = self.codes[indices]
-        distance = (vectors - codes).square()[mask]
+        codes, real = self.codes[indices], mask[:, None, None]
+        trains = self.training and self.codes.requires_grad
         return Quantized(
             latents=vectors + (codes - vectors).detach(),
             indices=indices,
-            commitment=distance.sum() / max(distance.numel(), 1),
-            usage_match=distance.new_zeros(()),
+            commitment=masked_mean((vectors - codes.detach()).square(), real),
+            codebook=masked_mean((vectors.detach() - codes).square(), real) if trains else None,
+            usage_match=vectors.new_zeros(()),
         )
 
     def _usage_match(self, real: Tensor, modality: Modality) -> Tensor:
         """KL from this batch's soft code marginal to the moving marginal of the other modality, if there is one."""
         own = _ENCODED.index(modality)
         other = self.soft_usage[1 - own]
-        if not len(real):
+        num_real = float(all_sum(real.new_tensor(len(real))))
+        if not num_real:
             return real.new_zeros(())
         temperature = 0.5 * self.config.match_temperature * self.config.width
-        marginal = F.softmax(self._scores(real) / temperature, dim=-1).mean(dim=0)
+        marginal = all_sum(F.softmax(self._scores(real) / temperature, dim=-1).sum(dim=0)) / num_real
         self.soft_usage = _averaged(self.soft_usage, own, marginal.detach(), self.config.decay)
         if not bool(other.any()):
             return real.new_zeros(())
@@ -189,9 +208,10 @@ class Codebook(nn.Module):
     def _fill(self, real: Tensor) -> None:
         """Take the first encodings as codes until all K have a value: the data-dependent start."""
         start = int(self.num_filled)
-        stop = min(start + len(real), self.config.num_codes)
-        if start == stop:
+        if start == self.config.num_codes:
             return
+        real = all_rows(real)
+        stop = min(start + len(real), self.config.num_codes)
         self._write(torch.arange(start, stop, device=real.device), real[: stop - start])
         self.num_filled = self.num_filled + (stop - start)
 
@@ -201,20 +221,21 @@ class Codebook(nn.Module):
 
         Buffers are replaced rather than written in place: autograd still holds the old ones.
         """
-        if not len(real):
-            return
         decay, num_codes = self.config.decay, self.config.num_codes
-        hits = torch.bincount(indices, minlength=num_codes).float()
+        hits = all_sum(torch.bincount(indices, minlength=num_codes).float())
+        if not bool(hits.any()):
+            return
         self.usage = _averaged(self.usage, _ENCODED.index(modality), hits / hits.sum(), decay)
         if self.is_filled:
-            total = torch.zeros_like(self.sums).index_add_(0, indices, real)
             self.counts = decay * self.counts + (1 - decay) * hits
-            self.sums = decay * self.sums + (1 - decay) * total
-            self.codes = self.sums / self.counts.clamp(min=_TINY)[:, None]
+            if self.config.update is CodeUpdate.EMA:
+                total = all_sum(torch.zeros_like(self.sums).index_add_(0, indices, real))
+                self.sums = decay * self.sums + (1 - decay) * total
+                self.codes = self.sums / self.counts.clamp(min=_TINY)[:, None]
             self.ages = self.ages + 1
             self.num_updates = self.num_updates + 1
             self._replace_dead()
-        self._remember(real)
+        self._remember(all_rows(real))
 
     def _replace_dead(self) -> None:
         """Give dead codes the newest remembered encodings, as many as there are of either."""
@@ -229,7 +250,11 @@ class Codebook(nn.Module):
 
     def _write(self, rows: Tensor, values: Tensor) -> None:
         """Set codes together with their averages: a code whose sums lag behind would jump back."""
-        self.codes = self.codes.index_copy(0, rows, values)
+        if self.config.update is CodeUpdate.EMA:
+            self.codes = self.codes.index_copy(0, rows, values)
+        else:
+            # A parameter keeps its identity; the version that autograd holds is read before this in each step.
+            self.codes.data = self.codes.data.index_copy(0, rows, values)
         self.sums = self.sums.index_copy(0, rows, values)
         self.counts = self.counts.index_fill(0, rows, 1.0)
         self.ages = self.ages.index_fill(0, rows, 0)
@@ -241,6 +266,39 @@ class Codebook(nn.Module):
         slots = (int(self.num_recent) + len(real) - len(kept) + torch.arange(len(kept), device=real.device)) % size
         self.recent = self.recent.index_copy(0, slots, kept)
         self.num_recent = self.num_recent + len(real)
+
+
+class Whitening(nn.Module):
+    """Zero mean and unit variance per column over the global batch; moving moments where nothing is learned.
+
+    torch's synchronized batch norm refuses the CPU, and per-rank moments would make the codes depend on the ranks.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Whiten rows [n, D]; in train mode also learn the moments. One row alone takes the moving ones."""
+        num_rows = float(all_sum(rows.new_tensor(len(rows)))) if self.training else 0.0
+        if num_rows < 2:
+            return (rows - self.running_mean) * torch.rsqrt(self.running_var + _EPSILON)
+        mean = all_sum(rows.sum(dim=0)) / num_rows
+        var = all_sum((rows - mean).square().sum(dim=0)) / num_rows
+        self._learn(mean.detach(), var.detach() * num_rows / (num_rows - 1))
+        return (rows - mean) * torch.rsqrt(var + _EPSILON)
+
+    @torch.no_grad()
+    def _learn(self, mean: Tensor, var: Tensor) -> None:
+        self.running_mean = (1 - _MOMENTUM) * self.running_mean + _MOMENTUM * mean
+        self.running_var = (1 - _MOMENTUM) * self.running_var + _MOMENTUM * var
+        self.num_batches_tracked = self.num_batches_tracked + 1
 
 
 def _averaged(table: Tensor, row: int, values: Tensor, decay: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vita_model.checks import require_not_negative
+from vita_model.distributed import all_sum
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
@@ -24,6 +25,8 @@ class LossConfig:
     l1: float = 0.8
     ssim: float = 0.2
     commitment: float = 0.25
+    codebook: float = 1.0
+    """Pulls codes to their encodings; there is no such term where moving averages do that (`codebook.update=ema`)."""
     usage_match: float = 0.1
     """Pulls the two modalities onto the same codes; 0 is the paper."""
     visual: float = 1.0
@@ -33,14 +36,17 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Refuse weights that are negative or not finite; raises RequestError."""
-        require_not_negative(self, "l1", "ssim", "commitment", "usage_match", "visual", "action")
+        require_not_negative(self, "l1", "ssim", "commitment", "codebook", "usage_match", "visual", "action")
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Average values where the broadcast mask is True, 0 where none is; a masked NaN does no harm, nor its gradient."""
+    """Average values over all ranks where the broadcast mask is True, 0 where none is.
+
+    A masked NaN does no harm, nor its gradient. Every rank gets the mean of the global batch (`distributed`: the rule).
+    """
     mask = mask.expand(values.shape)
-    total = torch.where(mask, values, 0.0).sum()
-    return total / mask.sum().clamp(min=1)
+    total = all_sum(torch.where(mask, values, 0.0).sum())
+    return total / all_sum(mask.sum()).clamp(min=1)
 
 
 def action_error(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:

@@ -90,6 +90,8 @@ def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
     terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
     terms |= _action_terms(prediction.actions, config)
     terms["commitment"] = config.commitment * prediction.quantized.commitment
+    if prediction.quantized.codebook is not None:
+        terms["codebook"] = config.codebook * prediction.quantized.codebook
     terms["usage_match"] = config.usage_match * prediction.quantized.usage_match
     return terms
 

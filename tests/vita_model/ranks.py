@@ -1,0 +1,56 @@
+"""Several ranks on this machine, over gloo: a function is run by each in a process of its own."""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.multiprocessing import get_context
+
+
+def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 120.0) -> list[Any]:
+    """Call `function(*args)` on each rank with torchrun's environment; returns what each returns, in their order.
+
+    `function` must lie at the top level of a module.
+    """
+    context = get_context("spawn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = context.SimpleQueue()
+    processes = [
+        context.Process(target=_run, args=(queue, rank, world_size, port, function, args)) for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout_s)
+        if process.is_alive():
+            process.kill()
+    found = {}
+    while not queue.empty():
+        rank, result, fault = queue.get()
+        assert not fault, f"rank {rank}:\n{fault}"
+        found[rank] = result
+    assert len(found) == world_size, f"ranks {sorted(set(range(world_size)) - set(found))} did not answer"
+    return [found[rank] for rank in range(world_size)]
+
+
+def _run(queue, rank: int, world_size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    try:
+        queue.put((rank, function(*args), ""))
+    except BaseException:  # noqa: BLE001 - the parent raises it
+        queue.put((rank, None, traceback.format_exc()))
+
+
+def here(name: str) -> Path:
+    """A file beside the tests."""
+    return Path(__file__).parent / name

@@ -1,0 +1,27 @@
+"""Sums over ranks equal sums over the whole, gradients included; rows come in the order of ranks."""
+
+import torch
+
+from tests.vita_model.ranks import run_ranks
+from vita_model.distributed import all_rows, all_sum, any_rank, joined_ranks
+
+
+def global_mean(sizes: list[int]):
+    with joined_ranks() as ranks:
+        weight = torch.tensor([2.0, 3.0], requires_grad=True)
+        rows = torch.arange(10.0).reshape(5, 2)
+        mine = rows[sum(sizes[: ranks.rank]) : sum(sizes[: ranks.rank + 1])]
+        values = (mine * weight).sum(dim=1).square()
+        loss = all_sum(values.sum()) / all_sum(torch.tensor(float(len(mine))))
+        loss.backward()
+        grad = all_sum(weight.grad) / ranks.world_size
+        return float(loss), grad.tolist(), all_rows(mine).tolist(), any_rank(ranks.rank == 1, ranks.device)
+
+
+def test_two_ranks_have_the_loss_gradient_and_rows_of_one() -> None:
+    (alone,) = run_ranks(global_mean, 1, [5])
+    first, second = run_ranks(global_mean, 2, [2, 3])
+
+    assert first == second
+    assert first[:3] == alone[:3]
+    assert (alone[3], first[3]) == (False, True)

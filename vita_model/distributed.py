@@ -1,0 +1,128 @@
+"""The ranks of one run: joining torchrun's group, and sums over ranks through which gradients pass.
+
+With one process everything here is the identity, so that nothing else asks how many ranks there are.
+
+The rule of all losses: a mean over a batch is a mean over the global batch, the same number on every rank. Its gradient
+through `all_sum` is that of the global loss times the world size, which the average over ranks (DDP, FSDP2) undoes.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vita_data.errors import RequestError, VitaDataError
+
+_TIMEOUT = timedelta(minutes=10)
+"""How long a rank waits for the others: the first batch may come from cold storage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among those of the run."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes logs and checkpoints."""
+        return self.rank == 0
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """Join the ranks that torchrun started, or be the only one; leaves the group at the end.
+
+    Each rank takes the GPU of its local rank; without CUDA all compute on the CPU, over gloo.
+
+    Raises:
+        RequestError: torchrun's environment is incomplete, or there are more ranks on a node than GPUs.
+        VitaDataError: the other ranks do not answer.
+    """
+    device = _device()
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield Ranks(device=device)
+        return
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise RequestError(f"WORLD_SIZE is set but {', '.join(missing)} is not; start several ranks with torchrun")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise VitaDataError(f"rank {os.environ['RANK']} cannot join the others: {text}; start all again") from error
+    try:
+        yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= there:
+        raise RequestError(f"local rank {local} has no GPU: this node has {there}; start as many ranks as GPUs")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def is_alone() -> bool:
+    """Tell whether this process is the only rank."""
+    return not dist.is_initialized() or dist.get_world_size() == 1
+
+
+def all_sum(value: Tensor) -> Tensor:
+    """Sum a tensor over the ranks, bit for bit the same on each; gradients are summed likewise."""
+    if is_alone():
+        return value
+    summed: Tensor = _AllSum.apply(value)  # type: ignore[no-untyped-call]
+    return summed
+
+
+class _AllSum(torch.autograd.Function):
+    """All-reduce forwards and backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return _reduced(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _reduced(grad)
+
+
+def _reduced(value: Tensor) -> Tensor:
+    total = value.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+@torch.no_grad()
+def all_rows(rows: Tensor) -> Tensor:
+    """Join the rows [n, ...] of all ranks, in the order of ranks, of which each may have another n; no gradient."""
+    if is_alone():
+        return rows
+    sizes: list[int] = [0] * dist.get_world_size()
+    dist.all_gather_object(sizes, len(rows))
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - the one thing it is about
+    """Tell every rank whether any of them says yes."""
+    if is_alone():
+        return flag
+    found = torch.tensor(float(flag), device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found)
