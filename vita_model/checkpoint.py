@@ -1,6 +1,6 @@
 """Checkpoints of a run: one safetensors file a component, the optimizer and random state, and a readable state.json.
 
-    RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, trainer.pt, state.json
+    RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, averages.safetensors, trainer.pt, state.json
 
 A checkpoint appears under its name only when whole, and its files are checked against the sha256 in state.json.
 The frozen DINOv2 features are not stored.
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Json
+from vita_model.distributed import Ranks, wait_for_all
+from vita_model.parallel import laid_like, whole
 from vita_model.vita import Component, Vita
 
 SCHEMA_VERSION = 2
 _PREFIX = "step-"
 _NAME = re.compile(_PREFIX + r"[0-9]{8}")
-_STATE, _TRAINER = "state.json", "trainer.pt"
+_STATE, _TRAINER, _AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class TrainerState:
     torch_rng: Tensor
     draw_rng: Tensor
     """State of the generator behind the stages' own draws."""
+    averages: Mapping[str, Tensor] = field(default_factory=dict)
+    """Moving averages of the weights, where the recipe keeps them."""
 
 
 def checkpoint_dirs(run: Path) -> list[Path]:
@@ -72,20 +76,42 @@ def step_name(step: int) -> str:
     return f"{_PREFIX}{step:08d}"
 
 
-def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, keep_last: int | None) -> Path:
+def save(
+    run: Path,
+    model: Vita,
+    trainer: TrainerState,
+    progress: Progress,
+    *,
+    keep_last: int | None,
+    ranks: Ranks | None = None,
+) -> Path:
     """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last` (None: none).
+
+    Every rank calls this, since weights that are cut are put together; the first one writes.
 
     Raises:
         VitaDataError: a parameter is not finite; nothing is written.
     """
-    _check_finite(model, progress.step)
+    weights = {name: whole(model.component(name).state_dict()) for name in model.components}
+    _check_finite(weights, progress.step)
+    if ranks is None or ranks.is_first:
+        _write(run, weights, trainer, progress, keep_last=keep_last)
+    wait_for_all()
+    return run / "checkpoints" / step_name(progress.step)
+
+
+Weights = Mapping[Component, Mapping[str, Tensor]]
+
+
+def _write(run: Path, weights: Weights, trainer: TrainerState, progress: Progress, *, keep_last: int | None) -> None:
     final = run / "checkpoints" / step_name(progress.step)
     temporary = final.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for name in model.components:
-        tensors = {key: value.contiguous() for key, value in model.component(name).state_dict().items()}
-        save_file(tensors, temporary / f"{name}.safetensors")
+    for name, tensors in weights.items():
+        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")
+    if trainer.averages:
+        save_file({key: value.contiguous() for key, value in trainer.averages.items()}, temporary / _AVERAGES)
     torch.save(
         {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
         temporary / _TRAINER,
@@ -100,7 +126,6 @@ def save(run: Path, model: Vita, trainer: TrainerState, progress: Progress, *, k
     _sync(final.parent)
     for old in checkpoint_dirs(run)[:-keep_last] if keep_last else ():
         shutil.rmtree(old)
-    return final
 
 
 def load_progress(checkpoint: Path) -> Progress:
@@ -118,9 +143,11 @@ def load_trainer(checkpoint: Path) -> TrainerState:
     Raises:
         VitaDataError: it is missing, damaged, or not what its sha256 says.
     """
-    path = _checked(checkpoint, _TRAINER, _read_state(checkpoint).sha256)
+    sha256 = _read_state(checkpoint).sha256
+    path = _checked(checkpoint, _TRAINER, sha256)
+    averages = load_file(_checked(checkpoint, _AVERAGES, sha256)) if (checkpoint / _AVERAGES).is_file() else {}
     try:
-        return TrainerState(**torch.load(path, map_location="cpu", weights_only=True))
+        return TrainerState(**torch.load(path, map_location="cpu", weights_only=True), averages=averages)
     except Exception as fault:
         raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
 
@@ -201,9 +228,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_finite(model: Vita, step: int) -> None:
-    for name in model.components:
-        for key, value in model.component(name).state_dict().items():
+def _check_finite(weights: Weights, step: int) -> None:
+    for name, tensors in weights.items():
+        for key, value in tensors.items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise VitaDataError(
                     f"step {step}: {name}.{key} is not finite, so no checkpoint was written; lower optimizer.lr and "
@@ -221,7 +248,7 @@ def _load_into(module: nn.Module, path: Path) -> None:
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:
             raise RequestError(f"{path}: {key} is {found}, the recipe's model has {wanted}; use the same model config")
-    module.load_state_dict(tensors)
+    module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()})
 
 
 def _progress_json(progress: Progress) -> dict[str, object]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, make_loader
 from vita_data.manifest import load_manifest
+from vita_model.distributed import Ranks, joined_ranks
 from vita_model.override import override
 from vita_model.recipe import Recipe, check_windows, find_manifest, load_recipe
 from vita_model.train import RunEnd, train
@@ -26,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         recipe = override(load_recipe(arguments.recipe), arguments.settings)
         if arguments.steps is not None:
             recipe = replace(recipe, num_steps=arguments.steps)
-        end = _run(recipe, arguments)
+        with joined_ranks() as ranks:
+            end = _run(recipe, arguments, ranks)
     except VitaDataError as fault:
         print(f"vita-train: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -36,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vita-train: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 1
-    print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
+    if ranks.is_first:
+        print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
     return 0
 
 
@@ -66,7 +69,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _run(recipe: Recipe, arguments: argparse.Namespace) -> RunEnd:
+def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
     if not arguments.shards.is_dir():
         raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
     plan = Plan.from_manifest(
@@ -79,9 +82,10 @@ def _run(recipe: Recipe, arguments: argparse.Namespace) -> RunEnd:
         modality_steps=recipe.modality_steps,
     )
     check_windows(recipe, plan.windows)
-    for note in plan.notes:
+    for note in plan.notes if ranks.is_first else ():
         print(note)
-    with contextlib.closing(make_loader(plan, rank=0, world_size=1, threads=_THREADS)) as loader:
+    loader = make_loader(plan, rank=ranks.rank, world_size=ranks.world_size, threads=_THREADS)
+    with contextlib.closing(loader):
         return train(
             recipe,
             loader,
@@ -90,6 +94,7 @@ def _run(recipe: Recipe, arguments: argparse.Namespace) -> RunEnd:
             report=print,
             resume=arguments.resume,
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
+            ranks=ranks,
         )
 
 

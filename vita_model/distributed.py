@@ -119,6 +119,12 @@ def all_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
+def wait_for_all() -> None:
+    """Wait until every rank has come here."""
+    if not is_alone():
+        dist.barrier()
+
+
 def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - the one thing it is about
     """Tell every rank whether any of them says yes."""
     if is_alone():

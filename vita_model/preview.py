@@ -14,7 +14,9 @@ from torch import Tensor
 
 from vita_data.types import Batch, Image, Stage
 from vita_model.action import ACTION_NAMES
+from vita_model.batches import samples
 from vita_model.checkpoint import step_name
+from vita_model.distributed import Ranks
 from vita_model.stages import RULES, set_modes
 from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
 
@@ -25,12 +27,16 @@ _ABSENT = 128
 """Grey of a future past the clip's end."""
 
 
-def write_previews(run: Path, step: int, model: Vita, stage: Stage, batches: Iterable[Batch]) -> list[Path]:
+def write_previews(
+    run: Path, step: int, model: Vita, stage: Stage, batches: Iterable[Batch], *, ranks: Ranks | None = None
+) -> list[Path]:
     """Predict for up to four samples of each batch and write frames and actions; the model stays as it was.
 
-    The last batch that carries frames (or actions) is the one shown.
+    The last batch that carries frames (or actions) is the one shown. Every rank predicts, the first one writes.
     """
-    predictions = [_predict(model, stage, _head(batch)) for batch in batches]
+    predictions = [_predict(model, stage, samples(batch, slice(_MAX_SAMPLES))) for batch in batches]
+    if ranks is not None and not ranks.is_first:
+        return []
     folder = run / "previews"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -82,28 +88,6 @@ def _predict(model: Vita, stage: Stage, batch: Batch) -> Prediction:
         return RULES[stage].predict(model, batch, Draws())
     finally:
         set_modes(model, stage)
-
-
-def _head(batch: Batch) -> Batch:
-    """Keep the first samples of a batch."""
-
-    def cut(member: Tensor | None) -> Tensor | None:
-        return None if member is None else member[:_MAX_SAMPLES]
-
-    return Batch(
-        modality=batch.modality,
-        source=batch.source[:_MAX_SAMPLES],
-        key=batch.key[:_MAX_SAMPLES],
-        instruction=batch.instruction[:_MAX_SAMPLES],
-        images=cut(batch.images),
-        image_mask=cut(batch.image_mask),
-        future=cut(batch.future),
-        future_mask=cut(batch.future_mask),
-        action=cut(batch.action),
-        action_mask=cut(batch.action_mask),
-        state=cut(batch.state),
-        state_mask=cut(batch.state_mask),
-    )
 
 
 def _bytes(images: Tensor) -> Image:

@@ -19,6 +19,7 @@ from vita_model.checks import (
     is_whole,
     require,
     require_not_negative,
+    require_part,
     require_positive,
     require_whole,
 )
@@ -29,6 +30,13 @@ MAX_STEPS = 10**8 - 1
 """Checkpoints and previews are named by eight digits."""
 _MAX_RATE = 1e15
 """Products of two such numbers still fit float32, where AdamW would raise otherwise."""
+
+
+class Parallel(StrEnum):
+    """Where the weights of a run on several ranks lie: whole on each (DDP), or cut into as many parts (FSDP2)."""
+
+    DDP = "ddp"
+    FSDP = "fsdp"
 
 
 class Schedule(StrEnum):
@@ -97,6 +105,17 @@ class Recipe:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     precision: Precision = Precision.BF16
+    parallel: Parallel = Parallel.DDP
+    """Where weights lie if there are several ranks."""
+    accumulate: int = 1
+    """Micro-batches that a rank's part of a batch is cut into.
+
+    Assumes: their losses are averaged, and the codebook learns from each in turn.
+    """
+    compile: bool = False
+    """Compile the transformer blocks: minutes at the start, faster steps on a GPU."""
+    ema_decay: float | None = None
+    """Keep moving averages of the weights, stored as averages.safetensors; None: none are kept."""
     save_every: int = 1000
     keep_last: int | None = 3
     """Checkpoints left in the run, older ones are removed; None: all stay."""
@@ -109,7 +128,9 @@ class Recipe:
             RequestError: names the field.
         """
         require_whole(self, "num_steps", most=MAX_STEPS)
-        require_whole(self, "save_every", "report_every")
+        require_whole(self, "save_every", "report_every", "accumulate")
+        if self.ema_decay is not None:
+            require_part(self, "ema_decay")
         require_whole(self, "seed", least=0, most=MAX_SEED)
         for name in ("num_supervised_frames", "keep_last"):
             if getattr(self, name) is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vita_data.types import Batch, Modality, Stage
 from vita_model.backbone import SUBTASKS
+from vita_model.distributed import Ranks, all_sum
 from vita_model.losses import LossConfig, absolute_error, action_error, masked_mean, ssim
 from vita_model.vita import ActionPrediction, Component, Draws, FramePrediction, Prediction, Vita
 
@@ -42,29 +43,37 @@ def set_modes(model: Vita, stage: Stage) -> None:
         model.backbone.freeze_vocabulary()
 
 
-def draw(model: Vita, batch: Batch, *, num_supervised_frames: int | None, generator: torch.Generator) -> Draws:
+def draw(
+    model: Vita, batch: Batch, *, num_supervised_frames: int | None, generator: torch.Generator, ranks: Ranks
+) -> Draws:
     """Draw the random choices of one training step from a CPU generator, for batches that carry images.
 
+    Each rank draws for the whole global batch and takes its part, so that they are the choices of one process.
     Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
     """
     if batch.future_mask is None or batch.image_mask is None:
         return Draws()
     dropout = model.config.action_decoder.context_dropout
-    present = batch.future_mask.any(dim=0).nonzero().flatten().cpu()
+    present = all_sum(batch.future_mask.any(dim=0).float()).nonzero().flatten().cpu()
     if not len(present):
         present = torch.arange(batch.future_mask.shape[1])[:1]
     frames = present[torch.randperm(len(present), generator=generator)[:num_supervised_frames]].sort().values
-    keep = torch.rand(len(batch.image_mask), generator=generator) >= dropout
-    return Draws(frames=frames, keep_context=keep)
+    size = len(batch.image_mask)
+    keep = torch.rand(size * ranks.world_size, generator=generator) >= dropout
+    return Draws(frames=frames, keep_context=keep[ranks.rank * size : (ranks.rank + 1) * size])
 
 
-def details(prediction: Prediction) -> dict[str, float]:
-    """Measure what is logged beside the losses: code perplexity of the batch, entropy of subtask usage (nats)."""
-    counts = prediction.quantized.indices.flatten().bincount().float()
+def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
+    """Measure what is logged beside the losses, over the global batch.
+
+    These are the perplexity of the codes that were taken, and the entropy of subtask usage (nats).
+    """
+    counts = all_sum(prediction.quantized.indices.flatten().bincount(minlength=num_codes).float())
     values = {"token_perplexity": float(_entropy(counts).exp())}
     if prediction.reasoning is not None:
         chosen = prediction.reasoning.subtasks
-        values["subtask_entropy"] = float(_entropy(chosen.indices[chosen.mask].bincount(minlength=len(SUBTASKS))))
+        taken = chosen.indices[chosen.mask].bincount(minlength=len(SUBTASKS)).float()
+        values["subtask_entropy"] = float(_entropy(all_sum(taken)))
     return values
 
 

@@ -7,9 +7,10 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
 from vita_data.types import Batch, Json, Modality
+from vita_model.averages import WeightAverages
+from vita_model.batches import micro_batches, on_device
 from vita_model.checkpoint import (
     Progress,
     TrainerState,
@@ -29,13 +32,15 @@ from vita_model.checkpoint import (
     load_trainer,
     save,
 )
+from vita_model.distributed import Ranks, all_sum, any_rank
 from vita_model.log import Report, RunLog
-from vita_model.optim import learning_rate, make_optimizer
+from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
+from vita_model.parallel import StageLoss, blocks_of, spread, whole_tensor, without_sync
 from vita_model.preview import write_previews
 from vita_model.recipe import Precision, Recipe, as_json
 from vita_model.resume import check_same_run
-from vita_model.stages import RULES, details, draw, set_modes
-from vita_model.vita import Component, Vita
+from vita_model.stages import RULES, draw, set_modes
+from vita_model.vita import Component, Draws, Vita
 
 _MAX_KEYS = 32
 
@@ -78,15 +83,21 @@ class Trainer:
         *,
         statistics: Json,
         report: Report,
-        device: torch.device | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.recipe, self.stream, self.run_dir, self.statistics, self.report = recipe, stream, run, statistics, report
+        self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
+        self.ranks = ranks or Ranks()
+        self.report = report if self.ranks.is_first else _silent
         self.rule = RULES[recipe.stage]
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
         self.draws = torch.Generator().manual_seed(recipe.seed)
-        self.model = _build(recipe).to(self.device)
+        self.model = _build(recipe).to(self.ranks.device)
         set_modes(self.model, recipe.stage)
+        if recipe.compile:
+            for block in blocks_of(self.model):
+                block.compile()
+        self.loss = spread(StageLoss(self.model, self.rule, recipe.loss), self.ranks, recipe.parallel)
+        self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.step = 0
         self.drawn: dict[str, dict[str, int]] = {}
@@ -104,6 +115,8 @@ class Trainer:
                 raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
             return
         loaded = hand_over(Path(self.recipe.init), self.model, needs)
+        if self.recipe.ema_decay is not None:
+            self.averages = WeightAverages(self.model, self.recipe.ema_decay)
         self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
 
     def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
@@ -117,7 +130,9 @@ class Trainer:
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
-        self.optimizer.load_state_dict(trainer.optimizer)
+        load_optimizer(self.optimizer, trainer.optimizer)
+        if self.averages is not None:
+            self.averages.load(trainer.averages)
         torch.set_rng_state(trainer.torch_rng)
         self.draws.set_state(trainer.draw_rng)
         self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
@@ -131,62 +146,91 @@ class Trainer:
         Raises:
             TrainingError: a loss or gradient is not finite; names the batch's keys.
         """
-        log = RunLog(
+        log = self._log()
+        saved = None
+        try:
+            with _asked_to_stop() as stop:
+                while self.step < self.recipe.num_steps and not stop.is_set():
+                    self._train_step(log)
+                    # All ranks stop together, after the same step.
+                    if any_rank(stop.is_set(), self.ranks.device):
+                        stop.set()
+                    saved = self._save(stop) if self._is_due(stop) else saved
+        finally:
+            if log is not None:
+                log.close()
+        checkpoint = saved or self._save(stop)
+        return RunEnd(step=self.step, interrupted=self.step < self.recipe.num_steps, checkpoint=checkpoint)
+
+    def _log(self) -> RunLog | None:
+        if not self.ranks.is_first:
+            return None
+        return RunLog(
             self.run_dir,
             start_step=self.step,
             num_steps=self.recipe.num_steps,
             report_every=self.recipe.report_every,
             report=self.report,
         )
-        saved = None
-        try:
-            with _asked_to_stop() as stop:
-                while self.step < self.recipe.num_steps and not stop.is_set():
-                    self._train_step(log)
-                    saved = self._save(stop) if self._is_due(stop) else saved
-        finally:
-            log.close()
-        checkpoint = saved or self._save(stop)
-        return RunEnd(step=self.step, interrupted=self.step < self.recipe.num_steps, checkpoint=checkpoint)
 
-    def _train_step(self, log: RunLog) -> None:
+    def _train_step(self, log: RunLog | None) -> None:
         begin_s = time.monotonic()
-        batch = on_device(next(self.stream), self.device)
+        batch = on_device(next(self.stream), self.ranks.device)
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         values = self._forward_backward(batch)
         self.optimizer.step()
+        if self.averages is not None:
+            self.averages.update()
         self.step += 1
         self.shown[batch.modality] = batch
         if self.model.codebook.training:
             values |= _codebook_values(self.model)
-        log.row(
-            step=self.step,
-            stage=self.recipe.stage.value,
-            modality=batch.modality.value,
-            values={**values, "lr": rate},
-            shares=self._count(batch),
-            num_samples=len(batch.key),
-            step_s=time.monotonic() - begin_s,
-        )
+        shares = self._count(batch)
+        if log is not None:
+            log.row(
+                step=self.step,
+                stage=self.recipe.stage.value,
+                modality=batch.modality.value,
+                values={**values, "lr": rate},
+                shares=shares,
+                num_samples=len(batch.key) * self.ranks.world_size,
+                step_s=time.monotonic() - begin_s,
+            )
 
     def _forward_backward(self, batch: Batch) -> dict[str, float]:
         """Leave the clipped gradients of a batch in place; an idle branch has none, so AdamW does not touch it."""
-        recipe = self.recipe
-        choices = draw(self.model, batch, num_supervised_frames=recipe.num_supervised_frames, generator=self.draws)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision is Precision.BF16):
-            prediction = self.rule.predict(self.model, batch, choices)
-            terms = self.rule.loss(prediction, recipe.loss)
-        loss = torch.stack(list(terms.values())).sum()
-        self._check_finite(loss, "loss", batch)
+        recipe, count = self.recipe, self.recipe.accumulate
+        frames = recipe.num_supervised_frames
+        choices = draw(self.model, batch, num_supervised_frames=frames, generator=self.draws, ranks=self.ranks)
+        values: dict[str, float] = {}
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        trained = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(trained, recipe.optimizer.max_grad_norm)
+        for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):
+            with without_sync(self.loss, is_last=number == count):
+                terms, seen = self._terms(part, drawn)
+                loss = torch.stack(list(terms.values())).sum() / count
+                self._check_finite(loss, "loss", batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+            scalars = {
+                "loss": float(loss.detach()) * count,
+                **{name: float(term.detach()) for name, term in terms.items()},
+            }
+            for name, value in {**scalars, **seen}.items():
+                values[name] = values.get(name, 0.0) + value / count
+        norm = self._clip()
         self._check_finite(norm, "gradient", batch)
-        scalars = {name: float(term.detach()) for name, term in terms.items()}
-        return {"loss": float(loss.detach()), **scalars, "grad_norm": float(norm), **details(prediction)}
+        return {**values, "grad_norm": float(norm)}
+
+    def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
+        uses_bf16 = self.recipe.precision is Precision.BF16
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=uses_bf16):
+            terms: tuple[dict[str, Tensor], dict[str, float]] = self.loss(batch, drawn)
+        return terms
+
+    def _clip(self) -> Tensor:
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        return whole_tensor(torch.nn.utils.clip_grad_norm_(trained, self.recipe.optimizer.max_grad_norm))
 
     def _check_finite(self, value: Tensor, what: str, batch: Batch) -> None:
         found = float(value.detach())
@@ -200,10 +244,14 @@ class Trainer:
         )
 
     def _count(self, batch: Batch) -> dict[str, float]:
-        """Count the batch's sources; give the shares realised so far in its modality."""
+        """Count the sources of the global batch; give the shares realised so far in its modality."""
         counts = self.drawn.setdefault(batch.modality.value, {})
-        for source in batch.source:
-            counts[source] = counts.get(source, 0) + 1
+        names = sorted({*self.statistics, *batch.source})
+        mine = Counter(batch.source)
+        drawn = all_sum(torch.tensor([float(mine[name]) for name in names], device=self.ranks.device)).tolist()
+        for name, number in zip(names, drawn, strict=True):
+            if number:
+                counts[name] = counts.get(name, 0) + int(number)
         total = sum(counts.values())
         return {source: round(count / total, 6) for source, count in sorted(counts.items())}
 
@@ -213,7 +261,10 @@ class Trainer:
     def _save(self, stop: threading.Event) -> Path:
         """Write a checkpoint, and previews unless somebody waits for the process to end."""
         state = TrainerState(
-            optimizer=self.optimizer.state_dict(), torch_rng=torch.get_rng_state(), draw_rng=self.draws.get_state()
+            optimizer=whole_optimizer(self.optimizer),
+            averages=self.averages.state() if self.averages else {},
+            torch_rng=torch.get_rng_state(),
+            draw_rng=self.draws.get_state(),
         )
         progress = Progress(
             step=self.step,
@@ -223,10 +274,11 @@ class Trainer:
             statistics=self.statistics,
             drawn=self.drawn,
         )
-        checkpoint = save(self.run_dir, self.model, state, progress, keep_last=self.recipe.keep_last)
+        keep_last = self.recipe.keep_last
+        checkpoint = save(self.run_dir, self.model, state, progress, keep_last=keep_last, ranks=self.ranks)
         if self.shown and not stop.is_set():
             shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
-            write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown)
+            write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown, ranks=self.ranks)
         return checkpoint
 
 
@@ -239,6 +291,7 @@ def train(
     report: Report,
     resume: bool,
     plan_change: PlanChange = PlanChange.REFUSE,
+    ranks: Ranks | None = None,
 ) -> RunEnd:
     """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
 
@@ -253,10 +306,10 @@ def train(
     checkpoint = latest(run) if resume else None
     if not resume and run.exists() and any(run.iterdir()):
         raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
-    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report)
+    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report, ranks=ranks)
     if checkpoint is None:
         if resume:
-            report(f"no checkpoint in {run} yet: starting at step 0")
+            trainer.report(f"no checkpoint in {run} yet: starting at step 0")
         trainer.start()
     else:
         trainer.resume(checkpoint, plan_change)
@@ -266,11 +319,8 @@ def train(
     return trainer.fit()
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch's tensors."""
-    names = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
-    present = {name: getattr(batch, name) for name in names if getattr(batch, name) is not None}
-    return replace(batch, **{name: tensor.to(device, non_blocking=True) for name, tensor in present.items()})
+def _silent(line: str) -> None:
+    """Say nothing: one rank speaks for all."""
 
 
 def _build(recipe: Recipe) -> Vita:

@@ -1,0 +1,104 @@
+"""Several ranks train as one: the same losses, the same weights, checkpoints that go on with another number of ranks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.vita_model.conftest import SyntheticStream, small_config
+from tests.vita_model.ranks import run_ranks
+from vita_data.types import Stage
+from vita_model.batches import samples
+from vita_model.checkpoint import checkpoint_dirs, latest
+from vita_model.distributed import joined_ranks
+from vita_model.recipe import OptimizerConfig, Parallel, Precision, Recipe
+from vita_model.train import train
+
+STEPS = 20
+LOSSES = ("loss", "l1", "ssim", "action", "commitment", "usage_match")
+TOLERANCE = 1e-5
+
+
+class SlicedStream(SyntheticStream):
+    """A rank's slice of each global batch, as the loader gives it."""
+
+    def __init__(self, stage: Stage, rank: int, world_size: int, *, size: int) -> None:
+        super().__init__(stage, size=size)
+        self.part = slice(rank * size // world_size, (rank + 1) * size // world_size)
+
+    def __next__(self):
+        return samples(super().__next__(), self.part)
+
+
+def recipe_of(stage: Stage, parallel: Parallel, **fields) -> Recipe:
+    return replace(
+        Recipe(
+            name="ranks", stage=stage, manifest="none", num_steps=STEPS, batch_size=8, model=small_config(),
+            optimizer=OptimizerConfig(lr=1e-3, ramp_steps=2), precision=Precision.FP32, num_supervised_frames=2,
+            parallel=parallel, save_every=10,
+        ),
+        **fields,
+    )  # fmt: skip
+
+
+def train_here(run: str, recipe: Recipe, *, resume: bool = False) -> None:
+    with joined_ranks() as ranks:
+        stream = SlicedStream(recipe.stage, ranks.rank, ranks.world_size, size=8)
+        train(recipe, stream, Path(run), statistics={}, report=lambda line: None, resume=resume, ranks=ranks)
+
+
+def go(run: Path, recipe: Recipe, world_size: int, *, resume: bool = False) -> None:
+    run_ranks(_train, world_size, str(run), recipe, resume)
+
+
+def _train(run: str, recipe: Recipe, resume: bool) -> None:
+    train_here(run, recipe, resume=resume)
+
+
+def rows(run: Path) -> list[dict]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "samples_per_s"} for row in found]
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    files = sorted(checkpoint.glob("*.safetensors"))
+    return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for mine, theirs in zip(rows(one), rows(other), strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            # A gradient's norm and what is derived from counts of codes move more than the losses do.
+            bounds = {"abs": TOLERANCE} if name in LOSSES else {"rel": 1e-3, "abs": 1e-3}
+            assert theirs[name] == (pytest.approx(value, **bounds) if isinstance(value, float) else value), name
+
+
+@pytest.mark.parametrize("parallel", list(Parallel))
+def test_two_ranks_give_the_losses_of_one_in_warmup(parallel: Parallel, tmp_path: Path) -> None:
+    recipe = recipe_of(Stage.WARMUP, parallel)
+    go(tmp_path / "one", recipe, 1)
+    go(tmp_path / "two", recipe, 2)
+
+    assert len(rows(tmp_path / "one")) == STEPS
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    one, two = (weights(latest(tmp_path / name)) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name].float(), two[name].float(), atol=1e-4) for name in one)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 2)])
+def test_a_run_goes_on_with_another_number_of_ranks(first: int, then: int, tmp_path: Path) -> None:
+    recipe = recipe_of(Stage.WARMUP, Parallel.FSDP if then == 2 else Parallel.DDP)
+    go(tmp_path / "whole", recipe, first)
+    go(tmp_path / "cut", replace(recipe, num_steps=10), first)
+    go(tmp_path / "cut", recipe, then, resume=True)
+
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    if first == then:
+        whole, cut = (weights(latest(tmp_path / name)) for name in ("whole", "cut"))
+        assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert len(checkpoint_dirs(tmp_path / "cut")) == 2

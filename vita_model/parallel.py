@@ -1,0 +1,102 @@
+"""One stage's forward and losses as one module, and how its weights lie on several ranks: copied (DDP) or cut (FSDP2).
+
+Whatever way is taken, the loss is that of the global batch and the gradient its gradient; a part that a batch does not
+use gets no gradient at all, so that AdamW leaves it alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from vita_data.errors import RequestError
+from vita_data.types import Batch
+from vita_model.distributed import Ranks
+from vita_model.layers import Block
+from vita_model.losses import LossConfig
+from vita_model.recipe import Parallel
+from vita_model.stages import StageRule, details
+from vita_model.vita import Draws, Vita
+
+
+class StageLoss(nn.Module):
+    """What a step differentiates: a stage's forward with its loss terms."""
+
+    def __init__(self, model: Vita, rule: StageRule, config: LossConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.rule, self.config = rule, config
+
+    def forward(self, batch: Batch, draws: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Give the weighted terms, whose sum is minimised, and what is logged beside them."""
+        prediction = self.rule.predict(self.model, batch, draws)
+        num_codes = self.model.config.codebook.num_codes
+        return self.rule.loss(prediction, self.config), details(prediction, num_codes=num_codes)
+
+
+def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel) -> nn.Module:
+    """Lay the weights of a model over the ranks; alone it stays as it is.
+
+    Raises:
+        RequestError: weights that are cut cannot learn codes by gradient.
+    """
+    if ranks.world_size == 1:
+        return loss
+    if parallel is Parallel.FSDP:
+        return _cut(loss, ranks)
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    # A batch of one modality leaves the other branch without gradient; buffers are equal by construction.
+    return DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
+
+
+def _cut(loss: StageLoss, ranks: Ranks) -> nn.Module:
+    model = loss.model
+    if isinstance(model.codebook.codes, nn.Parameter):
+        raise RequestError("parallel=fsdp cuts weights, which codebook.update=grad cannot replace: use ema, or ddp")
+    mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    for block in blocks_of(model):
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(loss, mesh=mesh, mp_policy=policy, ignored_params=set(model.features.parameters()))
+    return loss
+
+
+def blocks_of(model: Vita) -> list[nn.Module]:
+    """List the repeated blocks of the parts that train: what is cut or compiled one at a time."""
+    parts = [model.component(name) for name in model.components]
+    return [block for part in parts for block in part.modules() if isinstance(block, Block)]
+
+
+@contextmanager
+def without_sync(spread_loss: nn.Module, *, is_last: bool) -> Iterator[None]:
+    """Leave gradients on their ranks for all micro-batches but the last one of a step."""
+    if isinstance(spread_loss, DistributedDataParallel) and not is_last:
+        with spread_loss.no_sync():
+            yield
+        return
+    if isinstance(spread_loss, FSDPModule):
+        spread_loss.set_requires_gradient_sync(is_last)
+    yield
+
+
+def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put cut tensors together on the CPU; every rank must call this."""
+    return {name: whole_tensor(value) for name, value in values.items()}
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """Put a tensor together if it is cut, on the CPU; every rank must call this."""
+    full = value.full_tensor() if isinstance(value, DTensor) else value
+    return full.detach().cpu()
+
+
+def laid_like(value: Tensor, like: Tensor) -> Tensor:
+    """Lay a whole tensor as another one lies: its device, its cut."""
+    if isinstance(like, DTensor):
+        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return value.to(like.device)
