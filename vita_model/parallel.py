@@ -84,6 +84,19 @@ def without_sync(spread_loss: nn.Module, *, is_last: bool) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def unsharded(spread_loss: nn.Module) -> Iterator[None]:
+    """Have the weights whole where the model is called past the module that was spread, as previews do."""
+    if not isinstance(spread_loss, FSDPModule):
+        yield
+        return
+    spread_loss.unshard()
+    try:
+        yield
+    finally:
+        spread_loss.reshard()
+
+
 def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put cut tensors together on the CPU; every rank must call this."""
     return {name: whole_tensor(value) for name, value in values.items()}

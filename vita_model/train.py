@@ -35,7 +35,7 @@ from vita_model.checkpoint import (
 from vita_model.distributed import Ranks, all_sum, any_rank
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
-from vita_model.parallel import StageLoss, blocks_of, spread, whole_tensor, without_sync
+from vita_model.parallel import StageLoss, blocks_of, spread, unsharded, whole_tensor, without_sync
 from vita_model.preview import write_previews
 from vita_model.recipe import Precision, Recipe, as_json
 from vita_model.resume import check_same_run
@@ -278,7 +278,8 @@ class Trainer:
         checkpoint = save(self.run_dir, self.model, state, progress, keep_last=keep_last, ranks=self.ranks)
         if self.shown and not stop.is_set():
             shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
-            write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown, ranks=self.ranks)
+            with unsharded(self.loss):
+                write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown, ranks=self.ranks)
         return checkpoint
 
 
