@@ -1,0 +1,5 @@
+"""What a user would load pairs with instead: one file a peer, run in an environment that has it, never a dependency.
+
+A module has `PACKAGE` (the distribution), `export` (the pairs into the peer's own format) and `batches` (endless, shuffled
+as the peer's documentation does it: first frames, future frames, actions). It imports nothing of ours but `pairs`.
+"""

@@ -1,0 +1,53 @@
+"""Hugging Face datasets: Parquet files, mapped as Arrow, and torch's shuffling loader."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from vita_data.bench.loader.pairs import Pairs, Taken
+from vita_data.bench.loader.peers.decode import image, vectors
+
+PACKAGE = "datasets"
+_COLUMNS = ("first", "future", "action")
+
+
+def export(pairs: Pairs, out: Path) -> None:
+    """Write Parquet, and the Arrow cache that the first opening makes."""
+
+    def rows() -> Iterator[dict[str, bytes]]:
+        for first, future, action in pairs:
+            yield dict(zip(_COLUMNS, (first, future, action.tobytes()), strict=True))
+
+    features = datasets.Features({name: datasets.Value("binary") for name in _COLUMNS})
+    made = datasets.Dataset.from_generator(rows, features=features, cache_dir=str(out / "made"))
+    made.to_parquet(str(out / "pairs.parquet"))
+    _open(out)
+
+
+def _open(data: Path) -> Any:
+    files = str(data / "pairs.parquet")
+    return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(data / "cache"))
+
+
+def _decoded(rows: dict[str, list[bytes]]) -> dict[str, list[NDArray[np.generic]]]:
+    decoders = (image, image, vectors)
+    return {
+        name: [decoder(row) for row in rows[name]] for name, decoder in zip(_COLUMNS, decoders, strict=True)
+    }
+
+
+def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
+    """Shuffle all rows."""
+    dataset = _open(data).with_transform(_decoded)
+    loader = DataLoader(
+        dataset, batch_size=batch_size, shuffle=True, num_workers=workers, drop_last=True,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+    while True:
+        for batch in loader:
+            yield tuple(batch[name] for name in _COLUMNS)
