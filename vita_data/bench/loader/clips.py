@@ -1,6 +1,5 @@
 """Generated clips as a built source of ours and, from the same bytes, as neutral pairs."""
 
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from vita_data.bench.loader.pairs import ACTION_DIM, write_pairs
+from vita_data.bench.loader.pairs import write_pairs
 from vita_data.bench.loader.sizes import ClipSpec
 from vita_data.bench.videos import moving_scene
 from vita_data.formats.toy import toy_arm
@@ -20,9 +19,7 @@ from vita_data.shards import schema
 from vita_data.shards.stats import write_stats
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.types import (
-    ACTION_DIM as UNIFIED_DIM,
-)
-from vita_data.types import (
+    ACTION_DIM,
     IMAGE_SIZE,
     ActionOrigin,
     Arms,
@@ -87,8 +84,8 @@ def _actions(num_steps: int, *, seed: int) -> NDArray[np.float32]:
 
 def _clip(number: int, jpegs: Sequence[bytes], actions: Float32) -> Clip:
     num_steps = len(jpegs)
-    values, mask = np.zeros((num_steps, UNIFIED_DIM), np.float32), np.zeros(UNIFIED_DIM, bool)
-    values[:, _RIGHT], mask[_RIGHT] = actions[:, :ACTION_DIM], True
+    values, mask = np.zeros((num_steps, ACTION_DIM), np.float32), np.zeros(ACTION_DIM, bool)
+    values[:, _RIGHT], mask[_RIGHT] = actions, True
     text = Instruction(text="put the red block on the plate", origin="generated")
     return Clip(
         key=f"{SOURCE}-{number:016x}",

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import vita_data
 from vita_data.bench.loader.drive import Turn, TurnSpec
 from vita_data.bench.loader.sizes import LoaderSizes
 from vita_data.bench.workload import Workload, prepare
+from vita_data.errors import VitaDataError
 
 REPOSITORY = Path(vita_data.__file__).parent.parent
 HINT = "run `bash pipelines/bench_peers.sh`"
@@ -29,7 +30,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 _TIMEOUT_S = 600
 
 
-class ContestantError(Exception):
+class ContestantError(VitaDataError):
     """A contestant cannot run; says why in one line."""
 
 
@@ -58,16 +59,18 @@ class Absent:
 def built_in(clips: Workload, sizes: LoaderSizes) -> list[Contestant]:
     """List the limits and ours."""
     pairs, shards = clips.raw / "pairs", clips.raw / "shards"
-    shared: Mapping[str, Path] = {"python": Path(sys.executable), "data": pairs}
-    frames = _num_bytes(pairs)
     return [
-        Contestant(name=LIMIT, module="limit:batches", num_bytes=frames, workers=sizes.threads[:2], **shared),
-        Contestant(name=READ_LIMIT, module="limit:read_batches", num_bytes=frames, workers=sizes.threads[:1], **shared),
-        Contestant(
-            name=OURS, module="ours:batches", num_bytes=_num_bytes(shards), workers=sizes.threads,
-            python=Path(sys.executable), data=shards,
-        ),
-    ]  # fmt: skip
+        _built_in(LIMIT, "limit:batches", pairs, workers=sizes.threads[:2]),
+        _built_in(READ_LIMIT, "limit:read_batches", pairs, workers=sizes.threads[:1]),
+        _built_in(OURS, "ours:batches", shards, workers=sizes.threads),
+    ]
+
+
+def _built_in(name: str, module: str, data: Path, *, workers: tuple[int, ...]) -> Contestant:
+    num_bytes = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+    return Contestant(
+        name=name, module=module, python=Path(sys.executable), data=data, num_bytes=num_bytes, workers=workers
+    )
 
 
 def peers(base: Path, clips: Workload, sizes: LoaderSizes, environment: Path) -> list[Contestant | Absent]:
@@ -132,10 +135,6 @@ def run_module(python: Path, module: str, arguments: Sequence[str]) -> str:
 
 def _drive(python: Path, arguments: Sequence[str]) -> str:
     return run_module(python, "vita_data.bench.loader.drive", arguments)
-
-
-def _num_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _read_once(folder: Path) -> None:

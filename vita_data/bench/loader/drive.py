@@ -1,4 +1,4 @@
-"""Runs one contestant in a process of its own: exports its data, or takes one timed turn. A program that peers' Python runs.
+"""Runs one contestant in a process of its own: exports its data, or takes one timed turn; run by the peers' Python.
 
     python -m vita_data.bench.loader.drive export CONTESTANT PAIRS OUT
     python -m vita_data.bench.loader.drive turn CONTESTANT PAIRS DATA '{"workers": 0, ...}'
@@ -83,9 +83,7 @@ def take_turn(contestant: str, *, pairs: Path, data: Path, spec: TurnSpec) -> Tu
     for _ in range(spec.num_batches):
         num_samples += _size(next(batches))
     wall_s, cpu_s = time.perf_counter() - wall_s, cpu_seconds() - cpu_s
-    return Turn(
-        version=version(module.PACKAGE), start_s=ready_s, num_samples=num_samples, cpu_s=cpu_s, wall_s=wall_s
-    )
+    return Turn(version=version(module.PACKAGE), start_s=ready_s, num_samples=num_samples, cpu_s=cpu_s, wall_s=wall_s)
 
 
 def _size(taken: Taken) -> int:

@@ -1,4 +1,4 @@
-"""What no loader can beat: decoding the pairs' JPEGs into memory that is kept, and the same with reading and checking."""
+"""What no loader can beat: decoding the pairs' JPEGs into memory that is kept; and that with reading and checking."""
 
 import os
 import zlib

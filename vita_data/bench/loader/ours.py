@@ -15,9 +15,7 @@ _WINDOWS = WindowSpec(starts=Starts.ROWS, horizon=HORIZON, futures=1, min_future
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
     """Load fine-tuning batches of paired windows on `workers` threads, endlessly."""
     manifest = Manifest(name=SOURCE, entries=(MixtureEntry(source=SOURCE, weight=1.0),), path="bench.toml")
-    plan = Plan.from_manifest(
-        manifest, shards=str(data), stage=Stage.FINETUNE, batch_size=batch_size, windows=_WINDOWS
-    )
+    plan = Plan.from_manifest(manifest, shards=str(data), stage=Stage.FINETUNE, batch_size=batch_size, windows=_WINDOWS)
     with make_loader(plan, threads=workers) as loader:
         for batch in loader:
             if batch.images is None or batch.future is None:

@@ -1,7 +1,7 @@
 """The neutral form of the samples: all JPEGs one after another, and which two frames and actions make up each pair.
 
-Peers export it into their own formats and bare decoding reads it as it is, so that all get the same bytes. Imports numpy
-alone: it also runs where this project is not installed.
+Peers export it into their own formats and bare decoding reads it as it is, so that all get the same bytes. Imports
+numpy alone: it also runs where this project is not installed.
 """
 
 import zlib
@@ -59,7 +59,7 @@ class Pairs:
         numbers = {int(crc): frame for frame, crc in enumerate(self.pixels_crc32)}
         places = {pair: place for place, pair in enumerate(zip(self.first.tolist(), self.future.tolist(), strict=True))}
         for slot in range(len(first)):
-            pair = tuple(numbers.get(zlib.crc32(np.ascontiguousarray(images[slot]))) for images in (first, future))
+            pair = tuple(numbers.get(zlib.crc32(images[slot].tobytes())) for images in (first, future))
             place = places.get(pair)  # type: ignore[arg-type]
             if place is None:
                 raise ValueError(f"sample {slot} of a batch shows frames {pair}, which are no pair")
@@ -82,7 +82,7 @@ def open_pairs(folder: Path) -> Pairs:
 def write_pairs(
     folder: Path, clips: Iterator[tuple[Sequence[bytes], Sequence[int], NDArray[np.float32]]]
 ) -> tuple[int, int]:
-    """Write the pairs of clips, each given as JPEGs, sums of their pixels, and actions [T, 7]; count frames and pairs."""
+    """Write the pairs of clips, each a clip's JPEGs, pixel sums and actions [T, 7]; count frames and pairs."""
     sizes: list[int] = []
     sums: list[int] = []
     starts: list[NDArray[np.int64]] = []

@@ -34,10 +34,11 @@ def _open(data: Path) -> Any:
     return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(data / "cache"))
 
 
-def _decoded(rows: dict[str, list[bytes]]) -> dict[str, list[NDArray[np.generic]]]:
-    decoders = (image, image, vectors)
+def _decoded(rows: dict[str, list[bytes]]) -> dict[str, Any]:
     return {
-        name: [decoder(row) for row in rows[name]] for name, decoder in zip(_COLUMNS, decoders, strict=True)
+        "first": [image(row) for row in rows["first"]],
+        "future": [image(row) for row in rows["future"]],
+        "action": [vectors(row) for row in rows["action"]],
     }
 
 
@@ -50,4 +51,4 @@ def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
     )  # fmt: skip
     while True:
         for batch in loader:
-            yield tuple(batch[name] for name in _COLUMNS)
+            yield batch["first"], batch["future"], batch["action"]
