@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from vita_data.bench.loader.pairs import Pairs, Taken
