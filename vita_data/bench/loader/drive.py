@@ -8,6 +8,7 @@ It prints one line of JSON; what libraries print goes to stderr. Imports only wh
 
 import importlib
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -107,7 +108,9 @@ def main() -> None:
         turn = take_turn(contestant, pairs=Path(pairs), data=Path(data), spec=TurnSpec(**json.loads(more[0])))
         answer.write(json.dumps(asdict(turn)) + "\n")
     answer.flush()
-    # Worker processes and threads of whatever was loaded are not waited for.
+    # Workers of an endless loader would go on into the next turn, and threads would be waited for.
+    for worker in multiprocessing.active_children():
+        worker.kill()
     os._exit(0)
 
 

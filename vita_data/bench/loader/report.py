@@ -153,9 +153,9 @@ def as_markdown(report: LoaderReport) -> str:
             f"turns, each turn a new process that loads {sizes.num_batches} batches of {sizes.batch_size} after "
             f"{sizes.num_warm + 1} that are not counted; files in the page cache; medians, a ratio is the median of "
             "the rounds' ratios. A sample is two 256x256 JPEGs and 16 actions; the first batch of every turn is "
-            "looked up, pixel for pixel. CPU time is that of one thread (peers: no workers), user and system, of all "
-            "processes. Samples per second by threads (raw decode, vita) or worker processes (peers): median "
-            "(lowest to highest).",
+            "looked up, pixel for pixel. CPU time is user and system time of all processes, with the fewest threads or "
+            "workers. Samples per second by threads (raw decode, vita) or worker processes (peers): median (lowest to "
+            "highest).",
             "",
             f"Generated data: {sizes.clips.num_clips} clips of {sizes.clips.num_steps} frames; an index of "
             f"{sizes.index.num_clips:,} clips and {sizes.index.num_frames:,} frames.",
@@ -170,11 +170,10 @@ def _loader_rows(report: LoaderReport) -> list[list[str]]:
 
 def _loader_row(mine: Sequence[Entry], report: LoaderReport) -> list[str]:
     first, limit = mine[0], _entry(report.entries, LIMIT)
-    version = "" if first.contestant.name in (LIMIT, OURS) else f" {first.turns[0].version}"
     rates = [f"{entry.workers}: {_spread([turn.rate for turn in entry.turns])}" for entry in mine]
     one = first if first.workers == min(first.contestant.workers) else None
     return [
-        (first.contestant.name if first.contestant.is_peer else f"**{first.contestant.name}**") + version,
+        f"{first.contestant.name} {first.turns[0].version}" if first.contestant.is_peer else first.contestant.name,
         "" if one is None else f"{one.median(CPU):.2f}",
         "" if one is None or limit is None else f"{one.ratio(limit, CPU):.2f}",
         "; ".join(rates),

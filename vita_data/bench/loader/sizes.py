@@ -56,7 +56,7 @@ class LoaderSizes:
 FULL = LoaderSizes(
     clips=ClipSpec(num_clips=200, num_steps=100, clips_per_shard=50),
     index=IndexSpec(num_shards=1000, clips_per_shard=1000, frames_per_clip=50),
-    num_rounds=7,
+    num_rounds=5,
     batch_size=32,
     num_warm=8,
     num_batches=48,

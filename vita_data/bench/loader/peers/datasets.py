@@ -1,5 +1,6 @@
 """Hugging Face datasets: Parquet files, mapped as Arrow, and torch's shuffling loader."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def export(pairs: Pairs, out: Path) -> None:
     features = datasets.Features({name: datasets.Value("binary") for name in _COLUMNS})
     made = datasets.Dataset.from_generator(rows, features=features, cache_dir=str(out / "made"))
     made.to_parquet(str(out / "pairs.parquet"))
+    shutil.rmtree(out / "made")
     _open(out)
 
 
