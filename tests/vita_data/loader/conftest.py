@@ -1,7 +1,7 @@
 """Synthetic shards: clips whose frames and numbers say where they come from, so that a batch can be checked exactly."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from tests.object_store import ObjectStore
-from tests.store_proxy import StoreProxy, proxy_before
 from vita_data.formats.toy import toy_frame
-from vita_data.loader import Plan
 from vita_data.shards.stats import write_stats
 from vita_data.shards.writer import ShardWriter
 from vita_data.types import (
@@ -141,58 +138,3 @@ def shards(tmp_path_factory: pytest.TempPathFactory, make_clip: ClipFactory) -> 
     write_source(root, [make_clip("hand", n, steps=24, all_frames=True, cameras=both) for n in range(3)])
     write_source(root, [make_clip("human", n, steps=60, modality=Modality.VIDEO) for n in range(5)])
     return root
-
-
-@pytest.fixture(scope="module")
-def running_proxy(store: ObjectStore) -> Iterator[StoreProxy]:
-    with proxy_before(store) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxy(running_proxy: StoreProxy) -> Iterator[StoreProxy]:
-    running_proxy.reads.clear()
-    yield running_proxy
-    running_proxy.answer, running_proxy.latency_s = running_proxy.whole, 0.0
-
-
-@pytest.fixture(scope="module")
-def address(shards: Path, store: ObjectStore, running_proxy: StoreProxy) -> str:
-    bucket = store.make_bucket()
-    store.upload(shards, f"{bucket}/shards")
-    return f"{bucket}/shards"
-
-
-@pytest.fixture(scope="module")
-def plan_at(manifest: Callable[..., Manifest]) -> Callable[..., Plan]:
-    made: dict[str, Plan] = {}
-
-    def make(where: Path | str, stage: str = "warmup", **options: object) -> Plan:
-        weights = {"arm": 1, "hand": 1} if stage == "finetune" else {"arm": 1, "hand": 1, "human": 1}
-        slot = f"{where} {stage} {options}"
-        if slot not in made:
-            made[slot] = Plan.from_manifest(manifest(**weights), shards=where, stage=stage, batch_size=8, **options)
-        return made[slot]
-
-    return make
-
-
-@pytest.fixture
-def copy(shards: Path, store: ObjectStore, proxy: StoreProxy) -> str:
-    """Shards of a test's own in the store, which is asked itself."""
-    proxy.answer = None
-    bucket = store.make_bucket()
-    store.upload(shards, bucket)
-    return bucket
-
-
-@pytest.fixture(scope="module")
-def far_apart(store: ObjectStore, running_proxy, make_clip, save, tmp_path_factory, manifest) -> Plan:
-    """Many short clips, so that hardly two windows of a batch lie side by side."""
-    root = tmp_path_factory.mktemp("far")
-    save(root, [make_clip("human", n, steps=10, modality=Modality.VIDEO) for n in range(300)], per_shard=150)
-    bucket = store.make_bucket()
-    store.upload(root, bucket)
-    return Plan.from_manifest(
-        manifest(human=1), shards=bucket, stage="warmup", batch_size=16, modality_steps={"video": 1}
-    )

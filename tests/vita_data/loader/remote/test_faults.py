@@ -12,7 +12,7 @@ import pytest
 
 from tests.object_store import ObjectStore, refusing_credentials
 from tests.store_proxy import RangeRead, StoreProxy
-from tests.vita_data.loader.batches import assert_same, take
+from tests.vita_data.loader.remote.batches import assert_same, take
 from vita_data.errors import RequestError, ShardError, StorageError
 from vita_data.loader import Damage, Plan, RemoteOptions, make_loader
 from vita_data.loader.loader import Loader

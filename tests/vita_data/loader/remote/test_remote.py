@@ -1,4 +1,4 @@
-"""Batches from an object store are those from a disk, whatever is fetched ahead or kept; and no byte too many is read."""
+"""Batches from an object store are those from a disk, whatever is fetched ahead or kept; and little is read twice."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.store_proxy import StoreProxy
-from tests.vita_data.loader.batches import assert_same, take
+from tests.vita_data.loader.remote.batches import assert_same, take
 from vita_data.loader import Plan, RemoteOptions, make_loader
 from vita_data.types import DrawOrder, Order
 
