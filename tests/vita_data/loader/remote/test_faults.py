@@ -39,7 +39,7 @@ def fails(plan: Plan, kind: type[Exception], told: str, *, prefetch: int, **opti
     return str(raised.value)
 
 
-@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("prefetch", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_key_that_vanishes_ends_the_run(plan_at, copy: str, store: ObjectStore, prefetch: int) -> None:
     plan = plan_at(copy)
     store.remove_bucket(copy)
@@ -47,7 +47,7 @@ def test_a_key_that_vanishes_ends_the_run(plan_at, copy: str, store: ObjectStore
     assert said.endswith("mend that and run the same command again, it goes on from the last checkpoint")
 
 
-@pytest.mark.parametrize(("prefetch", "part"), [(0, 0.0), (3, 0.0), (3, 0.5)])
+@pytest.mark.parametrize(("prefetch", "part"), [pytest.param(0, 0.0, marks=pytest.mark.slow), (3, 0.0), (3, 0.5)])
 def test_a_key_cut_short_is_damage(plan_at, copy: str, store: ObjectStore, prefetch: int, part: float) -> None:
     plan = plan_at(copy)
     for key, data in store.objects(copy).items():
@@ -66,7 +66,7 @@ def flip(plan: Plan, store: ObjectStore) -> None:
         shard.write_bytes(data) if isinstance(shard, Path) else store.put(str(shard), bytes(data))
 
 
-@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("prefetch", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_flipped_bit_in_the_store_ends_the_run(plan_at, copy: str, store: ObjectStore, prefetch: int) -> None:
     plan = plan_at(copy)
     flip(plan, store)
