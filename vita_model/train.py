@@ -50,6 +50,10 @@ class BatchStream(Protocol):
     def __next__(self) -> Batch:
         """Give the next batch."""
 
+    @property
+    def substituted(self) -> Mapping[str, int]:
+        """How many damaged windows were replaced since this process began, by source."""
+
     def state_dict(self) -> Mapping[str, object]:
         """Describe the position after the last batch given, in JSON values."""
 
@@ -167,6 +171,7 @@ class Trainer:
             modality=batch.modality.value,
             values={**values, "lr": rate},
             shares=self._count(batch),
+            substituted=self.stream.substituted,
             num_samples=len(batch.key),
             step_s=time.monotonic() - begin_s,
         )
