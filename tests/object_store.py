@@ -97,6 +97,12 @@ class ObjectStore:
         bucket, _ = _split(url)
         self._client.put_object(Bucket=bucket, Key=url.removeprefix(f"s3://{bucket}/"), Body=data)
 
+    def get(self, url: str) -> bytes:
+        """Read one object."""
+        bucket, _ = _split(url)
+        found: bytes = self._client.get_object(Bucket=bucket, Key=url.removeprefix(f"s3://{bucket}/"))["Body"].read()
+        return found
+
     def objects(self, url: str) -> dict[str, bytes]:
         """Read all objects below an address, by their keys relative to it."""
         bucket, prefix = _split(url)

@@ -8,6 +8,7 @@ import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, make_loader
@@ -17,7 +18,8 @@ from vita_model.override import override
 from vita_model.recipe import Recipe, check_windows, find_manifest, load_recipe
 from vita_model.train import RunEnd, train
 
-_THREADS = 2
+if TYPE_CHECKING:
+    from vita_data.loader.loader import Loader
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vita-train", description="Train one stage of VITA.")
     parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
-    parser.add_argument("--shards", type=Path, required=True, metavar="DIR", help="folder that vita-data build wrote")
+    parser.add_argument(
+        "--shards", required=True, metavar="DIR", help="folder or s3:// address that vita-data build wrote to"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or --resume")
     parser.add_argument("--steps", type=_positive, metavar="N", help="train to this step instead of the recipe's last")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
@@ -57,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="settings",
         metavar="KEY=VALUE",
-        help="change a field of the recipe: manifest=PATH, init=RUN, optimizer.lr=3e-5 ...",
+        help="change a field of the recipe: manifest=PATH, init=RUN, optimizer.lr=3e-5, order.kind=window, "
+        "loader.threads=4, loader.damage=substitute, loader.remote.cache=DIR ...",
     )
     return parser
 
@@ -70,7 +75,7 @@ def _positive(text: str) -> int:
 
 
 def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
-    if not arguments.shards.is_dir():
+    if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
         raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
     plan = Plan.from_manifest(
         load_manifest(find_manifest(recipe, arguments.recipe)),
@@ -80,12 +85,12 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
         seed=recipe.seed,
         windows=recipe.windows,
         modality_steps=recipe.modality_steps,
+        order=recipe.order,
     )
     check_windows(recipe, plan.windows)
     for note in plan.notes if ranks.is_first else ():
         print(note)
-    loader = make_loader(plan, rank=ranks.rank, world_size=ranks.world_size, threads=_THREADS)
-    with contextlib.closing(loader):
+    with contextlib.closing(_loader(recipe, plan, ranks)) as loader:
         return train(
             recipe,
             loader,
@@ -96,6 +101,14 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
             ranks=ranks,
         )
+
+
+def _loader(recipe: Recipe, plan: Plan, ranks: Ranks) -> "Loader":
+    config = recipe.loader
+    return make_loader(
+        plan, rank=ranks.rank, world_size=ranks.world_size, threads=config.threads, ahead=config.ahead, damage=config.damage,
+        instruction=config.instruction, read_timeout_s=config.read_timeout_s, remote=config.remote.options,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

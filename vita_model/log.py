@@ -33,10 +33,11 @@ class RunLog:
         modality: str,
         values: Mapping[str, float],
         shares: Mapping[str, float],
+        substituted: Mapping[str, int],
         num_samples: int,
         step_s: float,
     ) -> None:
-        """Write one step: its scalars, the realised shares of the sources and its speed."""
+        """Write one step: its scalars, the realised shares of the sources, what was replaced, its speed."""
         speed = num_samples / max(step_s, 1e-9)
         line = {
             "step": step,
@@ -45,25 +46,29 @@ class RunLog:
             **values,
             "samples_per_s": round(speed, 2),
             "shares": dict(shares),
+            "substituted": dict(sorted(substituted.items())),
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in (*values.items(), ("samples_per_s", speed)):
             self._board.add_scalar(f"{modality}/{name}", value, step)
         if step % self.report_every == 0 or step == self.num_steps:
-            self._terminal_line(step, modality, values["loss"])
+            self._terminal_line(step, modality, values["loss"], substituted)
 
     def close(self) -> None:
         """Flush and close the files."""
         self._file.close()
         self._board.close()
 
-    def _terminal_line(self, step: int, modality: str, loss: float) -> None:
+    def _terminal_line(self, step: int, modality: str, loss: float, substituted: Mapping[str, int]) -> None:
         elapsed_s = time.monotonic() - self._begin_s
         rate = (step - self.start_step) / max(elapsed_s, 1e-9)
         left_s = round((self.num_steps - step) / rate) if rate else 0
         clock = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
-        self.report(f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left")
+        counts = ", ".join(f"{source} {count}" for source, count in sorted(substituted.items()) if count)
+        replaced = f"  damaged windows replaced: {counts}" if counts else ""
+        line = f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left"
+        self.report(line + replaced)
 
 
 def _keep_rows(path: Path, last_step: int) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vita_data.errors import RequestError
-from vita_data.types import Stage, WindowSpec
+from vita_data.types import DrawOrder, Stage, WindowSpec
 from vita_model.checks import (
     MAX_SEED,
     is_finite,
@@ -23,6 +23,7 @@ from vita_model.checks import (
     require_positive,
     require_whole,
 )
+from vita_model.loading import LoaderConfig
 from vita_model.losses import LossConfig
 from vita_model.vita import VitaConfig
 
@@ -97,6 +98,8 @@ class Recipe:
     """None: the stage's own windows."""
     modality_steps: Mapping[str, float] | None = None
     """Share of steps a modality; None: the stage's own."""
+    order: DrawOrder = field(default_factory=DrawOrder)
+    """Of the windows of each source; `window` stays within a few shards at a time."""
     num_supervised_frames: int | None = None
     """Futures decoded per co-train step, drawn anew each step; None: all."""
     init: str | None = None
@@ -104,6 +107,7 @@ class Recipe:
     model: VitaConfig = field(default_factory=VitaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
     precision: Precision = Precision.BF16
     parallel: Parallel = Parallel.DDP
     """Where weights lie if there are several ranks."""

@@ -4,17 +4,19 @@ The mixture itself is compared by the loader, which knows where each source stan
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vita_data.errors import RequestError
 from vita_data.loader import PlanChange
 from vita_data.types import Json
 from vita_model.checkpoint import Progress
+from vita_model.loading import FREE_ON_RESUME
 from vita_model.recipe import Recipe, as_json, first_difference
 
-_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest")
+_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest", *FREE_ON_RESUME)
 """Recipe fields that a resumed run may change; the loader itself checks the mixture."""
-_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps")
+_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps", "order")
 """Fields that may change too where another plan is allowed."""
 
 
@@ -26,13 +28,22 @@ def check_same_run(
     Raises:
         RequestError: names the first field, or the sources, that changed.
     """
-    saved, asked = dict(progress.recipe), as_json(recipe)
-    for name in _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ()):
-        saved.pop(name, None), asked.pop(name, None)
+    may_change = _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ())
+    saved, asked = _without(dict(progress.recipe), may_change), _without(as_json(recipe), may_change)
     if difference := first_difference(saved, asked):
         raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
     if plan_change is PlanChange.REFUSE:
         _check_statistics(checkpoint, progress.statistics, statistics)
+
+
+def _without(recipe: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    """Leave out fields, named as `--set` names them."""
+    left: dict[str, object] = {}
+    for name, value in recipe.items():
+        inner = [path.removeprefix(f"{name}.") for path in names if path.startswith(f"{name}.")]
+        if name not in names:
+            left[name] = _without(value, inner) if inner and isinstance(value, Mapping) else value
+    return left
 
 
 def _check_statistics(checkpoint: Path, saved: Json, asked: Json) -> None:

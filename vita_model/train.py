@@ -55,6 +55,10 @@ class BatchStream(Protocol):
     def __next__(self) -> Batch:
         """Give the next batch."""
 
+    @property
+    def substituted(self) -> Mapping[str, int]:
+        """How many damaged windows were replaced since this process began, by source."""
+
     def state_dict(self) -> Mapping[str, object]:
         """Describe the position after the last batch given, in JSON values."""
 
@@ -187,7 +191,7 @@ class Trainer:
         self.shown[batch.modality] = batch
         if self.model.codebook.training:
             values |= _codebook_values(self.model)
-        shares = self._count(batch)
+        shares, substituted = self._count(batch), self._summed(self.stream.substituted)
         if log is not None:
             log.row(
                 step=self.step,
@@ -195,6 +199,7 @@ class Trainer:
                 modality=batch.modality.value,
                 values={**values, "lr": rate},
                 shares=shares,
+                substituted=substituted,
                 num_samples=len(batch.key) * self.ranks.world_size,
                 step_s=time.monotonic() - begin_s,
             )
@@ -246,14 +251,16 @@ class Trainer:
     def _count(self, batch: Batch) -> dict[str, float]:
         """Count the sources of the global batch; give the shares realised so far in its modality."""
         counts = self.drawn.setdefault(batch.modality.value, {})
-        names = sorted({*self.statistics, *batch.source})
-        mine = Counter(batch.source)
-        drawn = all_sum(torch.tensor([float(mine[name]) for name in names], device=self.ranks.device)).tolist()
-        for name, number in zip(names, drawn, strict=True):
-            if number:
-                counts[name] = counts.get(name, 0) + int(number)
+        for name, number in self._summed(Counter(batch.source)).items():
+            counts[name] = counts.get(name, 0) + number
         total = sum(counts.values())
         return {source: round(count / total, 6) for source, count in sorted(counts.items())}
+
+    def _summed(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Sum counts by source over the ranks; zeros are left out."""
+        names = sorted(self.statistics) if self.ranks.world_size > 1 else sorted(counts)
+        mine = torch.tensor([float(counts.get(name, 0)) for name in names], device=self.ranks.device)
+        return {name: int(count) for name, count in zip(names, all_sum(mine).tolist(), strict=True) if count}
 
     def _is_due(self, stop: threading.Event) -> bool:
         return stop.is_set() or self.step % self.recipe.save_every == 0 or self.step == self.recipe.num_steps

@@ -67,6 +67,7 @@ class SyntheticStream:
 
     def __init__(self, stage: Stage, *, size: int = 4) -> None:
         self.stage, self.size, self.step, self.is_closed = stage, size, 0, False
+        self.substituted: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Batch]:
         return self

@@ -1,9 +1,12 @@
 """The command line, with the loader replaced: exit codes, messages, what reaches the plan."""
 
+from pathlib import Path
+
 import pytest
 
 from vita_data.errors import ManifestError
-from vita_data.types import Stage, Starts, WindowSpec
+from vita_data.loader import Damage, InstructionChoice, RemoteOptions
+from vita_data.types import DrawOrder, Order, Stage, Starts, WindowSpec
 from vita_model import cli
 
 RECIPE = """
@@ -47,6 +50,7 @@ def place(tmp_path, monkeypatch, make_stream):
     def make_loader(plan, **options):
         stream = make_stream(Stage.WARMUP)
         made.append((plan, stream))
+        plan.loader_options = options
         return stream
 
     monkeypatch.setattr(cli, "Plan", FakePlan)
@@ -67,6 +71,19 @@ def test_a_run_and_its_resumption_end_with_exit_code_0(place, tmp_path, capsys):
     assert "done at step 3" in out
     assert all(stream.is_closed for _, stream in place)
     assert place[0][0].request["stage"] is Stage.WARMUP
+
+
+def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_to_look_for(place):
+    settings = ["order.kind=window", "loader.threads=3", "loader.damage=substitute", "loader.remote.cache=kept"]
+    more = [part for setting in settings for part in ("--set", setting)]
+    assert cli.main(["mine.py", "--shards", "s3://bucket/shards", "--out", "run", "--steps", "1", *more]) == 0
+    plan = place[0][0]
+    assert plan.request["shards"] == "s3://bucket/shards"
+    assert plan.request["order"] == DrawOrder(kind=Order.WINDOW)
+    assert plan.loader_options == {
+        "rank": 0, "world_size": 1, "threads": 3, "ahead": 2, "damage": Damage.SUBSTITUTE, "read_timeout_s": 120.0,
+        "instruction": InstructionChoice.MAIN, "remote": RemoteOptions(cache=Path("kept")),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -101,6 +118,11 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("batch_size=0", "Recipe.batch_size must be"),
         ("batch_size={'video':'x'}", "Recipe.batch_size must be"),
         ("modality_steps={'video':'a'}", "Recipe.modality_steps must be"),
+        ("loader.threads=0", "LoaderConfig.threads must be a whole number, at least 1; found 0"),
+        ("loader.read_timeout_s=0", "LoaderConfig.read_timeout_s must be a finite number above 0"),
+        ("loader.damage=ignore", "is not one of raise, substitute"),
+        ("loader.remote.prefetch=-1", "RemoteConfig.prefetch must be"),
+        ("loader.remote.cache_bytes=0", "RemoteConfig.cache_bytes must be"),
         ("modality_steps={[]:1}", "is not of type Mapping"),
         ("optimizer.lr=-1", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found -1.0"),
         ("optimizer.lr=1e400", "OptimizerConfig.lr must be"),

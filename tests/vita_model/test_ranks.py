@@ -47,7 +47,15 @@ def recipe_of(stage: Stage, parallel: Parallel, **fields) -> Recipe:
 def train_here(run: str, recipe: Recipe, *, resume: bool = False) -> None:
     with joined_ranks() as ranks:
         stream = SlicedStream(recipe.stage, ranks.rank, ranks.world_size, size=8)
-        train(recipe, stream, Path(run), statistics={}, report=lambda line: None, resume=resume, ranks=ranks)
+        train(
+            recipe,
+            stream,
+            Path(run),
+            statistics={name: {} for name in ("toy_a", "toy_b")},
+            report=lambda line: None,
+            resume=resume,
+            ranks=ranks,
+        )
 
 
 def go(run: Path, recipe: Recipe, world_size: int, *, resume: bool = False) -> None:

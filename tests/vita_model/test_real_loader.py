@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.object_store import running_store
 from vita_model.checkpoint import latest, load_progress
 from vita_model.cli import main
 
@@ -58,6 +59,27 @@ def test_three_stages_run_one_after_the_other_and_resume_exactly(vita_train, tmp
     assert progress.step == 2
     assert set(progress.statistics) == {"libero"}
     assert [path.name for path in (finetune / "previews").iterdir()] == ["step-00000002-actions.json"]
+
+
+def test_a_run_on_shards_in_a_store_is_the_run_on_a_disk(toy_shards, tmp_path, capsys):
+    manifest = tmp_path / "one.toml"
+    manifest.write_text('name = "one"\nschema_version = 1\n[[sources]]\nsource = "bridge"\nweight = 1\n')
+    settings = ["batch_size=4", f"manifest={manifest}", "order.kind=window", f"loader.remote.cache={tmp_path / 'kept'}"]
+    more = [part for setting in settings for part in ("--set", setting)]
+
+    def run(shards, out):
+        recipe = str(RECIPES / "debug_warmup.py")
+        return main([recipe, "--shards", str(shards), "--out", str(tmp_path / out), "--steps", "4", *more])
+
+    assert run(toy_shards, "disk") == 0
+    with running_store() as store:
+        bucket = store.make_bucket()
+        store.upload(toy_shards / "bridge", f"{bucket}/shards/bridge")
+        assert run(f"{bucket}/shards", "store") == 0
+        assert run(f"{bucket}/nothing", "none") == 2
+        assert f"--shards {bucket}/nothing is no directory" in capsys.readouterr().err
+    assert_equal_runs(tmp_path / "disk", tmp_path / "store")
+    assert list((tmp_path / "kept").glob("*.tar"))
 
 
 def test_resume_with_another_mixture_is_refused_unless_allowed(vita_train, tmp_path, capsys):

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.types import Stage
+from vita_data.loader import Damage, RemoteOptions
+from vita_data.types import DrawOrder, Order, Stage
 from vita_model.codebook import ModalityNorm
+from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.optim import learning_rate
 from vita_model.override import override
 from vita_model.recipe import (
@@ -35,6 +37,12 @@ def test_settings_change_nested_fields_by_their_type(recipe):
             "optimizer.betas=(0.8, 0.9)",
             "num_supervised_frames=none",
             'batch_size={"video": 4}',
+            "order.kind=window",
+            "order.num_shards=3",
+            "loader.threads=4",
+            "loader.damage=substitute",
+            "loader.read_timeout_s=9",
+            "loader.remote.cache=/cache",
         ],
     )
 
@@ -47,6 +55,11 @@ def test_settings_change_nested_fields_by_their_type(recipe):
     assert changed.optimizer.betas == (0.8, 0.9)
     assert changed.num_supervised_frames is None
     assert changed.batch_size == {"video": 4}
+    assert changed.order == DrawOrder(kind=Order.WINDOW, num_shards=3)
+    assert changed.loader == LoaderConfig(
+        threads=4, damage=Damage.SUBSTITUTE, read_timeout_s=9.0, remote=RemoteConfig(cache="/cache")
+    )
+    assert changed.loader.remote.options == RemoteOptions(cache=Path("/cache"))
     assert recipe.optimizer.lr == 1e-3
 
 

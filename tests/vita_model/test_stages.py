@@ -40,6 +40,16 @@ def make_trainer(make_recipe, make_stream, tmp_path, model):
     return make
 
 
+class Given:
+    """A stream of given batches."""
+
+    def __init__(self, batches):
+        self.batches, self.substituted = iter(batches), {}
+
+    def __next__(self):
+        return next(self.batches)
+
+
 class NoLog:
     def row(self, **values):
         pass
@@ -59,7 +69,7 @@ def test_a_step_moves_exactly_the_parts_that_algorithm_1_updates(make_trainer, m
     trainer = make_trainer(stage)
     features = {key: value.clone() for key, value in trainer.model.features.state_dict().items()}
     before = snapshot(trainer.model)
-    trainer.stream = iter([make_batch(modality, futures=2)])
+    trainer.stream = Given([make_batch(modality, futures=2)])
     trainer._train_step(NoLog())
 
     assert changed_components(trainer.model, before) == expected
@@ -68,7 +78,7 @@ def test_a_step_moves_exactly_the_parts_that_algorithm_1_updates(make_trainer, m
 
 def test_the_idle_branch_of_warmup_keeps_weights_and_moments_over_many_steps(make_trainer, make_batch):
     trainer = make_trainer(Stage.WARMUP)
-    trainer.stream = iter([make_batch("action", seed=9), *(make_batch("video", seed=k) for k in range(4))])
+    trainer.stream = Given([make_batch("action", seed=9), *(make_batch("video", seed=k) for k in range(4))])
     trainer._train_step(NoLog())
     decoder = list(trainer.model.action_decoder.parameters())
     weights = [p.detach().clone() for p in decoder]

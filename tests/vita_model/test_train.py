@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader import PlanChange
-from vita_data.types import Modality, Stage
+from vita_data.loader import Damage, InstructionChoice, PlanChange
+from vita_data.types import DrawOrder, Modality, Order, Stage
 from vita_model.checkpoint import latest, load_progress
+from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.train import TrainingError, train
 from vita_model.vita import Component
 
@@ -121,6 +122,39 @@ def test_resume_refuses_a_changed_recipe_naming_the_field(warmed_up, make_recipe
     changed = make_recipe(Stage.WARMUP, seed=5, num_steps=9)
     with pytest.raises(RequestError, match="seed was 0, now 5"):
         go(changed, make_stream(Stage.WARMUP), warmed_up, resume=True)
+
+
+def test_resume_takes_other_ways_of_reading(warmed_up, make_recipe, make_stream):
+    remote = RemoteConfig(prefetch=1, connections=2, cache="/nowhere", cache_bytes=5)
+    changed = make_recipe(Stage.WARMUP, loader=LoaderConfig(threads=1, ahead=1, read_timeout_s=5.0, remote=remote))
+    assert go(changed, make_stream(Stage.WARMUP), warmed_up, resume=True).step == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"loader": LoaderConfig(damage=Damage.SUBSTITUTE)}, "loader.damage was raise, now substitute"),
+        ({"loader": LoaderConfig(instruction=InstructionChoice.ANY)}, "loader.instruction was main, now any"),
+        ({"order": DrawOrder(kind=Order.WINDOW)}, "order.kind was global, now window"),
+    ],
+)
+def test_resume_refuses_what_changes_the_samples(warmed_up, make_recipe, make_stream, fields, told):
+    with pytest.raises(RequestError, match=told):
+        go(make_recipe(Stage.WARMUP, **fields), make_stream(Stage.WARMUP), warmed_up, resume=True)
+
+
+def test_replaced_windows_are_in_the_log_and_where_there_are_any_on_the_terminal(make_recipe, make_stream, tmp_path):
+    said = []
+    stream = make_stream(Stage.WARMUP)
+    go(make_recipe(Stage.WARMUP, num_steps=1), stream, tmp_path / "whole", report=said.append)
+    stream.substituted = {"toy_b": 3, "toy_a": 1}
+    go(make_recipe(Stage.WARMUP, num_steps=1), stream, tmp_path / "damaged", report=said.append)
+    assert [row["substituted"] for row in rows(tmp_path / "whole") + rows(tmp_path / "damaged")] == [
+        {},
+        {"toy_a": 1, "toy_b": 3},
+    ]
+    assert "replaced" not in said[0]
+    assert said[-1].endswith("left  damaged windows replaced: toy_a 1, toy_b 3")
 
 
 def test_resume_refuses_other_statistics_naming_the_source(warmed_up, make_recipe, make_stream):

@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -48,11 +49,46 @@ def _parser() -> argparse.ArgumentParser:
     summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
     build = verbs.add_parser("build", help=summary, description=summary)
     build.set_defaults(verb=_build)
-    build.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, its figures say nothing")
-    build.add_argument("--dir", type=Path, metavar="DIR", help="keep the generated data here and use it again")
-    build.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
-    build.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    summary = "shards to batches: ours, bare decoding and peers over the same bytes; a million clips' index"
+    loader = verbs.add_parser("loader", help=summary, description=summary)
+    loader.set_defaults(verb=_loader)
+    for verb in (build, loader):
+        verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
+        verb.add_argument("--dir", type=Path, metavar="DIR", help="keep the generated data here and use it again")
+        verb.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
+        verb.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    peers = "environment with the peers (default: .venv-peers of this repository, made by pipelines/bench_peers.sh)"
+    loader.add_argument("--peers", type=Path, metavar="DIR", help=peers)
     return parser
+
+
+def _loader(arguments: argparse.Namespace) -> int:
+    from vita_data.bench.loader.contestants import REPOSITORY
+    from vita_data.bench.loader.report import as_json, as_markdown
+    from vita_data.bench.loader.sizes import FULL, QUICK
+    from vita_data.bench.loader.verb import measure_loader
+
+    environment = arguments.peers or REPOSITORY / ".venv-peers"
+    with _folder(arguments.dir) as base:
+        report = measure_loader(
+            QUICK if arguments.quick else FULL,
+            base=base,
+            environment=environment.absolute(),
+            tell=lambda what: _tell("loader", what),
+        )
+    print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
+    return 1 if arguments.strict and not report.is_met else 0
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """Give the folder for generated data, one that is removed afterwards unless it is to be kept."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+    else:
+        with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
+            yield Path(folder)
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -74,14 +110,14 @@ def _measure_build(sizes: "Sizes", *, base: Path, scratch: Path) -> "Report":
     from vita_data.bench.memory import measure_peak
     from vita_data.bench.report import Report, this_machine
 
-    _tell("generating data")
+    _tell("build", "generating data")
     workloads = prepare_workloads(base, sizes)
     rows, peaks = [], []
     for contest in contests(workloads, sizes, scratch):
-        _tell(contest.what)
+        _tell("build", contest.what)
         rows += run_contest(contest, num_rounds=sizes.num_rounds)
     for what, run in memory_runs(workloads, scratch):
-        _tell(f"memory: {what}")
+        _tell("build", f"memory: {what}")
         peaks.append(measure_peak(what, run))
     return Report(
         machine=this_machine(),
@@ -92,8 +128,8 @@ def _measure_build(sizes: "Sizes", *, base: Path, scratch: Path) -> "Report":
     )
 
 
-def _tell(what: str) -> None:
-    print(f"vita-bench build: {what}", file=sys.stderr)
+def _tell(verb: str, what: str) -> None:
+    print(f"vita-bench {verb}: {what}", file=sys.stderr)
 
 
 if __name__ == "__main__":

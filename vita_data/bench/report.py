@@ -68,16 +68,19 @@ def as_json(report: Report) -> dict[str, object]:
 def as_markdown(report: Report) -> str:
     """Give a report as two tables and what they were measured on."""
     rows = [_row(row) for row in report.rows]
-    peaks = [[peak.what, f"{peak.peak_mb:,.0f} MB", f"{peak.limit_mb:,.0f} MB", _met(peak)] for peak in report.peaks]
+    peaks = [
+        [peak.what, f"{peak.peak_mb:,.0f} MB", f"{peak.limit_mb:,.0f} MB", yes_or_no(met=peak.is_met)]
+        for peak in report.peaks
+    ]
     machine = report.machine
     used = "; ".join(
         f"{workload.name} {workload.num_frames:,} frames, {workload.num_mb:,.1f} MB" for workload in report.workloads
     )
     return "\n".join(
         [
-            *_table(["what", "ours", "limit or peer", "ratio", "target", "met"], rows),
+            *markdown_table(["what", "ours", "limit or peer", "ratio", "target", "met"], rows),
             "",
-            *_table(["one worker", "peak memory", "limit", "met"], peaks),
+            *markdown_table(["one worker", "peak memory", "limit", "met"], peaks),
             "",
             f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}, PyAV {machine.pyav} "
             f"({machine.ffmpeg}). {report.num_rounds} rounds in turns; rates are medians, a ratio is the median of the "
@@ -90,25 +93,28 @@ def as_markdown(report: Report) -> str:
 
 def _row(row: Measurement) -> list[str]:
     same = {None: "", True: ", same pixels", False: ", OTHER PIXELS"}[row.same_pixels]
-    other = "absent" if row.other_rate is None else _number(row.other_rate)
+    other = "absent" if row.other_rate is None else number_text(row.other_rate)
     return [
         row.what,
-        f"{_number(row.our_rate)} {row.unit}",
+        f"{number_text(row.our_rate)} {row.unit}",
         f"{row.other}: {other}{same}",
         "" if row.ratio is None else f"{row.ratio:.2f}",
         "" if row.target is None else f"{row.target:g}",
-        _met(row),
+        yes_or_no(met=row.is_met),
     ]
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """Write a figure with three digits, or all of a large one."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _met(row: Measurement | Peak) -> str:
-    return {None: "", True: "yes", False: "no"}[row.is_met]
+def yes_or_no(*, met: bool | None) -> str:
+    """Write whether a target was met; empty without one."""
+    return {None: "", True: "yes", False: "no"}[met]
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out a table, a line each."""
     lines = [titles, ["---"] * len(titles), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

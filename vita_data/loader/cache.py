@@ -5,12 +5,14 @@ crc32 tells: a hole, a write cut short and a shard that was built anew all fail 
 nothing to keep in step with the files, and the ranks of a node may share a folder.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,12 +26,15 @@ _log = logging.getLogger(__name__)
 
 _TOUCH_S = 10.0
 """How often a file that is read is marked as used."""
-_SPARE = 0.1
-"""Part of the limit that a clearing frees beyond what it must, so that not every write clears."""
+_FULL, _CLEARED = 15 / 16, 14 / 16
+"""Parts of the limit at which a clearing begins and ends: not every write clears, and other ranks write meanwhile."""
+_UNSEEN = 1 / 256
+"""Part of the limit that is written before a look at what the other ranks have written."""
 _BLOCK = 512
 """Bytes of a block in `stat`."""
+_PAGE = 4096
 _MAX_OPEN = 512
-WHOLE = ".whole"
+_WHOLE, _CLAIM = ".whole", ".claim"
 
 
 @dataclass(slots=True)
@@ -64,102 +69,130 @@ class ShardCache:
         self._folder, self._limit_bytes = folder, limit_bytes
         self._lock = threading.Lock()
         self._files: dict[str, _File] = {}
-        self._num_bytes = self._used()
-        self._told = False
+        self._num_bytes = sum(size for _, size, _ in self._listed())
+        self._num_unseen = self._num_pending = 0
+        self._told: set[str] = set()
 
     def read(self, address: str, ref: MemberRef) -> bytes | None:
         """Give a member's bytes if they are there and whole."""
-        file = self._open(address, os.O_RDWR)
-        if file is None:
-            return None
         with suppress(OSError):
+            file = self._open(address, os.O_RDWR)
             data = os.pread(file.number, ref.size, ref.offset)
             if matches(ref, data):
-                self._touch(file, address)
+                self._touch(file)
                 return data
+            # Nobody else would notice that the shard was built anew, or the disk has lost something.
+            self._path(address).with_suffix(_WHOLE).unlink(missing_ok=True)
         return None
 
     def write(self, address: str, offset: int, data: bytes) -> None:
-        """Keep bytes of a shard; a disk that is full is told once and keeps nothing more."""
-        try:
-            file = self._open(address, os.O_RDWR | os.O_CREAT)
-            if file is not None:
-                os.pwrite(file.number, data, offset)
-        except OSError as error:
-            self._tell(f"cache {self._folder}: cannot be written to ({describe_fault(error)}); reading goes on without")
-            return
+        """Keep bytes of a shard; where the disk does not take them that is told once, and they are not kept."""
+        size = (len(data) // _PAGE + 2) * _PAGE
         with self._lock:
-            self._num_bytes += len(data)
-            if self._num_bytes > self._limit_bytes:
-                self._clear()
+            has_room = self._make_room(size)
+            self._num_pending += size
+        try:
+            if has_room:
+                os.pwrite(self._open(address, os.O_RDWR | os.O_CREAT).number, data, offset)
+        except OSError as error:
+            self._tell(f"cannot be written to ({describe_fault(error)}); reading goes on without")
+        finally:
+            with self._lock:
+                self._num_pending -= size
+                self._num_bytes += size if has_room else 0
+
+    @contextmanager
+    def claimed(self, address: str) -> Iterator[bool]:
+        """Claim a shard for a `with` block; tells whether nobody else has, in this process or another."""
+        with open(self._path(address).with_suffix(_CLAIM), "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # some network file systems have no locks
+                pass
+            yield True
 
     def mark_whole(self, address: str) -> None:
         """Note that all of a shard was written."""
         with suppress(OSError):
-            self._path(address).with_suffix(WHOLE).touch()
+            self._path(address).with_suffix(_WHOLE).touch()
 
     def is_whole(self, address: str) -> bool:
         """Tell whether all of a shard was written and nothing of it was removed."""
-        return self._path(address).exists() and self._path(address).with_suffix(WHOLE).exists()
+        return self._path(address).exists() and self._path(address).with_suffix(_WHOLE).exists()
 
     def close(self) -> None:
         """Close the files that nobody is using."""
-        self._files.clear()
+        with self._lock:
+            self._files.clear()
 
     def _path(self, address: str) -> Path:
         return self._folder / _name(address)
 
-    def _open(self, address: str, flags: int) -> _File | None:
+    def _open(self, address: str, flags: int) -> _File:
         name = _name(address)
-        file = self._files.get(name)
-        if file is None:
-            try:
+        with self._lock:
+            file = self._files.get(name)
+            if file is None or not os.fstat(file.number).st_nlink:
+                # Not there, or another rank has removed it: what is written to it would be lost.
+                self._files.pop(name, None)
                 file = self._files[name] = _File(os.open(self._folder / name, flags | os.O_CLOEXEC, 0o644))
-            except FileNotFoundError:
-                return None
             while len(self._files) > _MAX_OPEN:
-                self._files.pop(next(iter(self._files)), None)
+                del self._files[next(iter(self._files))]
         return file
 
-    def _touch(self, file: _File, address: str) -> None:
+    def _touch(self, file: _File) -> None:
         now_s = time.monotonic()
         if now_s - file.touched_s > _TOUCH_S:
             file.touched_s = now_s
             os.utime(file.number)
-            if not os.fstat(file.number).st_nlink:
-                # Another rank has removed it; what is written to it from now on would be lost.
-                self._files.pop(_name(address), None)
-
-    def _used(self) -> int:
-        return sum(size for _, size, _ in self._listed())
 
     def _listed(self) -> list[tuple[float, int, Path]]:
         """When each file was last used, its bytes on the disk, its path."""
         found = []
         for path in self._folder.glob("*.tar"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 stat = path.stat()
                 found.append((stat.st_mtime, stat.st_blocks * _BLOCK, path))
         return sorted(found)
 
-    def _clear(self) -> None:
-        """Remove the files that were used longest ago, down to less than the limit."""
-        listed = self._listed()
-        self._num_bytes = sum(size for _, size, _ in listed)
-        for used_s, size, path in listed:
-            if self._num_bytes <= (1 - _SPARE) * self._limit_bytes:
+    def _make_room(self, size: int) -> bool:
+        """See that so many bytes more stay within the limit; tell whether they do."""
+        if size > self._limit_bytes:
+            return False
+        self._num_unseen += size
+        if self._num_unseen > _UNSEEN * self._limit_bytes or self._is_over(size, _FULL):
+            listed = self._listed()
+            self._num_bytes, self._num_unseen = sum(one for _, one, _ in listed), size
+            if self._is_over(size, _FULL):
+                self._clear(listed, size)
+        return not self._is_over(size, 1.0)
+
+    def _is_over(self, size: int, part: float) -> bool:
+        return self._num_bytes + self._num_pending + size > part * self._limit_bytes
+
+    def _clear(self, listed: list[tuple[float, int, Path]], size: int) -> None:
+        """Remove the files that were used longest ago."""
+        for used_s, num_bytes, path in listed:
+            if not self._is_over(size, _CLEARED):
                 break
             if time.time() - used_s < _TOUCH_S:
-                self._tell(f"cache {self._folder}: its limit, {self._limit_bytes:,} bytes, is less than what is in use")
-            path.with_suffix(WHOLE).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+                self._tell(f"its limit, {self._limit_bytes:,} bytes, is less than what is in use; raise cache_bytes")
+            with suppress(OSError):
+                path.with_suffix(_WHOLE).unlink(missing_ok=True)
+                # Cut first: what other ranks hold open would stay on the disk.
+                os.truncate(path, 0)
+                path.unlink()
+                path.with_suffix(_CLAIM).unlink(missing_ok=True)
             self._files.pop(path.name, None)
-            self._num_bytes -= size
+            self._num_bytes -= num_bytes
 
     def _tell(self, what: str) -> None:
-        if not self._told:
-            self._told = True
-            _log.warning(what)
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("cache %s: %s", self._folder, what)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from vita_data.errors import StorageError
@@ -22,6 +23,7 @@ class Crew:
 
     def __init__(self, num_threads: int, *, name: str) -> None:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._is_closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(num_threads)
         ]
@@ -32,10 +34,28 @@ class Crew:
         """Have a task run; what it raises is raised by the future."""
         future: Future[_Result] = Future()
         self._tasks.put((future, task))
+        if self._is_closed:
+            # No thread would ever begin it.
+            self.forget()
         return future
+
+    def forget(self) -> None:
+        """Cancel the tasks that no thread has begun; whoever waits for one gets CancelledError."""
+        num_ends = 0
+        with suppress(Empty):
+            while True:
+                job = self._tasks.get_nowait()
+                if job is None:
+                    num_ends += 1
+                else:
+                    job[0].cancel()
+        for _ in range(num_ends):
+            self._tasks.put(None)
 
     def close(self) -> None:
         """Let the threads end after the tasks at hand; one that hangs is left behind."""
+        self._is_closed = True
+        self.forget()
         for _ in self._threads:
             self._tasks.put(None)
         deadline_s = time.monotonic() + _JOIN_S

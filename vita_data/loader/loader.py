@@ -28,12 +28,13 @@ from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice
 from vita_data.loader.remote import RemoteMembers, RemoteOptions
 from vita_data.loader.resume import PlanChange, resume_plan
 from vita_data.loader.sampler import MixedModalitySampler
+from vita_data.storage import MAX_CONNECTIONS
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Json, Modality
 
 _Result = TypeVar("_Result")
 
 _ACTION14_DIM = 14
-_SLOTS_PER_TASK = 8
+_SLOTS_PER_TASK = 16
 """Few enough that threads end a batch together, many enough that handing out tasks costs nothing."""
 _SLOTS_PER_CUT = 256
 _POLL_S = 0.5
@@ -159,7 +160,8 @@ class Loader(Iterator[Batch]):
         if not self._closed:
             self._closed = True
             self._drop()
-            for part in (self._planner, self._crew, self._near):
+            # What brings members near ends first, so that nobody waits for any.
+            for part in (self._near, self._planner, self._crew):
                 part.close()
 
     def _drop(self) -> None:
@@ -171,6 +173,7 @@ class Loader(Iterator[Batch]):
                 for task in batch.filling.result().tasks:
                     task.cancel()
         self._under_way.clear()
+        self._near.drop()
 
     def _take(self) -> Batch:
         self._keep_under_way()
@@ -235,10 +238,11 @@ def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) ->
             f"loader: need 0 <= rank < world size, threads >= 1, ahead >= 1; found rank {rank} of {world_size}, "
             f"{options.threads} threads, {options.ahead} ahead"
         )
-    if options.read_timeout_s <= 0 or options.remote.connections < 1 or options.remote.prefetch < 0:
+    remote = options.remote
+    if options.read_timeout_s <= 0 or not 1 <= remote.connections <= MAX_CONNECTIONS or remote.prefetch < 0:
         raise RequestError(
-            f"loader: need read_timeout_s > 0, connections >= 1, prefetch >= 0; found {options.read_timeout_s}, "
-            f"{options.remote.connections}, {options.remote.prefetch}"
+            f"loader: need read_timeout_s > 0, 1 to {MAX_CONNECTIONS} connections, prefetch >= 0; found "
+            f"{options.read_timeout_s}, {remote.connections}, {remote.prefetch}"
         )
     for modality, size in plan.batch_size.items():
         if size % world_size:
@@ -250,7 +254,7 @@ def _nearness(plan: Plan, options: LoaderOptions, watch: Watch) -> tuple[Nearnes
     shards = [shard for pools in plan.pools.values() for one in pools for shard in one.pool.opened.index.shards]
     if all(isinstance(shard, Path) for shard in shards):
         return LocalMembers(watch), options.ahead
-    return RemoteMembers(options.remote, order=plan.order.kind, watch=watch), options.ahead + options.remote.prefetch
+    return RemoteMembers(options.remote, plan=plan, watch=watch), options.ahead + options.remote.prefetch
 
 
 class _BatchMemory:

@@ -29,6 +29,9 @@ class Nearness(Protocol):
     def begin(self, cut: BatchCut) -> MemberSource:
         """Begin to bring what a batch needs, and give what to read it from."""
 
+    def drop(self) -> None:
+        """Give up what was begun; nobody waits for it any more."""
+
     def close(self) -> None:
         """Stop, and close what is open."""
 
@@ -57,6 +60,9 @@ class LocalMembers:
         finally:
             desk.end()
 
+    def drop(self) -> None:
+        """Do nothing: nothing was begun."""
+
     def close(self) -> None:
         """Close the shards."""
         self._files.close()
@@ -68,3 +74,12 @@ def unreadable(member: Member, error: OSError) -> VitaDataError:
     if error.errno == errno.EIO:
         return ShardError(f"{text}; restore the shard, or remove it and run the same build again")
     return StorageError(f"{text}; bring it back and run the same command again, it goes on from the last checkpoint")
+
+
+def unreached(member: Member, error: Exception) -> StorageError:
+    """Make the error of a member that a store did not give."""
+    fault = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
+    return StorageError(
+        f"{member}: cannot be read ({describe_fault(fault)}); mend that and run the same command again, it goes on "
+        "from the last checkpoint"
+    )

@@ -5,8 +5,10 @@ Holds a row number and a running count a clip; no table of windows, and no clip'
 
 import difflib
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +20,11 @@ from vita_data.loader.view import ShardView
 from vita_data.loader.windows import count_windows
 from vita_data.shards.index import CARD, SourceIndex, open_source
 from vita_data.shards.stats import StatsFile, load_stats
-from vita_data.storage import AnyPath, open_path
+from vita_data.storage import AnyPath, open_path, storage_errors
 from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
+
+_OPENERS = 8
+"""Sources of a store that are opened side by side."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,17 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
     Raises:
         ManifestError: a source has no shards or no statistics there, or `where` leaves nothing of it.
         ShardError: an index is damaged.
+        StorageError: an object store does not answer, or refuses.
     """
     folder = open_path(shards) if isinstance(shards, str) else shards
-    if not folder.is_dir():
-        raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
-    return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
+    with storage_errors(folder):
+        if not folder.is_dir():
+            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
+    if isinstance(folder, Path):
+        return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
+    # A store takes its time over each request.
+    with ThreadPoolExecutor(_OPENERS, thread_name_prefix="vita-open") as openers:
+        return tuple(openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries))
 
 
 def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:
@@ -118,7 +129,8 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
     try:
         index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
     except ManifestError as error:
-        built = [path.parent.name for path in folder.glob(f"*/{CARD}")]
+        with storage_errors(folder):
+            built = [path.parent.name for path in folder.glob(f"*/{CARD}")]
         near = difflib.get_close_matches(entry.source, built, n=1)
         raise ManifestError(f"{place}: {error}" + (f"; did you mean {near[0]!r}?" if near else "")) from error
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))

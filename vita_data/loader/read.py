@@ -119,9 +119,12 @@ class WindowReader:
             raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
         return data
 
-    def decode(self, member: Member, image: Image, members: MemberSource) -> None:
-        """Decode an image into its place in a batch; raises as `read`."""
-        data = self.read(member, members)
+    def decode(self, member: Member, data: bytes, image: Image) -> None:
+        """Decode an image into its place in a batch.
+
+        Raises:
+            ShardError: the bytes are none of our images.
+        """
         try:
             shape = simplejpeg.decode_jpeg(data, "RGB", buffer=image).shape
         except ValueError as error:

@@ -142,6 +142,14 @@ class ShardView(ClipSet):
         """Where the shard lies, in words."""
         return str(self.shard)
 
+    @cached_property
+    def num_bytes(self) -> int:
+        """Bytes of the shard up to the end of its last member; the members of a clip are adjacent."""
+        clip = len(self) - 1
+        found = [self.member(clip, name) for name in ("clip", "action", "state")]
+        found += [self.frame_ref(frame) for frame in range(*self._frames.offsets[clip : clip + 2].tolist())]
+        return max((ref.offset + ref.size for ref in found if ref is not None), default=0)
+
     def column(self, name: str) -> pa.Array:
         """One column as one array."""
         if name not in self._columns:

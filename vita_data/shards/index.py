@@ -14,14 +14,15 @@ from vita_data.errors import ManifestError, ShardError
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
-from vita_data.storage import AnyPath, list_files, read_files
+from vita_data.storage import AnyPath, list_files, read_files, storage_errors
 from vita_data.types import Clip, Json, Split
 
 CARD = "dataset.json"
 RECORDS = ".build"
 """Where a build keeps its plan and its units' records."""
 SUMS = "sums"
-_OPENERS = 8
+_OPENERS, _STORE_OPENERS = 8, 32
+"""Indexes opened side by side, of a disk or mount and of a store."""
 _SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
@@ -48,7 +49,8 @@ def read_card(folder: AnyPath) -> Json:
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
         return "its build is not finished: run the same `vita-data build` again, it goes on from there"
-    within = sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
+    with storage_errors(folder):
+        within = sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
     if within:
         return f"built sources lie below it: {', '.join(within)}"
     return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
@@ -81,7 +83,8 @@ class SourceIndex:
             return ()
         # Summing and reading release the GIL, and a network mount or store answers many requests at once.
         paths = [shard.with_suffix(".arrow") for shard in self.shards]
-        with ThreadPoolExecutor(min(len(paths), _OPENERS), thread_name_prefix="vita-index") as openers:
+        most = _OPENERS if isinstance(paths[0], Path) else _STORE_OPENERS
+        with ThreadPoolExecutor(min(len(paths), most), thread_name_prefix="vita-index") as openers:
             return tuple(openers.map(lambda path, sha256: open_index(path, sha256=sha256), paths, self.index_sums))
 
     @cached_property

@@ -1,0 +1,81 @@
+"""How much is loaded and indexed: minutes for figures, or seconds to see that everything runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSpec:
+    """The generated clips that samples are cut from."""
+
+    num_clips: int
+    num_steps: int
+    clips_per_shard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSpec:
+    """The generated index: its size and nothing behind it."""
+
+    num_shards: int
+    clips_per_shard: int
+    frames_per_clip: int
+
+    @property
+    def num_clips(self) -> int:
+        """Clips of all shards."""
+        return self.num_shards * self.clips_per_shard
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all shards."""
+        return self.num_clips * self.frames_per_clip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderSizes:
+    """Sizes of what is generated, and how much each turn takes."""
+
+    clips: ClipSpec
+    index: IndexSpec
+    num_rounds: int
+    batch_size: int
+    num_warm: int
+    """Batches of a turn that are not counted: imports, first pages, and what workers read ahead."""
+    num_batches: int
+    threads: tuple[int, ...]
+    """Ours is measured with each."""
+    workers: tuple[int, ...]
+    """Peers are measured with each."""
+    index_batch: int
+    index_runs: int
+    """How many processes open the index."""
+    index_steps: int
+    """Batches planned by each."""
+
+
+FULL = LoaderSizes(
+    clips=ClipSpec(num_clips=200, num_steps=100, clips_per_shard=50),
+    index=IndexSpec(num_shards=1000, clips_per_shard=1000, frames_per_clip=50),
+    num_rounds=5,
+    batch_size=32,
+    num_warm=8,
+    num_batches=48,
+    threads=(1, 2, 4),
+    workers=(0, 1, 2),
+    index_batch=1024,
+    index_runs=3,
+    index_steps=20,
+)
+QUICK = LoaderSizes(
+    clips=ClipSpec(num_clips=4, num_steps=24, clips_per_shard=2),
+    index=IndexSpec(num_shards=3, clips_per_shard=10, frames_per_clip=8),
+    num_rounds=1,
+    batch_size=4,
+    num_warm=1,
+    num_batches=2,
+    threads=(2,),
+    workers=(0, 2),
+    index_batch=16,
+    index_runs=1,
+    index_steps=3,
+)
