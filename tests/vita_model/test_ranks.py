@@ -1,4 +1,4 @@
-"""Several ranks train as one: the same losses, the same weights, checkpoints that go on with another number of ranks."""
+"""Several ranks train as one: the same losses and weights; checkpoints go on with another number of ranks."""
 
 import json
 from dataclasses import replace
