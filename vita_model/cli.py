@@ -107,7 +107,8 @@ def _loader(recipe: Recipe, plan: Plan, ranks: Ranks) -> "Loader":
     config = recipe.loader
     return make_loader(
         plan, rank=ranks.rank, world_size=ranks.world_size, threads=config.threads, ahead=config.ahead,
-        damage=config.damage, instruction=config.instruction, read_timeout_s=config.read_timeout_s, remote=config.remote.options,
+        damage=config.damage, instruction=config.instruction, read_timeout_s=config.read_timeout_s,
+        remote=config.remote.options,
     )  # fmt: skip
 
 
