@@ -115,6 +115,7 @@ class Trainer:
         """
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
+        self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
         self.optimizer.load_state_dict(trainer.optimizer)
@@ -222,6 +223,7 @@ class Trainer:
             sampler=dict(self.stream.state_dict()),
             statistics=self.statistics,
             drawn=self.drawn,
+            features=self.model.features.identity,
         )
         checkpoint = save(self.run_dir, self.model, state, progress, keep_last=self.recipe.keep_last)
         if self.shown and not stop.is_set():
@@ -274,12 +276,14 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def _build(recipe: Recipe) -> Vita:
-    """Build the stage's parts; sizes that do not fit each other are the recipe's fault."""
+    """Build the stage's parts and load the frozen weights; sizes that do not fit each other are the recipe's fault."""
     try:
-        return Vita(recipe.model, RULES[recipe.stage].builds)
+        model = Vita(recipe.model, RULES[recipe.stage].builds)
     except (ValueError, RuntimeError, ArithmeticError) as fault:
         what = " ".join(str(fault).split())
         raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
+    model.features.load_pretrained()
+    return model
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:
