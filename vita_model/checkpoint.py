@@ -3,7 +3,7 @@
     RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, averages.safetensors, trainer.pt, state.json
 
 A checkpoint appears under its name only when whole, and its files are checked against the sha256 in state.json.
-The frozen DINOv2 features are not stored.
+The frozen DINOv2 weights are not stored; state.json says which they were.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from vita_model.distributed import Ranks, wait_for_all
 from vita_model.parallel import laid_like, whole
 from vita_model.vita import Component, Vita
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _PREFIX = "step-"
 _NAME = re.compile(_PREFIX + r"[0-9]{8}")
 _STATE, _TRAINER, _AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
@@ -45,6 +45,8 @@ class Progress:
     """Normalization statistics of the sources, which a policy needs to undo the normalization."""
     drawn: Mapping[str, Mapping[str, int]]
     """Samples seen, per modality and source."""
+    features: str
+    """Which frozen weights the run saw: `FrozenFeatures.identity`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +174,12 @@ def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[
     """Load the components of an earlier run's newest checkpoint; tell which.
 
     Raises:
-        RequestError: the run has no checkpoint, lacks a component that the stage needs, or differs in shape.
+        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape or frozen features.
     """
     checkpoint = latest(run)
     if checkpoint is None:
         raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
+    model.features.check_same(load_progress(checkpoint).features, f"--set init={run}")
     loaded = load_components(checkpoint, model)
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
@@ -260,6 +263,7 @@ def _progress_json(progress: Progress) -> dict[str, object]:
         "sampler": dict(progress.sampler),
         "statistics": dict(progress.statistics),
         "drawn": {modality: dict(counts) for modality, counts in progress.drawn.items()},
+        "features": progress.features,
     }
 
 

@@ -5,7 +5,9 @@ The only module here that asks `vita_data.loader` for batches.
 
 import argparse
 import contextlib
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from vita_data.loader import Plan, PlanChange, make_loader
 from vita_data.manifest import load_manifest
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.override import override
+from vita_model.params import as_json, as_text, parameter_table
 from vita_model.recipe import Recipe, check_windows, find_manifest, load_recipe
 from vita_model.train import RunEnd, train
 
@@ -24,13 +27,16 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 data or run are bad or Ctrl-C, 2 the request is bad."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["params"]:
+        return _guarded(lambda: _params(argv[1:]))
     arguments = _parser().parse_args(argv)
+    return _guarded(lambda: _train(arguments))
+
+
+def _guarded(command: Callable[[], None]) -> int:
     try:
-        recipe = override(load_recipe(arguments.recipe), arguments.settings)
-        if arguments.steps is not None:
-            recipe = replace(recipe, num_steps=arguments.steps)
-        with joined_ranks() as ranks:
-            end = _run(recipe, arguments, ranks)
+        command()
     except VitaDataError as fault:
         print(f"vita-train: {fault}", file=sys.stderr)
         return fault.exit_code
@@ -40,14 +46,41 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vita-train: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 1
-    if ranks.is_first:
-        print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
     return 0
 
 
+def _train(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    if arguments.steps is not None:
+        recipe = replace(recipe, num_steps=arguments.steps)
+    with joined_ranks() as ranks:
+        end = _run(recipe, arguments, ranks)
+        if ranks.is_first:
+            print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    return override(load_recipe(arguments.recipe), arguments.settings)
+
+
+def _params(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="vita-train params", description="Count a recipe's parameters, without making them, beside the paper's."
+    )
+    _add_recipe(parser)
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    arguments = parser.parse_args(argv)
+    table = parameter_table(_recipe(arguments))
+    print(json.dumps(as_json(table), indent=1) if arguments.json else as_text(table))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vita-train", description="Train one stage of VITA.")
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
+    parser = argparse.ArgumentParser(
+        prog="vita-train",
+        description="Train one stage of VITA.",
+        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's.",
+    )
+    _add_recipe(parser)
     parser.add_argument(
         "--shards", required=True, metavar="DIR", help="folder or s3:// address that vita-data build wrote to"
     )
@@ -55,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=_positive, metavar="N", help="train to this step instead of the recipe's last")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
     parser.add_argument("--allow-plan-change", action="store_true", help="let --resume go on with another mixture")
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
     parser.add_argument(
         "--set",
         action="append",
@@ -64,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
         help="change a field of the recipe: manifest=PATH, init=RUN, optimizer.lr=3e-5, order.kind=window, "
         "loader.threads=4, loader.damage=substitute, loader.remote.cache=DIR ...",
     )
-    return parser
 
 
 def _positive(text: str) -> int:

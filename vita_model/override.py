@@ -1,5 +1,7 @@
 """Settings of the command line: `KEY=VALUE` changes one field of a recipe, read by the field's annotated type.
 
+A first word that is a field of the recipe's model and none of the recipe needs no `model.`: `visual.backbone=DIR`.
+
 Which values can train is checked by the configs themselves.
 """
 
@@ -15,12 +17,15 @@ from typing import TypeVar
 from vita_data.errors import RequestError
 from vita_model.checks import is_finite
 from vita_model.recipe import Recipe
+from vita_model.vita import VitaConfig
 
 Config = TypeVar("Config")
+_RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
+_MODEL_FIELDS = frozenset(field.name for field in dataclasses.fields(VitaConfig))
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr`.
+    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, of the model, `visual.backbone`.
 
     Raises:
         RequestError: no such field, or a value of another type.
@@ -29,15 +34,22 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         key, separator, text = setting.partition("=")
         if not separator:
             raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
-        recipe = _replaced(recipe, key.split("."), text, setting)
+        recipe = _replaced(recipe, _full_path(key), text, setting)
     return recipe
+
+
+def _full_path(key: str) -> list[str]:
+    path = key.split(".")
+    short = path[0] in _MODEL_FIELDS and path[0] not in _RECIPE_FIELDS
+    return ["model", *path] if short else path
 
 
 def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
     """Rebuild nested frozen configs with one field changed."""
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
-        near = difflib.get_close_matches(path[0], hints, n=1)
+        known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
+        near = difflib.get_close_matches(path[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
         raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
     old = getattr(config, path[0])

@@ -3,8 +3,10 @@
 from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
 from vita_model.backbone import BackboneConfig
 from vita_model.codebook import CodebookConfig
+from vita_model.features import FeatureConfig
 from vita_model.layers import TransformerConfig
-from vita_model.visual import FeatureConfig, VisualDecoderConfig, VisualEncoderConfig
+from vita_model.pretrained import RANDOM
+from vita_model.visual import VisualDecoderConfig, VisualEncoderConfig
 from vita_model.vita import VitaConfig
 
 _IMAGE_SIZE = 112
@@ -19,7 +21,7 @@ def tiny() -> VitaConfig:
     frames resized to that, where the full size compares at 256.
     """
     return VitaConfig(
-        features=FeatureConfig(input_size=_IMAGE_SIZE, position_size=_IMAGE_SIZE, encoder=_BLOCKS),
+        visual=FeatureConfig(backbone=RANDOM, input_size=_IMAGE_SIZE, position_size=_IMAGE_SIZE, encoder=_BLOCKS),
         visual_encoder=VisualEncoderConfig(blocks=_BLOCKS, num_memory=3),
         visual_decoder=VisualDecoderConfig(blocks=_BLOCKS, latent_ffn_width=128, output_size=_OUTPUT_SIZE),
         action_encoder=ActionEncoderConfig(width=128),

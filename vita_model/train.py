@@ -132,6 +132,7 @@ class Trainer:
         """
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
+        self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
         load_optimizer(self.optimizer, trainer.optimizer)
@@ -280,6 +281,7 @@ class Trainer:
             sampler=dict(self.stream.state_dict()),
             statistics=self.statistics,
             drawn=self.drawn,
+            features=self.model.features.identity,
         )
         keep_last = self.recipe.keep_last
         checkpoint = save(self.run_dir, self.model, state, progress, keep_last=keep_last, ranks=self.ranks)
@@ -332,12 +334,14 @@ def _silent(line: str) -> None:
 
 
 def _build(recipe: Recipe) -> Vita:
-    """Build the stage's parts; sizes that do not fit each other are the recipe's fault."""
+    """Build the stage's parts and load the frozen weights; sizes that do not fit each other are the recipe's fault."""
     try:
-        return Vita(recipe.model, RULES[recipe.stage].builds)
+        model = Vita(recipe.model, RULES[recipe.stage].builds)
     except (ValueError, RuntimeError, ArithmeticError) as fault:
         what = " ".join(str(fault).split())
         raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
+    model.features.load_pretrained()
+    return model
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:

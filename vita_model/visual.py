@@ -1,90 +1,19 @@
-"""The visual auto-encoder: frozen DINOv2 features, the M-Former (E_v) and the visual decoder (D_v).
+"""The visual auto-encoder: the M-Former (E_v) and the visual decoder (D_v), both over frozen features of a frame.
 
 Letters: B batch, N images (frames folded in), P patches, Q latents of one frame pair, K latents, D latent width.
-Images are float [.., 3, h, w] in [0, 1]. DINOv2's weights are random so far; the released ones are not loaded yet.
+Images are float [.., 3, h, w] in [0, 1].
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import Dinov2Config, Dinov2Model
 
-from vita_model.checks import MAX_SEED, require_whole
-from vita_model.layers import TransformerConfig, blocks, learned, mlp, unit_images
+from vita_model.checks import require_whole
+from vita_model.features import VIT_BASE, FeatureConfig
+from vita_model.layers import TransformerConfig, blocks, learned, mlp
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-_VIT_BASE = TransformerConfig(width=768, num_layers=12, num_heads=12, ffn_width=3072)
 _M_FORMER = TransformerConfig(width=512, num_layers=6, num_heads=8, ffn_width=1984)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureConfig:
-    """DINOv2-Base at 224 px: a grid of 16x16 patches (VITA 3.1.1).
-
-    Assumes: stored 256x256 images are resized to 224, since 256 is no multiple of the patch of 14.
-    """
-
-    input_size: int = 224
-    patch_size: int = 14
-    position_size: int = 518
-    """Image size that the position table belongs to; the released weights use 518."""
-    encoder: TransformerConfig = _VIT_BASE
-    random_seed: int = 0
-    """Draws the weights, so that every stage sees the same frozen features without storing them."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below 1 and seeds that torch has not; raises RequestError."""
-        require_whole(self, "input_size", "patch_size", "position_size")
-        require_whole(self, "random_seed", least=0, most=MAX_SEED)
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.input_size // self.patch_size
-
-
-class FrozenFeatures(nn.Module):
-    """DINOv2 without gradient, always in eval mode."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: FeatureConfig) -> None:
-        super().__init__()
-        if min(config.input_size, config.position_size) < config.patch_size:
-            raise ValueError(f"input_size and position_size must hold a patch of {config.patch_size} px")
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.random_seed)
-            self.dino = Dinov2Model(_dino_config(config))
-        self.requires_grad_(requires_grad=False).train(mode=False)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
-
-    def train(self, mode: bool = True) -> "FrozenFeatures":  # noqa: FBT001, FBT002 - torch's signature
-        """Stay in eval mode whatever the parent does."""
-        return super().train(mode=False)
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode uint8 [N, 256, 256, 3] as patch features [N, P, width], CLS dropped."""
-        pixels = (unit_images(images, self.config.input_size) - self.mean) / self.std
-        features: Tensor = self.dino(pixels).last_hidden_state
-        return features[:, 1:]
-
-
-def _dino_config(config: FeatureConfig) -> Dinov2Config:
-    """Translate our shape into the library's configuration."""
-    return Dinov2Config(
-        hidden_size=config.encoder.width,
-        num_hidden_layers=config.encoder.num_layers,
-        num_attention_heads=config.encoder.num_heads,
-        mlp_ratio=config.encoder.ffn_width // config.encoder.width,
-        image_size=config.position_size,
-        patch_size=config.patch_size,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +62,7 @@ class VisualEncoder(nn.Module):
 class VisualDecoderConfig:
     """The 12-layer ViT decoder of 96M parameters (VITA 4.1.2, table 11)."""
 
-    blocks: TransformerConfig = _VIT_BASE
+    blocks: TransformerConfig = VIT_BASE
     latent_ffn_width: int = 2048
     output_size: int = 256
     """Pixels along a side; a smaller preset compares with the target resized to this."""

@@ -15,15 +15,9 @@ from vita_data.types import STATE_DIM, Batch
 from vita_model.action import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
 from vita_model.backbone import Backbone, BackboneConfig, Reasoning
 from vita_model.codebook import Codebook, CodebookConfig, Quantized
+from vita_model.features import FeatureConfig, FrozenFeatures
 from vita_model.layers import unit_images
-from vita_model.visual import (
-    FeatureConfig,
-    FrozenFeatures,
-    VisualDecoder,
-    VisualDecoderConfig,
-    VisualEncoder,
-    VisualEncoderConfig,
-)
+from vita_model.visual import VisualDecoder, VisualDecoderConfig, VisualEncoder, VisualEncoderConfig
 
 
 class Component(StrEnum):
@@ -41,7 +35,7 @@ class Component(StrEnum):
 class VitaConfig:
     """The shapes of all parts; defaults are the full size of table 11."""
 
-    features: FeatureConfig = field(default_factory=FeatureConfig)
+    visual: FeatureConfig = field(default_factory=FeatureConfig)
     visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)
     visual_decoder: VisualDecoderConfig = field(default_factory=VisualDecoderConfig)
     action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
@@ -98,7 +92,7 @@ class Vita(nn.Module):
         _check_latents(config)
         self.config = config
         self.components = tuple(c for c in Component if c in components)
-        width, features = config.codebook.width, config.features
+        width, features = config.codebook.width, config.visual
         self.features = FrozenFeatures(features)
         self.codebook = Codebook(config.codebook)
         self.visual_encoder = VisualEncoder(

@@ -110,7 +110,7 @@ def small_config() -> VitaConfig:
     config = tiny()
     return replace(
         config,
-        features=replace(config.features, input_size=56, position_size=56),
+        visual=replace(config.visual, input_size=56, position_size=56),
         visual_decoder=replace(config.visual_decoder, output_size=32),
         codebook=replace(config.codebook, num_codes=8),
         backbone=replace(config.backbone, image_size=56),

@@ -27,6 +27,7 @@ def progress(step):
         sampler={"step": step},
         statistics={"toy": {"q01": [0.0]}},
         drawn={"video": {"toy": 8}},
+        features="random:0:2x64/4/256",
     )
 
 

@@ -18,7 +18,7 @@ from vita_model.recipe import Precision, Recipe
 def recipe():
     model = tiny()
     model = replace(model, codebook=replace(model.codebook, num_codes=8),
-                    features=replace(model.features, input_size=56, position_size=56),
+                    visual=replace(model.visual, input_size=56, position_size=56),
                     visual_decoder=replace(model.visual_decoder, output_size=32))
     return Recipe(name="mine", stage=Stage.WARMUP, manifest="mine.toml", num_steps=50, batch_size=4, model=model,
                   precision=Precision.FP32)
@@ -141,8 +141,12 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("model.action_decoder.max_steps=11", "chunks of 12 steps, model.action_decoder.max_steps is 11"),
         ("model.visual_encoder.blocks.num_heads=3", "width 64 must be a multiple of the 3 heads"),
         ("model.visual_decoder.output_size=33", "output_size 33 must be a multiple"),
-        ("model.features.input_size=5", "its model cannot be built"),
-        ("model.features.position_size=5", "its model cannot be built"),
+        ("model.visual.input_size=5", "its model cannot be built"),
+        ("model.visual.position_size=5", "its model cannot be built"),
+        ("visual.encoder.ffn_width=65", "ffn_width 65 of the width"),
+        ("visual.backbone=", "FeatureConfig.backbone must be a folder"),
+        ("visual.backbone=/nowhere/dinov2", "visual.backbone=/nowhere/dinov2: no such folder, and no such model"),
+        ("visual.backbone=shards", "visual.backbone=shards: shards has no config.json"),
         ("model.action_decoder.max_latents=5", "12 latents come, and a decoder has room for 5"),
         ("model.codebook.num_codes=1000000000000000", "its model cannot be built"),
     ],

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_settings_change_nested_fields_by_their_type(recipe):
     assert recipe.optimizer.lr == 1e-3
 
 
+def test_a_field_of_the_model_needs_no_model_in_front(recipe):
+    short = override(recipe, ["visual.backbone=some/where", "codebook.num_codes=16"])
+
+    assert short == override(recipe, ["model.visual.backbone=some/where", "model.codebook.num_codes=16"])
+    assert short.model.visual.backbone == "some/where"
+    # A word that both had would be the recipe's, and its twin in the model out of reach without `model.`.
+    assert not {f.name for f in fields(recipe)} & {f.name for f in fields(recipe.model)}
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -74,6 +84,10 @@ def test_settings_change_nested_fields_by_their_type(recipe):
         ("seed", "write KEY=VALUE"),
         ("seed.x=1", "'seed' is a value and has no fields"),
         ("model=1", "is not of type VitaConfig"),
+        ("visul.backbone=x", "Recipe has no field 'visul'; did you mean 'visual'"),
+        ("visual.bakbone=x", "FeatureConfig has no field 'bakbone'; did you mean 'backbone'"),
+        ("model.visul.backbone=x", "VitaConfig has no field 'visul'; did you mean 'visual'"),
+        ("xyz=1", "Recipe has no field 'xyz'; fields: name, stage, manifest"),
     ],
 )
 def test_a_bad_setting_is_refused_with_what_to_write(recipe, setting, message):

@@ -1,24 +1,25 @@
 import torch
 
-from vita_model.visual import FrozenFeatures, VisualDecoder, VisualEncoder
+from vita_model.features import FrozenFeatures
+from vita_model.visual import VisualDecoder, VisualEncoder
 
 
 def test_frozen_features_are_the_same_in_every_run_and_leave_the_global_seed_alone(config, make_batch):
     images = make_batch("video").images[:, 0]
     torch.manual_seed(1)
-    first = FrozenFeatures(config.features)
+    first = FrozenFeatures(config.visual)
     drawn = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(1))
     torch.manual_seed(2)
-    second = FrozenFeatures(config.features)
+    second = FrozenFeatures(config.visual)
 
     assert torch.equal(first(images), second(images))
     assert first(images).shape == (4, 16, 64)
 
 
 def test_frozen_features_stay_in_eval_mode_and_without_gradient(config):
-    features = FrozenFeatures(config.features).train()
+    features = FrozenFeatures(config.visual).train()
     assert not features.dino.training
     assert not any(p.requires_grad for p in features.parameters())
 
@@ -29,7 +30,7 @@ def test_encoder_gives_one_latent_per_pair(config):
 
 
 def test_decoder_ignores_latents_it_may_not_see(config):
-    decoder = VisualDecoder(config.visual_decoder, features=config.features, latent_width=64).eval()
+    decoder = VisualDecoder(config.visual_decoder, features=config.visual, latent_width=64).eval()
     features, latents = torch.randn(2, 16, 64), torch.randn(2, 4, 64)
     mask = torch.tensor([[True, False, False, False], [True, True, False, False]])
     changed = torch.where(mask[..., None], latents, 7.0)
@@ -42,7 +43,7 @@ def test_decoder_ignores_latents_it_may_not_see(config):
 
 
 def test_one_latent_in_warmup_and_the_first_of_twelve_in_cotrain_decode_alike(config):
-    decoder = VisualDecoder(config.visual_decoder, features=config.features, latent_width=64).eval()
+    decoder = VisualDecoder(config.visual_decoder, features=config.visual, latent_width=64).eval()
     features, latents = torch.randn(1, 16, 64), torch.randn(1, 12, 64)
     first = torch.arange(12)[None] < 1
     alone = decoder(features, latents[:, :1], first[:, :1], torch.tensor([1]))
