@@ -7,7 +7,7 @@ through `all_sum` is that of the global loss times the world size, which the ave
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -117,6 +117,16 @@ def all_rows(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def all_names(names: Iterable[str]) -> list[str]:
+    """Collect the names that any rank has, sorted."""
+    mine = sorted(set(names))
+    if is_alone():
+        return mine
+    found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(found, mine)
+    return sorted({name for each in found for name in each})
 
 
 def wait_for_all() -> None:

@@ -124,6 +124,8 @@ class Recipe:
     keep_last: int | None = 3
     """Checkpoints left in the run, older ones are removed; None: all stay."""
     report_every: int = 10
+    eval_batches: int = 8
+    """Batches after the last step that the result is measured on, beside trivial predictors; 0: it is not."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no run can have; what the shards must allow is the loader's to check.
@@ -136,6 +138,7 @@ class Recipe:
         if self.ema_decay is not None:
             require_part(self, "ema_decay")
         require_whole(self, "seed", least=0, most=MAX_SEED)
+        require_whole(self, "eval_batches", least=0)
         for name in ("num_supervised_frames", "keep_last"):
             if getattr(self, name) is not None:
                 require_whole(self, name)

@@ -14,7 +14,16 @@ from vita_model.checkpoint import Progress
 from vita_model.loading import FREE_ON_RESUME
 from vita_model.recipe import Recipe, as_json, first_difference
 
-_MAY_CHANGE = ("num_steps", "init", "save_every", "keep_last", "report_every", "manifest", *FREE_ON_RESUME)
+_MAY_CHANGE = (
+    "num_steps",
+    "init",
+    "save_every",
+    "keep_last",
+    "report_every",
+    "eval_batches",
+    "manifest",
+    *FREE_ON_RESUME,
+)
 """Recipe fields that a resumed run may change; the loader itself checks the mixture."""
 _PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps", "order")
 """Fields that may change too where another plan is allowed."""

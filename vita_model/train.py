@@ -33,6 +33,7 @@ from vita_model.checkpoint import (
     save,
 )
 from vita_model.distributed import Ranks, all_sum, any_rank
+from vita_model.evaluate import evaluate, summary, write_evaluation
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
 from vita_model.parallel import StageLoss, blocks_of, spread, unsharded, whole_tensor, without_sync
@@ -165,7 +166,20 @@ class Trainer:
             if log is not None:
                 log.close()
         checkpoint = saved or self._save(stop)
-        return RunEnd(step=self.step, interrupted=self.step < self.recipe.num_steps, checkpoint=checkpoint)
+        interrupted = self.step < self.recipe.num_steps
+        if self.recipe.eval_batches and not interrupted:
+            self._evaluate()
+        return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
+
+    def _evaluate(self) -> None:
+        """Measure the result on the batches that would come next."""
+        batches = (on_device(next(self.stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
+        with unsharded(self.loss):
+            figures = evaluate(self.model, self.recipe.stage, batches, dict(self.statistics), self.recipe.loss)
+        if self.ranks.is_first:
+            write_evaluation(self.run_dir, self.step, figures)
+        for line in summary(figures):
+            self.report(line)
 
     def _log(self) -> RunLog | None:
         if not self.ranks.is_first:

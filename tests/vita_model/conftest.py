@@ -159,6 +159,7 @@ def make_recipe() -> Callable[..., Recipe]:
             optimizer=OptimizerConfig(lr=1e-3, ramp_steps=2),
             precision=Precision.FP32,
             num_supervised_frames=2,
+            eval_batches=0,
         )
         return replace(recipe, **fields)  # type: ignore[arg-type]
 

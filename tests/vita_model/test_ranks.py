@@ -38,7 +38,7 @@ def recipe_of(stage: Stage, parallel: Parallel, **fields) -> Recipe:
         Recipe(
             name="ranks", stage=stage, manifest="none", num_steps=STEPS, batch_size=8, model=small_config(),
             optimizer=OptimizerConfig(lr=1e-3, ramp_steps=2), precision=Precision.FP32, num_supervised_frames=2,
-            parallel=parallel, save_every=10,
+            parallel=parallel, save_every=10, eval_batches=0,
         ),
         **fields,
     )  # fmt: skip
