@@ -63,6 +63,8 @@ class ShardCache:
             raise RequestError(f"cache {folder}: cannot be written to ({describe_fault(error)})") from error
         self._folder, self._limit_bytes = folder, limit_bytes
         self._lock = threading.Lock()
+        # Not the lock of writing: a clearing holds that for long, and closes files.
+        self._evicting = threading.Lock()
         self._files: dict[str, _File] = {}
         self._num_bytes = self._used()
         self._told = False
@@ -104,7 +106,8 @@ class ShardCache:
 
     def close(self) -> None:
         """Close the files that nobody is using."""
-        self._files.clear()
+        with self._evicting:
+            self._files.clear()
 
     def _path(self, address: str) -> Path:
         return self._folder / _name(address)
@@ -114,11 +117,13 @@ class ShardCache:
         file = self._files.get(name)
         if file is None:
             try:
-                file = self._files[name] = _File(os.open(self._folder / name, flags | os.O_CLOEXEC, 0o644))
+                file = _File(os.open(self._folder / name, flags | os.O_CLOEXEC, 0o644))
             except FileNotFoundError:
                 return None
-            while len(self._files) > _MAX_OPEN:
-                self._files.pop(next(iter(self._files)), None)
+            with self._evicting:
+                self._files[name] = file
+                while len(self._files) > _MAX_OPEN:
+                    del self._files[next(iter(self._files))]
         return file
 
     def _touch(self, file: _File, address: str) -> None:
@@ -128,7 +133,8 @@ class ShardCache:
             os.utime(file.number)
             if not os.fstat(file.number).st_nlink:
                 # Another rank has removed it; what is written to it from now on would be lost.
-                self._files.pop(_name(address), None)
+                with self._evicting:
+                    self._files.pop(_name(address), None)
 
     def _used(self) -> int:
         return sum(size for _, size, _ in self._listed())
@@ -153,7 +159,8 @@ class ShardCache:
                 self._tell(f"cache {self._folder}: its limit, {self._limit_bytes:,} bytes, is less than what is in use")
             path.with_suffix(WHOLE).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-            self._files.pop(path.name, None)
+            with self._evicting:
+                self._files.pop(path.name, None)
             self._num_bytes -= size
 
     def _tell(self, what: str) -> None:
