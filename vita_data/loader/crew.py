@@ -5,10 +5,12 @@ Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung rea
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from vita_data.errors import StorageError
@@ -17,16 +19,21 @@ _Result = TypeVar("_Result")
 _JOIN_S = 2.0
 
 
+_Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
+
+
 class Crew:
-    """Threads that run tasks in the order in which they were given."""
+    """Threads that run tasks in the order in which they were given; they end with the last reference to the crew."""
 
     def __init__(self, num_threads: int, *, name: str) -> None:
-        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._tasks: _Tasks = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(num_threads)
+            threading.Thread(target=_work, args=(self._tasks,), name=f"{name}-{number}", daemon=True)
+            for number in range(num_threads)
         ]
         for thread in self._threads:
             thread.start()
+        self._dismiss = weakref.finalize(self, _dismiss, self._tasks, num_threads)
 
     def submit(self, task: Callable[[], _Result]) -> Future[_Result]:
         """Have a task run; what it raises is raised by the future."""
@@ -35,23 +42,32 @@ class Crew:
         return future
 
     def close(self) -> None:
-        """Let the threads end after the tasks at hand; one that hangs is left behind."""
-        for _ in self._threads:
-            self._tasks.put(None)
+        """Let the threads end after the tasks at hand, cancel the others; a thread that hangs is left behind."""
+        self._dismiss()
         deadline_s = time.monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(deadline_s - time.monotonic(), 0.0))
 
-    def _work(self) -> None:
-        while (job := self._tasks.get()) is not None:
-            future, task = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(task())
-                except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
-                    future.set_exception(error)
-            # An idle thread must not keep a batch alive.
-            del job, future, task
+
+# The threads know the queue alone: one that knew its crew would keep it for ever.
+def _work(tasks: _Tasks) -> None:
+    while (job := tasks.get()) is not None:
+        future, task = job
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(task())
+            except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+                future.set_exception(error)
+        # An idle thread must not keep a batch alive.
+        del job, future, task
+
+
+def _dismiss(tasks: _Tasks, num_threads: int) -> None:
+    with suppress(Empty):
+        while (job := tasks.get_nowait()) is not None:
+            job[0].cancel()
+    for _ in range(num_threads):
+        tasks.put(None)
 
 
 class Reading(Protocol):
