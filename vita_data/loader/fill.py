@@ -6,6 +6,7 @@ Python keeps the others from it.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,6 +48,7 @@ class BatchFill:
         self._sources = reader.sources[cut.picks.modality]
         self._texts: list[SlotText | None] = [None] * len(cut)
         self._facts: list[Facts] = [NO_FACTS] * len(cut)
+        self._replaced = [0] * len(cut)
         # Lists of numbers, since taking single ones out of arrays is slow.
         self._frames = (cut.parts.views.tolist(), cut.parts.futures.tolist())
         self._left = len(cut)
@@ -57,6 +59,14 @@ class BatchFill:
     def texts(self) -> list[SlotText]:
         """What each slot says in words, once all are filled."""
         return [text for text in self._texts if text is not None]
+
+    @property
+    def substituted(self) -> Counter[str]:
+        """How many damaged windows another took the place of, by source."""
+        found: Counter[str] = Counter()
+        for pool, count in zip(self._cut.picks.pool.tolist(), self._replaced, strict=True):
+            found[self._sources[pool]] += count
+        return found
 
     def fill(self, slots: Sequence[int]) -> None:
         """Read the windows of some slots.
@@ -87,7 +97,7 @@ class BatchFill:
         pool = self._reader.sampler.plan.pools[picks.modality][int(picks.pool[slot])]
         for attempt in range(1, _MAX_SUBSTITUTES + 1):
             _log.warning("%s; taking the next window of %s", error, pool.label)
-            self._reader.substituted[pool.pool.opened.entry.source] += 1
+            self._replaced[slot] = attempt
             window = (picks.window[one] + attempt) % pool.pool.num_windows
             cut = cut_batch(self._reader.sampler, replace(picks, pool=picks.pool[one], window=window))
             _set_masks(self._arrays, cut, one)
