@@ -4,7 +4,6 @@ Called from many threads at once.
 """
 
 import json
-from collections import Counter
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -99,8 +98,6 @@ class WindowReader:
             for modality, sources in self.sources.items()
         }
         """Of actions and of states, a row a pool of a modality."""
-        self.substituted: Counter[str] = Counter()
-        """Damaged windows that another took the place of, by source."""
 
     def read(self, member: Member, members: MemberSource) -> bytes:
         """Read a member, checked.

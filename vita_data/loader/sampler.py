@@ -56,6 +56,9 @@ class MixedModalitySampler:
             RequestError: k is negative or there is no such rank.
         """
         picks = self.picks(k, rank=rank, world_size=world_size)
+        if not len(picks.pool):
+            # More ranks than slots leave some without any.
+            return BatchPlan(step=k, modality=picks.modality, windows=())
         places = self.locate(picks)
         clips = places.clips.tolist()
         steps = start_steps(SomeClips(places.views, clips), places.numbers, self.plan.windows, picks.modality).tolist()
