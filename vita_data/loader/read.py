@@ -4,6 +4,8 @@ Called from many threads at once.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -11,7 +13,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from vita_data.errors import ShardError, StorageError, VitaDataError
+from vita_data.errors import ShardError, StorageError, VitaDataError, WorkerError
 from vita_data.loader.cuts import Member, named
 from vita_data.loader.near import MemberSource
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
@@ -118,21 +120,15 @@ class WindowReader:
 
     def decode(self, member: Member, image: Image, members: MemberSource) -> None:
         """Decode an image into its place in a batch; raises as `read`."""
-        data = self.read(member, members)
-        try:
-            shape = simplejpeg.decode_jpeg(data, "RGB", buffer=image).shape
-        except ValueError as error:
-            raise _unfit(member, error) from error
+        with _named_faults(member):
+            shape = simplejpeg.decode_jpeg(self.read(member, members), "RGB", buffer=image).shape
         if shape != _IMAGE_SHAPE:
             raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
 
     def rows(self, member: Member, row: int, count: int, members: MemberSource) -> Float32:
         """Read rows of a vector, fewer where the clip ends; raises as `read`."""
-        data = self.read(member, members)
-        try:
-            return npy_array(data)[row : row + count]
-        except ValueError as error:
-            raise _unfit(member, error) from error
+        with _named_faults(member):
+            return npy_array(self.read(member, members))[row : row + count]
 
     def facts(self, view: ShardView, clip: int, members: MemberSource) -> Facts:
         """Read what only a clip's metadata says, or remember it; raises as `read`."""
@@ -141,10 +137,8 @@ class WindowReader:
             member = named(view, clip, CLIP_JSON)
             if member is None:
                 raise ShardError(f"shard {view.shard}, clip {view.text('key', clip)}: its index lists no {CLIP_JSON}")
-            try:
+            with _named_faults(member):
                 facts = _facts(self.read(member, members))
-            except (ValueError, KeyError, TypeError) as error:
-                raise _unfit(member, error) from error
             if len(self._facts) >= _KEPT_FACTS:
                 self._facts.clear()
             self._facts[view, clip] = facts
@@ -161,6 +155,21 @@ def _facts(data: bytes) -> Facts:
 
 def _mask(values: list[bool] | None, dim: int) -> NDArray[np.bool_]:
     return np.zeros(dim, bool) if values is None else np.array(values, bool)
+
+
+@contextmanager
+def _named_faults(member: Member) -> Iterator[None]:
+    """Name the member in whatever reading it raises: an exit or a lack of memory in a thread must not go unseen."""
+    try:
+        yield
+    except VitaDataError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unfit(member, error) from error
+    except BaseException as error:
+        raise WorkerError(
+            f"{member}: reading it failed ({error!r}); run the same command again, it goes on from the last checkpoint"
+        ) from error
 
 
 def _unfit(member: Member, why: object) -> ShardError:
