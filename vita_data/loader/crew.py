@@ -1,12 +1,14 @@
 """Threads that never keep a process from ending, and what each of them is reading.
 
-Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process.
+Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process. Yet
+threads are given a moment then: one that comes back from C++ into an interpreter that is gone aborts the process.
 """
 
+import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from vita_data.errors import StorageError
 
 _Result = TypeVar("_Result")
 _JOIN_S = 2.0
+"""How long threads are waited for that were told to end."""
 
 
 _Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
@@ -44,13 +47,12 @@ class Crew:
     def close(self) -> None:
         """Let the threads end after the tasks at hand, cancel the others; a thread that hangs is left behind."""
         self._dismiss()
-        deadline_s = time.monotonic() + _JOIN_S
-        for thread in self._threads:
-            thread.join(max(deadline_s - time.monotonic(), 0.0))
+        _join(self._threads)
 
 
 # The threads know the queue alone: one that knew its crew would keep it for ever.
 def _work(tasks: _Tasks) -> None:
+    _at_work[threading.current_thread()] = tasks
     while (job := tasks.get()) is not None:
         future, task = job
         if future.set_running_or_notify_cancel():
@@ -60,6 +62,7 @@ def _work(tasks: _Tasks) -> None:
                 future.set_exception(error)
         # An idle thread must not keep a batch alive.
         del job, future, task
+    _at_work.pop(threading.current_thread(), None)
 
 
 def _dismiss(tasks: _Tasks, num_threads: int) -> None:
@@ -68,6 +71,25 @@ def _dismiss(tasks: _Tasks, num_threads: int) -> None:
             job[0].cancel()
     for _ in range(num_threads):
         tasks.put(None)
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait a while for threads to end; one that does not is waited for no more."""
+    deadline_s = time.monotonic() + _JOIN_S
+    for thread in threads:
+        thread.join(max(deadline_s - time.monotonic(), 0.0))
+        _at_work.pop(thread, None)
+
+
+def _end_all() -> None:
+    left = _at_work.copy()
+    for tasks in left.values():
+        _dismiss(tasks, len(left))
+    _join(list(left))
+
+
+_at_work: dict[threading.Thread, _Tasks] = {}
+atexit.register(_end_all)
 
 
 class Reading(Protocol):
