@@ -42,15 +42,36 @@ def needed_futures(spec: WindowSpec, modality: Modality) -> int:
     return max(spec.min_futures, min(1, spec.futures)) if modality is Modality.VIDEO else spec.min_futures
 
 
-def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
-    """Count the windows of each clip [C]."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The windows of clips [C]."""
+
+    counts: Int64
+    is_plain: Bool
+    """Whether window n of the clip starts at its n-th image, so that nothing need be looked for."""
+
+
+def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Counted:
+    """Count the windows of each clip."""
     if modality is Modality.ACTION:
-        return np.asarray(np.diff(_valid_rows_before(clips)[clips.valid.offsets]), np.int64)
-    return np.bincount(clips_of(_image_starts(clips, spec, modality)), minlength=len(clips))
+        counts = np.diff(_valid_rows_before(clips)[clips.valid.offsets])
+        return Counted(counts=np.asarray(counts, np.int64), is_plain=np.zeros(len(clips), bool))
+    starts = _image_starts(clips, spec, modality)
+    counts = np.bincount(clips_of(starts), minlength=len(clips))
+    last, some = np.cumsum(counts) - 1, counts > 0
+    stored, first = clips.image_keys(CameraRole.PRIMARY), clips.images(CameraRole.PRIMARY).steps.offsets[:-1]
+    is_plain = np.ones(len(clips), bool)
+    is_plain[some] = starts[last[some]] == stored[(first + counts - 1)[some]]
+    return Counted(counts=counts, is_plain=is_plain)
 
 
-def start_steps(clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality) -> Int64:
-    """Find the native step [C] at which window `numbers` [C] of each clip starts."""
+def start_steps(
+    clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality, *, is_plain: Bool | None = None
+) -> Int64:
+    """Find the native step [C] at which window `numbers` [C] of each clip starts; `is_plain` as it was counted."""
+    if is_plain is not None and is_plain.all():
+        images = clips.images(CameraRole.PRIMARY).steps
+        return np.asarray(images.columns[0][images.offsets[:-1] + numbers], np.int64)
     each = np.arange(len(clips))
     if modality is Modality.ACTION:
         before = _valid_rows_before(clips)

@@ -172,15 +172,11 @@ def listed_plan(
         index = SourceIndex(source, Split.TRAIN, names, ("",) * len(views), f"digest of {sources[source]}")
         index.__dict__["tables"] = tuple(view._table for view in views)
         none = GroupStats(action=None, state=None)
+        entry = MixtureEntry(source=source, weight=(weights or {}).get(source, 1.0))
+        stats = StatsFile(name=source, source=none, embodiment={})
+        chosen, first = np.ones(first_rows[-1], bool), np.array(first_rows[:-1])
         opened.append(
-            OpenEntry(
-                entry=MixtureEntry(source=source, weight=(weights or {}).get(source, 1.0)),
-                index=index,
-                stats=StatsFile(name=source, source=none, embodiment={}),
-                views=tuple(views),
-                first_rows=np.array(first_rows[:-1]),
-                chosen=np.ones(first_rows[-1], bool),
-            )
+            OpenEntry(entry=entry, index=index, stats=stats, views=tuple(views), first_rows=first, chosen=chosen)
         )
     manifest = Manifest(name="listed", entries=tuple(one.entry for one in opened), path="listed.toml")
     return Plan.resolve(manifest, opened, PlanRequest(**{"stage": Stage.WARMUP, "batch_size": 8, **request}))

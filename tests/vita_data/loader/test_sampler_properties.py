@@ -71,12 +71,11 @@ def mixtures(draw: st.DrawFn) -> Mixture:
 def plan_of(plan_listed: Callable[..., Plan], listed: type) -> Callable[..., Plan]:
     def make(mixture: Mixture, **changes: Any) -> Plan:
         mixture = replace(mixture, **changes)
+        sources = {
+            name: [[listed(**clip) for clip in shard] for shard in shards] for name, shards in mixture.sources.items()
+        }
         return plan_listed(
-            {
-                name: [[listed(**clip) for clip in shard] for shard in shards]
-                for name, shards in mixture.sources.items()
-            },
-            weights=mixture.weights, batch_size=mixture.batch_size, order=mixture.order, seed=mixture.seed,
+            sources, weights=mixture.weights, batch_size=mixture.batch_size, order=mixture.order, seed=mixture.seed,
         )  # fmt: skip
 
     return make

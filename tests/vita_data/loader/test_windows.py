@@ -25,7 +25,7 @@ def view_of(tmp_path: Path, save: Callable[..., Path]) -> Callable[..., ShardVie
 
 
 def starts(view: ShardView, clip: int, spec: WindowSpec, modality: Modality) -> list[int]:
-    count = int(count_windows(view, spec, modality)[clip])
+    count = int(count_windows(view, spec, modality).counts[clip])
     same = SomeClips([view] * count, [clip] * count)
     return start_steps(same, np.arange(count), spec, modality).tolist() if count else []
 
@@ -131,7 +131,7 @@ def test_counting_a_shard_and_cutting_a_clip_agree(view_of: Callable[..., ShardV
     kept = [[step for step in range(40) if step % (number + 3)] for number in range(4)]
     view = view_of(*(make_clip("arm", n, steps=steps, hz=4.7, all_frames=bool(n % 2)) for n, steps in enumerate(kept)))
     for spec in (replace(SPEC, min_futures=2), replace(SPEC, starts=Starts.ROWS, min_futures=1)):
-        counts = count_windows(view, spec, Modality.PAIRED)
+        counts = count_windows(view, spec, Modality.PAIRED).counts
         for clip in range(len(view)):
             found = [
                 np.count_nonzero(cut_one(view, clip, step, spec, Modality.PAIRED).futures != ABSENT)
