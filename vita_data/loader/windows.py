@@ -56,10 +56,11 @@ def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Count
     if modality is Modality.ACTION:
         counts = np.diff(_valid_rows_before(clips)[clips.valid.offsets])
         return Counted(counts=np.asarray(counts, np.int64), is_plain=np.zeros(len(clips), bool))
-    starts = _image_starts(clips, spec, modality)
+    stored = clips.image_keys(CameraRole.PRIMARY)
+    starts = _image_starts(clips, stored, spec, modality)
     counts = np.bincount(clips_of(starts), minlength=len(clips))
     last, some = np.cumsum(counts) - 1, counts > 0
-    stored, first = clips.image_keys(CameraRole.PRIMARY), clips.images(CameraRole.PRIMARY).steps.offsets[:-1]
+    first = stored.searchsorted(clip_keys(np.arange(len(clips)), np.zeros(len(clips), np.int64)))
     is_plain = np.ones(len(clips), bool)
     is_plain[some] = starts[last[some]] == stored[(first + counts - 1)[some]]
     return Counted(counts=counts, is_plain=is_plain)
@@ -78,7 +79,7 @@ def start_steps(
         place = before[clips.valid.offsets[:-1]] + numbers
         span = np.searchsorted(before, place, side="right") - 1
         return clips.steps_of_rows(each, clips.valid.columns[0][span] + (place - before[span]))
-    starts = _image_starts(clips, spec, modality)
+    starts = _image_starts(clips, clips.image_keys(CameraRole.PRIMARY), spec, modality)
     return steps_of(starts[np.searchsorted(starts, clip_keys(each, np.zeros_like(each))) + numbers])
 
 
@@ -100,8 +101,8 @@ def _valid_rows_before(clips: ClipSet) -> Int64:
     return np.concatenate([[0], np.cumsum((stop - start).astype(np.int64))])
 
 
-def _image_starts(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
-    stored = clips.image_keys(CameraRole.PRIMARY)
+def _image_starts(clips: ClipSet, stored: Int64, spec: WindowSpec, modality: Modality) -> Int64:
+    """Find the starts among the primary camera's stored images (keys)."""
     starts = stored
     if spec.starts is Starts.KEYFRAMES:
         where = clips.keyframes.clips
