@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_a_future_is_nearest_within_half_a_step_the_earlier_at_a_tie(
     assert [step_of(view, int(frame)) for frame in futures] == [2, None, 7]
 
 
+def test_a_tie_is_one_whatever_way_numbers_are_rounded(view_of: Callable[..., ShardView], make_clip) -> None:
+    spec = replace(SPEC, starts=Starts.ROWS, frame_interval_s=0.1)
+    view = view_of(make_clip("arm", 0, steps=3, all_frames=True))
+
+    # 0.1 s at 5 Hz are half a step: 1.5, 2, 2.5 come after step 1.
+    assert [step_of(view, int(frame)) for frame in cut_one(view, 0, 1, spec, Modality.PAIRED).futures] == [1, 2, 2]
+
+
 def test_an_absent_camera_is_absent(view_of: Callable[..., ShardView], make_clip) -> None:
     spec = replace(SPEC, views=(CameraRole.PRIMARY, CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT))
     view = view_of(make_clip("arm", 0, cameras=(CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)))
@@ -151,8 +160,8 @@ def ask_each_step(clip: Any, spec: WindowSpec, modality: Modality) -> dict[int, 
     for row, step in enumerate(steps):
         futures = []
         for number in range(1, spec.futures + 1):
-            wanted = step + number * spec.frame_interval_s * clip.hz
-            near = [(abs(one - wanted), one) for one in sorted(stored) if abs(one - wanted) <= 0.5]
+            wanted = step + number * Fraction(str(spec.frame_interval_s)) * Fraction(str(clip.hz))
+            near = [(abs(one - wanted), one) for one in sorted(stored) if abs(one - wanted) <= Fraction(1, 2)]
             futures.append(min(near)[1] if near else -1)
         real = []
         for ahead in range(row, min(row + spec.horizon, len(steps))):
