@@ -11,6 +11,8 @@ from vita_data.loader.view import ClipSet, Images, clip_keys, clips_of, steps_of
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
 ABSENT = -1
+_ROUNDING = 1e-9
+"""Steps by which a tie may be missed: 3 x 0.1 s at 5 Hz comes to a little more than 1.5 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,7 @@ def _find(stored: Int64, keys: Int64) -> Int64:
 
 def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
     # Steps are whole, so at most two lie within half a step, and only at a tie: the earlier one is taken.
-    early, late = _early(distance_steps), np.floor(distance_steps + 0.5).astype(np.int64)
+    early, late = _early(distance_steps), np.floor(distance_steps + (0.5 + _ROUNDING)).astype(np.int64)
     found = _find(stored, starts + early)
     ties = (early != late) & (found == ABSENT)
     if ties.any():
@@ -151,7 +153,7 @@ def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
 
 
 def _early(distance_steps: Float64) -> Int64:
-    return np.ceil(distance_steps - 0.5).astype(np.int64)
+    return np.ceil(distance_steps - (0.5 + _ROUNDING)).astype(np.int64)
 
 
 def _image_numbers(images: Images, places: Int64) -> Int64:
