@@ -47,7 +47,7 @@ class StorageError(VitaDataError):
 
 
 class WorkerError(VitaDataError):
-    """A worker process ended without a word, or a node of a cluster did."""
+    """A worker process or a node of a cluster ended without a word, or a thread failed and the data is not to blame."""
 
 
 def raise_machine_fault(error: BaseException, where: str) -> None:

@@ -1,11 +1,14 @@
 """Threads that never keep a process from ending, and what each of them is reading.
 
-Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process.
+Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process. Yet
+threads are given a moment then: one that comes back from C++ into an interpreter that is gone aborts the process.
 """
 
+import atexit
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,19 +19,25 @@ from vita_data.errors import StorageError
 
 _Result = TypeVar("_Result")
 _JOIN_S = 2.0
+"""How long threads are waited for that were told to end."""
+
+
+_Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
 
 
 class Crew:
-    """Threads that run tasks in the order in which they were given."""
+    """Threads that run tasks in the order in which they were given; they end with the last reference to the crew."""
 
     def __init__(self, num_threads: int, *, name: str) -> None:
-        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._tasks: _Tasks = SimpleQueue()
         self._is_closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(num_threads)
+            threading.Thread(target=_work, args=(self._tasks,), name=f"{name}-{number}", daemon=True)
+            for number in range(num_threads)
         ]
         for thread in self._threads:
             thread.start()
+        self._dismiss = weakref.finalize(self, _dismiss, self._tasks, num_threads)
 
     def submit(self, task: Callable[[], _Result]) -> Future[_Result]:
         """Have a task run; what it raises is raised by the future."""
@@ -41,37 +50,67 @@ class Crew:
 
     def forget(self) -> None:
         """Cancel the tasks that no thread has begun; whoever waits for one gets CancelledError."""
-        num_ends = 0
-        with suppress(Empty):
-            while True:
-                job = self._tasks.get_nowait()
-                if job is None:
-                    num_ends += 1
-                else:
-                    job[0].cancel()
-        for _ in range(num_ends):
+        for _ in range(_cancel(self._tasks)):
             self._tasks.put(None)
 
     def close(self) -> None:
-        """Let the threads end after the tasks at hand; one that hangs is left behind."""
+        """Let the threads end after the tasks at hand, cancel the others; a thread that hangs is left behind."""
         self._is_closed = True
-        self.forget()
-        for _ in self._threads:
-            self._tasks.put(None)
-        deadline_s = time.monotonic() + _JOIN_S
-        for thread in self._threads:
-            thread.join(max(deadline_s - time.monotonic(), 0.0))
+        self._dismiss()
+        _join(self._threads)
 
-    def _work(self) -> None:
-        while (job := self._tasks.get()) is not None:
-            future, task = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(task())
-                except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
-                    future.set_exception(error)
-            # An idle thread must not keep a batch alive.
-            del job, future, task
+
+# The threads know the queue alone: one that knew its crew would keep it for ever.
+def _work(tasks: _Tasks) -> None:
+    _at_work[threading.current_thread()] = tasks
+    while (job := tasks.get()) is not None:
+        future, task = job
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(task())
+            except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+                future.set_exception(error)
+        # An idle thread must not keep a batch alive.
+        del job, future, task
+    _at_work.pop(threading.current_thread(), None)
+
+
+def _dismiss(tasks: _Tasks, num_threads: int) -> None:
+    _cancel(tasks)
+    for _ in range(num_threads):
+        tasks.put(None)
+
+
+def _cancel(tasks: _Tasks) -> int:
+    """Cancel all that waits; tell how many threads were told to end among it."""
+    num_ends = 0
+    with suppress(Empty):
+        while True:
+            job = tasks.get_nowait()
+            if job is None:
+                num_ends += 1
+            else:
+                job[0].cancel()
+    return num_ends
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait a while for threads to end; one that does not is waited for no more."""
+    deadline_s = time.monotonic() + _JOIN_S
+    for thread in threads:
+        thread.join(max(deadline_s - time.monotonic(), 0.0))
+        _at_work.pop(thread, None)
+
+
+def _end_all() -> None:
+    left = _at_work.copy()
+    for tasks in left.values():
+        _dismiss(tasks, len(left))
+    _join(list(left))
+
+
+_at_work: dict[threading.Thread, _Tasks] = {}
+atexit.register(_end_all)
 
 
 class Reading(Protocol):

@@ -92,7 +92,7 @@ def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list
     places = sampler.locate(together)
     clips = places.clips.tolist()
     found = SomeClips(places.views, clips)
-    steps = start_steps(found, places.numbers, spec, modality)
+    steps = start_steps(found, places.numbers, spec, modality, is_plain=places.is_plain)
     parts, size = cut(found, steps, spec, modality), len(batches[0].pool)
     slices = [slice(place * size, (place + 1) * size) for place in range(len(batches))]
     return [

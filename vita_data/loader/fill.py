@@ -6,6 +6,7 @@ Python keeps the others from it.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -58,6 +59,7 @@ class BatchFill:
         num_rows = len(cut) if arrays.action is not None else 0
         self._chunks = np.empty((num_rows, reader.sampler.plan.windows.horizon, ACTION_DIM), np.float32)
         self._states = np.empty((num_rows, 1, STATE_DIM), np.float32)
+        self._replaced = [0] * len(cut)
         # Lists of numbers, since taking single ones out of arrays is slow.
         self._frames = (cut.parts.views.tolist(), cut.parts.futures.tolist())
         self._rows: list[int] = cut.parts.row.tolist()
@@ -70,6 +72,14 @@ class BatchFill:
     def texts(self) -> list[SlotText]:
         """What each slot says in words, once all are filled."""
         return [text for text in self._texts if text is not None]
+
+    @property
+    def substituted(self) -> Counter[str]:
+        """How many damaged windows another took the place of, by source."""
+        found: Counter[str] = Counter()
+        for pool, count in zip(self._cut.picks.pool.tolist(), self._replaced, strict=True):
+            found[self._sources[pool]] += count
+        return found
 
     def fill(self, slots: Sequence[int]) -> None:
         """Read the windows of some slots.
@@ -114,7 +124,7 @@ class BatchFill:
         pool = self._reader.sampler.plan.pools[picks.modality][int(picks.pool[slot])]
         for attempt in range(1, _MAX_SUBSTITUTES + 1):
             _log.warning("%s; taking the next window of %s", error, pool.label)
-            self._reader.substituted[pool.pool.opened.entry.source] += 1
+            self._replaced[slot] = attempt
             window = (picks.window[one] + attempt) % pool.pool.num_windows
             cut = cut_batch(self._reader.sampler, replace(picks, pool=picks.pool[one], window=window))
             _set_masks(self._arrays, cut, one)

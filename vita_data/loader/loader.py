@@ -4,7 +4,7 @@ Threads, not worker processes: JPEG decoding and reading release the GIL, and a 
 the model gets, without a copy. Nothing is forked, shared or restarted.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -99,6 +99,7 @@ class Loader(Iterator[Batch]):
         self._crew = Crew(options.threads, name="vita-read")
         self._under_way: deque[_UnderWay] = deque()
         self._closed = False
+        self._substituted: Counter[str] = Counter()
         # Of the planner's thread alone.
         self._cuts: dict[int, BatchCut] = {}
         self._cuts_of: MixedModalitySampler | None = None
@@ -113,8 +114,8 @@ class Loader(Iterator[Batch]):
 
     @property
     def substituted(self) -> dict[str, int]:
-        """How many damaged windows were replaced, by source."""
-        return dict(self._reader.substituted)
+        """How many damaged windows were replaced in the batches given so far, by source."""
+        return dict(self._substituted)
 
     def __enter__(self) -> Self:
         return self
@@ -184,6 +185,7 @@ class Loader(Iterator[Batch]):
         for task in filling.tasks:
             self._wait(task)
         self._under_way.popleft()
+        self._substituted += filling.fill.substituted
         return _batch(filling, filling.fill.texts)
 
     def _keep_under_way(self) -> None:
@@ -202,7 +204,8 @@ class Loader(Iterator[Batch]):
                 return future.result(timeout=_POLL_S)
             except TimeoutError:
                 if future.done():
-                    raise
+                    # It ended just now, or with an error of this kind.
+                    return future.result()
                 self._watch.check()
 
     def _plan(self, sampler: MixedModalitySampler, step: int) -> _Planned:

@@ -89,9 +89,11 @@ class Scaling:
 
     def normalize(self, values: Float32, real: Bool) -> Float32:
         """Scale values [..., D] in physical units; entries that are not `real` [..., D] become 0."""
-        scaled = (values - self.shift) * self.scale
+        real = real & self.known
+        # What is not real may be anything, infinite too.
+        scaled = (np.where(real, values, np.float32(0)) - self.shift) * self.scale
         scaled = np.where(self.clipped, np.clip(scaled, -_LIMIT, _LIMIT), scaled)
-        return np.where(real & self.known, scaled, 0.0).astype(np.float32)
+        return np.where(real, scaled, 0.0).astype(np.float32)
 
     def unnormalize(self, values: Float32) -> Float32:
         """Turn scaled values [..., D] back into physical units; a column that never moved gives its middle."""

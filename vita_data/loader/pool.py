@@ -52,13 +52,15 @@ class OpenEntry:
         return self.index.table.column(name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Windows [n] by the shard and clip that they are cut from, and their number inside the clip."""
 
     views: tuple[ShardView, ...]
     clips: Int64
     numbers: Int64
+    is_plain: Bool
+    """As `windows.Counted.is_plain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,8 @@ class Pool:
     """[C] rows of the source that have a window."""
     ends: Int64
     """[C] windows up to and with each of those rows."""
+    is_plain: Bool
+    """[C] as `windows.Counted.is_plain`."""
     num_steps: int
     """Native steps of the clips that have a window."""
     num_without_instruction: int
@@ -95,7 +99,10 @@ class Pool:
         first_rows, views = self.opened.first_rows, self.opened.views
         shards = np.searchsorted(first_rows, rows, side="right") - 1
         before = np.where(places > 0, self.ends[places - 1], 0)
-        return Places(tuple([views[shard] for shard in shards.tolist()]), rows - first_rows[shards], numbers - before)
+        return Places(
+            views=tuple([views[shard] for shard in shards.tolist()]), clips=rows - first_rows[shards],
+            numbers=numbers - before, is_plain=self.is_plain[places],
+        )  # fmt: skip
 
     @cached_property
     def shard_ends(self) -> Int64:
@@ -173,7 +180,8 @@ def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
 def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
     """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
     counts = [count_windows(view, spec, modality) for view in opened.views]
-    windows = np.where(opened.chosen & _in_pool(opened, stage, modality), np.concatenate(counts), 0)
+    windows = np.concatenate([one.counts for one in counts])
+    windows = np.where(opened.chosen & _in_pool(opened, stage, modality), windows, 0)
     skipped = 0
     if stage is not Stage.WARMUP:
         silent = np.asarray(pc.equal(pc.fill_null(opened.column("instruction"), ""), ""))
@@ -183,6 +191,7 @@ def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: Wind
     steps = np.concatenate([view.num_steps for view in opened.views])
     return Pool(
         modality=modality, spec=spec, opened=opened, rows=rows, ends=np.cumsum(windows[rows]),
+        is_plain=np.concatenate([one.is_plain for one in counts])[rows],
         num_steps=int(steps[rows].sum()), num_without_instruction=skipped,
     )  # fmt: skip
 

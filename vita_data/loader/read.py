@@ -4,7 +4,6 @@ Called from many threads at once.
 """
 
 import json
-from collections import Counter
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -12,7 +11,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from vita_data.errors import ShardError, StorageError, VitaDataError
+from vita_data.errors import ShardError, VitaDataError, WorkerError
 from vita_data.loader.cuts import Member, named
 from vita_data.loader.near import MemberSource
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
@@ -99,8 +98,6 @@ class WindowReader:
             for modality, sources in self.sources.items()
         }
         """Of actions and of states, a row a pool of a modality."""
-        self.substituted: Counter[str] = Counter()
-        """Damaged windows that another took the place of, by source."""
 
     def read(self, member: Member, members: MemberSource) -> bytes:
         """Read a member, checked.
@@ -113,8 +110,8 @@ class WindowReader:
             data = members.read(member)
         except VitaDataError:
             raise
-        except Exception as error:
-            raise StorageError(f"{member}: reading it failed ({error!r})") from error
+        except BaseException as error:
+            raise _broken(member, error) from error
         if not matches(member.ref, data):
             raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
         return data
@@ -127,8 +124,8 @@ class WindowReader:
         """
         try:
             shape = simplejpeg.decode_jpeg(data, "RGB", buffer=image).shape
-        except ValueError as error:
-            raise _unfit(member, error) from error
+        except BaseException as error:
+            raise _fault(member, error) from error
         if shape != _IMAGE_SHAPE:
             raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
 
@@ -137,8 +134,8 @@ class WindowReader:
         data = self.read(member, members)
         try:
             return npy_array(data)[row : row + count]
-        except ValueError as error:
-            raise _unfit(member, error) from error
+        except BaseException as error:
+            raise _fault(member, error) from error
 
     def facts(self, view: ShardView, clip: int, members: MemberSource) -> Facts:
         """Read what only a clip's metadata says, or remember it; raises as `read`."""
@@ -147,10 +144,11 @@ class WindowReader:
             member = named(view, clip, CLIP_JSON)
             if member is None:
                 raise ShardError(f"shard {view.shard}, clip {view.text('key', clip)}: its index lists no {CLIP_JSON}")
+            data = self.read(member, members)
             try:
-                facts = _facts(self.read(member, members))
-            except (ValueError, KeyError, TypeError) as error:
-                raise _unfit(member, error) from error
+                facts = _facts(data)
+            except BaseException as error:
+                raise _fault(member, error) from error
             if len(self._facts) >= _KEPT_FACTS:
                 self._facts.clear()
             self._facts[view, clip] = facts
@@ -167,6 +165,21 @@ def _facts(data: bytes) -> Facts:
 
 def _mask(values: list[bool] | None, dim: int) -> NDArray[np.bool_]:
     return np.zeros(dim, bool) if values is None else np.array(values, bool)
+
+
+def _fault(member: Member, error: BaseException) -> VitaDataError:
+    """Name the member in whatever reading it raised: an exit or a lack of memory in a thread must not go unseen."""
+    if isinstance(error, VitaDataError):
+        return error
+    if isinstance(error, (ValueError, KeyError, TypeError)):
+        return _unfit(member, error)
+    return _broken(member, error)
+
+
+def _broken(member: Member, error: BaseException) -> WorkerError:
+    return WorkerError(
+        f"{member}: reading it failed ({error!r}); run the same command again, it goes on from the last checkpoint"
+    )
 
 
 def _unfit(member: Member, why: object) -> ShardError:

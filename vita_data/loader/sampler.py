@@ -56,9 +56,14 @@ class MixedModalitySampler:
             RequestError: k is negative or there is no such rank.
         """
         picks = self.picks(k, rank=rank, world_size=world_size)
+        if not len(picks.pool):
+            # More ranks than slots leave some without any.
+            return BatchPlan(step=k, modality=picks.modality, windows=())
         places = self.locate(picks)
         clips = places.clips.tolist()
-        steps = start_steps(SomeClips(places.views, clips), places.numbers, self.plan.windows, picks.modality).tolist()
+        found = SomeClips(places.views, clips)
+        spec, modality = self.plan.windows, picks.modality
+        steps = start_steps(found, places.numbers, spec, modality, is_plain=places.is_plain).tolist()
         sources = [one.pool.opened.entry.source for one in self.plan.pools[picks.modality]]
         slots = zip(picks.pool.tolist(), places.views, clips, steps, strict=True)
         windows = tuple(Window(sources[pool], view.text("key", clip), step) for pool, view, clip, step in slots)
@@ -68,13 +73,15 @@ class MixedModalitySampler:
         """Find the shards and clips of numbered windows."""
         views: list[ShardView | None] = [None] * len(picks.pool)
         clips, numbers = np.empty((2, len(picks.pool)), np.int64)
+        is_plain = np.empty(len(picks.pool), bool)
         for number, planned in enumerate(self.plan.pools[picks.modality]):
             mine = np.flatnonzero(picks.pool == number)
             places = planned.pool.locate(picks.window[mine])
-            clips[mine], numbers[mine] = places.clips, places.numbers
+            clips[mine], numbers[mine], is_plain[mine] = places.clips, places.numbers, places.is_plain
             for slot, view in zip(mine.tolist(), places.views, strict=True):
                 views[slot] = view
-        return Places(tuple(view for view in views if view is not None), clips, numbers)
+        kept = tuple(view for view in views if view is not None)
+        return Places(views=kept, clips=clips, numbers=numbers, is_plain=is_plain)
 
     def picks(self, k: int, *, rank: int = 0, world_size: int = 1) -> Picks:
         """Number the windows of a rank's slice of global batch k, without opening a clip; raises as `batch` does."""

@@ -277,6 +277,7 @@ class SomeClips(ClipSet):
     def __init__(self, views: Sequence[ShardView], clips: Sequence[int]) -> None:
         self._pairs = list(zip(views, clips, strict=True))
         self._images: dict[CameraRole, Images] = {}
+        self._image_keys: dict[CameraRole, Int64] = {}
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -318,6 +319,12 @@ class SomeClips(ClipSet):
             first = np.array([number for number, _ in found], np.int64)
             self._images[role] = Images(steps=_joined([(steps,) for _, steps in found]), first=first)
         return self._images[role]
+
+    def image_keys(self, role: CameraRole) -> Int64:
+        """As `ClipSet.image_keys`."""
+        if role not in self._image_keys:
+            self._image_keys[role] = super().image_keys(role)
+        return self._image_keys[role]
 
 
 def _joined(parts: Sequence[tuple[Int32, ...]]) -> Ragged:

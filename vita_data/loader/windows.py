@@ -11,6 +11,8 @@ from vita_data.loader.view import ClipSet, Images, clip_keys, clips_of, steps_of
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
 ABSENT = -1
+_ROUNDING = 1e-9
+"""Steps by which a tie may be missed: 3 x 0.1 s at 5 Hz comes to a little more than 1.5 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +44,44 @@ def needed_futures(spec: WindowSpec, modality: Modality) -> int:
     return max(spec.min_futures, min(1, spec.futures)) if modality is Modality.VIDEO else spec.min_futures
 
 
-def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
-    """Count the windows of each clip [C]."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The windows of clips [C]."""
+
+    counts: Int64
+    is_plain: Bool
+    """Whether window n of the clip starts at its n-th image, so that nothing need be looked for."""
+
+
+def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Counted:
+    """Count the windows of each clip."""
     if modality is Modality.ACTION:
-        return np.asarray(np.diff(_valid_rows_before(clips)[clips.valid.offsets]), np.int64)
-    return np.bincount(clips_of(_image_starts(clips, spec, modality)), minlength=len(clips))
+        counts = np.diff(_valid_rows_before(clips)[clips.valid.offsets])
+        return Counted(counts=np.asarray(counts, np.int64), is_plain=np.zeros(len(clips), bool))
+    stored = clips.image_keys(CameraRole.PRIMARY)
+    starts = _image_starts(clips, stored, spec, modality)
+    counts = np.bincount(clips_of(starts), minlength=len(clips))
+    last, some = np.cumsum(counts) - 1, counts > 0
+    first = stored.searchsorted(clip_keys(np.arange(len(clips)), np.zeros(len(clips), np.int64)))
+    is_plain = np.ones(len(clips), bool)
+    is_plain[some] = starts[last[some]] == stored[(first + counts - 1)[some]]
+    return Counted(counts=counts, is_plain=is_plain)
 
 
-def start_steps(clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality) -> Int64:
-    """Find the native step [C] at which window `numbers` [C] of each clip starts."""
+def start_steps(
+    clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality, *, is_plain: Bool | None = None
+) -> Int64:
+    """Find the native step [C] at which window `numbers` [C] of each clip starts; `is_plain` as it was counted."""
+    if is_plain is not None and is_plain.all():
+        images = clips.images(CameraRole.PRIMARY).steps
+        return np.asarray(images.columns[0][images.offsets[:-1] + numbers], np.int64)
     each = np.arange(len(clips))
     if modality is Modality.ACTION:
         before = _valid_rows_before(clips)
         place = before[clips.valid.offsets[:-1]] + numbers
         span = np.searchsorted(before, place, side="right") - 1
         return clips.steps_of_rows(each, clips.valid.columns[0][span] + (place - before[span]))
-    starts = _image_starts(clips, spec, modality)
+    starts = _image_starts(clips, clips.image_keys(CameraRole.PRIMARY), spec, modality)
     return steps_of(starts[np.searchsorted(starts, clip_keys(each, np.zeros_like(each))) + numbers])
 
 
@@ -79,8 +103,8 @@ def _valid_rows_before(clips: ClipSet) -> Int64:
     return np.concatenate([[0], np.cumsum((stop - start).astype(np.int64))])
 
 
-def _image_starts(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Int64:
-    stored = clips.image_keys(CameraRole.PRIMARY)
+def _image_starts(clips: ClipSet, stored: Int64, spec: WindowSpec, modality: Modality) -> Int64:
+    """Find the starts among the primary camera's stored images (keys)."""
     starts = stored
     if spec.starts is Starts.KEYFRAMES:
         where = clips.keyframes.clips
@@ -120,7 +144,7 @@ def _find(stored: Int64, keys: Int64) -> Int64:
 
 def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
     # Steps are whole, so at most two lie within half a step, and only at a tie: the earlier one is taken.
-    early, late = _early(distance_steps), np.floor(distance_steps + 0.5).astype(np.int64)
+    early, late = _early(distance_steps), np.floor(distance_steps + (0.5 + _ROUNDING)).astype(np.int64)
     found = _find(stored, starts + early)
     ties = (early != late) & (found == ABSENT)
     if ties.any():
@@ -129,7 +153,7 @@ def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
 
 
 def _early(distance_steps: Float64) -> Int64:
-    return np.ceil(distance_steps - 0.5).astype(np.int64)
+    return np.ceil(distance_steps - (0.5 + _ROUNDING)).astype(np.int64)
 
 
 def _image_numbers(images: Images, places: Int64) -> Int64:

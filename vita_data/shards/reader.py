@@ -2,6 +2,7 @@
 
 import os
 import resource
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class ShardFiles:
     def __init__(self, *, max_open: int | None = None) -> None:
         self._max_open = max_open or _handles_allowed()
         self._handles: dict[tuple[int, Path], _Handle] = {}
+        # Looking for the oldest handle while another thread opens one would fail.
+        self._evicting = threading.Lock()
 
     def read(self, shard: AnyPath, ref: MemberRef, *, clip: str, member: str) -> bytes:
         """Read one member.
@@ -65,7 +68,8 @@ class ShardFiles:
 
     def close(self) -> None:
         """Close the handles that no thread is using; those in use close when it is done."""
-        self._handles.clear()
+        with self._evicting:
+            self._handles.clear()
 
     def _handle(self, shard: Path) -> "_Handle":
         # Keyed by process: a handle inherited through fork would share its file position table with the parent.
@@ -73,9 +77,10 @@ class ShardFiles:
         handle = self._handles.get(slot)
         if handle is None:
             handle = _Handle(shard)
-            self._handles[slot] = handle
-            while len(self._handles) > self._max_open:
-                self._handles.pop(next(iter(self._handles)), None)
+            with self._evicting:
+                self._handles[slot] = handle
+                while len(self._handles) > self._max_open:
+                    del self._handles[next(iter(self._handles))]
         return handle
 
 

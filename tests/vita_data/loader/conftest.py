@@ -1,16 +1,23 @@
 """Synthetic shards: clips whose frames and numbers say where they come from, so that a batch can be checked exactly."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import simplejpeg
 
 from vita_data.formats.toy import toy_frame
-from vita_data.shards.stats import write_stats
+from vita_data.loader import Plan
+from vita_data.loader.pool import OpenEntry
+from vita_data.loader.request import PlanRequest
+from vita_data.loader.view import ShardView
+from vita_data.shards.index import SourceIndex
+from vita_data.shards.schema import INDEX_SCHEMA
+from vita_data.shards.stats import GroupStats, StatsFile, write_stats
 from vita_data.shards.writer import ShardWriter
 from vita_data.types import (
     ACTION_DIM,
@@ -25,6 +32,7 @@ from vita_data.types import (
     MixtureEntry,
     Modality,
     Split,
+    Stage,
     StoredFrame,
     Track,
     UnifiedAction,
@@ -112,6 +120,81 @@ def manifest_of(**weights: float) -> Manifest:
     """A mixture of sources by name."""
     entries = tuple(MixtureEntry(source=source, weight=weight) for source, weight in weights.items())
     return Manifest(name="test", entries=entries, path="test.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A clip as an index lists it, without a byte of data."""
+
+    steps: tuple[int, ...]
+    stored: tuple[int, ...]
+    """Rows with an image."""
+    keyframes: tuple[int, ...]
+    valid: tuple[tuple[int, int], ...]
+    hz: float = 5.0
+    gaps: Gaps = Gaps.BREAK
+    modality: Modality = Modality.PAIRED
+    text: str = "go"
+
+    def row(self, key: str) -> dict[str, object]:
+        ref = {"offset": 512, "size": 1, "crc32": 0}
+        runs = [row for row, step in enumerate(self.steps) if not row or step != self.steps[row - 1] + 1]
+        paired = self.modality is Modality.PAIRED
+        return {
+            "key": key, "episode": key, "split": "train", "modality": self.modality, "embodiment": "widowx",
+            "instruction": self.text, "suite": None, "task": None, "hz": self.hz, "stride": 1,
+            "num_steps": len(self.steps), "cameras": ["primary"], "keyframes": self.keyframes,
+            "step_runs": [{"row": row, "step": self.steps[row]} for row in runs], "gaps": self.gaps,
+            "action_valid": [{"start": a, "stop": b} for a, b in self.valid] if paired else None,
+            "clip": ref, "action": ref if paired else None, "state": ref if paired else None,
+            "frames": [{"camera": "primary", "step": self.steps[row], **ref} for row in self.stored],
+        }  # fmt: skip
+
+
+def listed_view(rows: Sequence[dict[str, object]], name: str = "x.tar") -> ShardView:
+    """A shard of which there is only the index, in memory."""
+    return ShardView(Path(name), pa.Table.from_pylist(list(rows), schema=INDEX_SCHEMA))
+
+
+def listed_plan(
+    sources: Mapping[str, Sequence[Sequence[Listed]]], *, weights: Mapping[str, float] | None = None, **request: object
+) -> Plan:
+    """A plan over shards of which there are only the indexes, in memory: sources, their shards, their clips."""
+    opened = []
+    for source, shards in sources.items():
+        views, first_rows = [], [0]
+        for clips in shards:
+            keys = [f"{source}-{first_rows[-1] + number:016x}" for number in range(len(clips))]
+            rows = [clip.row(key) for clip, key in zip(clips, keys, strict=True)]
+            views.append(listed_view(rows, f"{source}-{len(views)}.tar"))
+            first_rows.append(first_rows[-1] + len(clips))
+        names = tuple(view.shard for view in views)
+        index = SourceIndex(source, Split.TRAIN, names, ("",) * len(views), f"digest of {sources[source]}")
+        index.__dict__["tables"] = tuple(view._table for view in views)
+        none = GroupStats(action=None, state=None)
+        entry = MixtureEntry(source=source, weight=(weights or {}).get(source, 1.0))
+        stats = StatsFile(name=source, source=none, embodiment={})
+        chosen, first = np.ones(first_rows[-1], bool), np.array(first_rows[:-1])
+        opened.append(
+            OpenEntry(entry=entry, index=index, stats=stats, views=tuple(views), first_rows=first, chosen=chosen)
+        )
+    manifest = Manifest(name="listed", entries=tuple(one.entry for one in opened), path="listed.toml")
+    return Plan.resolve(manifest, opened, PlanRequest(**{"stage": Stage.WARMUP, "batch_size": 8, **request}))
+
+
+@pytest.fixture(scope="session")
+def listed() -> type[Listed]:
+    return Listed
+
+
+@pytest.fixture(scope="session")
+def view_listed() -> Callable[..., ShardView]:
+    return listed_view
+
+
+@pytest.fixture(scope="session")
+def plan_listed() -> Callable[..., Plan]:
+    return listed_plan
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,7 @@ def test_only_the_members_that_are_needed_are_read(shards: Path, tmp_path: Path,
 
 def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shards: Path) -> None:
     code = (
-        "import sys; from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
+        "import sys, vita_model.cli; from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
         "m = Manifest(name='t', path='t', entries=(MixtureEntry(source='arm', weight=1),))\n"
         f"p = Plan.from_manifest(m, shards={str(shards)!r}, stage='finetune', batch_size=2)\n"
         "with make_loader(p, threads=1) as loader: next(loader)\n"
@@ -244,3 +245,54 @@ def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shard
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_batch_that_is_kept_is_never_written_again(plan_for) -> None:
+    with make_loader(plan_for("warmup"), threads=3, ahead=3) as loader:
+        taken = [next(loader) for _ in range(4)]
+        batch = next(one for one in taken if one.modality is Modality.VIDEO)
+        held = [batch.images[2:, 0, ::2].numpy(), batch.future, batch.image_mask[1:]]
+        before = [np.asarray(one).copy() for one in held]
+        del taken, batch
+        for _ in range(30):
+            next(loader)
+        assert all(np.array_equal(np.asarray(one), kept) for one, kept in zip(held, before, strict=True))
+
+
+def test_memory_of_batches_that_are_dropped_is_used_again(plan_for) -> None:
+    used: dict[str, set[int]] = {"images": set(), "action": set()}
+    with make_loader(plan_for("warmup"), threads=3, ahead=3) as loader:
+        for _ in range(50):
+            batch = next(loader)
+            for name, places in used.items():
+                if (tensor := getattr(batch, name)) is not None:
+                    places.add(tensor.data_ptr())
+    # Those under way, the one in hand, and `future` and `images` in turn.
+    assert all(2 <= len(places) <= 2 * (3 + 1) for places in used.values())
+
+
+def test_two_hundred_batches_need_no_more_memory_than_the_first(plan_for) -> None:
+    def private_kb() -> int:
+        status = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in status if line.startswith("RssAnon")).split()[1])
+
+    with make_loader(plan_for("cotrain"), threads=2) as loader:
+        for _ in range(40):
+            next(loader)
+        before_kb = private_kb()
+        for _ in range(200):
+            next(loader)
+        grown_kb = private_kb() - before_kb
+    assert grown_kb < 6 << 10
+
+
+def test_a_result_that_comes_at_the_timeout_of_the_wait_is_taken(plan_for, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Future):
+        def result(self, timeout: float | None = None) -> object:
+            if timeout is None:
+                return super().result()
+            super().result(10)
+            raise TimeoutError
+
+    monkeypatch.setattr("vita_data.loader.crew.Future", Late)
+    assert len(batches(plan_for("warmup"), 3)) == 3

@@ -51,6 +51,12 @@ def test_masked_entries_are_zero_and_columns_without_statistics_count_as_masked(
     assert np.flatnonzero(scaling.normalize(np.ones(40, np.float32), np.ones(40, bool))).tolist() == [6, 22]
 
 
+def test_masked_entries_may_hold_anything() -> None:
+    values = np.array([np.inf, -np.inf, np.nan, 3e38] * 10, np.float32)
+
+    assert not Scaling.of(stats(40, 5.0, 5.0), ACTION_RULES).normalize(values, np.zeros(40, bool)).any()
+
+
 def test_unnormalize_inverts_normalize() -> None:
     scaling = Scaling.of(stats(40, -0.5, 1.5), ACTION_RULES).take(ACTION14)
     values = np.random.default_rng(0).uniform(-0.5, 1.5, (5, 14)).astype(np.float32)

@@ -119,6 +119,14 @@ def test_another_seed_is_another_order(shards: Path, manifest) -> None:
     assert parts[0] != parts[1]
 
 
+def test_more_ranks_than_slots_leave_some_without_any(plan: Plan) -> None:
+    sampler = MixedModalitySampler(plan)
+    parts = [sampler.batch(0, rank=rank, world_size=64) for rank in range(64)]
+
+    assert {len(part.windows) for part in parts} == {0, 1}
+    assert tuple(window for part in parts for window in part.windows) == sampler.batch(0).windows
+
+
 def test_a_rank_that_does_not_exist_is_refused(plan: Plan) -> None:
     with pytest.raises(RequestError, match="rank 4 of 4"):
         MixedModalitySampler(plan).batch(0, rank=4, world_size=4)

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,32 @@ def test_more_shards_than_open_handles_can_be_read(tmp_path: Path) -> None:
         ref = MemberRef(0, 3, 0x352441C2)
         assert files.read(tmp_path / f"{number}", ref, clip="k", member="m") == b"abc"
     files.close()
+
+
+def test_threads_may_open_more_shards_than_handles_at_once(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}" for number in range(48)]
+    for path in paths:
+        path.write_bytes(b"abc")
+    files, faults = ShardFiles(max_open=3), []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(3000):
+                assert files.pread(paths[(turn * 7 + number * 13) % len(paths)], 0, 3) == b"abc"
+        except (RuntimeError, OSError, AssertionError) as fault:
+            faults.append(fault)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not faults
 
 
 def test_clip_json_holds_the_contract_s_fields(toy_shards: Path) -> None:
