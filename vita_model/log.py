@@ -1,13 +1,19 @@
-"""What a run says while it trains: metrics.jsonl (a row a step), TensorBoard scalars, a line for the terminal.
+"""What a run says while it trains: metrics.jsonl (a row a step), TensorBoard, a line for the terminal.
+
+Weights & Biases get the scalars too, where that is installed and WANDB_PROJECT names a project.
 
 Nothing here draws random numbers or touches the model.
 """
 
+import importlib.util
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import simplejpeg
 from torch.utils.tensorboard import SummaryWriter
 
 Report = Callable[[str], None]
@@ -23,6 +29,7 @@ class RunLog:
         _keep_rows(self.path, start_step)
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self._wandb = _wandb_run(run)
         self._begin_s = time.monotonic()
 
     def row(
@@ -50,13 +57,26 @@ class RunLog:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in (*values.items(), ("samples_per_s", speed)):
-            self._board.add_scalar(f"{modality}/{name}", value, step)
+        scalars = {f"{modality}/{name}": value for name, value in (*values.items(), ("samples_per_s", speed))}
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=step)
         if step % self.report_every == 0 or step == self.num_steps:
             self._terminal_line(step, modality, values["loss"], substituted)
 
+    def pictures(self, step: int, paths: Iterable[Path]) -> None:
+        """Show the previews that are JPEGs, by the last word of their names."""
+        for path in paths:
+            if path.suffix == ".jpg":
+                name = f"previews/{path.stem.rsplit('-', 1)[-1]}"
+                pixels = simplejpeg.decode_jpeg(path.read_bytes(), "RGB")
+                self._board.add_image(name, pixels, step, dataformats="HWC")
+
     def close(self) -> None:
         """Flush and close the files."""
+        if self._wandb is not None:
+            self._wandb.finish()
         self._file.close()
         self._board.close()
 
@@ -69,6 +89,14 @@ class RunLog:
         replaced = f"  damaged windows replaced: {counts}" if counts else ""
         line = f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left"
         self.report(line + replaced)
+
+
+def _wandb_run(run: Path) -> Any:
+    """Begin a run of Weights & Biases where it is installed and a project is named; None elsewhere."""
+    project = os.environ.get("WANDB_PROJECT")
+    if not project or importlib.util.find_spec("wandb") is None:
+        return None
+    return importlib.import_module("wandb").init(project=project, name=run.name, dir=str(run), resume="allow")
 
 
 def _keep_rows(path: Path, last_step: int) -> None:

@@ -1,6 +1,6 @@
-"""Pictures of what a run predicts: a grid of true and predicted frames, and action chunks as JSON.
+"""Pictures of what a run predicts: a grid of true and predicted frames, action chunks as JSON, the use of the codes.
 
-They lie in RUN/previews/ as step-NNNNNNNN-frames.jpg and step-NNNNNNNN-actions.json.
+They lie in RUN/previews/ as step-NNNNNNNN-frames.jpg, step-NNNNNNNN-actions.json and step-NNNNNNNN-codes.jpg.
 """
 
 import json
@@ -18,6 +18,7 @@ from vita_model.batches import samples
 from vita_model.checkpoint import step_name
 from vita_model.distributed import Ranks
 from vita_model.stages import RULES, set_modes
+from vita_model.usage import usage_plot
 from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
 
 _MAX_SAMPLES = 4
@@ -43,6 +44,11 @@ def write_previews(
     for frames in [p.frames for p in predictions if p.frames is not None][-1:]:
         path = folder / f"{step_name(step)}-frames.jpg"
         path.write_bytes(simplejpeg.encode_jpeg(frame_grid(frames), quality=_QUALITY, colorspace="RGB"))
+        written.append(path)
+    if model.codebook.training:
+        path = folder / f"{step_name(step)}-codes.jpg"
+        plot = usage_plot(model.codebook.usage)
+        path.write_bytes(simplejpeg.encode_jpeg(plot, quality=_QUALITY, colorspace="RGB"))
         written.append(path)
     for actions in [p.actions for p in predictions if p.actions is not None][-1:]:
         path = folder / f"{step_name(step)}-actions.json"

@@ -161,11 +161,11 @@ class Trainer:
                     # All ranks stop together, after the same step.
                     if any_rank(stop.is_set(), self.ranks.device):
                         stop.set()
-                    saved = self._save(stop) if self._is_due(stop) else saved
+                    saved = self._save(stop, log) if self._is_due(stop) else saved
+            checkpoint = saved or self._save(stop, log)
         finally:
             if log is not None:
                 log.close()
-        checkpoint = saved or self._save(stop)
         interrupted = self.step < self.recipe.num_steps
         if self.recipe.eval_batches and not interrupted:
             self._evaluate()
@@ -280,7 +280,7 @@ class Trainer:
     def _is_due(self, stop: threading.Event) -> bool:
         return stop.is_set() or self.step % self.recipe.save_every == 0 or self.step == self.recipe.num_steps
 
-    def _save(self, stop: threading.Event) -> Path:
+    def _save(self, stop: threading.Event, log: RunLog | None) -> Path:
         """Write a checkpoint, and previews unless somebody waits for the process to end."""
         state = TrainerState(
             optimizer=whole_optimizer(self.optimizer),
@@ -302,7 +302,10 @@ class Trainer:
         if self.shown and not stop.is_set():
             shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
             with unsharded(self.loss):
-                write_previews(self.run_dir, self.step, self.model, self.recipe.stage, shown, ranks=self.ranks)
+                stage, ranks = self.recipe.stage, self.ranks
+                written = write_previews(self.run_dir, self.step, self.model, stage, shown, ranks=ranks)
+            if log is not None:
+                log.pictures(self.step, written)
         return checkpoint
 
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    elsewhere = _verbs_elsewhere()
+    if argv and argv[0] in elsewhere:
+        run: Callable[[Sequence[str]], int] = elsewhere[argv[0]].load()
+        return run(argv[1:])
+    arguments = _parser(sorted(elsewhere)).parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     try:
         return verb(arguments)
@@ -43,8 +49,17 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
+def _verbs_elsewhere() -> dict[str, EntryPoint]:
+    """Find the verbs of packages that this one may not import, by the entry points that they declare."""
+    return {found.name: found for found in entry_points(group="vita.bench")}
+
+
+def _parser(elsewhere: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vita-bench",
+        description="Measurements, each beside its limit in the same run.",
+        epilog=f"further verbs, each with its own --help: {', '.join(elsewhere)}" if elsewhere else None,
+    )
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
     summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
     build = verbs.add_parser("build", help=summary, description=summary)
