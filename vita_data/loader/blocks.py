@@ -2,7 +2,7 @@
 
 Draws come in blocks. At the end of every block each member's count is within 1 of draws x share; inside a block the
 order is shuffled. Shares are multiples of 1 / (block x PERIOD), so that all is integers and repeats after PERIOD
-blocks; the first use of a late block costs a second at most, whatever its number.
+blocks; the first use of a late block costs a second at most for 14 members, whatever its number, and more for more.
 """
 
 from collections import OrderedDict

@@ -34,8 +34,8 @@ from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Json, Modality
 _Result = TypeVar("_Result")
 
 _ACTION14_DIM = 14
-_SLOTS_PER_TASK = 16
-"""Few enough that threads end a batch together, many enough that handing out tasks costs nothing."""
+_SLOTS_PER_TASK = 32
+"""Few enough that threads end a batch together; many, since Python starts from cold caches after each decoding."""
 _SLOTS_PER_CUT = 256
 _POLL_S = 0.5
 """How often somebody who waits for a batch looks whether a read hangs."""
