@@ -87,7 +87,9 @@ def measure_training(recipe: Recipe, ranks: Ranks, *, batch_size: int, num_steps
     bench = _Bench(recipe, model, ranks, peak=peak, batch_size=batch_size, num_steps=num_steps)
     return TrainReport(
         recipe=recipe.name,
-        device=torch.cuda.get_device_name() if ranks.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        device=torch.cuda.get_device_name()
+        if ranks.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
         precision=recipe.precision,
         peak_flop_per_s=peak,
         rows=tuple(bench.measure(modality) for modality in RULES[recipe.stage].modalities),
@@ -207,7 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
     parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples a batch (default 2)")
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5)")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as vita-train")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as vita-train"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     arguments = parser.parse_args(argv)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -175,7 +175,8 @@ class Trainer:
         """Measure the result on the batches that would come next."""
         batches = (on_device(next(self.stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
         with unsharded(self.loss):
-            figures = evaluate(self.model, self.recipe.stage, batches, dict(self.statistics), self.recipe.loss)
+            statistics = cast(Mapping[str, Json], self.statistics)
+            figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
         if self.ranks.is_first:
             write_evaluation(self.run_dir, self.step, figures)
         for line in summary(figures):

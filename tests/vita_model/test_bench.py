@@ -21,9 +21,9 @@ def test_a_report_has_a_row_a_kind_of_batch(capsys: pytest.CaptureFixture[str], 
         assert row["flop"] > 1e6
         assert row["floor_s"] == pytest.approx(row["flop"] / report["peak_flop_per_s"])
         assert row["mfu"] == pytest.approx(row["floor_s"] / row["step_s"])
-        assert row["frames_per_s"] == pytest.approx((0 if row["modality"] == "action" else 2) * row["samples_per_s"]) or (
-            recipe == "debug_finetune"
-        )
+        # A pair of frames, none, or in fine-tuning the present one alone.
+        num_frames = {"video": 2, "action": 0, "paired": 1}[row["modality"]]
+        assert row["frames_per_s"] == pytest.approx(num_frames * row["samples_per_s"])
 
 
 def test_a_bad_request_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,9 @@ def test_what_is_masked_counts_nowhere(predicting, model, make_batch) -> None:
 def test_the_model_stays_as_it_was(model, make_batch) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
-    evaluate(model, Stage.WARMUP, [make_batch("video"), make_batch("action")], statistics_of("toy_a", "toy_b"), LossConfig())
+    evaluate(
+        model, Stage.WARMUP, [make_batch("video"), make_batch("action")], statistics_of("toy_a", "toy_b"), LossConfig()
+    )
 
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.codebook.training
