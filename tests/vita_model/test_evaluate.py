@@ -15,13 +15,14 @@ from vita_model.stages import RULES, StageRule
 from vita_model.vita import ActionPrediction, FramePrediction, Vita
 
 
+LEVELS = {"mean": 0.01, "q01": -0.02, "q99": 0.02}
+
+
 def statistics_of(*sources: str) -> dict:
     """Actions from -0.02 to 0.02, mean 0.01, on the right arm."""
     mask = [16 <= column < 23 for column in range(40)]
-    part = {
-        "mask": mask, "mean": [0.01 if real else None for real in mask], "q01": [-0.02 if real else None for real in mask],
-        "q99": [0.02 if real else None for real in mask],
-    }  # fmt: skip
+    columns = {name: [value if real else None for real in mask] for name, value in LEVELS.items()}
+    part = {"mask": mask, **columns}
     return {source: {"source": {source: {"action": part, "state": None}}} for source in sources}
 
 
