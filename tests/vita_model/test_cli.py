@@ -20,7 +20,8 @@ def recipe():
     model = replace(model, codebook=replace(model.codebook, num_codes=8),
                     visual=replace(model.visual, input_size=56, position_size=56),
                     visual_decoder=replace(model.visual_decoder, output_size=32))
-    return Recipe(name="mine", stage=Stage.WARMUP, manifest="mine.toml", num_steps=50, batch_size=4, model=model, eval_batches=0,
+    return Recipe(name="mine", stage=Stage.WARMUP, manifest="mine.toml", num_steps=50, batch_size=4, model=model,
+                  eval_batches=0,
                   precision=Precision.FP32)
 """
 

@@ -14,7 +14,6 @@ from vita_model.losses import LossConfig
 from vita_model.stages import RULES, StageRule
 from vita_model.vita import ActionPrediction, FramePrediction, Vita
 
-
 LEVELS = {"mean": 0.01, "q01": -0.02, "q99": 0.02}
 
 
