@@ -35,7 +35,9 @@ def test_previews_show_what_the_stage_predicts_and_leave_the_model_alone(model, 
     written = write_previews(tmp_path, 40, model, stage, batches)
 
     names = [path.name for path in written]
-    assert names == ["step-00000040-frames.jpg"] * (futures > 0) + ["step-00000040-actions.json"]
+    # Only warmup learns codes, so only there is their use shown.
+    shown_names = ["frames.jpg"] * (futures > 0) + ["codes.jpg"] * (stage is Stage.WARMUP) + ["actions.json"]
+    assert names == [f"step-00000040-{name}" for name in shown_names]
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
