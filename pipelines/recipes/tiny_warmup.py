@@ -6,13 +6,13 @@ from vita_data.types import Stage
 from vita_model.presets import tiny
 from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
-_NUM_STEPS = 600
+_NUM_STEPS = 1500
 
 
 def recipe() -> Recipe:
     model = tiny()
     codebook = replace(
-        model.codebook, num_codes=128, decay=0.95, grace_updates=20, num_recent=512, last_replacement=480
+        model.codebook, num_codes=128, decay=0.95, grace_updates=20, num_recent=512, last_replacement=1200
     )
     return Recipe(
         name="tiny_warmup",
