@@ -4,7 +4,6 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,8 +48,3 @@ def _run(queue, rank: int, world_size: int, port: int, function: Callable[..., A
         queue.put((rank, function(*args), ""))
     except BaseException:  # noqa: BLE001 - the parent raises it
         queue.put((rank, None, traceback.format_exc()))
-
-
-def here(name: str) -> Path:
-    """A file beside the tests."""
-    return Path(__file__).parent / name
