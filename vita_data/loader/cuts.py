@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
+from vita_data.errors import ShardError
 from vita_data.loader.sampler import MixedModalitySampler, Picks
 from vita_data.loader.view import ShardView, SomeClips
 from vita_data.loader.windows import ABSENT, Cut, cut, start_steps
@@ -15,9 +17,11 @@ MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}
 """The index's columns of the members that are no images."""
 
 
-@dataclass(slots=True)
-class Member:
-    """A member of an open shard: one that is no image by its name, an image by its number."""
+class Member(NamedTuple):
+    """A member of an open shard: one that is no image by its name, an image by its number.
+
+    A tuple, since a loader makes thousands of these a second.
+    """
 
     view: ShardView
     clip: int
@@ -49,6 +53,18 @@ def named(view: ShardView, clip: int, name: str) -> Member | None:
 def image(view: ShardView, clip: int, frame: int) -> Member:
     """Find an image by its number in its shard."""
     return Member(view, clip, view.frame_ref(frame), "", frame)
+
+
+def metadata(view: ShardView, clip: int) -> Member:
+    """Find a clip's metadata.
+
+    Raises:
+        ShardError: its index lists none.
+    """
+    member = named(view, clip, CLIP_JSON)
+    if member is None:
+        raise ShardError(f"shard {view.shard}, clip {view.text('key', clip)}: its index lists no {CLIP_JSON}")
+    return member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from vita_data.loader.cuts import BatchCut, cut_batches
 from vita_data.loader.fill import BatchFill
 from vita_data.loader.near import LocalMembers, MemberSource, Nearness
 from vita_data.loader.plan import Plan
-from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice, SlotText, WindowReader
+from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice, WindowReader
 from vita_data.loader.remote import RemoteMembers, RemoteOptions
 from vita_data.loader.resume import PlanChange, resume_plan
 from vita_data.loader.sampler import MixedModalitySampler
@@ -186,7 +186,7 @@ class Loader(Iterator[Batch]):
             self._wait(task)
         self._under_way.popleft()
         self._substituted += filling.fill.substituted
-        return _batch(filling, filling.fill.texts)
+        return _batch(filling)
 
     def _keep_under_way(self) -> None:
         for number in range(self._depth):
@@ -293,9 +293,9 @@ class _BatchMemory:
         return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
 
 
-def _batch(filling: _Filling, texts: list[SlotText]) -> Batch:
+def _batch(filling: _Filling) -> Batch:
     tensors: dict[str, torch.Tensor | None] = {name: filling.tensors.get(name) for name in ARRAYS}
+    fill = filling.fill
     return Batch(
-        modality=filling.modality, source=[text.source for text in texts], key=[text.key for text in texts],
-        instruction=[text.instruction for text in texts], **tensors,
-    )  # fmt: skip
+        modality=filling.modality, source=fill.sources, key=fill.keys, instruction=fill.instructions, **tensors
+    )

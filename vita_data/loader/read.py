@@ -4,6 +4,7 @@ Called from many threads at once.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -12,13 +13,13 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from vita_data.errors import ShardError, VitaDataError, WorkerError
-from vita_data.loader.cuts import Member, named
-from vita_data.loader.near import MemberSource
+from vita_data.loader.cuts import Member
+from vita_data.loader.near import Data, MemberSource
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
 from vita_data.loader.sampler import MixedModalitySampler
 from vita_data.loader.view import ShardView
 from vita_data.shards.reader import matches, mismatch
-from vita_data.shards.schema import CLIP_JSON, npy_array
+from vita_data.shards.schema import npy_array
 from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Bool, Float32, Image
 
 _KEPT_FACTS = 1 << 16
@@ -57,15 +58,6 @@ ARRAYS = tuple(field.name for field in fields(BatchArrays))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlotText:
-    """What a slot says in words."""
-
-    source: str
-    key: str
-    instruction: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What only clip.json knows."""
 
@@ -99,24 +91,27 @@ class WindowReader:
         }
         """Of actions and of states, a row a pool of a modality."""
 
-    def read(self, member: Member, members: MemberSource) -> bytes:
-        """Read a member, checked.
+    def read(self, members: Sequence[Member], source: MemberSource) -> list[Data]:
+        """Read members, checked; what it gives holds until the same thread reads again.
 
         Raises:
-            ShardError: it is damaged.
-            StorageError: a disk, mount or store does not give it.
+            ShardError: one is damaged.
+            StorageError: a disk, mount or store does not give one.
         """
+        found: list[Data] = []
         try:
-            data = members.read(member)
+            # Each is checked while it is still in the processor's cache.
+            for member, data in zip(members, source.read(members), strict=True):
+                if not matches(member.ref, data):
+                    raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
+                found.append(data)
         except VitaDataError:
             raise
         except BaseException as error:
-            raise _broken(member, error) from error
-        if not matches(member.ref, data):
-            raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
-        return data
+            raise _broken(members[len(found)], error) from error
+        return found
 
-    def decode(self, member: Member, data: bytes, image: Image) -> None:
+    def decode(self, member: Member, data: Data, image: Image) -> None:
         """Decode an image into its place in a batch.
 
         Raises:
@@ -129,34 +124,39 @@ class WindowReader:
         if shape != _IMAGE_SHAPE:
             raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
 
-    def rows(self, member: Member, row: int, count: int, members: MemberSource) -> Float32:
-        """Read rows of a vector, fewer where the clip ends; raises as `read`."""
-        data = self.read(member, members)
+    def rows(self, member: Member, data: Data, row: int, count: int) -> Float32:
+        """Take rows of a vector that was read, fewer where the clip ends.
+
+        Raises:
+            ShardError: the bytes are no vector of ours.
+        """
         try:
             return npy_array(data)[row : row + count]
         except BaseException as error:
             raise _fault(member, error) from error
 
-    def facts(self, view: ShardView, clip: int, members: MemberSource) -> Facts:
-        """Read what only a clip's metadata says, or remember it; raises as `read`."""
-        facts = self._facts.get((view, clip))
-        if facts is None:
-            member = named(view, clip, CLIP_JSON)
-            if member is None:
-                raise ShardError(f"shard {view.shard}, clip {view.text('key', clip)}: its index lists no {CLIP_JSON}")
-            data = self.read(member, members)
-            try:
-                facts = _facts(data)
-            except BaseException as error:
-                raise _fault(member, error) from error
-            if len(self._facts) >= _KEPT_FACTS:
-                self._facts.clear()
-            self._facts[view, clip] = facts
+    def facts(self, view: ShardView, clip: int) -> Facts | None:
+        """Remember what only a clip's metadata says; None if it has to be read."""
+        return self._facts.get((view, clip))
+
+    def learn(self, member: Member, data: Data) -> Facts:
+        """Take a clip's metadata that was read, and remember what it says.
+
+        Raises:
+            ShardError: the bytes are no metadata of ours.
+        """
+        try:
+            facts = _facts(data)
+        except BaseException as error:
+            raise _fault(member, error) from error
+        if len(self._facts) >= _KEPT_FACTS:
+            self._facts.clear()
+        self._facts[member.view, member.clip] = facts
         return facts
 
 
-def _facts(data: bytes) -> Facts:
-    meta = json.loads(data)
+def _facts(data: Data) -> Facts:
+    meta = json.loads(bytes(data))
     return Facts(
         action_mask=_mask(meta["action_mask"], ACTION_DIM)[ACTION14], state_mask=_mask(meta["state_mask"], STATE_DIM),
         instructions=tuple(text["text"] for text in meta["instructions"] if text["text"]),

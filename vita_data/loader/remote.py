@@ -5,7 +5,7 @@ several batches need is asked for once. A cache on a disk keeps what came.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +82,11 @@ class RemoteMembers:
             self._whole.begin({member.view for member in lacking.values()})
         return _Fetched(pieces, self)
 
-    def read(self, member: Member) -> bytes:
+    def read(self, members: Sequence[Member]) -> Iterator[bytes]:
+        """Read members now; raises as `MemberSource.read`."""
+        return map(self.read_now, members)
+
+    def read_now(self, member: Member) -> bytes:
         """Read one member now; raises as `MemberSource.read`."""
         try:
             return self._fetch([member])[member.ref.offset]
@@ -133,12 +137,15 @@ class _Fetched:
     def __init__(self, pieces: dict[_Slot, _Piece], rest: RemoteMembers) -> None:
         self._pieces, self._rest = pieces, rest
 
-    def read(self, member: Member) -> bytes:
-        """Wait for a member; raises as `MemberSource.read`."""
+    def read(self, members: Sequence[Member]) -> Iterator[bytes]:
+        """Wait for members; raises as `MemberSource.read`."""
+        return map(self._wait, members)
+
+    def _wait(self, member: Member) -> bytes:
         offset = member.ref.offset
         piece = self._pieces.get((member.view.address, offset))
         if piece is None:
-            return self._rest.read(member)
+            return self._rest.read_now(member)
         try:
             return piece.result()[offset]
         except (OSError, StorageError) as error:

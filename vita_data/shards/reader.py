@@ -61,6 +61,15 @@ class ShardFiles:
         handle = self._handle(shard)
         return os.pread(handle.number, size, offset)
 
+    def read_into(self, shard: Path, offset: int, memory: memoryview) -> int:
+        """Read bytes of a local shard into memory, unchecked; tells how many, fewer where it ends early.
+
+        Raises:
+            OSError: it cannot be opened or read.
+        """
+        handle = self._handle(shard)
+        return os.preadv(handle.number, (memory,), offset)
+
     def _ranges(self, shard: AnyPath, refs: Sequence[MemberRef]) -> list[bytes]:
         if not isinstance(shard, Path):
             return read_ranges(shard, [(ref.offset, ref.size) for ref in refs])

@@ -110,14 +110,14 @@ def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
     return buffer.getvalue()
 
 
-def npy_array(data: bytes) -> Float32:
+def npy_array(data: bytes | memoryview) -> Float32:
     """Read a .npy file of format 1.0: rows [T, D] float32, read-only.
 
     Raises:
         ValueError: it is no such file.
     """
     start = _NPY_PREFIX + int.from_bytes(data[_NPY_PREFIX - 2 : _NPY_PREFIX], "little")
-    return np.frombuffer(data, np.float32, offset=start).reshape(_npy_shape(data[:start]))
+    return np.frombuffer(data, np.float32, offset=start).reshape(_npy_shape(bytes(data[:start])))
 
 
 # Headers repeat, and reading one takes longer than a clip's rows.

@@ -229,7 +229,7 @@ def test_what_is_masked_changes_no_batch_and_no_statistic(
 @pytest.mark.parametrize(
     ("name", "member"),
     [
-        ("near.ShardFiles.pread", "primary"), ("read.simplejpeg.decode_jpeg", "primary"),
+        ("near.ShardFiles.read_into", "primary"), ("read.simplejpeg.decode_jpeg", "primary"),
         ("read.npy_array", "action"), ("read._facts", "clip.json"),
     ],
 )  # fmt: skip
