@@ -56,7 +56,7 @@ class LoaderSizes:
 FULL = LoaderSizes(
     clips=ClipSpec(num_clips=200, num_steps=100, clips_per_shard=50),
     index=IndexSpec(num_shards=1000, clips_per_shard=1000, frames_per_clip=50),
-    num_rounds=3,
+    num_rounds=5,
     batch_size=64,  # a rank's part of the paper's 1024 on 16 GPUs
     num_warm=5,
     num_batches=24,
