@@ -36,7 +36,8 @@ _Result = TypeVar("_Result")
 _ACTION14_DIM = 14
 _SLOTS_PER_TASK = 32
 """Few enough that threads end a batch together; many, since Python starts from cold caches after each decoding."""
-_SLOTS_PER_CUT = 256
+_SLOTS_PER_CUT = 1024
+"""A cut costs by its count far more than by its size; this many take about 10 ms."""
 _POLL_S = 0.5
 """How often somebody who waits for a batch looks whether a read hangs."""
 
