@@ -37,6 +37,11 @@ def matrix_from_axis_angle(rotvec_rad: NDArray[np.floating]) -> Float:
     return np.asarray(_rotations().from_rotvec(np.asarray(rotvec_rad, np.float64)).as_matrix())
 
 
+def axis_angle_from_matrix(rotation: Float) -> Float:
+    """Turn matrices [T, 3, 3] into rotation vectors [T, 3] rad; assumes what `euler_xyz_from_matrix` does."""
+    return np.asarray(_rotations().from_matrix(rotation, assume_valid=True).as_rotvec())
+
+
 def rot6d_from_matrix(rotation: Float) -> Float:
     """Take the first two columns of matrices [T, 3, 3], column-major, as [T, 6] (vita_data/README.md)."""
     return np.concatenate([rotation[..., :, 0], rotation[..., :, 1]], axis=-1)

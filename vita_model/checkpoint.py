@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Progress:
     """Samples seen, per modality and source."""
     features: str
     """Which frozen weights the run saw: `FrozenFeatures.identity`."""
+    conventions: Json = field(default_factory=dict)
+    """By source, the constants that turn canonical actions into its simulator's (`vita_data.convention`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,18 @@ def latest(run: Path) -> Path | None:
     """Find the newest checkpoint of a run, if it has one."""
     found = checkpoint_dirs(run)
     return found[-1] if found else None
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Find the checkpoint that a path means: itself, or a run's newest.
+
+    Raises:
+        RequestError: there is none.
+    """
+    found = folder if (folder / _STATE).is_file() else latest(folder)
+    if found is None:
+        raise RequestError(f"{folder} holds neither a checkpoint ({_STATE}) nor a run with one (checkpoints/step-*)")
+    return found
 
 
 def step_name(step: int) -> str:
@@ -118,8 +132,8 @@ def _write(run: Path, weights: Weights, trainer: TrainerState, progress: Progres
         {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
         temporary / _TRAINER,
     )
-    state = {**_progress_json(progress), "sha256": {path.name: _sha256(path) for path in temporary.iterdir()}}
-    (temporary / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n")
+    sha256 = {path.name: _sha256(path) for path in temporary.iterdir()}
+    (temporary / _STATE).write_text(_state_text(progress, sha256))
     for path in (*temporary.iterdir(), temporary):
         _sync(path)
     if final.exists():
@@ -168,6 +182,31 @@ def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
             _load_into(model.component(name), _checked(checkpoint, file, sha256))
             loaded.add(name)
     return frozenset(loaded)
+
+
+def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -> None:
+    """Copy some components with state.json to a new folder, which appears under its name only when whole.
+
+    Raises:
+        RequestError: the checkpoint lacks a component, or `out` is there already.
+        VitaDataError: a file is damaged.
+    """
+    if out.exists():
+        raise RequestError(f"{out} is there already; name a new folder")
+    state, files = _read_state(checkpoint), [f"{name}.safetensors" for name in names]
+    if absent := [file for file in files if not (checkpoint / file).is_file()]:
+        raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
+    temporary = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(_checked(checkpoint, file, state.sha256), temporary / file)
+    kept = {file: state.sha256[file] for file in files}
+    (temporary / _STATE).write_text(_state_text(state.progress, kept))
+    for path in (*temporary.iterdir(), temporary):
+        _sync(path)
+    temporary.rename(out)
+    _sync(out.parent)
 
 
 def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[Component]:
@@ -254,6 +293,10 @@ def _load_into(module: nn.Module, path: Path) -> None:
     module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()})
 
 
+def _state_text(progress: Progress, sha256: Mapping[str, str]) -> str:
+    return json.dumps({**_progress_json(progress), "sha256": dict(sha256)}, indent=1, sort_keys=True) + "\n"
+
+
 def _progress_json(progress: Progress) -> dict[str, object]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -264,6 +307,7 @@ def _progress_json(progress: Progress) -> dict[str, object]:
         "statistics": dict(progress.statistics),
         "drawn": {modality: dict(counts) for modality, counts in progress.drawn.items()},
         "features": progress.features,
+        "conventions": dict(progress.conventions),
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader import Plan, PlanChange, make_loader
+from vita_data.loader import Plan, PlanChange, conventions, make_loader
 from vita_data.manifest import load_manifest
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.override import override
@@ -137,6 +137,7 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
             resume=arguments.resume,
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
             ranks=ranks,
+            conventions={source: one.as_json() for source, one in conventions(plan).items()},
         )
 
 

@@ -89,8 +89,10 @@ class Trainer:
         statistics: Json,
         report: Report,
         ranks: Ranks | None = None,
+        conventions: Json | None = None,
     ) -> None:
         self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
+        self.conventions = conventions or {}
         self.ranks = ranks or Ranks()
         self.report = report if self.ranks.is_first else _silent
         self.rule = RULES[recipe.stage]
@@ -297,6 +299,7 @@ class Trainer:
             statistics=self.statistics,
             drawn=self.drawn,
             features=self.model.features.identity,
+            conventions=self.conventions,
         )
         keep_last = self.recipe.keep_last
         checkpoint = save(self.run_dir, self.model, state, progress, keep_last=keep_last, ranks=self.ranks)
@@ -320,6 +323,7 @@ def train(
     resume: bool,
     plan_change: PlanChange = PlanChange.REFUSE,
     ranks: Ranks | None = None,
+    conventions: Json | None = None,
 ) -> RunEnd:
     """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
 
@@ -334,7 +338,7 @@ def train(
     checkpoint = latest(run) if resume else None
     if not resume and run.exists() and any(run.iterdir()):
         raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
-    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report, ranks=ranks)
+    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report, ranks=ranks, conventions=conventions)
     if checkpoint is None:
         if resume:
             trainer.report(f"no checkpoint in {run} yet: starting at step 0")

@@ -5,6 +5,7 @@ Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D
 """
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -85,7 +86,7 @@ class Prediction:
 
 
 class Vita(nn.Module):
-    """All parts of the model; a stage that never uses the backbone leaves it out."""
+    """All parts of the model; those that are left out cannot run, and the backbone is None then."""
 
     def __init__(self, config: VitaConfig, components: Collection[Component] = tuple(Component)) -> None:
         super().__init__()
@@ -94,19 +95,28 @@ class Vita(nn.Module):
         self.components = tuple(c for c in Component if c in components)
         width, features = config.codebook.width, config.visual
         self.features = FrozenFeatures(features)
-        self.codebook = Codebook(config.codebook)
-        self.visual_encoder = VisualEncoder(
-            config.visual_encoder,
-            feature_width=features.encoder.width,
-            num_patches=features.grid**2,
-            latent_width=width,
-        )
-        self.visual_decoder = VisualDecoder(config.visual_decoder, features=features, latent_width=width)
-        self.action_encoder = ActionEncoder(config.action_encoder, latent_width=width)
-        self.action_decoder = ActionDecoder(
-            config.action_decoder, latent_width=width, context_width=config.backbone.language.width
-        )
+        with self._place(Component.CODEBOOK):
+            self.codebook = Codebook(config.codebook)
+        with self._place(Component.VISUAL_ENCODER):
+            self.visual_encoder = VisualEncoder(
+                config.visual_encoder,
+                feature_width=features.encoder.width,
+                num_patches=features.grid**2,
+                latent_width=width,
+            )
+        with self._place(Component.VISUAL_DECODER):
+            self.visual_decoder = VisualDecoder(config.visual_decoder, features=features, latent_width=width)
+        with self._place(Component.ACTION_ENCODER):
+            self.action_encoder = ActionEncoder(config.action_encoder, latent_width=width)
+        with self._place(Component.ACTION_DECODER):
+            self.action_decoder = ActionDecoder(
+                config.action_decoder, latent_width=width, context_width=config.backbone.language.width
+            )
         self.backbone = Backbone(config.backbone, latent_width=width) if Component.BACKBONE in components else None
+
+    def _place(self, name: Component) -> AbstractContextManager[object]:
+        """Where a part is built: one that is left out has shapes and no memory."""
+        return nullcontext() if name in self.components else torch.device("meta")
 
     def component(self, name: Component) -> nn.Module:
         """Give the module of a component."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from vita_data.loader.conventions import conventions
 from vita_data.loader.mix import MixReport, mix
 from vita_data.loader.plan import Plan
 from vita_data.loader.read import Damage, InstructionChoice
@@ -20,6 +21,7 @@ __all__ = [
     "Plan",
     "PlanChange",
     "RemoteOptions",
+    "conventions",
     "make_loader",
     "mix",
     "resume_plan",

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from vita_data.errors import RequestError, StorageError, VitaDataError
-from vita_data.normalize.images import UndecodableFrameError, rgb_pixels, to_square
+from vita_data.normalize.images import UndecodableFrameError, rgb_pixels
 from vita_data.normalize.vectors import arm_delta, is_finite
 from vita_data.pages.chart import evenly
+from vita_data.resize import to_square
 from vita_data.types import (
     Arm,
     CameraRole,

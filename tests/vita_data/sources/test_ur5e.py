@@ -14,8 +14,9 @@ from vita_data.errors import RequestError
 from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.images import rgb_pixels, to_square
+from vita_data.normalize.images import rgb_pixels
 from vita_data.normalize.vectors import action_track, state_track
+from vita_data.resize import to_square
 from vita_data.sources import ur5e
 from vita_data.types import (
     CameraRole,

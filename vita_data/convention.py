@@ -1,0 +1,124 @@
+"""Canonical actions (vita_data/README.md) turned into what a simulator takes, by the constants of its source's clips.
+
+The constants are those that a source wrote into `extras`; a checkpoint keeps them beside the statistics.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from vita_data.errors import RequestError
+from vita_data.geometry import (
+    axis_angle_from_matrix,
+    euler_xyz_from_matrix,
+    matrix_from_euler_xyz,
+    matrix_from_rot6d,
+    wrap_angle,
+)
+from vita_data.types import Float32, Float64, Image, Json
+
+
+class Turn(StrEnum):
+    """How a command says a rotation."""
+
+    AXIS_ANGLE = "axis-angle"
+    """The rotation vector of the delta."""
+    EULER_DIFFERENCE = "euler-difference"
+    """Target's less present xyz Euler angles, wrapped."""
+
+
+class Flip(StrEnum):
+    """How a simulator's images were turned before they were stored."""
+
+    NONE = "none"
+    ROT180 = "rot180"
+    VFLIP = "vflip"
+
+
+_RIGHT_ROT6D = slice(27, 33)
+_STRIDES = {Flip.NONE: (1, 1), Flip.ROT180: (-1, -1), Flip.VFLIP: (-1, 1)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convention:
+    """What a command [7] of +-`limit` means.
+
+    Assumes: a gripper command is one of two, as LIBERO reads the sign alone and CALVIN refuses anything else.
+    """
+
+    position_scale_m: float
+    rotation_scale_rad: float
+    turn: Turn
+    gripper_open: float
+    gripper_closed: float
+    limit: float = 1.0
+    flip: Flip = Flip.NONE
+
+    @classmethod
+    def of(cls, extras: Json) -> Self | None:
+        """Read the constants from a clip's `extras`, as LIBERO and CALVIN write them; None where there are none."""
+        known: Mapping[str, Any] = extras
+        if "rel_actions_position_scale_m" in known:
+            return cls(
+                position_scale_m=known["rel_actions_position_scale_m"],
+                rotation_scale_rad=known["rel_actions_euler_scale_rad"],
+                turn=Turn.EULER_DIFFERENCE,
+                gripper_open=known["gripper_open_command"],
+                gripper_closed=known["gripper_closed_command"],
+                limit=known["rel_actions_limit"],
+            )
+        if "position_scale_m" in known:
+            return cls(
+                position_scale_m=known["position_scale_m"],
+                rotation_scale_rad=known["rotation_scale_rad"],
+                turn=Turn(known["rotation"]),
+                gripper_open=known["gripper_open_command"],
+                gripper_closed=known["gripper_closed_command"],
+                flip=Flip(known["orientation"]),
+            )
+        return None
+
+    @classmethod
+    def from_json(cls, values: Json) -> Self:
+        """Read what `as_json` gave."""
+        known: dict[str, Any] = dict(values)
+        return cls(**{**known, "turn": Turn(known["turn"]), "flip": Flip(known["flip"])})
+
+    def as_json(self) -> Json:
+        """Give the constants as JSON values."""
+        return asdict(self)
+
+    def commands(self, actions: Float32, state: Float32 | None = None) -> Float32:
+        """Turn canonical actions [H, 7] into commands [H, 7].
+
+        Args:
+            actions: dx dy dz in m, droll dpitch dyaw in rad, gripper 0 closed to 1 open, a native step each.
+            state: [64] the present state (vita_data/README.md), whose orientation Euler differences start from.
+
+        Raises:
+            RequestError: the convention needs the state and gets none.
+        """
+        values = np.asarray(actions, np.float64)
+        turned = matrix_from_euler_xyz(values[:, 3:6])
+        moved = np.concatenate([values[:, :3] / self.position_scale_m, self._turns(turned, state)], axis=1)
+        gripper = np.where(values[:, 6:] > 0.5, self.gripper_open, self.gripper_closed)
+        return np.concatenate([np.clip(moved, -self.limit, self.limit), gripper], axis=1).astype(np.float32)
+
+    def _turns(self, turned: Float64, state: Float32 | None) -> Float64:
+        if self.turn is Turn.AXIS_ANGLE:
+            return axis_angle_from_matrix(turned) / self.rotation_scale_rad
+        if state is None:
+            raise RequestError("this convention's rotations are differences of Euler angles: the state is needed")
+        reached = [matrix_from_rot6d(state[_RIGHT_ROT6D])]
+        for turn in turned:
+            reached.append(turn @ reached[-1])
+        angles = euler_xyz_from_matrix(np.stack(reached))
+        return wrap_angle(np.diff(angles, axis=0)) / self.rotation_scale_rad
+
+    def image(self, pixels: Image) -> Image:
+        """Turn a simulator's image [h, w, 3] as those were turned that the model has seen."""
+        down, right = _STRIDES[self.flip]
+        return np.ascontiguousarray(pixels[::down, ::right])

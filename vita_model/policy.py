@@ -1,0 +1,301 @@
+"""A trained model as a policy: images, an instruction and a state in, a chunk of canonical actions in m and rad out.
+
+Reads a run, one of its checkpoints, or what `export` wrote. Statistics and simulator constants come from there, so that
+actions are scaled back as training scaled them. The visual decoder and DINOv2 are loaded only to imagine frames.
+Letters: B observations, V views, H steps, F imagined frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vita_data.convention import Convention
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader.normalize import ACTION14, action_scaling, state_scaling
+from vita_data.resize import to_square
+from vita_data.types import (
+    IMAGE_SIZE,
+    STATE_DIM,
+    Batch,
+    Bool,
+    CameraRole,
+    Float32,
+    Image,
+    Json,
+    Modality,
+    ResizeMode,
+    Stage,
+)
+from vita_model.action import NUM_ACTION_DIMS
+from vita_model.backbone import SUBTASKS
+from vita_model.checkpoint import Progress, find_checkpoint, load_components, load_progress
+from vita_model.parallel import blocks_of
+from vita_model.rebuild import from_json
+from vita_model.recipe import Precision
+from vita_model.vita import Component, Draws, Prediction, Vita, VitaConfig
+
+CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
+"""What choosing actions needs."""
+_RIGHT_ARM = slice(7, 14)
+_GRIPPERS = (6, 13)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """How a policy runs."""
+
+    device: str = "cpu"
+    precision: Precision = Precision.FP32
+    compile: bool = False
+    """Compile the transformer blocks for the shapes of one batch size: minutes at first, faster after."""
+    imagine: bool = False
+    """Decode the futures that the latents stand for, too."""
+    resize: ResizeMode = ResizeMode.PLAIN
+    """How images that are not 256x256 are made so; as `vita-data build --set resize=` made the shards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observation:
+    """What a robot sees and is told."""
+
+    images: Mapping[CameraRole, Image]
+    """uint8 [h, w, 3] RGB a camera; views that the model knows and that are absent are masked."""
+    instruction: str
+    state: Float32 | None = None
+    """[64] in the slots of vita_data/README.md, physical units; None: not measured."""
+    state_mask: Bool | None = None
+    """[64] the real ones; None: those that the source has."""
+    source: str | None = None
+    """Whose statistics scale it; None: the only source that the checkpoint knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decision:
+    """What a policy answers."""
+
+    source: str
+    actions: Float32
+    """[H, 14] canonical: left arm, right arm; a native step each, m and rad, gripper 0 closed to 1 open."""
+    action_mask: Bool
+    """[14] columns that the source has."""
+    subtasks: tuple[str, ...]
+    """The textual chain of thought, up to its end."""
+    frames: Image | None = None
+    """uint8 [F, s, s, 3] the imagined futures of the first view, a second apart."""
+
+    @property
+    def right(self) -> Float32:
+        """The right arm's actions [H, 7]; a single arm is the right one."""
+        return self.actions[:, _RIGHT_ARM]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What a policy takes and gives."""
+
+    views: tuple[CameraRole, ...]
+    horizon: int
+    futures: int
+    sources: tuple[str, ...]
+    step: int
+    """Training steps behind it."""
+    conventions: Mapping[str, Convention] = field(default_factory=dict)
+
+
+class VitaPolicy:
+    """Chooses actions; deterministic, and safe to call from one thread at a time."""
+
+    def __init__(self, model: Vita, progress: Progress, options: PolicyOptions) -> None:
+        """Take a model with its weights; `from_pretrained` is the usual way."""
+        self.model, self.options = model, options
+        self._statistics: Mapping[str, Json] = dict(progress.statistics)  # type: ignore[arg-type]
+        self.signature = _signature(progress, model)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, options: PolicyOptions | None = None) -> Self:
+        """Load a run's newest checkpoint, one of its checkpoints, or an exported policy.
+
+        Raises:
+            RequestError: there is none, or it has no backbone (warmup).
+            VitaDataError: it is damaged.
+        """
+        options = options or PolicyOptions()
+        checkpoint = find_checkpoint(Path(folder))
+        progress = load_progress(checkpoint)
+        if progress.stage == Stage.WARMUP:
+            raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; name a co-trained run")
+        config: Any = progress.recipe["model"]
+        wanted = (*CONTROL, Component.VISUAL_DECODER) if options.imagine else CONTROL
+        model = Vita(from_json(VitaConfig, config), wanted)
+        if options.imagine:
+            model.features.load_pretrained()
+            model.features.check_same(progress.features, str(folder))
+        missing = set(wanted) - load_components(checkpoint, model)
+        if missing:
+            raise RequestError(
+                f"{checkpoint} lacks {', '.join(sorted(missing))}: export it with --imagine, or name a run"
+            )
+        _prepare(model, wanted, options)
+        return cls(model, progress, options)
+
+    def predict(
+        self,
+        images: Mapping[CameraRole, Image],
+        instruction: str,
+        state: Float32 | None = None,
+        *,
+        source: str | None = None,
+    ) -> Decision:
+        """Choose a chunk of actions for one observation; raises as `decide`."""
+        return self.decide([Observation(images=images, instruction=instruction, state=state, source=source)])[0]
+
+    @torch.inference_mode()
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Choose chunks of actions for several observations at once.
+
+        Raises:
+            RequestError: an observation does not fit: names what is wrong with it.
+        """
+        sources = [self._source(one) for one in observations]
+        batch = self._batch(observations, sources)
+        uses_bf16 = self.options.precision is Precision.BF16
+        with torch.autocast(torch.device(self.options.device).type, torch.bfloat16, enabled=uses_bf16):
+            prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
+        return [self._decision(prediction, row, source) for row, source in enumerate(sources)]
+
+    def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
+        """Turn a decision into the commands [H, 7] of a simulator, named by the source that it belongs to.
+
+        Args:
+            decision: what `predict` gave.
+            convention: `canonical`, or a source whose constants the checkpoint has.
+            state: [64] the state that it was given, for conventions that start from the hand's orientation.
+
+        Raises:
+            RequestError: there is no such convention, or it needs the state.
+        """
+        if convention == "canonical":
+            return decision.right
+        known = self.signature.conventions
+        if convention not in known:
+            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join(('canonical', *known))}")
+        return known[convention].commands(decision.right, state)
+
+    def _source(self, observation: Observation) -> str:
+        known = self.signature.sources
+        source = observation.source or (known[0] if len(known) == 1 else None)
+        if source not in known:
+            asked = "name a source" if source is None else f"no source {source!r}"
+            raise RequestError(f"{asked}; this checkpoint has statistics of: {', '.join(known)}")
+        return source
+
+    def _batch(self, observations: Sequence[Observation], sources: Sequence[str]) -> Batch:
+        spec, size = self.signature, len(observations)
+        images = np.zeros((size, len(spec.views), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        image_mask = np.zeros((size, len(spec.views)), bool)
+        state, state_mask = np.zeros((size, STATE_DIM), np.float32), np.zeros((size, STATE_DIM), bool)
+        for row, (one, source) in enumerate(zip(observations, sources, strict=True)):
+            for place, view in enumerate(spec.views):
+                if view in one.images:
+                    images[row, place] = _square(one.images[view], view, self.options.resize)
+                    image_mask[row, place] = True
+            if not image_mask[row, 0]:
+                raise RequestError(f"an observation needs the {spec.views[0]} image; found {', '.join(one.images)}")
+            if one.state is not None:
+                state[row], state_mask[row] = self._state(one.state, one.state_mask, source)
+        futures = (size, spec.futures if self.options.imagine else 0)
+        tensors = {
+            "images": images, "image_mask": image_mask, "state": state, "state_mask": state_mask,
+            "future": np.zeros((*futures, 1, 1, 3), np.uint8), "future_mask": np.zeros(futures, bool),
+            "action": np.zeros((size, spec.horizon, NUM_ACTION_DIMS), np.float32),
+            "action_mask": np.ones((size, spec.horizon, NUM_ACTION_DIMS), bool),
+        }  # fmt: skip
+        device = torch.device(self.options.device)
+        return Batch(
+            modality=Modality.PAIRED, source=list(sources), key=[""] * size,
+            instruction=[one.instruction for one in observations],
+            **{name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in tensors.items()},
+        )  # fmt: skip
+
+    def _state(self, state: Float32, mask: Bool | None, source: str) -> tuple[Float32, Bool]:
+        values = np.asarray(state, np.float32)
+        real = _has(self._statistics, source, "state") if mask is None else np.asarray(mask, bool)
+        if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not np.isfinite(values[real]).all():
+            raise RequestError(f"a state must be {STATE_DIM} finite numbers, its mask alike; found {values.shape}")
+        scaling = state_scaling(self._statistics, source)
+        real = real & scaling.known
+        return scaling.normalize(values, real), real
+
+    def _decision(self, prediction: Prediction, row: int, source: str) -> Decision:
+        if prediction.actions is None or prediction.reasoning is None:
+            raise TypeError("a paired batch without actions")
+        scaled = prediction.actions.predicted[row].float().cpu().numpy()
+        actions = action_scaling(self._statistics, source).unnormalize(scaled)
+        real = _has(self._statistics, source, "action")[ACTION14]
+        actions[:, _GRIPPERS] = actions[:, _GRIPPERS].clip(0, 1)
+        actions[:, ~real] = 0
+        chosen = prediction.reasoning.subtasks
+        indices = chosen.indices[row][chosen.mask[row]].tolist()
+        frames = None if prediction.frames is None else _pixels(prediction.frames.predicted[row])
+        return Decision(
+            source=source, actions=actions, action_mask=real, frames=frames,
+            subtasks=tuple(SUBTASKS[index] for index in indices if index != len(SUBTASKS) - 1),
+        )  # fmt: skip
+
+
+def _signature(progress: Progress, model: Vita) -> Signature:
+    sampler: Any = progress.sampler
+    windows = sampler["fields"]["windows"]
+    conventions: Any = progress.conventions
+    return Signature(
+        views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
+        futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
+        sources=tuple(sorted(progress.statistics)), step=progress.step,
+        conventions={source: Convention.from_json(values) for source, values in conventions.items()},
+    )  # fmt: skip
+
+
+def _prepare(model: Vita, wanted: Sequence[Component], options: PolicyOptions) -> None:
+    model.requires_grad_(requires_grad=False).eval()
+    device = torch.device(options.device)
+    parts = [model.component(name) for name in wanted] + ([model.features] if options.imagine else [])
+    for part in parts:
+        part.to(device)
+        if options.precision is Precision.BF16:
+            _narrow(part)
+    if options.compile:
+        for block in blocks_of(model):
+            block.compile(dynamic=False)
+
+
+def _narrow(part: nn.Module) -> None:
+    """Hold the matrices in bfloat16, which halves what a pass has to read; norms and codes stay float32."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+
+
+def _square(pixels: Image, view: CameraRole, resize: ResizeMode) -> Image:
+    image = np.asarray(pixels)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise RequestError(f"image {view} must be uint8 [h, w, 3]; found {image.dtype} {list(image.shape)}")
+    return to_square(np.ascontiguousarray(image), resize)
+
+
+def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:
+    """Tell which columns of a vector a source has."""
+    table: Any = statistics[source]
+    part = table["source"][source].get(vector)
+    if part is None:
+        raise VitaDataError(f"source {source} has no {vector}: its statistics have none")
+    return np.array([value is not None for value in part["mean"]])
+
+
+def _pixels(images: Tensor) -> Image:
+    pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.asarray(pixels.movedim(-3, -1).cpu().numpy())
