@@ -7,7 +7,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, conventions, make_loader
 from vita_data.manifest import load_manifest
+from vita_model import export
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.override import override
 from vita_model.params import as_json, as_text, parameter_table
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 data or run are bad or Ctrl-C, 2 the request is bad."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["params"]:
-        return _guarded(lambda: _params(argv[1:]))
+    verb = _VERBS.get(argv[0]) if argv else None
+    if verb is not None:
+        return _guarded(lambda: verb(argv[1:]))
     arguments = _parser().parse_args(argv)
     return _guarded(lambda: _train(arguments))
 
@@ -74,11 +76,34 @@ def _params(argv: list[str]) -> None:
     print(json.dumps(as_json(table), indent=1) if arguments.json else as_text(table))
 
 
+def _export(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="vita-train export", description="Write of a checkpoint only what a policy needs, to a new folder."
+    )
+    export.add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    print(export.export(arguments.run, arguments.out, imagine=arguments.imagine))
+
+
+def _preview(argv: list[str]) -> None:
+    from vita_model import preview_clip
+
+    parser = argparse.ArgumentParser(
+        prog="vita-train preview", description="Draw what a run imagines and chooses for a clip beside what happened."
+    )
+    preview_clip.add_arguments(parser)
+    print(preview_clip.run(parser.parse_args(argv)))
+
+
+_VERBS: Mapping[str, Callable[[list[str]], None]] = {"params": _params, "export": _export, "preview": _preview}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vita-train",
         description="Train one stage of VITA.",
-        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's.",
+        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's; vita-train export RUN DIR "
+        "writes what a policy needs; vita-train preview RUN ... draws what a run imagines for a clip.",
     )
     _add_recipe(parser)
     parser.add_argument(

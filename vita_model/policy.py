@@ -116,6 +116,11 @@ class VitaPolicy:
         self._statistics: Mapping[str, Json] = dict(progress.statistics)  # type: ignore[arg-type]
         self.signature = _signature(progress, model)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return torch.device(self.options.device)
+
     @classmethod
     def from_pretrained(cls, folder: Path | str, options: PolicyOptions | None = None) -> Self:
         """Load a run's newest checkpoint, one of its checkpoints, or an exported policy.
@@ -154,19 +159,25 @@ class VitaPolicy:
         """Choose a chunk of actions for one observation; raises as `decide`."""
         return self.decide([Observation(images=images, instruction=instruction, state=state, source=source)])[0]
 
-    @torch.inference_mode()
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Choose chunks of actions for several observations at once.
 
         Raises:
             RequestError: an observation does not fit: names what is wrong with it.
         """
-        sources = [self._source(one) for one in observations]
-        batch = self._batch(observations, sources)
+        return self.decide_batch(self._batch(observations, [self._source(one) for one in observations]))
+
+    @torch.inference_mode()
+    def decide_batch(self, batch: Batch) -> list[Decision]:
+        """Choose chunks of actions for a paired batch as the loader gives it."""
         uses_bf16 = self.options.precision is Precision.BF16
-        with torch.autocast(torch.device(self.options.device).type, torch.bfloat16, enabled=uses_bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bf16):
             prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
-        return [self._decision(prediction, row, source) for row, source in enumerate(sources)]
+        return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
+
+    def unscaled(self, actions: Tensor, source: str) -> Float32:
+        """Turn actions [..., 14] as a batch holds them into m and rad."""
+        return action_scaling(self._statistics, source).unnormalize(actions.float().cpu().numpy())
 
     def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
         """Turn a decision into the commands [H, 7] of a simulator, named by the source that it belongs to.
@@ -215,11 +226,10 @@ class VitaPolicy:
             "action": np.zeros((size, spec.horizon, NUM_ACTION_DIMS), np.float32),
             "action_mask": np.ones((size, spec.horizon, NUM_ACTION_DIMS), bool),
         }  # fmt: skip
-        device = torch.device(self.options.device)
         return Batch(
             modality=Modality.PAIRED, source=list(sources), key=[""] * size,
             instruction=[one.instruction for one in observations],
-            **{name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in tensors.items()},
+            **{name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in tensors.items()},
         )  # fmt: skip
 
     def _state(self, state: Float32, mask: Bool | None, source: str) -> tuple[Float32, Bool]:
@@ -234,8 +244,7 @@ class VitaPolicy:
     def _decision(self, prediction: Prediction, row: int, source: str) -> Decision:
         if prediction.actions is None or prediction.reasoning is None:
             raise TypeError("a paired batch without actions")
-        scaled = prediction.actions.predicted[row].float().cpu().numpy()
-        actions = action_scaling(self._statistics, source).unnormalize(scaled)
+        actions = self.unscaled(prediction.actions.predicted[row], source)
         real = _has(self._statistics, source, "action")[ACTION14]
         actions[:, _GRIPPERS] = actions[:, _GRIPPERS].clip(0, 1)
         actions[:, ~real] = 0

@@ -11,7 +11,10 @@ from vita_data.loader.resume import PlanChange, resume_plan
 from vita_data.loader.sampler import MixedModalitySampler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vita_data.loader.loader import Loader
+    from vita_data.types import Batch, Modality
 
 __all__ = [
     "Damage",
@@ -24,6 +27,7 @@ __all__ = [
     "conventions",
     "make_loader",
     "mix",
+    "read_windows",
     "resume_plan",
 ]
 
@@ -63,3 +67,15 @@ def make_loader(
         remote=remote or RemoteOptions(),
     )  # fmt: skip
     return Loader(plan, rank=rank, world_size=world_size, options=options)
+
+
+def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> "Batch":
+    """Read windows of a plan's first source, by their numbers, without a loader; local shards only.
+
+    Raises:
+        ShardError: a member is damaged.
+        StorageError: a disk or mount does not give one.
+    """
+    from vita_data.loader import loader
+
+    return loader.read_windows(plan, modality, windows)

@@ -5,9 +5,8 @@ the model gets, without a copy. Nothing is forked, shared or restarted.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,22 +17,21 @@ import numpy as np
 import torch
 
 from vita_data.errors import RequestError
-from vita_data.loader.arena import Arena
 from vita_data.loader.crew import Crew, Watch
-from vita_data.loader.cuts import BatchCut, cut_batches
+from vita_data.loader.cuts import BatchCut, cut_batch, cut_batches
 from vita_data.loader.fill import BatchFill
+from vita_data.loader.memory import BatchMemory, arrays_of
 from vita_data.loader.near import LocalMembers, MemberSource, Nearness
 from vita_data.loader.plan import Plan
-from vita_data.loader.read import ARRAYS, BatchArrays, Damage, InstructionChoice, WindowReader
+from vita_data.loader.read import ARRAYS, Damage, InstructionChoice, WindowReader
 from vita_data.loader.remote import RemoteMembers, RemoteOptions
 from vita_data.loader.resume import PlanChange, resume_plan
-from vita_data.loader.sampler import MixedModalitySampler
+from vita_data.loader.sampler import MixedModalitySampler, Picks
 from vita_data.storage import MAX_CONNECTIONS
-from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Json, Modality
+from vita_data.types import Batch, Json, Modality
 
 _Result = TypeVar("_Result")
 
-_ACTION14_DIM = 14
 _SLOTS_PER_TASK = 32
 """Few enough that threads end a batch together; many, since Python starts from cold caches after each decoding."""
 _SLOTS_PER_CUT = 1024
@@ -94,7 +92,7 @@ class Loader(Iterator[Batch]):
         _check(plan, rank=rank, world_size=world_size, options=options)
         self._rank, self._world_size, self._options = rank, world_size, options
         self._watch = Watch(options.read_timeout_s)
-        self._memory = _BatchMemory()
+        self._memory = BatchMemory()
         self._near, self._depth = _nearness(plan, options, self._watch)
         self._planner = Crew(1, name="vita-plan")
         self._crew = Crew(options.threads, name="vita-read")
@@ -187,7 +185,7 @@ class Loader(Iterator[Batch]):
             self._wait(task)
         self._under_way.popleft()
         self._substituted += filling.fill.substituted
-        return _batch(filling)
+        return _batch(filling.modality, filling.tensors, filling.fill)
 
     def _keep_under_way(self) -> None:
         for number in range(self._depth):
@@ -229,7 +227,7 @@ class Loader(Iterator[Batch]):
         batch = planned.result()
         cut, size, first = batch.cut, len(batch.cut), self._rank * len(batch.cut)
         tensors = self._memory.lend(self.plan, cut.picks.modality, size)
-        arrays = BatchArrays(**{name: tensors[name].numpy() if name in tensors else None for name in ARRAYS})
+        arrays = arrays_of(tensors)
         groups = [range(slot, min(slot + _SLOTS_PER_TASK, size)) for slot in range(0, size, _SLOTS_PER_TASK)]
         fill = BatchFill(reader, arrays, cut, batch.members, first=first)
         tasks = tuple(self._crew.submit(partial(fill.fill, slots)) for slots in groups)
@@ -261,42 +259,27 @@ def _nearness(plan: Plan, options: LoaderOptions, watch: Watch) -> tuple[Nearnes
     return RemoteMembers(options.remote, plan=plan, watch=watch), options.ahead + options.remote.prefetch
 
 
-class _BatchMemory:
-    """Memory of batches: pinned where there is CUDA, else pages that earlier batches have touched."""
+def read_windows(plan: Plan, modality: Modality, windows: Sequence[int]) -> Batch:
+    """Read windows of a plan's first source, by their numbers, without a loader; local shards only.
 
-    def __init__(self) -> None:
-        self._arena = Arena()
-        self._pinned = torch.cuda.is_available()
-        # The device of the thread that makes the loader; the planner's thread would pin on the first one.
-        self._device = torch.cuda.current_device() if self._pinned else 0
-
-    def lend(self, plan: Plan, modality: Modality, size: int) -> dict[str, torch.Tensor]:
-        """Give the tensors that a batch of a modality has, by name, their content undefined."""
-        spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
-        views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, _ACTION14_DIM)
-        shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
-        if modality is not Modality.ACTION:
-            shapes |= {"images": ((*views, *image), np.uint8), "image_mask": (views, np.bool_)}
-            shapes |= {"future": ((*futures, *image), np.uint8), "future_mask": (futures, np.bool_)}
-        if modality is not Modality.VIDEO:
-            shapes |= {"action": (chunk, np.float32), "action_mask": (chunk, np.bool_)}
-            shapes |= {"state": ((size, STATE_DIM), np.float32), "state_mask": ((size, STATE_DIM), np.bool_)}
-        with self._on_device():
-            return {name: self._tensor(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-    def _on_device(self) -> AbstractContextManager[object]:
-        return torch.cuda.device(self._device) if self._pinned else nullcontext()
-
-    def _tensor(self, shape: tuple[int, ...], dtype: type[np.generic]) -> torch.Tensor:
-        if not self._pinned:
-            return torch.from_numpy(self._arena.lend(shape, dtype))
-        # torch keeps pinned memory for later use itself.
-        return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
-
-
-def _batch(filling: _Filling) -> Batch:
-    tensors: dict[str, torch.Tensor | None] = {name: filling.tensors.get(name) for name in ARRAYS}
-    fill = filling.fill
-    return Batch(
-        modality=filling.modality, source=fill.sources, key=fill.keys, instruction=fill.instructions, **tensors
+    Raises:
+        ShardError: a member is damaged.
+        StorageError: a disk or mount does not give one.
+    """
+    sampler = MixedModalitySampler(plan)
+    reader = WindowReader(sampler, damage=Damage.RAISE, instruction=InstructionChoice.MAIN)
+    numbers = np.array(windows, np.int64)
+    cut = cut_batch(sampler, Picks(step=0, modality=modality, pool=np.zeros_like(numbers), window=numbers))
+    tensors, members = (
+        BatchMemory().lend(plan, modality, len(numbers)),
+        LocalMembers(Watch(LoaderOptions().read_timeout_s)),
     )
+    fill = BatchFill(reader, arrays_of(tensors), cut, members, first=0)
+    fill.fill(range(len(numbers)))
+    members.close()
+    return _batch(modality, tensors, fill)
+
+
+def _batch(modality: Modality, tensors: Mapping[str, torch.Tensor], fill: BatchFill) -> Batch:
+    found: dict[str, torch.Tensor | None] = {name: tensors.get(name) for name in ARRAYS}
+    return Batch(modality=modality, source=fill.sources, key=fill.keys, instruction=fill.instructions, **found)
