@@ -1,11 +1,13 @@
-"""Model sizes by name: `tiny` trains on two CPU cores in seconds and has every part of the full size."""
+"""What recipes share: `tiny`, a model that trains on two CPU cores in seconds, and fine-tuning at full size."""
 
+from vita_data.types import CameraRole, Stage, Starts, WindowSpec
 from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
 from vita_model.backbone import BackboneConfig
 from vita_model.codebook import CodebookConfig
 from vita_model.features import FeatureConfig
 from vita_model.layers import TransformerConfig
 from vita_model.pretrained import RANDOM
+from vita_model.recipe import OptimizerConfig, Recipe
 from vita_model.visual import VisualDecoderConfig, VisualEncoderConfig
 from vita_model.vita import VitaConfig
 
@@ -36,4 +38,22 @@ def tiny() -> VitaConfig:
             head_width=16,
             vocabulary=259,
         ),
+    )
+
+
+def finetuning(
+    source: str, *, num_steps: int, batch_size: int, horizon: int, views: tuple[CameraRole, ...], lr: float = 1e-4
+) -> Recipe:
+    """Stage 3 for one benchmark, on `manifests/finetune_SOURCE.toml`; windows start at every stored row.
+
+    Assumes: 1e-4 and a chunk of 12 where the paper is silent.
+    """
+    return Recipe(
+        name=f"finetune_{source}",
+        stage=Stage.FINETUNE,
+        manifest=f"manifests/finetune_{source}.toml",
+        num_steps=num_steps,
+        batch_size=batch_size,
+        windows=WindowSpec(starts=Starts.ROWS, horizon=horizon, futures=0, views=views),
+        optimizer=OptimizerConfig(lr=lr),
     )

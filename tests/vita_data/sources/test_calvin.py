@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from vita_data.convention import Convention
 from vita_data.errors import RequestError, SourceError
 from vita_data.formats import npz
 from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.vectors import action_track
+from vita_data.normalize.vectors import action_track, state_track
 from vita_data.sources import calvin
 from vita_data.types import (
     ArmAction,
@@ -401,3 +402,20 @@ def test_another_layout_is_refused_with_the_expected_one(root: Path) -> None:
 def test_settings_of_another_class_are_a_programming_fault(toy: Path) -> None:
     with pytest.raises(TypeError, match="SourceSettings"):
         calvin.parts(FsspecTree(str(toy)), SourceSettings())
+
+
+def test_the_convention_turns_canonical_actions_into_rel_actions(toy: Path) -> None:
+    """From each row's own state, a step at a time; the raw file holds what the environment's own code made of them."""
+    found = episode(toy, 0)
+    convention, track, states = Convention.of(found.extras), action_track(found), state_track(found)
+    assert convention is not None
+    assert track is not None
+    assert states is not None
+    first_frame = found.provenance["first_frame"]
+    assert isinstance(first_frame, int)
+    for row in range(len(found.step_index)):
+        raw = stored(toy, first_frame + int(found.step_index[row]))["rel_actions"]
+        made = convention.commands(np.float32(track.values[row : row + 1, 16:23]), np.float32(states.values[row]))
+        assert np.allclose(made[0, :6], raw[:6], atol=1e-4), row
+        assert made[0, 6] in {-1, 1}
+        assert made[0, 6] == np.where(track.values[row, 22] > 0.5, 1, -1)

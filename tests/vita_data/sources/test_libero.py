@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from vita_data.convention import Convention
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.tree import FsspecTree
+from vita_data.normalize.vectors import action_track
 from vita_data.sources import libero
 from vita_data.types import (
     ArmAction,
@@ -334,3 +336,12 @@ def test_the_constants_in_extras_give_the_raw_command_back(toy: Path) -> None:
     grip = np.where(action.gripper_open > 0.5, -1, 1)
     assert np.allclose(np.column_stack([delta.xyz_m / scale_m, turn, grip]), raw)
     assert json.loads(json.dumps(dict(episode.extras)))["controller"] == "OSC_POSE"
+
+
+def test_the_convention_turns_canonical_actions_into_the_raw_commands(toy: Path) -> None:
+    found = first(toy)
+    convention, track = Convention.of(found.extras), action_track(found)
+    assert convention is not None
+    assert track is not None
+    raw = raw_values(toy, "actions")[found.step_index + 1]
+    assert np.allclose(convention.commands(np.float32(track.values[:, 16:23])), raw, atol=1e-5)

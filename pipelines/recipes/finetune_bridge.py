@@ -1,0 +1,18 @@
+"""Stage 3 for WidowX in SimplerEnv; start it with `--set init=` a co-trained run.
+
+VITA 7.3: BridgeData V2, third-person camera, batch 128, 80,000 steps, chunk 5.
+"""
+
+from vita_data.types import CameraRole
+from vita_model.presets import finetuning
+from vita_model.recipe import Recipe
+
+
+def recipe() -> Recipe:
+    return finetuning(
+        "bridge",
+        num_steps=80_000,
+        batch_size=128,
+        horizon=5,
+        views=(CameraRole.PRIMARY,),
+    )

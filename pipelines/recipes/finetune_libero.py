@@ -1,0 +1,18 @@
+"""Stage 3 for LIBERO; start it with `--set init=` a co-trained run.
+
+VITA 7.3: batch 192, 60,000 steps, third-person and gripper camera; its chunk is not said.
+"""
+
+from vita_data.types import CameraRole
+from vita_model.presets import finetuning
+from vita_model.recipe import Recipe
+
+
+def recipe() -> Recipe:
+    return finetuning(
+        "libero",
+        num_steps=60_000,
+        batch_size=192,
+        horizon=12,
+        views=(CameraRole.PRIMARY, CameraRole.WRIST_RIGHT),
+    )
