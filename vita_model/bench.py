@@ -83,13 +83,11 @@ def measure_training(recipe: Recipe, ranks: Ranks, *, batch_size: int, num_steps
     if recipe.compile:
         for block in blocks_of(model):
             block.compile()
-    peak = _peak(ranks.device, recipe.precision)
+    peak = matrix_peak(ranks.device, recipe.precision)
     bench = _Bench(recipe, model, ranks, peak=peak, batch_size=batch_size, num_steps=num_steps)
     return TrainReport(
         recipe=recipe.name,
-        device=torch.cuda.get_device_name()
-        if ranks.device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads",
+        device=device_name(ranks.device),
         precision=recipe.precision,
         peak_flop_per_s=peak,
         rows=tuple(bench.measure(modality) for modality in RULES[recipe.stage].modalities),
@@ -129,7 +127,7 @@ class _Bench:
     def _timed(self, batch: Batch) -> float:
         start_s = time.perf_counter()
         self._step(batch)
-        _wait(self.ranks.device)
+        wait_for(self.ranks.device)
         return time.perf_counter() - start_s
 
     def _step(self, batch: Batch) -> None:
@@ -166,7 +164,7 @@ def random_batch(modality: Modality, stage: Stage, size: int, device: torch.devi
     )  # fmt: skip
 
 
-def _peak(device: torch.device, precision: Precision) -> float:
+def matrix_peak(device: torch.device, precision: Precision) -> float:
     """Measure the FLOP/s of a product of two square matrices, the best of ten."""
     side = _MATRIX[device.type]
     kind = torch.bfloat16 if precision is Precision.BF16 else torch.float32
@@ -175,12 +173,18 @@ def _peak(device: torch.device, precision: Precision) -> float:
     for _ in range(10):
         start_s = time.perf_counter()
         torch.mm(one, two)
-        _wait(device)
+        wait_for(device)
         times.append(time.perf_counter() - start_s)
     return 2.0 * side**3 / min(times)
 
 
-def _wait(device: torch.device) -> None:
+def device_name(device: torch.device) -> str:
+    """Name a device as a report does."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -276,13 +276,13 @@ def _prepare(model: Vita, wanted: Sequence[Component], options: PolicyOptions) -
     for part in parts:
         part.to(device)
         if options.precision is Precision.BF16:
-            _narrow(part)
+            narrow(part)
     if options.compile:
         for block in blocks_of(model):
             block.compile(dynamic=False)
 
 
-def _narrow(part: nn.Module) -> None:
+def narrow(part: nn.Module) -> None:
     """Hold the matrices in bfloat16, which halves what a pass has to read; norms and codes stay float32."""
     for module in part.modules():
         if isinstance(module, nn.Linear):

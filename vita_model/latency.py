@@ -1,0 +1,274 @@
+"""`vita-bench latency`: the time of a policy's answer, part by part as in VITA table 9, beside what the device allows.
+
+The floor of a part is the longer of two times: its arithmetic at the measured matrix peak, and reading its weights at
+the measured bandwidth. Weights are random, the batch is one observation; making images 256x256 is not counted.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import IMAGE_SIZE, STATE_DIM
+from vita_model.backbone import Backbone, Reasoning
+from vita_model.bench import device_name, matrix_peak, wait_for
+from vita_model.parallel import blocks_of
+from vita_model.policy import CONTROL, narrow
+from vita_model.presets import quarter, tiny
+from vita_model.recipe import Precision
+from vita_model.vita import Vita, VitaConfig
+
+_PRESETS: Mapping[str, Callable[[], VitaConfig]] = {"tiny": tiny, "quarter": quarter, "full": VitaConfig}
+_COPY_BYTES = 1 << 28
+_PAPER_MS = {12: (45.2, 15.4), 24: (45.7, 18.2), 48: (46.5, 24.8)}
+"""VITA table 9 on an RTX 4090: backbone, action decoder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFigures:
+    """One part of an answer."""
+
+    name: str
+    time_s: float
+    flop: float
+    num_bytes: int
+    """Of the weights, as often as they are read."""
+    floor_s: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times its floor it takes."""
+        return self.time_s / self.floor_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRow:
+    """A chunk length: as many latents, futures and steps."""
+
+    horizon: int
+    parts: tuple[PartFigures, ...]
+    total: PartFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyReport:
+    """All that one run measured."""
+
+    preset: str
+    device: str
+    precision: Precision
+    num_views: int
+    is_compiled: bool
+    peak_flop_per_s: float
+    bytes_per_s: float
+    rows: tuple[LatencyRow, ...]
+
+    @property
+    def growth(self) -> float:
+        """How much longer the longest chunk takes than the shortest."""
+        return self.rows[-1].total.time_s / self.rows[0].total.time_s - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySpec:
+    """What is measured."""
+
+    preset: str = "quarter"
+    device: str = "cpu"
+    precision: Precision = Precision.FP32
+    num_views: int = 2
+    horizons: tuple[int, ...] = (12, 24, 48)
+    num_runs: int = 10
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured; raises RequestError."""
+        if self.preset not in _PRESETS:
+            raise RequestError(f"--preset {self.preset}: there are {', '.join(_PRESETS)}")
+        if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
+            raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise RequestError(f"--device {self.device}: this machine has no CUDA device")
+
+
+def measure_latency(spec: LatencySpec) -> LatencyReport:
+    """Time answers for each chunk length."""
+    device = torch.device(spec.device)
+    peak, bandwidth = matrix_peak(device, spec.precision), _bandwidth(device)
+    return LatencyReport(
+        preset=spec.preset, precision=spec.precision, num_views=spec.num_views, is_compiled=spec.compile,
+        device=device_name(device), peak_flop_per_s=peak, bytes_per_s=bandwidth,
+        rows=tuple(_Answers(spec, horizon).row(peak, bandwidth) for horizon in spec.horizons),
+    )  # fmt: skip
+
+
+class _Answers:
+    """A model of one chunk length and what it is asked."""
+
+    def __init__(self, spec: LatencySpec, horizon: int) -> None:
+        self.spec, self.horizon, self.device = spec, horizon, torch.device(spec.device)
+        config = _PRESETS[spec.preset]()
+        config = replace(config, backbone=replace(config.backbone, num_latents=horizon))
+        with self.device:
+            self.model = Vita(config, CONTROL).eval().requires_grad_(requires_grad=False)
+        backbone = self.model.backbone
+        if backbone is None:
+            raise TypeError("a policy without a backbone")
+        self.backbone: Backbone = backbone
+        parts = (self.backbone, self.model.action_decoder)
+        for part in parts if spec.precision is Precision.BF16 else ():
+            narrow(part)
+        for block in blocks_of(self.model) if spec.compile else ():
+            block.compile(dynamic=False, mode="max-autotune" if self.device.type == "cuda" else None)
+        shape = (1, spec.num_views, IMAGE_SIZE, IMAGE_SIZE, 3)
+        self.images = torch.randint(256, shape, dtype=torch.uint8, device=self.device)
+        self.image_mask = torch.ones(shape[:2], dtype=torch.bool, device=self.device)
+        self.state = torch.rand(1, STATE_DIM, device=self.device)
+        self.state_mask = torch.ones_like(self.state, dtype=torch.bool)
+
+    @torch.inference_mode()
+    def row(self, peak: float, bandwidth: float) -> LatencyRow:
+        """Measure both parts and the whole."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision is Precision.BF16):
+            reasoning, latents = self._reason()
+            calls: tuple[tuple[str, Callable[[], object], int], ...] = (
+                ("backbone", self._reason, _backbone_bytes(self.backbone)),
+                ("action decoder", lambda: self._act(reasoning, latents), _bytes(self.model.action_decoder)),
+            )
+            parts = tuple(
+                self._part(name, call, num_bytes, peak=peak, bandwidth=bandwidth) for name, call, num_bytes in calls
+            )
+            total_s = self._time(lambda: self._act(*self._reason()))
+        total = PartFigures(
+            name="total", time_s=total_s, flop=sum(part.flop for part in parts),
+            num_bytes=sum(part.num_bytes for part in parts), floor_s=sum(part.floor_s for part in parts),
+        )  # fmt: skip
+        return LatencyRow(horizon=self.horizon, parts=parts, total=total)
+
+    def _reason(self) -> tuple[Reasoning, Tensor]:
+        reasoning: Reasoning = self.backbone(
+            self.images, self.image_mask, ["pick up the cup"], self.state, self.state_mask
+        )
+        return reasoning, self.model.codebook.project(reasoning.latents, self.image_mask.any(dim=1)).latents
+
+    def _act(self, reasoning: Reasoning, latents: Tensor) -> Tensor:
+        context = reasoning.context
+        actions: Tensor = self.model.action_decoder(
+            latents, num_steps=self.horizon, context=context.hidden, context_mask=context.mask
+        )
+        return actions
+
+    def _part(
+        self, name: str, call: Callable[[], object], num_bytes: int, *, peak: float, bandwidth: float
+    ) -> PartFigures:
+        with FlopCounterMode(display=False) as counter:
+            call()
+        flop = float(counter.get_total_flops())
+        floor_s = max(flop / peak, num_bytes / bandwidth)
+        return PartFigures(name=name, time_s=self._time(call), flop=flop, num_bytes=num_bytes, floor_s=floor_s)
+
+    def _time(self, call: Callable[[], object]) -> float:
+        for _ in range(3):
+            call()
+        times = []
+        for _ in range(self.spec.num_runs):
+            wait_for(self.device)
+            start_s = time.perf_counter()
+            call()
+            wait_for(self.device)
+            times.append(time.perf_counter() - start_s)
+        return statistics.median(times)
+
+
+def _backbone_bytes(backbone: Backbone) -> int:
+    """Count weights as they are read: Gemma's layers by both passes, of the embedding table a few rows."""
+    table = _bytes(backbone.gemma.embed_tokens)
+    return _bytes(backbone) - table + _bytes(backbone.gemma) - table
+
+
+def _bytes(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+def _bandwidth(device: torch.device) -> float:
+    """Measure bytes a second of copying: read and written, the best of ten."""
+    source = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
+    target, times = torch.empty_like(source), []
+    for _ in range(10):
+        wait_for(device)
+        start_s = time.perf_counter()
+        target.copy_(source)
+        wait_for(device)
+        times.append(time.perf_counter() - start_s)
+    return 2 * _COPY_BYTES / min(times)
+
+
+def as_markdown(report: LatencyReport) -> str:
+    """Lay a report out like VITA table 9."""
+    compiled = ", compiled" if report.is_compiled else ""
+    lines = [
+        f"{report.preset} on {report.device}, {report.precision}{compiled}, {report.num_views} views, one observation; "
+        f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s, bandwidth {report.bytes_per_s / 1e9:,.1f} GB/s",
+        "",
+        "| chunk | part | time | floor | over its floor | paper, RTX 4090 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in report.rows:
+        paper = _PAPER_MS.get(row.horizon)
+        printed = ("", "", "") if paper is None else (f"{paper[0]} ms", f"{paper[1]} ms", f"{sum(paper):.1f} ms")
+        for part, told in zip((*row.parts, row.total), printed, strict=True):
+            lines.append(
+                f"| {row.horizon} | {part.name} | {part.time_s * 1e3:,.1f} ms | {part.floor_s * 1e3:,.2f} ms | "
+                f"{part.ratio:.2f} | {told} |"
+            )
+    first, last = report.rows[0].horizon, report.rows[-1].horizon
+    return "\n".join([*lines, "", f"From {first} to {last} steps the total grows by {report.growth:.1%}."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vita-bench latency`; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="vita-bench latency", description="Time a policy's answers by part and chunk length beside their floors."
+    )
+    parser.add_argument(
+        "--preset", default="quarter", help=f"size of the model: {', '.join(_PRESETS)} (default quarter)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
+    parser.add_argument("--views", type=int, default=2, metavar="N", help="camera views (default 2)")
+    parser.add_argument("--horizons", type=_numbers, default=(12, 24, 48), metavar="H,H", help="default 12,24,48")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="answers that are timed (default 10)")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer blocks")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    arguments = parser.parse_args(argv)
+    try:
+        spec = LatencySpec(
+            preset=arguments.preset,
+            device=arguments.device,
+            precision=arguments.precision,
+            num_views=arguments.views,
+            horizons=arguments.horizons,
+            num_runs=arguments.runs,
+            compile=arguments.compile,
+        )
+        report = measure_latency(spec)
+    except VitaDataError as fault:
+        print(f"vita-bench latency: {fault}", file=sys.stderr)
+        return fault.exit_code
+    print(json.dumps(asdict(report), indent=1) if arguments.json else as_markdown(report))
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: whole numbers with commas between them") from None
