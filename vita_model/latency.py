@@ -216,7 +216,8 @@ def as_markdown(report: LatencyReport) -> str:
     compiled = ", compiled" if report.is_compiled else ""
     lines = [
         f"{report.preset} on {report.device}, {report.precision}{compiled}, {report.num_views} views, one observation; "
-        f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s, bandwidth {report.bytes_per_s / 1e9:,.1f} GB/s",
+        f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s, "
+        f"bandwidth {report.bytes_per_s / 1e9:,.1f} GB/s",
         "",
         "| chunk | part | time | floor | over its floor | paper, RTX 4090 |",
         "|---|---|---|---|---|---|",
