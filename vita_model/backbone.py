@@ -15,7 +15,7 @@ from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisi
 
 from vita_data.types import STATE_DIM
 from vita_model.checks import require_whole
-from vita_model.gemma import Group, KeyValue, group_mask, positions, run_layers
+from vita_model.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.layers import TransformerConfig, learned, mlp, unit_images
 from vita_model.tokenizer import ByteTokenizer, Tokens
 
@@ -102,7 +102,7 @@ class Backbone(nn.Module):
         if config.image_size < config.patch_size or config.head_width % 2:
             raise ValueError("the backbone's image_size must hold a patch, and head_width must be even")
         self.vision = SiglipVisionModel(_vision_config(config))
-        self.gemma = GemmaModel(_language_config(config))
+        self.gemma = give_caches(GemmaModel(_language_config(config)))
         width = config.language.width
         # Queries start at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
         scale = self.gemma.config.initializer_range * width**0.5

@@ -4,8 +4,8 @@ from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
 from vita_model.backbone import BackboneConfig
 from vita_model.codebook import CodebookConfig
 from vita_model.features import FeatureConfig
+from vita_model.hub import RANDOM
 from vita_model.layers import TransformerConfig
-from vita_model.pretrained import RANDOM
 from vita_model.visual import VisualDecoderConfig, VisualEncoderConfig
 from vita_model.vita import VitaConfig
 

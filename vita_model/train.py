@@ -36,7 +36,7 @@ from vita_model.distributed import Ranks, all_sum, any_rank
 from vita_model.evaluate import evaluate, summary, write_evaluation
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
-from vita_model.parallel import StageLoss, blocks_of, spread, unsharded, whole_tensor, without_sync
+from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded, whole_tensor, without_sync
 from vita_model.preview import write_previews
 from vita_model.recipe import Precision, Recipe, as_json
 from vita_model.resume import check_same_run
@@ -98,10 +98,9 @@ class Trainer:
         self.draws = torch.Generator().manual_seed(recipe.seed)
         self.model = _build(recipe).to(self.ranks.device)
         set_modes(self.model, recipe.stage)
-        if recipe.compile:
-            for block in blocks_of(self.model):
-                block.compile()
-        self.loss = spread(StageLoss(self.model, self.rule, recipe.loss), self.ranks, recipe.parallel)
+        prepare_blocks(self.model, recipe)
+        loss = StageLoss(self.model, self.rule, recipe.loss)
+        self.loss = spread(loss, self.ranks, recipe.parallel, recipe.precision)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.step = 0
