@@ -1,4 +1,9 @@
-"""Model sizes by name: `tiny` trains on two CPU cores in seconds and has every part of the full size."""
+"""Model sizes by name, and any size without released weights.
+
+`tiny` trains on two CPU cores in seconds and has every part of the full size.
+"""
+
+from dataclasses import replace
 
 from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
 from vita_model.backbone import BackboneConfig
@@ -30,10 +35,20 @@ def tiny() -> VitaConfig:
             num_codes=32, width=64, decay=0.9, grace_updates=10, num_recent=64, last_replacement=32
         ),
         backbone=BackboneConfig(
+            weights=RANDOM,
             vision=_BLOCKS,
             image_size=_IMAGE_SIZE,
             language=_BLOCKS,
             head_width=16,
             vocabulary=259,
         ),
+    )
+
+
+def with_random_weights(config: VitaConfig) -> VitaConfig:
+    """Draw all weights: what counts, or times, a model needs none of the released ones."""
+    return replace(
+        config,
+        visual=replace(config.visual, backbone=RANDOM),
+        backbone=replace(config.backbone, weights=RANDOM),
     )
