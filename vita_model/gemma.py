@@ -77,18 +77,23 @@ class CachedLayer(nn.Module):
         prefix_key: Tensor | None = None,
         prefix_value: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix rows [B, S, W], which see the prefix's rows too; returns them with their own keys and values."""
+        """Mix rows [B, S, W], which see the prefix's rows too.
+
+        Returns:
+            The rows, their rotated keys [B, heads, S, head width], and their values [B, S, heads * head width]: as
+            they come, since FSDP2 warns of modules that give views.
+        """
         attention: GemmaAttention = self.self_attn
         normed = self.input_layernorm(rows)
-        query, key, value = (
-            project(normed).reshape(*rows.shape[:2], -1, attention.head_dim).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
+        values: Tensor = attention.v_proj(normed)
+        width = attention.head_dim
+        query, key = (_heads(project(normed), width) for project in (attention.q_proj, attention.k_proj))
         query, key = apply_rotary_pos_emb(query, key, *rotary)
-        mixed = _attend(query, _joined(prefix_key, key), _joined(prefix_value, value), mask, scale=attention.scaling)
+        value = _joined(prefix_value, _heads(values, width))
+        mixed = _attend(query, _joined(prefix_key, key), value, mask, scale=attention.scaling)
         rows = rows + attention.o_proj(mixed.transpose(1, 2).flatten(2))
         out: Tensor = rows + self.mlp(self.post_attention_layernorm(rows))
-        return out, key, value
+        return out, key, values
 
 
 def give_caches(gemma: GemmaModel) -> GemmaModel:
@@ -109,10 +114,15 @@ def run_layers(
     kept: list[KeyValue] = []
     for index, layer in enumerate(gemma.layers):
         before = (prefix[index].key, prefix[index].value) if prefix else ()
-        rows, key, value = layer(rows, rotary, mask, *before)
-        kept.append(KeyValue(key=key, value=value))
+        rows, key, values = layer(rows, rotary, mask, *before)
+        kept.append(KeyValue(key=key, value=_heads(values, key.shape[-1])))
     hidden: Tensor = gemma.norm(rows)
     return hidden, kept
+
+
+def _heads(rows: Tensor, width: int) -> Tensor:
+    """Split rows [B, S, heads * width] as [B, heads, S, width]."""
+    return rows.unflatten(-1, (-1, width)).transpose(1, 2)
 
 
 def _joined(prefix: Tensor | None, own: Tensor) -> Tensor:

@@ -4,10 +4,14 @@ Whatever way is taken, the loss is that of the global batch and the gradient its
 use gets no gradient at all, so that AdamW leaves it alone.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -36,6 +40,8 @@ class StageLoss(nn.Module):
         super().__init__()
         self.model = model
         self.rule, self.config = rule, config
+        self.gathered: torch.dtype | None = None
+        """Number format in which cut blocks have their weights; None: that of the weights."""
 
     def forward(self, batch: Batch, draws: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Give the weighted terms, whose sum is minimised, and what is logged beside them."""
@@ -47,7 +53,7 @@ class StageLoss(nn.Module):
 def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel, precision: Precision) -> nn.Module:
     """Lay the weights of a model over the ranks; alone it stays as it is.
 
-    Weights that are cut are gathered in bf16 where products are taken in it; their gradients are summed in float32.
+    Blocks that are cut are gathered in bf16 where products are taken in it; their gradients are summed in float32.
 
     Raises:
         RequestError: weights that are cut cannot learn codes by gradient.
@@ -66,13 +72,28 @@ def _cut(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Modu
     if isinstance(model.codebook.codes, nn.Parameter):
         raise RequestError("parallel=fsdp cuts weights, which codebook.update=grad cannot replace: use ema, or ddp")
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
-    # Rows between blocks stay as autocast leaves them, as with whole weights.
-    policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    loss.gathered = gathered
+    # What lies between blocks is float32, as with whole weights: some of it computes outside autocast.
+    rest = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    inside = dataclasses.replace(rest, param_dtype=gathered)
     vocabulary = [] if model.backbone is None else [model.backbone.gemma.embed_tokens]
     for part in (*blocks_of(model), *vocabulary):
-        fully_shard(part, mesh=mesh, mp_policy=policy)
-    fully_shard(loss, mesh=mesh, mp_policy=policy, ignored_params=set(model.features.parameters()))
+        if gathered is not None:
+            _norm_in_float32(part)
+        fully_shard(part, mesh=mesh, mp_policy=inside)
+    fully_shard(loss, mesh=mesh, mp_policy=rest, ignored_params=set(model.features.parameters()))
     return loss
+
+
+def _norm_in_float32(block: nn.Module) -> None:
+    """Have a block's layer norms compute as autocast has them on a GPU; on a CPU it would mix number formats."""
+    for norm in block.modules():
+        if isinstance(norm, nn.LayerNorm):
+            norm.forward = partial(_float32_norm, norm)  # type: ignore[method-assign]
+
+
+def _float32_norm(norm: nn.LayerNorm, rows: Tensor) -> Tensor:
+    return F.layer_norm(rows.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
 
 
 def prepare_blocks(model: Vita, recipe: Recipe) -> None:
@@ -109,8 +130,11 @@ def unsharded(spread_loss: nn.Module) -> Iterator[None]:
         yield
         return
     spread_loss.unshard()
+    gathered, device = cast("StageLoss", spread_loss).gathered, next(spread_loss.parameters()).device
     try:
-        yield
+        # Weights gathered in another format want their inputs in it.
+        with torch.autocast(device.type, gathered, enabled=gathered is not None):
+            yield
     finally:
         spread_loss.reshard()
 
