@@ -1,10 +1,12 @@
 """The VLM: SigLIP and Gemma, reasoning in two steps, textual then cross-modal (VITA 3.2, eq 10 to 15).
 
 One prefix pass reads images, instruction and state and answers the textual queries; the second pass reads the chosen
-subtasks and gives the latents. Weights are random so far; PaliGemma's are not loaded yet.
+subtasks and gives the latents. Released weights are put in by `paligemma.load_paligemma`.
 Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W width, D latent width.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
+from transformers.initialization import no_init_weights
 
 from vita_data.types import STATE_DIM
-from vita_model.checks import require_whole
-from vita_model.gemma import Group, KeyValue, group_mask, positions, run_layers
+from vita_model.checks import require, require_whole
+from vita_model.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
+from vita_model.hub import RANDOM
 from vita_model.layers import TransformerConfig, learned, mlp, unit_images
-from vita_model.tokenizer import ByteTokenizer, Tokens
+from vita_model.tokenizer import ByteTokenizer, Tokenizer, Tokens
 
 SUBTASKS = ("grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask")
 """The fixed subtask vocabulary (VITA 3.2.2)."""
@@ -42,6 +46,8 @@ class BackboneConfig:
     8 textual queries; text of 48 tokens; the embedding table stays frozen, as no loss reads it.
     """
 
+    weights: str = "google/paligemma-3b-pt-224"
+    """Where SigLIP, projector, Gemma and the tokenizer come from: a folder, a hub name, or `random` (text as bytes)."""
     vision: TransformerConfig = _SIGLIP
     image_size: int = 224
     patch_size: int = 14
@@ -55,7 +61,10 @@ class BackboneConfig:
     latent_attention: LatentAttention = LatentAttention.CAUSAL
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1, and text without room for its first and last token; raises RequestError."""
+        """Refuse weights without name, sizes below 1, and text without room for two tokens; raises RequestError."""
+        weights: object = self.weights  # a recipe's value need not have the annotated type
+        named = isinstance(weights, str) and bool(weights.strip())
+        require(self, "weights", fits=named, wanted=f"a folder, a hub name or {RANDOM}")
         require_whole(self, "image_size", "patch_size", "head_width", "vocabulary", "num_subtasks")
         require_whole(self, "max_text_tokens", least=2)
         require_whole(self, "max_latents")
@@ -91,22 +100,29 @@ class Reasoning:
 
 
 class Backbone(nn.Module):
-    """p_theta: images, instruction and state -> subtasks -> latents."""
+    """p_theta: images, instruction and state -> subtasks -> latents.
+
+    Random weights are there from the start. What released weights will fill holds NaN until they are loaded, so that a
+    model whose weights were forgotten gives nothing that could be taken for a result.
+    """
 
     def __init__(self, config: BackboneConfig, *, latent_width: int) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
+        self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
             raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
         if config.image_size < config.patch_size or config.head_width % 2:
             raise ValueError("the backbone's image_size must hold a patch, and head_width must be even")
-        self.vision = SiglipVisionModel(_vision_config(config))
-        self.gemma = GemmaModel(_language_config(config))
         width = config.language.width
+        with _drawn_if(config.weights == RANDOM):
+            self.vision = SiglipVisionModel(_vision_config(config))
+            self.gemma = give_caches(GemmaModel(_language_config(config)))
+            self.projector = nn.Linear(config.vision.width, width)
+        if config.weights != RANDOM:
+            _forget([self.vision, self.gemma, self.projector])
         # Queries start at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
-        scale = self.gemma.config.initializer_range * width**0.5
-        self.projector = nn.Linear(config.vision.width, width)
+        self.query_scale = scale = self.gemma.config.initializer_range * width**0.5
         self.view = learned(_MAX_VIEWS, width)
         self.state = mlp(2 * STATE_DIM, width, width)
         self.text_queries = learned(config.num_subtasks, width, std=scale)
@@ -185,6 +201,23 @@ class Backbone(nn.Module):
         hidden, _ = run_layers(self.gemma, rows, position, allowed, context.cache)
         latents: Tensor = self.latent_head(hidden[:, -num_latents:])
         return latents
+
+
+@contextmanager
+def _drawn_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it is about
+    """Draw weights while inside, or leave them as their memory is: drawing billions takes minutes."""
+    if draws:
+        yield
+        return
+    with no_init_weights():
+        yield
+
+
+@torch.no_grad()
+def _forget(parts: list[nn.Module]) -> None:
+    for part in parts:
+        for parameter in part.parameters():
+            parameter.fill_(torch.nan)
 
 
 def _vision_config(config: BackboneConfig) -> SiglipVisionConfig:

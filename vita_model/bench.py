@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,8 @@ from vita_model.checks import is_whole
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.optim import make_optimizer
 from vita_model.override import override
-from vita_model.parallel import StageLoss, blocks_of
+from vita_model.parallel import StageLoss, prepare_blocks
+from vita_model.presets import with_random_weights
 from vita_model.recipe import Precision, Recipe, load_recipe
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.vita import Vita
@@ -77,12 +78,9 @@ def measure_training(recipe: Recipe, ranks: Ranks, *, batch_size: int, num_steps
     """
     if not is_whole(batch_size, least=1) or not is_whole(num_steps, least=1):
         raise RequestError(f"bench train: need a batch and steps of at least 1; found {batch_size} and {num_steps}")
-    config = replace(recipe.model, visual=replace(recipe.model.visual, backbone="random"))
-    model = Vita(config, RULES[recipe.stage].builds).to(ranks.device)
+    model = Vita(with_random_weights(recipe.model), RULES[recipe.stage].builds).to(ranks.device)
     set_modes(model, recipe.stage)
-    if recipe.compile:
-        for block in blocks_of(model):
-            block.compile()
+    prepare_blocks(model, recipe)
     peak = matrix_peak(ranks.device, recipe.precision)
     bench = _Bench(recipe, model, ranks, peak=peak, batch_size=batch_size, num_steps=num_steps)
     return TrainReport(

@@ -1,6 +1,7 @@
 """Checkpoints of a run: one safetensors file a component, the optimizer and random state, and a readable state.json.
 
-    RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, averages.safetensors, trainer.pt, state.json
+    RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, tokenizer.json, averages.safetensors,
+                                  trainer.pt, state.json
 
 A checkpoint appears under its name only when whole, and its files are checked against the sha256 in state.json.
 The frozen DINOv2 weights are not stored; state.json says which they were.
@@ -23,6 +24,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Json
 from vita_model.distributed import Ranks, wait_for_all
 from vita_model.parallel import laid_like, whole
+from vita_model.tokenizer import TOKENIZER, checkpoint_tokenizer
 from vita_model.vita import Component, Vita
 
 SCHEMA_VERSION = 3
@@ -111,7 +113,8 @@ def save(
     weights = {name: whole(model.component(name).state_dict()) for name in model.components}
     _check_finite(weights, progress.step)
     if ranks is None or ranks.is_first:
-        _write(run, weights, trainer, progress, keep_last=keep_last)
+        tokenizer = None if model.backbone is None else model.backbone.tokenizer.stored
+        _write(run, weights, tokenizer, trainer, progress, keep_last=keep_last)
     wait_for_all()
     return run / "checkpoints" / step_name(progress.step)
 
@@ -119,13 +122,23 @@ def save(
 Weights = Mapping[Component, Mapping[str, Tensor]]
 
 
-def _write(run: Path, weights: Weights, trainer: TrainerState, progress: Progress, *, keep_last: int | None) -> None:
+def _write(
+    run: Path,
+    weights: Weights,
+    tokenizer: bytes | None,
+    trainer: TrainerState,
+    progress: Progress,
+    *,
+    keep_last: int | None,
+) -> None:
     final = run / "checkpoints" / step_name(progress.step)
     temporary = final.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     for name, tensors in weights.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")
+    if tokenizer is not None:
+        (temporary / TOKENIZER).write_bytes(tokenizer)
     if trainer.averages:
         save_file({key: value.contiguous() for key, value in trainer.averages.items()}, temporary / _AVERAGES)
     torch.save(
@@ -169,7 +182,7 @@ def load_trainer(checkpoint: Path) -> TrainerState:
 
 
 def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
-    """Load every component that both the checkpoint and the model have; tell which.
+    """Load every component that both the checkpoint and the model have; tell which. A backbone brings its tokenizer.
 
     Raises:
         VitaDataError: a file is damaged, or not what its sha256 says.
@@ -181,6 +194,11 @@ def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
         if (checkpoint / file).is_file():
             _load_into(model.component(name), _checked(checkpoint, file, sha256))
             loaded.add(name)
+    if model.backbone is not None and Component.BACKBONE in loaded:
+        if TOKENIZER in sha256:
+            _checked(checkpoint, TOKENIZER, sha256)
+        room = model.config.backbone.max_text_tokens
+        model.backbone.tokenizer = checkpoint_tokenizer(checkpoint, max_tokens=room)
     return frozenset(loaded)
 
 
@@ -199,6 +217,7 @@ def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -
     temporary = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    files += [TOKENIZER] if TOKENIZER in state.sha256 else []
     for file in files:
         shutil.copyfile(_checked(checkpoint, file, state.sha256), temporary / file)
     kept = {file: state.sha256[file] for file in files}

@@ -13,8 +13,9 @@ from transformers import Dinov2Config, Dinov2Model
 
 from vita_data.errors import RequestError
 from vita_model.checks import MAX_SEED, require, require_whole
+from vita_model.hub import RANDOM
 from vita_model.layers import TransformerConfig, unit_images
-from vita_model.pretrained import RANDOM, TIMM, load_dinov2
+from vita_model.pretrained import TIMM, load_dinov2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,7 +11,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GemmaModel
 from transformers.models.gemma.modeling_gemma import GemmaAttention, GemmaDecoderLayer, apply_rotary_pos_emb
 
@@ -57,10 +57,55 @@ def positions(mask: Tensor, start: Tensor | None = None) -> Tensor:
     return count if start is None else count + start[:, None]
 
 
+class CachedLayer(nn.Module):
+    """A layer of the library's that gives its keys and values away; the weights keep their names.
+
+    A module of its own, so that what acts on calls of modules (FSDP2, compiling, recomputing) acts on our loop; tensors
+    go in and out bare, because FSDP2 looks for them nowhere else.
+    """
+
+    def __init__(self, layer: GemmaDecoderLayer) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = layer.self_attn, layer.mlp
+        self.input_layernorm, self.post_attention_layernorm = layer.input_layernorm, layer.post_attention_layernorm
+
+    def forward(
+        self,
+        rows: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor,
+        prefix_key: Tensor | None = None,
+        prefix_value: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix rows [B, S, W], which see the prefix's rows too.
+
+        Returns:
+            The rows, their rotated keys [B, heads, S, head width], and their values [B, S, heads * head width]: as
+            they come, since FSDP2 warns of modules that give views.
+        """
+        attention: GemmaAttention = self.self_attn
+        normed = self.input_layernorm(rows)
+        values: Tensor = attention.v_proj(normed)
+        width = attention.head_dim
+        query, key = (_heads(project(normed), width) for project in (attention.q_proj, attention.k_proj))
+        query, key = apply_rotary_pos_emb(query, key, *rotary)
+        value = _joined(prefix_value, _heads(values, width))
+        mixed = _attend(query, _joined(prefix_key, key), value, mask, scale=attention.scaling)
+        rows = rows + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = rows + self.mlp(self.post_attention_layernorm(rows))
+        return out, key, values
+
+
+def give_caches(gemma: GemmaModel) -> GemmaModel:
+    """Put our layers in the place of the library's, around the same weights; its own forward is of no use then."""
+    gemma.layers = nn.ModuleList(CachedLayer(cast("GemmaDecoderLayer", layer)) for layer in gemma.layers)
+    return gemma
+
+
 def run_layers(
     gemma: GemmaModel, rows: Tensor, position: Tensor, mask: Tensor, prefix: Sequence[KeyValue] | None = None
 ) -> tuple[Tensor, list[KeyValue]]:
-    """Run all layers over rows [B, S, W] at `position` [B, S]; `mask` [B, 1, S, P + S].
+    """Run all layers, of `give_caches`, over rows [B, S, W] at `position` [B, S]; `mask` [B, 1, S, P + S].
 
     Returns:
         The normed hidden states [B, S, W] and this pass's own keys and values, one entry a layer.
@@ -68,32 +113,24 @@ def run_layers(
     rotary: tuple[Tensor, Tensor] = gemma.rotary_emb(rows, position_ids=position)
     kept: list[KeyValue] = []
     for index, layer in enumerate(gemma.layers):
-        rows, own = _layer(cast("GemmaDecoderLayer", layer), rows, rotary, mask, prefix[index] if prefix else None)
-        kept.append(own)
+        before = (prefix[index].key, prefix[index].value) if prefix else ()
+        rows, key, values = layer(rows, rotary, mask, *before)
+        kept.append(KeyValue(key=key, value=_heads(values, key.shape[-1])))
     hidden: Tensor = gemma.norm(rows)
     return hidden, kept
 
 
-def _layer(
-    layer: GemmaDecoderLayer, rows: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor, prefix: KeyValue | None
-) -> tuple[Tensor, KeyValue]:
-    mixed, own = _attend(layer.self_attn, layer.input_layernorm(rows), rotary, mask, prefix)
-    rows = rows + mixed
-    out: Tensor = rows + layer.mlp(layer.post_attention_layernorm(rows))
-    return out, own
+def _heads(rows: Tensor, width: int) -> Tensor:
+    """Split rows [B, S, heads * width] as [B, heads, S, width]."""
+    heads: Tensor = torch.unflatten(rows, -1, (-1, width))
+    return heads.transpose(1, 2)
 
 
-def _attend(
-    attention: GemmaAttention, rows: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor, prefix: KeyValue | None
-) -> tuple[Tensor, KeyValue]:
-    query, key, value = (
-        project(rows).reshape(*rows.shape[:2], -1, attention.head_dim).transpose(1, 2)
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    query, key = apply_rotary_pos_emb(query, key, *rotary)
-    own = KeyValue(key=key, value=value)
-    if prefix is not None:
-        key, value = torch.cat([prefix.key, key], dim=2), torch.cat([prefix.value, value], dim=2)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling, enable_gqa=True)
-    out: Tensor = attention.o_proj(mixed.transpose(1, 2).flatten(2))
-    return out, own
+def _joined(prefix: Tensor | None, own: Tensor) -> Tensor:
+    return own if prefix is None else torch.cat([prefix.to(own.dtype), own], dim=2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, scale: float) -> Tensor:
+    """Attend with the one head of keys and values seen by all heads: fused kernels with a mask share no heads."""
+    shape = (-1, query.shape[1], -1, -1)
+    return F.scaled_dot_product_attention(query, key.expand(shape), value.expand(shape), attn_mask=mask, scale=scale)

@@ -4,24 +4,33 @@ Whatever way is taken, the loss is that of the global batch and the gradient its
 use gets no gradient at all, so that AdamW leaves it alone.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from vita_data.errors import RequestError
 from vita_data.types import Batch
 from vita_model.distributed import Ranks
+from vita_model.gemma import CachedLayer
 from vita_model.layers import Block
 from vita_model.losses import LossConfig
-from vita_model.recipe import Parallel
+from vita_model.recipe import Parallel, Precision, Recipe
+from vita_model.recompute import recompute_in_backward
 from vita_model.stages import StageRule, details
 from vita_model.vita import Draws, Vita
+
+_BLOCKS = (Block, CachedLayer, SiglipEncoderLayer)
 
 
 class StageLoss(nn.Module):
@@ -31,6 +40,8 @@ class StageLoss(nn.Module):
         super().__init__()
         self.model = model
         self.rule, self.config = rule, config
+        self.gathered: torch.dtype | None = None
+        """Number format in which cut blocks have their weights; None: that of the weights."""
 
     def forward(self, batch: Batch, draws: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Give the weighted terms, whose sum is minimised, and what is logged beside them."""
@@ -39,8 +50,10 @@ class StageLoss(nn.Module):
         return self.rule.loss(prediction, self.config), details(prediction, num_codes=num_codes)
 
 
-def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel) -> nn.Module:
+def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel, precision: Precision) -> nn.Module:
     """Lay the weights of a model over the ranks; alone it stays as it is.
+
+    Blocks that are cut are gathered in bf16 where products are taken in it; their gradients are summed in float32.
 
     Raises:
         RequestError: weights that are cut cannot learn codes by gradient.
@@ -48,28 +61,54 @@ def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel) -> nn.Module:
     if ranks.world_size == 1:
         return loss
     if parallel is Parallel.FSDP:
-        return _cut(loss, ranks)
+        return _cut(loss, ranks, torch.bfloat16 if precision is Precision.BF16 else None)
     devices = [ranks.device] if ranks.device.type == "cuda" else None
     # A batch of one modality leaves the other branch without gradient; buffers are equal by construction.
     return DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
 
 
-def _cut(loss: StageLoss, ranks: Ranks) -> nn.Module:
+def _cut(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Module:
     model = loss.model
     if isinstance(model.codebook.codes, nn.Parameter):
         raise RequestError("parallel=fsdp cuts weights, which codebook.update=grad cannot replace: use ema, or ddp")
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
-    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
-    for block in blocks_of(model):
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(loss, mesh=mesh, mp_policy=policy, ignored_params=set(model.features.parameters()))
+    loss.gathered = gathered
+    # What lies between blocks is float32, as with whole weights: some of it computes outside autocast.
+    rest = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    inside = dataclasses.replace(rest, param_dtype=gathered)
+    vocabulary = [] if model.backbone is None else [model.backbone.gemma.embed_tokens]
+    for part in (*blocks_of(model), *vocabulary):
+        if gathered is not None:
+            _norm_in_float32(part)
+        fully_shard(part, mesh=mesh, mp_policy=inside)
+    fully_shard(loss, mesh=mesh, mp_policy=rest, ignored_params=set(model.features.parameters()))
     return loss
 
 
+def _norm_in_float32(block: nn.Module) -> None:
+    """Have a block's layer norms compute as autocast has them on a GPU; on a CPU it would mix number formats."""
+    for norm in block.modules():
+        if isinstance(norm, nn.LayerNorm):
+            norm.forward = partial(_float32_norm, norm)  # type: ignore[method-assign]
+
+
+def _float32_norm(norm: nn.LayerNorm, rows: Tensor) -> Tensor:
+    return F.layer_norm(rows.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+
+
+def prepare_blocks(model: Vita, recipe: Recipe) -> None:
+    """Have blocks recomputed and compiled as a recipe says; before they are spread, after modes are set."""
+    if recipe.recompute:
+        recompute_in_backward(blocks_of(model))
+    if recipe.compile:
+        for block in blocks_of(model):
+            block.compile()
+
+
 def blocks_of(model: Vita) -> list[nn.Module]:
-    """List the repeated blocks of the parts that train: what is cut or compiled one at a time."""
+    """List the repeated blocks of all parts but DINOv2: what is cut, compiled or computed again one at a time."""
     parts = [model.component(name) for name in model.components]
-    return [block for part in parts for block in part.modules() if isinstance(block, Block)]
+    return [block for part in parts for block in part.modules() if isinstance(block, _BLOCKS)]
 
 
 @contextmanager
@@ -91,8 +130,11 @@ def unsharded(spread_loss: nn.Module) -> Iterator[None]:
         yield
         return
     spread_loss.unshard()
+    gathered, device = cast("StageLoss", spread_loss).gathered, next(spread_loss.parameters()).device
     try:
-        yield
+        # Weights gathered in another format want their inputs in it.
+        with torch.autocast(device.type, gathered, enabled=gathered is not None):
+            yield
     finally:
         spread_loss.reshard()
 

@@ -7,8 +7,8 @@ from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
 from vita_model.backbone import BackboneConfig
 from vita_model.codebook import CodebookConfig
 from vita_model.features import FeatureConfig
+from vita_model.hub import RANDOM
 from vita_model.layers import TransformerConfig
-from vita_model.pretrained import RANDOM
 from vita_model.recipe import OptimizerConfig, Recipe
 from vita_model.visual import VisualDecoderConfig, VisualEncoderConfig
 from vita_model.vita import VitaConfig
@@ -34,6 +34,7 @@ def tiny() -> VitaConfig:
             num_codes=32, width=64, decay=0.9, grace_updates=10, num_recent=64, last_replacement=32
         ),
         backbone=BackboneConfig(
+            weights=RANDOM,
             vision=_BLOCKS,
             image_size=_IMAGE_SIZE,
             language=_BLOCKS,
@@ -58,7 +59,10 @@ def quarter() -> VitaConfig:
         action_decoder=replace(full.action_decoder, blocks=_quarter_of(full.action_decoder.blocks)),
         codebook=replace(full.codebook, width=full.codebook.width // 4),
         backbone=replace(
-            full.backbone, vision=_quarter_of(full.backbone.vision), language=_quarter_of(full.backbone.language)
+            full.backbone,
+            weights=RANDOM,
+            vision=_quarter_of(full.backbone.vision),
+            language=_quarter_of(full.backbone.language),
         ),
     )
 
@@ -83,4 +87,13 @@ def finetuning(
         batch_size=batch_size,
         windows=WindowSpec(starts=Starts.ROWS, horizon=horizon, futures=0, views=views),
         optimizer=OptimizerConfig(lr=lr),
+    )
+
+
+def with_random_weights(config: VitaConfig) -> VitaConfig:
+    """Draw all weights: what counts, or times, a model needs none of the released ones."""
+    return replace(
+        config,
+        visual=replace(config.visual, backbone=RANDOM),
+        backbone=replace(config.backbone, weights=RANDOM),
     )

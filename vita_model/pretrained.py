@@ -5,7 +5,6 @@ runs before a training run asks for weights.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,21 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download, try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
 from vita_data.errors import RequestError
+from vita_model.hub import CONFIG, RANDOM, WEIGHTS, find_folder, hub_folder, one_line, read_config, weight_files
 
-RANDOM = "random"
 TIMM = "timm:"
-_CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _MASK_TOKEN = "embeddings.mask_token"
-_ANSWER_S = 10.0
-"""How long the hub may take to say that it has a file; its client alone would try again for minutes."""
-_MAX_REASON = 200
 _SHAPE = (
     "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "image_size", "patch_size",
     "hidden_act", "layer_norm_eps", "qkv_bias", "use_swiglu_ffn",
@@ -64,14 +58,14 @@ def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
         if backbone.startswith(TIMM):
             tensors = _timm_tensors(backbone.removeprefix(TIMM), config)
         else:
-            folder = _folder(backbone)
-            _check_config(folder / _CONFIG, config)
+            folder = find_folder(backbone)
+            _check_config(folder, config)
             tensors = _folder_tensors(folder)
         return Pretrained(dino=_assemble(tensors, config), sha256=_sha256(tensors))
     except RequestError as fault:
         raise RequestError(
-            f"visual.backbone={backbone}: {fault}; give another with --set visual.backbone=<folder with {_CONFIG} and "
-            f"{_WEIGHTS}, or hub name>, or draw random weights with --set visual.backbone={RANDOM}"
+            f"visual.backbone={backbone}: {fault}; give another with --set visual.backbone=<folder with {CONFIG} and "
+            f"{WEIGHTS}, or hub name>, or draw random weights with --set visual.backbone={RANDOM}"
         ) from fault
 
 
@@ -90,42 +84,8 @@ def as_library_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _folder(backbone: str) -> Path:
-    path = Path(backbone).expanduser()
-    if path.is_file():
-        raise RequestError("it is a file, not a folder")
-    return path if path.is_dir() else _hub_folder(backbone)
-
-
-def _hub_folder(name: str) -> Path:
-    """Find a model in the hub's cache, else download it; without an answer from the hub, fail at once."""
-    try:
-        cached = try_to_load_from_cache(name, _CONFIG)
-        folder = Path(cached).parent if isinstance(cached, str) else None
-        if folder and _is_whole(folder):
-            return folder
-        get_hf_file_metadata(hf_hub_url(name, _CONFIG), timeout=_ANSWER_S)
-        return Path(snapshot_download(name, allow_patterns=[_CONFIG, _INDEX, "model*.safetensors"]))
-    except Exception as fault:
-        reason = _reason(fault)
-        raise RequestError(f"no such folder, and no such model from the Hugging Face hub ({reason})") from fault
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        return all(path.is_file() for path in _weight_files(folder))
-    except RequestError:
-        return False
-
-
-def _check_config(path: Path, config: Dinov2Config) -> None:
-    if not path.is_file():
-        raise RequestError(f"{path.parent} has no {path.name}")
-    try:
-        stored = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as fault:
-        raise RequestError(f"{path} cannot be read ({_reason(fault)})") from fault
-    usual = Dinov2Config()
+def _check_config(folder: Path, config: Dinov2Config) -> None:
+    stored, usual = read_config(folder), Dinov2Config()
     for name in _SHAPE:
         found, wanted = stored.get(name, getattr(usual, name)), getattr(config, name)
         if found != wanted:
@@ -134,42 +94,30 @@ def _check_config(path: Path, config: Dinov2Config) -> None:
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         try:
             tensors |= load_file(path)
         except Exception as fault:
-            raise RequestError(f"{path} cannot be read ({_reason(fault)})") from fault
+            raise RequestError(f"{path} cannot be read ({one_line(fault)})") from fault
     return tensors
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / _INDEX
-    if (folder / _WEIGHTS).is_file():
-        return [folder / _WEIGHTS]
-    if not index.is_file():
-        raise RequestError(f"{folder} has no {_WEIGHTS}")
-    try:
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
-        raise RequestError(f"{index} cannot be read ({_reason(fault)})") from fault
 
 
 def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
     try:
         import timm
     except (ImportError, OSError, RuntimeError) as fault:
-        raise RequestError(f"timm cannot be imported ({_reason(fault)}; pip install 'vita[timm]')") from fault
+        raise RequestError(f"timm cannot be imported ({one_line(fault)}; pip install 'vita[timm]')") from fault
     source, _, model_id = name.partition(":")
     known = None if model_id else timm.get_pretrained_cfg(name)
     hub_name = model_id if source in _TIMM_HUB else known and known.hf_hub_id
     if hub_name:
-        _hub_folder(hub_name)  # into the same cache, but without timm's patience
+        hub_folder(hub_name)  # into the same cache, but without timm's patience
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
         heads = model.blocks[0].attn.num_heads
         tensors = as_library_names(model.state_dict())
     except Exception as fault:
-        raise RequestError(f"timm gives no DINOv2 of that name ({_reason(fault)})") from fault
+        raise RequestError(f"timm gives no DINOv2 of that name ({one_line(fault)})") from fault
     if heads != config.num_attention_heads:
         raise RequestError(f"it has {heads} heads, the recipe's model.visual has {config.num_attention_heads}")
     return tensors
@@ -220,9 +168,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _reason(fault: Exception) -> str:
-    """Put an error of somebody else's into one line of bounded length."""
-    text = " ".join(str(fault).split()) or type(fault).__name__
-    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}..."

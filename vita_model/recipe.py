@@ -118,6 +118,8 @@ class Recipe:
     """
     compile: bool = False
     """Compile the transformer blocks: minutes at the start, faster steps on a GPU."""
+    recompute: bool = False
+    """Activation checkpointing: blocks that train keep their inputs alone and are computed again in backward."""
     ema_decay: float | None = None
     """Keep moving averages of the weights, stored as averages.safetensors; None: none are kept."""
     save_every: int = 1000

@@ -36,7 +36,8 @@ from vita_model.distributed import Ranks, all_sum, any_rank
 from vita_model.evaluate import evaluate, summary, write_evaluation
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
-from vita_model.parallel import StageLoss, blocks_of, spread, unsharded, whole_tensor, without_sync
+from vita_model.paligemma import check_tokenizer, load_paligemma
+from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded, whole_tensor, without_sync
 from vita_model.preview import write_previews
 from vita_model.recipe import Precision, Recipe, as_json
 from vita_model.resume import check_same_run
@@ -100,10 +101,9 @@ class Trainer:
         self.draws = torch.Generator().manual_seed(recipe.seed)
         self.model = _build(recipe).to(self.ranks.device)
         set_modes(self.model, recipe.stage)
-        if recipe.compile:
-            for block in blocks_of(self.model):
-                block.compile()
-        self.loss = spread(StageLoss(self.model, self.rule, recipe.loss), self.ranks, recipe.parallel)
+        prepare_blocks(self.model, recipe)
+        loss = StageLoss(self.model, self.rule, recipe.loss)
+        self.loss = spread(loss, self.ranks, recipe.parallel, recipe.precision)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.step = 0
@@ -111,20 +111,22 @@ class Trainer:
         self.shown: dict[Modality, Batch] = {}
 
     def start(self) -> None:
-        """Begin at step 0, from the components of the recipe's `init` run if it names one.
+        """Begin at step 0, from the components of the recipe's `init` run if it names one, and released weights.
 
         Raises:
-            RequestError: the stage needs parts of an earlier run and gets none.
+            RequestError: the stage needs parts of an earlier run and gets none, or released weights cannot be had.
         """
         stage, needs = self.recipe.stage, self.rule.needs
-        if self.recipe.init is None:
-            if needs:
-                raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
-            return
-        loaded = hand_over(Path(self.recipe.init), self.model, needs)
+        loaded: frozenset[Component] = frozenset()
+        if self.recipe.init is not None:
+            loaded = hand_over(Path(self.recipe.init), self.model, needs)
+            self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
+        elif needs:
+            raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
+        if self.model.backbone is not None and Component.BACKBONE not in loaded:
+            load_paligemma(self.model.backbone)
         if self.recipe.ema_decay is not None:
             self.averages = WeightAverages(self.model, self.recipe.ema_decay)
-        self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
 
     def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
         """Go on exactly where a checkpoint of the same recipe was written.
@@ -138,6 +140,8 @@ class Trainer:
         self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
+        if self.model.backbone is not None:
+            check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
         load_optimizer(self.optimizer, trainer.optimizer)
         if self.averages is not None:
             self.averages.load(trainer.averages)

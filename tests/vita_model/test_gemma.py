@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import GemmaConfig, GemmaModel
 
-from vita_model.gemma import Group, group_mask, positions, run_layers
+from vita_model.gemma import Group, give_caches, group_mask, positions, run_layers
 
 INPUT, TEXT, LATENT = Group
 
@@ -52,12 +52,15 @@ def test_holes_consume_no_position():
 def test_our_loop_equals_the_librarys_forward(gemma):
     rows = torch.randn(2, 7, 32, dtype=torch.float64)
     causal = torch.ones(7, 7, dtype=torch.bool).tril().expand(2, 1, 7, 7)
-    ours, _ = run_layers(gemma, rows, torch.arange(7).expand(2, 7), causal)
+    theirs, names = gemma(inputs_embeds=rows).last_hidden_state, list(gemma.state_dict())
+    ours, _ = run_layers(give_caches(gemma), rows, torch.arange(7).expand(2, 7), causal)
 
-    torch.testing.assert_close(ours, gemma(inputs_embeds=rows).last_hidden_state)
+    torch.testing.assert_close(ours, theirs)
+    assert list(gemma.state_dict()) == names  # of checkpoints
 
 
 def test_two_passes_over_cached_keys_equal_one_masked_pass_in_values_and_gradients(gemma):
+    give_caches(gemma)
     groups = [INPUT] * 5 + [TEXT] * 2 + [LATENT] * 3
     mask = torch.ones(2, 10, dtype=torch.bool)
     mask[0, 1:3] = False  # a missing view in the prefix

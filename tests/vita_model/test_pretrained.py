@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from vita_data.errors import RequestError
 from vita_data.types import Stage
-from vita_model import pretrained
+from vita_model import hub, pretrained
 from vita_model.checkpoint import latest, load_progress
 from vita_model.features import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures
 from vita_model.layers import unit_images
@@ -283,7 +283,7 @@ def test_offline_mode_is_named(visual, tmp_path, monkeypatch):
 
 def test_a_hub_name_in_the_cache_needs_no_network(visual, weights, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda name, file: str(weights[0] / file))
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file: str(weights[0] / file))
     named = loaded(replace(visual, backbone="facebook/dinov2-base"))
     assert named.identity == loaded(visual).identity
 

@@ -1,0 +1,98 @@
+"""Folders of released weights in the Hugging Face format: local ones, or the hub's, from its cache or fetched."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download, try_to_load_from_cache
+
+from vita_data.errors import RequestError
+
+RANDOM = "random"
+"""The name that asks for drawn weights instead of released ones."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_ANSWER_S = 10.0
+"""How long the hub may take to say that it has a file; its client alone would try again for minutes."""
+_MAX_REASON = 200
+
+
+def find_folder(name: str, *, also: Sequence[str] = ()) -> Path:
+    """Find weights by the path of their folder, or by their hub name; `also` names files wanted beside them.
+
+    Raises:
+        RequestError: there is no such folder, and the hub gives none.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise RequestError("it is a file, not a folder")
+    return path if path.is_dir() else hub_folder(name, also=also)
+
+
+def hub_folder(name: str, *, also: Sequence[str] = ()) -> Path:
+    """Find a model in the hub's cache, else download it; without an answer from the hub, fail at once.
+
+    Raises:
+        RequestError: the hub gives no such model.
+    """
+    try:
+        cached = cached_folder(name)
+        if cached and _is_whole(cached) and all((cached / file).is_file() for file in also):
+            return cached
+        get_hf_file_metadata(hf_hub_url(name, CONFIG), timeout=_ANSWER_S)
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, _INDEX, "model*.safetensors", *also]))
+    except Exception as fault:
+        raise RequestError(
+            f"no such folder, and no such model from the Hugging Face hub ({one_line(fault)})"
+        ) from fault
+
+
+def cached_folder(name: str) -> Path | None:
+    """Find a model in the hub's cache without asking the hub."""
+    cached = try_to_load_from_cache(name, CONFIG)
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of a folder: one, or the shards that its index names.
+
+    Raises:
+        RequestError: it has none, or the index cannot be read.
+    """
+    index = folder / _INDEX
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not index.is_file():
+        raise RequestError(f"{folder} has no {WEIGHTS}")
+    try:
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        raise RequestError(f"{index} cannot be read ({one_line(fault)})") from fault
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """Read config.json.
+
+    Raises:
+        RequestError: there is none, or it cannot be read.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise RequestError(f"{folder} has no {path.name}")
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as fault:
+        raise RequestError(f"{path} cannot be read ({one_line(fault)})") from fault
+
+
+def one_line(fault: Exception) -> str:
+    """Put an error of somebody else's into one line of bounded length."""
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}..."
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return all(path.is_file() for path in weight_files(folder))
+    except RequestError:
+        return False
