@@ -21,6 +21,7 @@ from vita_model.checks import require, require_whole
 from vita_model.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.hub import RANDOM
 from vita_model.layers import TransformerConfig, learned, mlp, unit_images
+from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.tokenizer import ByteTokenizer, Tokenizer, Tokens
 
 SUBTASKS = ("grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask")
@@ -95,6 +96,8 @@ class Reasoning:
     """What the backbone gives the decoders: latent vectors [B, L, D] before the codebook, and its thoughts."""
 
     latents: Tensor
+    visual: Tensor | None
+    """[B, L, D] latents of the frames alone, where the actions have their own; None: one stream is for both."""
     context: Context
     subtasks: Subtasks
 
@@ -106,9 +109,11 @@ class Backbone(nn.Module):
     model whose weights were forgotten gives nothing that could be taken for a result.
     """
 
-    def __init__(self, config: BackboneConfig, *, latent_width: int) -> None:
+    def __init__(self, config: BackboneConfig, *, latent_width: int, thought: ThoughtConfig | None = None) -> None:
         super().__init__()
         self.config = config
+        thought = thought or ThoughtConfig()
+        self.num_subtasks = config.num_subtasks if thought.text else 0
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
             raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
@@ -129,6 +134,9 @@ class Backbone(nn.Module):
         self.subtask_rows = learned(len(SUBTASKS), width, std=scale)
         self.latent_queries = learned(config.max_latents, width, std=scale)
         self.latent_head = nn.Linear(width, latent_width)
+        explicit = thought.visual is VisualThought.EXPLICIT
+        self.visual_queries = learned(config.max_latents, width, std=scale) if explicit else None
+        self.visual_head = nn.Linear(width, latent_width) if explicit else None
 
     def freeze_vocabulary(self) -> None:
         """Keep the token embeddings as they are."""
@@ -143,7 +151,8 @@ class Backbone(nn.Module):
         rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
         context, answers = self._read(rows, mask)
         subtasks = self._choose(answers)
-        return Reasoning(latents=self._imagine(context, subtasks), context=context, subtasks=subtasks)
+        latents, visual = self._imagine(context, subtasks)
+        return Reasoning(latents=latents, visual=visual, context=context, subtasks=subtasks)
 
     def _inputs(
         self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
@@ -161,11 +170,11 @@ class Backbone(nn.Module):
 
     def _read(self, rows: Tensor, mask: Tensor) -> tuple[Context, Tensor]:
         """Run the prefix pass with the textual queries behind it; returns the context and the answers [B, M, W]."""
-        (batch, num_input, _), num_text = rows.shape, self.config.num_subtasks
+        (batch, num_input, _), num_text = rows.shape, self.num_subtasks
         whole = torch.cat([mask, mask.new_ones(batch, num_text)], dim=1)
         groups = [Group.INPUT] * num_input + [Group.TEXT] * num_text
-        rows = torch.cat([rows, self.text_queries.to(rows.dtype).expand(batch, -1, -1)], dim=1)
-        allowed = group_mask(groups, groups, whole, causal=None)
+        rows = torch.cat([rows, self.text_queries[:num_text].to(rows.dtype).expand(batch, -1, -1)], dim=1)
+        allowed = group_mask(groups, groups, whole, causal=())
         hidden, cache = run_layers(self.gemma, rows, positions(whole), allowed)
         cut = [layer.first(num_input) for layer in cache]
         return Context(hidden=hidden[:, :num_input], mask=mask, cache=cut), hidden[:, num_input:]
@@ -183,24 +192,40 @@ class Backbone(nn.Module):
         embeddings = choice.to(answers.dtype) @ self.subtask_rows
         return Subtasks(embeddings=embeddings, mask=mask, indices=indices, probabilities=probabilities)
 
-    def _imagine(self, context: Context, subtasks: Subtasks) -> Tensor:
-        """Run the second pass over subtasks and latent queries; returns latents [B, L, D] (VITA eq 14, 15)."""
+    def _imagine(self, context: Context, subtasks: Subtasks) -> tuple[Tensor, Tensor | None]:
+        """Run the second pass over subtasks and latent queries (VITA eq 14, 15).
+
+        Returns:
+            Latents [B, L, D], and those of the frames where they are others.
+        """
         batch, num_latents = len(context.mask), self.config.num_latents
-        queries = self.latent_queries[:num_latents].to(subtasks.embeddings.dtype).expand(batch, -1, -1)
-        own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(batch, num_latents)], dim=1)
-        own = [Group.TEXT] * self.config.num_subtasks + [Group.LATENT] * num_latents
-        causal = Group.LATENT if self.config.latent_attention is LatentAttention.CAUSAL else None
+        queries, groups = self._latent_queries()
+        queries = queries.to(subtasks.embeddings.dtype).expand(batch, -1, -1)
+        own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(batch, len(groups))], dim=1)
+        own = [Group.TEXT] * self.num_subtasks + groups
+        is_causal = self.config.latent_attention is LatentAttention.CAUSAL
         allowed = group_mask(
             own,
             [Group.INPUT] * context.mask.shape[1] + own,
             torch.cat([context.mask, own_mask], dim=1),
-            causal=causal,
+            causal=(Group.LATENT, Group.ACTION) if is_causal else (),
         )
         position = positions(own_mask, start=context.mask.sum(dim=1))
         rows = torch.cat([subtasks.embeddings, queries], dim=1)
         hidden, _ = run_layers(self.gemma, rows, position, allowed, context.cache)
         latents: Tensor = self.latent_head(hidden[:, -num_latents:])
-        return latents
+        if self.visual_head is None:
+            return latents, None
+        return latents, self.visual_head(hidden[:, -2 * num_latents : -num_latents])
+
+    def _latent_queries(self) -> tuple[Tensor, list[Group]]:
+        """Give the queries of the second pass with their groups: one stream, or the frames' before the actions'."""
+        num_latents = self.config.num_latents
+        queries = self.latent_queries[:num_latents]
+        if self.visual_queries is None:
+            return queries, [Group.LATENT] * num_latents
+        both = torch.cat([self.visual_queries[:num_latents], queries])
+        return both, [Group.LATENT] * num_latents + [Group.ACTION] * num_latents
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from vita_model.optim import make_optimizer
 from vita_model.override import override
 from vita_model.parallel import StageLoss, prepare_blocks
 from vita_model.presets import with_random_weights
-from vita_model.recipe import Precision, Recipe, load_recipe
+from vita_model.recipe import Precision, Recipe, load_recipe, resolved
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.vita import Vita
 
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     arguments = parser.parse_args(argv)
     try:
-        recipe = override(load_recipe(arguments.recipe), arguments.settings)
+        recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
         with joined_ranks() as ranks:
             report = measure_training(recipe, ranks, batch_size=arguments.batch_size, num_steps=arguments.steps)
     except VitaDataError as fault:

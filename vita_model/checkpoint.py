@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,9 +101,12 @@ def save(
     progress: Progress,
     *,
     keep_last: int | None,
+    keep_steps: Collection[int] = (),
     ranks: Ranks | None = None,
 ) -> Path:
     """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last` (None: none).
+
+    Those of `keep_steps` stay.
 
     Every rank calls this, since weights that are cut are put together; the first one writes.
 
@@ -114,7 +117,8 @@ def save(
     _check_finite(weights, progress.step)
     if ranks is None or ranks.is_first:
         tokenizer = None if model.backbone is None else model.backbone.tokenizer.stored
-        _write(run, weights, tokenizer, trainer, progress, keep_last=keep_last)
+        _write(run, weights, tokenizer, trainer, progress)
+        _remove_old(run, keep_last, keep_steps)
     wait_for_all()
     return run / "checkpoints" / step_name(progress.step)
 
@@ -128,8 +132,6 @@ def _write(
     tokenizer: bytes | None,
     trainer: TrainerState,
     progress: Progress,
-    *,
-    keep_last: int | None,
 ) -> None:
     final = run / "checkpoints" / step_name(progress.step)
     temporary = final.with_suffix(".tmp")
@@ -153,7 +155,12 @@ def _write(
         shutil.rmtree(final)
     temporary.rename(final)
     _sync(final.parent)
-    for old in checkpoint_dirs(run)[:-keep_last] if keep_last else ():
+
+
+def _remove_old(run: Path, keep_last: int | None, keep_steps: Collection[int]) -> None:
+    kept = {step_name(step) for step in keep_steps}
+    others = [path for path in checkpoint_dirs(run) if path.name not in kept]
+    for old in others[:-keep_last] if keep_last else ():
         shutil.rmtree(old)
 
 
@@ -181,8 +188,12 @@ def load_trainer(checkpoint: Path) -> TrainerState:
         raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
 
 
-def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
-    """Load every component that both the checkpoint and the model have; tell which. A backbone brings its tokenizer.
+def load_components(
+    checkpoint: Path, model: Vita, parts: Collection[Component] = tuple(Component)
+) -> frozenset[Component]:
+    """Load every one of some components that both checkpoint and model have; tell which.
+
+    A backbone brings its tokenizer.
 
     Raises:
         VitaDataError: a file is damaged, or not what its sha256 says.
@@ -191,7 +202,7 @@ def load_components(checkpoint: Path, model: Vita) -> frozenset[Component]:
     loaded, sha256 = set(), _read_state(checkpoint).sha256
     for name in model.components:
         file = f"{name}.safetensors"
-        if (checkpoint / file).is_file():
+        if name in parts and (checkpoint / file).is_file():
             _load_into(model.component(name), _checked(checkpoint, file, sha256))
             loaded.add(name)
     if model.backbone is not None and Component.BACKBONE in loaded:
@@ -228,8 +239,10 @@ def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -
     _sync(out.parent)
 
 
-def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[Component]:
-    """Load the components of an earlier run's newest checkpoint; tell which.
+def hand_over(
+    run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
+) -> frozenset[Component]:
+    """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
 
     Raises:
         RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape or frozen features.
@@ -238,10 +251,10 @@ def hand_over(run: Path, model: Vita, needs: frozenset[Component]) -> frozenset[
     if checkpoint is None:
         raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
     model.features.check_same(load_progress(checkpoint).features, f"--set init={run}")
-    loaded = load_components(checkpoint, model)
+    loaded = load_components(checkpoint, model, parts)
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
-    if not model.codebook.is_filled:
+    if Component.CODEBOOK in needs and not model.codebook.is_filled:
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
         raise RequestError(f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer")
     return loaded

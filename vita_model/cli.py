@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader import Plan, PlanChange, conventions, make_loader
+from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader
 from vita_data.manifest import load_manifest
+from vita_data.types import Manifest
 from vita_model import export
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.override import override
 from vita_model.params import as_json, as_text, parameter_table
-from vita_model.recipe import Recipe, check_windows, find_manifest, load_recipe
+from vita_model.recipe import Recipe, check_windows, find_manifest, limited, load_recipe, resolved
 from vita_model.train import RunEnd, train
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    return override(load_recipe(arguments.recipe), arguments.settings)
+    return resolved(override(load_recipe(arguments.recipe), arguments.settings))
 
 
 def _params(argv: list[str]) -> None:
@@ -139,20 +140,17 @@ def _positive(text: str) -> int:
 def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
     if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
         raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
-    plan = Plan.from_manifest(
-        load_manifest(find_manifest(recipe, arguments.recipe)),
-        shards=arguments.shards,
-        stage=recipe.stage,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        windows=recipe.windows,
-        modality_steps=recipe.modality_steps,
-        order=recipe.order,
-    )
+    manifest = limited(load_manifest(find_manifest(recipe, arguments.recipe)), recipe)
+    plan = _plan(recipe, manifest, arguments.shards)
     check_windows(recipe, plan.windows)
     for note in plan.notes if ranks.is_first else ():
         print(note)
-    with contextlib.closing(_loader(recipe, plan, ranks)) as loader:
+    with contextlib.ExitStack() as stack:
+        loader = stack.enter_context(contextlib.closing(_loader(recipe, plan, ranks)))
+        other = None
+        if recipe.eval_split is not None:
+            split = _plan(recipe, held_out(manifest, arguments.shards, recipe.eval_split), arguments.shards)
+            other = stack.enter_context(contextlib.closing(_loader(recipe, split, ranks)))
         return train(
             recipe,
             loader,
@@ -163,7 +161,21 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
             ranks=ranks,
             conventions={source: one.as_json() for source, one in conventions(plan).items()},
+            held_out=other,
         )
+
+
+def _plan(recipe: Recipe, manifest: Manifest, shards: str) -> Plan:
+    return Plan.from_manifest(
+        manifest,
+        shards=shards,
+        stage=recipe.stage,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        windows=recipe.windows,
+        modality_steps=recipe.modality_steps,
+        order=recipe.order,
+    )
 
 
 def _loader(recipe: Recipe, plan: Plan, ranks: Ranks) -> "Loader":

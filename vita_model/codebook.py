@@ -61,6 +61,10 @@ class CodebookConfig:
     """Recent encodings kept to replace dead codes with."""
     last_replacement: int = 160_000
     """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
+    shared: bool = True
+    """One table for both modalities; false: one each (VITA figure 20, "w/o modality alignment")."""
+    freeze: bool = True
+    """Leave the codes as warmup made them in co-training; false: they learn on from predicted latents (table 7)."""
 
     def __post_init__(self) -> None:
         """Refuse what no codebook can be; raises RequestError."""
@@ -130,9 +134,21 @@ class Codebook(nn.Module):
         for name in ("num_filled", "num_recent", "num_updates"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
         self.norms = nn.ModuleDict({str(m): Whitening(width) for m in _ENCODED})
+        self.actions = None if config.shared else Codebook(replace(config, shared=True))
+        """The actions' own table where the modalities share none; this one is the videos' then."""
+
+    def table(self, modality: Modality) -> "Codebook":
+        """Give the codes of a modality."""
+        return self if self.actions is None or modality is Modality.VIDEO else self.actions
 
     def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         """Quantize encodings [B, Q, D] of one modality; in train mode also learn from those where mask [B] is True."""
+        table = self.table(modality)
+        return (
+            table.forward(encodings, modality, mask) if table is not self else self._encode(encodings, modality, mask)
+        )
+
+    def _encode(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         with torch.autocast(encodings.device.type, enabled=False):
             encodings, real = self._normalized(encodings.float(), modality, mask)
             if not self.training:
@@ -143,24 +159,43 @@ class Codebook(nn.Module):
             self._learn(real.detach(), result.indices[mask].flatten(), modality)
         return replace(result, usage_match=match)
 
-    def project(self, vectors: Tensor, mask: Tensor) -> Quantized:
-        """Map predicted vectors [B, Q, D] to their nearest codes; never learns, never normalizes."""
+    def project(self, vectors: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+        """Map predicted vectors [B, Q, D] to a modality's nearest codes; never normalizes, learns in train mode."""
+        table = self.table(modality)
+        if table is not self:
+            return table.project(vectors, modality, mask)
         with torch.autocast(vectors.device.type, enabled=False):
-            return self._nearest(vectors.float(), mask)
+            vectors = vectors.float()
+            real = vectors[mask].flatten(0, 1).detach()
+            if self.training:
+                self._fill(real)
+            result = self._nearest(vectors, mask)
+            if self.training:
+                self._learn(real, result.indices[mask].flatten(), modality)
+        return result
 
     @property
     def is_filled(self) -> bool:
         """Tell whether every code has had its first value."""
-        return int(self.num_filled) == self.config.num_codes
+        filled = int(self.num_filled) == self.config.num_codes
+        return filled and (self.actions is None or self.actions.is_filled)
+
+    @property
+    def used(self) -> Tensor:
+        """Moving shares of the codes that each modality takes [2, K], video first; of two tables, each one's own."""
+        return self.usage if self.actions is None else torch.stack([self.usage[0], self.actions.usage[1]])
 
     def summary(self) -> Usage:
-        """Summarise how the modalities use the codes."""
-        shares = self.usage / self.usage.sum(dim=1, keepdim=True).clamp(min=_TINY)
+        """Summarise how the modalities use the codes; two tables overlap nowhere."""
+        usage = self.used
+        shares = usage / usage.sum(dim=1, keepdim=True).clamp(min=_TINY)
         entropy = -(shares * shares.clamp(min=_TINY).log()).sum(dim=1)
-        used = self.usage.sum(dim=1) > 0
+        used = usage.sum(dim=1) > 0
         perplexity = {m: float(entropy[i].exp()) if used[i] else 0.0 for i, m in enumerate(_ENCODED)}
-        dead = int((self.counts < self.config.dead_below).sum())
-        return Usage(perplexity=perplexity, overlap=float(torch.minimum(*shares.unbind()).sum()), num_dead=dead)
+        tables = [self] if self.actions is None else [self, self.actions]
+        dead = sum(int((table.counts < self.config.dead_below).sum()) for table in tables)
+        overlap = float(torch.minimum(*shares.unbind()).sum()) if self.actions is None else 0.0
+        return Usage(perplexity=perplexity, overlap=overlap, num_dead=dead)
 
     def _normalized(self, encodings: Tensor, modality: Modality, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Whiten per modality; returns all encodings and the real ones flattened to [n, D], zeros elsewhere."""

@@ -66,7 +66,8 @@ def evaluate(
     try:
         for batch in batches:
             prediction = RULES[stage].predict(model, batch, Draws())
-            used[prediction.quantized.indices.flatten()] = 1.0
+            for quantized in prediction.quantized:
+                used[quantized.indices.flatten()] = 1.0
             if prediction.frames is not None:
                 _add_frames(sums, prediction.frames, config)
             if prediction.actions is not None:

@@ -4,7 +4,7 @@ The loop returns keys and values as tensors: the library drops its cache under a
 Letters: B batch, S rows of this pass, P rows of the pass before (the prefix), W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import cast
@@ -22,6 +22,8 @@ class Group(IntEnum):
     INPUT = 0
     TEXT = 1
     LATENT = 2
+    ACTION = 3
+    """Latents of actions that look back on latents of frames (`VisualThought.EXPLICIT`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +38,20 @@ class KeyValue:
         return KeyValue(key=self.key[:, :, :num_rows], value=self.value[:, :, :num_rows])
 
 
-def group_mask(query: Sequence[Group], key: Sequence[Group], key_mask: Tensor, *, causal: Group | None) -> Tensor:
+def group_mask(query: Sequence[Group], key: Sequence[Group], key_mask: Tensor, *, causal: Collection[Group]) -> Tensor:
     """Say who may look at whom: bool [B, 1, len(query), len(key)].
 
-    A row sees real rows (`key_mask` [B, len(key)]) of its own and of earlier groups; inside `causal` it sees no later
-    row. The rows of `query` are the last ones of `key`.
+    A row sees real rows (`key_mask` [B, len(key)]) of its own and of earlier groups; inside the groups of `causal` it
+    sees no later row. The rows of `query` are the last ones of `key`.
     """
-    query_group, key_group = torch.tensor(query), torch.tensor(key)
+    device = key_mask.device
+    query_group, key_group = torch.tensor(query, device=device), torch.tensor(key, device=device)
     allowed = key_group[None, :] <= query_group[:, None]
-    if causal is not None:
-        later = torch.arange(len(key))[None, :] > torch.arange(len(key) - len(query), len(key))[:, None]
-        inside = (query_group[:, None] == causal) & (key_group[None, :] == causal)
-        allowed = allowed & ~(later & inside)
-    return allowed.to(key_mask.device)[None, None] & key_mask[:, None, None, :]
+    row = torch.arange(len(key), device=device)
+    later = row[None, :] > row[len(key) - len(query) :, None]
+    for group in causal:
+        allowed = allowed & ~(later & (query_group[:, None] == group) & (key_group[None, :] == group))
+    return allowed[None, None] & key_mask[:, None, None, :]
 
 
 def positions(mask: Tensor, start: Tensor | None = None) -> Tensor:

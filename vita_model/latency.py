@@ -157,7 +157,7 @@ class _Answers:
         reasoning: Reasoning = self.backbone(
             self.images, self.image_mask, ["pick up the cup"], self.state, self.state_mask
         )
-        return reasoning, self.model.codebook.project(reasoning.latents, self.image_mask.any(dim=1)).latents
+        return reasoning, self.model.stream(reasoning, self.image_mask.any(dim=1)).actions
 
     def _act(self, reasoning: Reasoning, latents: Tensor) -> Tensor:
         context = reasoning.context

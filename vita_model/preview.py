@@ -47,7 +47,7 @@ def write_previews(
         written.append(path)
     if model.codebook.training:
         path = folder / f"{step_name(step)}-codes.jpg"
-        plot = usage_plot(model.codebook.usage)
+        plot = usage_plot(model.codebook.used)
         path.write_bytes(simplejpeg.encode_jpeg(plot, quality=_QUALITY, colorspace="RGB"))
         written.append(path)
     for actions in [p.actions for p in predictions if p.actions is not None][-1:]:

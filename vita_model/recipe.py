@@ -7,12 +7,12 @@ import dataclasses
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from vita_data.errors import RequestError
-from vita_data.types import DrawOrder, Stage, WindowSpec
+from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.checks import (
     MAX_SEED,
     is_finite,
@@ -25,7 +25,8 @@ from vita_model.checks import (
 )
 from vita_model.loading import LoaderConfig
 from vita_model.losses import LossConfig
-from vita_model.vita import VitaConfig
+from vita_model.thought import VisualThought
+from vita_model.vita import Component, VitaConfig
 
 MAX_STEPS = 10**8 - 1
 """Checkpoints and previews are named by eight digits."""
@@ -100,10 +101,20 @@ class Recipe:
     """Share of steps a modality; None: the stage's own."""
     order: DrawOrder = field(default_factory=DrawOrder)
     """Of the windows of each source; `window` stays within a few shards at a time."""
+    length: int | None = None
+    """Futures, latents and steps of a chunk, all alike (table 9); None: what windows and model say."""
     num_supervised_frames: int | None = None
     """Futures decoded per co-train step, drawn anew each step; None: all."""
     init: str | None = None
     """Run whose components are the start (stage hand-over)."""
+    init_parts: tuple[str, ...] | None = None
+    """Which components of that run are taken, the others start anew (table 7); None: all that it has."""
+    fraction: float = 1.0
+    """Part of the episodes of each task that is trained on, beside what the manifest says (table 8)."""
+    save_steps: tuple[int, ...] = ()
+    """Steps whose checkpoints stay, whatever `save_every` and `keep_last` say (table 8)."""
+    eval_split: Split | None = None
+    """Split of the same sources that the result is measured on; None: the batches that would come next."""
     model: VitaConfig = field(default_factory=VitaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -141,7 +152,13 @@ class Recipe:
             require_part(self, "ema_decay")
         require_whole(self, "seed", least=0, most=MAX_SEED)
         require_whole(self, "eval_batches", least=0)
-        for name in ("num_supervised_frames", "keep_last"):
+        require(self, "fraction", fits=is_finite(self.fraction) and 0 < self.fraction <= 1, wanted="above 0, at most 1")
+        steps: Sequence[object] = self.save_steps  # a recipe's value need not have the annotated type
+        fits = all(is_whole(step, least=1) for step in steps)
+        require(self, "save_steps", fits=fits, wanted="whole numbers, at least 1")
+        if self.init_parts is not None:
+            require(self, "init_parts", fits=set(self.init_parts) <= set(Component), wanted=", ".join(Component))
+        for name in ("length", "num_supervised_frames", "keep_last"):
             if getattr(self, name) is not None:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
@@ -150,6 +167,40 @@ class Recipe:
         if self.modality_steps is not None:
             fits = all(is_finite(share) and share >= 0 for share in self.modality_steps.values())
             require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """Carry what one field says of several into the others: `length`, and a thought without frames.
+
+    Raises:
+        RequestError: the model has no room for the length.
+    """
+    if recipe.stage is Stage.COTRAIN and recipe.model.cot.visual is VisualThought.NONE and not recipe.modality_steps:
+        # A video batch would have no loss.
+        recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
+    length = recipe.length
+    if length is None:
+        return recipe
+    model = recipe.model
+    backbone = replace(model.backbone, num_latents=length * model.visual_encoder.num_latents)
+    model = replace(model, backbone=backbone, action_encoder=replace(model.action_encoder, horizon=length))
+    return replace(recipe, model=model, windows=_windows_of(recipe, length))
+
+
+def _windows_of(recipe: Recipe, length: int) -> WindowSpec:
+    futures = {Stage.WARMUP: 1, Stage.COTRAIN: length, Stage.FINETUNE: 0}[recipe.stage]
+    if recipe.windows is not None:
+        return replace(recipe.windows, horizon=length, futures=futures)
+    if recipe.stage is Stage.FINETUNE:
+        views = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
+        return WindowSpec(starts=Starts.ROWS, horizon=length, futures=futures, views=views)
+    return WindowSpec(starts=Starts.KEYFRAMES, horizon=length, futures=futures)
+
+
+def limited(manifest: Manifest, recipe: Recipe) -> Manifest:
+    """Take a recipe's part of every source of a manifest."""
+    entries = tuple(replace(entry, fraction=entry.fraction * recipe.fraction) for entry in manifest.entries)
+    return replace(manifest, entries=entries)
 
 
 def load_recipe(path: Path) -> Recipe:

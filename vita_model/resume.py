@@ -12,12 +12,15 @@ from vita_data.loader import PlanChange
 from vita_data.types import Json
 from vita_model.checkpoint import Progress
 from vita_model.loading import FREE_ON_RESUME
+from vita_model.rebuild import from_json
 from vita_model.recipe import Recipe, as_json, first_difference
 
 _MAY_CHANGE = (
     "num_steps",
     "init",
     "save_every",
+    "save_steps",
+    "eval_split",
     "keep_last",
     "report_every",
     "eval_batches",
@@ -38,7 +41,9 @@ def check_same_run(
         RequestError: names the first field, or the sources, that changed.
     """
     may_change = _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ())
-    saved, asked = _without(dict(progress.recipe), may_change), _without(as_json(recipe), may_change)
+    # A field that came later has its default in older runs.
+    before = as_json(from_json(Recipe, progress.recipe))
+    saved, asked = _without(before, may_change), _without(as_json(recipe), may_change)
     if difference := first_difference(saved, asked):
         raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
     if plan_change is PlanChange.REFUSE:

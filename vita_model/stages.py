@@ -3,7 +3,7 @@
 Assumes: where section 8.2 contradicts Algorithm 1 about what is frozen in fine-tuning, Algorithm 1 holds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from vita_data.types import Batch, Modality, Stage
 from vita_model.backbone import SUBTASKS
+from vita_model.codebook import Quantized
 from vita_model.distributed import Ranks, all_sum
 from vita_model.losses import LossConfig, absolute_error, action_error, masked_mean, ssim
-from vita_model.vita import ActionPrediction, Component, Draws, FramePrediction, Prediction, Vita
+from vita_model.thought import VisualThought
+from vita_model.vita import ActionPrediction, Component, Draws, FramePrediction, Prediction, Vita, VitaConfig
 
 Terms = dict[str, Tensor]
 
@@ -35,12 +37,25 @@ class StageRule:
 
 def set_modes(model: Vita, stage: Stage) -> None:
     """Freeze and unfreeze: gradients and train mode only for what the stage trains; the codebook learns by mode."""
-    rule = RULES[stage]
+    parts = trained_parts(stage, model.config)
     for name in model.components:
-        trains = name in rule.trains
+        trains = name in parts
         model.component(name).requires_grad_(trains).train(mode=trains)
     if model.backbone is not None:
         model.backbone.freeze_vocabulary()
+
+
+def trained_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
+    """List what a stage trains: its rule's parts, and in co-training a codebook that is not frozen."""
+    trained = RULES[stage].trains
+    learns = stage is Stage.COTRAIN and not config.codebook.freeze
+    return trained | {Component.CODEBOOK} if learns else trained
+
+
+def needed_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
+    """List what a stage must take from an earlier run: what it needs and does not train itself."""
+    needs = RULES[stage].needs - trained_parts(stage, config)
+    return needs - {Component.CODEBOOK} if config.cot.visual is VisualThought.NONE else needs
 
 
 def draw(
@@ -68,9 +83,11 @@ def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
 
     These are the perplexity of the codes that were taken, and the entropy of subtask usage (nats).
     """
-    counts = all_sum(prediction.quantized.indices.flatten().bincount(minlength=num_codes).float())
-    values = {"token_perplexity": float(_entropy(counts).exp())}
-    if prediction.reasoning is not None:
+    values: dict[str, float] = {}
+    if prediction.quantized:
+        counts = all_sum(prediction.quantized[-1].indices.flatten().bincount(minlength=num_codes).float())
+        values["token_perplexity"] = float(_entropy(counts).exp())
+    if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
         chosen = prediction.reasoning.subtasks
         taken = chosen.indices[chosen.mask].bincount(minlength=len(SUBTASKS)).float()
         values["subtask_entropy"] = float(_entropy(all_sum(taken)))
@@ -98,10 +115,8 @@ def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
     """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9)."""
     terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
     terms |= _action_terms(prediction.actions, config)
-    terms["commitment"] = config.commitment * prediction.quantized.commitment
-    if prediction.quantized.codebook is not None:
-        terms["codebook"] = config.codebook * prediction.quantized.codebook
-    terms["usage_match"] = config.usage_match * prediction.quantized.usage_match
+    terms |= _code_terms(prediction.quantized, config)
+    terms["usage_match"] = config.usage_match * sum_of([one.usage_match for one in prediction.quantized])
     return terms
 
 
@@ -113,13 +128,27 @@ def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
         similarity = config.ssim if config.paired_ssim else 0.0
         terms = _frame_terms(prediction.frames, l1=config.visual, similarity=similarity)
     terms |= _action_terms(prediction.actions, config)
-    terms["commitment"] = config.commitment * prediction.quantized.commitment
-    return terms
+    return terms | _code_terms(prediction.quantized, config)
 
 
 def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:
     """Actions alone (Algorithm 1, line 36)."""
     return _action_terms(prediction.actions, config)
+
+
+def _code_terms(quantized: Sequence[Quantized], config: LossConfig) -> Terms:
+    terms: Terms = {}
+    if quantized:
+        terms["commitment"] = config.commitment * sum_of([one.commitment for one in quantized])
+    learned = [one.codebook for one in quantized if one.codebook is not None]
+    if learned:
+        terms["codebook"] = config.codebook * sum_of(learned)
+    return terms
+
+
+def sum_of(values: Sequence[Tensor]) -> Tensor:
+    """Add scalars."""
+    return torch.stack(list(values)).sum()
 
 
 def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float) -> Terms:

@@ -41,7 +41,7 @@ from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded, wh
 from vita_model.preview import write_previews
 from vita_model.recipe import Precision, Recipe, as_json
 from vita_model.resume import check_same_run
-from vita_model.stages import RULES, draw, set_modes
+from vita_model.stages import RULES, draw, needed_parts, set_modes
 from vita_model.vita import Component, Draws, Vita
 
 _MAX_KEYS = 32
@@ -91,9 +91,10 @@ class Trainer:
         report: Report,
         ranks: Ranks | None = None,
         conventions: Json | None = None,
+        held_out: BatchStream | None = None,
     ) -> None:
         self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
-        self.conventions = conventions or {}
+        self.conventions, self.held_out = conventions or {}, held_out
         self.ranks = ranks or Ranks()
         self.report = report if self.ranks.is_first else _silent
         self.rule = RULES[recipe.stage]
@@ -116,10 +117,13 @@ class Trainer:
         Raises:
             RequestError: the stage needs parts of an earlier run and gets none, or released weights cannot be had.
         """
-        stage, needs = self.recipe.stage, self.rule.needs
+        stage, needs = self.recipe.stage, needed_parts(self.recipe.stage, self.recipe.model)
         loaded: frozenset[Component] = frozenset()
         if self.recipe.init is not None:
-            loaded = hand_over(Path(self.recipe.init), self.model, needs)
+            parts = (
+                tuple(Component) if self.recipe.init_parts is None else tuple(map(Component, self.recipe.init_parts))
+            )
+            loaded = hand_over(Path(self.recipe.init), self.model, needs, parts)
             self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
         elif needs:
             raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
@@ -178,8 +182,9 @@ class Trainer:
         return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
 
     def _evaluate(self) -> None:
-        """Measure the result on the batches that would come next."""
-        batches = (on_device(next(self.stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
+        """Measure the result on the held-out split if there is one, else on the batches that would come next."""
+        stream = self.stream if self.held_out is None else self.held_out
+        batches = (on_device(next(stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
         with unsharded(self.loss):
             statistics = cast(Mapping[str, Json], self.statistics)
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
@@ -285,7 +290,9 @@ class Trainer:
         return {name: int(count) for name, count in zip(names, all_sum(mine).tolist(), strict=True) if count}
 
     def _is_due(self, stop: threading.Event) -> bool:
-        return stop.is_set() or self.step % self.recipe.save_every == 0 or self.step == self.recipe.num_steps
+        recipe, step = self.recipe, self.step
+        due = step % recipe.save_every == 0 or step in recipe.save_steps or step == recipe.num_steps
+        return stop.is_set() or due
 
     def _save(self, stop: threading.Event, log: RunLog | None) -> Path:
         """Write a checkpoint, and previews unless somebody waits for the process to end."""
@@ -305,8 +312,15 @@ class Trainer:
             features=self.model.features.identity,
             conventions=self.conventions,
         )
-        keep_last = self.recipe.keep_last
-        checkpoint = save(self.run_dir, self.model, state, progress, keep_last=keep_last, ranks=self.ranks)
+        checkpoint = save(
+            self.run_dir,
+            self.model,
+            state,
+            progress,
+            keep_last=self.recipe.keep_last,
+            keep_steps=self.recipe.save_steps,
+            ranks=self.ranks,
+        )
         if self.shown and not stop.is_set():
             shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
             with unsharded(self.loss):
@@ -328,6 +342,7 @@ def train(
     plan_change: PlanChange = PlanChange.REFUSE,
     ranks: Ranks | None = None,
     conventions: Json | None = None,
+    held_out: BatchStream | None = None,
 ) -> RunEnd:
     """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
 
@@ -342,7 +357,16 @@ def train(
     checkpoint = latest(run) if resume else None
     if not resume and run.exists() and any(run.iterdir()):
         raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
-    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report, ranks=ranks, conventions=conventions)
+    trainer = Trainer(
+        recipe,
+        stream,
+        run,
+        statistics=statistics,
+        report=report,
+        ranks=ranks,
+        conventions=conventions,
+        held_out=held_out,
+    )
     if checkpoint is None:
         if resume:
             trainer.report(f"no checkpoint in {run} yet: starting at step 0")

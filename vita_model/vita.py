@@ -12,12 +12,13 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
-from vita_data.types import STATE_DIM, Batch
+from vita_data.types import STATE_DIM, Batch, Modality
 from vita_model.action import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
 from vita_model.backbone import Backbone, BackboneConfig, Reasoning
 from vita_model.codebook import Codebook, CodebookConfig, Quantized
 from vita_model.features import FeatureConfig, FrozenFeatures
 from vita_model.layers import unit_images
+from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.visual import VisualDecoder, VisualDecoderConfig, VisualEncoder, VisualEncoderConfig
 
 
@@ -43,6 +44,7 @@ class VitaConfig:
     action_decoder: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    cot: ThoughtConfig = field(default_factory=ThoughtConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +78,22 @@ class ActionPrediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What the decoders read of a thought: latents [B, L, D] of the frames and of the actions, often the same."""
+
+    actions: Tensor
+    frames: Tensor | None
+    """None where the latents stand for nothing visual."""
+    quantized: tuple[Quantized, ...]
+    """The codes they were mapped to, of frames and of actions where these differ; none without codes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """What one forward gives the losses and the previews."""
 
-    quantized: Quantized
+    quantized: tuple[Quantized, ...]
+    """One a stream of codes: one, or those of frames and of actions, or none."""
     frames: FramePrediction | None = None
     actions: ActionPrediction | None = None
     reasoning: Reasoning | None = None
@@ -112,7 +126,8 @@ class Vita(nn.Module):
             self.action_decoder = ActionDecoder(
                 config.action_decoder, latent_width=width, context_width=config.backbone.language.width
             )
-        self.backbone = Backbone(config.backbone, latent_width=width) if Component.BACKBONE in components else None
+        has_backbone = Component.BACKBONE in components
+        self.backbone = Backbone(config.backbone, latent_width=width, thought=config.cot) if has_backbone else None
 
     def _place(self, name: Component) -> AbstractContextManager[object]:
         """Where a part is built: one that is left out has shapes and no memory."""
@@ -135,7 +150,7 @@ class Vita(nn.Module):
         quantized = self.codebook(self.visual_encoder(first, second), batch.modality, real[:, 0])
         predicted = self._decode_frames(first, quantized.latents, torch.zeros(1, dtype=torch.int64))
         frames = self._compare(images, future[:, :1], predicted, real)
-        return Prediction(quantized=quantized, frames=frames)
+        return Prediction(quantized=(quantized,), frames=frames)
 
     def reconstruct_chunk(self, batch: Batch) -> Prediction:
         """Encode an action chunk as a code and decode it again (VITA eq 6 to 8).
@@ -146,7 +161,8 @@ class Vita(nn.Module):
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
         quantized = self.codebook(self.action_encoder(action, mask), batch.modality, mask.flatten(1).any(dim=1))
         predicted = self.action_decoder(quantized.latents, num_steps=action.shape[1])
-        return Prediction(quantized=quantized, actions=ActionPrediction(predicted=predicted, true=action, mask=mask))
+        actions = ActionPrediction(predicted=predicted, true=action, mask=mask)
+        return Prediction(quantized=(quantized,), actions=actions)
 
     def reason(self, batch: Batch, draws: Draws, *, with_frames: bool) -> Prediction:
         """Predict futures (if asked) and actions (if the batch has them) from one latent stream (VITA eq 11 to 16).
@@ -159,17 +175,34 @@ class Vita(nn.Module):
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
         reasoning: Reasoning = self.backbone(images, image_mask, batch.instruction, state, state_mask)
-        quantized = self.codebook.project(reasoning.latents, image_mask.any(dim=1))
+        stream = self.stream(reasoning, image_mask.any(dim=1))
+        shows = with_frames and stream.frames is not None
         return Prediction(
-            quantized=quantized,
+            quantized=stream.quantized,
             reasoning=reasoning,
-            frames=self._imagined_frames(batch, quantized.latents, draws) if with_frames else None,
-            actions=self._chosen_actions(batch, quantized.latents, reasoning, draws),
+            frames=self._imagined_frames(batch, stream.frames, draws) if shows else None,
+            actions=self._chosen_actions(batch, stream.actions, reasoning, draws),
         )
 
-    def _imagined_frames(self, batch: Batch, latents: Tensor, draws: Draws) -> FramePrediction:
+    def stream(self, reasoning: Reasoning, mask: Tensor) -> Stream:
+        """Map a thought's latents to codes; `mask` [B] says which samples are real.
+
+        One stream of codes is for both decoders, unless the codebook or the latents are each modality's own.
+        """
+        latents, visual = reasoning.latents, reasoning.visual
+        if self.config.cot.visual is VisualThought.NONE:
+            return Stream(actions=latents, frames=None, quantized=())
+        if visual is None and self.codebook.actions is None:
+            quantized = self.codebook.project(latents, Modality.VIDEO, mask)
+            return Stream(actions=quantized.latents, frames=quantized.latents, quantized=(quantized,))
+        seen = self.codebook.project(latents if visual is None else visual, Modality.VIDEO, mask)
+        done = self.codebook.project(latents, Modality.ACTION, mask)
+        return Stream(actions=done.latents, frames=seen.latents, quantized=(seen, done))
+
+    def _imagined_frames(self, batch: Batch, latents: Tensor | None, draws: Draws) -> FramePrediction:
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
+        latents = _present(latents, "latents of frames")
         chosen = torch.arange(future.shape[1]) if draws.frames is None else draws.frames
         predicted = self._decode_frames(self.features(images[:, 0]), latents, chosen)
         chosen = chosen.to(future.device)

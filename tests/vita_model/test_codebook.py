@@ -43,13 +43,13 @@ def test_first_encodings_become_the_codes_over_several_batches():
 def test_codes_that_have_no_value_yet_are_never_chosen():
     codebook = Codebook(PLAIN)
     learn(codebook, CORNERS[3:])
-    found = codebook.project(torch.zeros(1, 1, 2), torch.ones(1, dtype=torch.bool))
+    found = codebook.eval().project(torch.zeros(1, 1, 2), Modality.VIDEO, torch.ones(1, dtype=torch.bool))
     assert found.indices.item() == 0
 
 
 def test_nearest_code_is_chosen_and_the_gradient_passes_straight_through(filled):
     vectors = torch.tensor([[[0.5, 3.0]], [[3.0, 3.5]]], requires_grad=True)
-    found = filled.eval().project(vectors, torch.ones(2, dtype=torch.bool))
+    found = filled.eval().project(vectors, Modality.VIDEO, torch.ones(2, dtype=torch.bool))
     found.latents.sum().backward()
 
     nearest = torch.cdist(vectors.detach()[:, 0], filled.codes).argmin(dim=1)

@@ -4,7 +4,7 @@ from transformers import GemmaConfig, GemmaModel
 
 from vita_model.gemma import Group, give_caches, group_mask, positions, run_layers
 
-INPUT, TEXT, LATENT = Group
+INPUT, TEXT, LATENT, _ = Group
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def gemma():
 def test_the_mask_lets_groups_look_back_and_never_ahead():
     groups = [INPUT, INPUT, TEXT, TEXT, LATENT, LATENT]
     real = torch.tensor([[True, True, True, True, True, True]])
-    allowed = group_mask(groups, groups, real, causal=LATENT)[0, 0].int().tolist()
+    allowed = group_mask(groups, groups, real, causal=[LATENT])[0, 0].int().tolist()
 
     assert allowed == [
         [1, 1, 0, 0, 0, 0],
@@ -39,7 +39,7 @@ def test_the_mask_lets_groups_look_back_and_never_ahead():
 
 def test_latents_see_each_other_when_not_causal_and_padding_is_seen_by_nobody():
     groups = [INPUT, LATENT, LATENT]
-    allowed = group_mask(groups, groups, torch.tensor([[False, True, True]]), causal=None)[0, 0].int().tolist()
+    allowed = group_mask(groups, groups, torch.tensor([[False, True, True]]), causal=())[0, 0].int().tolist()
     assert allowed == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
 
 
@@ -65,11 +65,11 @@ def test_two_passes_over_cached_keys_equal_one_masked_pass_in_values_and_gradien
     mask = torch.ones(2, 10, dtype=torch.bool)
     mask[0, 1:3] = False  # a missing view in the prefix
     rows, place = torch.randn(2, 10, 32, dtype=torch.float64), positions(mask)
-    whole, _ = run_layers(gemma, rows, place, group_mask(groups, groups, mask, causal=LATENT))
+    whole, _ = run_layers(gemma, rows, place, group_mask(groups, groups, mask, causal=[LATENT]))
 
-    first = group_mask(groups[:5], groups[:5], mask[:, :5], causal=LATENT)
+    first = group_mask(groups[:5], groups[:5], mask[:, :5], causal=[LATENT])
     _, cache = run_layers(gemma, rows[:, :5], place[:, :5], first)
-    second = group_mask(groups[5:], groups, mask, causal=LATENT)
+    second = group_mask(groups[5:], groups, mask, causal=[LATENT])
     rest, _ = run_layers(gemma, rows[:, 5:], place[:, 5:], second, cache)
 
     torch.testing.assert_close(rest, whole[:, 5:])

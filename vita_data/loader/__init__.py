@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vita_data.loader.conventions import conventions
+from vita_data.loader.held_out import held_out
 from vita_data.loader.mix import MixReport, mix
 from vita_data.loader.plan import Plan
 from vita_data.loader.read import Damage, InstructionChoice
@@ -25,6 +26,7 @@ __all__ = [
     "PlanChange",
     "RemoteOptions",
     "conventions",
+    "held_out",
     "make_loader",
     "mix",
     "read_windows",
