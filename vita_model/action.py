@@ -79,12 +79,14 @@ class ActionDecoderConfig:
     blocks: TransformerConfig = _DECODER_BLOCKS
     max_steps: int = 64
     max_latents: int = 64
+    num_segments: int = 1
+    """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
     context_dropout: float = 0.1
     """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
-        require_whole(self, "max_steps", "max_latents")
+        require_whole(self, "max_steps", "max_latents", "num_segments")
         require_part(self, "context_dropout")
 
 
@@ -98,6 +100,8 @@ class ActionDecoder(nn.Module):
         super().__init__()
         width = config.blocks.width
         self.queries = learned(config.max_steps, width)
+        self.num_segments = config.num_segments
+        self.segments = learned(config.num_segments, width) if config.num_segments > 1 else None
         self.latent_in = nn.Linear(latent_width, width)
         self.latent_position = learned(config.max_latents, width)
         self.context_in = nn.Linear(context_width, width)
@@ -108,17 +112,28 @@ class ActionDecoder(nn.Module):
     def forward(
         self, latents: Tensor, *, num_steps: int, context: Tensor | None = None, context_mask: Tensor | None = None
     ) -> Tensor:
-        """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A]."""
+        """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A].
+
+        Raises:
+            ValueError: the steps are no multiple of the segments.
+        """
+        length, rest = divmod(num_steps, self.num_segments)
+        if rest or not length:
+            raise ValueError(f"{num_steps} steps cannot be cut into {self.num_segments} segments")
         num_latents = latents.shape[1]
         memory = self.latent_in(latents) + self.latent_position[:num_latents]
         mask = None
         if context is not None and context_mask is not None:
             memory = torch.cat([memory, self.context_in(context)], dim=1)
             mask = torch.cat([context_mask.new_ones(len(latents), num_latents), context_mask], dim=1)
-        rows = self.queries[:num_steps].expand(len(latents), -1, -1)
+        queries = self.queries[:length]
+        if self.segments is not None:
+            queries = (self.segments[:, None] + queries).flatten(0, 1)
+        rows = queries.expand(len(latents), -1, -1)
         for block in self.blocks:
             rows = block(rows, memory=memory, memory_mask=mask)
         with torch.autocast(rows.device.type, enabled=False):
-            steps = dct_matrix(num_steps).to(rows.device).T @ self.norm(rows.float())
+            spectra = self.norm(rows.float()).unflatten(1, (self.num_segments, length))
+            steps = (dct_matrix(length).to(rows.device).T @ spectra).flatten(1, 2)
         actions: Tensor = self.out(steps)
         return actions

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader
+from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
 from vita_model import export
@@ -141,6 +141,8 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
     if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
         raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
     manifest = limited(load_manifest(find_manifest(recipe, arguments.recipe)), recipe)
+    if recipe.takes_paired_alone:
+        manifest = only_paired(manifest, arguments.shards)
     plan = _plan(recipe, manifest, arguments.shards)
     check_windows(recipe, plan.windows)
     for note in plan.notes if ranks.is_first else ():

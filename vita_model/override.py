@@ -71,6 +71,8 @@ def _parsed(text: str, hint: object, setting: str) -> object:
     for kind in kinds:
         if kind is str:
             return text
+        if kind == tuple[str, ...]:
+            return tuple(word.strip() for word in text.split(",") if word.strip())
         if isinstance(kind, type) and issubclass(kind, Enum) and text in {str(member.value) for member in kind}:
             return kind(text)
         value = _literal(text)

@@ -168,6 +168,11 @@ class Recipe:
             fits = all(is_finite(share) and share >= 0 for share in self.modality_steps.values())
             require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
 
+    @property
+    def takes_paired_alone(self) -> bool:
+        """Tell whether a video batch would have no loss: co-training without anything visual to predict."""
+        return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualThought.NONE
+
 
 def resolved(recipe: Recipe) -> Recipe:
     """Carry what one field says of several into the others: `length`, and a thought without frames.
@@ -175,8 +180,7 @@ def resolved(recipe: Recipe) -> Recipe:
     Raises:
         RequestError: the model has no room for the length.
     """
-    if recipe.stage is Stage.COTRAIN and recipe.model.cot.visual is VisualThought.NONE and not recipe.modality_steps:
-        # A video batch would have no loss.
+    if recipe.takes_paired_alone:
         recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
     length = recipe.length
     if length is None:
@@ -250,7 +254,11 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     rooms = (
         (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
         (
-            windows.horizon <= decoder.max_steps,
+            windows.horizon % decoder.num_segments == 0,
+            f"chunks of {windows.horizon} steps, model.action_decoder.num_segments is {decoder.num_segments}",
+        ),
+        (
+            windows.horizon <= decoder.max_steps * decoder.num_segments,
             f"chunks of {windows.horizon} steps, model.action_decoder.max_steps is {decoder.max_steps}",
         ),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from vita_data.errors import ManifestError
 from vita_data.loader import Damage, InstructionChoice, RemoteOptions
-from vita_data.types import DrawOrder, Order, Stage, Starts, WindowSpec
+from vita_data.types import DrawOrder, Manifest, Order, Stage, Starts, WindowSpec
 from vita_model import cli
 
 RECIPE = """
@@ -55,7 +55,8 @@ def place(tmp_path, monkeypatch, make_stream):
         return stream
 
     monkeypatch.setattr(cli, "Plan", FakePlan)
-    monkeypatch.setattr(cli, "load_manifest", lambda path: path)
+    monkeypatch.setattr(cli, "load_manifest", lambda path: Manifest(name="mine", entries=(), path=str(path)))
+    monkeypatch.setattr(cli, "conventions", lambda plan: {})
     monkeypatch.setattr(cli, "make_loader", make_loader)
     return made
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from vita_data.loader.conventions import conventions
-from vita_data.loader.held_out import held_out
 from vita_data.loader.mix import MixReport, mix
+from vita_data.loader.narrowed import held_out, only_paired
 from vita_data.loader.plan import Plan
 from vita_data.loader.read import Damage, InstructionChoice
 from vita_data.loader.remote import RemoteOptions
@@ -29,6 +29,7 @@ __all__ = [
     "held_out",
     "make_loader",
     "mix",
+    "only_paired",
     "read_windows",
     "resume_plan",
 ]
