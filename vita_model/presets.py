@@ -44,6 +44,15 @@ def tiny() -> VitaConfig:
     )
 
 
+def tiny_codes() -> VitaConfig:
+    """`tiny` with a codebook of 128 codes that settles within 1,500 steps of warmup."""
+    model = tiny()
+    codebook = replace(
+        model.codebook, num_codes=128, decay=0.95, grace_updates=20, num_recent=512, last_replacement=1200
+    )
+    return replace(model, codebook=codebook)
+
+
 def quarter() -> VitaConfig:
     """A quarter of the full width in every part, as deep, on images as large: for measuring on a CPU."""
     full = VitaConfig()
