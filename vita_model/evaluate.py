@@ -19,7 +19,7 @@ from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.distributed import all_names, all_sum
 from vita_model.losses import LossConfig, absolute_error, ssim
 from vita_model.stages import RULES, set_modes
-from vita_model.vita import ActionPrediction, Draws, FramePrediction, Vita
+from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
 
 _ARMS = (slice(0, 7), slice(7, 14))
 EVALUATION = "evaluation.json"
@@ -58,6 +58,7 @@ def evaluate(
         `frames/l1`, `frames/ssim`, `frames/psnr_db`, `actions/mse`, `actions/mean_mse` (normalized units; of the mean
         action), and for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` with `mean_position_m` and
         `mean_rotation_rad` beside them: the mean distance per step, rotations as differences of small Euler angles.
+        `frames/shuffled_loss` and `actions/shuffled_mse` are of decoders that were given another sample's latents.
         `codes/used` is the part of the codebook that any of the batches used.
     """
     device = model.codebook.codes.device
@@ -72,9 +73,28 @@ def evaluate(
                 _add_frames(sums, prediction.frames, config)
             if prediction.actions is not None:
                 _add_actions(sums, prediction.actions, batch.source, statistics)
+            if prediction.reasoning is not None:
+                _add_shuffled(sums, RULES[stage].predict(model, batch, _shuffled(batch)), config)
     finally:
         set_modes(model, stage)
     return {**sums.means(), "codes/used": float((all_sum(used) > 0).float().mean())}
+
+
+def _shuffled(batch: Batch) -> Draws:
+    """Have every sample decoded from the latents of the one before it."""
+    return Draws(latent_order=torch.arange(len(batch.key)).roll(1))
+
+
+def _add_shuffled(sums: _Sums, prediction: Prediction, config: LossConfig) -> None:
+    """Add errors of decoders that read somebody else's latents: no worse means that they do not read them."""
+    frames, actions = prediction.frames, prediction.actions
+    if frames is not None:
+        images, true = frames.predicted.flatten(0, 1).float().clamp(0, 1), frames.true.flatten(0, 1)
+        error = config.l1 * absolute_error(images, true) + config.ssim * (1 - ssim(images, true))
+        sums.add("frames/shuffled_loss", error, frames.mask.flatten())
+    if actions is not None:
+        true = torch.where(actions.mask, actions.true, 0.0).float()
+        sums.add("actions/shuffled_mse", (actions.predicted.float() - true).square(), actions.mask)
 
 
 def _add_frames(sums: _Sums, frames: FramePrediction, config: LossConfig) -> None:
@@ -148,5 +168,15 @@ def summary(figures: Mapping[str, float]) -> list[str]:
             f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
         )
+    shuffled = [
+        f"{name} {figures[key]:.4f} instead of {figures[own]:.4f}"
+        for name, key, own in (
+            ("frames", "frames/shuffled_loss", "frames/loss"),
+            ("actions", "actions/shuffled_mse", "actions/mse"),
+        )
+        if key in figures
+    ]
+    if shuffled:
+        lines.append(f"with another sample's latents: {', '.join(shuffled)}")
     lines.append(f"codes used: {figures['codes/used']:.0%}")
     return lines

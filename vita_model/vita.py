@@ -6,7 +6,7 @@ Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import torch
@@ -55,6 +55,8 @@ class Draws:
     """int64 [T], which futures are decoded."""
     keep_context: Tensor | None = None
     """bool [B], which samples show the action decoder their context."""
+    latent_order: Tensor | None = None
+    """int64 [B], whose latents the decoders of each sample read; None: its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,13 @@ class Stream:
     """None where the latents stand for nothing visual."""
     quantized: tuple[Quantized, ...]
     """The codes they were mapped to, of frames and of actions where these differ; none without codes."""
+
+    def taken(self, order: Tensor | None) -> "Stream":
+        """Give each sample the latents of another one."""
+        if order is None:
+            return self
+        frames = None if self.frames is None else self.frames[order]
+        return replace(self, actions=self.actions[order], frames=frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +184,7 @@ class Vita(nn.Module):
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
         reasoning: Reasoning = self.backbone(images, image_mask, batch.instruction, state, state_mask)
-        stream = self.stream(reasoning, image_mask.any(dim=1))
+        stream = self.stream(reasoning, image_mask.any(dim=1)).taken(draws.latent_order)
         shows = with_frames and stream.frames is not None
         return Prediction(
             quantized=stream.quantized,

@@ -143,3 +143,18 @@ def test_frames_have_a_mask(predicting, model, make_batch) -> None:
     batch.future_mask[1] = False
 
     assert evaluate(model, Stage.WARMUP, [batch], {}, LossConfig())["frames/l1"] == 0.0
+
+
+def test_decoders_that_read_the_latents_do_worse_on_those_of_another_sample(model, make_batch) -> None:
+    batch = make_batch("paired", futures=2)
+    with torch.no_grad():
+        model.codebook.codes.mul_(3)
+    figures = evaluate(model, Stage.COTRAIN, [batch], statistics_of("toy_a", "toy_b"), LossConfig())
+    assert figures["actions/shuffled_mse"] != figures["actions/mse"]
+    with torch.no_grad():
+        for layer in (model.action_decoder.latent_in, model.visual_decoder.latent_in[-1]):
+            layer.weight.zero_()
+    blind = evaluate(model, Stage.COTRAIN, [batch], statistics_of("toy_a", "toy_b"), LossConfig())
+    assert blind["actions/shuffled_mse"] == pytest.approx(blind["actions/mse"], abs=1e-6)
+    assert blind["frames/shuffled_loss"] == pytest.approx(blind["frames/loss"], abs=1e-6)
+    assert any("with another sample's latents" in line for line in summary(blind))
