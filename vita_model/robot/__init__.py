@@ -1,0 +1,1 @@
+"""The real UR-5e of VITA 10: a control loop with guards around a policy."""

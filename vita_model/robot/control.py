@@ -1,0 +1,252 @@
+"""Drive an arm by a policy: look, ask, carry a chunk out at 30 Hz, look again (VITA 10.2, 10.4, 10.8).
+
+The arm stands still while the policy thinks. Whatever goes wrong ends the run with the arm stopped and a reason.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import CameraRole, Float64
+from vita_model.checks import require_positive, require_whole
+from vita_model.robot.guards import Limits, next_pose
+from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
+from vita_model.sims.conventions import CANONICAL, InConvention
+from vita_model.sims.interfaces import Observation, Policy, single_arm_state
+
+HZ = 30.0
+"""Of commands (VITA 10.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """How many actions are carried out of each answer."""
+
+    num_segments: int = 1
+    steps: int = 15
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1; raises RequestError."""
+        require_whole(self, "num_segments", "steps")
+
+    @property
+    def num_steps(self) -> int:
+        """Actions an answer."""
+        return self.num_segments * self.steps
+
+
+FINETUNED = Chunking(steps=15)
+"""VITA 10.4: a chunk of 15."""
+LATENCY = Chunking(num_segments=15, steps=12)
+"""VITA 10.8: 15 chunks of 12 actions an inference."""
+
+
+class Ending(StrEnum):
+    """Why a run ended."""
+
+    OPERATOR = "operator"
+    TIME = "time"
+    POLICY_TIMEOUT = "policy_timeout"
+    POLICY_ERROR = "policy_error"
+    STALE_IMAGE = "stale_image"
+    SAFETY_STOP = "safety_stop"
+    TRACKING = "tracking"
+    OUT_OF_WORKSPACE = "out_of_workspace"
+    LATE = "late"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """How a run goes.
+
+    Assumes: the time-outs; 10.8 reports 2 s an inference and 3 s in all.
+    """
+
+    limits: Limits
+    chunking: Chunking = FINETUNED
+    hz: float = HZ
+    most_s: float = 120.0
+    """Longest run."""
+    policy_timeout_s: float = 10.0
+    image_age_s: float = 0.5
+    """An older picture ends the run."""
+    late_s: float = 0.2
+    """A command that comes later than this ends the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no time; raises RequestError."""
+        require_positive(self, "hz", "most_s", "policy_timeout_s", "image_age_s", "late_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run ended."""
+
+    ending: Ending
+    detail: str
+    num_steps: int
+    num_answers: int
+    num_limited: int
+    """Commands that the limits changed."""
+    seconds: float
+
+
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Tell the time."""
+        return time.monotonic()
+
+    def wait_until(self, time_s: float) -> None:
+        """Sleep until then."""
+        time.sleep(max(0.0, time_s - time.monotonic()))
+
+
+class _Over(Exception):  # noqa: N818 - an end, not an error
+    def __init__(self, ending: Ending, detail: str) -> None:
+        super().__init__(detail)
+        self.ending, self.detail = ending, detail
+
+
+def drive(
+    arm: Arm,
+    cameras: Mapping[CameraRole, Camera],
+    policy: Policy,
+    config: ControlConfig,
+    *,
+    instruction: str,
+    clock: Clock,
+    is_wanted: Callable[[], bool],
+) -> RunEnd:
+    """Drive the arm until the operator ends the run, its time is over, or a guard speaks; the arm is stopped then.
+
+    Args:
+        arm: the robot.
+        cameras: third-person camera as primary, the arm's own as wrist_right (VITA 10.4).
+        policy: gives canonical actions at `config.hz`.
+        config: limits and times.
+        instruction: what to do.
+        clock: of cameras and loop.
+        is_wanted: the operator's switch, asked before each command.
+
+    Raises:
+        RequestError: the policy gives other than canonical actions, or there is no primary camera.
+    """
+    if CameraRole.PRIMARY not in cameras:
+        raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
+    run = _Run(arm, cameras, InConvention(policy, CANONICAL), config, instruction, clock, is_wanted)
+    try:
+        run.go()
+        raise AssertionError("a run ends by saying why")
+    except _Over as over:
+        return run.end(over.ending, over.detail)
+    except VitaDataError as fault:
+        return run.end(Ending.POLICY_ERROR, str(fault))
+    except (OSError, RuntimeError, ValueError) as fault:  # a driver or camera failed
+        return run.end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
+    finally:
+        arm.stop()
+
+
+class _Run:
+    def __init__(
+        self,
+        arm: Arm,
+        cameras: Mapping[CameraRole, Camera],
+        policy: InConvention,
+        config: ControlConfig,
+        instruction: str,
+        clock: Clock,
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        self._arm, self._cameras, self._policy, self._config = arm, cameras, policy, config
+        self._instruction, self._clock, self._is_wanted = instruction, clock, is_wanted
+        self._began_s = clock.now()
+        self._num_steps = self._num_answers = self._num_limited = 0
+
+    def go(self) -> None:
+        self._policy.reset()
+        while True:
+            self._check()
+            self._arm.hold()
+            state = self._arm.state()
+            self._carry_out(self._ask(state), state.pose)
+
+    def end(self, ending: Ending, detail: str) -> RunEnd:
+        return RunEnd(
+            ending=ending,
+            detail=detail,
+            num_steps=self._num_steps,
+            num_answers=self._num_answers,
+            num_limited=self._num_limited,
+            seconds=self._clock.now() - self._began_s,
+        )
+
+    def _ask(self, state: ArmState) -> Float64:
+        asked_s = self._clock.now()
+        actions = self._policy.act(self._observe(state))
+        took_s = self._clock.now() - asked_s
+        if took_s > self._config.policy_timeout_s:
+            raise _Over(
+                Ending.POLICY_TIMEOUT,
+                f"an answer took {took_s:.2f} s, {self._config.policy_timeout_s:g} s are allowed",
+            )
+        wanted = self._config.chunking.num_steps
+        if len(actions) < wanted:
+            raise _Over(Ending.POLICY_ERROR, f"a chunk has {len(actions)} actions, {wanted} are to be carried out")
+        self._num_answers += 1
+        return actions[:wanted]
+
+    def _observe(self, state: ArmState) -> Observation:
+        frames = {role: camera.read() for role, camera in self._cameras.items()}
+        for role, frame in frames.items():
+            age_s = self._clock.now() - frame.time_s
+            if age_s > self._config.image_age_s:
+                raise _Over(Ending.STALE_IMAGE, f"the {role} picture is {age_s:.2f} s old")
+        return Observation(
+            images={role: frame.image for role, frame in frames.items()},
+            instruction=self._instruction,
+            state=single_arm_state(
+                xyz_m=state.pose.xyz_m,
+                rotation=state.pose.rotation,
+                gripper_open=state.gripper_open,
+                joints_rad=state.joints_rad,
+            ),
+        )
+
+    def _carry_out(self, actions: Float64, start: Pose) -> None:
+        period_s, pose, due_s = 1.0 / self._config.hz, start, self._clock.now()
+        for action in actions:
+            self._check(pose)
+            late_s = self._clock.now() - due_s
+            if late_s > self._config.late_s:
+                raise _Over(Ending.LATE, f"a command came {late_s:.3f} s late")
+            limited = next_pose(pose, action, self._config.limits, period_s)
+            pose = limited.pose
+            self._arm.servo(pose, float(np.clip(action[6], 0.0, 1.0)), period_s)
+            self._num_steps += 1
+            self._num_limited += limited.was_changed
+            due_s += period_s
+            self._clock.wait_until(due_s)
+
+    def _check(self, sent: Pose | None = None) -> None:
+        """Look whether the run may go on; `sent` is where the tool was sent last."""
+        if not self._is_wanted():
+            raise _Over(Ending.OPERATOR, "the operator ended the run")
+        if self._clock.now() - self._began_s >= self._config.most_s:
+            raise _Over(Ending.TIME, f"{self._config.most_s:g} s are over")
+        state, limits = self._arm.state(), self._config.limits
+        if state.is_stopped:
+            raise _Over(Ending.SAFETY_STOP, "the robot's own safety stopped it")
+        if not limits.workspace.contains(state.pose.xyz_m, slack_m=limits.tracking_m):
+            raise _Over(Ending.OUT_OF_WORKSPACE, f"the tool is at {np.round(state.pose.xyz_m, 3).tolist()} m")
+        if sent is not None:
+            off_m = float(np.linalg.norm(state.pose.xyz_m - sent.xyz_m))
+            if off_m > limits.tracking_m:
+                raise _Over(Ending.TRACKING, f"the tool is {off_m:.3f} m from where it was sent")

@@ -1,0 +1,88 @@
+"""Limits between a policy and a robot: each command is made to stay within them, or the run ends."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vita_data.errors import RequestError
+from vita_data.types import Float64
+from vita_model.checks import require_positive
+from vita_model.robot.interfaces import Pose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A box in the robot's base frame that the tool does not leave."""
+
+    low_m: tuple[float, float, float]
+    high_m: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty box; raises RequestError."""
+        if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
+            raise RequestError(f"workspace from {self.low_m} to {self.high_m} is empty")
+
+    def clip(self, xyz_m: Float64) -> Float64:
+        """Give the nearest point [3] of the box."""
+        return np.clip(xyz_m, self.low_m, self.high_m)
+
+    def contains(self, xyz_m: Float64, *, slack_m: float = 0.0) -> bool:
+        """Tell whether a point lies in the box made wider by `slack_m`."""
+        return bool(
+            np.all(xyz_m >= np.array(self.low_m) - slack_m) and np.all(xyz_m <= np.array(self.high_m) + slack_m)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How fast and how far the tool may go.
+
+    Assumes: all numbers; the paper names the table's 0.8 m x 0.8 m alone (10.2). Set the box to your own table.
+    """
+
+    workspace: Workspace
+    speed_m_s: float = 0.25
+    speed_rad_s: float = 1.0
+    tracking_m: float = 0.05
+    """A tool farther than this from where it was sent is blocked: the run ends."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no limit; raises RequestError."""
+        require_positive(self, "speed_m_s", "speed_rad_s", "tracking_m")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
+    """A pose within the limits."""
+
+    pose: Pose
+    was_changed: bool
+    """The policy wanted to go faster, or out of the workspace."""
+
+
+def next_pose(before: Pose, action: Float64, limits: Limits, period_s: float) -> Limited:
+    """Apply a canonical action [7] to the pose that was commanded last, within the limits.
+
+    Args:
+        before: the pose commanded last.
+        action: dx dy dz in m, droll dpitch dyaw in rad, for one period; the gripper is not looked at.
+        limits: of speed and place.
+        period_s: of one command.
+    """
+    step_m, turn = np.asarray(action[:3], np.float64), Rotation.from_euler("xyz", action[3:6]).as_rotvec()
+    shorter = _at_most(step_m, limits.speed_m_s * period_s)
+    slower = _at_most(turn, limits.speed_rad_s * period_s)
+    wanted = before.xyz_m + shorter
+    place = limits.workspace.clip(wanted)
+    return Limited(
+        pose=Pose(xyz_m=place, rotation=Rotation.from_rotvec(slower).as_matrix() @ before.rotation),
+        was_changed=not (
+            np.array_equal(shorter, step_m) and np.array_equal(slower, turn) and np.array_equal(place, wanted)
+        ),
+    )
+
+
+def _at_most(vector: Float64, length: float) -> Float64:
+    found = float(np.linalg.norm(vector))
+    return vector if found <= length else vector * (length / found)

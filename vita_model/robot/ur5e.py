@@ -1,0 +1,85 @@
+"""A UR-5e through `ur_rtde`, imported when a robot is opened; the gripper's driver is the user's own.
+
+Never run against a robot here: it follows the library's signatures alone, which the tests' stand-in has too.
+"""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_model.robot.interfaces import ArmState, Pose
+
+_LOOKAHEAD_S = 0.1
+_GAIN = 300.0
+_SPEED_M_S, _ACCELERATION_M_S2 = 0.25, 0.5
+"""The library takes them and the controller does not use them in servoL."""
+
+
+class Gripper(Protocol):
+    """A parallel gripper, such as the Robotiq 2F-85 (width / 0.085 m is the opening)."""
+
+    def opening(self) -> float:
+        """Tell the opening, 0 closed .. 1 open."""
+        ...
+
+    def move(self, gripper_open: float) -> None:
+        """Go there without waiting."""
+        ...
+
+
+class Ur5e:
+    """The arm of VITA 10.1."""
+
+    def __init__(self, host: str, gripper: Gripper) -> None:
+        """Connect.
+
+        Raises:
+            RequestError: ur_rtde is not installed.
+            VitaDataError: no robot answers.
+        """
+        try:
+            control, receive = import_module("rtde_control"), import_module("rtde_receive")
+        except ImportError as error:
+            raise RequestError(f"ur_rtde cannot be imported ({error}): pip install 'vita[ur5e]'") from error
+        try:
+            self._control: Any = control.RTDEControlInterface(host)
+            self._receive: Any = receive.RTDEReceiveInterface(host)
+        except (RuntimeError, OSError) as fault:
+            raise VitaDataError(f"{host}: no UR robot answers ({fault}); is it on, and in remote control?") from fault
+        self._gripper = gripper
+        self._is_open = True
+
+    def state(self) -> ArmState:
+        """Read pose, joints, gripper and safety."""
+        pose = np.asarray(self._receive.getActualTCPPose(), np.float64)
+        return ArmState(
+            pose=Pose(xyz_m=pose[:3], rotation=Rotation.from_rotvec(pose[3:]).as_matrix()),
+            joints_rad=np.asarray(self._receive.getActualQ(), np.float64),
+            gripper_open=self._gripper.opening(),
+            is_stopped=bool(self._receive.isProtectiveStopped() or self._receive.isEmergencyStopped()),
+        )
+
+    def servo(self, pose: Pose, gripper_open: float, period_s: float) -> None:
+        """Go on towards a pose.
+
+        Raises:
+            VitaDataError: the robot refuses.
+        """
+        target = [*pose.xyz_m.tolist(), *Rotation.from_matrix(pose.rotation).as_rotvec().tolist()]
+        if not self._control.servoL(target, _SPEED_M_S, _ACCELERATION_M_S2, period_s, _LOOKAHEAD_S, _GAIN):
+            raise VitaDataError("the robot refused a command; look at its panel")
+        self._gripper.move(gripper_open)
+
+    def hold(self) -> None:
+        """Stand still."""
+        self._control.servoStop()
+
+    def stop(self) -> None:
+        """Stand still and end the robot's script."""
+        if self._is_open:
+            self._is_open = False
+            self._control.servoStop()
+            self._control.stopScript()

@@ -1,0 +1,43 @@
+"""The command `vita-eval`: success rates in simulators, scripted demonstrations, tables beside the paper's."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from vita_data.errors import VitaDataError
+from vita_model.sims import cli_benchmarks, cli_robosuite
+
+_Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 a policy failed or Ctrl-C, 2 the request is bad."""
+    arguments = _parser().parse_args(argv)
+    command: _Command = arguments.command
+    try:
+        command(arguments)
+    except VitaDataError as fault:
+        print(f"vita-eval: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except OSError as fault:
+        print(f"vita-eval: {fault.filename or 'files'}: {fault.strerror or fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vita-eval: interrupted", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vita-eval",
+        description="Measure a policy's success in simulators that you have installed; nothing is downloaded.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    cli_robosuite.add(verbs)
+    cli_benchmarks.add(verbs)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

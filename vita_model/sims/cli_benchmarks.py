@@ -1,0 +1,105 @@
+"""The verbs `vita-eval libero | calvin | simplerenv | table | trials`."""
+
+import argparse
+from pathlib import Path
+
+from vita_model.sims import calvin, libero, simplerenv
+from vita_model.sims.options import add_policy, add_replan, positive
+from vita_model.sims.policies import load_policy
+from vita_model.sims.tables import tables_text
+from vita_model.sims.trials import trials_text
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs."""
+    _add_libero(verbs.add_parser("libero", help="LIBERO's four suites (Table 2); your own installation and assets"))
+    _add_calvin(verbs.add_parser("calvin", help="CALVIN ABC-D's chains (Table 1); your own clones and data set"))
+    _add_simplerenv(
+        verbs.add_parser("simplerenv", help="SimplerEnv (Tables 3 and 4); your own installation and assets")
+    )
+    table = verbs.add_parser("table", help="results beside the paper's rows, averages computed")
+    table.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
+    table.set_defaults(command=_table)
+    trials = verbs.add_parser("trials", help="Table 5 from a sheet of recorded real-robot trials")
+    trials.add_argument("sheet", type=Path, metavar="TRIALS.csv", help="columns model, evaluation, success")
+    trials.set_defaults(command=_trials)
+
+
+def _add_libero(parser: argparse.ArgumentParser) -> None:
+    add_policy(parser)
+    add_replan(parser)
+    parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES))
+    parser.add_argument("--trials", type=positive, default=libero.NUM_TRIALS, metavar="N", help="a task; protocol: 50")
+    parser.add_argument("--tasks", type=int, nargs="*", default=[], metavar="K", help="numbers of tasks; default: all")
+    parser.add_argument("--assets", type=Path, metavar="DIR", help="where LIBERO's assets lie; default: in its package")
+    parser.set_defaults(command=_libero)
+
+
+def _add_calvin(parser: argparse.ArgumentParser) -> None:
+    add_policy(parser)
+    add_replan(parser)
+    parser.add_argument("--dataset", type=Path, required=True, metavar="DIR", help="task_ABC_D, for environment D")
+    parser.add_argument("--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N", help="protocol: 1000")
+    parser.add_argument("--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N", help="protocol: 360")
+    parser.set_defaults(command=_calvin)
+
+
+def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
+    add_policy(parser)
+    add_replan(parser)
+    parser.add_argument("--robot", required=True, choices=[robot.value for robot in simplerenv.Robot])
+    parser.add_argument("--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N", help="protocol: 24")
+    parser.add_argument("--tasks", nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all")
+    parser.set_defaults(command=_simplerenv)
+
+
+def _libero(arguments: argparse.Namespace) -> None:
+    request = libero.LiberoRequest(
+        suite=arguments.suite,
+        out=arguments.out,
+        replan_steps=arguments.replan_steps,
+        num_trials=arguments.trials,
+        tasks=tuple(arguments.tasks),
+        assets=arguments.assets,
+    )
+    libero.check_installation(request.assets)
+    libero.evaluate_libero(request, load_policy(arguments.policy, convention=libero.CONVENTION), _say)
+    print(tables_text([request.out / f"libero-{request.suite}.json"]))
+
+
+def _calvin(arguments: argparse.Namespace) -> None:
+    request = calvin.CalvinRequest(
+        out=arguments.out,
+        dataset=arguments.dataset,
+        replan_steps=arguments.replan_steps,
+        num_chains=arguments.num_sequences,
+        max_steps=arguments.ep_len,
+    )
+    calvin.check_installation(request.dataset)
+    calvin.evaluate_calvin(request, load_policy(arguments.policy, convention=calvin.CONVENTION), _say)
+    print(tables_text([request.out / "calvin.json"]))
+
+
+def _simplerenv(arguments: argparse.Namespace) -> None:
+    request = simplerenv.SimplerRequest(
+        robot=simplerenv.Robot(arguments.robot),
+        out=arguments.out,
+        replan_steps=arguments.replan_steps,
+        num_episodes=arguments.episodes,
+        columns=tuple(arguments.tasks),
+    )
+    simplerenv.check_installation(request.robot)
+    simplerenv.evaluate_simplerenv(request, load_policy(arguments.policy, convention=simplerenv.CONVENTION), _say)
+    print(tables_text([request.out / f"simplerenv-{request.robot.value}.json"]))
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    print(tables_text(arguments.results))
+
+
+def _trials(arguments: argparse.Namespace) -> None:
+    print(trials_text(arguments.sheet))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

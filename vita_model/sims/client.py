@@ -1,0 +1,95 @@
+"""A policy behind a server that speaks openpi's websocket protocol (`vita-serve`, or openpi's own)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vita_data.errors import VitaDataError
+from vita_data.types import CameraRole, Float64
+from vita_model.sims.conventions import CANONICAL, checked_chunk
+from vita_model.sims.interfaces import Observation, PolicyInfo
+from vita_model.sims.websocket import WebSocket
+from vita_model.sims.wire import pack, unpack
+
+IMAGE_KEYS = {
+    CameraRole.PRIMARY: "observation/image",
+    CameraRole.WRIST_RIGHT: "observation/wrist_image",
+    CameraRole.WRIST_LEFT: "observation/wrist_image_left",
+}
+
+
+class ServedPolicy:
+    """Asks a server, one connection for the life of the policy.
+
+    Source: openpi-client 0.1.2: the server speaks first (metadata); then a question, an answer; a text message is the
+    server's error.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = 60.0, api_key: str | None = None) -> None:
+        """Connect.
+
+        Raises:
+            RequestError: the address is none.
+            VitaDataError: no policy server answers there.
+        """
+        headers = (("Authorization", f"Api-Key {api_key}"),) if api_key else ()
+        self._socket = WebSocket(address, timeout_s=timeout_s, headers=headers)
+        self._info = _info(address, self._answer())
+
+    @property
+    def info(self) -> PolicyInfo:
+        """What the server's metadata says; without a convention it is taken for canonical."""
+        return self._info
+
+    def reset(self) -> None:
+        """Do nothing: the protocol has no such message, and the policy keeps no history."""
+
+    def act(self, observation: Observation) -> Float64:
+        """Ask once.
+
+        Raises:
+            VitaDataError: the server reports an error, vanishes, or answers with something else.
+        """
+        self._socket.send(pack(question(observation)))
+        answer = self._answer()
+        if "actions" not in answer:
+            raise VitaDataError(f"{self._info.name} answered without 'actions'; found {', '.join(map(str, answer))}")
+        return checked_chunk(answer["actions"], who=self._info.name)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def _answer(self) -> Mapping[str, Any]:
+        message = self._socket.receive()
+        if message.is_text:
+            told = message.data.decode(errors="replace").strip().splitlines()
+            raise VitaDataError(f"{self._socket.address} reports an error: {told[-1] if told else 'nothing said'}")
+        answer = unpack(message.data)
+        if not isinstance(answer, dict):
+            raise VitaDataError(f"{self._socket.address} answered with a {type(answer).__name__}, not a map")
+        return answer
+
+
+def question(observation: Observation) -> dict[str, object]:
+    """Lay an observation out as openpi's clients do; the state is the 64 canonical slots with their mask."""
+    unknown = set(observation.images) - set(IMAGE_KEYS)
+    if unknown:
+        raise ValueError(f"no key for cameras {sorted(unknown)}")
+    images = {IMAGE_KEYS[role]: np.asarray(image, np.uint8) for role, image in observation.images.items()}
+    return {
+        **images,
+        "observation/state": np.asarray(observation.state.values, np.float32),
+        "observation/state_mask": np.asarray(observation.state.mask, np.bool_),
+        "prompt": observation.instruction,
+    }
+
+
+def _info(address: str, metadata: Mapping[str, Any]) -> PolicyInfo:
+    constants = metadata.get("constants")
+    return PolicyInfo(
+        name=address,
+        convention=str(metadata.get("convention", CANONICAL)),
+        constants=constants if isinstance(constants, Mapping) else {},
+    )

@@ -1,0 +1,30 @@
+"""Options that several verbs of `vita-eval` share."""
+
+import argparse
+from pathlib import Path
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the policy and the folder for results."""
+    parser.add_argument(
+        "--policy", required=True, metavar="POLICY", help="ws://HOST:PORT of vita-serve, a run's folder, or random"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for result.json and pictures")
+
+
+def add_replan(parser: argparse.ArgumentParser) -> None:
+    """Add how much of a chunk is carried out.
+
+    Assumes: 5, as openpi's LIBERO client does; the paper does not say.
+    """
+    parser.add_argument(
+        "--replan-steps", type=positive, default=5, metavar="N", help="commands carried out of each chunk (default 5)"
+    )
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value

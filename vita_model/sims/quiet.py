@@ -1,0 +1,76 @@
+"""Imports of simulators that may ask questions or fetch files: here neither can happen."""
+
+import builtins
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from vita_data.errors import RequestError
+
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+@contextmanager
+def quiet(benchmark: str) -> Iterator[None]:
+    """Answer no question and reach no hub for as long as it lasts.
+
+    Raises:
+        RequestError: the simulator asked something; the question is in the message.
+    """
+
+    def refuse(prompt: object = "") -> str:
+        raise RequestError(
+            f"{benchmark} asks {str(prompt).strip()!r}; set it up by hand first, vita-eval answers nothing"
+        )
+
+    before, asked = {key: os.environ.get(key) for key in _OFFLINE}, builtins.input
+    os.environ.update(_OFFLINE)
+    builtins.input = refuse
+    try:
+        yield
+    finally:
+        builtins.input = asked
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def package_folder(package: str) -> Path | None:
+    """Find the folder of an installed package without importing it; None where there is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = list(spec.submodule_search_locations or [])
+    return Path(places[0]) if places else None
+
+
+def require_path(path: Path, *, benchmark: str, what: str, remedy: str) -> Path:
+    """Check that a file or folder of the user's own installation is there.
+
+    Raises:
+        RequestError: it is not; says where it was looked for and what to do.
+    """
+    if not path.exists():
+        raise RequestError(f"{benchmark}: no {what} at {path}; {remedy}")
+    return path
+
+
+def load(module: str, *, benchmark: str, remedy: str) -> ModuleType:
+    """Import a module of the user's own installation.
+
+    Raises:
+        RequestError: it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise RequestError(f"{benchmark}: {module} cannot be imported ({error}); {remedy}") from error

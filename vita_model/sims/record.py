@@ -1,0 +1,321 @@
+"""Scripted demonstrations of a robosuite task in LIBERO's HDF5 layout, which `vita-data build --source libero` reads.
+
+As in LIBERO's official files, observation t is what is seen after action t, and images are upside down. What differs:
+`actions` is what the expert wanted; where its path was disturbed, `executed_actions` is what the robot was told.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import CameraRole, Float64, Image
+from vita_model.checks import MAX_SEED, require, require_not_negative, require_whole
+from vita_model.sims.robosuite_tasks import HZ, IMAGE_SIZE, NO_OP, Proprioception, RobosuiteTask, TaskSpec
+from vita_model.sims.seeds import DEMONSTRATIONS, episode_seeds
+
+SUITE = "libero_90"
+"""Folder of the tasks: the reader lists the benchmark's own suites alone."""
+TAIL_STEPS = 10
+"""Recorded after success, so that the last chunks are whole."""
+_KEYS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
+_ATTEMPTS_PER_DEMO = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathNoise:
+    """What disturbs the expert's path, in units of its commands; zero everywhere: nothing does.
+
+    The robot carries out the disturbed command and the file keeps the expert's own as label, so that a policy sees
+    how to come back from where its own errors may take it.
+    """
+
+    step_std: float = 0.0
+    """Of each translation command."""
+    push_rate: float = 0.0
+    """Chance a step that a push begins."""
+    push_steps: int = 4
+    push_size: float = 1.0
+    start_steps: int = 0
+    """Longest random walk before the recording, so that episodes start from many poses."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no noise; raises RequestError."""
+        require_not_negative(self, "step_std", "push_rate", "push_size", most=1.0)
+        require_whole(self, "push_steps")
+        require_whole(self, "start_steps", least=0)
+
+
+CALM = PathNoise()
+DISTURBED = PathNoise(step_std=0.15, push_rate=0.04, push_steps=4, push_size=0.9, start_steps=8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRequest:
+    """What to record."""
+
+    spec: TaskSpec
+    out: Path
+    num_demos: int
+    seed: int = 0
+    noise: PathNoise = field(default_factory=PathNoise)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be recorded; raises RequestError."""
+        require_whole(self, "num_demos", most=DEMONSTRATIONS.most_episodes // _ATTEMPTS_PER_DEMO)
+        require_whole(self, "seed", least=0, most=MAX_SEED)
+        require(self, "seed", fits=self.seed < DEMONSTRATIONS.most_runs, wanted=f"below {DEMONSTRATIONS.most_runs}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordReport:
+    """What was recorded: `num_failed` episodes of the expert are in no file."""
+
+    path: Path
+    num_demos: int
+    num_failed: int
+    num_steps: int
+
+    @property
+    def expert_rate(self) -> float:
+        """Share of the expert's episodes that succeeded."""
+        return self.num_demos / (self.num_demos + self.num_failed)
+
+
+@dataclass(slots=True)
+class _Take:
+    """Rows of one episode as they come in; row t is seen after action t."""
+
+    commands: list[Float64] = field(default_factory=list)
+    executed: list[Float64] = field(default_factory=list)
+    states: list[Float64] = field(default_factory=list)
+    arms: list[Proprioception] = field(default_factory=list)
+    images: dict[CameraRole, list[Image]] = field(default_factory=lambda: {role: [] for role in _KEYS})
+    successes: list[bool] = field(default_factory=list)
+
+
+def record(
+    request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
+) -> RecordReport:
+    """Record until `num_demos` episodes have succeeded; goes on from the last finished demonstration.
+
+    Args:
+        request: what to record.
+        simulator: gives the simulator, the same each time; not called where everything is there already.
+        report: takes lines for people.
+
+    Raises:
+        RequestError: the file was recorded with other settings.
+        VitaDataError: the expert fails too often.
+    """
+    path = request.out / SUITE / f"{request.spec.file_stem}_demo.hdf5"
+    done = _finished(path, request)
+    if done is not None:
+        report(f"{path}: recorded before, nothing to do")
+        return done
+    parts = request.out / "unfinished" / f"{request.spec.file_stem}"
+    _claim(parts, request)
+    _record_parts(parts, request, simulator, report)
+    return _assemble(path, parts, request)
+
+
+def disturbances(noise: PathNoise, generator: np.random.Generator) -> Iterator[Float64]:
+    """Yield what is added to the translation [3] of each command."""
+    left, push = 0, np.zeros(3)
+    while True:
+        if not left and generator.random() < noise.push_rate:
+            direction = generator.normal(size=3)
+            left, push = noise.push_steps, noise.push_size * direction / np.linalg.norm(direction)
+        yield generator.normal(size=3) * noise.step_std + (push if left else 0.0)
+        left = max(0, left - 1)
+
+
+def _record_parts(
+    parts: Path, request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
+) -> None:
+    """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, an attempt."""
+    num_good = 0
+    for attempt, seed in enumerate(episode_seeds(DEMONSTRATIONS, request.seed)):
+        if num_good == request.num_demos:
+            break
+        if attempt >= _ATTEMPTS_PER_DEMO * request.num_demos:
+            raise VitaDataError(
+                f"{request.spec.name}: the expert succeeded in {num_good} of {attempt} episodes; {request.num_demos} "
+                "were asked for; lower the noise (--noise none)"
+            )
+        good, failed = _part(parts, seed), parts / f"failed-{seed}"
+        if not good.is_file() and not failed.is_file():
+            take = _take(simulator(), seed, request.noise)
+            if take.successes[-1]:
+                _write_part(good, take, seed)
+            else:
+                failed.touch()
+            report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_word(take.successes[-1])}")
+        num_good += good.is_file()
+
+
+def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> _Take:
+    """Run the expert once; the first row is a no-op, whose observation the first action is paired with."""
+    generator = np.random.default_rng([seed, 1])
+    simulator.reset(seed)
+    _wander(simulator, noise, generator)
+    take, added = _Take(), disturbances(noise, generator)
+    _step(simulator, take, np.array(NO_OP), np.array(NO_OP))
+    tail = 0
+    while len(take.commands) < simulator.spec.max_steps and tail < TAIL_STEPS:
+        command = simulator.spec.expert(simulator.scene())
+        executed = command.copy()
+        executed[:3] = np.clip(executed[:3] + next(added), -1.0, 1.0)
+        _step(simulator, take, command, command if tail else executed)
+        tail = tail + 1 if tail or take.successes[-1] else 0
+    return take
+
+
+def _wander(simulator: RobosuiteTask, noise: PathNoise, generator: np.random.Generator) -> None:
+    if not noise.start_steps:
+        return
+    direction = generator.uniform(-1.0, 1.0, 3) * [1.0, 1.0, 0.5]
+    for _ in range(generator.integers(0, noise.start_steps, endpoint=True)):
+        simulator.step(np.array([*direction, *NO_OP[3:]]))
+
+
+def _step(simulator: RobosuiteTask, take: _Take, command: Float64, executed: Float64) -> None:
+    take.states.append(simulator.simulator_state())
+    simulator.step(executed)
+    take.commands.append(command)
+    take.executed.append(executed)
+    take.arms.append(simulator.proprioception())
+    for role, image in simulator.images().items():
+        take.images[role].append(image)
+    take.successes.append(simulator.is_success)
+
+
+def _write_part(path: Path, take: _Take, seed: int) -> None:
+    partial = path.with_suffix(".partial")
+    with h5py.File(partial, "w") as file:
+        _write_demo(file.create_group("demo"), take, seed)
+    os.replace(partial, path)
+
+
+def _write_demo(demo: h5py.Group, take: _Take, seed: int) -> None:
+    hand = np.stack([arm.xyz_m for arm in take.arms])
+    quaternion = np.stack([arm.quaternion_xyzw for arm in take.arms])
+    turn = Rotation.from_quat(quaternion).as_rotvec()
+    fingers = np.stack([arm.fingers_m for arm in take.arms])
+    values = {
+        "actions": np.stack(take.commands),
+        "executed_actions": np.stack(take.executed),
+        "states": np.stack(take.states),
+        "robot_states": np.column_stack([fingers, hand, quaternion]),
+        "rewards": np.array(take.successes, np.uint8),
+        "dones": np.array(take.successes, np.uint8),
+        "obs/ee_pos": hand,
+        "obs/ee_ori": turn,
+        "obs/ee_states": np.column_stack([hand, turn]),
+        "obs/gripper_states": fingers,
+        "obs/joint_states": np.stack([arm.joints_rad for arm in take.arms]),
+    }
+    for key, value in values.items():
+        demo.create_dataset(key, data=value)
+    for role, key in _KEYS.items():
+        demo.create_dataset(
+            f"obs/{key}",
+            data=np.stack(take.images[role]),
+            compression="gzip",
+            compression_opts=1,
+            chunks=(1, IMAGE_SIZE, IMAGE_SIZE, 3),
+        )
+    demo.attrs.update({"num_samples": len(take.commands), "init_state": take.states[0], "seed": seed})
+
+
+def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
+    """Join the parts in the order of their seeds; the file appears whole or not at all."""
+    seeds = sorted(int(part.stem.split("-")[1]) for part in parts.glob("demo-*.hdf5"))[: request.num_demos]
+    num_failed = sum(int(part.name.split("-")[1]) < seeds[-1] for part in parts.glob("failed-*"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, total = path.with_suffix(".partial"), 0
+    with h5py.File(partial, "w") as file:
+        data = file.create_group("data")
+        for number, seed in enumerate(seeds):
+            with h5py.File(_part(parts, seed), "r") as part:
+                part.copy(part["demo"], data, name=f"demo_{number}")
+            total += int(data[f"demo_{number}"].attrs["num_samples"])
+        data.attrs.update(_attributes(request, num_demos=len(seeds), num_failed=num_failed, total=total))
+    os.replace(partial, path)
+    for part in parts.iterdir():
+        part.unlink()
+    parts.rmdir()
+    with contextlib.suppress(OSError):  # another task's parts may lie there
+        parts.parent.rmdir()
+    return RecordReport(path=path, num_demos=len(seeds), num_failed=num_failed, num_steps=total)
+
+
+def _attributes(request: RecordRequest, *, num_demos: int, num_failed: int, total: int) -> dict[str, object]:
+    instruction = {"problem_name": request.spec.name, "language_instruction": request.spec.instruction}
+    environment = {
+        "env_name": request.spec.environment,
+        "robots": "Panda",
+        "controller": "OSC_POSE",
+        "control_freq": HZ,
+    }
+    return {
+        "env_name": request.spec.environment,
+        "macros_image_convention": "opengl",
+        "problem_info": json.dumps(instruction),
+        "env_args": json.dumps(environment),
+        "num_demos": num_demos,
+        "num_failed": num_failed,
+        "total": total,
+        "recorded_with": _settings(request),
+    }
+
+
+def _finished(path: Path, request: RecordRequest) -> RecordReport | None:
+    if not path.is_file():
+        return None
+    with h5py.File(path, "r") as file:
+        attributes = dict(file["data"].attrs)
+    _refuse_other(path, str(attributes.get("recorded_with")), request)
+    return RecordReport(
+        path=path,
+        num_demos=int(attributes["num_demos"]),
+        num_failed=int(attributes["num_failed"]),
+        num_steps=int(attributes["total"]),
+    )
+
+
+def _claim(parts: Path, request: RecordRequest) -> None:
+    """Say in the folder of parts what they are parts of."""
+    parts.mkdir(parents=True, exist_ok=True)
+    settings = parts / "settings.json"
+    if settings.is_file():
+        _refuse_other(parts, settings.read_text(), request)
+    settings.write_text(_settings(request))
+
+
+def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
+    if found != _settings(request):
+        raise RequestError(
+            f"{place} was recorded with {found}, now {_settings(request)} is asked for; choose another --out, or remove "
+            "what is there"
+        )
+
+
+def _settings(request: RecordRequest) -> str:
+    wanted = {"num_demos": request.num_demos, "seed": request.seed, "noise": asdict(request.noise)}
+    return json.dumps(wanted, sort_keys=True)
+
+
+def _part(parts: Path, seed: int) -> Path:
+    return parts / f"demo-{seed}.hdf5"
+
+
+def _word(success: bool) -> str:  # noqa: FBT001
+    return "success" if success else "failed, not written"

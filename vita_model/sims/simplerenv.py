@@ -1,0 +1,282 @@
+"""SimplerEnv: WidowX through ManiSkill 3 (24 episodes a task), Google Robot through the original `simpler_env`.
+
+Source: simpler_env real2sim_eval_maniskill3.py (episode ids, 60 or 120 steps, success at the last step) and
+maniskill2_evaluator.py. The Google Robot half needs a GPU, follows its interface by signature alone and never ran here;
+it takes `simpler_env.make`'s packaged variant of each task, not the whole grid of visual matching.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vita_data.errors import RequestError
+from vita_data.types import CameraRole, Float64, Image
+from vita_model.checks import require, require_whole
+from vita_model.sims.conventions import CANONICAL, InConvention
+from vita_model.sims.interfaces import STATE_SIZE, Observation, Policy, RobotState
+from vita_model.sims.quiet import load, package_folder, quiet, require_path
+from vita_model.sims.rollouts import Ending, LoopConfig, Simulation, roll_out_all
+from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
+
+CONVENTION = CANONICAL
+"""Bridge and Fractal are metres and radians already."""
+NUM_EPISODES = 24
+STICKY_STEPS = 15
+"""How long the Google Robot's gripper goes on with a command."""
+_NAME = "SimplerEnv"
+_GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
+_NO_STATE = RobotState(values=np.zeros(STATE_SIZE, np.float32), mask=np.zeros(STATE_SIZE, np.bool_))
+
+
+class Robot(StrEnum):
+    """Which half."""
+
+    WIDOWX = "widowx"
+    GOOGLE = "google"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimplerTask:
+    """One column of Table 3 or 4: the environment and its longest episode."""
+
+    column: str
+    environment: str
+    max_steps: int
+
+
+TASKS: Mapping[Robot, tuple[SimplerTask, ...]] = MappingProxyType(
+    {
+        Robot.WIDOWX: (
+            SimplerTask(column="PutSpoon", environment="PutSpoonOnTableClothInScene-v1", max_steps=60),
+            SimplerTask(column="PutCarrot", environment="PutCarrotOnPlateInScene-v1", max_steps=60),
+            SimplerTask(column="StackGreen", environment="StackGreenCubeOnYellowCubeBakedTexInScene-v1", max_steps=60),
+            SimplerTask(column="PutEggplant", environment="PutEggplantInBasketScene-v1", max_steps=120),
+        ),
+        Robot.GOOGLE: (
+            SimplerTask(column="PickCokeCan", environment="google_robot_pick_coke_can", max_steps=80),
+            SimplerTask(column="MoveNear", environment="google_robot_move_near", max_steps=80),
+            SimplerTask(column="OpenDrawer", environment="google_robot_open_drawer", max_steps=113),
+        ),
+    }
+)
+_TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimplerRequest:
+    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+
+    robot: Robot
+    out: Path
+    replan_steps: int
+    num_episodes: int = NUM_EPISODES
+    columns: tuple[str, ...] = ()
+    """Tasks by their column; empty: all of the robot."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no evaluation has; raises RequestError."""
+        require_whole(self, "num_episodes", "replan_steps")
+        known = [task.column for task in TASKS[self.robot]]
+        require(self, "columns", fits=set(self.columns) <= set(known), wanted=f"some of {', '.join(known)}")
+
+    @property
+    def tasks(self) -> tuple[SimplerTask, ...]:
+        """The tasks that were asked for."""
+        return tuple(task for task in TASKS[self.robot] if not self.columns or task.column in self.columns)
+
+
+class StickyGripper:
+    """The Google Robot's gripper takes changes, not places: a change is sent on for 15 steps."""
+
+    def __init__(self) -> None:
+        self._before: float | None = None
+        self._change, self._left = 0.0, 0
+
+    def command(self, gripper_open: float) -> float:
+        """Turn an absolute opening into the change to send, -1 to open and 1 to close.
+
+        Source: simpler_env, octo_model.py: a change of more than 0.5 is repeated; others are ignored meanwhile.
+        """
+        change = 0.0 if self._before is None else self._before - gripper_open
+        self._before = gripper_open
+        if abs(change) > 0.5 and not self._left:
+            self._change, self._left = change, STICKY_STEPS
+        if not self._left:
+            return change
+        self._left -= 1
+        return self._change
+
+
+class WidowXTask:
+    """A bridge task of ManiSkill 3; an episode's seed is its episode id."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._seen: Any = None
+        self._success = False
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        torch: Any = load("torch", benchmark=_NAME, remedy="pip install 'vita[train]'")
+        self._seen, _ = self._environment.reset(seed=seed, options={"episode_id": torch.tensor([seed])})
+        self._success = False
+
+    def observe(self) -> Observation:
+        """Read the camera of the Bridge set-up.
+
+        Assumes: the state stays masked; this simulator does not tell it in Bridge's frame.
+        """
+        rgb = np.asarray(self._seen["sensor_data"]["3rd_view_camera"]["rgb"])
+        said = self._environment.unwrapped.get_language_instruction()
+        return _seen(rgb[0] if rgb.ndim == 4 else rgb, said if isinstance(said, str) else said[0])
+
+    def step(self, command: Float64) -> None:
+        """Carry out a canonical action; the gripper is 1 open, -1 closed here."""
+        gripper = 1.0 if command[6] > 0.5 else -1.0
+        self._seen, _, _, _, info = self._environment.step(_motion(command, gripper))
+        self._success = bool(np.asarray(info["success"]).any())
+
+    @property
+    def is_success(self) -> bool:
+        """What holds after the last step."""
+        return self._success
+
+
+class GoogleTask:
+    """A task of the original `simpler_env`; an episode's seed is the seed of its reset."""
+
+    def __init__(self, environment: Any, picture: Callable[[Any, Any], Image]) -> None:
+        self._environment, self._picture = environment, picture
+        self._seen: Any = None
+        self._success = False
+        self._gripper = StickyGripper()
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        self._seen, _ = self._environment.reset(seed=seed)
+        self._success, self._gripper = False, StickyGripper()
+
+    def observe(self) -> Observation:
+        """Read the overhead camera; the state stays masked."""
+        said = self._environment.get_language_instruction()
+        return _seen(self._picture(self._environment, self._seen), said)
+
+    def step(self, command: Float64) -> None:
+        """Carry out a canonical action."""
+        motion = _motion(command, self._gripper.command(float(command[6])))
+        self._seen, _, done, _, _ = self._environment.step(motion)
+        self._success = bool(done)
+
+    @property
+    def is_success(self) -> bool:
+        """What holds after the last step."""
+        return self._success
+
+
+def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callable[[str], None]) -> dict[str, object]:
+    """Run a robot's tasks and write `simplerenv-<robot>.json`.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        RequestError: the simulator or its assets are absent, or the policy does not give canonical actions.
+    """
+    checked = InConvention(policy, CONVENTION)
+    episodes: dict[str, list[EpisodeResult]] = {}
+    with quiet(_NAME):
+        make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
+        for task in request.tasks:
+            loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
+            simulation, close = make(task)
+            try:
+                episodes[task.column] = roll_out_all(
+                    simulation, checked, loop, seeds=range(request.num_episodes), report=_nothing
+                )
+            finally:
+                close()
+            report(f"{request.robot} {task.column}: {success_rate(episodes[task.column])}")
+    result = {
+        "benchmark": "simplerenv",
+        "table": _TABLE[request.robot],
+        "policy": asdict(policy.info),
+        "robot": request.robot.value,
+        "is_protocol": request.robot is Robot.WIDOWX and request.num_episodes == NUM_EPISODES,
+        "num_episodes": request.num_episodes,
+        "replan_steps": request.replan_steps,
+        "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
+    }
+    write_json(request.out / f"simplerenv-{request.robot.value}.json", result)
+    return result
+
+
+def check_installation(robot: Robot) -> None:
+    """Look for packages and assets before anything is imported: without them ManiSkill asks, or downloads.
+
+    Raises:
+        RequestError: one of them is absent; says where it was looked for.
+    """
+    if robot is Robot.WIDOWX:
+        _check_widowx()
+    elif package_folder("simpler_env") is None:
+        raise RequestError(f"{_NAME}: no package 'simpler_env' in this Python; {_GOOGLE_REMEDY}")
+
+
+def _check_widowx() -> None:
+    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets in place by hand"
+    if package_folder("mani_skill") is None:
+        raise RequestError(f"{_NAME}: no package 'mani_skill' in this Python; {remedy}")
+    data = Path(os.environ.get("MS_ASSET_DIR", Path.home() / ".maniskill")) / "data"
+    for folder in ("tasks/bridge_v2_real2sim_dataset", "robots/widowx"):
+        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR names the folder)")
+
+
+_Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]
+
+
+def _widowx_maker() -> _Maker:
+    check_installation(Robot.WIDOWX)
+    # set, it makes ManiSkill download whatever is missing without asking
+    os.environ.pop("MS_SKIP_ASSET_DOWNLOAD_PROMPT", None)
+    remedy = "install ManiSkill 3 with a Vulkan device"
+    gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
+    load("mani_skill.envs", benchmark=_NAME, remedy=remedy)
+
+    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+        environment = gymnasium.make(task.environment, obs_mode="rgb+segmentation", num_envs=1)
+        return WidowXTask(environment), environment.close
+
+    return make
+
+
+def _google_maker() -> _Maker:
+    check_installation(Robot.GOOGLE)
+    simpler: Any = load("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+    tools: Any = load("simpler_env.utils.env.observation_utils", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+
+    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+        environment = simpler.make(task.environment)
+        return GoogleTask(environment, tools.get_image_from_maniskill2_obs_dict), environment.close
+
+    return make
+
+
+def _motion(action: Float64, gripper: float) -> Float64:
+    """Lay out metres, rotation vector and gripper."""
+    return np.array([*action[:3], *Rotation.from_euler("xyz", action[3:6]).as_rotvec(), gripper])
+
+
+def _seen(image: Image, instruction: str) -> Observation:
+    images = {CameraRole.PRIMARY: np.ascontiguousarray(image, np.uint8)}
+    return Observation(images=images, instruction=instruction, state=_NO_STATE)
+
+
+def _nothing(result: EpisodeResult) -> None:
+    """Say nothing of single episodes."""
