@@ -35,7 +35,11 @@ class ServedPolicy:
         """
         headers = (("Authorization", f"Api-Key {api_key}"),) if api_key else ()
         self._socket = WebSocket(address, timeout_s=timeout_s, headers=headers)
-        self._info = _info(address, self._answer())
+        try:
+            self._info = _info(address, self._answer())
+        except VitaDataError:
+            self._socket.close()
+            raise
 
     @property
     def info(self) -> PolicyInfo:

@@ -45,7 +45,11 @@ class WebSocket:
         except OSError as fault:
             raise VitaDataError(f"{address}: no server answers ({fault}); start one with `vita-serve`") from fault
         self._buffer = b""
-        self._shake_hands(parts.netloc, parts.path or "/", headers)
+        try:
+            self._shake_hands(parts.netloc, parts.path or "/", headers)
+        except VitaDataError:
+            self._socket.close()
+            raise
 
     def send(self, data: bytes) -> None:
         """Send one binary message.

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# From nothing to a success rate: scripted Lift demonstrations, shards, three stages, evaluation on fresh initial states.
+#   bash pipelines/closed_loop.sh [DIR]    DIR: where everything goes (default: closed_loop_out/ in the repository);
+#                                          run it again after an interruption: it goes on where it was
+#   VITA_DEMOS=100 VITA_EPISODES=50        how many demonstrations and evaluation episodes
+#   VITA_STEPS=N                           train each stage to step N only (to try the path out)
+#   VITA_BIN=DIR                           take vita-data, vita-train and vita-eval from there instead of .venv/bin
+set -euo pipefail
+start="$PWD"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+case "${1:-$PWD/closed_loop_out}" in /*) out="${1:-$PWD/closed_loop_out}" ;; *) out="$start/$1" ;; esac
+demos="${VITA_DEMOS:-100}" episodes="${VITA_EPISODES:-50}"
+mkdir -p "$out"
+
+if [ -z "${VITA_BIN:-}" ]; then
+    bash pipelines/setup.sh
+    VITA_BIN="$PWD/.venv/bin"
+    if ! "$VITA_BIN/python" -c 'import mujoco, robosuite' 2>/dev/null; then
+        "$VITA_BIN/python" -m pip install --quiet --constraint pipelines/constraints.txt --editable '.[robosuite]'
+        "$VITA_BIN/python" -m pip install --quiet --no-deps robosuite==1.4.0
+    fi
+fi
+export PATH="$VITA_BIN:$PATH" HF_HUB_OFFLINE=1 MUJOCO_GL="${MUJOCO_GL:-egl}"
+
+# Runs a step once: NAME COMMAND... Its time goes to times.txt.
+step() {
+    local name="$1"; shift
+    if [ -f "$out/done/$name" ]; then echo "== $name: done before"; return; fi
+    echo "== $name"
+    local began=$SECONDS
+    "$@"
+    mkdir -p "$out/done"
+    touch "$out/done/$name"
+    echo "$name $((SECONDS - began)) s" | tee -a "$out/times.txt"
+}
+
+# Trains one stage, or goes on with it: STAGE [vita-train options]
+train() {
+    local stage="$1" run="$out/runs/$1"; shift
+    local more=()
+    if compgen -G "$run/checkpoints/step-????????" > /dev/null; then more=(--resume); else rm -rf "$run"; fi
+    [ -n "${VITA_STEPS:-}" ] && more+=(--steps "$VITA_STEPS")
+    vita-train "pipelines/recipes/lift_$stage.py" --shards "$out/shards" --out "$run" "$@" "${more[@]}"
+}
+
+step record vita-eval robosuite record --task lift --out "$out/raw" --num-demos "$demos"
+step build vita-data build --source libero --raw "$out/raw" --out "$out/shards" --frames all
+step verify vita-data verify "$out/shards/libero"
+step warmup train warmup
+step cotrain train cotrain --set init="$out/runs/warmup"
+step finetune train finetune --set init="$out/runs/cotrain"
+step evaluate vita-eval robosuite evaluate --task lift --policy "$out/runs/finetune" --out "$out/evaluation" \
+    --episodes "$episodes"
+echo
+cat "$out/times.txt"
+echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg"

@@ -1,0 +1,26 @@
+"""Stage 3 of the closed loop; start it with `--set init=` the run of lift_cotrain."""
+
+from vita_data.types import CameraRole, Stage, Starts, WindowSpec
+from vita_model.presets import tiny_codes
+from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+
+_NUM_STEPS = 1000
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="lift_finetune",
+        stage=Stage.FINETUNE,
+        manifest="manifests/lift.toml",
+        num_steps=_NUM_STEPS,
+        batch_size=64,
+        windows=WindowSpec(
+            starts=Starts.ROWS, horizon=12, futures=0, views=(CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
+        ),
+        model=tiny_codes(),
+        optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
+        precision=Precision.FP32,
+        save_every=250,
+        keep_last=1,
+        report_every=50,
+    )

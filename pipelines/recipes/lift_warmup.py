@@ -1,0 +1,28 @@
+"""Stage 1 of the closed loop on scripted Lift demonstrations; minutes on two CPU cores."""
+
+from vita_data.types import Stage, Starts, WindowSpec
+from vita_model.presets import tiny_codes
+from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+
+_FRAME_INTERVAL_S = 0.15
+"""Of futures, the same in co-training: a demonstration lasts two seconds, where the paper's tasks last many."""
+_NUM_STEPS = 1500
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="lift_warmup",
+        stage=Stage.WARMUP,
+        manifest="manifests/lift.toml",
+        num_steps=_NUM_STEPS,
+        batch_size={"video": 16, "action": 64},
+        windows=WindowSpec(
+            starts=Starts.ROWS, horizon=12, futures=1, frame_interval_s=_FRAME_INTERVAL_S, min_futures=1
+        ),
+        model=tiny_codes(),
+        optimizer=OptimizerConfig(lr=2e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
+        precision=Precision.FP32,
+        save_every=250,
+        keep_last=1,
+        report_every=50,
+    )
