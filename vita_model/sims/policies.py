@@ -1,8 +1,7 @@
 """The policies that evaluation knows: a served one, one in this process, and random commands to compare with."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +10,9 @@ from vita_data.types import Float64
 from vita_model.sims.client import ServedPolicy
 from vita_model.sims.conventions import CANONICAL, checked_chunk
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo
+
+if TYPE_CHECKING:
+    from vita_model.policy import VitaPolicy
 
 RANDOM = "random"
 
@@ -37,23 +39,20 @@ class RandomPolicy:
 
 
 class LocalPolicy:
-    """`vita_model.policy.VitaPolicy` in this process, giving one source's commands or canonical actions."""
+    """`VitaPolicy` in this process, giving one source's commands or canonical actions."""
 
-    def __init__(self, path: Path, convention: str) -> None:
-        """Load a run or a checkpoint.
+    def __init__(self, policy: "VitaPolicy", name: str, convention: str) -> None:
+        """Wrap a loaded policy.
 
         Raises:
-            RequestError: nothing is there, or it has no constants for the convention.
+            RequestError: its checkpoint has no constants for the convention.
         """
-        self._module: Any = import_module("vita_model.policy")
-        self._policy = self._module.VitaPolicy.from_pretrained(path)
-        known = self._policy.signature.conventions
+        known = policy.signature.conventions
         if convention != CANONICAL and convention not in known:
-            raise RequestError(f"{path} has no constants of {convention}; it has {', '.join(known) or 'none'}")
+            raise RequestError(f"{name} has no constants of {convention}; it has {', '.join(known) or 'none'}")
         constants = {} if convention == CANONICAL else known[convention].as_json()
-        self._info = PolicyInfo(name=str(path), convention=convention, constants=constants)
-        sources = self._policy.signature.sources
-        self._source = convention if convention in sources else None
+        self._policy, self._info = policy, PolicyInfo(name=name, convention=convention, constants=constants)
+        self._source = convention if convention in policy.signature.sources else None
 
     @property
     def info(self) -> PolicyInfo:
@@ -65,18 +64,20 @@ class LocalPolicy:
 
     def act(self, observation: Observation) -> Float64:
         """Predict a chunk."""
+        from vita_model.policy import Observation as Question
+
         state = observation.state
-        asked = self._module.Observation(
+        values, mask = (state.values, state.mask) if state.mask.any() else (None, None)
+        question = Question(
             images=observation.images,
             instruction=observation.instruction,
-            state=state.values if state.mask.any() else None,
-            state_mask=state.mask if state.mask.any() else None,
+            state=values,
+            state_mask=mask,
             source=self._source,
         )
-        decision = self._policy.decide([asked])[0]
-        return checked_chunk(
-            self._policy.commands(decision, self._info.convention, state=asked.state), who=self._info.name
-        )
+        decision = self._policy.decide([question])[0]
+        commands = self._policy.commands(decision, self._info.convention, state=values)
+        return checked_chunk(commands, who=self._info.name)
 
 
 def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
@@ -97,4 +98,7 @@ def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
         return ServedPolicy(text)
     if not Path(text).is_dir():
         raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
-    return LocalPolicy(Path(text), convention)
+    # torch is loaded for this kind of policy alone
+    from vita_model.policy import VitaPolicy
+
+    return LocalPolicy(VitaPolicy.from_pretrained(Path(text)), text, convention)

@@ -169,7 +169,7 @@ def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> _Take:
     take, added = _Take(), disturbances(noise, generator)
     _step(simulator, take, np.array(NO_OP), np.array(NO_OP))
     tail = 0
-    while len(take.commands) < simulator.spec.max_steps and tail < TAIL_STEPS:
+    while len(take.commands) < simulator.spec.max_steps and tail <= TAIL_STEPS:
         command = simulator.spec.expert(simulator.scene())
         executed = command.copy()
         executed[:3] = np.clip(executed[:3] + next(added), -1.0, 1.0)
@@ -303,8 +303,8 @@ def _claim(parts: Path, request: RecordRequest) -> None:
 def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
     if found != _settings(request):
         raise RequestError(
-            f"{place} was recorded with {found}, now {_settings(request)} is asked for; choose another --out, or remove "
-            "what is there"
+            f"{place} was recorded with {found}, now {_settings(request)} is asked for; choose another --out or "
+            "remove what is there"
         )
 
 

@@ -15,9 +15,9 @@ from vita_model.sims.robosuite_tasks import CAMERAS, IMAGE_SIZE, Proprioception,
 
 
 class PointArm:
-    """What `RobosuiteTask` is to its users, without physics: a hand that goes where it is told, a cube that it lifts."""
+    """What `RobosuiteTask` is to its users, without physics: a hand that goes where it is told."""
 
-    def __init__(self, spec: TaskSpec | None = None, *, works: Callable[[int], bool] = lambda seed: True) -> None:
+    def __init__(self, spec: TaskSpec | None = None, *, works: Callable[[int], object] = lambda seed: 1) -> None:
         self.spec = spec or find_task("lift")
         self.works, self.num_resets, self.num_renders = works, 0, 0
 
