@@ -91,11 +91,12 @@ class RobosuiteTask:
         """
         self.spec = spec
         self._environment = _make(spec)
-        self._unwrapped_model = self._environment.sim.model
 
     def reset(self, seed: int) -> None:
         """Begin the episode of a seed: cubes and arm are placed anew, and the objects settle."""
         np.random.seed(seed)  # noqa: NPY002 - robosuite draws from the global generator
+        gripper = self._environment.robots[0].gripper
+        gripper.current_action = np.zeros_like(gripper.current_action)  # a reset leaves what was commanded last
         self._environment.reset()
         for _ in range(NUM_SETTLE_STEPS):
             self.step(np.array(NO_OP))

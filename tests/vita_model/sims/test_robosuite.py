@@ -48,9 +48,9 @@ def test_from_demonstrations_to_an_evaluated_episode(tmp_path):
     assert data(["build", "--source", "libero", "--raw", raw, "--out", shards, "--frames", "all"]) == 0
     assert data(["verify", f"{shards}/libero"]) == 0
     before: list[str] = []
-    # the codebook is filled by the first encodings, which 18 small batches have
-    for stage, steps in (("warmup", 18), ("cotrain", 2), ("finetune", 2)):
-        few = ["--steps", str(steps), "--set", "batch_size=4", "--set", "eval_batches=0", *before]
+    # the codebook is filled by the first 128 encodings
+    for stage, steps, size in (("warmup", 10, 32), ("cotrain", 2, 4), ("finetune", 2, 4)):
+        few = ["--steps", str(steps), "--set", f"batch_size={size}", "--set", "eval_batches=0", *before]
         assert train([str(RECIPES / f"lift_{stage}.py"), "--shards", shards, "--out", f"{runs}/{stage}", *few]) == 0
         before = ["--set", f"init={runs}/{stage}"]
     out = tmp_path / "evaluation"
