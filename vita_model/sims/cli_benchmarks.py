@@ -6,6 +6,7 @@ from pathlib import Path
 from vita_model.sims import calvin, libero, simplerenv
 from vita_model.sims.options import add_policy, add_replan, positive
 from vita_model.sims.policies import load_policy
+from vita_model.sims.simplerenv_tasks import Robot
 from vita_model.sims.tables import tables_text
 from vita_model.sims.trials import trials_text
 
@@ -47,7 +48,7 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
 def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
-    parser.add_argument("--robot", required=True, choices=[robot.value for robot in simplerenv.Robot])
+    parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot])
     parser.add_argument("--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N", help="protocol: 24")
     parser.add_argument("--tasks", nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all")
     parser.set_defaults(command=_simplerenv)
@@ -82,7 +83,7 @@ def _calvin(arguments: argparse.Namespace) -> None:
 
 def _simplerenv(arguments: argparse.Namespace) -> None:
     request = simplerenv.SimplerRequest(
-        robot=simplerenv.Robot(arguments.robot),
+        robot=Robot(arguments.robot),
         out=arguments.out,
         replan_steps=arguments.replan_steps,
         num_episodes=arguments.episodes,

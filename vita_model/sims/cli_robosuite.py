@@ -5,9 +5,10 @@ import contextlib
 import functools
 from pathlib import Path
 
+from vita_model.sims.noise import CALM, DISTURBED
 from vita_model.sims.options import add_policy, add_replan, positive
 from vita_model.sims.policies import load_policy
-from vita_model.sims.record import CALM, DISTURBED, RecordRequest, record
+from vita_model.sims.record import RecordRequest, record
 from vita_model.sims.robosuite_eval import CONVENTION, EvaluateRequest, evaluate_robosuite
 from vita_model.sims.robosuite_tasks import TASKS, RobosuiteTask, find_task
 

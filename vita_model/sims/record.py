@@ -7,54 +7,25 @@ As in LIBERO's official files, observation t is what is seen after action t, and
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.types import CameraRole, Float64, Image
-from vita_model.checks import MAX_SEED, require, require_not_negative, require_whole
-from vita_model.sims.robosuite_tasks import HZ, IMAGE_SIZE, NO_OP, Proprioception, RobosuiteTask, TaskSpec
+from vita_model.checks import MAX_SEED, require, require_whole
+from vita_model.sims.demo_file import Take, write_part
+from vita_model.sims.noise import PathNoise, disturbances
+from vita_model.sims.robosuite_tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
 from vita_model.sims.seeds import DEMONSTRATIONS, episode_seeds
 
 SUITE = "libero_90"
 """Folder of the tasks: the reader lists the benchmark's own suites alone."""
 TAIL_STEPS = 10
 """Recorded after success, so that the last chunks are whole."""
-_KEYS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
 _ATTEMPTS_PER_DEMO = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathNoise:
-    """What disturbs the expert's path, in units of its commands; zero everywhere: nothing does.
-
-    The robot carries out the disturbed command and the file keeps the expert's own as label, so that a policy sees
-    how to come back from where its own errors may take it.
-    """
-
-    step_std: float = 0.0
-    """Of each translation command."""
-    push_rate: float = 0.0
-    """Chance a step that a push begins."""
-    push_steps: int = 4
-    push_size: float = 1.0
-    start_steps: int = 0
-    """Longest random walk before the recording, so that episodes start from many poses."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no noise; raises RequestError."""
-        require_not_negative(self, "step_std", "push_rate", "push_size", most=1.0)
-        require_whole(self, "push_steps")
-        require_whole(self, "start_steps", least=0)
-
-
-CALM = PathNoise()
-DISTURBED = PathNoise(step_std=0.15, push_rate=0.04, push_steps=4, push_size=0.9, start_steps=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +60,6 @@ class RecordReport:
         return self.num_demos / (self.num_demos + self.num_failed)
 
 
-@dataclass(slots=True)
-class _Take:
-    """Rows of one episode as they come in; row t is seen after action t."""
-
-    commands: list[Float64] = field(default_factory=list)
-    executed: list[Float64] = field(default_factory=list)
-    states: list[Float64] = field(default_factory=list)
-    arms: list[Proprioception] = field(default_factory=list)
-    images: dict[CameraRole, list[Image]] = field(default_factory=lambda: {role: [] for role in _KEYS})
-    successes: list[bool] = field(default_factory=list)
-
-
 def record(
     request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> RecordReport:
@@ -126,17 +85,6 @@ def record(
     return _assemble(path, parts, request)
 
 
-def disturbances(noise: PathNoise, generator: np.random.Generator) -> Iterator[Float64]:
-    """Yield what is added to the translation [3] of each command."""
-    left, push = 0, np.zeros(3)
-    while True:
-        if not left and generator.random() < noise.push_rate:
-            direction = generator.normal(size=3)
-            left, push = noise.push_steps, noise.push_size * direction / np.linalg.norm(direction)
-        yield generator.normal(size=3) * noise.step_std + (push if left else 0.0)
-        left = max(0, left - 1)
-
-
 def _record_parts(
     parts: Path, request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> None:
@@ -154,26 +102,26 @@ def _record_parts(
         if not good.is_file() and not failed.is_file():
             take = _take(simulator(), seed, request.noise)
             if take.successes[-1]:
-                _write_part(good, take, seed)
+                write_part(good, take, seed)
             else:
                 failed.touch()
             report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_word(take.successes[-1])}")
         num_good += good.is_file()
 
 
-def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> _Take:
+def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
     """Run the expert once; the first row is a no-op, whose observation the first action is paired with."""
     generator = np.random.default_rng([seed, 1])
     simulator.reset(seed)
     _wander(simulator, noise, generator)
-    take, added = _Take(), disturbances(noise, generator)
-    _step(simulator, take, np.array(NO_OP), np.array(NO_OP))
+    take, added = Take(), disturbances(noise, generator)
+    take.step(simulator, np.array(NO_OP), np.array(NO_OP))
     tail = 0
     while len(take.commands) < simulator.spec.max_steps and tail <= TAIL_STEPS:
         command = simulator.spec.expert(simulator.scene())
         executed = command.copy()
         executed[:3] = np.clip(executed[:3] + next(added), -1.0, 1.0)
-        _step(simulator, take, command, command if tail else executed)
+        take.step(simulator, command, command if tail else executed)
         tail = tail + 1 if tail or take.successes[-1] else 0
     return take
 
@@ -184,55 +132,6 @@ def _wander(simulator: RobosuiteTask, noise: PathNoise, generator: np.random.Gen
     direction = generator.uniform(-1.0, 1.0, 3) * [1.0, 1.0, 0.5]
     for _ in range(generator.integers(0, noise.start_steps, endpoint=True)):
         simulator.step(np.array([*direction, *NO_OP[3:]]))
-
-
-def _step(simulator: RobosuiteTask, take: _Take, command: Float64, executed: Float64) -> None:
-    take.states.append(simulator.simulator_state())
-    simulator.step(executed)
-    take.commands.append(command)
-    take.executed.append(executed)
-    take.arms.append(simulator.proprioception())
-    for role, image in simulator.images().items():
-        take.images[role].append(image)
-    take.successes.append(simulator.is_success)
-
-
-def _write_part(path: Path, take: _Take, seed: int) -> None:
-    partial = path.with_suffix(".partial")
-    with h5py.File(partial, "w") as file:
-        _write_demo(file.create_group("demo"), take, seed)
-    os.replace(partial, path)
-
-
-def _write_demo(demo: h5py.Group, take: _Take, seed: int) -> None:
-    hand = np.stack([arm.xyz_m for arm in take.arms])
-    quaternion = np.stack([arm.quaternion_xyzw for arm in take.arms])
-    turn = Rotation.from_quat(quaternion).as_rotvec()
-    fingers = np.stack([arm.fingers_m for arm in take.arms])
-    values = {
-        "actions": np.stack(take.commands),
-        "executed_actions": np.stack(take.executed),
-        "states": np.stack(take.states),
-        "robot_states": np.column_stack([fingers, hand, quaternion]),
-        "rewards": np.array(take.successes, np.uint8),
-        "dones": np.array(take.successes, np.uint8),
-        "obs/ee_pos": hand,
-        "obs/ee_ori": turn,
-        "obs/ee_states": np.column_stack([hand, turn]),
-        "obs/gripper_states": fingers,
-        "obs/joint_states": np.stack([arm.joints_rad for arm in take.arms]),
-    }
-    for key, value in values.items():
-        demo.create_dataset(key, data=value)
-    for role, key in _KEYS.items():
-        demo.create_dataset(
-            f"obs/{key}",
-            data=np.stack(take.images[role]),
-            compression="gzip",
-            compression_opts=1,
-            chunks=(1, IMAGE_SIZE, IMAGE_SIZE, 3),
-        )
-    demo.attrs.update({"num_samples": len(take.commands), "init_state": take.states[0], "seed": seed})
 
 
 def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:

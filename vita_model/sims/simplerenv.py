@@ -6,11 +6,9 @@ it takes `simpler_env.make`'s packaged variant of each task, not the whole grid 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,48 +22,16 @@ from vita_model.sims.interfaces import STATE_SIZE, Observation, Policy, RobotSta
 from vita_model.sims.quiet import load, package_folder, quiet, require_path
 from vita_model.sims.rollouts import Ending, LoopConfig, Simulation, roll_out_all
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
 
 CONVENTION = CANONICAL
 """Bridge and Fractal are metres and radians already."""
 NUM_EPISODES = 24
-STICKY_STEPS = 15
-"""How long the Google Robot's gripper goes on with a command."""
 _NAME = "SimplerEnv"
 _GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
 _NO_STATE = RobotState(values=np.zeros(STATE_SIZE, np.float32), mask=np.zeros(STATE_SIZE, np.bool_))
 
 
-class Robot(StrEnum):
-    """Which half."""
-
-    WIDOWX = "widowx"
-    GOOGLE = "google"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimplerTask:
-    """One column of Table 3 or 4: the environment and its longest episode."""
-
-    column: str
-    environment: str
-    max_steps: int
-
-
-TASKS: Mapping[Robot, tuple[SimplerTask, ...]] = MappingProxyType(
-    {
-        Robot.WIDOWX: (
-            SimplerTask(column="PutSpoon", environment="PutSpoonOnTableClothInScene-v1", max_steps=60),
-            SimplerTask(column="PutCarrot", environment="PutCarrotOnPlateInScene-v1", max_steps=60),
-            SimplerTask(column="StackGreen", environment="StackGreenCubeOnYellowCubeBakedTexInScene-v1", max_steps=60),
-            SimplerTask(column="PutEggplant", environment="PutEggplantInBasketScene-v1", max_steps=120),
-        ),
-        Robot.GOOGLE: (
-            SimplerTask(column="PickCokeCan", environment="google_robot_pick_coke_can", max_steps=80),
-            SimplerTask(column="MoveNear", environment="google_robot_move_near", max_steps=80),
-            SimplerTask(column="OpenDrawer", environment="google_robot_open_drawer", max_steps=113),
-        ),
-    }
-)
 _TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
 
 
@@ -90,28 +56,6 @@ class SimplerRequest:
     def tasks(self) -> tuple[SimplerTask, ...]:
         """The tasks that were asked for."""
         return tuple(task for task in TASKS[self.robot] if not self.columns or task.column in self.columns)
-
-
-class StickyGripper:
-    """The Google Robot's gripper takes changes, not places: a change is sent on for 15 steps."""
-
-    def __init__(self) -> None:
-        self._before: float | None = None
-        self._change, self._left = 0.0, 0
-
-    def command(self, gripper_open: float) -> float:
-        """Turn an absolute opening into the change to send, -1 to open and 1 to close.
-
-        Source: simpler_env, octo_model.py: a change of more than 0.5 is repeated; others are ignored meanwhile.
-        """
-        change = 0.0 if self._before is None else self._before - gripper_open
-        self._before = gripper_open
-        if abs(change) > 0.5 and not self._left:
-            self._change, self._left = change, STICKY_STEPS
-        if not self._left:
-            return change
-        self._left -= 1
-        return self._change
 
 
 class WidowXTask:

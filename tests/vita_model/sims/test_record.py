@@ -11,7 +11,8 @@ from vita_data.types import CameraRole, Episode, ResizeMode
 from vita_model.sims.conventions import oriented
 from vita_model.sims.expert import CLOSE, OPEN
 from vita_model.sims.interfaces import libero_state
-from vita_model.sims.record import CALM, DISTURBED, TAIL_STEPS, PathNoise, RecordRequest, disturbances, record
+from vita_model.sims.noise import CALM, DISTURBED, PathNoise, disturbances
+from vita_model.sims.record import TAIL_STEPS, RecordRequest, record
 from vita_model.sims.robosuite_tasks import find_task
 from vita_model.sims.seeds import DEMONSTRATIONS, EVALUATIONS, episode_seeds
 

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole
 from vita_model.sims.cli import main
-from vita_model.sims.simplerenv import STICKY_STEPS, Robot, SimplerRequest, StickyGripper, evaluate_simplerenv
+from vita_model.sims.simplerenv import SimplerRequest, evaluate_simplerenv
+from vita_model.sims.simplerenv_tasks import STICKY_STEPS, Robot, StickyGripper
 
 FILES = {
     "mani_skill/__init__.py": "",
