@@ -1,0 +1,79 @@
+"""`pipelines/closed_loop.sh` does each step once, in order, and goes on where it was interrupted."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "pipelines" / "closed_loop.sh"
+STUB = """#!/usr/bin/env bash
+echo "$(basename "$0") $*" >> "$LOG"
+case "$*" in
+    *lift_cotrain.py*)
+        mkdir -p "$OUT/runs/cotrain/checkpoints/step-00000250"
+        [ -n "${BREAK:-}" ] && exit 1 ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    for name in ("vita-eval", "vita-data", "vita-train"):
+        (tmp_path / "bin" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(STUB)
+        (tmp_path / "bin" / name).chmod(0o755)
+    log, out = tmp_path / "log", tmp_path / "out"
+
+    def go(**environment):
+        log.write_text("")
+        wanted = {"VITA_BIN": str(tmp_path / "bin"), "LOG": str(log), "OUT": str(out), **environment}
+        done = subprocess.run(
+            ["bash", str(SCRIPT), str(out)], env={**os.environ, **wanted}, capture_output=True, text=True, check=False
+        )
+        return done, [" ".join(line.split()[:3]) for line in log.read_text().splitlines()], log.read_text()
+
+    return go
+
+
+def test_every_step_once_and_in_order(run):
+    done, calls, said = run()
+
+    assert done.returncode == 0, done.stderr
+    assert [call.split("/")[-1].removesuffix(" --shards") for call in calls] == [
+        "vita-eval robosuite record",
+        "vita-data build --source",
+        "libero",
+        "lift_warmup.py",
+        "lift_cotrain.py",
+        "lift_finetune.py",
+        "vita-eval robosuite evaluate",
+    ]
+    assert "--frames all" in said
+    assert "--set init=" in said
+    assert done.stdout.count(" s\n") >= 7
+
+    again, calls, _ = run()
+    assert again.returncode == 0
+    assert calls == []
+    assert "== evaluate: done before" in again.stdout
+
+
+def test_an_interrupted_stage_is_resumed_and_nothing_before_it_is_repeated(run):
+    broken, calls, _ = run(BREAK="1")
+    assert broken.returncode != 0
+    assert "lift_cotrain.py" in calls[-1]
+
+    _, calls, said = run()
+    assert "lift_cotrain.py" in calls[0]
+    assert "--resume" in said.splitlines()[0]
+    assert "evaluate" in calls[-1]
+
+
+def test_numbers_reach_the_commands(run):
+    _, _, said = run(VITA_DEMOS="7", VITA_EPISODES="3", VITA_STEPS="20")
+    lines = said.splitlines()
+    assert lines[0].endswith("--num-demos 7")
+    assert all(line.endswith("--steps 20") for line in lines if line.startswith("vita-train"))
+    assert lines[-1].endswith("--episodes 3")
