@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import RequestError
 from vita_data.types import CameraRole
 from vita_model.checks import require_whole
 from vita_model.sims.conventions import InConvention
 from vita_model.sims.interfaces import Observation, Policy, single_arm_state
-from vita_model.sims.quiet import load, package_folder, quiet, require_path
+from vita_model.sims.quiet import load, package_folder, quiet, require_package, require_path
 from vita_model.sims.rollouts import Chunked
 from vita_model.sims.scores import SuccessRate, rate_json, write_json
 
@@ -157,19 +156,14 @@ def check_installation(dataset: Path) -> Path:
     Raises:
         RequestError: one of them is absent; says where it was looked for.
     """
-    folders = {name: package_folder(name) for name in ("calvin_agent", "calvin_env")}
-    absent = [name for name, folder in folders.items() if folder is None]
-    if absent:
-        raise RequestError(f"{_NAME}: no package {' and '.join(absent)} in this Python; {_INSTALL}")
+    agent = require_package("calvin_agent", benchmark=_NAME, remedy=_INSTALL)
+    require_package("calvin_env", benchmark=_NAME, remedy=_INSTALL)
     require_path(
         dataset / "validation" / ".hydra" / "merged_config.yaml",
         benchmark=_NAME,
         what="description of environment D",
         remedy="--dataset names the folder that holds training and validation",
     )
-    agent = folders["calvin_agent"]
-    if agent is None:  # for the type checker: refused above
-        raise RequestError(f"{_NAME}: {_INSTALL}")
     configuration = agent.parent / "conf"
     for file in (_ORACLE, _SENTENCES):
         require_path(configuration / file, benchmark=_NAME, what="configuration", remedy=_INSTALL)

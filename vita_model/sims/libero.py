@@ -18,7 +18,7 @@ from vita_data.types import CameraRole, Float64
 from vita_model.checks import require, require_whole
 from vita_model.sims.conventions import InConvention, oriented
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, libero_state
-from vita_model.sims.quiet import load, package_folder, quiet, require_path
+from vita_model.sims.quiet import load, quiet, require_package, require_path
 from vita_model.sims.rollouts import LoopConfig, roll_out_all
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
 
@@ -157,9 +157,7 @@ def check_installation(assets: Path | None) -> None:
     Raises:
         RequestError: one of them is absent; says where it was looked for.
     """
-    folder = package_folder("libero")
-    if folder is None:
-        raise RequestError(f"{_NAME}: no package 'libero' in this Python; {_INSTALL}")
+    folder = require_package("libero", benchmark=_NAME, remedy=_INSTALL)
     home = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))
     require_path(
         home / "config.yaml",

@@ -4,6 +4,7 @@ import builtins
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,18 @@ def package_folder(package: str) -> Path | None:
         return None
     places = list(spec.submodule_search_locations or [])
     return Path(places[0]) if places else None
+
+
+def require_package(package: str, *, benchmark: str, remedy: str) -> Path:
+    """Find an installed package without importing it.
+
+    Raises:
+        RequestError: there is none; says which Python was looked at.
+    """
+    folder = package_folder(package)
+    if folder is None:
+        raise RequestError(f"{benchmark}: no package {package!r} in {sys.prefix} or on PYTHONPATH; {remedy}")
+    return folder
 
 
 def require_path(path: Path, *, benchmark: str, what: str, remedy: str) -> Path:

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.checks import require, require_whole
 from vita_model.sims.conventions import CANONICAL, InConvention
 from vita_model.sims.interfaces import STATE_SIZE, Observation, Policy, RobotState
-from vita_model.sims.quiet import load, package_folder, quiet, require_path
+from vita_model.sims.quiet import load, quiet, require_package, require_path
 from vita_model.sims.rollouts import Ending, LoopConfig, Simulation, roll_out_all
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
 from vita_model.sims.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
@@ -169,14 +168,13 @@ def check_installation(robot: Robot) -> None:
     """
     if robot is Robot.WIDOWX:
         _check_widowx()
-    elif package_folder("simpler_env") is None:
-        raise RequestError(f"{_NAME}: no package 'simpler_env' in this Python; {_GOOGLE_REMEDY}")
+    else:
+        require_package("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
 
 
 def _check_widowx() -> None:
     remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets in place by hand"
-    if package_folder("mani_skill") is None:
-        raise RequestError(f"{_NAME}: no package 'mani_skill' in this Python; {remedy}")
+    require_package("mani_skill", benchmark=_NAME, remedy=remedy)
     data = Path(os.environ.get("MS_ASSET_DIR", Path.home() / ".maniskill")) / "data"
     for folder in ("tasks/bridge_v2_real2sim_dataset", "robots/widowx"):
         require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR names the folder)")

@@ -147,7 +147,7 @@ def test_missing_parts_name_the_place(installed, tmp_path, make_policy, capsys):
 def test_a_missing_package_is_one_sentence(tmp_path, capsys):
     code = main(["calvin", "--dataset", str(tmp_path), "--policy", "random", "--out", str(tmp_path)])
     assert code == 2
-    assert "no package calvin_agent and calvin_env" in capsys.readouterr().err
+    assert "no package 'calvin_agent' in " in capsys.readouterr().err
 
 
 def test_the_hash_is_fnv1():
