@@ -179,7 +179,7 @@ def _suite(request: LiberoRequest) -> Any:
     check_installation(request.assets)
     root = load("libero.libero", benchmark=_NAME, remedy=_INSTALL)
     if request.assets is not None:
-        root._assets_path_cache = str(request.assets)  # type: ignore[attr-defined]
+        root._assets_path_cache = str(request.assets.resolve())  # type: ignore[attr-defined]
     benchmark: Any = load("libero.libero.benchmark", benchmark=_NAME, remedy=_INSTALL)
     return benchmark.get_benchmark_dict()[request.suite]()
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,9 +134,10 @@ def test_missing_assets_name_the_place_and_nothing_is_imported(installed, tmp_pa
     assert "libero.libero" not in sys.modules
 
 
-def test_assets_elsewhere_are_handed_over(installed, tmp_path, make_policy):
+def test_assets_elsewhere_are_handed_over(installed, tmp_path, make_policy, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
-    request = _request(tmp_path, num_trials=1, tasks=(0,), assets=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    request = _request(tmp_path, num_trials=1, tasks=(0,), assets=Path("elsewhere"))
     evaluate_libero(request, make_policy(np.zeros((1, 7))), lambda line: None)
     assert sys.modules["libero.libero"]._assets_path_cache == str(tmp_path / "elsewhere")
 
