@@ -1,4 +1,4 @@
-"""Parts of batches: moved to a device, cut into micro-batches, shortened for a preview."""
+"""Batches: moved to a device, cut into micro-batches, shortened for a preview, made of noise."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vita_data.types import Batch
+from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage, WindowSpec
+from vita_model.action import NUM_ACTION_DIMS
 from vita_model.vita import Draws
 
 _TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
+_FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
+_HORIZON = 12
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
@@ -42,6 +45,32 @@ def micro_batches(batch: Batch, draws: Draws, count: int) -> list[tuple[Batch, D
     return [
         (samples(batch, part), draws if keep is None else replace(draws, keep_context=keep[part])) for part in parts
     ]
+
+
+def random_batch(
+    modality: Modality, stage: Stage, size: int, device: torch.device, *, windows: WindowSpec | None = None
+) -> Batch:
+    """Make a batch of noise with all that its modality has, nothing masked; without `windows` the stage's, one view."""
+    num_views, num_futures, horizon = (
+        (1, _FUTURES[stage], _HORIZON) if windows is None else (len(windows.views), windows.futures, windows.horizon)
+    )
+    images = future = image_mask = future_mask = action = action_mask = state = state_mask = None
+    if modality is not Modality.ACTION:
+        shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+        images = torch.randint(256, (size, num_views, *shape), dtype=torch.uint8, device=device)
+        future = images[:, :1].expand(size, num_futures, *shape).clone()
+        image_mask = torch.ones(size, num_views, dtype=torch.bool, device=device)
+        future_mask = torch.ones(size, num_futures, dtype=torch.bool, device=device)
+    if modality is not Modality.VIDEO:
+        action = torch.rand(size, horizon, NUM_ACTION_DIMS, device=device) * 2 - 1
+        action_mask = torch.ones_like(action, dtype=torch.bool)
+        state = torch.rand(size, STATE_DIM, device=device) * 2 - 1
+        state_mask = torch.ones_like(state, dtype=torch.bool)
+    return Batch(
+        modality=modality, source=["noise"] * size, key=[f"noise-{slot}" for slot in range(size)],
+        instruction=["pick up the cup"] * size, images=images, image_mask=image_mask, future=future,
+        future_mask=future_mask, action=action, action_mask=action_mask, state=state, state_mask=state_mask,
+    )  # fmt: skip
 
 
 def _mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

@@ -6,32 +6,61 @@ delivers `vita-bench loader` measures.
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage
-from vita_model.checks import is_whole
+from vita_data.types import Batch, Modality
+from vita_model.batches import random_batch
+from vita_model.checks import require_whole
 from vita_model.distributed import Ranks, joined_ranks
+from vita_model.ghost import count_flop
+from vita_model.half import held_in_bf16
+from vita_model.memory import MemoryEstimate, as_text, estimate_memory
 from vita_model.optim import make_optimizer
 from vita_model.override import override
 from vita_model.parallel import StageLoss, prepare_blocks
 from vita_model.presets import with_random_weights
-from vita_model.recipe import Precision, Recipe, load_recipe, resolved
+from vita_model.recipe import Precision, Recipe, building, load_recipe, resolved
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.vita import Vita
 
-_FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
-_HORIZON, _ACTION_DIM = 12, 14
 _MATRIX = {"cuda": 8192, "cpu": 1024}
 """Side of the matrices whose product is taken for the device's peak."""
+
+
+class StepPart(StrEnum):
+    """What of a step is run."""
+
+    ALL = "all"
+    FORWARD_BACKWARD = "forward-backward"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What `measure_training` runs besides the recipe."""
+
+    batch_size: int = 2
+    num_steps: int = 5
+    """Steps that are timed, behind two that are not; 0: the first one alone is run and timed."""
+    part: StepPart = StepPart.ALL
+    weights: Precision = Precision.FP32
+    """In which format matrices are held; products are taken as the recipe says, whatever they are held in."""
+    modality: Modality | None = None
+    """None: all of the stage."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing can be measured with; raises RequestError."""
+        require_whole(self, "batch_size")
+        require_whole(self, "num_steps", least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +70,13 @@ class StepFigures:
     modality: Modality
     batch_size: int
     step_s: float
-    """Median of the steps: forward, backward, optimizer."""
+    """Median of the steps: forward, backward and, unless it was left out, the optimizer."""
     flop: float
-    """Of a step's forward and backward, counted."""
+    """Of a step's forward and backward, counted on tensors without storage."""
     floor_s: float
     """The same at the measured peak of the device."""
-    peak_memory_bytes: int | None
-    """On a GPU, as its allocator counts; None on a CPU."""
+    peak_memory_bytes: int
+    """On a GPU, as its allocator counts; on a CPU the process's peak so far, all it holds included."""
     samples_per_s: float
     frames_per_s: float
     """Decoded 256x256 frames that the loader must deliver."""
@@ -67,58 +96,68 @@ class TrainReport:
     precision: Precision
     peak_flop_per_s: float
     """Of a product of two square matrices in that precision, measured in this run."""
+    weights: Precision
+    part: StepPart
     rows: tuple[StepFigures, ...]
+    estimate: MemoryEstimate
+    """Of whole steps of such batches, counted without making them."""
 
 
-def measure_training(recipe: Recipe, ranks: Ranks, *, batch_size: int, num_steps: int) -> TrainReport:
-    """Time steps of every kind of batch of a recipe's stage, with random weights.
+def measure_training(recipe: Recipe, ranks: Ranks, trial: Trial) -> TrainReport:
+    """Time steps of the kinds of batches of a recipe's stage, with random weights.
 
     Raises:
-        RequestError: the batch or the number of steps is none.
+        RequestError: the stage has no such batches, or the model cannot be built.
     """
-    if not is_whole(batch_size, least=1) or not is_whole(num_steps, least=1):
-        raise RequestError(f"bench train: need a batch and steps of at least 1; found {batch_size} and {num_steps}")
-    model = Vita(with_random_weights(recipe.model), RULES[recipe.stage].builds).to(ranks.device)
+    modalities = RULES[recipe.stage].modalities if trial.modality is None else (trial.modality,)
+    if not set(modalities) <= set(RULES[recipe.stage].modalities):
+        raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} has no such batches")
+    estimate = estimate_memory(replace(recipe, batch_size=trial.batch_size), num_ranks=1)
+    config, builds = with_random_weights(recipe.model), RULES[recipe.stage].builds
+    with building(recipe):
+        model = held_in_bf16(config, builds) if trial.weights is Precision.BF16 else Vita(config, builds)
+    model = model.to(ranks.device)
     set_modes(model, recipe.stage)
     prepare_blocks(model, recipe)
     peak = matrix_peak(ranks.device, recipe.precision)
-    bench = _Bench(recipe, model, ranks, peak=peak, batch_size=batch_size, num_steps=num_steps)
+    bench = _Bench(recipe, model, ranks, peak=peak, trial=trial)
     return TrainReport(
         recipe=recipe.name,
         device=device_name(ranks.device),
         precision=recipe.precision,
         peak_flop_per_s=peak,
-        rows=tuple(bench.measure(modality) for modality in RULES[recipe.stage].modalities),
+        weights=trial.weights,
+        part=trial.part,
+        rows=tuple(bench.measure(modality) for modality in modalities),
+        estimate=estimate,
     )
 
 
 class _Bench:
-    def __init__(
-        self, recipe: Recipe, model: Vita, ranks: Ranks, *, peak: float, batch_size: int, num_steps: int
-    ) -> None:
-        self.recipe, self.model, self.ranks = recipe, model, ranks
-        self.peak, self.batch_size, self.num_steps = peak, batch_size, num_steps
+    def __init__(self, recipe: Recipe, model: Vita, ranks: Ranks, *, peak: float, trial: Trial) -> None:
+        self.recipe, self.model, self.ranks, self.peak, self.trial = recipe, model, ranks, peak, trial
         self.loss = StageLoss(model, RULES[recipe.stage], recipe.loss)
         self.optimizer = make_optimizer(model, recipe.optimizer)
 
     def measure(self, modality: Modality) -> StepFigures:
-        batch = random_batch(modality, self.recipe.stage, self.batch_size, self.ranks.device)
+        trial = self.trial
+        batch = random_batch(modality, self.recipe.stage, trial.batch_size, self.ranks.device)
         if self.ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        with FlopCounterMode(display=False) as counter:
+        first_s = self._timed(batch)
+        if trial.num_steps:
             self._step(batch)
-        self._step(batch)
-        times = [self._timed(batch) for _ in range(self.num_steps)]
-        step_s, flop = statistics.median(times), float(counter.get_total_flops())
+        times = [self._timed(batch) for _ in range(trial.num_steps)] or [first_s]
+        step_s, flop = statistics.median(times), float(count_flop(self.recipe, modality, trial.batch_size))
         frames = sum(part.shape[0] * part.shape[1] for part in (batch.images, batch.future) if part is not None)
         return StepFigures(
             modality=modality,
-            batch_size=self.batch_size,
+            batch_size=trial.batch_size,
             step_s=step_s,
             flop=flop,
             floor_s=flop / self.peak,
-            peak_memory_bytes=torch.cuda.max_memory_allocated() if self.ranks.device.type == "cuda" else None,
-            samples_per_s=self.batch_size / step_s,
+            peak_memory_bytes=_peak_memory(self.ranks.device),
+            samples_per_s=trial.batch_size / step_s,
             frames_per_s=frames / step_s,
         )
 
@@ -135,31 +174,12 @@ class _Bench:
         draws = draw(self.model, batch, num_supervised_frames=frames, generator=generator, ranks=self.ranks)
         self.optimizer.zero_grad(set_to_none=True)
         uses_bf16 = recipe.precision is Precision.BF16
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=uses_bf16):
+        cached, device = not recipe.recompute, self.ranks.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=uses_bf16, cache_enabled=cached):
             terms, _ = self.loss(batch, draws)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-
-
-def random_batch(modality: Modality, stage: Stage, size: int, device: torch.device) -> Batch:
-    """Make a batch of noise with all that its modality has, nothing masked."""
-    images = future = image_mask = future_mask = action = action_mask = state = state_mask = None
-    if modality is not Modality.ACTION:
-        shape = (size, 1, IMAGE_SIZE, IMAGE_SIZE, 3)
-        images = torch.randint(256, shape, dtype=torch.uint8, device=device)
-        future = images.expand(size, _FUTURES[stage], *shape[2:]).clone()
-        image_mask = torch.ones(size, 1, dtype=torch.bool, device=device)
-        future_mask = torch.ones(size, _FUTURES[stage], dtype=torch.bool, device=device)
-    if modality is not Modality.VIDEO:
-        action = torch.rand(size, _HORIZON, _ACTION_DIM, device=device) * 2 - 1
-        action_mask = torch.ones_like(action, dtype=torch.bool)
-        state = torch.rand(size, STATE_DIM, device=device) * 2 - 1
-        state_mask = torch.ones_like(state, dtype=torch.bool)
-    return Batch(
-        modality=modality, source=["noise"] * size, key=[f"noise-{slot}" for slot in range(size)],
-        instruction=["pick up the cup"] * size, images=images, image_mask=image_mask, future=future,
-        future_mask=future_mask, action=action, action_mask=action_mask, state=state, state_mask=state_mask,
-    )  # fmt: skip
+        if self.trial.part is StepPart.ALL:
+            self.optimizer.step()
 
 
 def matrix_peak(device: torch.device, precision: Precision) -> float:
@@ -181,6 +201,13 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def wait_for(device: torch.device) -> None:
     """Wait until a device has done all that it was told."""
     if device.type == "cuda":
@@ -190,19 +217,29 @@ def wait_for(device: torch.device) -> None:
 def as_markdown(report: TrainReport) -> str:
     """Lay a report out as a table."""
     lines = [
-        f"{report.recipe} on {report.device}, {report.precision}; measured matrix peak "
-        f"{report.peak_flop_per_s / 1e12:,.2f} TFLOP/s",
+        f"{report.recipe} on {report.device}, {report.precision}, weights in {report.weights}, steps: {report.part}; "
+        f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s",
         "",
         "| batch | step | floor at that peak | part of the peak | samples/s | frames/s the loader must give | memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:
-        memory = "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 2**30:,.1f} GiB"
+        memory = f"{row.peak_memory_bytes / 2**30:,.1f} GiB"
         lines.append(
             f"| {row.modality}, {row.batch_size} | {row.step_s * 1e3:,.1f} ms | {row.floor_s * 1e3:,.1f} ms | "
             f"{row.mfu:.1%} | {row.samples_per_s:,.1f} | {row.frames_per_s:,.1f} | {memory} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"counted for whole steps with weights in fp32: {as_text(report.estimate)}"])
+
+
+def _trial(arguments: argparse.Namespace) -> Trial:
+    return Trial(
+        batch_size=arguments.batch_size,
+        num_steps=arguments.steps,
+        part=StepPart(arguments.part),
+        weights=Precision(arguments.weights),
+        modality=None if arguments.modality is None else Modality(arguments.modality),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,7 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vita-bench train", description="Time training steps beside their floor.")
     parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
     parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples a batch (default 2)")
-    parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5)")
+    parser.add_argument(
+        "--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5); 0: one step, cold"
+    )
+    parser.add_argument("--part", choices=list(StepPart), default="all", help="leave the optimizer out (default all)")
+    parser.add_argument("--weights", choices=list(Precision), default="fp32", help="how they are held (default fp32)")
+    parser.add_argument("--modality", choices=list(Modality), help="one kind of batch (default all of the stage)")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as vita-train"
     )
@@ -219,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
         with joined_ranks() as ranks:
-            report = measure_training(recipe, ranks, batch_size=arguments.batch_size, num_steps=arguments.steps)
+            report = measure_training(recipe, ranks, _trial(arguments))
     except VitaDataError as fault:
         print(f"vita-bench train: {fault}", file=sys.stderr)
         return fault.exit_code

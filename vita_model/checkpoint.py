@@ -214,7 +214,7 @@ def load_components(
 
 
 def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -> None:
-    """Copy some components with state.json to a new folder, which appears under its name only when whole.
+    """Copy components, tokenizer and state.json to a new folder, which appears under its name only when whole.
 
     Raises:
         RequestError: the checkpoint lacks a component, or `out` is there already.
@@ -225,10 +225,10 @@ def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -
     state, files = _read_state(checkpoint), [f"{name}.safetensors" for name in names]
     if absent := [file for file in files if not (checkpoint / file).is_file()]:
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
+    files += [TOKENIZER] if TOKENIZER in state.sha256 else []
     temporary = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    files += [TOKENIZER] if TOKENIZER in state.sha256 else []
     for file in files:
         shutil.copyfile(_checked(checkpoint, file, state.sha256), temporary / file)
     kept = {file: state.sha256[file] for file in files}

@@ -16,10 +16,11 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
-from vita_model import export
+from vita_model import export, memory, params
 from vita_model.distributed import Ranks, joined_ranks
+from vita_model.memory import estimate_memory
 from vita_model.override import override
-from vita_model.params import as_json, as_text, parameter_table
+from vita_model.params import parameter_table
 from vita_model.recipe import Recipe, check_windows, find_manifest, limited, load_recipe, resolved
 from vita_model.train import RunEnd, train
 
@@ -68,13 +69,19 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 def _params(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="vita-train params", description="Count a recipe's parameters, without making them, beside the paper's."
+        prog="vita-train params",
+        description="Count a recipe's parameters beside the paper's, and its memory on each rank, without making them.",
     )
     _add_recipe(parser)
+    parser.add_argument("--ranks", type=_positive, default=1, metavar="N", help="ranks of the run (default 1)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     arguments = parser.parse_args(argv)
-    table = parameter_table(_recipe(arguments))
-    print(json.dumps(as_json(table), indent=1) if arguments.json else as_text(table))
+    recipe = _recipe(arguments)
+    table, estimate = parameter_table(recipe), estimate_memory(recipe, num_ranks=arguments.ranks)
+    if arguments.json:
+        print(json.dumps({**params.as_json(table), "memory": memory.as_json(estimate)}, indent=1))
+    else:
+        print(f"{params.as_text(table)}\n{memory.as_text(estimate)}")
 
 
 def _export(argv: list[str]) -> None:
@@ -103,8 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vita-train",
         description="Train one stage of VITA.",
-        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's; vita-train export RUN DIR "
-        "writes what a policy needs; vita-train preview RUN ... draws what a run imagines for a clip.",
+        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's, and the memory it takes; "
+        "vita-train export RUN DIR writes what a policy needs; vita-train preview RUN ... draws what it imagines.",
     )
     _add_recipe(parser)
     parser.add_argument(
@@ -147,6 +154,8 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
     check_windows(recipe, plan.windows)
     for note in plan.notes if ranks.is_first else ():
         print(note)
+    if ranks.is_first:
+        print(memory.as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
     with contextlib.ExitStack() as stack:
         loader = stack.enter_context(contextlib.closing(_loader(recipe, plan, ranks)))
         other = None

@@ -152,9 +152,9 @@ class Codebook(nn.Module):
         with torch.autocast(encodings.device.type, enabled=False):
             encodings, real = self._normalized(encodings.float(), modality, mask)
             if not self.training:
-                return self._nearest(encodings, mask)
+                return self.nearest(encodings, mask)
             self._fill(real.detach())
-            result = self._nearest(encodings, mask)
+            result = self.nearest(encodings, mask)
             match = self._usage_match(real, modality)
             self._learn(real.detach(), result.indices[mask].flatten(), modality)
         return replace(result, usage_match=match)
@@ -169,7 +169,7 @@ class Codebook(nn.Module):
             real = vectors[mask].flatten(0, 1).detach()
             if self.training:
                 self._fill(real)
-            result = self._nearest(vectors, mask)
+            result = self.nearest(vectors, mask)
             if self.training:
                 self._learn(real, result.indices[mask].flatten(), modality)
         return result
@@ -212,7 +212,8 @@ class Codebook(nn.Module):
         filled = torch.arange(len(self.codes), device=scores.device) < self.num_filled
         return scores.masked_fill(~filled, -torch.inf)
 
-    def _nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
+    def nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
+        """Map vectors float32 [B, Q, D] to this table's nearest codes, learning nothing."""
         with torch.no_grad():
             indices = self._scores(vectors).argmax(dim=-1)
         codes, real = self.codes[indices], mask[:, None, None]

@@ -125,8 +125,7 @@ def run_layers(
 
 def _heads(rows: Tensor, width: int) -> Tensor:
     """Split rows [B, S, heads * width] as [B, heads, S, width]."""
-    heads: Tensor = torch.unflatten(rows, -1, (-1, width))
-    return heads.transpose(1, 2)
+    return rows.reshape(*rows.shape[:2], -1, width).transpose(1, 2)
 
 
 def _joined(prefix: Tensor | None, own: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.parallel import blocks_of
 from vita_model.policy import CONTROL, narrow
-from vita_model.presets import quarter, tiny
+from vita_model.presets import quarter, tiny, with_random_weights
 from vita_model.recipe import Precision
 from vita_model.vita import Vita, VitaConfig
 
@@ -115,7 +115,7 @@ class _Answers:
 
     def __init__(self, spec: LatencySpec, horizon: int) -> None:
         self.spec, self.horizon, self.device = spec, horizon, torch.device(spec.device)
-        config = _PRESETS[spec.preset]()
+        config = with_random_weights(_PRESETS[spec.preset]())
         config = replace(config, backbone=replace(config.backbone, num_latents=horizon))
         with self.device:
             self.model = Vita(config, CONTROL).eval().requires_grad_(requires_grad=False)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vita_data.types import Stage
-from vita_model.recipe import Recipe
+from vita_model.recipe import Recipe, building
 from vita_model.stages import RULES, set_modes
 from vita_model.vita import Vita
 
@@ -48,7 +48,7 @@ class ParameterTable:
 
 def parameter_table(recipe: Recipe) -> ParameterTable:
     """Count a recipe's parameters (VITA table 11, section 8.1)."""
-    with torch.device("meta"):
+    with building(recipe), torch.device("meta"):
         model = Vita(recipe.model, RULES[recipe.stage].builds)
     set_modes(model, recipe.stage)
     parts = tuple(_parts(model))

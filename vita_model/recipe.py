@@ -6,7 +6,8 @@ A recipe is a Python file with a function `recipe() -> Recipe`; `--set KEY=VALUE
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -269,6 +270,20 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     for fits, what in rooms:
         if not fits:
             raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")
+
+
+@contextmanager
+def building(recipe: Recipe) -> Iterator[None]:
+    """Turn what goes wrong while its model is built into the recipe's fault: sizes that do not fit each other.
+
+    Raises:
+        RequestError: it cannot be built.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, ArithmeticError) as fault:
+        what = " ".join(str(fault).split())
+        raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
 
 
 def as_json(recipe: Recipe) -> dict[str, object]:

@@ -39,7 +39,7 @@ from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whol
 from vita_model.paligemma import check_tokenizer, load_paligemma
 from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded, whole_tensor, without_sync
 from vita_model.preview import write_previews
-from vita_model.recipe import Precision, Recipe, as_json
+from vita_model.recipe import Precision, Recipe, as_json, building
 from vita_model.resume import check_same_run
 from vita_model.stages import RULES, draw, needed_parts, set_modes
 from vita_model.vita import Component, Draws, Vita
@@ -256,7 +256,9 @@ class Trainer:
 
     def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
         uses_bf16 = self.recipe.precision is Precision.BF16
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=uses_bf16):
+        # Blocks that are computed again would keep a copy of each weight for nothing.
+        cached, device = not self.recipe.recompute, self.ranks.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=uses_bf16, cache_enabled=cached):
             terms: tuple[dict[str, Tensor], dict[str, float]] = self.loss(batch, drawn)
         return terms
 
@@ -385,11 +387,8 @@ def _silent(line: str) -> None:
 
 def _build(recipe: Recipe) -> Vita:
     """Build the stage's parts and load the frozen weights; sizes that do not fit each other are the recipe's fault."""
-    try:
+    with building(recipe):
         model = Vita(recipe.model, RULES[recipe.stage].builds)
-    except (ValueError, RuntimeError, ArithmeticError) as fault:
-        what = " ".join(str(fault).split())
-        raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
     model.features.load_pretrained()
     return model
 

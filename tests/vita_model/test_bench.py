@@ -1,12 +1,19 @@
 """The bench of training steps: counted work, measured time, one line for a bad request."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from vita_data.bench.cli import main as vita_bench
+from vita_data.types import Modality
 from vita_model.bench import main
+from vita_model.ghost import count_flop
+from vita_model.half import held_in_bf16
+from vita_model.recipe import load_recipe
+from vita_model.vita import Component, Draws
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 
@@ -34,3 +41,38 @@ def test_a_bad_request_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_vita_bench_finds_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert vita_bench(["train", str(RECIPES / "absent.py")]) == 2
     assert "no recipe" in capsys.readouterr().err
+
+
+def test_weights_held_in_bf16_and_no_optimizer(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--batch-size", "1", "--steps", "0", "--part", "forward-backward", "--weights", "bf16"]
+    settings = ["--set", "recompute=true", "--modality", "paired", "--json"]
+    assert main([str(RECIPES / "debug_cotrain.py"), *arguments, *settings]) == 0
+    report = json.loads(capsys.readouterr().out)
+
+    (row,) = report["rows"]
+    assert (row["modality"], report["weights"], report["part"]) == ("paired", "bf16", "forward-backward")
+    assert row["peak_memory_bytes"] > 2**27
+    assert report["estimate"]["recompute"]
+
+
+def test_a_model_held_in_bf16_computes_in_the_format_of_its_rows(make_batch, config) -> None:
+    torch.manual_seed(0)
+    model = held_in_bf16(config, tuple(Component)).eval()
+    held = {p.dtype for m in model.modules() if isinstance(m, torch.nn.Linear) for p in m.parameters(recurse=False)}
+    prediction = model.reason(make_batch("paired", size=1, futures=2), Draws(), with_frames=True)
+    assert held == {torch.bfloat16}
+    assert prediction.actions.predicted.dtype == torch.float32
+    assert bool(torch.isfinite(prediction.actions.predicted).all())
+    sum(part.predicted.square().sum() for part in (prediction.actions, prediction.frames)).backward()
+    assert model.backbone.gemma.layers[0].mlp.up_proj.weight.grad.dtype == torch.bfloat16
+
+
+def test_recomputing_costs_arithmetic_that_is_counted() -> None:
+    recipe = load_recipe(RECIPES / "debug_cotrain.py")
+    plain, again = (count_flop(replace(recipe, recompute=recompute), Modality.PAIRED, 2) for recompute in (False, True))
+    assert 1.15 * plain < again < 1.35 * plain
+
+
+def test_a_kind_of_batch_that_the_stage_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(RECIPES / "debug_warmup.py"), "--modality", "paired"]) == 2
+    assert "--modality paired: stage warmup has no such batches" in capsys.readouterr().err

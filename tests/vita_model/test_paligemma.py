@@ -13,13 +13,15 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Stage
 from vita_model import hub, paligemma
 from vita_model.backbone import SUBTASKS, Backbone
-from vita_model.checkpoint import latest
+from vita_model.checkpoint import latest, load_components
+from vita_model.export import export
 from vita_model.layers import unit_images
 from vita_model.paligemma import load_paligemma
 from vita_model.params import parameter_table
+from vita_model.policy import CONTROL
 from vita_model.tokenizer import ByteTokenizer, WordPieceTokenizer
 from vita_model.train import Trainer, train
-from vita_model.vita import Component
+from vita_model.vita import Component, Vita
 
 LAYOUTS = {
     "transformers 4, as released": {
@@ -278,6 +280,8 @@ def test_a_run_keeps_the_tokenizer_and_goes_on_without_the_folder(runs, released
     released[0].rename(tmp_path / "moved away")
     runs("cotrain", resume=True, num_steps=3)
     runs("finetune", Stage.FINETUNE, init="cotrain")
+    export(tmp_path / "finetune", tmp_path / "exported", imagine=False)
+    assert (tmp_path / "exported" / "tokenizer.json").read_bytes() == (kept / "tokenizer.json").read_bytes()
     for run in ("cotrain", "finetune"):
         assert (latest(tmp_path / run) / "tokenizer.json").read_bytes() == (kept / "tokenizer.json").read_bytes()
 
@@ -308,3 +312,14 @@ def test_a_backbone_from_a_checkpoint_brings_its_own_tokenizer_or_bytes(runs, ma
         trainer = Trainer(recipe, make_stream(stage), tmp_path / name, statistics={}, report=_quiet)
         trainer.start()
         assert type(trainer.model.component(Component.BACKBONE).tokenizer) is kind
+
+
+def test_an_exported_policy_elsewhere_reads_words_as_the_run_did(runs, released, config, tmp_path):
+    runs("cotrain")
+    runs("finetune", Stage.FINETUNE, init="cotrain")
+    export(tmp_path / "finetune", tmp_path / "exported", imagine=False)
+    wanted = WordPieceTokenizer((released[0] / "tokenizer.json").read_bytes(), max_tokens=48).pieces("open the drawer")
+    released[0].rename(tmp_path / "moved away")
+    model = Vita(config, CONTROL)  # as a policy builds it
+    load_components(tmp_path / "exported", model)
+    assert model.component(Component.BACKBONE).tokenizer.pieces("open the drawer") == wanted

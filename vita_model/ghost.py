@@ -1,0 +1,80 @@
+"""A recipe's model on tensors that have shapes and no storage: what a step keeps and computes is counted on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers.initialization import no_init_weights
+
+from vita_data.types import Modality, WindowSpec
+from vita_model.batches import random_batch
+from vita_model.codebook import Codebook, Quantized
+from vita_model.parallel import blocks_of
+from vita_model.presets import with_random_weights
+from vita_model.recipe import Precision, Recipe, building
+from vita_model.recompute import recompute_in_backward
+from vita_model.stages import RULES, Terms, set_modes
+from vita_model.vita import Draws, Vita
+
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+@contextmanager
+def ghost_model(recipe: Recipe) -> Iterator[Vita]:
+    """Build a model without storage in its stage's modes; all that is done inside takes none either.
+
+    The quantizer gives the nearest code and learns nothing: what it learns depends on values.
+
+    Raises:
+        RequestError: the model cannot be built.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with building(recipe), no_init_weights():
+            model = Vita(with_random_weights(recipe.model), RULES[recipe.stage].builds)
+        set_modes(model, recipe.stage)
+        nearest = partial(_nearest, model.codebook)
+        model.codebook.forward = model.codebook.project = nearest  # type: ignore[method-assign]
+        yield model
+
+
+def ghost_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
+    """Run the forward of a batch of noise; gives its loss terms."""
+    rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
+    batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
+    frames = None
+    if batch.future is not None and recipe.num_supervised_frames is not None:
+        frames = torch.arange(min(recipe.num_supervised_frames, batch.future.shape[1]))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
+        return rule.loss(rule.predict(model, batch, Draws(frames=frames)), recipe.loss)
+
+
+def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:
+    """Count the FLOP of a step's forward and backward, with what is computed again, and attention."""
+    ours = {_ATTENTION: _attention_flop, _ATTENTION_BACKWARD: _attention_backward_flop}
+    with ghost_model(recipe) as model, FlopCounterMode(display=False, custom_mapping=ours) as counter:
+        if recipe.recompute:
+            recompute_in_backward(blocks_of(model))
+        terms = ghost_terms(recipe, model, modality, size, recipe.windows)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops())
+
+
+_Shape = Sequence[int]
+
+
+def _attention_flop(query: _Shape, key: _Shape, value: _Shape, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward_flop(grad: _Shape, query: _Shape, key: _Shape, value: _Shape, *_: object, **__: object) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _nearest(codebook: Codebook, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+    with torch.autocast("cpu", enabled=False):
+        return codebook.table(modality).nearest(encodings.float(), mask)
