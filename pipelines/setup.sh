@@ -22,5 +22,7 @@ echo "setup: installing into .venv (a few minutes the first time)"
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 # torch first and pinned: with none installed, other packages would pull its newest build and gigabytes of CUDA.
 pip install --quiet ${VITA_TORCH_INDEX:+--index-url "$VITA_TORCH_INDEX"} "$(grep '^torch==' pipelines/constraints.txt)"
-pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,s3,ray,dev]'
+pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,serve,s3,ray,dev]'
+# Only tests use it; its own pins would take numpy back by a year.
+pip install --quiet --no-deps --constraint pipelines/constraints.txt openpi-client
 echo "$stamp" > .venv/installed

@@ -12,13 +12,15 @@ import numpy as np
 
 from vita_data.errors import RequestError
 from vita_data.geometry import (
+    matrix_from_axis_angle,
+    rot6d_from_matrix,
     axis_angle_from_matrix,
     euler_xyz_from_matrix,
     matrix_from_euler_xyz,
     matrix_from_rot6d,
     wrap_angle,
 )
-from vita_data.types import Float32, Float64, Image, Json
+from vita_data.types import STATE_DIM, Bool, Float32, Float64, Image, Json
 
 
 class Turn(StrEnum):
@@ -38,6 +40,8 @@ class Flip(StrEnum):
     VFLIP = "vflip"
 
 
+LIBERO_FINGERS_OPEN_M = 0.08
+"""Distance of the open Panda fingers."""
 _RIGHT_ROT6D = slice(27, 33)
 _STRIDES = {Flip.NONE: (1, 1), Flip.ROT180: (-1, -1), Flip.VFLIP: (-1, 1)}
 
@@ -122,3 +126,17 @@ class Convention:
         """Turn a simulator's image [h, w, 3] as those were turned that the model has seen."""
         down, right = _STRIDES[self.flip]
         return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def state_from_libero(values: Float32) -> tuple[Float32, Bool]:
+    """Turn LIBERO's proprioception [8] (position, rotation vector, two fingers) into a state [64] and its mask.
+
+    Source: openpi, examples/libero: eef_pos, axis-angle of eef_quat, gripper_qpos; the slots are those of the source.
+    """
+    state, mask = np.zeros(STATE_DIM, np.float32), np.zeros(STATE_DIM, bool)
+    rotation = matrix_from_axis_angle(np.asarray(values[None, 3:6], np.float64))
+    state[24:27] = values[:3]
+    state[_RIGHT_ROT6D] = rot6d_from_matrix(rotation)[0]
+    state[33] = np.clip(abs(float(values[6]) - float(values[7])) / LIBERO_FINGERS_OPEN_M, 0.0, 1.0)
+    mask[24:34] = True
+    return state, mask

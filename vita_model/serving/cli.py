@@ -1,0 +1,67 @@
+"""The command `vita-serve`: a run or an exported policy behind a websocket."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_model.recipe import Precision
+
+_KEY = "VITA_API_KEY"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it failed, 2 the request is bad."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _serve(arguments)
+    except VitaDataError as fault:
+        print(f"vita-serve: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except OSError as fault:
+        print(f"vita-serve: {arguments.host}:{arguments.port}: {fault.strerror or fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vita-serve",
+        description="Answer openpi's websocket client with a trained policy.",
+        epilog=f"{_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote")
+    parser.add_argument(
+        "--convention", default="canonical", metavar="NAME",
+        help="what actions mean: canonical (m, rad, gripper 1 open), or a source whose constants the checkpoint has",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
+    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
+    parser.add_argument("--compile", action="store_true", help="compile the transformer blocks before serving")
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    try:
+        from aiohttp import web
+
+        from vita_model.serving.actor import PolicyActor
+        from vita_model.serving.server import PolicyServer, ServeOptions
+    except ModuleNotFoundError as fault:
+        raise RequestError(f"{fault.name} is not installed: pip install 'vita[serve]'") from fault
+    from vita_model.policy import PolicyOptions, VitaPolicy
+
+    options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
+    actor = PolicyActor(VitaPolicy.from_pretrained(arguments.run, options), arguments.convention)
+    server = PolicyServer(actor, ServeOptions(api_key=os.environ.get(_KEY) or None))
+    web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
