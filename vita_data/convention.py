@@ -12,12 +12,12 @@ import numpy as np
 
 from vita_data.errors import RequestError
 from vita_data.geometry import (
-    matrix_from_axis_angle,
-    rot6d_from_matrix,
     axis_angle_from_matrix,
     euler_xyz_from_matrix,
+    matrix_from_axis_angle,
     matrix_from_euler_xyz,
     matrix_from_rot6d,
+    rot6d_from_matrix,
     wrap_angle,
 )
 from vita_data.types import STATE_DIM, Bool, Float32, Float64, Image, Json

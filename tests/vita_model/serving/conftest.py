@@ -1,0 +1,68 @@
+"""A server of its own thread, before a policy that is none: it answers with what it was asked."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from vita_data.errors import RequestError
+from vita_model.serving.server import PolicyServer, ServeOptions
+
+
+class Echo:
+    """Answers with the mean of the image and the length of the prompt."""
+
+    metadata: ClassVar = {"policy": "echo", "action_horizon": 4}
+
+    def act(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "observation/image" not in request:
+            raise RequestError("a request needs observation/image")
+        if request.get("prompt") == "break":
+            raise ZeroDivisionError
+        image = request["observation/image"]
+        return {"actions": np.full((4, 7), image.mean(), np.float32), "prompt": request["prompt"]}
+
+
+@contextmanager
+def running(actor: object, options: ServeOptions) -> Iterator[int]:
+    """Serve on a free port of the loopback while inside; gives the port."""
+    loop, started, ports = asyncio.new_event_loop(), threading.Event(), []
+
+    async def start() -> web.AppRunner:
+        runner = web.AppRunner(PolicyServer(actor, options).app())  # type: ignore[arg-type]
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ports.append(runner.addresses[0][1])
+        started.set()
+        return runner
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., int]]:
+    with ExitStack() as stack:
+
+        def start(actor: object | None = None, **options: object) -> int:
+            return stack.enter_context(running(actor or Echo(), ServeOptions(**options)))  # type: ignore[arg-type]
+
+        yield start

@@ -1,0 +1,78 @@
+"""`vita-serve` as a process: a checkpoint behind a port, ended by SIGTERM; typos in a line."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import pytest
+import torch
+
+from vita_data.types import Stage
+from vita_model.checkpoint import Progress, TrainerState, save
+from vita_model.recipe import as_json
+from vita_model.serving.cli import main
+from vita_model.serving.wire import packed, unpacked
+
+LIBERO = {
+    "position_scale_m": 0.05, "rotation_scale_rad": 0.5, "turn": "axis-angle", "gripper_open": -1, "gripper_closed": 1,
+    "limit": 1.0, "flip": "rot180",
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, toy_shards: Path, model, make_recipe) -> Path:
+    """A run whose weights are random, as fine-tuning would have left it."""
+    windows = {"views": ["primary", "wrist_right"], "horizon": 12}
+    progress = Progress(
+        step=3,
+        stage=str(Stage.FINETUNE),
+        recipe=as_json(make_recipe(Stage.FINETUNE)),
+        sampler={"fields": {"windows": windows}},
+        statistics={"libero": json.loads((toy_shards / "libero" / "stats.json").read_text())},
+        drawn={},
+        features=model.features.identity,
+        conventions={"libero": LIBERO},
+    )
+    state = TrainerState(optimizer={}, torch_rng=torch.get_rng_state(), draw_rng=torch.get_rng_state())
+    save(tmp_path / "run", model, state, progress, keep_last=None)
+    return tmp_path / "run"
+
+
+def test_a_run_is_served_until_sigterm(run: Path) -> None:
+    command = [sys.executable, "-m", "vita_model.serving.cli", str(run), "--port", "0", "--convention", "libero"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+
+            async def ask() -> tuple[dict, dict]:
+                async with aiohttp.ClientSession() as session, session.ws_connect(address) as ws:
+                    metadata = unpacked((await ws.receive()).data)
+                    image = np.zeros((224, 224, 3), np.uint8)
+                    state = np.zeros(8, np.float32)
+                    request = {"observation/image": image, "observation/wrist_image": image, "prompt": "push"}
+                    await ws.send_bytes(packed({**request, "observation/state": state}))
+                    return metadata, unpacked((await ws.receive(timeout=60)).data)
+
+            metadata, answer = asyncio.run(ask())
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+    assert metadata["convention"] == "libero"
+    assert answer["actions"].shape == (12, 7)
+    assert set(answer["actions"][:, 6].tolist()) <= {-1.0, 1.0}
+
+
+def test_typos_are_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        ([str(tmp_path / "nothing")], "holds neither a checkpoint"),
+        ([str(run), "--convention", "libro"], "--convention libro: this checkpoint has: canonical, libero"),
+    ):
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
