@@ -42,7 +42,7 @@ def load_paligemma(backbone: Backbone) -> None:
     """Put the weights that the backbone's config names into it, with their tokenizer; nothing to do for random ones.
 
     Subtask rows start as the mean of the scaled embeddings of their words' pieces, learned queries at the size of the
-    scaled embeddings (model.md 1.8).
+    scaled embeddings.
 
     Raises:
         RequestError: they cannot be had, cannot be read, or have another shape.

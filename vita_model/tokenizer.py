@@ -74,7 +74,7 @@ class ByteTokenizer:
 
 
 class WordPieceTokenizer:
-    r"""The tokenizer of released weights, from the bytes of its tokenizer.json (model.md 1.8).
+    r"""The tokenizer of released weights, from the bytes of its tokenizer.json.
 
     A text becomes `<bos> text \n` as in PaliGemma's prompts. Words in it that look like special tokens are plain text.
     """

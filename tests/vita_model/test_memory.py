@@ -104,7 +104,7 @@ def test_the_full_size_is_counted_and_not_made() -> None:
     recipe = replace(recipe, num_supervised_frames=1, recompute=True, parallel=Parallel.FSDP)
     found = estimate_memory(recipe, num_ranks=16)
 
-    # 2728.8 million trained (model.md 1.0), in 16 parts; 500 frozen ones in parts, 86.6 whole beside the buffers.
+    # 2728.8 million trained, in 16 parts; 500 frozen ones in parts, 86.6 whole beside the buffers.
     assert found.optimizer * 16 == pytest.approx(2 * 4 * 2.7288e9, rel=0.001)
     assert found.weights == pytest.approx(4 * ((2.7288e9 + 5.57e8) / 16 + 86.58e6) + 67.5e6, rel=0.02)
     assert found.modality in (Modality.VIDEO, Modality.PAIRED)

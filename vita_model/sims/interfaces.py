@@ -13,12 +13,12 @@ from vita_data.types import CameraRole, Float64, Image
 State = NDArray[np.float32]
 STATE_SIZE = 64
 _RIGHT = 24
-"""First slot of the right arm, which a single arm fills (shards.md 5)."""
+"""First slot of the right arm, which a single arm fills (vita_data/README.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobotState:
-    """The 64 canonical state slots in physical units and which of them are real (shards.md 5)."""
+    """The 64 canonical state slots in physical units and which of them are real (vita_data/README.md)."""
 
     values: State
     mask: NDArray[np.bool_]
