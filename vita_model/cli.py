@@ -16,7 +16,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
-from vita_model import export, memory, params
+from vita_model import memory, params
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.memory import estimate_memory
 from vita_model.override import override
@@ -85,6 +85,9 @@ def _params(argv: list[str]) -> None:
 
 
 def _export(argv: list[str]) -> None:
+    # A policy resizes images with OpenCV, which no training process needs.
+    from vita_model import export
+
     parser = argparse.ArgumentParser(
         prog="vita-train export", description="Write of a checkpoint only what a policy needs, to a new folder."
     )
