@@ -163,16 +163,14 @@ class Trainer:
             TrainingError: a loss or gradient is not finite; names the batch's keys.
         """
         log = self._log()
-        saved = None
+        checkpoint, stops = None, False
         try:
             with _asked_to_stop() as stop:
-                while self.step < self.recipe.num_steps and not stop.is_set():
+                while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
-                    # All ranks stop together, after the same step.
-                    if any_rank(stop.is_set(), self.ranks.device):
-                        stop.set()
-                    saved = self._save(stop, log) if self._is_due(stop) else saved
-            checkpoint = saved or self._save(stop, log)
+                    # All ranks stop after the same step: a signal that comes from here on counts for the next one.
+                    stops = any_rank(stop.is_set(), self.ranks.device)
+                    checkpoint = self._save(log, stops=stops) if self._is_due(stops=stops) else checkpoint
         finally:
             if log is not None:
                 log.close()
@@ -291,12 +289,12 @@ class Trainer:
         mine = torch.tensor([float(counts.get(name, 0)) for name in names], device=self.ranks.device)
         return {name: int(count) for name, count in zip(names, all_sum(mine).tolist(), strict=True) if count}
 
-    def _is_due(self, stop: threading.Event) -> bool:
+    def _is_due(self, *, stops: bool) -> bool:
         recipe, step = self.recipe, self.step
         due = step % recipe.save_every == 0 or step in recipe.save_steps or step == recipe.num_steps
-        return stop.is_set() or due
+        return stops or due
 
-    def _save(self, stop: threading.Event, log: RunLog | None) -> Path:
+    def _save(self, log: RunLog | None, *, stops: bool) -> Path:
         """Write a checkpoint, and previews unless somebody waits for the process to end."""
         state = TrainerState(
             optimizer=whole_optimizer(self.optimizer),
@@ -323,7 +321,7 @@ class Trainer:
             keep_steps=self.recipe.save_steps,
             ranks=self.ranks,
         )
-        if self.shown and not stop.is_set():
+        if self.shown and not stops:
             shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
             with unsharded(self.loss):
                 stage, ranks = self.recipe.stage, self.ranks

@@ -1,6 +1,8 @@
 """Several ranks train as one: the same losses and weights; checkpoints go on with another number of ranks."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.vita_model.conftest import SyntheticStream, small_config
 from tests.vita_model.ranks import run_ranks
 from tests.vita_model.released import write_paligemma
 from vita_data.types import Stage
+from vita_model import train as training
 from vita_model.batches import samples
 from vita_model.checkpoint import checkpoint_dirs, latest, load_components
 from vita_model.distributed import joined_ranks
@@ -189,3 +192,23 @@ def test_a_run_cut_over_ranks_in_bf16_leaves_a_checkpoint_that_one_process_loads
     assert actions is not None
     assert bool(torch.isfinite(actions.predicted).all())
     train_here(str(tmp_path / "two"), replace(recipe, num_steps=6), resume=True)
+
+
+def stop_one_late(run: str) -> int:
+    """Send this rank a SIGTERM just after all have agreed that nobody stops, on the second rank only."""
+    agree = training.any_rank
+
+    def agree_then_signal(flag: bool, device: torch.device) -> bool:
+        agreed = agree(flag, device)
+        if os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGTERM)
+        return agreed
+
+    training.any_rank = agree_then_signal
+    train_here(run, recipe_of(Stage.WARMUP, Parallel.DDP))
+    return len(rows(Path(run)))
+
+
+def test_ranks_that_are_signalled_between_steps_stop_after_the_same_one(tmp_path: Path) -> None:
+    assert run_ranks(stop_one_late, 2, str(tmp_path / "run"), timeout_s=40.0) == [2, 2]
+    assert latest(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "step-00000002"
