@@ -349,11 +349,13 @@ def train(
     A checkpoint of another plan is refused unless `plan_change` allows it.
 
     Raises:
-        RequestError: the folder is not empty and `resume` is False, or parts of the request do not fit the run.
+        RequestError: the folder is not empty and `resume` is False, or parts of the request do not fit the run or each
+            other.
         TrainingError: a loss or gradient is not finite.
     """
     if run.exists() and not run.is_dir():
         raise RequestError(f"--out {run} is a file: give a folder")
+    _check_accumulate(recipe, ranks or Ranks())
     checkpoint = latest(run) if resume else None
     if not resume and run.exists() and any(run.iterdir()):
         raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
@@ -377,6 +379,16 @@ def train(
             return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
     run.mkdir(parents=True, exist_ok=True)
     return trainer.fit()
+
+
+def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:
+    sizes = recipe.batch_size.values() if isinstance(recipe.batch_size, Mapping) else (recipe.batch_size,)
+    for size in sizes:
+        if size // ranks.world_size % recipe.accumulate:
+            raise RequestError(
+                f"accumulate={recipe.accumulate} does not divide the {size // ranks.world_size} samples of a rank "
+                f"(batch_size {size}, ranks {ranks.world_size}): --set accumulate= a number that does"
+            )
 
 
 def _silent(line: str) -> None:

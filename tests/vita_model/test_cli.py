@@ -118,6 +118,8 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("seed=-1", "Recipe.seed must be"),
         (f"seed={10**30}", "Recipe.seed must be"),
         ("batch_size=0", "Recipe.batch_size must be"),
+        ("accumulate=3", "accumulate=3 does not divide the 4 samples of a rank (batch_size 4, ranks 1)"),
+        ("accumulate=8", "accumulate=8 does not divide"),
         ("batch_size={'video':'x'}", "Recipe.batch_size must be"),
         ("modality_steps={'video':'a'}", "Recipe.modality_steps must be"),
         ("loader.threads=0", "LoaderConfig.threads must be a whole number, at least 1; found 0"),
