@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
+from vita_model.annotated import first_misfit
 from vita_model.checks import (
     MAX_SEED,
     is_finite,
@@ -212,7 +213,7 @@ def load_recipe(path: Path) -> Recipe:
     """Call the function `recipe` of a Python file.
 
     Raises:
-        RequestError: no such file, it does not run, or it gives no Recipe.
+        RequestError: no such file, it does not run, or it gives no Recipe, or one with a value of another type.
     """
     if not path.is_file():
         raise RequestError(f"no recipe {path}: give a Python file with a function recipe() -> Recipe")
@@ -223,10 +224,12 @@ def load_recipe(path: Path) -> Recipe:
     try:
         spec.loader.exec_module(module)
         recipe = module.recipe()
-    except Exception as fault:
+    except (Exception, SystemExit) as fault:
         raise RequestError(f"recipe {path} fails: {type(fault).__name__}: {fault}") from fault
     if not isinstance(recipe, Recipe):
         raise RequestError(f"recipe {path}: recipe() gave a {type(recipe).__name__}, not a Recipe")
+    if misfit := first_misfit(recipe):
+        raise RequestError(f"recipe {path}: {misfit}")
     return recipe
 
 

@@ -106,6 +106,57 @@ def test_a_recipe_file_that_fails_is_refused_in_one_line(tmp_path, text, message
         load_recipe(path)
 
 
+FILE = """
+from dataclasses import replace
+from vita_data.types import Stage
+from vita_model.presets import tiny
+from vita_model.recipe import OptimizerConfig, Recipe
+
+def recipe():
+    given = dict(name="r", stage=Stage.WARMUP, manifest="m", num_steps=1, batch_size=1, model=tiny())
+    return Recipe(**{**given, %s})
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        # Words where a member is meant would pass for another member.
+        ('"precision": "bf16"', r"precision must be Precision \(Precision.FP32, Precision.BF16\); found 'bf16'"),
+        ('"parallel": "fsdp"', "parallel must be Parallel"),
+        ('"stage": "warmup"', "stage must be Stage"),
+        ('"optimizer": OptimizerConfig(schedule="constant")', "optimizer.schedule must be Schedule"),
+        (
+            '"model": replace(tiny(), codebook=replace(tiny().codebook, update="grad"))',
+            "model.codebook.update must be CodeUpdate",
+        ),
+        ('"optimizer": {"lr": 1.0}', "optimizer must be OptimizerConfig; found {'lr': 1.0}"),
+        ('"model": tiny', "model must be VitaConfig; found <function tiny"),
+        ('"windows": 3', "windows must be .*WindowSpec"),
+        ('"manifest": None', "manifest must be str; found None"),
+        ('"init": 5', "init must be str"),
+        ('"compile": "no"', "compile must be bool; found 'no'"),
+        ('"name": exit(3)', "SystemExit: 3"),
+    ],
+)
+def test_a_recipe_with_a_value_of_another_type_is_refused_naming_the_field(tmp_path, field, message):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE % field)
+    with pytest.raises(RequestError, match=message):
+        load_recipe(path)
+
+
+def test_a_recipe_may_give_lists_for_tuples_and_whole_numbers_for_others(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE % '"save_steps": [1, 2], "optimizer": OptimizerConfig(lr=1), "batch_size": {"video": 2}')
+    assert load_recipe(path).save_steps == [1, 2]
+
+
+@pytest.mark.parametrize("path", sorted(Path("pipelines/recipes").glob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_here_has_values_of_its_fields_types(path):
+    assert load_recipe(path).name
+
+
 def test_an_absent_recipe_is_refused():
     with pytest.raises(RequestError, match=r"no recipe nowhere\.py"):
         load_recipe(Path("nowhere.py"))
