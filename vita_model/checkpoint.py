@@ -12,11 +12,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -111,13 +113,14 @@ def save(
     Every rank calls this, since weights that are cut are put together; the first one writes.
 
     Raises:
-        VitaDataError: a parameter is not finite; nothing is written.
+        VitaDataError: a parameter is not finite, or there is no room; nothing is left behind.
     """
     weights = {name: whole(model.component(name).state_dict()) for name in model.components}
     _check_finite(weights, progress.step)
     if ranks is None or ranks.is_first:
         tokenizer = None if model.backbone is None else model.backbone.tokenizer.stored
-        _write(run, weights, tokenizer, trainer, progress)
+        with _or_nothing(run / "checkpoints" / step_name(progress.step)):
+            _write(run, weights, tokenizer, trainer, progress)
         _remove_old(run, keep_last, keep_steps)
     wait_for_all()
     return run / "checkpoints" / step_name(progress.step)
@@ -155,6 +158,20 @@ def _write(
         shutil.rmtree(final)
     temporary.rename(final)
     _sync(final.parent)
+
+
+@contextmanager
+def _or_nothing(final: Path) -> Iterator[None]:
+    """Say in one line that a checkpoint could not be written, and remove its beginning: a full disk stays usable."""
+    try:
+        yield
+    # safetensors and torch do not raise an OSError where the system does.
+    except (OSError, RuntimeError, SafetensorError) as fault:
+        shutil.rmtree(final.with_suffix(".tmp"), ignore_errors=True)
+        raise VitaDataError(
+            f"{final} could not be written ({' '.join(str(fault).split())}): make room on its disk, then "
+            "--resume from the checkpoint before"
+        ) from fault
 
 
 def _remove_old(run: Path, keep_last: int | None, keep_steps: Collection[int]) -> None:

@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,22 @@ def test_only_the_last_checkpoints_are_kept_and_torn_ones_do_not_count(run, mode
 
     assert [path.name for path in checkpoint_dirs(run)] == ["step-00000006", "step-00000008"]
     assert latest(run).name == "step-00000008"
+
+
+@pytest.mark.parametrize(
+    ("room", "moments"), [(1 << 12, 1), (16 << 20, 8 << 20)], ids=["in a component", "in the optimizer"]
+)
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(run, model, room, moments):
+    state = replace(trainer_state(), optimizer={"state": {0: {"exp_avg": torch.zeros(moments)}}, "param_groups": []})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(VitaDataError, match=r"step-00000006 could not be written .*: make room") as fault:
+            save(run, model, state, progress(6), keep_last=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(fault.value)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000004"]
 
 
 def test_folders_that_only_look_like_checkpoints_are_neither_resumed_nor_removed(run, model):
