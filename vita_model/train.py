@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -34,6 +34,7 @@ from vita_model.checkpoint import (
 )
 from vita_model.distributed import Ranks, all_sum, any_rank
 from vita_model.evaluate import evaluate, summary, write_evaluation
+from vita_model.lock import held
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
 from vita_model.paligemma import check_tokenizer, load_paligemma
@@ -349,8 +350,8 @@ def train(
     A checkpoint of another plan is refused unless `plan_change` allows it.
 
     Raises:
-        RequestError: the folder is not empty and `resume` is False, or parts of the request do not fit the run or each
-            other.
+        RequestError: the folder is not empty and `resume` is False, another process trains there, or parts of the
+            request do not fit the run or each other.
         TrainingError: a loss or gradient is not finite.
     """
     if run.exists() and not run.is_dir():
@@ -378,7 +379,8 @@ def train(
         if trainer.step >= recipe.num_steps:
             return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
     run.mkdir(parents=True, exist_ok=True)
-    return trainer.fit()
+    with held(run) if trainer.ranks.is_first else nullcontext():
+        return trainer.fit()
 
 
 def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:

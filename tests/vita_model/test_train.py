@@ -12,6 +12,7 @@ from vita_data.loader import Damage, InstructionChoice, PlanChange
 from vita_data.types import DrawOrder, Modality, Order, Stage
 from vita_model.checkpoint import latest, load_progress
 from vita_model.loading import LoaderConfig, RemoteConfig
+from vita_model.lock import held
 from vita_model.train import TrainingError, train
 from vita_model.vita import Component
 
@@ -116,6 +117,14 @@ def test_a_folder_with_files_is_refused_without_resume(make_recipe, make_stream,
     with pytest.raises(RequestError, match=r"is not empty.*--resume"):
         go(make_recipe(Stage.WARMUP), make_stream(Stage.WARMUP), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_another_process_trains_is_refused_and_stays_as_it_is(make_recipe, make_stream, warmed_up):
+    before, resumed = (warmed_up / "metrics.jsonl").read_bytes(), make_recipe(Stage.WARMUP, num_steps=8)
+    with held(warmed_up), pytest.raises(RequestError, match="another process is training there"):
+        go(resumed, make_stream(Stage.WARMUP), warmed_up, resume=True)
+    assert (warmed_up / "metrics.jsonl").read_bytes() == before
+    assert go(resumed, make_stream(Stage.WARMUP), warmed_up, resume=True).step == 8
 
 
 def test_resume_refuses_a_changed_recipe_naming_the_field(warmed_up, make_recipe, make_stream):

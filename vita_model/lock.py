@@ -1,0 +1,29 @@
+"""One process at a time writes to a run: two would take turns in spoiling each other's log and checkpoints."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vita_data.errors import RequestError
+
+LOCK = "lock"
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Hold a run's lock while inside; the system lets go of it however the process ends.
+
+    Raises:
+        RequestError: another process holds it.
+    """
+    with (run / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise RequestError(
+                f"--out {run}: another process is training there; wait for its end, or give another folder"
+            ) from fault
+        except OSError:
+            pass  # A file system without locks cannot tell.
+        yield
