@@ -7,6 +7,7 @@ through `all_sum` is that of the global loss times the world size, which the ave
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from vita_data.errors import RequestError, VitaDataError
 
 _TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others: the first batch may come from cold storage."""
+_LOST = re.compile(r"gloo.*(closed by peer|Connection reset|Read error|Broken pipe|Timed out)", re.IGNORECASE)
+"""How gloo says that a rank has ended; it raises a plain RuntimeError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ def joined_ranks() -> Iterator[Ranks]:
 
     Raises:
         RequestError: torchrun's environment is incomplete, or there are more ranks on a node than GPUs.
-        VitaDataError: the other ranks do not answer.
+        VitaDataError: the other ranks do not answer, or one has ended.
     """
     device = _device()
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
@@ -60,6 +63,11 @@ def joined_ranks() -> Iterator[Ranks]:
         raise VitaDataError(f"rank {os.environ['RANK']} cannot join the others: {text}; start all again") from error
     try:
         yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if not isinstance(error, dist.DistError) and not _LOST.search(text):
+            raise
+        raise VitaDataError(f"rank {os.environ['RANK']} has lost another rank, which says why: {text}") from error
     finally:
         dist.destroy_process_group()
 

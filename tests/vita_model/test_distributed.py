@@ -3,6 +3,7 @@
 import torch
 
 from tests.vita_model.ranks import run_ranks
+from vita_data.errors import VitaDataError
 from vita_model.distributed import all_rows, all_sum, any_rank, joined_ranks
 
 
@@ -25,3 +26,21 @@ def test_two_ranks_have_the_loss_gradient_and_rows_of_one() -> None:
     assert first == second
     assert first[:3] == alone[:3]
     assert (alone[3], first[3]) == (False, True)
+
+
+def left_alone() -> str:
+    """Have the second rank end while the first waits for it; give what the first one says."""
+    try:
+        with joined_ranks() as ranks:
+            if ranks.rank == 1:
+                return "ended"
+            all_sum(torch.ones(1))
+    except VitaDataError as fault:
+        return str(fault)
+    return "nothing"
+
+
+def test_a_rank_that_another_one_leaves_says_so_in_one_line() -> None:
+    said, _ = run_ranks(left_alone, 2)
+    assert said.startswith("rank 0 has lost another rank, which says why: ")
+    assert "\n" not in said
