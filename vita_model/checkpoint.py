@@ -138,7 +138,9 @@ def _write(
 ) -> None:
     final = run / "checkpoints" / step_name(progress.step)
     temporary = final.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for begun in final.parent.glob(f"{_PREFIX}*.tmp"):  # by a process that was killed
+        if _NAME.fullmatch(begun.stem):
+            shutil.rmtree(begun, ignore_errors=True)
     temporary.mkdir(parents=True)
     for name, tensors in weights.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")

@@ -69,6 +69,14 @@ def test_only_the_last_checkpoints_are_kept_and_torn_ones_do_not_count(run, mode
     assert latest(run).name == "step-00000008"
 
 
+def test_what_a_killed_process_began_is_removed_by_the_next_checkpoint(run, model):
+    for name in ("step-00000005.tmp", "step-mine.tmp"):
+        (run / "checkpoints" / name).mkdir()
+    save(run, model, trainer_state(), progress(6), keep_last=2)
+    found = {path.name for path in (run / "checkpoints").iterdir()}
+    assert found == {"step-00000004", "step-00000006", "step-mine.tmp"}
+
+
 @pytest.mark.parametrize(
     ("room", "moments"), [(1 << 12, 1), (16 << 20, 8 << 20)], ids=["in a component", "in the optimizer"]
 )
