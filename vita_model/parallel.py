@@ -113,13 +113,15 @@ def blocks_of(model: Vita) -> list[nn.Module]:
 
 @contextmanager
 def without_sync(spread_loss: nn.Module, *, is_last: bool) -> Iterator[None]:
-    """Leave gradients on their ranks for all micro-batches but the last one of a step."""
+    """Leave gradients of copied weights on their ranks for all micro-batches but the last one of a step.
+
+    Those of cut weights are summed and cut after each: kept whole they would take the room that cutting saves, and
+    FSDP2 does not keep them for a part that the batch leaves idle.
+    """
     if isinstance(spread_loss, DistributedDataParallel) and not is_last:
         with spread_loss.no_sync():
             yield
         return
-    if isinstance(spread_loss, FSDPModule):
-        spread_loss.set_requires_gradient_sync(is_last)
     yield
 
 

@@ -105,6 +105,17 @@ def test_two_ranks_give_the_losses_of_one_in_warmup(parallel: Parallel, tmp_path
     assert (mine - theirs).norm() <= 1e-3 * mine.norm()
 
 
+@pytest.mark.slow
+def test_micro_batches_give_the_same_losses_whether_weights_are_copied_or_cut(tmp_path: Path) -> None:
+    for parallel in Parallel:
+        go(tmp_path / parallel, recipe_of(Stage.WARMUP, parallel, accumulate=2, num_steps=6, ema_decay=0.9), 2)
+
+    assert len({row["modality"] for row in rows(tmp_path / "fsdp")}) == 2
+    assert_same_run(tmp_path / "ddp", tmp_path / "fsdp")
+    ddp, fsdp = (load_file(latest(tmp_path / name) / "averages.safetensors") for name in ("ddp", "fsdp"))
+    assert all(torch.allclose(ddp[name], fsdp[name], atol=1e-3) for name in ddp)
+
+
 @pytest.mark.parametrize(
     ("first", "then"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.slow)]
 )
