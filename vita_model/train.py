@@ -356,6 +356,8 @@ def train(
     """
     if run.exists() and not run.is_dir():
         raise RequestError(f"--out {run} is a file: give a folder")
+    if str(run).partition("/")[0].endswith(":"):
+        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
     _check_accumulate(recipe, ranks or Ranks())
     checkpoint = latest(run) if resume else None
     if not resume and run.exists() and any(run.iterdir()):

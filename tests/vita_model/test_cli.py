@@ -97,6 +97,7 @@ def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_t
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "manifest=no.toml"], "no.toml, which is absent"),
         (["mine.py", "--shards", "shards", "--out", "shards/.."], "is not empty"),
         (["mine.py", "--shards", "shards", "--out", "mine.toml"], "is a file"),
+        (["mine.py", "--shards", "shards", "--out", "s3://bucket/run"], "is an address"),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "init=nowhere"], "no checkpoint in"),
     ],
 )
