@@ -164,6 +164,8 @@ def summary(figures: Mapping[str, float]) -> list[str]:
         lines.append(f"actions: MSE {figures['actions/mse']:.4f} (the mean action {figures['actions/mean_mse']:.4f})")
     for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
         own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
+        if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
+            continue
         lines.append(
             f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"

@@ -109,6 +109,14 @@ def test_figures_are_said_and_written(model, make_batch, tmp_path) -> None:
     assert found["actions/mse"] == figures["actions/mse"]
 
 
+def test_a_source_whose_rotations_are_all_masked_has_no_line_of_its_own(model, make_batch) -> None:
+    batch = make_batch("action")
+    batch.action_mask[..., 10:13] = False
+    figures = evaluate(model, Stage.WARMUP, [batch], statistics_of("toy_a", "toy_b"), LossConfig())
+    assert "toy_a" not in "\n".join(summary(figures))
+    assert "actions/toy_a/position_m" in figures
+
+
 def figures_of_a_rank() -> dict[str, float]:
     from tests.vita_model.conftest import build_batch, small_config
     from vita_model.batches import samples
