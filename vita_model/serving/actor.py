@@ -9,16 +9,11 @@ import numpy as np
 from vita_data.convention import Convention, state_from_libero
 from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Image
+from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, Message
 from vita_model.policy import Observation, VitaPolicy
-from vita_model.serving.wire import Message
 
 CANONICAL = "canonical"
-_IMAGES = {
-    "observation/image": CameraRole.PRIMARY,
-    "observation/wrist_image": CameraRole.WRIST_RIGHT,
-    "observation/wrist_image_left": CameraRole.WRIST_LEFT,
-}
-_STATE, _STATE_MASK, _PROMPT, _SOURCE = "observation/state", "observation/state_mask", "prompt", "source"
+_SOURCE_KEY = "source"
 _MAX_SIDE = 4096
 _MAX_PROMPT = 4096
 _LIBERO_STATE = 8
@@ -77,15 +72,15 @@ class PolicyActor:
         return {"actions": actions, "server_timing": {"infer_ms": 1e3 * (time.monotonic() - begin_s)}}
 
     def _source(self, request: Message) -> str | None:
-        asked = request.get(_SOURCE)
+        asked = request.get(_SOURCE_KEY)
         if asked is not None and not isinstance(asked, str):
-            raise RequestError(f"{_SOURCE} must be a text; found {type(asked).__name__}")
+            raise RequestError(f"{_SOURCE_KEY} must be a text; found {type(asked).__name__}")
         return asked or (self._name if self._convention is not None else None)
 
 
 def _images(request: Message) -> Mapping[CameraRole, Image]:
     found: dict[CameraRole, Image] = {}
-    for key, role in _IMAGES.items():
+    for role, key in IMAGE_KEYS.items():
         value = request.get(key)
         if value is None:
             continue
@@ -101,14 +96,14 @@ def _images(request: Message) -> Mapping[CameraRole, Image]:
 
 
 def _prompt(request: Message) -> str:
-    prompt = request.get(_PROMPT)
+    prompt = request.get(PROMPT_KEY)
     if not isinstance(prompt, str) or not 0 < len(prompt) <= _MAX_PROMPT:
-        raise RequestError(f"{_PROMPT} must be a text of 1 to {_MAX_PROMPT} letters; found {_described(prompt)}")
+        raise RequestError(f"{PROMPT_KEY} must be a text of 1 to {_MAX_PROMPT} letters; found {_described(prompt)}")
     return prompt
 
 
 def _state(request: Message) -> tuple[Float32 | None, Bool | None]:
-    value = request.get(_STATE)
+    value = request.get(STATE_KEY)
     if value is None:
         return None, None
     fits = (
@@ -116,15 +111,15 @@ def _state(request: Message) -> tuple[Float32 | None, Bool | None]:
     )
     if not fits or not np.isfinite(value).all():
         raise RequestError(
-            f"{_STATE} must be {STATE_DIM} canonical numbers, or LIBERO's {_LIBERO_STATE}, all finite; found "
+            f"{STATE_KEY} must be {STATE_DIM} canonical numbers, or LIBERO's {_LIBERO_STATE}, all finite; found "
             f"{_described(value)}"
         )
     if value.shape == (_LIBERO_STATE,):
         return state_from_libero(value)
-    mask = request.get(_STATE_MASK)
+    mask = request.get(STATE_MASK_KEY)
     fits = mask is None or (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (STATE_DIM,))
     if not fits:
-        raise RequestError(f"{_STATE_MASK} must be bool [{STATE_DIM}]; found {_described(mask)}")
+        raise RequestError(f"{STATE_MASK_KEY} must be bool [{STATE_DIM}]; found {_described(mask)}")
     return value.astype(np.float32), mask
 
 

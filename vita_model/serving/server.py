@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from vita_data.errors import VitaDataError
+from vita_model.openpi import pack, read_request
 from vita_model.serving.actor import Actor
-from vita_model.serving.wire import Message, packed, unpacked
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class PolicyServer:
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            await socket.send_bytes(packed(self._actor.metadata))
+            await socket.send_bytes(pack(self._actor.metadata))
             await self._talk(socket)
         except ConnectionError:
             # The client went while it was being answered.
@@ -109,8 +109,7 @@ class PolicyServer:
             self._num_waiting -= 1
 
     def _act(self, data: bytes) -> bytes:
-        request: Message = unpacked(data)
-        return packed(self._actor.act(request))
+        return pack(self._actor.act(read_request(data)))
 
 
 async def _healthy(request: web.Request) -> web.Response:

@@ -6,17 +6,11 @@ from typing import Any
 import numpy as np
 
 from vita_data.errors import VitaDataError
-from vita_data.types import CameraRole, Float64
+from vita_data.types import Float64
+from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
 from vita_model.sims.conventions import CANONICAL, checked_chunk
 from vita_model.sims.interfaces import Observation, PolicyInfo
 from vita_model.sims.websocket import WebSocket
-from vita_model.sims.wire import pack, unpack
-
-IMAGE_KEYS = {
-    CameraRole.PRIMARY: "observation/image",
-    CameraRole.WRIST_RIGHT: "observation/wrist_image",
-    CameraRole.WRIST_LEFT: "observation/wrist_image_left",
-}
 
 
 class ServedPolicy:
@@ -84,9 +78,9 @@ def question(observation: Observation) -> dict[str, object]:
     images = {IMAGE_KEYS[role]: np.asarray(image, np.uint8) for role, image in observation.images.items()}
     return {
         **images,
-        "observation/state": np.asarray(observation.state.values, np.float32),
-        "observation/state_mask": np.asarray(observation.state.mask, np.bool_),
-        "prompt": observation.instruction,
+        STATE_KEY: np.asarray(observation.state.values, np.float32),
+        STATE_MASK_KEY: np.asarray(observation.state.mask, np.bool_),
+        PROMPT_KEY: observation.instruction,
     }
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from vita_data.errors import RequestError
 from vita_data.types import Float64
-from vita_model.sims.client import ServedPolicy
 from vita_model.sims.conventions import CANONICAL, checked_chunk
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo
 
@@ -95,6 +94,11 @@ def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
     if text == RANDOM:
         return RandomPolicy(convention, seed=seed)
     if "://" in text:
+        try:
+            from vita_model.sims.client import ServedPolicy
+        except ModuleNotFoundError as fault:
+            raise RequestError(f"--policy {text}: {fault.name} is not installed: pip install 'vita[serve]'") from fault
+
         return ServedPolicy(text)
     if not Path(text).is_dir():
         raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")

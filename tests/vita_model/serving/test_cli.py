@@ -15,9 +15,9 @@ import torch
 
 from vita_data.types import Stage
 from vita_model.checkpoint import Progress, TrainerState, save
+from vita_model.openpi import pack, read_request
 from vita_model.recipe import as_json
 from vita_model.serving.cli import main
-from vita_model.serving.wire import packed, unpacked
 
 LIBERO = {
     "position_scale_m": 0.05, "rotation_scale_rad": 0.5, "turn": "axis-angle", "gripper_open": -1, "gripper_closed": 1,
@@ -53,12 +53,12 @@ def test_a_run_is_served_until_sigterm(run: Path) -> None:
 
             async def ask() -> tuple[dict, dict]:
                 async with aiohttp.ClientSession() as session, session.ws_connect(address) as ws:
-                    metadata = unpacked((await ws.receive()).data)
+                    metadata = read_request((await ws.receive()).data)
                     image = np.zeros((224, 224, 3), np.uint8)
                     state = np.zeros(8, np.float32)
                     request = {"observation/image": image, "observation/wrist_image": image, "prompt": "push"}
-                    await ws.send_bytes(packed({**request, "observation/state": state}))
-                    return metadata, unpacked((await ws.receive(timeout=60)).data)
+                    await ws.send_bytes(pack({**request, "observation/state": state}))
+                    return metadata, read_request((await ws.receive(timeout=60)).data)
 
             metadata, answer = asyncio.run(ask())
         finally:

@@ -13,7 +13,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from vita_model.serving.wire import packed, unpacked
+from vita_model.openpi import pack, read_request
 
 IMAGE = np.full((8, 8, 3), 10, np.uint8)
 GOOD = {"observation/image": IMAGE, "prompt": "push"}
@@ -26,11 +26,11 @@ def ask(port: int, *messages: bytes | str, key: str | None = None) -> list[str |
         headers = {"Authorization": f"Api-Key {key}"} if key else {}
         address = f"http://127.0.0.1:{port}/"
         async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(address) as ws:
-            found: list[str | dict] = [unpacked((await ws.receive()).data)]
+            found: list[str | dict] = [read_request((await ws.receive()).data)]
             for message in messages:
                 await (ws.send_str(message) if isinstance(message, str) else ws.send_bytes(message))
                 answer = await ws.receive(timeout=20)
-                found.append(answer.data if isinstance(answer.data, str) else unpacked(answer.data))
+                found.append(answer.data if isinstance(answer.data, str) else read_request(answer.data))
             return found
 
     return asyncio.run(talk())
@@ -45,14 +45,14 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 
 def test_metadata_comes_first_and_then_an_answer_a_question(serve: Callable[..., int]) -> None:
-    metadata, *answers = ask(serve(), packed(GOOD), packed({**GOOD, "prompt": "pull"}))
+    metadata, *answers = ask(serve(), pack(GOOD), pack({**GOOD, "prompt": "pull"}))
     assert metadata == {"policy": "echo", "action_horizon": 4}
     assert [answer["prompt"] for answer in answers] == ["push", "pull"]  # type: ignore[index]
     assert answers[0]["actions"].tolist() == np.full((4, 7), 10.0).tolist()  # type: ignore[index]
 
 
 def test_a_bad_request_is_answered_by_one_line_and_the_connection_goes_on(serve: Callable[..., int]) -> None:
-    asked = [b"\xc1", packed({"prompt": "x"}), "hello", packed({**GOOD, "prompt": "break"}), packed(GOOD)]
+    asked = [b"\xc1", pack({"prompt": "x"}), "hello", pack({**GOOD, "prompt": "break"}), pack(GOOD)]
     _, *answers = ask(serve(), *asked)
     assert [type(answer) for answer in answers] == [str, str, str, str, dict]
     assert "no msgpack" in answers[0]
@@ -72,8 +72,8 @@ def test_a_key_is_wanted_where_one_is_set(serve: Callable[..., int]) -> None:
     port = serve(api_key="secret")
     for key in (None, "wrong"):
         with pytest.raises(aiohttp.WSServerHandshakeError, match="401"):
-            ask(port, packed(GOOD), key=key)
-    assert len(ask(port, packed(GOOD), key="secret")) == 2
+            ask(port, pack(GOOD), key=key)
+    assert len(ask(port, pack(GOOD), key="secret")) == 2
 
 
 def test_one_client_too_many_is_told_so(serve: Callable[..., int]) -> None:
@@ -85,8 +85,8 @@ def test_one_client_too_many_is_told_so(serve: Callable[..., int]) -> None:
 def test_a_message_too_large_ends_its_connection_alone(serve: Callable[..., int]) -> None:
     port = serve(max_message_bytes=10_000)
     with pytest.raises((TypeError, ConnectionError, aiohttp.ClientError)):
-        ask(port, packed({**GOOD, "observation/image": np.zeros((200, 200, 3), np.uint8)}))
-    assert len(ask(port, packed(GOOD))) == 2
+        ask(port, pack({**GOOD, "observation/image": np.zeros((200, 200, 3), np.uint8)}))
+    assert len(ask(port, pack(GOOD))) == 2
 
 
 def test_a_queue_that_is_full_is_said(serve: Callable[..., int]) -> None:
@@ -104,7 +104,7 @@ def test_a_queue_that_is_full_is_said(serve: Callable[..., int]) -> None:
             sockets = [await session.ws_connect(f"http://127.0.0.1:{port}/") for _ in range(4)]
             for ws in sockets:
                 await ws.receive()
-                await ws.send_bytes(packed(GOOD))
+                await ws.send_bytes(pack(GOOD))
             answer = await sockets[-1].receive(timeout=20)
             release.set()
             others = [(await ws.receive(timeout=20)).data for ws in sockets[:-1]]
@@ -145,7 +145,7 @@ def test_openpi_s_client_asks_200_times_from_four_threads(serve: Callable[..., i
 
 def hostile(seed: int) -> bytes:
     """Bytes that a broken or hostile client may send as a request."""
-    rng, good = random.Random(seed), bytearray(packed(GOOD))
+    rng, good = random.Random(seed), bytearray(pack(GOOD))
     kind = seed % 4
     if kind == 0:
         return rng.randbytes(rng.randrange(200))
@@ -155,7 +155,7 @@ def hostile(seed: int) -> bytes:
         for _ in range(rng.randrange(1, 20)):
             good[rng.randrange(len(good))] = rng.randrange(256)
         return bytes(good)
-    return packed({rng.choice(["observation/image", "prompt", "x"]): rng.choice([1, None, "y", [1] * 50])})
+    return pack({rng.choice(["observation/image", "prompt", "x"]): rng.choice([1, None, "y", [1] * 50])})
 
 
 def test_hundreds_of_hostile_requests_are_answered_and_leave_no_memory_behind(serve: Callable[..., int]) -> None:
@@ -174,5 +174,5 @@ def test_hundreds_of_hostile_requests_are_answered_and_leave_no_memory_behind(se
                 if seed % 2
                 else random.Random(seed).randbytes(80)
             )
-    assert len(ask(port, packed(GOOD))) == 2
+    assert len(ask(port, pack(GOOD))) == 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000

@@ -1,0 +1,111 @@
+"""openpi's protocol as server and client speak it: the keys of a request, and messages in msgpack with numpy arrays.
+
+Source: openpi-client 0.1.2, `msgpack_numpy`: an array is a map with the byte keys `__ndarray__`, `data`, `dtype` and
+`shape`, a numpy scalar one with `__npgeneric__`, `data` (the number) and `dtype`. What comes from outside is checked
+before memory is made for it.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import CameraRole
+
+IMAGE_KEYS: Mapping[CameraRole, str] = {
+    CameraRole.PRIMARY: "observation/image",
+    CameraRole.WRIST_RIGHT: "observation/wrist_image",
+    CameraRole.WRIST_LEFT: "observation/wrist_image_left",
+}
+STATE_KEY, STATE_MASK_KEY, PROMPT_KEY = "observation/state", "observation/state_mask", "prompt"
+
+_ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
+_NUMBERS, _TEXTS = "biuf", "S"
+"""Kinds of arrays that are taken: of requests numbers alone, of answers byte strings too; objects never are."""
+_MAX_AXES = 8
+
+Message = Mapping[str, Any]
+
+
+def pack(value: object) -> bytes:
+    """Encode None, bool, int, float, str, bytes, sequences, mappings, arrays and numpy scalars.
+
+    Raises:
+        TypeError: another type.
+    """
+    data: bytes = msgpack.packb(value, default=_encode)
+    return data
+
+
+def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
+    """Decode one message, with arrays of some of numpy's kinds.
+
+    Raises:
+        VitaDataError: it is cut off, has bytes left over, or holds a type that is not taken.
+    """
+    try:
+        return msgpack.unpackb(data, object_hook=partial(_decode, kinds=kinds), strict_map_key=False)
+    except VitaDataError:
+        raise
+    except msgpack.ExtraData as fault:
+        raise VitaDataError(f"a message has {len(fault.extra)} bytes after its end") from fault
+    except Exception as fault:
+        raise VitaDataError(
+            f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})"
+        ) from fault
+
+
+def read_request(data: bytes) -> Message:
+    """Decode what a client asks.
+
+    Raises:
+        RequestError: the bytes are no message, or an array in it is not what it says.
+    """
+    try:
+        message = unpack(data, kinds=_NUMBERS)
+    except VitaDataError as fault:
+        raise RequestError(str(fault)) from fault
+    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+        raise RequestError(f"a message must be a map with text keys; found {type(message).__name__}")
+    return message
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        return {_ARRAY: True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": list(value.shape)}
+    if isinstance(value, np.generic):
+        return {_SCALAR: True, b"data": value.item(), b"dtype": value.dtype.str}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+def _decode(value: dict[Any, Any], *, kinds: str) -> object:
+    if _ARRAY in value:
+        return _array(value, kinds)
+    if _SCALAR in value:
+        return np.array(value.get(b"data"), _dtype(value, kinds))[()]
+    return value
+
+
+def _array(value: Mapping[Any, Any], kinds: str) -> np.ndarray[Any, Any]:
+    dtype, shape, data = _dtype(value, kinds), value.get(b"shape"), value.get(b"data")
+    fits = isinstance(shape, list) and len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
+    if not fits or not isinstance(data, bytes) or math.prod(shape or ()) * dtype.itemsize != len(data):
+        raise VitaDataError(f"an array of {dtype} {shape} does not fit its bytes")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _dtype(value: Mapping[Any, Any], kinds: str) -> np.dtype[Any]:
+    name = value.get(b"dtype")
+    try:
+        dtype = np.dtype(name if isinstance(name, str) else object)
+    except TypeError as fault:
+        raise VitaDataError(f"an array of type {name!r}, which numpy does not know") from fault
+    if dtype.kind not in kinds:
+        raise VitaDataError(f"an array of {dtype} ({name!r}); send bool, whole or floating numbers")
+    return dtype
