@@ -33,17 +33,22 @@ class Turn(StrEnum):
 
 
 class Flip(StrEnum):
-    """How a simulator's images were turned before they were stored."""
+    """How a simulator's images, which are upside down, are turned before they are stored; evaluation does the same."""
 
-    NONE = "none"
     ROT180 = "rot180"
     VFLIP = "vflip"
+    NONE = "none"
 
 
+FLIP_STRIDES = {Flip.ROT180: (-1, -1), Flip.VFLIP: (-1, 1), Flip.NONE: (1, 1)}
+"""Steps along rows and columns that turn an image so."""
+CANONICAL = "canonical"
+"""The convention of no simulator: m, rad, gripper 1 open."""
 LIBERO_FINGERS_OPEN_M = 0.08
 """Distance of the open Panda fingers."""
-_RIGHT_ROT6D = slice(27, 33)
-_STRIDES = {Flip.NONE: (1, 1), Flip.ROT180: (-1, -1), Flip.VFLIP: (-1, 1)}
+_RIGHT_STATE = 24
+"""First slot of the right arm, which a single arm fills."""
+_RIGHT_ROT6D = slice(_RIGHT_STATE + 3, _RIGHT_STATE + 9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +129,38 @@ class Convention:
 
     def image(self, pixels: Image) -> Image:
         """Turn a simulator's image [h, w, 3] as those were turned that the model has seen."""
-        down, right = _STRIDES[self.flip]
-        return np.ascontiguousarray(pixels[::down, ::right])
+        return turned(pixels, self.flip)
+
+
+def turned(pixels: Image, flip: Flip) -> Image:
+    """Turn an image [h, w, 3] as it says."""
+    down, right = FLIP_STRIDES[flip]
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def right_arm_state(
+    xyz_m: Float64, rotation: Float64, gripper_open: float, joints_rad: Float64 | None = None
+) -> tuple[Float32, Bool]:
+    """Fill the right arm's slots of a state [64] (vita_data/README.md); gives it with its mask [64].
+
+    Args:
+        xyz_m: [3].
+        rotation: matrix [3, 3].
+        gripper_open: 0 closed .. 1 open.
+        joints_rad: [n], n up to 7; None where they are not known.
+    """
+    joints = np.zeros(0) if joints_rad is None else np.asarray(joints_rad)
+    opening = [np.clip(gripper_open, 0.0, 1.0)]
+    filled = np.concatenate([xyz_m, rot6d_from_matrix(np.asarray(rotation, np.float64)), opening, joints])
+    state, mask = np.zeros(STATE_DIM, np.float32), np.zeros(STATE_DIM, bool)
+    slots = slice(_RIGHT_STATE, _RIGHT_STATE + len(filled))
+    state[slots], mask[slots] = filled, True
+    return state, mask
+
+
+def libero_opening(fingers_m: Float64) -> float:
+    """Turn the positions [2] of a Panda's fingers into 0 closed .. 1 open, as `vita_data.sources.libero` does."""
+    return abs(float(fingers_m[0]) - float(fingers_m[1])) / LIBERO_FINGERS_OPEN_M
 
 
 def state_from_libero(values: Float32) -> tuple[Float32, Bool]:
@@ -133,10 +168,5 @@ def state_from_libero(values: Float32) -> tuple[Float32, Bool]:
 
     Source: openpi, examples/libero: eef_pos, axis-angle of eef_quat, gripper_qpos; the slots are those of the source.
     """
-    state, mask = np.zeros(STATE_DIM, np.float32), np.zeros(STATE_DIM, bool)
-    rotation = matrix_from_axis_angle(np.asarray(values[None, 3:6], np.float64))
-    state[24:27] = values[:3]
-    state[_RIGHT_ROT6D] = rot6d_from_matrix(rotation)[0]
-    state[33] = np.clip(abs(float(values[6]) - float(values[7])) / LIBERO_FINGERS_OPEN_M, 0.0, 1.0)
-    mask[24:34] = True
-    return state, mask
+    rotation = matrix_from_axis_angle(np.asarray(values[None, 3:6], np.float64))[0]
+    return right_arm_state(np.asarray(values[:3], np.float64), rotation, libero_opening(np.asarray(values[6:8])))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vita_data.convention import Convention
+from vita_data.convention import CANONICAL, Convention
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader.normalize import ACTION14, action_scaling, state_scaling
 from vita_data.resize import to_square
@@ -190,11 +190,11 @@ class VitaPolicy:
         Raises:
             RequestError: there is no such convention, or it needs the state.
         """
-        if convention == "canonical":
+        if convention == CANONICAL:
             return decision.right
         known = self.signature.conventions
         if convention not in known:
-            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join(('canonical', *known))}")
+            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}")
         return known[convention].commands(decision.right, state)
 
     def _source(self, observation: Observation) -> str:

@@ -15,6 +15,8 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
+from vita_data.convention import FLIP_STRIDES, LIBERO_FINGERS_OPEN_M
+from vita_data.convention import Flip as Orientation
 from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5 import (
     DatasetStream,
@@ -62,22 +64,12 @@ POSITION_SCALE_M = 0.05
 """What a command of 1 moves (robosuite osc_pose.json)."""
 ROTATION_SCALE_RAD = 0.5
 """What a command of 1 turns, as a rotation vector (robosuite osc_pose.json)."""
-FINGERS_OPEN_M = 0.08
-"""Distance of the open Panda fingers."""
 NOOP_NORM = 1e-4
 _SUFFIX = "_demo"
 _LIST_BLOCK_BYTES = 1 << 16
 """Listing the demonstrations touches some twenty small places all over a file."""
 _STATE_WIDTHS = {"ee_pos": 3, "ee_ori": 3, "gripper_states": 2}
 _CAMERAS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
-
-
-class Orientation(StrEnum):
-    """How the simulator's images, which are upside down, are turned; evaluation has to do the same."""
-
-    ROT180 = "rot180"
-    VFLIP = "vflip"
-    NONE = "none"
 
 
 class Release(StrEnum):
@@ -91,7 +83,6 @@ _PATTERNS = {
     Release.OFFICIAL: f"{{}}/*{_SUFFIX}.hdf5",
     Release.NO_NOOPS: f"{{}}{SUITE_SUFFIX}/{VERSION}/dataset_info.json",
 }
-_STRIDES = {Orientation.ROT180: (-1, -1), Orientation.VFLIP: (-1, 1), Orientation.NONE: (1, 1)}
 
 INFO = SourceInfo(
     name="libero",
@@ -274,7 +265,7 @@ def _read_demo(demo: h5py.Group, part: Part, texts: tuple[Instruction, ...], set
                 find_dataset(demo, f"obs/{key}", name=part.id),
                 rows=rows,
                 name=part.id,
-                strides=_STRIDES[settings.orientation],
+                strides=FLIP_STRIDES[settings.orientation],
             )
             for role, key in _CAMERAS.items()
         },
@@ -311,7 +302,7 @@ def _arm(state: Float64, joints_rad: Float64 | None, command: Float64) -> Arm:
     return Arm(
         xyz_m=state[:, :3],
         rotation=matrix_from_axis_angle(state[:, 3:6]),
-        gripper_open=np.clip(np.abs(state[:, 6] - state[:, 7]) / FINGERS_OPEN_M, 0.0, 1.0),
+        gripper_open=np.clip(np.abs(state[:, 6] - state[:, 7]) / LIBERO_FINGERS_OPEN_M, 0.0, 1.0),
         joint_position_rad=joints_rad,
         action=ArmAction(
             motion=PoseDelta(
@@ -392,7 +383,10 @@ def _task(file: str) -> str:
 # ------------------------------------------------------------------------------------------------------- toy tree
 
 _TOY_ROBOT = ToyLiberoRobot(
-    hz=HZ, position_scale_m=POSITION_SCALE_M, rotation_scale_rad=ROTATION_SCALE_RAD, fingers_open_m=FINGERS_OPEN_M
+    hz=HZ,
+    position_scale_m=POSITION_SCALE_M,
+    rotation_scale_rad=ROTATION_SCALE_RAD,
+    fingers_open_m=LIBERO_FINGERS_OPEN_M,
 )
 
 

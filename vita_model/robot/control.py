@@ -10,12 +10,13 @@ from enum import StrEnum
 
 import numpy as np
 
+from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole, Float64
 from vita_model.checks import require_positive, require_whole
 from vita_model.robot.guards import Limits, next_pose
 from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
-from vita_model.sims.conventions import CANONICAL, InConvention
+from vita_model.sims.conventions import InConvention
 from vita_model.sims.interfaces import Observation, Policy, single_arm_state
 
 HZ = 30.0

@@ -6,13 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vita_data.convention import Convention, state_from_libero
+from vita_data.convention import CANONICAL, Convention, state_from_libero
 from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Image
 from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, Message
 from vita_model.policy import Observation, VitaPolicy
 
-CANONICAL = "canonical"
 _SOURCE_KEY = "source"
 _MAX_SIDE = 4096
 _MAX_PROMPT = 4096

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.recipe import Precision
 
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote")
     parser.add_argument(
-        "--convention", default="canonical", metavar="NAME",
+        "--convention", default=CANONICAL, metavar="NAME",
         help="what actions mean: canonical (m, rad, gripper 1 open), or a source whose constants the checkpoint has",
     )  # fmt: skip
     parser.add_argument(

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.convention import CANONICAL
 from vita_data.errors import VitaDataError
 from vita_data.types import Float64
 from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
-from vita_model.sims.conventions import CANONICAL, checked_chunk
+from vita_model.sims.conventions import checked_chunk
 from vita_model.sims.interfaces import Observation, PolicyInfo
 from vita_model.sims.websocket import WebSocket
 

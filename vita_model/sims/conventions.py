@@ -8,12 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vita_data.convention import CANONICAL, Flip, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float64, Image
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo
 
-CANONICAL = "canonical"
-_STRIDES = {"rot180": (-1, -1), "vflip": (-1, 1), "none": (1, 1)}
 _TURN_KEYS = ("flip", "orientation")
 """What the constants call the turn of images: as a policy names it, as the shards' extras do."""
 
@@ -83,8 +82,7 @@ def oriented(image: Image, constants: Mapping[str, object]) -> Image:
     Raises:
         RequestError: the constants name a turn that is not known.
     """
-    name = next((str(constants[key]) for key in _TURN_KEYS if key in constants), "rot180")
-    if name not in _STRIDES:
-        raise RequestError(f"the policy's constants turn images by {name!r}; {', '.join(_STRIDES)} are known")
-    rows, columns = _STRIDES[name]
-    return np.ascontiguousarray(image[::rows, ::columns])
+    name = next((str(constants[key]) for key in _TURN_KEYS if key in constants), str(Flip.ROT180))
+    if name not in list(Flip):
+        raise RequestError(f"the policy's constants turn images by {name!r}; {', '.join(Flip)} are known")
+    return turned(image, Flip(name))

@@ -5,23 +5,22 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from vita_data.types import CameraRole, Float64, Image
-
-State = NDArray[np.float32]
-STATE_SIZE = 64
-_RIGHT = 24
-"""First slot of the right arm, which a single arm fills (vita_data/README.md)."""
+from vita_data.convention import libero_opening, right_arm_state
+from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Float64, Image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobotState:
     """The 64 canonical state slots in physical units and which of them are real (vita_data/README.md)."""
 
-    values: State
-    mask: NDArray[np.bool_]
+    values: Float32
+    mask: Bool
+
+
+NO_STATE = RobotState(values=np.zeros(STATE_DIM, np.float32), mask=np.zeros(STATE_DIM, bool))
+"""Of a robot that does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +64,8 @@ class Policy(Protocol):
 def single_arm_state(
     *, xyz_m: Float64, rotation: Float64, gripper_open: float, joints_rad: Float64 | None = None
 ) -> RobotState:
-    """Fill the right arm's slots.
-
-    Args:
-        xyz_m: [3].
-        rotation: matrix [3, 3].
-        gripper_open: 0 closed .. 1 open.
-        joints_rad: [n], n up to 7; None where the simulator does not tell.
-    """
-    values, mask = np.zeros(STATE_SIZE, np.float32), np.zeros(STATE_SIZE, np.bool_)
-    pose = np.concatenate([xyz_m, rotation[:, 0], rotation[:, 1], [np.clip(gripper_open, 0.0, 1.0)]])
-    joints = np.zeros(0) if joints_rad is None else np.asarray(joints_rad)
-    filled = np.concatenate([pose, joints])
-    values[_RIGHT : _RIGHT + len(filled)] = filled
-    mask[_RIGHT : _RIGHT + len(filled)] = True
+    """Fill the right arm's slots; the arguments are those of `vita_data.convention.right_arm_state`."""
+    values, mask = right_arm_state(xyz_m, rotation, gripper_open, joints_rad)
     return RobotState(values=values, mask=mask)
 
 
@@ -96,6 +83,6 @@ def libero_state(
     return single_arm_state(
         xyz_m=xyz_m,
         rotation=Rotation.from_quat(quaternion_xyzw).as_matrix(),
-        gripper_open=abs(float(fingers_m[0] - fingers_m[1])) / 0.08,
+        gripper_open=libero_opening(fingers_m),
         joints_rad=joints_rad,
     )

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError
 from vita_data.types import Float64
-from vita_model.sims.conventions import CANONICAL, checked_chunk
+from vita_model.sims.conventions import checked_chunk
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo
 
 if TYPE_CHECKING:

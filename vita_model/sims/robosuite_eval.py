@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from vita_data.types import Float64
 from vita_model.checks import MAX_SEED, require, require_whole
 from vita_model.sims.contact_sheet import contact_sheet, write_jpeg
 from vita_model.sims.conventions import InConvention, oriented
-from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, RobotState, libero_state
+from vita_model.sims.interfaces import NO_STATE, Observation, Policy, PolicyInfo, libero_state
 from vita_model.sims.policies import RandomPolicy
 from vita_model.sims.robosuite_tasks import RobosuiteTask, TaskSpec
 from vita_model.sims.rollouts import LoopConfig, Strip, roll_out_all
@@ -23,7 +21,6 @@ from vita_model.sims.seeds import EVALUATIONS, episode_seeds
 CONVENTION = "libero"
 """Controller, scales and signs are LIBERO's."""
 _NUM_SHOWN = 10
-_NOTHING = RobotState(values=np.zeros(64, np.float32), mask=np.zeros(64, np.bool_))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +92,7 @@ class BlindSimulation(RobosuiteSimulation):
 
     def observe(self) -> Observation:
         """Say the instruction alone."""
-        return Observation(images={}, instruction=self._task.spec.instruction, state=_NOTHING)
+        return Observation(images={}, instruction=self._task.spec.instruction, state=NO_STATE)
 
 
 class ExpertPolicy:

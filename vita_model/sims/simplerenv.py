@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from vita_data.convention import CANONICAL
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.checks import require, require_whole
-from vita_model.sims.conventions import CANONICAL, InConvention
-from vita_model.sims.interfaces import STATE_SIZE, Observation, Policy, RobotState
+from vita_model.sims.conventions import InConvention
+from vita_model.sims.interfaces import NO_STATE, Observation, Policy
 from vita_model.sims.quiet import load, quiet, require_package, require_path
 from vita_model.sims.rollouts import Ending, LoopConfig, Simulation, roll_out_all
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
@@ -28,7 +29,6 @@ CONVENTION = CANONICAL
 NUM_EPISODES = 24
 _NAME = "SimplerEnv"
 _GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
-_NO_STATE = RobotState(values=np.zeros(STATE_SIZE, np.float32), mask=np.zeros(STATE_SIZE, np.bool_))
 
 
 _TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
@@ -217,7 +217,7 @@ def _motion(action: Float64, gripper: float) -> Float64:
 
 def _seen(image: Image, instruction: str) -> Observation:
     images = {CameraRole.PRIMARY: np.ascontiguousarray(image, np.uint8)}
-    return Observation(images=images, instruction=instruction, state=_NO_STATE)
+    return Observation(images=images, instruction=instruction, state=NO_STATE)
 
 
 def _nothing(result: EpisodeResult) -> None:
