@@ -6,10 +6,12 @@ Letters: B batch, S sequence, M memory rows, D width. Masks are True where a row
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vita_data.types import Image
 from vita_model.checks import require_whole
 
 
@@ -97,3 +99,9 @@ def unit_images(images: Tensor, size: int) -> Tensor:
     if pixels.shape[-1] != size:
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
     return pixels.reshape(*lead, 3, size, size)
+
+
+def byte_images(images: Tensor) -> Image:
+    """Turn float [..., 3, h, w] in [0, 1] into uint8 [..., h, w, 3]; what lies outside is clamped."""
+    pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.asarray(pixels.movedim(-3, -1).cpu().numpy())

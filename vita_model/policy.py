@@ -34,6 +34,7 @@ from vita_data.types import (
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.backbone import SUBTASKS
 from vita_model.checkpoint import Progress, find_checkpoint, load_components, load_progress
+from vita_model.layers import byte_images
 from vita_model.parallel import blocks_of
 from vita_model.rebuild import from_json
 from vita_model.recipe import Precision
@@ -250,7 +251,7 @@ class VitaPolicy:
         actions[:, ~real] = 0
         chosen = prediction.reasoning.subtasks
         indices = chosen.indices[row][chosen.mask[row]].tolist()
-        frames = None if prediction.frames is None else _pixels(prediction.frames.predicted[row])
+        frames = None if prediction.frames is None else byte_images(prediction.frames.predicted[row])
         return Decision(
             source=source, actions=actions, action_mask=real, frames=frames,
             subtasks=tuple(SUBTASKS[index] for index in indices if index != len(SUBTASKS) - 1),
@@ -303,8 +304,3 @@ def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:
     if part is None:
         raise VitaDataError(f"source {source} has no {vector}: its statistics have none")
     return np.array([value is not None for value in part["mean"]])
-
-
-def _pixels(images: Tensor) -> Image:
-    pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.asarray(pixels.movedim(-3, -1).cpu().numpy())

@@ -17,6 +17,7 @@ from vita_model.action import ACTION_NAMES
 from vita_model.batches import samples
 from vita_model.checkpoint import step_name
 from vita_model.distributed import Ranks
+from vita_model.layers import byte_images
 from vita_model.stages import RULES, set_modes
 from vita_model.usage import usage_plot
 from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
@@ -65,7 +66,7 @@ def frame_grid(frames: FramePrediction) -> Image:
     shown = int(frames.mask.any(dim=0).nonzero().max()) + 1 if frames.mask.any() else 1
     real = frames.mask[:, :shown, None, None, None]
     true, predicted = (torch.where(real, f[:, :shown].float(), _ABSENT / 255) for f in (frames.true, frames.predicted))
-    pixels = _bytes(torch.cat([frames.start[:, None], true, predicted], dim=1))
+    pixels = byte_images(torch.cat([frames.start[:, None], true, predicted], dim=1))
     num_rows, num_columns, size = pixels.shape[0], pixels.shape[1], pixels.shape[2]
     pitch = size + _MARGIN
     grid = np.full((num_rows * pitch + _MARGIN, num_columns * pitch + _MARGIN, 3), 255, np.uint8)
@@ -94,12 +95,6 @@ def _predict(model: Vita, stage: Stage, batch: Batch) -> Prediction:
         return RULES[stage].predict(model, batch, Draws())
     finally:
         set_modes(model, stage)
-
-
-def _bytes(images: Tensor) -> Image:
-    """Turn float [.., 3, h, w] into uint8 [.., h, w, 3]."""
-    pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.asarray(pixels.movedim(-3, -1).cpu().numpy())
 
 
 def _rounded(values: Tensor) -> list[object]:

@@ -14,7 +14,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
 from vita_data.types import Bool, Float32, Image, Manifest, MixtureEntry, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.batches import on_device
-from vita_model.layers import unit_images
+from vita_model.layers import byte_images, unit_images
 from vita_model.policy import Decision, PolicyOptions, VitaPolicy
 
 _TILE, _MARGIN, _PANEL, _LINE = 128, 4, 256, 18
@@ -60,7 +60,8 @@ def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, wi
     size = decision.frames.shape[1] if decision.frames is not None else _TILE
     return Comparison(
         title=f"{source}  {batch.key[0]}  {batch.instruction[0]!r}  step {policy.signature.step}",
-        start=_pixels(images[:1], size)[0], true_frames=_pixels(future, size), frame_mask=mask.numpy(),
+        start=byte_images(unit_images(images[0], size)),
+        true_frames=byte_images(unit_images(future, size)), frame_mask=mask.numpy(),
         true_actions=policy.unscaled(_known(batch.action)[0], source), action_mask=_known(batch.action_mask)[0].numpy(),
         decision=decision,
     )  # fmt: skip
@@ -162,11 +163,6 @@ def _blank(height: int, width: int) -> Image:
 
 def _padded(picture: Image, width: int) -> Image:
     return np.concatenate([picture, _blank(len(picture), width - picture.shape[1])], axis=1)
-
-
-def _pixels(images: torch.Tensor, size: int) -> Image:
-    pixels = unit_images(images, size).mul(255).round().to(torch.uint8)
-    return np.asarray(pixels.movedim(-3, -1).numpy())
 
 
 def _known(member: torch.Tensor | None) -> torch.Tensor:
