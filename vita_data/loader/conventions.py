@@ -4,11 +4,10 @@ import json
 from collections.abc import Mapping
 
 from vita_data.convention import Convention
-from vita_data.errors import ShardError
+from vita_data.loader.cuts import metadata
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import OpenEntry
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import CLIP_JSON
 
 
 def conventions(plan: Plan) -> Mapping[str, Convention]:
@@ -27,9 +26,6 @@ def conventions(plan: Plan) -> Mapping[str, Convention]:
 
 
 def _of(opened: OpenEntry, files: ShardFiles) -> Convention | None:
-    view = next(view for view in opened.views if len(view))
-    key = view.text("key", 0)
-    ref = view.member(0, "clip")
-    if ref is None:
-        raise ShardError(f"shard {view.shard}, clip {key}: its index lists no {CLIP_JSON}")
-    return Convention.of(json.loads(files.read(view.shard, ref, clip=key, member=CLIP_JSON))["extras"])
+    member = metadata(next(view for view in opened.views if len(view)), 0)
+    data = files.read(member.view.shard, member.ref, clip=member.key, member=member.member_name)
+    return Convention.of(json.loads(data)["extras"])
