@@ -74,7 +74,9 @@ def evaluate(
             if prediction.actions is not None:
                 _add_actions(sums, prediction.actions, batch.source, statistics)
             if prediction.reasoning is not None:
-                _add_shuffled(sums, RULES[stage].predict(model, batch, _shuffled(batch)), config)
+                with_frames = prediction.frames is not None
+                shuffled = model.decode(batch, prediction.reasoning, _shuffled(batch), with_frames=with_frames)
+                _add_shuffled(sums, shuffled, config)
     finally:
         set_modes(model, stage)
     return {**sums.means(), "codes/used": float((all_sum(used) > 0).float().mean())}

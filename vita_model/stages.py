@@ -108,7 +108,7 @@ def _predict_cotrain(model: Vita, batch: Batch, draws: Draws) -> Prediction:
 
 
 def _predict_finetune(model: Vita, batch: Batch, draws: Draws) -> Prediction:
-    return model.reason(batch, Draws(latent_order=draws.latent_order), with_frames=False)
+    return model.reason(batch, Draws(), with_frames=False)
 
 
 def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:

@@ -184,6 +184,15 @@ class Vita(nn.Module):
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
         reasoning: Reasoning = self.backbone(images, image_mask, batch.instruction, state, state_mask)
+        return self.decode(batch, reasoning, draws, with_frames=with_frames)
+
+    def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:
+        """Decode a thought about a batch as `reason` does (VITA eq 16).
+
+        Raises:
+            ValueError: the batch holds no images.
+        """
+        image_mask = _present(batch.image_mask, "image_mask")
         stream = self.stream(reasoning, image_mask.any(dim=1)).taken(draws.latent_order)
         shows = with_frames and stream.frames is not None
         return Prediction(
