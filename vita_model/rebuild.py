@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from vita_data.errors import VitaDataError
+from vita_model.annotated import fits
 
 Config = TypeVar("Config")
 
@@ -27,19 +28,15 @@ def from_json(kind: type[Config], values: Mapping[str, object]) -> Config:
 
 
 def _made(hint: Any, value: object, name: str) -> object:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    for option in options:
+    for option in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
         origin = typing.get_origin(option) or option
         if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, Mapping):
             return from_json(option, value)
         if origin is tuple and isinstance(value, list):
             (item, *_) = typing.get_args(option)
             return tuple(_made(item, one, name) for one in value)
-        if isinstance(origin, type) and issubclass(origin, Enum):
-            if value in {member.value for member in origin}:
-                return origin(value)
-        elif isinstance(origin, type) and isinstance(value, (int, float) if origin is float else origin):
-            return value
-    raise VitaDataError(f"field {name} cannot be {value!r}")
+        if isinstance(origin, type) and issubclass(origin, Enum) and value in {member.value for member in origin}:
+            return origin(value)
+    if not fits(value, hint):
+        raise VitaDataError(f"field {name} cannot be {value!r}")
+    return value
