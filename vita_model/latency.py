@@ -195,7 +195,7 @@ def _backbone_bytes(backbone: Backbone) -> int:
 
 
 def _bytes(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    return sum(parameter.nbytes for parameter in module.parameters())
 
 
 def _bandwidth(device: torch.device) -> float:

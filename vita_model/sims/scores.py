@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vita_data.storage import write_atomically
+
 _Z_95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
@@ -60,6 +62,4 @@ def rate_json(rate: SuccessRate) -> dict[str, object]:
 def write_json(path: Path, result: object) -> None:
     """Write a result file; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    partial.replace(path)
+    write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
