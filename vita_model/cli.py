@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
 from vita_model import memory, params
 from vita_model.distributed import Ranks, joined_ranks
+from vita_model.exits import exit_code
 from vita_model.memory import estimate_memory
 from vita_model.override import override
 from vita_model.params import parameter_table
@@ -39,18 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _guarded(command: Callable[[], None]) -> int:
-    try:
-        command()
-    except VitaDataError as fault:
-        print(f"vita-train: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except OSError as fault:
-        print(f"vita-train: {fault.filename or 'files'}: {fault.strerror or fault}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("vita-train: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("vita-train", command, interrupted="interrupted; --resume goes on from the last checkpoint")
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from vita_data.errors import VitaDataError
+from vita_model.exits import exit_code
 from vita_model.sims import cli_benchmarks, cli_robosuite
 
 _Command = Callable[[argparse.Namespace], None]
@@ -14,18 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 a policy failed or Ctrl-C, 2 the request is bad."""
     arguments = _parser().parse_args(argv)
     command: _Command = arguments.command
-    try:
-        command(arguments)
-    except VitaDataError as fault:
-        print(f"vita-eval: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except OSError as fault:
-        print(f"vita-eval: {fault.filename or 'files'}: {fault.strerror or fault}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("vita-eval: interrupted", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("vita-eval", lambda: command(arguments), interrupted="interrupted")
 
 
 def _parser() -> argparse.ArgumentParser:
