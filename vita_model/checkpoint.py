@@ -137,29 +137,41 @@ def _write(
     progress: Progress,
 ) -> None:
     final = run / "checkpoints" / step_name(progress.step)
-    temporary = final.with_suffix(".tmp")
     for begun in final.parent.glob(f"{_PREFIX}*.tmp"):  # by a process that was killed
         if _NAME.fullmatch(begun.stem):
             shutil.rmtree(begun, ignore_errors=True)
+    with _appearing(final) as folder:
+        for name, tensors in weights.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
+        if tokenizer is not None:
+            (folder / TOKENIZER).write_bytes(tokenizer)
+        if trainer.averages:
+            save_file({key: value.contiguous() for key, value in trainer.averages.items()}, folder / _AVERAGES)
+        torch.save(
+            {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
+            folder / _TRAINER,
+        )
+        sha256 = {path.name: _sha256(path) for path in folder.iterdir()}
+        (folder / _STATE).write_text(_state_text(progress, sha256))
+
+
+@contextmanager
+def _appearing(final: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes its final name, durably, when what is written into it is whole."""
+    temporary = _temporary_for(final)
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for name, tensors in weights.items():
-        save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")
-    if tokenizer is not None:
-        (temporary / TOKENIZER).write_bytes(tokenizer)
-    if trainer.averages:
-        save_file({key: value.contiguous() for key, value in trainer.averages.items()}, temporary / _AVERAGES)
-    torch.save(
-        {"optimizer": trainer.optimizer, "torch_rng": trainer.torch_rng, "draw_rng": trainer.draw_rng},
-        temporary / _TRAINER,
-    )
-    sha256 = {path.name: _sha256(path) for path in temporary.iterdir()}
-    (temporary / _STATE).write_text(_state_text(progress, sha256))
+    yield temporary
     for path in (*temporary.iterdir(), temporary):
         _sync(path)
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)
     _sync(final.parent)
+
+
+def _temporary_for(final: Path) -> Path:
+    return final.with_name(f"{final.name}.tmp")
 
 
 @contextmanager
@@ -169,7 +181,7 @@ def _or_nothing(final: Path) -> Iterator[None]:
         yield
     # safetensors and torch do not raise an OSError where the system does.
     except (OSError, RuntimeError, SafetensorError) as fault:
-        shutil.rmtree(final.with_suffix(".tmp"), ignore_errors=True)
+        shutil.rmtree(_temporary_for(final), ignore_errors=True)
         raise VitaDataError(
             f"{final} could not be written ({' '.join(str(fault).split())}): make room on its disk, then "
             "--resume from the checkpoint before"
@@ -245,17 +257,10 @@ def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -
     if absent := [file for file in files if not (checkpoint / file).is_file()]:
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
     files += [TOKENIZER] if TOKENIZER in state.sha256 else []
-    temporary = out.with_name(f"{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for file in files:
-        shutil.copyfile(_checked(checkpoint, file, state.sha256), temporary / file)
-    kept = {file: state.sha256[file] for file in files}
-    (temporary / _STATE).write_text(_state_text(state.progress, kept))
-    for path in (*temporary.iterdir(), temporary):
-        _sync(path)
-    temporary.rename(out)
-    _sync(out.parent)
+    with _appearing(out) as folder:
+        for file in files:
+            shutil.copyfile(_checked(checkpoint, file, state.sha256), folder / file)
+        (folder / _STATE).write_text(_state_text(state.progress, {file: state.sha256[file] for file in files}))
 
 
 def hand_over(
