@@ -95,10 +95,10 @@ def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
 def unit_images(images: Tensor, size: int) -> Tensor:
     """Turn uint8 [..., 256, 256, 3] into float32 [..., 3, size, size] in [0, 1], on the tensor's own device."""
     lead = images.shape[:-3]
-    pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).float() / 255
+    pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).float()
     if pixels.shape[-1] != size:
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return pixels.reshape(*lead, 3, size, size)
+    return (pixels / 255).reshape(*lead, 3, size, size)  # divided last: fewer pixels then
 
 
 def byte_images(images: Tensor) -> Image:

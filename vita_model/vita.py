@@ -63,11 +63,16 @@ class Draws:
 class FramePrediction:
     """Futures [B, T, 3, s, s] in [0, 1] beside what the shards hold, and the real ones of them [B, T]."""
 
-    start: Tensor
-    """[B, 3, s, s] the frame they start from."""
+    present: Tensor
+    """uint8 [B, 256, 256, 3] the frame they start from, as it is stored."""
     predicted: Tensor
     true: Tensor
     mask: Tensor
+
+    @property
+    def start(self) -> Tensor:
+        """The present frame [B, 3, s, s] as the futures are; resized when asked for, which training never does."""
+        return unit_images(self.present, self.predicted.shape[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +247,8 @@ class Vita(nn.Module):
 
     def _compare(self, images: Tensor, future: Tensor, predicted: Tensor, mask: Tensor) -> FramePrediction:
         size = self.config.visual_decoder.output_size
-        start, true = unit_images(images[:, 0], size), unit_images(future, size)
-        return FramePrediction(start=start, predicted=predicted, true=true, mask=mask)
+        true = unit_images(future, size)
+        return FramePrediction(present=images[:, 0], predicted=predicted, true=true, mask=mask)
 
     def _chosen_actions(
         self, batch: Batch, latents: Tensor, reasoning: Reasoning, draws: Draws
