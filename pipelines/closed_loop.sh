@@ -2,15 +2,16 @@
 # From nothing to a success rate: scripted Lift demonstrations, shards, three stages, evaluation on fresh initial states.
 #   bash pipelines/closed_loop.sh [DIR]    DIR: where everything goes (default: closed_loop_out/ in the repository);
 #                                          run it again after an interruption: it goes on where it was
-#   VITA_DEMOS=100 VITA_EPISODES=50        how many demonstrations and evaluation episodes
+#   VITA_DEMOS=200 VITA_EPISODES=50        how many demonstrations and evaluation episodes
 #   VITA_STEPS=N                           train each stage to step N only (to try the path out)
 #   VITA_BIN=DIR                           take vita-data, vita-train and vita-eval from there instead of .venv/bin
 set -euo pipefail
 start="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-$PWD/closed_loop_out}" in /*) out="${1:-$PWD/closed_loop_out}" ;; *) out="$start/$1" ;; esac
-demos="${VITA_DEMOS:-100}" episodes="${VITA_EPISODES:-50}"
+demos="${VITA_DEMOS:-200}" episodes="${VITA_EPISODES:-50}"
 mkdir -p "$out"
+exec > >(tee -a "$out/log.txt") 2>&1
 
 if [ -z "${VITA_BIN:-}" ]; then
     bash pipelines/setup.sh
@@ -53,4 +54,4 @@ step evaluate vita-eval robosuite evaluate --task lift --policy "$out/runs/finet
     --episodes "$episodes"
 echo
 cat "$out/times.txt"
-echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg"
+echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, all that was said: $out/log.txt"

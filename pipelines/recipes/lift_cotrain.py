@@ -10,7 +10,7 @@ from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
-_NUM_STEPS = 1500
+_NUM_STEPS = 4000
 
 
 def recipe() -> Recipe:
@@ -23,12 +23,12 @@ def recipe() -> Recipe:
         windows=WindowSpec(
             starts=Starts.ROWS, horizon=12, futures=12, frame_interval_s=_FRAME_INTERVAL_S, views=_VIEWS
         ),
-        num_supervised_frames=2,
+        num_supervised_frames=1,
         model=tiny_codes(),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,
         save_every=250,
         keep_last=1,
-        report_every=50,
+        report_every=250,
         eval_batches=1,
     )

@@ -4,7 +4,7 @@ from vita_data.types import CameraRole, Stage, Starts, WindowSpec
 from vita_model.presets import tiny_codes
 from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
-_NUM_STEPS = 1000
+_NUM_STEPS = 1500
 
 
 def recipe() -> Recipe:
@@ -22,5 +22,5 @@ def recipe() -> Recipe:
         precision=Precision.FP32,
         save_every=250,
         keep_last=1,
-        report_every=50,
+        report_every=250,
     )

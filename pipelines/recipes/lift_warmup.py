@@ -24,5 +24,5 @@ def recipe() -> Recipe:
         precision=Precision.FP32,
         save_every=250,
         keep_last=1,
-        report_every=50,
+        report_every=250,
     )
