@@ -207,9 +207,13 @@ class Codebook(nn.Module):
         return whole, real
 
     def _scores(self, vectors: Tensor) -> Tensor:
-        """Half the negative squared distance to each code up to a constant per row, [.., K]; empty codes at -inf."""
-        scores = vectors @ self.codes.T - 0.5 * self.codes.square().sum(dim=1)
-        filled = torch.arange(len(self.codes), device=scores.device) < self.num_filled
+        """Half the negative squared distance to each code up to a constant per row, [.., K]; empty codes at -inf.
+
+        Codes get no gradient: what compares vectors with them moves the vectors.
+        """
+        codes = self.codes.detach()
+        scores = vectors @ codes.T - 0.5 * codes.square().sum(dim=1)
+        filled = torch.arange(len(codes), device=scores.device) < self.num_filled
         return scores.masked_fill(~filled, -torch.inf)
 
     def nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:

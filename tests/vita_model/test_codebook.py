@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vita_data.types import Modality
-from vita_model.codebook import Codebook, CodebookConfig, ModalityNorm
+from vita_model.codebook import Codebook, CodebookConfig, CodeUpdate, ModalityNorm
 
 PLAIN = CodebookConfig(
     num_codes=4,
@@ -134,3 +134,14 @@ def test_usage_match_is_smaller_when_modalities_use_the_same_codes(filled):
     same = learn(filled, CORNERS, Modality.ACTION).usage_match
     apart = learn(filled, CORNERS[:1].repeat(4, 1), Modality.ACTION).usage_match
     assert same < 0.05 < apart
+
+
+def test_usage_match_moves_encodings_and_never_codes():
+    codebook = Codebook(replace(PLAIN, update=CodeUpdate.GRAD))
+    learn(codebook, CORNERS)
+    learn(codebook, CORNERS[:2])
+    encodings = CORNERS[2:].clone().requires_grad_()
+    learn(codebook, encodings, Modality.ACTION).usage_match.backward()
+
+    assert encodings.grad.abs().sum() > 0
+    assert codebook.codes.grad is None

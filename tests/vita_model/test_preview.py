@@ -15,7 +15,8 @@ from vita_model.vita import FramePrediction
 def test_the_grid_has_a_row_a_sample_and_columns_start_true_predicted():
     true = torch.full((2, 5, 3, 8, 8), 0.5)
     mask = torch.tensor([[True, True, True, False, False], [True, False, False, False, False]])
-    frames = FramePrediction(present=torch.zeros(2, 8, 8, 3, dtype=torch.uint8), predicted=true + 9, true=true, mask=mask)
+    present = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+    frames = FramePrediction(present=present, predicted=true + 9, true=true, mask=mask)
     grid = frame_grid(frames)
 
     assert grid.shape == (4 + 2 * 12, 4 + 7 * 12, 3)
