@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
@@ -49,8 +49,11 @@ def _train(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, num_steps=arguments.steps)
     with joined_ranks() as ranks:
         end = _run(recipe, arguments, ranks)
-        if ranks.is_first:
-            print(f"{'stopped' if end.interrupted else 'done'} at step {end.step}: {end.checkpoint}")
+    if not ranks.is_first:  # one rank speaks for all
+        return
+    if end.interrupted:
+        raise VitaDataError(f"stopped at step {end.step} by SIGTERM, saved as {end.checkpoint}; --resume goes on")
+    print(f"done at step {end.step}: {end.checkpoint}")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

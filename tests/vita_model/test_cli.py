@@ -8,6 +8,7 @@ from vita_data.errors import ManifestError
 from vita_data.loader import Damage, InstructionChoice, RemoteOptions
 from vita_data.types import DrawOrder, Manifest, Order, Stage, Starts, WindowSpec
 from vita_model import cli
+from vita_model.train import RunEnd
 
 RECIPE = """
 from dataclasses import replace
@@ -171,6 +172,17 @@ def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
     monkeypatch.setattr(cli, "train", interrupt)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
+
+
+def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
+    def stop(recipe, stream, run, **options):
+        return RunEnd(step=3, interrupted=True, checkpoint=run / "step-00000003")
+
+    monkeypatch.setattr(cli, "train", stop)
+    assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
+    assert capsys.readouterr().err == (
+        "vita-train: stopped at step 3 by SIGTERM, saved as run/step-00000003; --resume goes on\n"
+    )
 
 
 def test_a_manifest_that_names_absent_shards_ends_with_exit_code_2(place, monkeypatch, capsys):
