@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
+from vita_data.storage import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.distributed import all_names, all_sum
 from vita_model.losses import LossConfig, absolute_error, ssim
@@ -149,8 +150,14 @@ def _mean_action(statistics: Mapping[str, Json], source: str) -> Tensor:
 def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path:
     """Write a run's figures as RUN/evaluation.json."""
     path = run / EVALUATION
-    path.write_text(json.dumps({"step": step, **figures}, indent=1, sort_keys=True) + "\n")
+    write_atomically(path, (json.dumps({"step": step, **figures}, indent=1, sort_keys=True) + "\n").encode())
     return path
+
+
+def is_evaluated(run: Path, step: int) -> bool:
+    """Tell whether RUN/evaluation.json is about a step: a run may have been killed while it was measured."""
+    path = run / EVALUATION
+    return path.is_file() and json.loads(path.read_text())["step"] == step
 
 
 def summary(figures: Mapping[str, float]) -> list[str]:

@@ -3,7 +3,6 @@
 What differs between stages is data in `stages.RULES`. One process, one device; nothing here reads shards.
 """
 
-import math
 import signal
 import threading
 import time
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-from torch import Tensor
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
 from vita_data.types import Batch, Json, Modality
 from vita_model.averages import WeightAverages
-from vita_model.batches import micro_batches, on_device
+from vita_model.batches import on_device
 from vita_model.checkpoint import (
     Progress,
     TrainerState,
@@ -33,23 +31,18 @@ from vita_model.checkpoint import (
     save,
 )
 from vita_model.distributed import Ranks, all_sum, any_rank
-from vita_model.evaluate import evaluate, summary, write_evaluation
+from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.gradients import Gradients
 from vita_model.lock import held
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
 from vita_model.paligemma import check_tokenizer, load_paligemma
-from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded, whole_tensor, without_sync
+from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.preview import write_previews
-from vita_model.recipe import Precision, Recipe, as_json, building
+from vita_model.recipe import Recipe, as_json, building
 from vita_model.resume import check_same_run
-from vita_model.stages import RULES, draw, needed_parts, set_modes
-from vita_model.vita import Component, Draws, Vita
-
-_MAX_KEYS = 32
-
-
-class TrainingError(VitaDataError):
-    """The run went bad: a loss or gradient that is not finite."""
+from vita_model.stages import RULES, needed_parts, set_modes
+from vita_model.vita import Component, Vita
 
 
 class BatchStream(Protocol):
@@ -106,6 +99,7 @@ class Trainer:
         prepare_blocks(self.model, recipe)
         loss = StageLoss(self.model, self.rule, recipe.loss)
         self.loss = spread(loss, self.ranks, recipe.parallel, recipe.precision)
+        self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         self.step = 0
@@ -176,12 +170,14 @@ class Trainer:
             if log is not None:
                 log.close()
         interrupted = self.step < self.recipe.num_steps
-        if self.recipe.eval_batches and not interrupted:
-            self._evaluate()
+        if not interrupted:
+            self.evaluate()
         return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
         """Measure the result on the held-out split if there is one, else on the batches that would come next."""
+        if not self.recipe.eval_batches:
+            return
         stream = self.stream if self.held_out is None else self.held_out
         batches = (on_device(next(stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
         with unsharded(self.loss):
@@ -209,7 +205,7 @@ class Trainer:
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        values = self._forward_backward(batch)
+        values = self.gradients.compute(batch, step=self.step + 1)
         self.optimizer.step()
         if self.averages is not None:
             self.averages.update()
@@ -229,52 +225,6 @@ class Trainer:
                 num_samples=len(batch.key) * self.ranks.world_size,
                 step_s=time.monotonic() - begin_s,
             )
-
-    def _forward_backward(self, batch: Batch) -> dict[str, float]:
-        """Leave the clipped gradients of a batch in place; an idle branch has none, so AdamW does not touch it."""
-        recipe, count = self.recipe, self.recipe.accumulate
-        frames = recipe.num_supervised_frames
-        choices = draw(self.model, batch, num_supervised_frames=frames, generator=self.draws, ranks=self.ranks)
-        values: dict[str, float] = {}
-        self.optimizer.zero_grad(set_to_none=True)
-        for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):
-            with without_sync(self.loss, is_last=number == count):
-                terms, seen = self._terms(part, drawn)
-                loss = torch.stack(list(terms.values())).sum() / count
-                self._check_finite(loss, "loss", batch)
-                loss.backward()  # type: ignore[no-untyped-call]
-            scalars = {
-                "loss": float(loss.detach()) * count,
-                **{name: float(term.detach()) for name, term in terms.items()},
-            }
-            for name, value in {**scalars, **seen}.items():
-                values[name] = values.get(name, 0.0) + value / count
-        norm = self._clip()
-        self._check_finite(norm, "gradient", batch)
-        return {**values, "grad_norm": float(norm)}
-
-    def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
-        uses_bf16 = self.recipe.precision is Precision.BF16
-        # Blocks that are computed again would keep a copy of each weight for nothing.
-        cached, device = not self.recipe.recompute, self.ranks.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=uses_bf16, cache_enabled=cached):
-            terms: tuple[dict[str, Tensor], dict[str, float]] = self.loss(batch, drawn)
-        return terms
-
-    def _clip(self) -> Tensor:
-        trained = [p for p in self.model.parameters() if p.grad is not None]
-        return whole_tensor(torch.nn.utils.clip_grad_norm_(trained, self.recipe.optimizer.max_grad_norm))
-
-    def _check_finite(self, value: Tensor, what: str, batch: Batch) -> None:
-        found = float(value.detach())
-        if math.isfinite(found):
-            return
-        keys = ", ".join(batch.key[:_MAX_KEYS])
-        more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
-        raise TrainingError(
-            f"step {self.step + 1}: {what} {found} in this {batch.modality} batch of clips {keys}{more}. "
-            "Look at them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
-        )
 
     def _count(self, batch: Batch) -> dict[str, float]:
         """Count the sources of the global batch; give the shares realised so far in its modality."""
@@ -378,11 +328,13 @@ def train(
         trainer.start()
     else:
         trainer.resume(checkpoint, plan_change)
-        if trainer.step >= recipe.num_steps:
-            return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
     run.mkdir(parents=True, exist_ok=True)
     with held(run) if trainer.ranks.is_first else nullcontext():
-        return trainer.fit()
+        if checkpoint is None or trainer.step < recipe.num_steps:
+            return trainer.fit()
+        if not is_evaluated(run, trainer.step):
+            trainer.evaluate()
+        return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
 
 
 def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:

@@ -230,12 +230,12 @@ def test_warmup_builds_no_backbone(config):
 def test_each_stage_learns_a_batch_by_heart(make_trainer, make_batch, stage, modality, term):
     trainer = make_trainer(stage)
     batch = make_batch(modality, futures=1)
-    values = [trainer._forward_backward(batch)[term]]
+    values = [trainer.gradients.compute(batch, step=1)[term]]
     for group in trainer.optimizer.param_groups:
         group["lr"] = 5e-3
     for _ in range(40):
         trainer.optimizer.step()
-        values.append(trainer._forward_backward(batch)[term])
+        values.append(trainer.gradients.compute(batch, step=1)[term])
 
     assert values[-1] < 0.6 * values[0]
 

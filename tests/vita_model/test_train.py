@@ -7,18 +7,23 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.vita_model.test_evaluate import statistics_of
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Damage, InstructionChoice, PlanChange
 from vita_data.types import DrawOrder, Modality, Order, Stage
 from vita_model.checkpoint import latest, load_progress
+from vita_model.evaluate import EVALUATION
+from vita_model.gradients import TrainingError
 from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.lock import held
-from vita_model.train import TrainingError, train
+from vita_model.train import train
 from vita_model.vita import Component
 
+STATISTICS = {"toy_a": {"q01": [0]}}
 
-def go(recipe, stream, run, *, resume=False, report=lambda line: None):
-    return train(recipe, stream, run, statistics={"toy_a": {"q01": [0]}}, report=report, resume=resume)
+
+def go(recipe, stream, run, *, resume=False, report=lambda line: None, statistics=STATISTICS):
+    return train(recipe, stream, run, statistics=statistics, report=report, resume=resume)
 
 
 def rows(run):
@@ -74,6 +79,20 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_by_bit(
     assert expected.keys() == actual.keys()
     assert all(torch.equal(expected[key], actual[key]) for key in expected)
     assert timeless(tmp_path / "whole") == timeless(broken)
+
+
+def test_a_run_that_was_killed_while_it_was_measured_is_measured_when_it_is_resumed(make_recipe, make_stream, tmp_path):
+    def train_on(resume):
+        statistics, stream = statistics_of("toy_a", "toy_b"), make_stream(Stage.WARMUP)
+        go(make_recipe(Stage.WARMUP, eval_batches=2), stream, tmp_path / "run", resume=resume, statistics=statistics)
+        return (tmp_path / "run" / EVALUATION).read_bytes()
+
+    measured = train_on(resume=False)
+    (tmp_path / "run" / EVALUATION).unlink()
+    assert train_on(resume=True) == measured
+
+    (tmp_path / "run" / EVALUATION).write_text('{"step": 6}')
+    assert train_on(resume=True) == b'{"step": 6}'
 
 
 def test_the_hand_over_carries_components_and_freezes_the_codebook(make_recipe, make_stream, start_of, tmp_path):
