@@ -10,7 +10,7 @@ from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
-_NUM_STEPS = 4000
+_NUM_STEPS = 2500
 
 
 def recipe() -> Recipe:
