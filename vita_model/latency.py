@@ -9,7 +9,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -22,11 +22,10 @@ from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.parallel import blocks_of
 from vita_model.policy import CONTROL, narrow
-from vita_model.presets import quarter, tiny, with_random_weights
+from vita_model.presets import PRESETS, with_random_weights
 from vita_model.recipe import Precision
-from vita_model.vita import Vita, VitaConfig
+from vita_model.vita import Vita
 
-_PRESETS: Mapping[str, Callable[[], VitaConfig]] = {"tiny": tiny, "quarter": quarter, "full": VitaConfig}
 _COPY_BYTES = 1 << 28
 _PAPER_MS = {12: (45.2, 15.4), 24: (45.7, 18.2), 48: (46.5, 24.8)}
 """VITA table 9 on an RTX 4090: backbone, action decoder."""
@@ -91,8 +90,8 @@ class LatencySpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured; raises RequestError."""
-        if self.preset not in _PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(_PRESETS)}")
+        if self.preset not in PRESETS:
+            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
         if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
             raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
@@ -115,7 +114,7 @@ class _Answers:
 
     def __init__(self, spec: LatencySpec, horizon: int) -> None:
         self.spec, self.horizon, self.device = spec, horizon, torch.device(spec.device)
-        config = with_random_weights(_PRESETS[spec.preset]())
+        config = with_random_weights(PRESETS[spec.preset]())
         config = replace(config, backbone=replace(config.backbone, num_latents=horizon))
         with self.device:
             self.model = Vita(config, CONTROL).eval().requires_grad_(requires_grad=False)
@@ -240,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="vita-bench latency", description="Time a policy's answers by part and chunk length beside their floors."
     )
     parser.add_argument(
-        "--preset", default="quarter", help=f"size of the model: {', '.join(_PRESETS)} (default quarter)"
+        "--preset", default="quarter", help=f"size of the model: {', '.join(PRESETS)} (default quarter)"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)

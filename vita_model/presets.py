@@ -1,5 +1,6 @@
 """What recipes share: `tiny`, a model that trains on two CPU cores, `quarter`, and fine-tuning at full size."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
@@ -74,6 +75,10 @@ def quarter() -> VitaConfig:
             language=_quarter_of(full.backbone.language),
         ),
     )
+
+
+PRESETS: Mapping[str, Callable[[], VitaConfig]] = {"tiny": tiny, "quarter": quarter, "full": VitaConfig}
+"""What `--preset` of the measurements names."""
 
 
 def _quarter_of(shape: TransformerConfig) -> TransformerConfig:
