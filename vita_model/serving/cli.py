@@ -10,7 +10,7 @@ from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.recipe import Precision
 
-_KEY = "VITA_API_KEY"
+API_KEY = "VITA_API_KEY"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vita-serve",
         description="Answer openpi's websocket client with a trained policy.",
-        epilog=f"{_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
+        epilog=f"{API_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote")
     parser.add_argument(
@@ -60,7 +60,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     actor = PolicyActor(VitaPolicy.from_pretrained(arguments.run, options), arguments.convention)
-    server = PolicyServer(actor, ServeOptions(api_key=os.environ.get(_KEY) or None))
+    server = PolicyServer(actor, ServeOptions(api_key=os.environ.get(API_KEY) or None))
     web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
 
 
