@@ -168,5 +168,6 @@ def state_from_libero(values: Float32) -> tuple[Float32, Bool]:
 
     Source: openpi, examples/libero: eef_pos, axis-angle of eef_quat, gripper_qpos; the slots are those of the source.
     """
-    rotation = matrix_from_axis_angle(np.asarray(values[None, 3:6], np.float64))[0]
+    # A message's arrays are read-only, which scipy refuses where they are float64 already: copied.
+    rotation = matrix_from_axis_angle(np.array(values[None, 3:6], np.float64))[0]
     return right_arm_state(np.asarray(values[:3], np.float64), rotation, libero_opening(np.asarray(values[6:8])))

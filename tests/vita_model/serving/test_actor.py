@@ -7,6 +7,7 @@ from vita_data.convention import Convention, state_from_libero
 from vita_data.errors import RequestError
 from vita_data.geometry import matrix_from_axis_angle, rot6d_from_matrix
 from vita_data.types import CameraRole
+from vita_model.openpi import pack, read_request
 from vita_model.policy import Decision, Signature
 from vita_model.serving.actor import PolicyActor
 
@@ -76,6 +77,13 @@ def test_libero_s_eight_numbers_become_the_state_s_slots(policy) -> None:
     assert np.flatnonzero(mask).tolist() == list(range(24, 34))
     PolicyActor(policy, "canonical").act({**GOOD, "observation/state": values})
     assert np.array_equal(policy.seen.state, state)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_state_is_taken_as_a_message_brings_it(policy, kind: type) -> None:
+    received = read_request(pack({**GOOD, "observation/state": np.full(8, 0.1, kind)}))
+    PolicyActor(policy, "canonical").act(received)
+    assert policy.seen.state[24:27].tolist() == pytest.approx([0.1] * 3)
 
 
 @pytest.mark.parametrize(
