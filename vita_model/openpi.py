@@ -86,22 +86,26 @@ def _encode(value: object) -> object:
 
 def _decode(value: dict[Any, Any], *, kinds: str) -> object:
     if _ARRAY in value:
-        return _array(value, kinds)
+        return decode_array(value.get(b"dtype"), value.get(b"shape"), value.get(b"data"), kinds=kinds)
     if _SCALAR in value:
-        return np.array(value.get(b"data"), _dtype(value, kinds))[()]
+        return np.array(value.get(b"data"), _dtype(value.get(b"dtype"), kinds))[()]
     return value
 
 
-def _array(value: Mapping[Any, Any], kinds: str) -> np.ndarray[Any, Any]:
-    dtype, shape, data = _dtype(value, kinds), value.get(b"shape"), value.get(b"data")
+def decode_array(dtype_name: object, shape: Any, data: object, *, kinds: str = _NUMBERS) -> np.ndarray[Any, Any]:
+    """Make an array of some of numpy's kinds from what a message says of it.
+
+    Raises:
+        VitaDataError: its type is not taken, or its bytes are not as many as it says.
+    """
+    dtype = _dtype(dtype_name, kinds)
     fits = isinstance(shape, list) and len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
     if not fits or not isinstance(data, bytes) or math.prod(shape or ()) * dtype.itemsize != len(data):
         raise VitaDataError(f"an array of {dtype} {shape} does not fit its bytes")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _dtype(value: Mapping[Any, Any], kinds: str) -> np.dtype[Any]:
-    name = value.get(b"dtype")
+def _dtype(name: object, kinds: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name if isinstance(name, str) else object)
     except TypeError as fault:

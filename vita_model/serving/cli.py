@@ -9,6 +9,7 @@ from pathlib import Path
 from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.recipe import Precision
+from vita_model.sims.options import positive
 
 API_KEY = "VITA_API_KEY"
 
@@ -30,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vita-serve",
-        description="Answer openpi's websocket client with a trained policy.",
-        epilog=f"{API_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
+        description="Answer openpi's websocket client with a trained policy; with LIBERO's convention vla-eval's, too.",
+        epilog="openpi's clients connect to ws://HOST:PORT, vla-eval's to ws://HOST:PORT/vla-eval. "
+        f"{API_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote")
     parser.add_argument(
@@ -42,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
     )
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument(
+        "--replan-steps", type=positive, default=5, metavar="N",
+        help="commands of a chunk that vla-eval's clients get before the policy is asked again (default 5)",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
     parser.add_argument("--compile", action="store_true", help="compile the transformer blocks before serving")
@@ -60,7 +66,9 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     actor = PolicyActor(VitaPolicy.from_pretrained(arguments.run, options), arguments.convention)
-    server = PolicyServer(actor, ServeOptions(api_key=os.environ.get(API_KEY) or None))
+    server = PolicyServer(
+        actor, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
+    )
     web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
 
 

@@ -1,4 +1,4 @@
-"""The websocket: metadata first, then a message for a message; what does not fit is answered by a text.
+"""The websockets: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; a message that does not fit is refused.
 
 Source of the protocol: openpi, `websocket_policy_server` (metadata frame, msgpack, errors as text, `/healthz`).
 One thread answers; requests wait in a queue of bounded length, and a client that finds it full is told so.
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from vita_data.errors import VitaDataError
-from vita_model.openpi import pack, read_request
 from vita_model.serving.actor import Actor
+from vita_model.serving.talk import OpenpiTalk, Talk
+from vita_model.serving.vla_eval import EnvelopeTalk
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ class ServeOptions:
     max_clients: int = 64
     max_waiting: int = 32
     """Requests that wait for the one that is answered."""
+    replan_steps: int = 5
+    """Commands of a chunk that vla-eval's clients get before the policy is asked again; openpi's get whole chunks.
+
+    Assumes: 5, as `vita-eval` does.
+    """
     heartbeat_s: float = 30.0
     """A client that does not answer pings this long apart is gone."""
 
@@ -44,10 +50,12 @@ class PolicyServer:
         self._sockets: set[web.WebSocketResponse] = set()
 
     def app(self) -> web.Application:
-        """Make the application: `/` is the websocket, `/healthz` says that the server lives."""
+        """Make the application: a websocket for each protocol, `/healthz` and `/health` say that the server lives."""
         app = web.Application()
-        app.router.add_get("/healthz", _healthy)
-        app.router.add_get("/", self._serve)
+        for path in ("/healthz", "/health"):
+            app.router.add_get(path, _healthy)
+        app.router.add_get("/", self._openpi)
+        app.router.add_get("/vla-eval", self._vla_eval)
         app.cleanup_ctx.append(self._closing)
         return app
 
@@ -60,7 +68,13 @@ class PolicyServer:
         for socket in list(self._sockets):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _openpi(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, OpenpiTalk(self._actor))
+
+    async def _vla_eval(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, EnvelopeTalk(self._actor, self._options.replan_steps))
+
+    async def _serve(self, request: web.Request, talk: Talk) -> web.StreamResponse:
         options = self._options
         given = request.headers.get("Authorization", "")
         if options.api_key is not None and not hmac.compare_digest(
@@ -75,8 +89,8 @@ class PolicyServer:
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            await socket.send_bytes(pack(self._actor.metadata))
-            await self._talk(socket)
+            await _send(socket, talk.greeting)
+            await self._listen(socket, talk)
         except ConnectionError:
             # The client went while it was being answered.
             pass
@@ -84,32 +98,33 @@ class PolicyServer:
             self._sockets.discard(socket)
         return socket
 
-    async def _talk(self, socket: web.WebSocketResponse) -> None:
+    async def _listen(self, socket: web.WebSocketResponse, talk: Talk) -> None:
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                await self._answer(socket, message.data)
+                await _send(socket, await self._answer(talk, message.data))
             elif message.type is WSMsgType.TEXT:
-                await socket.send_str("send msgpack in a binary frame")
+                await _send(socket, talk.refusal("send msgpack in a binary frame"))
 
-    async def _answer(self, socket: web.WebSocketResponse, data: bytes) -> None:
+    async def _answer(self, talk: Talk, data: bytes) -> bytes | str | None:
         if self._num_waiting > self._options.max_waiting:
-            await socket.send_str(f"busy: {self._num_waiting} requests wait; ask again")
-            return
+            return talk.refusal(f"busy: {self._num_waiting} requests wait; ask again")
         self._num_waiting += 1
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._act, data)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, talk.answer, data)
         except VitaDataError as fault:
-            await socket.send_str(str(fault))
+            return talk.refusal(str(fault))
         except Exception as fault:  # noqa: BLE001 - one bad request must not end the server
             _log.exception("a request failed")
-            await socket.send_str(f"the policy failed on this request ({type(fault).__name__}); see the server's log")
-        else:
-            await socket.send_bytes(answer)
+            return talk.refusal(f"the policy failed on this request ({type(fault).__name__}); see the server's log")
         finally:
             self._num_waiting -= 1
 
-    def _act(self, data: bytes) -> bytes:
-        return pack(self._actor.act(read_request(data)))
+
+async def _send(socket: web.WebSocketResponse, message: bytes | str | None) -> None:
+    if isinstance(message, bytes):
+        await socket.send_bytes(message)
+    elif message is not None:
+        await socket.send_str(message)
 
 
 async def _healthy(request: web.Request) -> web.Response:

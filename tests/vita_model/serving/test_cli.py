@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import msgpack
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,8 @@ from vita_model.checkpoint import Progress, TrainerState, save
 from vita_model.openpi import pack, read_request
 from vita_model.recipe import as_json
 from vita_model.serving.cli import main
+
+from .envelopes import recorded
 
 LIBERO = {
     "position_scale_m": 0.05, "rotation_scale_rad": 0.5, "turn": "axis-angle", "gripper_open": -1, "gripper_closed": 1,
@@ -51,21 +54,25 @@ def test_a_run_is_served_until_sigterm(run: Path) -> None:
         try:
             address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
 
-            async def ask() -> tuple[dict, dict]:
+            async def ask() -> tuple[dict, dict, dict]:
                 async with aiohttp.ClientSession() as session, session.ws_connect(address) as ws:
                     metadata = read_request((await ws.receive()).data)
                     image = np.zeros((224, 224, 3), np.uint8)
                     state = np.zeros(8, np.float32)
                     request = {"observation/image": image, "observation/wrist_image": image, "prompt": "push"}
                     await ws.send_bytes(pack({**request, "observation/state": state}))
-                    return metadata, read_request((await ws.receive(timeout=60)).data)
+                    answer = read_request((await ws.receive(timeout=60)).data)
+                    async with session.ws_connect(f"{address}/vla-eval") as harness:
+                        await harness.send_bytes(recorded("observation"))
+                        return metadata, answer, msgpack.unpackb((await harness.receive(timeout=60)).data)
 
-            metadata, answer = asyncio.run(ask())
+            metadata, answer, action = asyncio.run(ask())
         finally:
             server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     assert metadata["convention"] == "libero"
     assert answer["actions"].shape == (12, 7)
+    assert (action["type"], action["payload"]["actions"]["shape"]) == ("action", [7])
     assert set(answer["actions"][:, 6].tolist()) <= {-1.0, 1.0}
 
 

@@ -64,7 +64,7 @@ def test_a_bad_request_is_answered_by_one_line_and_the_connection_goes_on(serve:
 
 def test_health_and_unknown_paths(serve: Callable[..., int]) -> None:
     port = serve()
-    assert get(port, "/healthz") == (200, "OK\n")
+    assert get(port, "/healthz") == get(port, "/health") == (200, "OK\n")
     assert get(port, "/nothing")[0] == 404
 
 

@@ -1,0 +1,194 @@
+"""vla-eval's envelope: recorded messages answered in its form, wrong ones refused in it, its own client if there."""
+
+import asyncio
+import contextlib
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import cv2
+import msgpack
+import numpy as np
+import pytest
+
+from vita_data.convention import Flip
+from vita_data.errors import VitaDataError
+from vita_model.serving.vla_eval import EnvelopeTalk
+
+from .envelopes import PICTURE, array, message, observation, picture, recorded
+
+CONSTANTS = {
+    "position_scale_m": 0.05, "rotation_scale_rad": 0.5, "turn": "axis-angle", "gripper_open": -1, "gripper_closed": 1,
+    "limit": 1.0, "flip": "rot180",
+}  # fmt: skip
+
+
+class Counting:
+    """Answers with chunks of three commands that are numbered through, and keeps what it was asked."""
+
+    def __init__(self, convention: str = "libero", flip: Flip = Flip.ROT180) -> None:
+        self.asked: list[dict[str, Any]] = []
+        constants = {**CONSTANTS, "flip": str(flip)}
+        self.metadata = {"convention": convention, "constants": constants, "views": ["primary", "wrist_right"]}
+
+    def act(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(request)
+        start = 10 * len(self.asked)
+        return {"actions": np.arange(start, start + 3, dtype=np.float32)[:, None].repeat(7, axis=1)}
+
+
+def opened(data: bytes | None) -> dict[str, Any]:
+    assert data is not None
+    answer: dict[str, Any] = msgpack.unpackb(data)
+    assert sorted(answer) == ["payload", "seq", "timestamp", "type"]
+    return answer
+
+
+def command(answer: dict[str, Any]) -> list[float]:
+    packed = answer["payload"]["actions"]
+    assert packed["shape"] == [7]
+    return np.frombuffer(packed["data"], packed["dtype"]).tolist()
+
+
+def test_the_recorded_client_is_greeted_and_gets_an_action() -> None:
+    actor = Counting()
+    talk = EnvelopeTalk(actor, 2)
+    hello = opened(talk.answer(recorded("hello")))
+    assert (hello["type"], hello["seq"], hello["payload"]["protocol_version"]) == ("hello", 1, 1)
+    assert hello["payload"]["observation_params"] == {"send_wrist_image": True, "send_state": True}
+    assert talk.answer(recorded("episode_start")) is None
+    action = opened(talk.answer(recorded("observation")))
+    assert (action["type"], action["seq"], command(action)) == ("action", 3, [10.0] * 7)
+    assert talk.answer(recorded("episode_end")) is None
+    (asked,) = actor.asked
+    assert np.array_equal(asked["observation/image"], PICTURE)
+    assert asked["observation/state"].tolist() == pytest.approx(np.arange(8) / 10)
+    assert asked["prompt"] == "push"
+
+
+def test_a_chunk_is_carried_out_step_by_step_and_no_episode_gets_the_last_one_s() -> None:
+    talk = EnvelopeTalk(Counting(), 2)
+    given = [command(opened(talk.answer(observation())))[0] for _ in range(3)]
+    talk.answer(message("episode_start", {"task": {}}))
+    given += [command(opened(talk.answer(observation())))[0]]
+    assert given == [10, 11, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("flip", "seen"), [(Flip.ROT180, PICTURE), (Flip.VFLIP, PICTURE[:, ::-1]), (Flip.NONE, PICTURE[::-1, ::-1])]
+)
+def test_pictures_are_turned_as_the_model_has_seen_them(flip: Flip, seen: np.ndarray) -> None:
+    actor = Counting(flip=flip)
+    EnvelopeTalk(actor, 1).answer(observation())
+    assert np.array_equal(actor.asked[0]["observation/image"], seen)
+
+
+@pytest.mark.parametrize(("form", "error"), [("png", 0), ("jpeg", 3)])
+def test_pictures_may_be_files(form: str, error: int) -> None:
+    actor, smooth = Counting(), np.full((40, 30, 3), (200, 100, 50), np.uint8)
+    extension = {"png": ".png", "jpeg": ".jpg"}[form]
+    data = cv2.imencode(extension, smooth[:, :, ::-1])[1].tobytes()
+    EnvelopeTalk(actor, 1).answer(observation(images={"agentview": picture(data, form, smooth.shape)}))
+    found = actor.asked[0]["observation/image"]
+    assert (found.shape, found.dtype) == (smooth.shape, np.uint8)
+    assert np.abs(found.astype(int) - smooth).max() <= error
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000) + bytes(9)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"\xc1", "no msgpack"),
+        (msgpack.packb([1]), "must be a map with payload, seq, timestamp, type"),
+        (msgpack.packb({"type": "hello", "payload": {}, "seq": 1}), "must be a map with"),
+        (message("hello", 3), "its payload a map"),
+        (message("hello", {}, seq="1"), "its seq a whole number"),  # type: ignore[arg-type]
+        (message("hello", {"protocol_version": 2}), "protocol_version 2; 1 is spoken here"),
+        (message("action", {}), "type 'action'; a client sends hello, "),
+        (observation(images={"rgb_static": array(PICTURE)}), "LIBERO's cameras, .* found rgb_static"),
+        (observation(images=None), "found NoneType"),
+        (observation(task_description=""), "task_description must be a text"),
+        (observation(states=array(np.zeros(9))), "states must be LIBERO's 8"),
+        (observation(states={"__ndarray__": True, "dtype": "|O", "shape": [1], "data": b"x" * 8}), "send bool, whole"),
+        (
+            observation(states={"__ndarray__": True, "dtype": "<f8", "shape": [9], "data": b""}),
+            "does not fit its bytes",
+        ),
+        (observation(images={"agentview": picture(BOMB, "png", (60_000, 60_000, 3))}), "60000x60000 .* at most 4096"),
+        (observation(images={"agentview": picture(BOMB, "png", (8, 8, 3))}), r"60000x60000 that says \[8, 8, 3\]"),
+        (observation(images={"agentview": picture(b"x" * 40, "png", (8, 8, 3))}), "png of 40 bytes is none"),
+        (observation(images={"agentview": picture(b"x", "jpeg", (8, 8, 3))}), "no readable head"),
+        (observation(images={"agentview": picture(b"x", "gif", (8, 8, 3))}), "a picture of format 'gif'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_policy_sees_it(sent: bytes, told: str) -> None:
+    actor = Counting()
+    with pytest.raises(VitaDataError, match=told):
+        EnvelopeTalk(actor, 1).answer(sent)
+    assert not actor.asked
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_messages_are_answered_or_refused_and_nothing_else(seed: int) -> None:
+    rng, talk = random.Random(seed), EnvelopeTalk(Counting(), 1)
+    for _ in range(250):
+        damaged = bytearray(recorded("observation"))
+        for _ in range(rng.randrange(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        with contextlib.suppress(VitaDataError):
+            talk.answer(bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])]))
+
+
+def test_another_convention_is_refused_at_once() -> None:
+    with pytest.raises(VitaDataError, match="not canonical: vita-serve --convention libero"):
+        EnvelopeTalk(Counting("canonical"), 1).answer(recorded("hello"))
+
+
+def test_errors_come_in_the_envelope_and_the_connection_goes_on(serve: Callable[..., int]) -> None:
+    async def talk(port: int) -> list[dict[str, Any]]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"http://127.0.0.1:{port}/vla-eval") as ws,
+        ):
+            found = []
+            for sent in (recorded("hello"), b"\xc1", observation(images=None), recorded("observation")):
+                await ws.send_bytes(sent)
+                found.append(opened((await ws.receive(timeout=20)).data))
+            await ws.send_str("hello")
+            return [*found, opened((await ws.receive(timeout=20)).data)]
+
+    answers = asyncio.run(talk(serve(Counting())))
+    assert [(answer["type"], answer["seq"]) for answer in answers[:4]] == [
+        ("hello", 1), ("error", 0), ("error", 9), ("action", 3),
+    ]  # fmt: skip
+    assert "images must be" in answers[2]["payload"]["error"]
+    assert answers[4]["payload"] == {"error": "send msgpack in a binary frame"}
+
+
+@pytest.mark.filterwarnings("ignore:connect")
+def test_vla_eval_s_own_client_runs_an_episode(serve: Callable[..., int]) -> None:
+    connection = pytest.importorskip("vla_eval.connection", reason="vla-eval is not installed")
+    specs = pytest.importorskip("vla_eval.specs")
+    port = serve(Counting(), replan_steps=2)
+
+    async def episode() -> list[float]:
+        seen = {"images": {"agentview": PICTURE, "wrist": PICTURE}, "task_description": "push", "states": np.zeros(8)}
+        async with connection.Connection(f"ws://127.0.0.1:{port}/vla-eval") as client:
+            given = {name: specs.DimSpec.from_dict(raw) for name, raw in client.server_info["action_spec"].items()}
+            libero = {
+                "position": specs.POSITION_DELTA, "rotation": specs.ROTATION_AA, "gripper": specs.GRIPPER_CLOSE_POS
+            }  # fmt: skip
+            assert specs.check_specs(given, libero, {}, {}) == []
+            await client.start_episode({"task": {"name": "push"}})
+            steps = [(await client.act(seen))["actions"] for _ in range(3)]
+            with pytest.raises(RuntimeError, match=r"Server error: .*task_description must be a text"):
+                await client.act({**seen, "task_description": None})
+            await client.end_episode({"metrics": {}})
+            assert all(step.shape == (7,) for step in steps)
+            return [float(step[0]) for step in steps]
+
+    assert asyncio.run(episode()) == [10, 11, 20]

@@ -1,0 +1,154 @@
+"""vla-eval's envelope for LIBERO: HELLO for HELLO, then an action [7] for an observation, out of chunks kept here.
+
+Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack of type, payload, seq and
+timestamp; arrays are maps with the text key `__ndarray__`, pictures with `__image__`; answers repeat the seq; episodes
+begin and end unanswered. Its other benchmarks name cameras and states otherwise, and are refused.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from vita_data.convention import Convention, Flip, Turn, turned
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.types import Float32
+from vita_model.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array
+from vita_model.serving.actor import Actor
+from vita_model.serving.pictures import decode_picture
+
+LIBERO = "libero"
+_VERSION = 1
+_CAMERAS = {"agentview": "observation/image", "wrist": "observation/wrist_image"}
+_FIELDS = {"type", "payload", "seq", "timestamp"}
+_log = logging.getLogger(__name__)
+
+
+class EnvelopeTalk:
+    """One connection: the chunk that is being carried out, and the number of the message that is answered."""
+
+    def __init__(self, actor: Actor, replan_steps: int) -> None:
+        """Take who answers, and how many commands of a chunk are carried out before it is asked again."""
+        self._actor, self._replan_steps = actor, replan_steps
+        self._commands: deque[Float32] = deque()
+        self._seq = 0
+        self._handlers: Mapping[str, Callable[[Message], bytes | None]] = {
+            "hello": self._hello, "episode_start": self._turn_page, "episode_end": self._turn_page,
+            "observation": self._observe, "error": self._note,
+        }  # fmt: skip
+
+    @property
+    def greeting(self) -> None:
+        """Nothing: the client speaks first."""
+
+    def answer(self, data: bytes) -> bytes | None:
+        """Answer a message, if it is one that is answered; raises as `Talk.answer`."""
+        self._seq = 0
+        kind, payload, self._seq = _opened(data)
+        if kind not in self._handlers:
+            raise RequestError(f"type {kind!r}; a client sends {', '.join(self._handlers)}")
+        return self._handlers[kind](payload)
+
+    def refusal(self, told: str) -> bytes:
+        """Say that a message is not answered, and why; its seq is that of the last one that could be read."""
+        return self._sealed("error", {"error": told})
+
+    def _hello(self, payload: Message) -> bytes:
+        version = payload.get("protocol_version", _VERSION)
+        if version != _VERSION:
+            raise RequestError(f"protocol_version {version!r}; {_VERSION} is spoken here")
+        convention = self._convention()
+        sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
+        turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
+        wants_wrist = len(self._actor.metadata.get("views", ())) > 1
+        return self._sealed("hello", {
+            "protocol_version": _VERSION, "model_server": "vita-serve", "capabilities": {},
+            "observation_params": {"send_wrist_image": wants_wrist, "send_state": True},
+            "action_spec": {
+                "position": {"name": "position", "dims": 3, "format": "delta_xyz"},
+                "rotation": {"name": "rotation", "dims": 3, "format": turn},
+                "gripper": {"name": "gripper", "dims": 1, "format": f"binary_close_{sign}"},
+            },
+        })  # fmt: skip
+
+    def _turn_page(self, payload: Message) -> None:
+        self._commands.clear()
+
+    def _note(self, payload: Message) -> None:
+        _log.warning("a client reports: %.200s", payload)
+
+    def _observe(self, payload: Message) -> bytes:
+        request = self._request(payload)
+        if not self._commands:
+            self._commands.extend(self._actor.act(request)["actions"][: self._replan_steps])
+        return self._sealed("action", {"actions": _plain(self._commands.popleft())})
+
+    def _request(self, payload: Message) -> Message:
+        images, told, state = (payload.get(name) for name in ("images", "task_description", "states"))
+        found = ", ".join(map(str, images)) if isinstance(images, dict) else type(images).__name__
+        if not isinstance(images, dict) or not {"agentview"} <= set(images) <= set(_CAMERAS):
+            raise RequestError(
+                f"images must be a map of LIBERO's cameras, agentview with or without wrist; found {found}"
+            )
+        if not isinstance(told, str) or not told:
+            raise RequestError(f"task_description must be a text; found {type(told).__name__}")
+        if state is not None and getattr(state, "shape", None) != (8,):
+            raise RequestError("states must be LIBERO's 8 numbers: position, rotation vector, two fingers")
+        flip = self._convention().flip
+        pictures = {_CAMERAS[name]: _as_stored(image, flip) for name, image in images.items()}
+        return {**pictures, PROMPT_KEY: told, STATE_KEY: state}
+
+    def _convention(self) -> Convention:
+        metadata = self._actor.metadata
+        if metadata.get("convention") != LIBERO:
+            found = metadata.get("convention")
+            raise RequestError(
+                f"vla-eval is served LIBERO's commands alone, not {found}: vita-serve --convention libero"
+            )
+        return Convention.from_json(metadata["constants"])
+
+    def _sealed(self, kind: str, payload: Message) -> bytes:
+        sealed = {"type": kind, "payload": payload, "seq": self._seq, "timestamp": time.time()}
+        data: bytes = msgpack.packb(sealed)
+        return data
+
+
+def _opened(data: bytes) -> tuple[str, Message, int]:
+    try:
+        message = msgpack.unpackb(data, object_hook=_decoded, strict_map_key=False)
+    except VitaDataError:
+        raise
+    except Exception as fault:
+        raise RequestError(f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})") from fault
+    if not isinstance(message, dict) or not set(message) >= _FIELDS:
+        raise RequestError(f"a message must be a map with {', '.join(sorted(_FIELDS))}")
+    kind, payload, seq = message["type"], message["payload"], message["seq"]
+    fits = isinstance(kind, str) and isinstance(payload, dict) and all(isinstance(key, str) for key in payload)
+    if not fits or type(seq) is not int:
+        raise RequestError("a message's type must be a text, its payload a map with text keys, its seq a whole number")
+    return kind, payload, seq
+
+
+def _decoded(value: dict[Any, Any]) -> object:
+    if "__ndarray__" in value:
+        return decode_array(value.get("dtype"), value.get("shape"), value.get("data"))
+    return value
+
+
+def _as_stored(value: object, flip: Flip) -> object:
+    """Decode a picture, and turn it as those were that the model has seen: the benchmark turns it by 180 degrees.
+
+    Only pictures that are asked for are decoded: a small file may stand for a large one.
+    """
+    image = decode_picture(value) if isinstance(value, dict) and "__image__" in value else value
+    if not isinstance(image, np.ndarray) or image.ndim != 3:
+        return image  # the actor refuses it by its name
+    return turned(turned(image, Flip.ROT180), flip)
+
+
+def _plain(array: Float32) -> dict[str, object]:
+    return {"__ndarray__": True, "data": array.tobytes(), "dtype": array.dtype.str, "shape": list(array.shape)}
