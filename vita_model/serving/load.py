@@ -197,9 +197,12 @@ class _Timer:
         waiting = deque(inputs)
         with ThreadPoolExecutor(len(asks)) as threads:
             start_s = time.perf_counter()
-            times_s = [time_s for found in threads.map(lambda ask: _drained(ask, waiting), asks) for time_s in found]
+            try:
+                found = list(threads.map(_drained, asks, [waiting] * len(asks)))
+            finally:
+                waiting.clear()  # Ctrl-C or a fault: nobody asks on
             self.total_s += time.perf_counter() - start_s
-        self.times_s += times_s
+        self.times_s += [times_s for part in found for times_s in part]
 
 
 def _drained(ask: _Asker, waiting: deque[_Input]) -> list[tuple[float, float]]:
