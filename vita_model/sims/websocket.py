@@ -1,21 +1,17 @@
-"""A WebSocket client over a plain socket (RFC 6455): binary messages, no compression, no TLS."""
+"""A websocket to a policy server: binary messages in one line of talk, faults in one line of text."""
 
-import base64
-import contextlib
-import os
-import socket
-import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from hashlib import sha1
 from urllib.parse import urlsplit
 
-import numpy as np
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import connect
 
 from vita_data.errors import RequestError, VitaDataError
 
-_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_CONTINUE, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 MAX_MESSAGE_BYTES = 1 << 28
+_CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,29 +23,33 @@ class Message:
 
 
 class WebSocket:
-    """One connection."""
+    """One connection; nothing is compressed, since the servers are near and pictures do not shrink."""
 
     def __init__(self, address: str, *, timeout_s: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Connect and shake hands.
+        """Connect.
 
         Raises:
             RequestError: the address is no ws:// address.
-            VitaDataError: nobody listens there, or it is no WebSocket server.
+            VitaDataError: nobody listens there, or it is no websocket server.
         """
         parts = urlsplit(address)
         if parts.scheme != "ws" or not parts.hostname:
             raise RequestError(f"{address} is no address of a policy server: ws://HOST:PORT")
-        self.address = address
+        self.address, self._timeout_s, self._open = address, timeout_s, ExitStack()
+        target = address if parts.port else parts._replace(netloc=f"{parts.netloc}:8000").geturl()
         try:
-            self._socket = socket.create_connection((parts.hostname, parts.port or 8000), timeout=timeout_s)
-        except OSError as fault:
+            self._connection = self._open.enter_context(connect(
+                target, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES,
+                close_timeout=_CLOSE_TIMEOUT_S, compression=None, proxy=None,
+                ping_interval=None,  # openpi's server answers no ping while it computes
+            ))  # fmt: skip
+        except OSError as fault:  # a timeout, too
             raise VitaDataError(f"{address}: no server answers ({fault}); start one with `vita-serve`") from fault
-        self._buffer = b""
-        try:
-            self._shake_hands(parts.netloc, parts.path or "/", headers)
-        except VitaDataError:
-            self._socket.close()
-            raise
+        except InvalidStatus as fault:
+            status = f"{fault.response.status_code} {fault.response.reason_phrase}"
+            raise VitaDataError(f"{address} is no policy server: it answered {status}") from fault
+        except WebSocketException as fault:
+            raise VitaDataError(f"{address} is no policy server: {fault}") from fault
 
     def send(self, data: bytes) -> None:
         """Send one binary message.
@@ -57,107 +57,36 @@ class WebSocket:
         Raises:
             VitaDataError: the connection is lost.
         """
-        self._send(_BINARY, data)
+        with self._telling():
+            self._connection.send(data)
 
     def receive(self) -> Message:
-        """Wait for the next message; pings are answered on the way.
+        """Wait for the next message.
 
         Raises:
             VitaDataError: the connection is lost or closed, or nothing came in time.
         """
-        parts, kind = [], _BINARY
-        while True:
-            final, code, data = self._frame()
-            if code == _PING:
-                self._send(_PONG, data)
-            elif code == _CLOSE:
-                raise VitaDataError(f"{self.address} closed the connection{_reason(data)}")
-            elif code != _PONG:
-                kind = kind if code == _CONTINUE else code
-                parts.append(data)
-                if final:
-                    return Message(data=b"".join(parts), is_text=kind == _TEXT)
+        with self._telling():
+            data = self._connection.recv(self._timeout_s)
+        return Message(data=data.encode(), is_text=True) if isinstance(data, str) else Message(data=data, is_text=False)
 
     def close(self) -> None:
         """Say goodbye and let go."""
-        with contextlib.suppress(VitaDataError):
-            self._send(_CLOSE, struct.pack(">H", 1000))
-        self._socket.close()
+        self._open.close()
 
-    def _shake_hands(self, host: str, path: str, headers: tuple[tuple[str, str], ...]) -> None:
-        key = base64.b64encode(os.urandom(16)).decode()
-        lines = [
-            f"GET {path} HTTP/1.1",
-            f"Host: {host}",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {key}",
-            "Sec-WebSocket-Version: 13",
-            *(f"{name}: {value}" for name, value in headers),
-        ]
-        self._write("\r\n".join([*lines, "", ""]).encode())
-        while b"\r\n\r\n" not in self._buffer:
-            self._buffer += self._read_some()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        answer = base64.b64encode(sha1((key + _GUID).encode(), usedforsecurity=False).digest())
-        first = head.split(b"\r\n")[0].decode(errors="replace")
-        if b" 101 " not in head.split(b"\r\n")[0] + b" " or answer not in head:
-            raise VitaDataError(f"{self.address} is no policy server: it answered {first!r}")
-
-    def _send(self, code: int, data: bytes) -> None:
-        size = len(data)
-        if size < 126:
-            head = struct.pack(">BB", 0x80 | code, 0x80 | size)
-        elif size < 1 << 16:
-            head = struct.pack(">BBH", 0x80 | code, 0x80 | 126, size)
-        else:
-            head = struct.pack(">BBQ", 0x80 | code, 0x80 | 127, size)
-        mask = os.urandom(4)
-        self._write(head + mask + _masked(data, mask))
-
-    def _frame(self) -> tuple[bool, int, bytes]:
-        first, second = self._exactly(2)
-        size = second & 0x7F
-        if size >= 126:
-            form = ">H" if size == 126 else ">Q"
-            size = struct.unpack(form, self._exactly(struct.calcsize(form)))[0]
-        if size > MAX_MESSAGE_BYTES:
-            raise VitaDataError(
-                f"{self.address} sends a message of {size} bytes; {MAX_MESSAGE_BYTES} are taken at most"
-            )
-        return bool(first & 0x80), first & 0x0F, self._exactly(size)
-
-    def _exactly(self, size: int) -> bytes:
-        parts, have = [self._buffer], len(self._buffer)
-        while have < size:
-            parts.append(self._read_some())
-            have += len(parts[-1])
-        data = b"".join(parts)
-        self._buffer = data[size:]
-        return data[:size]
-
-    def _read_some(self) -> bytes:
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say what the library raises in one line that names the server."""
         try:
-            data = self._socket.recv(1 << 18)
-        except OSError as fault:
-            raise VitaDataError(f"{self.address}: no answer ({fault})") from fault
-        if not data:
-            raise VitaDataError(f"{self.address} ended the connection")
-        return data
-
-    def _write(self, data: bytes) -> None:
-        try:
-            self._socket.sendall(data)
-        except OSError as fault:
+            yield
+        except TimeoutError as fault:
+            raise VitaDataError(f"{self.address}: no answer within {self._timeout_s:g} s") from fault
+        except ConnectionClosed as fault:
+            raise VitaDataError(f"{self.address} closed the connection ({_reason(fault)})") from fault
+        except (OSError, WebSocketException) as fault:
             raise VitaDataError(f"{self.address}: the connection is lost ({fault})") from fault
 
 
-def _masked(data: bytes, mask: bytes) -> bytes:
-    repeated = np.frombuffer((mask * (len(data) // 4 + 1))[: len(data)], np.uint8)
-    return bytes(np.frombuffer(data, np.uint8) ^ repeated)
-
-
-def _reason(data: bytes) -> str:
-    if len(data) < 2:
-        return ""
-    return f" (code {struct.unpack('>H', data[:2])[0]} {data[2:].decode(errors='replace')})"
+def _reason(fault: ConnectionClosed) -> str:
+    said = fault.rcvd or fault.sent
+    return f"code {said.code} {said.reason}".strip() if said else "without a word"

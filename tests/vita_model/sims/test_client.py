@@ -33,7 +33,8 @@ class Peer:
         self.head = head
         answer = base64.b64encode(sha1((head["sec-websocket-key"] + _GUID).encode()).digest()).decode()
         connection.sendall(
-            f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {answer}\r\n\r\n".encode()
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {answer}\r\n\r\n".encode()
         )
 
     def send(self, data: bytes, code: int = 2, *, last: bool = True) -> None:
