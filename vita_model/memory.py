@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, UntypedStorage
 
+from vita_data.errors import RequestError
 from vita_data.types import Modality, WindowSpec
 from vita_model.ghost import ghost_model, ghost_terms
 from vita_model.optim import make_optimizer
@@ -60,7 +61,7 @@ def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | Non
     """Estimate a recipe's memory on each of its ranks, for batches of `windows` (None: the recipe's, or one view).
 
     Raises:
-        RequestError: the model cannot be built.
+        RequestError: the model cannot be built, or no batch comes.
     """
     with ghost_model(recipe) as model:
         kept = _all_kept(recipe, model, windows or recipe.windows)
@@ -102,7 +103,7 @@ class _Kept:
 
 def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[Modality, _Kept]:
     """Run forwards of each modality: of two sizes where autocast adds copies of weights, whatever the batch."""
-    modalities = RULES[recipe.stage].modalities
+    modalities = _modalities(recipe)
     sizes = _SIZES if recipe.precision is Precision.BF16 else _SIZES[:1]
     tapes = {m: [_forward(recipe, model, m, windows, size) for size in sizes] for m in modalities}
     totals = {m: [tape.total for tape in row] for m, row in tapes.items()}
@@ -110,6 +111,19 @@ def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[M
         recompute_in_backward(blocks_of(model))
         totals = {m: [_forward(recipe, model, m, windows, size).total for size in sizes] for m in modalities}
     return {m: _kept([total + tape.largest for total, tape in zip(totals[m], tapes[m], strict=True)]) for m in tapes}
+
+
+def _modalities(recipe: Recipe) -> list[Modality]:
+    """List whose batches come: those that have a size and a share of the steps."""
+    sizes, steps = recipe.batch_size, recipe.modality_steps
+    known = RULES[recipe.stage].modalities
+    come = [m for m in known if (isinstance(sizes, int) or m in sizes) and (steps is None or steps.get(m, 0) > 0)]
+    if not come:
+        raise RequestError(
+            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {steps} leave no batches of stage "
+            f"{recipe.stage}, which takes {', '.join(known)}"
+        )
+    return come
 
 
 def _kept(counted: Sequence[int]) -> _Kept:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.vita_model.conftest import small_config
+from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Modality, Stage, Starts, WindowSpec
 from vita_model import cli
 from vita_model.memory import MemoryEstimate, as_text, estimate_memory
@@ -80,6 +81,14 @@ def test_ranks_batches_and_recomputing_count() -> None:
     assert again.activations < one.activations / 2
     assert again.weights == one.weights
     assert four.total > cut.total
+
+
+def test_only_batches_that_come_are_counted() -> None:
+    paired = estimate(Stage.COTRAIN, batch_size={"paired": 16})
+    assert paired.modality is Modality.PAIRED
+    assert paired == estimate(Stage.COTRAIN, modality_steps={"paired": 1.0, "video": 0.0})
+    with pytest.raises(RequestError, match=r"leave no batches of stage cotrain, which takes video, paired"):
+        estimate(Stage.COTRAIN, batch_size={"vdeo": 16})
 
 
 def test_views_futures_and_supervised_frames_count() -> None:
