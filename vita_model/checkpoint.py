@@ -14,8 +14,9 @@ import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,12 +27,16 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Json
 from vita_model.distributed import Ranks, wait_for_all
 from vita_model.parallel import laid_like, whole
+from vita_model.rebuild import from_json
+from vita_model.recipe import first_difference
 from vita_model.tokenizer import TOKENIZER, checkpoint_tokenizer
-from vita_model.vita import Component, Vita
+from vita_model.vita import Component, Vita, VitaConfig
 
 SCHEMA_VERSION = 3
 _PREFIX = "step-"
 _NAME = re.compile(_PREFIX + r"[0-9]{8}")
+_THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
+"""Configs that say how a backbone thinks, and fields of them that do not."""
 _STATE, _TRAINER, _AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
 
 
@@ -269,12 +274,16 @@ def hand_over(
     """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
 
     Raises:
-        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape or frozen features.
+        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
+            the way a frozen backbone thinks.
     """
     checkpoint = latest(run)
     if checkpoint is None:
         raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
-    model.features.check_same(load_progress(checkpoint).features, f"--set init={run}")
+    progress = load_progress(checkpoint)
+    model.features.check_same(progress.features, f"--set init={run}")
+    if Component.BACKBONE in needs:
+        _check_same_thought(progress.recipe, model.config, f"--set init={run}")
     loaded = load_components(checkpoint, model, parts)
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
@@ -282,6 +291,20 @@ def hand_over(
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
         raise RequestError(f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer")
     return loaded
+
+
+def _check_same_thought(recipe: Json, config: VitaConfig, where: str) -> None:
+    """Refuse to freeze a backbone that was trained to think otherwise; what shapes do not show."""
+    stored: Any = recipe.get("model", {})
+    known = {name: stored[name] for name in _THOUGHT if name in stored}
+    before = from_json(VitaConfig, known)
+    for name in known:
+        saved, asked = (
+            {key: value for key, value in asdict(getattr(one, name)).items() if key not in _FREE}
+            for one in (before, config)
+        )
+        if difference := first_difference(saved, asked, name):
+            raise RequestError(f"{where}: its backbone was trained otherwise: {difference}; --set it as it was")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

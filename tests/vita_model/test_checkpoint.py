@@ -1,11 +1,12 @@
 import json
 import resource
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_model.backbone import LatentAttention
 from vita_model.checkpoint import (
     Progress,
     TrainerState,
@@ -17,6 +18,7 @@ from vita_model.checkpoint import (
     load_trainer,
     save,
 )
+from vita_model.thought import VisualThought
 from vita_model.vita import Component, Vita
 
 
@@ -167,6 +169,26 @@ def test_hand_over_refuses_a_run_that_lacks_what_the_stage_needs(run, config):
     (latest(run) / "backbone.safetensors").unlink()
     with pytest.raises(RequestError, match="has no backbone, which this stage needs"):
         hand_over(run, Vita(config), frozenset({Component.BACKBONE}))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("cot", {"text": False}, "cot.text was True, now False"),
+        ("cot", {"visual": VisualThought.NONE}, "cot.visual was internal, now none"),
+        ("backbone", {"num_latents": 6}, "backbone.num_latents was 12, now 6"),
+        ("backbone", {"latent_attention": LatentAttention.BIDIRECTIONAL}, "now bidirectional"),
+    ],
+)
+def test_hand_over_refuses_a_frozen_backbone_that_thinks_otherwise(tmp_path, model, config, part, changes, message):
+    stored = {"model": json.loads(json.dumps(asdict(config)))}
+    save(tmp_path, model, trainer_state(), replace(progress(4), recipe=stored), keep_last=2)
+    other = Vita(replace(config, **{part: replace(getattr(config, part), **changes)}))
+    with pytest.raises(RequestError, match=message):
+        hand_over(tmp_path, other, frozenset({Component.BACKBONE}))
+    assert Component.BACKBONE in hand_over(tmp_path, other, frozenset())  # trained on, it may think otherwise
+    longer = Vita(replace(config, backbone=replace(config.backbone, max_text_tokens=60)))
+    assert Component.BACKBONE in hand_over(tmp_path, longer, frozenset({Component.BACKBONE}))
 
 
 def test_hand_over_refuses_a_codebook_that_is_not_full(tmp_path, config):
