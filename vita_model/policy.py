@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vita_data.convention import CANONICAL, Convention
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader.normalize import ACTION14, action_scaling, state_scaling
+from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
 from vita_data.types import (
     IMAGE_SIZE,
@@ -87,7 +87,7 @@ class Decision:
     subtasks: tuple[str, ...]
     """The textual chain of thought, up to its end."""
     frames: Image | None = None
-    """uint8 [F, s, s, 3] the imagined futures of the first view, a second apart."""
+    """uint8 [F, s, s, 3] the imagined futures of the first view, `Signature.frame_interval_s` apart."""
 
     @property
     def right(self) -> Float32:
@@ -103,6 +103,8 @@ class Signature:
     horizon: int
     futures: int
     sources: tuple[str, ...]
+    frame_interval_s: float = 1.0
+    """Between imagined frames."""
     step: int
     """Training steps behind it."""
     conventions: Mapping[str, Convention] = field(default_factory=dict)
@@ -175,6 +177,11 @@ class VitaPolicy:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bf16):
             prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
         return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
+
+    def scales_as(self, statistics: Json, source: str) -> bool:
+        """Tell whether statistics scale a source's actions and states as those of the checkpoint do."""
+        given: Any = statistics
+        return scaling_digest(given, source) == scaling_digest(self._statistics, source)
 
     def unscaled(self, actions: Tensor, source: str) -> Float32:
         """Turn actions [..., 14] as a batch holds them into m and rad."""
@@ -266,6 +273,7 @@ def _signature(progress: Progress, model: Vita) -> Signature:
         views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
         futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
         sources=tuple(sorted(progress.statistics)), step=progress.step,
+        frame_interval_s=windows.get("frame_interval_s", 1.0),
         conventions={source: Convention.from_json(values) for source, values in conventions.items()},
     )  # fmt: skip
 

@@ -45,12 +45,17 @@ def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, wi
     """Predict for a window of a clip; `window` counts the clip's windows from 0, at each keyframe.
 
     Raises:
-        RequestError: the policy does not imagine, or there is no such window.
+        RequestError: the policy does not imagine, there is no such window, or the shards scale it otherwise.
         ManifestError: there is no such source or clip.
     """
     if not policy.options.imagine:
         raise RequestError("a preview needs a policy that imagines: PolicyOptions(imagine=True)")
     plan = _plan(policy, shards, source, key)
+    if not policy.scales_as(plan.statistics, source):
+        raise RequestError(
+            f"--shards {shards}: the statistics of {source} are not those of the run, which scales otherwise; restore "
+            "its stats.json"
+        )
     num_windows = plan.pools[Modality.PAIRED][0].pool.num_windows
     if not 0 <= window < num_windows:
         raise RequestError(f"--window {window}: there are {num_windows}, counted from 0")
@@ -69,7 +74,10 @@ def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, wi
 
 def _plan(policy: VitaPolicy, shards: str, source: str, key: str | None) -> Plan:
     spec = policy.signature
-    windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=spec.horizon, futures=spec.futures, views=spec.views)
+    windows = WindowSpec(
+        starts=Starts.KEYFRAMES, horizon=spec.horizon, futures=spec.futures, views=spec.views,
+        frame_interval_s=spec.frame_interval_s,
+    )  # fmt: skip
     wanted, faults = {} if key is None else {"key": key}, []
     for split in Split:
         entry = MixtureEntry(source=source, weight=1.0, split=split, where=wanted)

@@ -4,6 +4,9 @@ from vita_data.types import CameraRole, Stage, Starts, WindowSpec
 from vita_model.presets import tiny_codes
 from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
+_FRAME_INTERVAL_S = 0.15
+"""Of the futures that the co-trained run imagines, for previews; none are decoded here."""
+_VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
 _NUM_STEPS = 1500
 
 
@@ -14,9 +17,7 @@ def recipe() -> Recipe:
         manifest="manifests/lift.toml",
         num_steps=_NUM_STEPS,
         batch_size=64,
-        windows=WindowSpec(
-            starts=Starts.ROWS, horizon=12, futures=0, views=(CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
-        ),
+        windows=WindowSpec(starts=Starts.ROWS, horizon=12, futures=0, frame_interval_s=_FRAME_INTERVAL_S, views=_VIEWS),
         model=tiny_codes(),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,

@@ -1,5 +1,7 @@
 """A policy answers as training predicted, in m and rad, from a run, a checkpoint or an export."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from vita_data.manifest import load_manifest
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.types import Batch, CameraRole, Modality, Split
+from vita_model.checkpoint import find_checkpoint, load_progress
 from vita_model.cli import main
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
+from vita_model.preview_clip import compare
 from vita_model.recipe import Precision, load_recipe
 from vita_model.vita import Draws
 
@@ -213,3 +217,24 @@ def test_a_clip_is_drawn(runs: Path, toy_shards: Path, tmp_path: Path, capsys: p
     assert main([*asked, "--window", "9999"]) == 2
     assert "counted from 0" in capsys.readouterr().err
     assert main([*asked, "--key", "nobody"]) == 2
+
+
+def test_true_frames_of_a_preview_are_as_far_apart_as_the_imagined_ones(runs: Path, toy_shards: Path) -> None:
+    policy = VitaPolicy.from_pretrained(runs / "cotrain", PolicyOptions(imagine=True))
+    progress = load_progress(find_checkpoint(runs / "cotrain"))
+    fields = copy.deepcopy(dict(progress.sampler))
+    fields["fields"]["windows"]["frame_interval_s"] = 2.0  # type: ignore[index]
+    slow = VitaPolicy(policy.model, replace(progress, sampler=fields), policy.options)
+    one, two = (compare(each, str(toy_shards), source=SOURCE, key=None, window=0) for each in (policy, slow))
+    assert np.array_equal(two.true_frames[0], one.true_frames[1])
+    assert not np.array_equal(two.true_frames[0], one.true_frames[0])
+
+
+def test_a_preview_refuses_shards_that_are_scaled_otherwise(runs: Path, toy_shards: Path) -> None:
+    policy = VitaPolicy.from_pretrained(runs / "cotrain", PolicyOptions(imagine=True))
+    progress = load_progress(find_checkpoint(runs / "cotrain"))
+    statistics = copy.deepcopy(dict(progress.statistics))
+    statistics[SOURCE]["source"][SOURCE]["action"]["q99"][16] += 0.1  # type: ignore[index]
+    other = VitaPolicy(policy.model, replace(progress, statistics=statistics), policy.options)
+    with pytest.raises(RequestError, match="the statistics of libero are not those of the run"):
+        compare(other, str(toy_shards), source=SOURCE, key=None, window=0)
