@@ -200,7 +200,7 @@ class Backbone(nn.Module):
         """
         batch, num_latents = len(context.mask), self.config.num_latents
         queries, groups = self._latent_queries()
-        queries = queries.to(subtasks.embeddings.dtype).expand(batch, -1, -1)
+        queries = queries.expand(batch, -1, -1)
         own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(batch, len(groups))], dim=1)
         own = [Group.TEXT] * self.num_subtasks + groups
         is_causal = self.config.latent_attention is LatentAttention.CAUSAL
@@ -211,7 +211,8 @@ class Backbone(nn.Module):
             causal=(Group.LATENT, Group.ACTION) if is_causal else (),
         )
         position = positions(own_mask, start=context.mask.sum(dim=1))
-        rows = torch.cat([subtasks.embeddings, queries], dim=1)
+        # What the layers add up stays float32 under autocast, as it does in the prefix pass.
+        rows = torch.cat([subtasks.embeddings.to(queries.dtype), queries], dim=1)
         hidden, _ = run_layers(self.gemma, rows, position, allowed, context.cache)
         latents: Tensor = self.latent_head(hidden[:, -num_latents:])
         if self.visual_head is None:

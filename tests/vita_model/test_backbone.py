@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vita_model import backbone
 from vita_model.backbone import SUBTASKS, Backbone
+from vita_model.gemma import run_layers
 
 END = SUBTASKS.index("end_subtask")
 
@@ -77,3 +79,16 @@ def test_the_choice_of_subtasks_passes_gradient_to_the_answers(model):
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(config):
     with pytest.raises(ValueError, match="smaller than the 259 tokens"):
         Backbone(replace(config.backbone, vocabulary=100), latent_width=64)
+
+
+def test_what_the_layers_add_up_is_float32_under_autocast_in_both_passes(model, given, monkeypatch):
+    seen = []
+
+    def spy(gemma, rows, *others):
+        seen.append(rows.dtype)
+        return run_layers(gemma, rows, *others)
+
+    monkeypatch.setattr(backbone, "run_layers", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        reason(model.backbone, given)
+    assert seen == [torch.float32, torch.float32]
