@@ -197,5 +197,6 @@ def _start_rows(backbone: Backbone, table: Tensor, tokenizer: WordPieceTokenizer
     rows = [table[tokenizer.pieces(name.replace("_", " "))].float().mean(dim=0) for name in SUBTASKS]
     _put(backbone.subtask_rows, torch.stack(rows) * scale)
     size = float(table[::_SAMPLED].float().std()) * scale
-    for queries in (backbone.text_queries, backbone.latent_queries):
-        queries.mul_(size / backbone.query_scale)
+    for queries in (backbone.text_queries, backbone.latent_queries, backbone.visual_queries):
+        if queries is not None:
+            queries.mul_(size / backbone.query_scale)

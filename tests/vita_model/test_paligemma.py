@@ -19,6 +19,7 @@ from vita_model.layers import unit_images
 from vita_model.paligemma import load_paligemma
 from vita_model.params import parameter_table
 from vita_model.policy import CONTROL
+from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.tokenizer import ByteTokenizer, WordPieceTokenizer
 from vita_model.train import Trainer, train
 from vita_model.vita import Component, Vita
@@ -151,12 +152,15 @@ def test_text_rows_are_scaled_by_sqrt_of_the_width_and_images_are_not(config, re
 
 
 def test_subtasks_start_from_their_words_and_queries_at_the_size_of_the_embeddings(config, released):
-    backbone, table = loaded(config, released[0]), released[1].get_input_embeddings().weight.detach()
+    weights = replace(config.backbone, weights=str(released[0]))
+    backbone = Backbone(weights, latent_width=64, thought=ThoughtConfig(visual=VisualThought.EXPLICIT))
+    load_paligemma(backbone)
+    table = released[1].get_input_embeddings().weight.detach()
     tokenizer = backbone.tokenizer
     for name, row in zip(SUBTASKS, backbone.subtask_rows, strict=True):
         pieces = tokenizer.pieces(name.replace("_", " "))
         torch.testing.assert_close(row, table[pieces].mean(dim=0) * 8.0)
-    for queries in (backbone.text_queries, backbone.latent_queries):
+    for queries in (backbone.text_queries, backbone.latent_queries, backbone.visual_queries):
         assert float(queries.detach().std()) == pytest.approx(float(table.std()) * 8, rel=0.15)
     assert float(table.std()) * 8 > 2 * 0.02 * 8  # else the queries had that size before
 
