@@ -5,6 +5,8 @@ What depends on several fields is checked where the parts meet: `recipe.check_wi
 
 import math
 
+import torch
+
 from vita_data.errors import RequestError
 
 MAX_SEED = 2**63 - 1
@@ -51,6 +53,13 @@ def require_part(config: object, *names: str) -> None:
         require(config, name, fits=is_finite(value) and 0 <= value < 1, wanted="a number in [0, 1)")
 
 
+def require_device(config: object, name: str) -> None:
+    """Check a device by its name: one that torch knows and, of CUDA's, one that is there; raises as `require`."""
+    count = torch.cuda.device_count()
+    there = f" or cuda:0 to cuda:{count - 1}" if count else ": this machine has no CUDA device"
+    require(config, name, fits=_is_device(getattr(config, name), count), wanted=f"cpu{there}")
+
+
 def is_whole(value: object, *, least: int, most: int | None = None) -> bool:
     """Tell whether a value is an int, and no bool, within least..most."""
     return type(value) is int and value >= least and (most is None or value <= most)
@@ -62,6 +71,14 @@ def is_finite(value: object) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+def _is_device(name: str, num_cuda: int) -> bool:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return False
+    return device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < num_cuda)
 
 
 def _limit(most: float) -> str:

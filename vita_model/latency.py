@@ -20,6 +20,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
+from vita_model.checks import require_device
 from vita_model.parallel import blocks_of
 from vita_model.policy import CONTROL, narrow
 from vita_model.presets import PRESETS, with_random_weights
@@ -94,8 +95,7 @@ class LatencySpec:
             raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
         if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
             raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise RequestError(f"--device {self.device}: this machine has no CUDA device")
+        require_device(self, "device")
 
 
 def measure_latency(spec: LatencySpec) -> LatencyReport:

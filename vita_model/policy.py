@@ -34,6 +34,7 @@ from vita_data.types import (
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.backbone import SUBTASKS
 from vita_model.checkpoint import Progress, find_checkpoint, load_components, load_progress
+from vita_model.checks import require_device
 from vita_model.layers import byte_images
 from vita_model.parallel import blocks_of
 from vita_model.rebuild import from_json
@@ -58,6 +59,10 @@ class PolicyOptions:
     """Decode the futures that the latents stand for, too."""
     resize: ResizeMode = ResizeMode.PLAIN
     """How images that are not 256x256 are made so; as `vita-data build --set resize=` made the shards."""
+
+    def __post_init__(self) -> None:
+        """Refuse a device that is not there; raises RequestError."""
+        require_device(self, "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

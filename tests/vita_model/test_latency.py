@@ -36,7 +36,9 @@ def test_the_report_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["rows"][0]["horizon"] == 4
 
 
-@pytest.mark.parametrize("asked", [{"preset": "tyni"}, {"horizons": ()}, {"num_views": 4}, {"device": "cuda:9"}])
+@pytest.mark.parametrize(
+    "asked", [{"preset": "tyni"}, {"horizons": ()}, {"num_views": 4}, {"device": "cuda:99"}, {"device": "cud"}]
+)
 def test_what_cannot_be_measured_is_refused(asked: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         LatencySpec(**asked)  # type: ignore[arg-type]

@@ -180,6 +180,12 @@ def test_what_is_no_policy_is_refused(runs: Path, name: str, message: str) -> No
         VitaPolicy.from_pretrained(runs / name)
 
 
+@pytest.mark.parametrize("device", ["cud", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(RequestError, match=f"PolicyOptions.device must be cpu.*; found '{device}'"):
+        PolicyOptions(device=device)
+
+
 def test_narrow_weights_answer_nearly_alike(runs: Path) -> None:
     image = {CameraRole.PRIMARY: np.random.default_rng(2).integers(0, 255, (256, 256, 3), dtype=np.uint8)}
     wide = VitaPolicy.from_pretrained(runs / "finetune").predict(image, "push").right
