@@ -254,6 +254,8 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     """
     model = recipe.model
     encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
+    sees = recipe.stage is Stage.COTRAIN and model.cot.visual is not VisualThought.NONE
+    per_frame = model.visual_encoder.num_latents
     fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon
     rooms = (
         (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
@@ -268,6 +270,11 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
         (
             windows.futures <= frames.max_frames,
             f"{windows.futures} futures, model.visual_decoder.max_frames is {frames.max_frames}",
+        ),
+        (
+            not sees or windows.futures * per_frame <= model.backbone.num_latents,
+            f"{windows.futures} futures of {per_frame} latents, model.backbone.num_latents is "
+            f"{model.backbone.num_latents}",
         ),
     )
     for fits, what in rooms:

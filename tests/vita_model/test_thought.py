@@ -184,6 +184,18 @@ def test_windows_that_segments_do_not_divide_are_refused(make_recipe):
         check_windows(recipe, WindowSpec(starts=Starts.ROWS, horizon=12, futures=0))
 
 
+def test_futures_without_latents_of_their_own_are_refused(make_recipe):
+    windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=12)
+    check_windows(make_recipe(Stage.COTRAIN), windows)
+    for settings, told in (
+        (["backbone.num_latents=6"], "12 futures of 1 latents, model.backbone.num_latents is 6"),
+        (["visual_encoder.num_latents=2"], "12 futures of 2 latents, model.backbone.num_latents is 12"),
+    ):
+        with pytest.raises(RequestError, match=told):
+            check_windows(override(make_recipe(Stage.COTRAIN), settings), windows)
+        check_windows(override(make_recipe(Stage.COTRAIN), [*settings, "cot.visual=none"]), windows)
+
+
 def rows():
     """The rows of the README's table of switches: paper table, row, settings."""
     text = README.read_text()
