@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ _PREFIX = "step-"
 _NAME = re.compile(_PREFIX + r"[0-9]{8}")
 _THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 """Configs that say how a backbone thinks, and fields of them that do not."""
+_BEGINS = MappingProxyType({Component.ACTION_DECODER: "segments"})
+"""A tensor that begins with a stage that cuts its chunks into segments where the stage before did not."""
 _STATE, _TRAINER, _AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
 
 
@@ -225,11 +228,16 @@ def load_trainer(checkpoint: Path) -> TrainerState:
 
 
 def load_components(
-    checkpoint: Path, model: Vita, parts: Collection[Component] = tuple(Component)
+    checkpoint: Path,
+    model: Vita,
+    parts: Collection[Component] = tuple(Component),
+    *,
+    may_begin: Mapping[Component, str] = MappingProxyType({}),
 ) -> frozenset[Component]:
     """Load every one of some components that both checkpoint and model have; tell which.
 
-    A backbone brings its tokenizer.
+    A backbone brings its tokenizer. `may_begin` names a tensor of a component that stays as it is where the checkpoint
+    has none.
 
     Raises:
         VitaDataError: a file is damaged, or not what its sha256 says.
@@ -239,7 +247,7 @@ def load_components(
     for name in model.components:
         file = f"{name}.safetensors"
         if name in parts and (checkpoint / file).is_file():
-            _load_into(model.component(name), _checked(checkpoint, file, sha256))
+            _load_into(model.component(name), _checked(checkpoint, file, sha256), may_begin.get(name))
             loaded.add(name)
     if model.backbone is not None and Component.BACKBONE in loaded:
         if TOKENIZER in sha256:
@@ -284,7 +292,7 @@ def hand_over(
     model.features.check_same(progress.features, f"--set init={run}")
     if Component.BACKBONE in needs:
         _check_same_thought(progress.recipe, model.config, f"--set init={run}")
-    loaded = load_components(checkpoint, model, parts)
+    loaded = load_components(checkpoint, model, parts, may_begin=_BEGINS)
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
@@ -359,17 +367,20 @@ def _check_finite(weights: Weights, step: int) -> None:
                 )
 
 
-def _load_into(module: nn.Module, path: Path) -> None:
+def _load_into(module: nn.Module, path: Path, may_begin: str | None) -> None:
     try:
         tensors = load_file(path)
     except Exception as fault:
         raise VitaDataError(f"{path} cannot be read: {fault}") from fault
     own = module.state_dict()
+    if may_begin is not None and may_begin not in tensors:
+        own.pop(may_begin, None)
     for key in sorted(own.keys() | tensors.keys()):
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:
             raise RequestError(f"{path}: {key} is {found}, the recipe's model has {wanted}; use the same model config")
-    module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()})
+    # Strict by the comparison above.
+    module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()}, strict=False)
 
 
 def _state_text(progress: Progress, sha256: Mapping[str, str]) -> str:

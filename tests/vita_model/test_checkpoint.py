@@ -165,6 +165,16 @@ def test_hand_over_refuses_other_shapes_naming_the_tensor(run, config):
         hand_over(run, other, frozenset())
 
 
+def test_hand_over_begins_segments_that_the_run_did_not_have(run, model, config):
+    other = Vita(replace(config, action_decoder=replace(config.action_decoder, num_segments=3)))
+    begun = other.action_decoder.segments.detach().clone()
+    assert Component.ACTION_DECODER in hand_over(run, other, frozenset())
+    assert torch.equal(other.action_decoder.segments, begun)
+    assert torch.equal(other.action_decoder.queries, model.action_decoder.queries)
+    with pytest.raises(RequestError, match="segments is absent"):
+        load_components(latest(run), other)  # a resumed run had them
+
+
 def test_hand_over_refuses_a_run_that_lacks_what_the_stage_needs(run, config):
     (latest(run) / "backbone.safetensors").unlink()
     with pytest.raises(RequestError, match="has no backbone, which this stage needs"):
