@@ -24,7 +24,7 @@ from vita_model.checks import require_whole
 from vita_model.distributed import Ranks, joined_ranks
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
-from vita_model.memory import MemoryEstimate, as_text, estimate_memory
+from vita_model.memory import MemoryEstimate, as_text, batches_that_come, estimate_memory
 from vita_model.optim import make_optimizer
 from vita_model.override import override
 from vita_model.parallel import StageLoss, prepare_blocks
@@ -109,10 +109,12 @@ def measure_training(recipe: Recipe, ranks: Ranks, trial: Trial) -> TrainReport:
     Raises:
         RequestError: the stage has no such batches, or the model cannot be built.
     """
-    modalities = RULES[recipe.stage].modalities if trial.modality is None else (trial.modality,)
-    if not set(modalities) <= set(RULES[recipe.stage].modalities):
+    recipe = replace(recipe, batch_size=trial.batch_size)
+    come = batches_that_come(recipe)
+    modalities = come if trial.modality is None else [trial.modality]
+    if not set(modalities) <= set(come):
         raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} has no such batches")
-    estimate = estimate_memory(replace(recipe, batch_size=trial.batch_size), num_ranks=1)
+    estimate = estimate_memory(recipe, num_ranks=1)
     config, builds = with_random_weights(recipe.model), RULES[recipe.stage].builds
     with building(recipe):
         model = held_in_bf16(config, builds) if trial.weights is Precision.BF16 else Vita(config, builds)
@@ -141,14 +143,15 @@ class _Bench:
 
     def measure(self, modality: Modality) -> StepFigures:
         trial = self.trial
-        batch = random_batch(modality, self.recipe.stage, trial.batch_size, self.ranks.device)
+        recipe = self.recipe
+        batch = random_batch(modality, recipe.stage, trial.batch_size, self.ranks.device, windows=recipe.windows)
         if self.ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         first_s = self._timed(batch)
         if trial.num_steps:
             self._step(batch)
         times = [self._timed(batch) for _ in range(trial.num_steps)] or [first_s]
-        step_s, flop = statistics.median(times), float(count_flop(self.recipe, modality, trial.batch_size))
+        step_s, flop = statistics.median(times), float(count_flop(recipe, modality, trial.batch_size))
         frames = sum(part.shape[0] * part.shape[1] for part in (batch.images, batch.future) if part is not None)
         return StepFigures(
             modality=modality,

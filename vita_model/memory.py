@@ -103,7 +103,7 @@ class _Kept:
 
 def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[Modality, _Kept]:
     """Run forwards of each modality: of two sizes where autocast adds copies of weights, whatever the batch."""
-    modalities = _modalities(recipe)
+    modalities = batches_that_come(recipe)
     sizes = _SIZES if recipe.precision is Precision.BF16 else _SIZES[:1]
     tapes = {m: [_forward(recipe, model, m, windows, size) for size in sizes] for m in modalities}
     totals = {m: [tape.total for tape in row] for m, row in tapes.items()}
@@ -113,8 +113,12 @@ def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[M
     return {m: _kept([total + tape.largest for total, tape in zip(totals[m], tapes[m], strict=True)]) for m in tapes}
 
 
-def _modalities(recipe: Recipe) -> list[Modality]:
-    """List whose batches come: those that have a size and a share of the steps."""
+def batches_that_come(recipe: Recipe) -> list[Modality]:
+    """List the kinds of batches that have a size and a share of the steps.
+
+    Raises:
+        RequestError: there are none.
+    """
     sizes, steps = recipe.batch_size, recipe.modality_steps
     known = RULES[recipe.stage].modalities
     come = [m for m in known if (isinstance(sizes, int) or m in sizes) and (steps is None or steps.get(m, 0) > 0)]

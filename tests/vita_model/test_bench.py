@@ -76,3 +76,13 @@ def test_recomputing_costs_arithmetic_that_is_counted() -> None:
 def test_a_kind_of_batch_that_the_stage_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(RECIPES / "debug_warmup.py"), "--modality", "paired"]) == 2
     assert "--modality paired: stage warmup has no such batches" in capsys.readouterr().err
+
+
+def test_batches_are_those_of_the_recipes_windows_and_of_its_thought(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(RECIPES / "lift_finetune.py"), "--batch-size", "1", "--steps", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["frames_per_s"] == pytest.approx(2 * row["samples_per_s"])  # both cameras
+    blind = [str(RECIPES / "debug_cotrain.py"), "--set", "cot.visual=none", "--set", "length=4", "--json"]
+    assert main([*blind, "--batch-size", "1", "--steps", "1"]) == 0
+    assert [row["modality"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["paired"]
+    assert main([*blind, "--modality", "video"]) == 2
