@@ -293,6 +293,8 @@ def hand_over(
     if Component.BACKBONE in needs:
         _check_same_thought(progress.recipe, model.config, f"--set init={run}")
     loaded = load_components(checkpoint, model, parts, may_begin=_BEGINS)
+    if left_out := sorted(needs - set(parts)):
+        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:

@@ -201,6 +201,11 @@ def test_hand_over_refuses_a_frozen_backbone_that_thinks_otherwise(tmp_path, mod
     assert Component.BACKBONE in hand_over(tmp_path, longer, frozenset({Component.BACKBONE}))
 
 
+def test_hand_over_refuses_parts_that_leave_out_what_the_stage_needs(run, config):
+    with pytest.raises(RequestError, match="init_parts leaves out codebook, which this stage needs"):
+        hand_over(run, Vita(config), frozenset({Component.CODEBOOK}), [Component.VISUAL_DECODER])
+
+
 def test_hand_over_refuses_a_codebook_that_is_not_full(tmp_path, config):
     save(tmp_path, Vita(config), trainer_state(), progress(1), keep_last=1)
     with pytest.raises(RequestError, match="holds 0 of 8 codes"):
