@@ -151,6 +151,8 @@ def _lines(title: str, lines: Sequence[Float32], fixed: tuple[float, float] | No
     cv2.putText(panel, title, (_MARGIN, _LINE - 5), _FONT, 0.42, _BLACK, 1, cv2.LINE_AA)
     room = np.array([_PANEL - 4 * _MARGIN, _PANEL - _LINE - 4 * _MARGIN])
     for line, colour in zip(lines, (_BLACK, _RED), strict=True):
+        if not len(line):  # nothing real in this window
+            continue
         places = (line - low) / (high - low) * [1, -1] + [0, 1]
         points = np.round(places * room + [2 * _MARGIN, _LINE + 2 * _MARGIN]).astype(np.int32)
         cv2.polylines(

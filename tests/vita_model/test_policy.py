@@ -18,7 +18,7 @@ from vita_data.types import Batch, CameraRole, Modality, Split
 from vita_model.checkpoint import find_checkpoint, load_progress
 from vita_model.cli import main
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
-from vita_model.preview_clip import compare
+from vita_model.preview_clip import compare, draw
 from vita_model.recipe import Precision, load_recipe
 from vita_model.vita import Draws
 
@@ -244,3 +244,10 @@ def test_a_preview_refuses_shards_that_are_scaled_otherwise(runs: Path, toy_shar
     other = VitaPolicy(policy.model, replace(progress, statistics=statistics), policy.options)
     with pytest.raises(RequestError, match="the statistics of libero are not those of the run"):
         compare(other, str(toy_shards), source=SOURCE, key=None, window=0)
+
+
+def test_a_window_without_a_real_action_is_drawn_too(runs: Path, toy_shards: Path) -> None:
+    policy = VitaPolicy.from_pretrained(runs / "cotrain", PolicyOptions(imagine=True))
+    found = compare(policy, str(toy_shards), source=SOURCE, key=None, window=0)
+    masked = replace(found, action_mask=np.zeros_like(found.action_mask))
+    assert draw(masked).shape == draw(found).shape
