@@ -241,7 +241,7 @@ class VitaPolicy:
         }  # fmt: skip
         return Batch(
             modality=Modality.PAIRED, source=list(sources), key=[""] * size,
-            instruction=[one.instruction for one in observations],
+            instruction=[" ".join(one.instruction.split()) for one in observations],  # spaced as the shards' are
             **{name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in tensors.items()},
         )  # fmt: skip
 

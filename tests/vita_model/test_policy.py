@@ -136,6 +136,13 @@ def test_what_does_not_fit_is_refused_in_a_line(policy: VitaPolicy, asked: dict[
         policy.decide([Observation(**{**fitting, **asked})])  # type: ignore[arg-type]
 
 
+def test_spaces_and_line_ends_of_an_instruction_do_not_count(policy: VitaPolicy) -> None:
+    image = {CameraRole.PRIMARY: np.zeros((8, 8, 3), np.uint8)}
+    plain, spaced, other = (policy.predict(image, text).actions for text in ("lift it", " lift  it\n", "lift that"))
+    assert np.array_equal(plain, spaced)
+    assert not np.array_equal(plain, other)
+
+
 def test_commands_follow_the_constants_of_the_checkpoint(policy: VitaPolicy) -> None:
     decision = policy.predict({CameraRole.PRIMARY: np.zeros((8, 8, 3), np.uint8)}, "x")
     commands = policy.commands(decision, SOURCE)
