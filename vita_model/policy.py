@@ -228,6 +228,8 @@ class VitaPolicy:
                 if view in one.images:
                     images[row, place] = _square(one.images[view], view, self.options.resize)
                     image_mask[row, place] = True
+            if unknown := [str(view) for view in one.images if view not in list(CameraRole)]:
+                raise RequestError(f"no camera {unknown[0]!r}; this checkpoint sees: {', '.join(spec.views)}")
             if not image_mask[row, 0]:
                 raise RequestError(f"an observation needs the {spec.views[0]} image; found {', '.join(one.images)}")
             if one.state is not None:

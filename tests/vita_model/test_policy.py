@@ -125,6 +125,10 @@ def test_images_of_any_size_are_made_256(policy: VitaPolicy) -> None:
         ({"images": {}}, "needs the primary image"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4), np.uint8)}}, r"must be uint8 \[h, w, 3\]; found uint8 \[4"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4, 3))}}, "found float64"),
+        (
+            {"images": {"primary": np.zeros((4, 4, 3), np.uint8), "wrist_rihgt": np.zeros((4, 4, 3), np.uint8)}},
+            "no camera 'wrist_rihgt'; this checkpoint sees: primary, wrist_right",
+        ),
         ({"source": "lbero"}, "no source 'lbero'; this checkpoint has statistics of: libero"),
         ({"state": np.zeros(8, np.float32)}, "a state must be 64 finite numbers"),
         ({"state": np.full(64, np.nan, np.float32)}, "a state must be 64 finite numbers"),
