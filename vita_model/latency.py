@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.checks import require_device
+from vita_model.ghost import flop_counter
 from vita_model.parallel import blocks_of
 from vita_model.policy import CONTROL, narrow
 from vita_model.presets import PRESETS, with_random_weights
@@ -168,7 +168,7 @@ class _Answers:
     def _part(
         self, name: str, call: Callable[[], object], num_bytes: int, *, peak: float, bandwidth: float
     ) -> PartFigures:
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             call()
         flop = float(counter.get_total_flops())
         floor_s = max(flop / peak, num_bytes / bandwidth)

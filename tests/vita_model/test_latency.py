@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from vita_data.errors import RequestError
+from vita_model.ghost import flop_counter
 from vita_model.latency import LatencySpec, as_markdown, main, measure_latency
 
 
@@ -42,3 +45,12 @@ def test_the_report_is_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_measured_is_refused(asked: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         LatencySpec(**asked)  # type: ignore[arg-type]
+
+
+def test_attention_is_counted_on_a_cpu_too() -> None:
+    rows, width = 8, 4
+    query = torch.zeros(1, 1, rows, width)
+    allowed = torch.ones(1, 1, rows, rows, dtype=torch.bool)
+    with flop_counter() as counter:
+        F.scaled_dot_product_attention(query, query, query, attn_mask=allowed)
+    assert counter.get_total_flops() == 2 * 2 * rows * rows * width
