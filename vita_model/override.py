@@ -72,16 +72,36 @@ def _parsed(text: str, hint: object, setting: str) -> object:
         if kind is str:
             return text
         if kind == tuple[str, ...]:
-            return tuple(word.strip() for word in text.split(",") if word.strip())
+            return _words(text)
         if isinstance(kind, type) and issubclass(kind, Enum) and text in {str(member.value) for member in kind}:
             return kind(text)
-        value = _literal(text)
+        value = _members(text, kind) if _enum_of(kind) else _literal(text)
         if kind is float and type(value) is int and is_finite(value):
             return float(value)
         origin = typing.get_origin(kind) or kind
+        if origin is tuple and is_finite(value):
+            value = (value,)
         if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
             return value
     raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _members(text: str, kind: object) -> tuple[Enum, ...] | None:
+    """Read the members of a tuple of an enum, with commas between them; None if one is no member."""
+    members = _enum_of(kind)
+    known = {str(member.value): member for member in members} if members else {}
+    words = _words(text)
+    return tuple(known[word] for word in words) if set(words) <= known.keys() else None
+
+
+def _enum_of(kind: object) -> type[Enum] | None:
+    """Give the enum of which a type is a tuple, if it is."""
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+    return item if isinstance(item, type) and issubclass(item, Enum) else None
 
 
 def _literal(text: str) -> object:
@@ -94,6 +114,8 @@ def _literal(text: str) -> object:
 
 
 def _type_name(kind: object) -> str:
+    if members := _enum_of(kind):
+        return f"some of {', '.join(str(member.value) for member in members)}, with commas between them"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(str(member.value) for member in kind)}"
     return f"of type {getattr(kind, '__name__', str(kind))}"

@@ -1,11 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from vita_data.errors import RequestError
 from vita_data.loader import Damage, RemoteOptions
-from vita_data.types import DrawOrder, Order, Stage
+from vita_data.types import CameraRole, DrawOrder, Order, Stage, Starts, WindowSpec
 from vita_model.codebook import ModalityNorm
 from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.optim import learning_rate
@@ -73,9 +73,20 @@ def test_a_field_of_the_model_needs_no_model_in_front(recipe):
     assert not {f.name for f in fields(recipe)} & {f.name for f in fields(recipe.model)}
 
 
+def test_one_number_and_words_with_commas_make_tuples(recipe):
+    windows = WindowSpec(starts=Starts.ROWS, horizon=5, futures=0)
+    changed = override(replace(recipe, windows=windows), ["save_steps=500", "windows.views=primary,wrist_right"])
+    assert changed.save_steps == (500,)
+    assert changed.windows.views == (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
+    for text in ("primary,wrist", "('primary',)"):
+        with pytest.raises(RequestError, match="is not some of primary, secondary, wrist_right, wrist_left, with"):
+            override(changed, [f"windows.views={text}"])
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("optimizer.betas=0.9", "betas must be two numbers"),
         ("optimzer.lr=1", "did you mean 'optimizer'"),
         ("optimizer.lr=fast", "'fast' is not of type float"),
         ("seed=1.5", "'1.5' is not of type int"),
