@@ -31,6 +31,7 @@ from vita_data.types import (
     ResizeMode,
     Stage,
 )
+from vita_data.wording import normalize_text
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.backbone import SUBTASKS
 from vita_model.checkpoint import Progress, find_checkpoint, load_components, load_progress
@@ -173,6 +174,8 @@ class VitaPolicy:
         Raises:
             RequestError: an observation does not fit: names what is wrong with it.
         """
+        if not observations:
+            return []
         return self.decide_batch(self._batch(observations, [self._source(one) for one in observations]))
 
     @torch.inference_mode()
@@ -243,7 +246,7 @@ class VitaPolicy:
         }  # fmt: skip
         return Batch(
             modality=Modality.PAIRED, source=list(sources), key=[""] * size,
-            instruction=[" ".join(one.instruction.split()) for one in observations],  # spaced as the shards' are
+            instruction=[normalize_text(one.instruction) for one in observations],
             **{name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in tensors.items()},
         )  # fmt: skip
 
