@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,14 @@ _THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 _BEGINS = MappingProxyType({Component.ACTION_DECODER: "segments"})
 """A tensor that begins with a stage that cuts its chunks into segments where the stage before did not."""
 _STATE, _TRAINER, _AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
+
+
+class ExportWeights(StrEnum):
+    """Which of a run's weights an export takes."""
+
+    TRAINED = "trained"
+    AVERAGED = "averaged"
+    """Their moving averages (`ema_decay`), where a weight has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,11 +266,13 @@ def load_components(
     return frozenset(loaded)
 
 
-def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -> None:
+def export_components(
+    checkpoint: Path, out: Path, names: Sequence[Component], weights: ExportWeights = ExportWeights.TRAINED
+) -> None:
     """Copy components, tokenizer and state.json to a new folder, which appears under its name only when whole.
 
     Raises:
-        RequestError: the checkpoint lacks a component, or `out` is there already.
+        RequestError: the checkpoint lacks a component or the averages, or `out` is there already.
         VitaDataError: a file is damaged.
     """
     if out.exists():
@@ -270,10 +281,31 @@ def export_components(checkpoint: Path, out: Path, names: Sequence[Component]) -
     if absent := [file for file in files if not (checkpoint / file).is_file()]:
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
     files += [TOKENIZER] if TOKENIZER in state.sha256 else []
+    averages = _averages(checkpoint, state.sha256) if weights is ExportWeights.AVERAGED else {}
     with _appearing(out) as folder:
         for file in files:
             shutil.copyfile(_checked(checkpoint, file, state.sha256), folder / file)
-        (folder / _STATE).write_text(_state_text(state.progress, {file: state.sha256[file] for file in files}))
+        sha256 = {file: state.sha256[file] for file in files}
+        for name in names:
+            sha256 |= _averaged(folder / f"{name}.safetensors", averages)
+        (folder / _STATE).write_text(_state_text(state.progress, sha256))
+
+
+def _averages(checkpoint: Path, sha256: Mapping[str, str]) -> Mapping[str, Tensor]:
+    if not (checkpoint / _AVERAGES).is_file():
+        raise RequestError(f"{checkpoint} has no averaged weights: a run keeps them with --set ema_decay=0.999")
+    return load_file(_checked(checkpoint, _AVERAGES, sha256))
+
+
+def _averaged(path: Path, averages: Mapping[str, Tensor]) -> dict[str, str]:
+    """Put averages in the places of a component's weights that have one; gives the file's new sum."""
+    own = {
+        key.removeprefix(f"{path.stem}."): value for key, value in averages.items() if key.startswith(f"{path.stem}.")
+    }
+    if not own:
+        return {}
+    save_file({**load_file(path), **own}, path)
+    return {path.name: _sha256(path)}
 
 
 def hand_over(

@@ -86,7 +86,7 @@ def _export(argv: list[str]) -> None:
     )
     export.add_arguments(parser)
     arguments = parser.parse_args(argv)
-    print(export.export(arguments.run, arguments.out, imagine=arguments.imagine))
+    print(export.export(arguments.run, arguments.out, imagine=arguments.imagine, weights=arguments.weights))
 
 
 def _preview(argv: list[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
@@ -15,7 +16,7 @@ from vita_data.manifest import load_manifest
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.types import Batch, CameraRole, Modality, Split
-from vita_model.checkpoint import find_checkpoint, load_progress
+from vita_model.checkpoint import find_checkpoint, latest, load_progress
 from vita_model.cli import main
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
 from vita_model.preview_clip import compare, draw
@@ -140,9 +141,14 @@ def test_what_does_not_fit_is_refused_in_a_line(policy: VitaPolicy, asked: dict[
         policy.decide([Observation(**{**fitting, **asked})])  # type: ignore[arg-type]
 
 
-def test_spaces_and_line_ends_of_an_instruction_do_not_count(policy: VitaPolicy) -> None:
+def test_nothing_asked_is_nothing_answered(policy: VitaPolicy) -> None:
+    assert policy.decide([]) == []
+
+
+def test_how_an_instruction_is_written_does_not_count(policy: VitaPolicy) -> None:
     image = {CameraRole.PRIMARY: np.zeros((8, 8, 3), np.uint8)}
-    plain, spaced, other = (policy.predict(image, text).actions for text in ("lift it", " lift  it\n", "lift that"))
+    texts = ("lift it", " \u300clift  it\u300d\n", "lift that")
+    plain, spaced, other = (policy.predict(image, text).actions for text in texts)
     assert np.array_equal(plain, spaced)
     assert not np.array_equal(plain, other)
 
@@ -170,6 +176,33 @@ def test_an_export_answers_bit_for_bit_and_holds_no_more_than_it_needs(runs: Pat
     assert main(["export", str(runs / "finetune"), str(out)]) == 2
     with pytest.raises(RequestError, match="lacks visual_decoder"):
         VitaPolicy.from_pretrained(out, PolicyOptions(imagine=True))
+
+
+def test_an_export_takes_averaged_weights_where_a_run_has_them(runs: Path, toy_shards: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "policy"
+    settings = ["--set", f"init={runs / 'cotrain'}", "--set", "batch_size=4", "--set", "eval_batches=0"]
+    wanted = [*settings, "--set", "ema_decay=0.5", "--shards", str(toy_shards), "--steps", "2"]
+    assert main([str(RECIPES / "debug_finetune.py"), "--out", str(run), *wanted]) == 0
+    assert main(["export", str(run), str(out), "--weights", "averaged"]) == 0
+
+    averages = load_file(latest(run) / "averages.safetensors")
+    exported = {
+        f"action_decoder.{name}": value for name, value in load_file(out / "action_decoder.safetensors").items()
+    }
+    trained = load_file(latest(run) / "action_decoder.safetensors")
+    assert averages.keys() <= exported.keys()
+    assert all(torch.equal(exported[name], value) for name, value in averages.items())
+    assert any(not torch.equal(exported[f"action_decoder.{name}"], value) for name, value in trained.items())
+    assert (out / "backbone.safetensors").read_bytes() == (latest(run) / "backbone.safetensors").read_bytes()
+    VitaPolicy.from_pretrained(out)
+
+
+def test_averages_that_a_run_does_not_have_are_not_exported(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(runs / "finetune"), str(tmp_path / "policy"), "--weights", "averaged"]) == 2
+    assert "has no averaged weights" in capsys.readouterr().err
+    assert not (tmp_path / "policy").exists()
 
 
 def test_a_damaged_export_is_refused(runs: Path, tmp_path: Path) -> None:
