@@ -76,4 +76,4 @@ def test_numbers_reach_the_commands(run):
     lines = said.splitlines()
     assert lines[0].endswith("--num-demos 7")
     assert all(line.endswith("--steps 20") for line in lines if line.startswith("vita-train"))
-    assert lines[-1].endswith("--episodes 3")
+    assert lines[-1].endswith("--episodes 3 --replan-steps 10")
