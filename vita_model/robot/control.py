@@ -5,8 +5,9 @@ The arm stands still while the policy thinks. Whatever goes wrong ends the run w
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NoReturn
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from vita_model.sims.interfaces import Observation, Policy, single_arm_state
 
 HZ = 30.0
 """Of commands (VITA 10.2)."""
+_FAULTS = (OSError, RuntimeError, ValueError)
+"""What drivers and cameras raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ class ControlConfig:
     """Longest run."""
     policy_timeout_s: float = 10.0
     image_age_s: float = 0.5
-    """An older picture ends the run."""
+    """An older picture ends the run, and so does one as far in the future: the camera's time is not the loop's."""
     late_s: float = 0.2
     """A command that comes later than this ends the run."""
 
@@ -143,16 +146,16 @@ def drive(
         raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
     run = _Run(arm, cameras, InConvention(policy, CANONICAL), config, instruction, clock, is_wanted)
     try:
-        run.go()
-        raise AssertionError("a run ends by saying why")
-    except _Over as over:
-        return run.end(over.ending, over.detail)
-    except VitaDataError as fault:
-        return run.end(Ending.POLICY_ERROR, str(fault))
-    except (OSError, RuntimeError, ValueError) as fault:  # a driver or camera failed
-        return run.end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
-    finally:
+        end = run.to_its_end()
+    except BaseException:
         arm.stop()
+        raise
+    try:
+        arm.stop()
+    except _FAULTS as fault:
+        told = f"{end.detail}; the arm did not take the stop ({fault}): use its emergency stop"
+        return replace(end, ending=Ending.FAULT, detail=told)
+    return end
 
 
 class _Run:
@@ -171,7 +174,18 @@ class _Run:
         self._began_s = clock.now()
         self._num_steps = self._num_answers = self._num_limited = 0
 
-    def go(self) -> None:
+    def to_its_end(self) -> RunEnd:
+        """Go on until something ends the run; says what."""
+        try:
+            self._go()
+        except _Over as over:
+            return self._end(over.ending, over.detail)
+        except VitaDataError as fault:
+            return self._end(Ending.POLICY_ERROR, str(fault))
+        except _FAULTS as fault:
+            return self._end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
+
+    def _go(self) -> NoReturn:
         self._policy.reset()
         while True:
             self._check()
@@ -179,7 +193,7 @@ class _Run:
             state = self._arm.state()
             self._carry_out(self._ask(state), state.pose)
 
-    def end(self, ending: Ending, detail: str) -> RunEnd:
+    def _end(self, ending: Ending, detail: str) -> RunEnd:
         return RunEnd(
             ending=ending,
             detail=detail,
@@ -208,8 +222,8 @@ class _Run:
         frames = {role: camera.read() for role, camera in self._cameras.items()}
         for role, frame in frames.items():
             age_s = self._clock.now() - frame.time_s
-            if age_s > self._config.image_age_s:
-                raise _Over(Ending.STALE_IMAGE, f"the {role} picture is {age_s:.2f} s old")
+            if not abs(age_s) <= self._config.image_age_s:  # nan, too; one of the future has another clock's time
+                raise _Over(Ending.STALE_IMAGE, f"the {role} picture is {age_s:.2f} s old by the loop's clock")
         return Observation(
             images={role: frame.image for role, frame in frames.items()},
             instruction=self._instruction,

@@ -71,15 +71,15 @@ def next_pose(before: Pose, action: Float64, limits: Limits, period_s: float) ->
         period_s: of one command.
     """
     step_m, turn = np.asarray(action[:3], np.float64), Rotation.from_euler("xyz", action[3:6]).as_rotvec()
-    shorter = _at_most(step_m, limits.speed_m_s * period_s)
+    longest_m, wanted = limits.speed_m_s * period_s, before.xyz_m + step_m
     slower = _at_most(turn, limits.speed_rad_s * period_s)
-    wanted = before.xyz_m + shorter
-    place = limits.workspace.clip(wanted)
+    inside = limits.workspace.clip(before.xyz_m + _at_most(step_m, longest_m))
+    place = inside
+    if np.linalg.norm(inside - before.xyz_m) > longest_m:  # a tool beside the box comes back as slowly as it goes
+        place = before.xyz_m + _at_most(inside - before.xyz_m, longest_m)
     return Limited(
         pose=Pose(xyz_m=place, rotation=Rotation.from_rotvec(slower).as_matrix() @ before.rotation),
-        was_changed=not (
-            np.array_equal(shorter, step_m) and np.array_equal(slower, turn) and np.array_equal(place, wanted)
-        ),
+        was_changed=not (np.array_equal(place, wanted) and np.array_equal(slower, turn)),
     )
 
 

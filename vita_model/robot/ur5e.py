@@ -81,5 +81,7 @@ class Ur5e:
         """Stand still and end the robot's script."""
         if self._is_open:
             self._is_open = False
-            self._control.servoStop()
-            self._control.stopScript()
+            try:
+                self._control.servoStop()
+            finally:
+                self._control.stopScript()

@@ -177,6 +177,16 @@ def test_the_tool_stays_in_the_workspace(arm, clock):
     assert min(heights) == 0.0
 
 
+def test_a_tool_beside_the_workspace_comes_back_no_faster_than_the_limit(clock):
+    arm = FakeArm(clock, pose=replace(HOME, xyz_m=np.array([0.44, 0.44, -0.04])))
+    end = _drive(arm, FakePolicy(clock, _chunk()), num_checks=1 + 15)
+    places = np.array([[0.44, 0.44, -0.04], *(sent[1].xyz_m for sent in arm.sent)])
+
+    assert np.linalg.norm(np.diff(places, axis=0), axis=1).max() <= LIMITS.speed_m_s / 30 + 1e-12
+    np.testing.assert_allclose(places[-1], [0.4, 0.4, 0.0])
+    assert 0 < end.num_limited < end.num_steps == 15
+
+
 def test_a_tool_outside_the_workspace_is_not_moved(clock):
     arm = FakeArm(clock, pose=replace(HOME, xyz_m=np.array([0.0, 0.0, 0.9])))
     end = _drive(arm, FakePolicy(clock, _chunk()))
@@ -200,8 +210,9 @@ def test_an_answer_that_comes_too_late_is_thrown_away(arm, clock):
     assert (end.ending, end.num_steps) == (Ending.POLICY_TIMEOUT, 0)
 
 
-def test_an_old_picture_ends_the_run(arm, clock):
-    end = _drive(arm, FakePolicy(clock, _chunk()), cameras={CameraRole.PRIMARY: FakeCamera(clock, age_s=0.6)})
+@pytest.mark.parametrize("age_s", [0.6, -1.7e9, np.nan])
+def test_a_picture_that_is_not_of_now_ends_the_run(arm, clock, age_s):
+    end = _drive(arm, FakePolicy(clock, _chunk()), cameras={CameraRole.PRIMARY: FakeCamera(clock, age_s=age_s)})
     assert (end.ending, end.num_steps) == (Ending.STALE_IMAGE, 0)
 
 
@@ -232,6 +243,17 @@ def test_a_fault_stops_the_arm_and_is_told(arm, clock, fault, ending):
     end = _drive(arm, policy)
     assert (end.ending, arm.log[-1]) == (ending, "stop")
     assert str(fault) in end.detail
+
+
+def test_an_arm_that_does_not_take_the_stop_is_told_beside_the_reason(arm, clock):
+    def stop():
+        raise RuntimeError("connection lost")
+
+    arm.stop = stop
+    end = _drive(arm, FakePolicy(clock, _chunk(12)))
+    assert end.ending is Ending.FAULT
+    assert "12 actions, 15" in end.detail
+    assert "did not take the stop (connection lost)" in end.detail
 
 
 def test_the_arm_is_stopped_whatever_happens(arm, clock):

@@ -102,6 +102,17 @@ def test_stopping_twice_ends_the_script_once(installed):
     assert Control.last.log == ["servoStop", "servoStop", "stopScript"]
 
 
+def test_a_script_ends_although_the_servo_does_not(installed, monkeypatch):
+    def lost(self, a=10.0):
+        raise RuntimeError("connection lost")
+
+    arm = Ur5e("10.0.0.2", Gripper())
+    monkeypatch.setattr(Control, "servoStop", lost)
+    with pytest.raises(RuntimeError, match="connection lost"):
+        arm.stop()
+    assert Control.last.log == ["stopScript"]
+
+
 def test_a_refused_command_and_an_absent_robot_are_said(installed):
     arm = Ur5e("10.0.0.2", Gripper())
     Control.last.accepts = False
