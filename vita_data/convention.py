@@ -121,7 +121,13 @@ class Convention:
             return axis_angle_from_matrix(turned) / self.rotation_scale_rad
         if state is None:
             raise RequestError("this convention's rotations are differences of Euler angles: the state is needed")
-        reached = [matrix_from_rot6d(state[_RIGHT_ROT6D])]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            reached = [matrix_from_rot6d(state[_RIGHT_ROT6D])]
+        if not np.isfinite(reached[0]).all():
+            raise RequestError(
+                "this convention's rotations are differences of Euler angles: the state's orientation is needed, slots "
+                f"{_RIGHT_ROT6D.start} to {_RIGHT_ROT6D.stop - 1}; found {state[_RIGHT_ROT6D].tolist()}"
+            )
         for turn in turned:
             reached.append(turn @ reached[-1])
         angles = euler_xyz_from_matrix(np.stack(reached))

@@ -69,6 +69,8 @@ def test_euler_differences_follow_the_hand_through_the_chunk_and_over_the_wrap()
 def test_euler_differences_need_the_state() -> None:
     with pytest.raises(RequestError, match="the state is needed"):
         made(CALVIN).commands(np.zeros((1, 7), np.float32))
+    with pytest.raises(RequestError, match="orientation is needed, slots 27 to 32"):
+        made(CALVIN).commands(np.zeros((1, 7), np.float32), np.zeros(64, np.float32))
 
 
 @pytest.mark.parametrize(("flip", "corner"), [(Flip.NONE, (0, 0)), (Flip.ROT180, (-1, -1)), (Flip.VFLIP, (-1, 0))])
