@@ -25,7 +25,7 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
 
     Raises:
         RequestError: the sheet is absent, or has not the columns.
-        VitaDataError: a row cannot be read; says which.
+        VitaDataError: a row cannot be read, says which; or the file is no text in UTF-8.
     """
     counts: dict[str, dict[str, list[bool]]] = {}
     try:
@@ -41,6 +41,8 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
                 counts.setdefault(model, {}).setdefault(evaluation, []).append(success)
     except OSError as fault:
         raise RequestError(f"{sheet}: no sheet of trials there ({fault.strerror})") from fault
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise VitaDataError(f"{sheet}: no CSV in UTF-8 ({fault}); save it as such") from fault
     return tuple(
         OurRow(name=model, rates={name: _rate(found) for name, found in evaluations.items()})
         for model, evaluations in counts.items()

@@ -37,6 +37,14 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path, row, words):
         load_trials(_sheet(tmp_path, ["ours,1,1,", row]))
 
 
+@pytest.mark.parametrize("coding", ["latin-1", "utf-16"])
+def test_a_sheet_in_another_coding_is_said(tmp_path, coding):
+    path = tmp_path / "trials.csv"
+    path.write_text("model,evaluation,success\nCaf\xe9,1,1\n", encoding=coding)
+    with pytest.raises(VitaDataError, match="no CSV in UTF-8"):
+        load_trials(path)
+
+
 def test_a_sheet_without_the_columns_is_refused(tmp_path):
     with pytest.raises(RequestError, match="no column evaluation, success"):
         load_trials(_sheet(tmp_path, [], head="model,task"))
