@@ -6,7 +6,7 @@ before memory is made for it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,10 +23,15 @@ IMAGE_KEYS: Mapping[CameraRole, str] = {
 }
 STATE_KEY, STATE_MASK_KEY, PROMPT_KEY = "observation/state", "observation/state_mask", "prompt"
 
+API_KEY = "VITA_API_KEY"
+"""Name in the environment of the key that a server wants and `vita-eval` sends."""
+
 _ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
 _NUMBERS, _TEXTS = "biuf", "S"
 """Kinds of arrays that are taken: of requests numbers alone, of answers byte strings too; objects never are."""
 _MAX_AXES = 8
+_MAX_PARTS = 10_000
+"""Maps and lists in a message: each may be one byte on the wire and takes seventy in memory."""
 
 Message = Mapping[str, Any]
 
@@ -48,7 +53,7 @@ def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
         VitaDataError: it is cut off, has bytes left over, or holds a type that is not taken.
     """
     try:
-        return msgpack.unpackb(data, object_hook=partial(_decode, kinds=kinds), strict_map_key=False)
+        return msgpack.unpackb(data, **reading(partial(_decode, kinds=kinds)))
     except VitaDataError:
         raise
     except msgpack.ExtraData as fault:
@@ -57,6 +62,18 @@ def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
         raise VitaDataError(
             f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})"
         ) from fault
+
+
+def reading(decode: Callable[[dict[Any, Any]], object]) -> dict[str, Any]:
+    """Give msgpack's options for one message, whose maps `decode` reads and whose maps and lists are counted."""
+    left = iter(range(_MAX_PARTS))
+
+    def count(value: Any) -> Any:
+        if next(left, None) is None:
+            raise VitaDataError(f"a message of more than {_MAX_PARTS} maps and lists; send numbers as arrays")
+        return value
+
+    return {"object_hook": lambda value: decode(count(value)), "list_hook": count, "strict_map_key": False}
 
 
 def read_request(data: bytes) -> Message:

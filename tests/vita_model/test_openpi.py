@@ -42,6 +42,12 @@ def test_the_library_and_we_read_each_other(value):
     assert unpack(msgpack.packb(value)) == value
 
 
+@pytest.mark.parametrize("part", [b"\x80", b"\x90"])
+def test_a_message_of_countless_maps_or_lists_is_refused_before_memory_is_made_for_them(part):
+    with pytest.raises(RequestError, match="more than 10000 maps and lists"):
+        read_request(b"\x81\xa1x\xdd" + (1 << 20).to_bytes(4) + part * (1 << 20))
+
+
 @pytest.mark.parametrize("size", [0, 15, 16, 31, 32, 255, 256, 65535, 65536])
 def test_every_form_of_a_size_is_read(size):
     value = {"text": "a" * size, "bytes": b"b" * size, "list": [None] * size}

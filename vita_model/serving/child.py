@@ -13,7 +13,7 @@ from typing import IO
 import torch
 
 from vita_data.errors import VitaDataError
-from vita_model.serving.cli import API_KEY
+from vita_model.openpi import API_KEY
 
 _END_S = 30.0
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
+from vita_model.openpi import API_KEY
 from vita_model.recipe import Precision
 from vita_model.sims.options import positive
-
-API_KEY = "VITA_API_KEY"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

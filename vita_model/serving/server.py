@@ -78,7 +78,7 @@ class PolicyServer:
         options = self._options
         given = request.headers.get("Authorization", "")
         if options.api_key is not None and not hmac.compare_digest(
-            given.encode(), f"Api-Key {options.api_key}".encode()
+            given.encode(errors="surrogateescape"), f"Api-Key {options.api_key}".encode()
         ):
             return web.Response(status=401, text="Authorization: Api-Key KEY is wanted\n")
         if len(self._sockets) >= options.max_clients:

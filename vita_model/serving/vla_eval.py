@@ -17,7 +17,7 @@ import numpy as np
 from vita_data.convention import Convention, Flip, Turn, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
-from vita_model.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array
+from vita_model.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array, reading
 from vita_model.serving.actor import Actor
 from vita_model.serving.pictures import decode_picture
 
@@ -119,7 +119,7 @@ class EnvelopeTalk:
 
 def _opened(data: bytes) -> tuple[str, Message, int]:
     try:
-        message = msgpack.unpackb(data, object_hook=_decoded, strict_map_key=False)
+        message = msgpack.unpackb(data, **reading(_decoded))
     except VitaDataError:
         raise
     except Exception as fault:

@@ -1,5 +1,6 @@
 """The policies that evaluation knows: a served one, one in this process, and random commands to compare with."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,11 +97,12 @@ def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
         return RandomPolicy(convention, seed=seed)
     if "://" in text:
         try:
+            from vita_model.openpi import API_KEY
             from vita_model.sims.client import ServedPolicy
         except ModuleNotFoundError as fault:
             raise RequestError(f"--policy {text}: {fault.name} is not installed: pip install 'vita[serve]'") from fault
 
-        return ServedPolicy(text)
+        return ServedPolicy(text, api_key=os.environ.get(API_KEY))
     if not Path(text).is_dir():
         raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
     # torch is loaded for this kind of policy alone

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_model.openpi import API_KEY
 
 MAX_MESSAGE_BYTES = 1 << 28
 _CLOSE_TIMEOUT_S = 1.0
@@ -32,11 +34,8 @@ class WebSocket:
             RequestError: the address is no ws:// address.
             VitaDataError: nobody listens there, or it is no websocket server.
         """
-        parts = urlsplit(address)
-        if parts.scheme != "ws" or not parts.hostname:
-            raise RequestError(f"{address} is no address of a policy server: ws://HOST:PORT")
+        target = _target(address)
         self.address, self._timeout_s, self._open = address, timeout_s, ExitStack()
-        target = address if parts.port else parts._replace(netloc=f"{parts.netloc}:8000").geturl()
         try:
             self._connection = self._open.enter_context(connect(
                 target, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES,
@@ -47,6 +46,9 @@ class WebSocket:
             raise VitaDataError(f"{address}: no server answers ({fault}); start one with `vita-serve`") from fault
         except InvalidStatus as fault:
             status = f"{fault.response.status_code} {fault.response.reason_phrase}"
+            if fault.response.status_code == HTTPStatus.UNAUTHORIZED:
+                told = f"{address} wants a key ({status}); set {API_KEY} to that of the server"
+                raise VitaDataError(told) from fault
             raise VitaDataError(f"{address} is no policy server: it answered {status}") from fault
         except WebSocketException as fault:
             raise VitaDataError(f"{address} is no policy server: {fault}") from fault
@@ -85,6 +87,19 @@ class WebSocket:
             raise VitaDataError(f"{self.address} closed the connection ({_reason(fault)})") from fault
         except (OSError, WebSocketException) as fault:
             raise VitaDataError(f"{self.address}: the connection is lost ({fault})") from fault
+
+
+def _target(address: str) -> str:
+    """Complete an address by openpi's port; raises RequestError where it is none."""
+    try:
+        parts = urlsplit(address)
+        port = 8000 if parts.port is None else parts.port
+        (parts.hostname or "").encode("idna")
+    except ValueError as fault:
+        raise RequestError(f"{address} is no address of a policy server ({fault}): ws://HOST:PORT") from fault
+    if parts.scheme != "ws" or not parts.hostname or not port:
+        raise RequestError(f"{address} is no address of a policy server: ws://HOST:PORT")
+    return address if parts.port else parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
 
 
 def _reason(fault: ConnectionClosed) -> str:

@@ -76,6 +76,13 @@ def test_a_key_is_wanted_where_one_is_set(serve: Callable[..., int]) -> None:
     assert len(ask(port, pack(GOOD), key="secret")) == 2
 
 
+@pytest.mark.parametrize("path", ["/", "/vla-eval"])
+def test_a_key_in_no_encoding_is_a_wrong_one(serve: Callable[..., int], path: str) -> None:
+    with socket.create_connection(("127.0.0.1", serve(api_key="secret"))) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n".encode() + b"Authorization: Api-Key \xff\r\n\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 401")
+
+
 def test_one_client_too_many_is_told_so(serve: Callable[..., int]) -> None:
     port = serve(max_clients=0)
     with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):

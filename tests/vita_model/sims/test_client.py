@@ -15,6 +15,7 @@ import pytest
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.openpi import pack, unpack
 from vita_model.sims.client import ServedPolicy, question
+from vita_model.sims.policies import load_policy
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 Serve = Callable[[Callable[["Peer"], None]], str]
@@ -187,7 +188,7 @@ def test_a_silent_server_is_not_waited_for_longer_than_asked(serve, observation)
         policy.act(observation)
 
 
-def test_a_key_goes_into_the_header(serve):
+def test_a_key_goes_into_the_header(serve, monkeypatch):
     heads = []
 
     def talk(peer: Peer) -> None:
@@ -196,6 +197,9 @@ def test_a_key_goes_into_the_header(serve):
 
     ServedPolicy(serve(talk), api_key="secret").close()
     assert heads[0]["authorization"] == "Api-Key secret"
+    monkeypatch.setenv("VITA_API_KEY", "of the environment")
+    load_policy(serve(talk), convention="libero").close()
+    assert heads[1]["authorization"] == "Api-Key of the environment"
 
 
 def test_nobody_there_and_no_address_are_said():
@@ -205,18 +209,25 @@ def test_nobody_there_and_no_address_are_said():
         ServedPolicy("http://127.0.0.1:9")
 
 
-def test_a_web_server_is_no_policy_server():
+@pytest.mark.parametrize("address", ["ws://h:abc", "ws://h:80000", "ws://h:0", "ws://[::1", "ws://a..b:9", "ws://"])
+def test_a_typo_in_an_address_is_said(address):
+    with pytest.raises(RequestError, match=r"no address of a policy server.*ws://HOST:PORT"):
+        ServedPolicy(address, timeout_s=1)
+
+
+@pytest.mark.parametrize(("status", "told"), [("404 Not Found", "404 Not Found"), ("401 No", "set VITA_API_KEY")])
+def test_a_web_server_is_no_policy_server(status, told):
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
+            connection.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    with pytest.raises(VitaDataError, match="404 Not Found"):
+    with pytest.raises(VitaDataError, match=told):
         ServedPolicy(f"ws://127.0.0.1:{listener.getsockname()[1]}", timeout_s=5)
     thread.join(timeout=5)
     listener.close()
