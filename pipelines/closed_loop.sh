@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to a success rate: scripted Lift demonstrations, shards, three stages, evaluation on fresh initial states.
 #   bash pipelines/closed_loop.sh [DIR]    DIR: where everything goes (default: closed_loop_out/ in the repository);
-#                                          run it again after an interruption: it goes on where it was
+#                                          run it again after an interruption: it goes on where it was, with the
+#                                          same VITA_DEMOS, VITA_EPISODES and VITA_STEPS
 #   VITA_DEMOS=200 VITA_EPISODES=50        how many demonstrations and evaluation episodes
 #   VITA_STEPS=N                           train each stage to step N only (to try the path out)
 #   VITA_BIN=DIR                           take vita-data, vita-train and vita-eval from there instead of .venv/bin
@@ -11,6 +12,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-$PWD/closed_loop_out}" in /*) out="${1:-$PWD/closed_loop_out}" ;; *) out="$start/$1" ;; esac
 demos="${VITA_DEMOS:-200}" episodes="${VITA_EPISODES:-50}"
 mkdir -p "$out"
+# What is done stays done: other numbers would be shown the result of these.
+asked="VITA_DEMOS=$demos VITA_EPISODES=$episodes VITA_STEPS=${VITA_STEPS:-}"
+began="$(cat "$out/settings.txt" 2> /dev/null || echo "$asked")"
+if [ "$began" != "$asked" ]; then
+    echo "closed_loop.sh: $out was begun with $began, now $asked is asked for; name another DIR or remove it" >&2
+    exit 2
+fi
+echo "$asked" > "$out/settings.txt"
 exec > >(tee -a "$out/log.txt") 2>&1
 
 if [ -z "${VITA_BIN:-}" ]; then

@@ -77,3 +77,12 @@ def test_numbers_reach_the_commands(run):
     assert lines[0].endswith("--num-demos 7")
     assert all(line.endswith("--steps 20") for line in lines if line.startswith("vita-train"))
     assert lines[-1].endswith("--episodes 3 --replan-steps 10")
+
+
+def test_other_numbers_do_not_go_on_in_the_same_folder(run):
+    run(VITA_STEPS="20")
+    done, calls, _ = run()
+
+    assert (done.returncode, calls) == (2, [])
+    assert "was begun with VITA_DEMOS=200 VITA_EPISODES=50 VITA_STEPS=20" in done.stderr
+    assert run(VITA_STEPS="20")[0].returncode == 0
