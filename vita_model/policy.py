@@ -186,6 +186,12 @@ class VitaPolicy:
             prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
         return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
 
+    def warm_up(self) -> None:
+        """Answer a blank observation, so that what is compiled at the first answer is there before somebody waits."""
+        spec = self.signature
+        blank = dict.fromkeys(spec.views, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
+        self.decide([Observation(images=blank, instruction="wait", source=spec.sources[0])])
+
     def scales_as(self, statistics: Json, source: str) -> bool:
         """Tell whether statistics scale a source's actions and states as those of the checkpoint do."""
         given: Any = statistics

@@ -250,6 +250,13 @@ def test_imagined_frames_come_a_latent_each(runs: Path) -> None:
         policy.predict(image, "push")
 
 
+def test_warming_up_asks_with_all_views_and_changes_no_answer(policy: VitaPolicy) -> None:
+    image = {CameraRole.PRIMARY: np.random.default_rng(3).integers(0, 255, (256, 256, 3), dtype=np.uint8)}
+    before = policy.predict(image, "push").actions
+    policy.warm_up()
+    assert np.array_equal(policy.predict(image, "push").actions, before)
+
+
 @pytest.mark.slow
 def test_compiled_blocks_answer_alike(runs: Path) -> None:
     image = {CameraRole.PRIMARY: np.random.default_rng(3).integers(0, 255, (256, 256, 3), dtype=np.uint8)}

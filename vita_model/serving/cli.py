@@ -12,9 +12,11 @@ from vita_model.openpi import API_KEY
 from vita_model.recipe import Precision
 from vita_model.sims.options import positive
 
+_MAX_PORT = 65535
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it failed, 2 the request is bad."""
+    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it never served, 2 the request is bad."""
     arguments = _parser().parse_args(argv)
     try:
         _serve(arguments)
@@ -23,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fault.exit_code
     except OSError as fault:
         print(f"vita-serve: {arguments.host}:{arguments.port}: {fault.strerror or fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # a server's own is its end
+        print("vita-serve: interrupted before it served", file=sys.stderr)
         return 1
     return 0
 
@@ -42,15 +47,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
     )
-    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=8000, help="default 8000; 0 takes a free one")
     parser.add_argument(
         "--replan-steps", type=positive, default=5, metavar="N",
         help="commands of a chunk that vla-eval's clients get before the policy is asked again (default 5)",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
-    parser.add_argument("--compile", action="store_true", help="compile the transformer blocks before serving")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer blocks before serving: minutes")
     return parser
+
+
+def _port(text: str) -> int:
+    """Read a port, for argparse."""
+    value = int(text)
+    if not 0 <= value <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{value} is no port: 0 to {_MAX_PORT}")
+    return value
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -64,7 +77,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     from vita_model.policy import PolicyOptions, VitaPolicy
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
-    actor = PolicyActor(VitaPolicy.from_pretrained(arguments.run, options), arguments.convention)
+    policy = VitaPolicy.from_pretrained(arguments.run, options)
+    actor = PolicyActor(policy, arguments.convention)
+    if options.compile:
+        policy.warm_up()
     server = PolicyServer(
         actor, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
     )

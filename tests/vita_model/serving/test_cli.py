@@ -13,10 +13,12 @@ import msgpack
 import numpy as np
 import pytest
 import torch
+from aiohttp import web
 
 from vita_data.types import Stage
 from vita_model.checkpoint import Progress, TrainerState, save
 from vita_model.openpi import pack, read_request
+from vita_model.policy import VitaPolicy
 from vita_model.recipe import as_json
 from vita_model.serving.cli import main
 
@@ -83,3 +85,24 @@ def test_typos_are_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([str(run), "--port", "70000"])
+    assert "70000 is no port: 0 to 65535" in capsys.readouterr().err
+
+
+def test_a_compiled_policy_is_warm_before_it_is_served(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **options: None)
+    monkeypatch.setattr(VitaPolicy, "warm_up", lambda policy: done.append("warm"))
+    monkeypatch.setattr(web, "run_app", lambda *given, **options: done.append("served"))
+    assert main([str(run), "--compile"]) == 0
+    assert done == ["warm", "served"]
+
+    def interrupt(policy: VitaPolicy) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VitaPolicy, "warm_up", interrupt)
+    assert main([str(run), "--compile"]) == 1
+    assert capsys.readouterr().err == "vita-serve: interrupted before it served\n"
