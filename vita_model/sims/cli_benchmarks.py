@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from vita_model.sims import calvin, libero, simplerenv
-from vita_model.sims.options import add_policy, add_replan, positive
+from vita_model.sims.options import add_policy, add_replan, make_results_folder, positive
 from vita_model.sims.policies import load_policy
 from vita_model.sims.simplerenv_tasks import Robot
 from vita_model.sims.tables import tables_text
@@ -64,6 +64,7 @@ def _libero(arguments: argparse.Namespace) -> None:
         assets=arguments.assets,
     )
     libero.check_installation(request.assets)
+    make_results_folder(request.out)
     libero.evaluate_libero(request, load_policy(arguments.policy, convention=libero.CONVENTION), _say)
     print(tables_text([request.out / f"libero-{request.suite}.json"]))
 
@@ -77,6 +78,7 @@ def _calvin(arguments: argparse.Namespace) -> None:
         max_steps=arguments.ep_len,
     )
     calvin.check_installation(request.dataset)
+    make_results_folder(request.out)
     calvin.evaluate_calvin(request, load_policy(arguments.policy, convention=calvin.CONVENTION), _say)
     print(tables_text([request.out / "calvin.json"]))
 
@@ -90,6 +92,7 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         columns=tuple(arguments.tasks),
     )
     simplerenv.check_installation(request.robot)
+    make_results_folder(request.out)
     simplerenv.evaluate_simplerenv(request, load_policy(arguments.policy, convention=simplerenv.CONVENTION), _say)
     print(tables_text([request.out / f"simplerenv-{request.robot.value}.json"]))
 

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from vita_model.sims.noise import CALM, DISTURBED
-from vita_model.sims.options import add_policy, add_replan, positive
+from vita_model.sims.options import add_policy, add_replan, make_results_folder, positive
 from vita_model.sims.policies import load_policy
 from vita_model.sims.record import RecordRequest, record
 from vita_model.sims.robosuite_eval import CONVENTION, EvaluateRequest, evaluate_robosuite
@@ -81,6 +81,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         max_steps=arguments.max_steps,
     )
+    make_results_folder(request.out)
     policy = load_policy(arguments.policy, convention=CONVENTION)
     with contextlib.closing(RobosuiteTask(spec)) as task:
         evaluate_robosuite(request, policy, task, _say)

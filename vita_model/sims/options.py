@@ -1,7 +1,10 @@
 """Options that several verbs of `vita-eval` share."""
 
 import argparse
+import tempfile
 from pathlib import Path
+
+from vita_data.errors import RequestError
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +23,20 @@ def add_replan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replan-steps", type=positive, default=5, metavar="N", help="commands carried out of each chunk (default 5)"
     )
+
+
+def make_results_folder(folder: Path) -> None:
+    """Make the folder of `--out` before hours are spent on what goes into it.
+
+    Raises:
+        RequestError: it cannot be made, or not be written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise RequestError(f"--out {folder}: no folder that can be written into ({fault.strerror})") from fault
 
 
 def positive(text: str) -> int:

@@ -150,8 +150,8 @@ def evaluate_robosuite(
         "episodes": [asdict(episode) for episode in episodes],
     }
     shown = [(episode.success, strips[episode.seed].images) for episode in episodes if episode.seed in strips]
-    write_jpeg(request.out / "rollouts.jpg", contact_sheet(shown))
     write_json(request.out / "result.json", result)
+    write_jpeg(request.out / "rollouts.jpg", contact_sheet(shown))
     return result
 
 

@@ -17,6 +17,8 @@ class OurRow:
 
     name: str
     rates: Mapping[str, SuccessRate]
+    is_protocol: bool = True
+    """All tasks and trials of the benchmark, none cut short."""
 
 
 def table_text(table: PaperTable, ours: Sequence[OurRow]) -> str:
@@ -54,7 +56,8 @@ def load_row(path: Path) -> tuple[int, OurRow]:
     try:
         found = json.loads(path.read_text())
         number, rates = int(found["table"]), {key: _rate(value) for key, value in found["rates"].items()}
-        return number, OurRow(name=str(found["policy"]["name"]), rates=rates)
+        is_protocol = found.get("is_protocol", True) is True
+        return number, OurRow(name=str(found["policy"]["name"]), rates=rates, is_protocol=is_protocol)
     except OSError as fault:
         raise RequestError(f"{path}: no result there ({fault.strerror})") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -64,10 +67,13 @@ def load_row(path: Path) -> tuple[int, OurRow]:
 def tables_text(paths: Sequence[Path]) -> str:
     """Lay out every table that the results belong into; results of one policy share a row.
 
+    Results that the benchmark's protocol would not give are named below.
+
     Raises:
         RequestError: as `load_row`, or a column was measured twice for one policy.
     """
     rows: dict[int, dict[str, dict[str, SuccessRate]]] = {}
+    partial: list[str] = []
     for path in paths:
         number, row = load_row(path)
         if number not in TABLES:
@@ -77,11 +83,13 @@ def tables_text(paths: Sequence[Path]) -> str:
         if twice:
             raise RequestError(f"{path}: {', '.join(twice)} of {row.name} was given by another result already")
         measured.update(row.rates)
+        if not row.is_protocol:
+            partial.append(f"{path}: not the benchmark's whole protocol; the file says what was run")
     texts = [
         table_text(TABLES[number], [OurRow(name=name, rates=rates) for name, rates in found.items()])
         for number, found in sorted(rows.items())
     ]
-    return "\n\n".join(texts)
+    return "\n\n".join([*texts, *(["\n".join(partial)] if partial else [])])
 
 
 def _our_cells(table: PaperTable, row: OurRow, digits: int) -> list[str]:
@@ -111,4 +119,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _rate(value: Mapping[str, object]) -> SuccessRate:
-    return SuccessRate(num_successes=int(str(value["num_successes"])), num_episodes=int(str(value["num_episodes"])))
+    found = SuccessRate(num_successes=int(str(value["num_successes"])), num_episodes=int(str(value["num_episodes"])))
+    if not 0 <= found.num_successes <= found.num_episodes:
+        raise ValueError(f"{found.num_successes} successes of {found.num_episodes} episodes")
+    return found

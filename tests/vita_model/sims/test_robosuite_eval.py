@@ -96,6 +96,13 @@ def test_the_command_records_and_evaluates(tmp_path, make_arm, monkeypatch, caps
     assert "random  0/2" in capsys.readouterr().out
 
 
+def test_a_folder_for_results_that_is_none_is_said_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli_robosuite, "RobosuiteTask", None)
+    (tmp_path / "out").write_text("")
+    assert main(["robosuite", "evaluate", "--task", "lift", "--policy", "random", "--out", str(tmp_path / "out")]) == 2
+    assert "no folder that can be written into (File exists)" in capsys.readouterr().err
+
+
 def test_tables_and_trials_are_printed(tmp_path, capsys):
     sheet = tmp_path / "trials.csv"
     sheet.write_text("model,evaluation,success\nours,1,1\n")

@@ -92,10 +92,24 @@ def test_results_of_one_policy_share_a_row(tmp_path):
         tables_text([paths[0], paths[0]])
 
 
+def test_a_part_of_the_protocol_is_named(tmp_path):
+    rate = rate_json(SuccessRate(num_successes=2, num_episodes=2))
+    for name, is_protocol in (("GOAL", False), ("LONG", True)):
+        result = {"table": 2, "policy": {"name": "mine"}, "rates": {name: rate}, "is_protocol": is_protocol}
+        write_json(tmp_path / f"{name}.json", result)
+    text = tables_text([tmp_path / "GOAL.json", tmp_path / "LONG.json"])
+    assert f"{tmp_path / 'GOAL.json'}: not the benchmark's whole protocol" in text
+    assert text.count("whole protocol") == 1
+
+
 def test_what_is_no_result_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"rates": {}}))
     with pytest.raises(RequestError, match="no result of a benchmark"):
         load_row(tmp_path / "a.json")
+    impossible = {"num_successes": 3, "num_episodes": 2}
+    write_json(tmp_path / "c.json", {"table": 2, "policy": {"name": "mine"}, "rates": {"GOAL": impossible}})
+    with pytest.raises(RequestError, match="3 successes of 2 episodes"):
+        load_row(tmp_path / "c.json")
     with pytest.raises(RequestError, match="no result there"):
         load_row(tmp_path / "b.json")
     with pytest.raises(RequestError, match="no column XX"):
