@@ -37,7 +37,7 @@ class ServeOptions:
     Assumes: 5, as `vita-eval` does.
     """
     heartbeat_s: float = 30.0
-    """A client that does not answer pings this long apart is gone."""
+    """A client that does not answer pings this long apart, or does not take an answer for as long, is gone."""
 
 
 class PolicyServer:
@@ -89,11 +89,15 @@ class PolicyServer:
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            await _send(socket, talk.greeting)
+            await self._send(socket, talk.greeting)
             await self._listen(socket, talk)
         except ConnectionError:
             # The client went while it was being answered.
             pass
+        except TimeoutError:
+            # It is there and reads nothing: a goodbye would wait for it, too.
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._sockets.discard(socket)
         return socket
@@ -101,9 +105,9 @@ class PolicyServer:
     async def _listen(self, socket: web.WebSocketResponse, talk: Talk) -> None:
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                await _send(socket, await self._answer(talk, message.data))
+                await self._send(socket, await self._answer(talk, message.data))
             elif message.type is WSMsgType.TEXT:
-                await _send(socket, talk.refusal("send msgpack in a binary frame"))
+                await self._send(socket, talk.refusal("send msgpack in a binary frame"))
 
     async def _answer(self, talk: Talk, data: bytes) -> bytes | str | None:
         if self._num_waiting > self._options.max_waiting:
@@ -119,12 +123,12 @@ class PolicyServer:
         finally:
             self._num_waiting -= 1
 
-
-async def _send(socket: web.WebSocketResponse, message: bytes | str | None) -> None:
-    if isinstance(message, bytes):
-        await socket.send_bytes(message)
-    elif message is not None:
-        await socket.send_str(message)
+    async def _send(self, socket: web.WebSocketResponse, message: bytes | str | None) -> None:
+        async with asyncio.timeout(self._options.heartbeat_s):
+            if isinstance(message, bytes):
+                await socket.send_bytes(message)
+            elif message is not None:
+                await socket.send_str(message)
 
 
 async def _healthy(request: web.Request) -> web.Response:

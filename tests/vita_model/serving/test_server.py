@@ -1,11 +1,13 @@
 """Clients, theirs and hostile ones, against a server that must answer or refuse, and go on."""
 
 import asyncio
+import contextlib
 import gc
 import random
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -87,6 +89,27 @@ def test_one_client_too_many_is_told_so(serve: Callable[..., int]) -> None:
     port = serve(max_clients=0)
     with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
         ask(port)
+
+
+def test_a_client_that_takes_no_answer_makes_room_for_another(serve: Callable[..., int]) -> None:
+    class Long:
+        metadata: ClassVar[dict[str, object]] = {}
+
+        def act(self, request: dict) -> dict:
+            return {"actions": b"x" * (16 << 20)}
+
+    port = serve(Long(), max_clients=1, heartbeat_s=0.5)
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        hello = b"Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        raw.sendall(b"GET / HTTP/1.1\r\n" + hello + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        raw.recv(10_000)
+        raw.sendall(b"\x82\x81\0\0\0\0\x80")  # an empty map, masked by zeros
+        for _ in range(100):
+            with contextlib.suppress(aiohttp.WSServerHandshakeError):  # 503 as long as it is there
+                assert ask(port) == [{}]
+                return
+            time.sleep(0.1)
+    raise AssertionError("the client that reads nothing keeps its place")
 
 
 def test_a_message_too_large_ends_its_connection_alone(serve: Callable[..., int]) -> None:
