@@ -59,7 +59,10 @@ def checked_chunk(answer: object, *, who: str) -> Float64:
     Raises:
         VitaDataError: it is none, or not finite.
     """
-    actions = np.asarray(answer, np.float64)
+    try:
+        actions = np.asarray(answer, np.float64)
+    except (TypeError, ValueError) as fault:
+        raise VitaDataError(f"{who} answered with actions that are no numbers ({fault}); [H, 7] is needed") from fault
     if actions.ndim != 2 or actions.shape[1] != 7 or not len(actions):
         raise VitaDataError(f"{who} answered with actions of shape {actions.shape}; a chunk [H, 7] is needed")
     if not np.isfinite(actions).all():

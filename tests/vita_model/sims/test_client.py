@@ -153,6 +153,9 @@ def test_a_text_message_is_the_servers_error(serve, observation):
         ({"actions": np.zeros((2, 8))}, r"shape \(2, 8\)"),
         ({"actions": np.full((2, 7), np.nan)}, "not finite"),
         ([1, 2], "not a map"),
+        ({"actions": "up"}, "no numbers"),
+        ({"actions": [[0.0] * 7, [0.0]]}, "no numbers"),
+        ({"actions": {"x": 1}}, "no numbers"),
     ],
 )
 def test_other_answers_are_refused(serve, observation, answer, words):
