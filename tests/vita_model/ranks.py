@@ -29,12 +29,15 @@ def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout
         process.join(timeout_s)
         if process.is_alive():
             process.kill()
-    found = {}
+    found, faults = {}, []
     while not queue.empty():
-        rank, result, fault = queue.get()
-        assert not fault, f"rank {rank}:\n{fault}"
-        found[rank] = result
-    assert len(found) == world_size, f"ranks {sorted(set(range(world_size)) - set(found))} did not answer"
+        rank, found[rank], fault = queue.get()
+        faults += [f"rank {rank}:\n{fault}"] if fault else []
+    silent = {rank: processes[rank].exitcode for rank in range(world_size) if rank not in found}
+    if silent:
+        faults.append(f"exit codes of ranks that did not answer: {silent}")
+    # The rank that failed first is often not the one that is heard first.
+    assert not faults, "\n".join(faults)
     return [found[rank] for rank in range(world_size)]
 
 
