@@ -1,12 +1,12 @@
 """Several ranks on this machine, over gloo: a function is run by each in a process of its own."""
 
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore
 from torch.multiprocessing import get_context
 
 
@@ -16,12 +16,12 @@ def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout
     `function` must lie at the top level of a module.
     """
     context = get_context("spawn")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # The ranks meet here, as at torchrun's agent: a port that is free now may be another test's when they have started.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     queue = context.SimpleQueue()
     processes = [
-        context.Process(target=_run, args=(queue, rank, world_size, port, function, args)) for rank in range(world_size)
+        context.Process(target=_run, args=(queue, rank, world_size, store.port, function, args))
+        for rank in range(world_size)
     ]
     for process in processes:
         process.start()
@@ -44,7 +44,8 @@ def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout
 def _run(queue, rank: int, world_size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+        "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
     torch.set_num_threads(1)
     try:
