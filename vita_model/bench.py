@@ -17,11 +17,12 @@ from pathlib import Path
 
 import torch
 
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError
 from vita_data.types import Batch, Modality
 from vita_model.batches import random_batch
 from vita_model.checks import require_whole
 from vita_model.distributed import Ranks, joined_ranks
+from vita_model.exits import exit_code
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
 from vita_model.memory import MemoryEstimate, as_text, batches_that_come, estimate_memory
@@ -261,13 +262,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     arguments = parser.parse_args(argv)
-    try:
-        recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
-        with joined_ranks() as ranks:
-            report = measure_training(recipe, ranks, _trial(arguments))
-    except VitaDataError as fault:
-        print(f"vita-bench train: {fault}", file=sys.stderr)
-        return fault.exit_code
+    return exit_code("vita-bench train", lambda: _run(arguments), interrupted="interrupted")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
+    with joined_ranks() as ranks:
+        report = measure_training(recipe, ranks, _trial(arguments))
     rows = [{**asdict(row), "mfu": row.mfu} for row in report.rows]
     print(json.dumps({**asdict(report), "rows": rows}, indent=1) if arguments.json else as_markdown(report))
-    return 0

@@ -7,7 +7,6 @@ the measured bandwidth. Weights are random, the batch is one observation; making
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,11 +14,12 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.checks import require_device
+from vita_model.exits import exit_code
 from vita_model.ghost import flop_counter
 from vita_model.parallel import blocks_of
 from vita_model.policy import CONTROL, narrow
@@ -249,22 +249,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true", help="compile the transformer blocks")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     arguments = parser.parse_args(argv)
-    try:
-        spec = LatencySpec(
-            preset=arguments.preset,
-            device=arguments.device,
-            precision=arguments.precision,
-            num_views=arguments.views,
-            horizons=arguments.horizons,
-            num_runs=arguments.runs,
-            compile=arguments.compile,
-        )
-        report = measure_latency(spec)
-    except VitaDataError as fault:
-        print(f"vita-bench latency: {fault}", file=sys.stderr)
-        return fault.exit_code
+    return exit_code("vita-bench latency", lambda: _run(arguments), interrupted="interrupted")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    spec = LatencySpec(
+        preset=arguments.preset,
+        device=arguments.device,
+        precision=arguments.precision,
+        num_views=arguments.views,
+        horizons=arguments.horizons,
+        num_runs=arguments.runs,
+        compile=arguments.compile,
+    )
+    report = measure_latency(spec)
     print(json.dumps(asdict(report), indent=1) if arguments.json else as_markdown(report))
-    return 0
 
 
 def _numbers(text: str) -> tuple[int, ...]:
