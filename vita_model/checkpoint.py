@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Json
-from vita_model.distributed import Ranks, wait_for_all
+from vita_model.distributed import Ranks, first_says, wait_for_all
 from vita_model.parallel import laid_like, whole
 from vita_model.rebuild import from_json
 from vita_model.recipe import first_difference
@@ -317,7 +317,7 @@ def hand_over(
         RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
             the way a frozen backbone thinks.
     """
-    checkpoint = latest(run)
+    checkpoint = first_says(lambda: latest(run))
     if checkpoint is None:
         raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
     progress = load_progress(checkpoint)

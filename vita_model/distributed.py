@@ -8,11 +8,11 @@ through `all_sum` is that of the global loss times the world size, which the ave
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,9 @@ _TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others: the first batch may come from cold storage."""
 _LOST = re.compile(r"gloo.*(closed by peer|Connection reset|Read error|Broken pipe|Timed out)", re.IGNORECASE)
 """How gloo says that a rank has ended; it raises a plain RuntimeError."""
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +138,27 @@ def all_names(names: Iterable[str]) -> list[str]:
     found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(found, mine)
     return sorted({name for each in found for name in each})
+
+
+def first_says(ask: Callable[[], Answer]) -> Answer:
+    """Ask on the first rank alone and give each rank the answer; what is raised there is raised on all.
+
+    For all that is read of files which a rank may write before another one has looked: ranks keep together only
+    where they exchange tensors.
+    """
+    if is_alone():
+        return ask()
+    said: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            said[0] = ask()
+        except Exception as fault:  # noqa: BLE001 - raised below, on every rank
+            said[1] = fault
+    dist.broadcast_object_list(said, src=0)
+    answer, refusal = said
+    if refusal is not None:
+        raise refusal
+    return cast("Answer", answer)
 
 
 def wait_for_all() -> None:

@@ -12,11 +12,12 @@ LOCK = "lock"
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Hold a run's lock while inside; the system lets go of it however the process ends.
+    """Hold the lock of a run, whose folder is made, while inside; the system lets go of it however the process ends.
 
     Raises:
         RequestError: another process holds it.
     """
+    run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

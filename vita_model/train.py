@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -30,7 +30,7 @@ from vita_model.checkpoint import (
     load_trainer,
     save,
 )
-from vita_model.distributed import Ranks, all_sum, any_rank
+from vita_model.distributed import Ranks, all_sum, any_rank, first_says
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.gradients import Gradients
 from vita_model.lock import held
@@ -304,14 +304,8 @@ def train(
             request do not fit the run or each other.
         TrainingError: a loss or gradient is not finite.
     """
-    if run.exists() and not run.is_dir():
-        raise RequestError(f"--out {run} is a file: give a folder")
-    if str(run).partition("/")[0].endswith(":"):
-        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
     _check_accumulate(recipe, ranks or Ranks())
-    checkpoint = latest(run) if resume else None
-    if not resume and run.exists() and any(run.iterdir()):
-        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+    checkpoint = first_says(lambda: _found(run, resume=resume))
     trainer = Trainer(
         recipe,
         stream,
@@ -328,13 +322,26 @@ def train(
         trainer.start()
     else:
         trainer.resume(checkpoint, plan_change)
-    run.mkdir(parents=True, exist_ok=True)
-    with held(run) if trainer.ranks.is_first else nullcontext():
+    with ExitStack() as stack:
+        first_says(lambda: stack.enter_context(held(run)))
         if checkpoint is None or trainer.step < recipe.num_steps:
             return trainer.fit()
-        if not is_evaluated(run, trainer.step):
+        if not first_says(lambda: is_evaluated(run, trainer.step)):
             trainer.evaluate()
         return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
+
+
+def _found(run: Path, *, resume: bool) -> Path | None:
+    """Give the checkpoint to go on from; refuse a folder that a run cannot lie in, or that holds something."""
+    if run.exists() and not run.is_dir():
+        raise RequestError(f"--out {run} is a file: give a folder")
+    if str(run).partition("/")[0].endswith(":"):
+        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
+    if resume:
+        return latest(run)
+    if run.exists() and any(run.iterdir()):
+        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+    return None
 
 
 def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from vita_model import train as training
 from vita_model.batches import samples
 from vita_model.checkpoint import checkpoint_dirs, latest, load_components
 from vita_model.distributed import joined_ranks
+from vita_model.lock import held
 from vita_model.recipe import OptimizerConfig, Parallel, Precision, Recipe
 from vita_model.train import train
 from vita_model.vita import Component, Draws, Vita
@@ -49,8 +52,9 @@ def recipe_of(stage: Stage, parallel: Parallel, **fields) -> Recipe:
     )  # fmt: skip
 
 
-def train_here(run: str, recipe: Recipe, *, resume: bool = False) -> None:
+def train_here(run: str, recipe: Recipe, *, resume: bool = False, before: Callable[[], None] = lambda: None) -> None:
     with joined_ranks() as ranks:
+        before()
         stream = SlicedStream(recipe.stage, ranks.rank, ranks.world_size, size=8)
         train(
             recipe,
@@ -218,6 +222,30 @@ def stop_one_late(run: str) -> int:
     training.any_rank = agree_then_signal
     train_here(run, recipe_of(Stage.WARMUP, Parallel.DDP))
     return len(rows(Path(run)))
+
+
+def train_after_the_other(run: str) -> None:
+    """Let the first rank go as far as it gets alone before the second one begins."""
+
+    def wait() -> None:
+        end_s = time.monotonic() + 5
+        while os.environ["RANK"] == "1" and time.monotonic() < end_s and not (Path(run) / "metrics.jsonl").exists():
+            time.sleep(0.01)
+
+    train_here(run, recipe_of(Stage.WARMUP, Parallel.FSDP, num_steps=1), before=wait)
+
+
+def test_a_rank_that_comes_late_does_not_take_the_others_files_for_an_older_run(tmp_path: Path) -> None:
+    run_ranks(train_after_the_other, 2, str(tmp_path / "run"))
+    assert len(rows(tmp_path / "run")) == 1
+
+
+def test_all_ranks_say_why_the_first_one_refuses(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with held(tmp_path / "run"), pytest.raises(AssertionError) as fault:
+        run_ranks(_train, 2, str(tmp_path / "run"), recipe_of(Stage.WARMUP, Parallel.DDP, num_steps=1), True)
+    assert str(fault.value).count("RequestError: --out") == 2
+    assert str(fault.value).count("another process is training there") == 2
 
 
 def test_ranks_that_are_signalled_between_steps_stop_after_the_same_one(tmp_path: Path) -> None:
