@@ -70,6 +70,8 @@ class Progress:
     """Which frozen weights the run saw: `FrozenFeatures.identity`."""
     conventions: Json = field(default_factory=dict)
     """By source, the constants that turn canonical actions into its simulator's (`vita_data.convention`)."""
+    resizes: Json = field(default_factory=dict)
+    """By source, how its images became square (`vita_data.types.ResizeMode`), which a policy repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -432,6 +434,7 @@ def _progress_json(progress: Progress) -> dict[str, object]:
         "drawn": {modality: dict(counts) for modality, counts in progress.drawn.items()},
         "features": progress.features,
         "conventions": dict(progress.conventions),
+        "resizes": dict(progress.resizes),
     }
 
 

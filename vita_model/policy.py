@@ -58,8 +58,8 @@ class PolicyOptions:
     """Compile the transformer blocks for the shapes of one batch size: minutes at first, faster after."""
     imagine: bool = False
     """Decode the futures that the latents stand for, too."""
-    resize: ResizeMode = ResizeMode.PLAIN
-    """How images that are not 256x256 are made so; as `vita-data build --set resize=` made the shards."""
+    resize: ResizeMode | None = None
+    """How images that are not square are made so; None: as `vita-data build` made those of their source."""
 
     def __post_init__(self) -> None:
         """Refuse a device that is not there; raises RequestError."""
@@ -114,6 +114,8 @@ class Signature:
     step: int
     """Training steps behind it."""
     conventions: Mapping[str, Convention] = field(default_factory=dict)
+    resizes: Mapping[str, ResizeMode] = field(default_factory=dict)
+    """How each source's images became square; plain where a checkpoint does not say."""
 
 
 class VitaPolicy:
@@ -233,9 +235,10 @@ class VitaPolicy:
         image_mask = np.zeros((size, len(spec.views)), bool)
         state, state_mask = np.zeros((size, STATE_DIM), np.float32), np.zeros((size, STATE_DIM), bool)
         for row, (one, source) in enumerate(zip(observations, sources, strict=True)):
+            resize = self.options.resize or spec.resizes.get(source, ResizeMode.PLAIN)
             for place, view in enumerate(spec.views):
                 if view in one.images:
-                    images[row, place] = _square(one.images[view], view, self.options.resize)
+                    images[row, place] = _square(one.images[view], view, resize)
                     image_mask[row, place] = True
             if unknown := [str(view) for view in one.images if view not in list(CameraRole)]:
                 raise RequestError(f"no camera {unknown[0]!r}; this checkpoint sees: {', '.join(spec.views)}")
@@ -285,12 +288,14 @@ def _signature(progress: Progress, model: Vita) -> Signature:
     sampler: Any = progress.sampler
     windows = sampler["fields"]["windows"]
     conventions: Any = progress.conventions
+    resizes: Any = progress.resizes
     return Signature(
         views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
         futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
         sources=tuple(sorted(progress.statistics)), step=progress.step,
         frame_interval_s=windows.get("frame_interval_s", 1.0),
         conventions={source: Convention.from_json(values) for source, values in conventions.items()},
+        resizes={source: ResizeMode(name) for source, name in resizes.items()},
     )  # fmt: skip
 
 

@@ -85,10 +85,11 @@ class Trainer:
         report: Report,
         ranks: Ranks | None = None,
         conventions: Json | None = None,
+        resizes: Json | None = None,
         held_out: BatchStream | None = None,
     ) -> None:
         self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
-        self.conventions, self.held_out = conventions or {}, held_out
+        self.conventions, self.resizes, self.held_out = conventions or {}, resizes or {}, held_out
         self.ranks = ranks or Ranks()
         self.report = report if self.ranks.is_first else _silent
         self.rule = RULES[recipe.stage]
@@ -262,6 +263,7 @@ class Trainer:
             drawn=self.drawn,
             features=self.model.features.identity,
             conventions=self.conventions,
+            resizes=self.resizes,
         )
         checkpoint = save(
             self.run_dir,
@@ -293,6 +295,7 @@ def train(
     plan_change: PlanChange = PlanChange.REFUSE,
     ranks: Ranks | None = None,
     conventions: Json | None = None,
+    resizes: Json | None = None,
     held_out: BatchStream | None = None,
 ) -> RunEnd:
     """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
@@ -314,6 +317,7 @@ def train(
         report=report,
         ranks=ranks,
         conventions=conventions,
+        resizes=resizes,
         held_out=held_out,
     )
     if checkpoint is None:

@@ -58,6 +58,7 @@ def place(tmp_path, monkeypatch, make_stream):
     monkeypatch.setattr(cli, "Plan", FakePlan)
     monkeypatch.setattr(cli, "load_manifest", lambda path: Manifest(name="mine", entries=(), path=str(path)))
     monkeypatch.setattr(cli, "conventions", lambda plan: {})
+    monkeypatch.setattr(cli, "resizes", lambda plan: {})
     monkeypatch.setattr(cli, "make_loader", make_loader)
     return made
 

@@ -13,9 +13,10 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
 from vita_data.loader.normalize import action_scaling
 from vita_data.manifest import load_manifest
+from vita_data.resize import to_square
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
-from vita_data.types import Batch, CameraRole, Modality, Split
+from vita_data.types import Batch, CameraRole, Modality, ResizeMode, Split
 from vita_model.checkpoint import find_checkpoint, latest, load_progress
 from vita_model.cli import main
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
@@ -228,6 +229,20 @@ def test_what_is_no_policy_is_refused(runs: Path, name: str, message: str) -> No
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(RequestError, match=f"PolicyOptions.device must be cpu.*; found '{device}'"):
         PolicyOptions(device=device)
+
+
+def test_images_become_square_as_those_of_their_source_did(runs: Path) -> None:
+    policy = VitaPolicy.from_pretrained(runs / "finetune")
+    assert policy.signature.resizes == {SOURCE: ResizeMode.PLAIN}
+    progress = load_progress(find_checkpoint(runs / "finetune"))
+    cropped = VitaPolicy(policy.model, replace(progress, resizes={SOURCE: "center_crop"}), policy.options)
+    plain = VitaPolicy(policy.model, progress, replace(policy.options, resize=ResizeMode.PLAIN))
+    wide = np.random.default_rng(4).integers(0, 255, (48, 96, 3), dtype=np.uint8)
+    asked = [Observation(images={CameraRole.PRIMARY: wide}, instruction="push")]
+    for one, expected in ((policy, "plain"), (cropped, "center_crop"), (plain, "plain")):
+        images = one._batch(asked, [SOURCE]).images
+        assert images is not None
+        assert np.array_equal(images[0, 0], to_square(wide, ResizeMode(expected)))
 
 
 def test_narrow_weights_answer_nearly_alike(runs: Path) -> None:

@@ -1,4 +1,4 @@
-"""The constants that turn canonical actions into a simulator's, of each source of a plan that has some."""
+"""What a policy must know of a plan's sources besides statistics: simulator constants, how images became square."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from vita_data.loader.cuts import metadata
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import OpenEntry
 from vita_data.shards.reader import ShardFiles
+from vita_data.types import ResizeMode
 
 
 def conventions(plan: Plan) -> Mapping[str, Convention]:
@@ -18,11 +19,20 @@ def conventions(plan: Plan) -> Mapping[str, Convention]:
     Raises:
         ShardError: the clip is damaged.
     """
-    opened = {one.pool.opened.entry.source: one.pool.opened for pools in plan.pools.values() for one in pools}
+    opened = _opened(plan)
     files = ShardFiles()
     found = {source: _of(entry, files) for source, entry in opened.items()}
     files.close()
     return {source: one for source, one in found.items() if one is not None}
+
+
+def resizes(plan: Plan) -> Mapping[str, ResizeMode]:
+    """Tell how each source's images were made square, by source."""
+    return {source: entry.resize for source, entry in _opened(plan).items()}
+
+
+def _opened(plan: Plan) -> Mapping[str, OpenEntry]:
+    return {one.pool.opened.entry.source: one.pool.opened for pools in plan.pools.values() for one in pools}
 
 
 def _of(opened: OpenEntry, files: ShardFiles) -> Convention | None:

@@ -15,7 +15,7 @@ from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
 from vita_data.storage import AnyPath, list_files, read_files, storage_errors
-from vita_data.types import Clip, Json, Split
+from vita_data.types import Clip, Json, ResizeMode, Split
 
 CARD = "dataset.json"
 RECORDS = ".build"
@@ -54,6 +54,12 @@ def _remedy(folder: AnyPath) -> str:
     if within:
         return f"built sources lie below it: {', '.join(within)}"
     return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
+
+
+def card_resize(card: Json) -> ResizeMode:
+    """How the images of a source were made square, which all that looks at others beside them repeats."""
+    settings = card.get("settings")
+    return ResizeMode(settings.get("resize", ResizeMode.PLAIN)) if isinstance(settings, dict) else ResizeMode.PLAIN
 
 
 def source_name(folder: AnyPath, card: Json) -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vita_data.loader import Plan, make_loader, mix
+from vita_data.loader import Plan, make_loader, mix, resizes
 from vita_data.loader.mix_text import mix_text
 from vita_data.manifest import load_manifest
-from vita_data.types import Modality
+from vita_data.types import Modality, ResizeMode
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 
@@ -31,6 +31,15 @@ def test_toy_manifests_give_batches(toy_shards: Path, name: str, stage: str, mod
             assert batch.image_mask is None or batch.image_mask[:, 0].all()
 
     assert seen == modalities
+
+
+def test_a_plan_knows_how_images_became_square(toy_shards: Path) -> None:
+    plan = Plan.from_manifest(load_manifest(MANIFESTS / "toy.toml"), shards=toy_shards, stage="warmup", batch_size=12)
+    found = resizes(plan)
+    assert set(found) == set(plan.statistics)
+    assert {"ssv2", "ego4d"} & set(found) == {
+        name for name, resize in found.items() if resize is ResizeMode.CENTER_CROP
+    }
 
 
 def test_toy_mixture_can_be_printed(toy_shards: Path) -> None:
