@@ -22,6 +22,7 @@ IMAGE_KEYS: Mapping[CameraRole, str] = {
     CameraRole.WRIST_LEFT: "observation/wrist_image_left",
 }
 STATE_KEY, STATE_MASK_KEY, PROMPT_KEY = "observation/state", "observation/state_mask", "prompt"
+SOURCE_KEY = "source"
 
 API_KEY = "VITA_API_KEY"
 """Name in the environment of the key that a server wants and `vita-eval` sends."""

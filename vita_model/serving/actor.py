@@ -9,10 +9,9 @@ import numpy as np
 from vita_data.convention import CANONICAL, Convention, state_from_libero
 from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Image
-from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, Message
+from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, Message
 from vita_model.policy import Observation, VitaPolicy
 
-_SOURCE_KEY = "source"
 _MAX_SIDE = 4096
 _MAX_PROMPT = 4096
 _LIBERO_STATE = 8
@@ -71,9 +70,9 @@ class PolicyActor:
         return {"actions": actions, "server_timing": {"infer_ms": 1e3 * (time.monotonic() - begin_s)}}
 
     def _source(self, request: Message) -> str | None:
-        asked = request.get(_SOURCE_KEY)
+        asked = request.get(SOURCE_KEY)
         if asked is not None and not isinstance(asked, str):
-            raise RequestError(f"{_SOURCE_KEY} must be a text; found {type(asked).__name__}")
+            raise RequestError(f"{SOURCE_KEY} must be a text; found {type(asked).__name__}")
         return asked or (self._name if self._convention is not None else None)
 
 

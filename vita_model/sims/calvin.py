@@ -7,7 +7,7 @@ first failure, and the task oracle says what counts.
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,7 @@ from vita_data.types import CameraRole
 from vita_model.checks import require_whole
 from vita_model.sims.conventions import InConvention
 from vita_model.sims.interfaces import Observation, Policy, single_arm_state
+from vita_model.sims.journal import Journal, Place, identity
 from vita_model.sims.quiet import load, package_folder, quiet, require_package, require_path
 from vita_model.sims.rollouts import Chunked
 from vita_model.sims.scores import SuccessRate, rate_json, write_json
@@ -49,6 +50,9 @@ class CalvinRequest:
     replan_steps: int
     num_chains: int = NUM_CHAINS
     max_steps: int = MAX_STEPS
+
+    resume: bool = False
+    """Go on with the episodes of an evaluation that was interrupted."""
 
     def __post_init__(self) -> None:
         """Refuse what no evaluation has; raises RequestError."""
@@ -113,28 +117,35 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
         What the file holds.
 
     Raises:
-        RequestError: CALVIN or its data set is absent, or the policy gives another simulator's commands.
+        RequestError: CALVIN or its data set is absent, the policy gives another simulator's commands, or an interrupted
+            evaluation lies there that `resume` does not ask for or that had other settings.
     """
     chunked = Chunked(InConvention(policy, CONVENTION), request.replan_steps)
-    lengths: list[int] = []
+    settings = {"max_steps": request.max_steps, "replan_steps": request.replan_steps}
+    place = Place(folder=request.out, name="calvin", resume=request.resume)
     with quiet(_NAME):
         parts = _parts(request)
-        for chain in parts.chains[: request.num_chains]:
-            lengths.append(run_chain(parts, chain, chunked, request.max_steps))
-            report(f"chain {len(lengths)}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {np.mean(lengths):.3f}")
-    result = {
-        "benchmark": "calvin",
-        "table": TABLE,
-        "policy": asdict(policy.info),
-        "is_protocol": request.num_chains == NUM_CHAINS and request.max_steps == MAX_STEPS,
-        "num_chains": request.num_chains,
-        "max_steps": request.max_steps,
-        "replan_steps": request.replan_steps,
-        "average_number": float(np.mean(lengths)),
-        "rates": {name: rate_json(rate) for name, rate in chain_rates(lengths).items()},
-        "lengths": lengths,
-    }
-    write_json(request.out / "calvin.json", result)
+        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+
+            def run(number: int) -> dict[str, object]:
+                return {"length": run_chain(parts, parts.chains[number], chunked, request.max_steps)}
+
+            lengths: list[Any] = []
+            for row in journal.rows("chains", range(request.num_chains), run):
+                lengths.append(row["length"])
+                report(f"chain {len(lengths)}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {np.mean(lengths):.3f}")
+            result = {
+                "benchmark": "calvin",
+                "table": TABLE,
+                "policy": policy.info.as_json(),
+                "is_protocol": request.num_chains == NUM_CHAINS and request.max_steps == MAX_STEPS,
+                "num_chains": request.num_chains,
+                **settings,
+                "average_number": float(np.mean(lengths)),
+                "rates": {name: rate_json(rate) for name, rate in chain_rates(lengths).items()},
+                "lengths": lengths,
+            }
+            write_json(place.result, result)
     return result
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from vita_model.sims import calvin, libero, simplerenv
-from vita_model.sims.options import add_policy, add_replan, make_results_folder, positive
+from vita_model.sims.interfaces import Policy
+from vita_model.sims.options import add_policy, add_replan, add_resume, make_results_folder, positive
 from vita_model.sims.policies import load_policy
 from vita_model.sims.simplerenv_tasks import Robot
 from vita_model.sims.tables import tables_text
@@ -29,6 +30,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _add_libero(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_resume(parser)
     parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES))
     parser.add_argument("--trials", type=positive, default=libero.NUM_TRIALS, metavar="N", help="a task; protocol: 50")
     parser.add_argument("--tasks", type=int, nargs="*", default=[], metavar="K", help="numbers of tasks; default: all")
@@ -39,6 +41,7 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
 def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_resume(parser)
     parser.add_argument("--dataset", type=Path, required=True, metavar="DIR", help="task_ABC_D, for environment D")
     parser.add_argument("--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N", help="protocol: 1000")
     parser.add_argument("--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N", help="protocol: 360")
@@ -48,6 +51,7 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
 def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_resume(parser)
     parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot])
     parser.add_argument("--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N", help="protocol: 24")
     parser.add_argument("--tasks", nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all")
@@ -59,13 +63,14 @@ def _libero(arguments: argparse.Namespace) -> None:
         suite=arguments.suite,
         out=arguments.out,
         replan_steps=arguments.replan_steps,
+        resume=arguments.resume,
         num_trials=arguments.trials,
         tasks=tuple(arguments.tasks),
         assets=arguments.assets,
     )
     libero.check_installation(request.assets)
     make_results_folder(request.out)
-    libero.evaluate_libero(request, load_policy(arguments.policy, convention=libero.CONVENTION), _say)
+    libero.evaluate_libero(request, _policy(arguments, libero.CONVENTION), _say)
     print(tables_text([request.out / f"libero-{request.suite}.json"]))
 
 
@@ -74,12 +79,13 @@ def _calvin(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         dataset=arguments.dataset,
         replan_steps=arguments.replan_steps,
+        resume=arguments.resume,
         num_chains=arguments.num_sequences,
         max_steps=arguments.ep_len,
     )
     calvin.check_installation(request.dataset)
     make_results_folder(request.out)
-    calvin.evaluate_calvin(request, load_policy(arguments.policy, convention=calvin.CONVENTION), _say)
+    calvin.evaluate_calvin(request, _policy(arguments, calvin.CONVENTION), _say)
     print(tables_text([request.out / "calvin.json"]))
 
 
@@ -88,13 +94,18 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         robot=Robot(arguments.robot),
         out=arguments.out,
         replan_steps=arguments.replan_steps,
+        resume=arguments.resume,
         num_episodes=arguments.episodes,
         columns=tuple(arguments.tasks),
     )
     simplerenv.check_installation(request.robot)
     make_results_folder(request.out)
-    simplerenv.evaluate_simplerenv(request, load_policy(arguments.policy, convention=simplerenv.CONVENTION), _say)
+    simplerenv.evaluate_simplerenv(request, _policy(arguments, simplerenv.CONVENTION), _say)
     print(tables_text([request.out / f"simplerenv-{request.robot.value}.json"]))
+
+
+def _policy(arguments: argparse.Namespace, convention: str) -> Policy:
+    return load_policy(arguments.policy, convention=convention, source=arguments.source)
 
 
 def _table(arguments: argparse.Namespace) -> None:

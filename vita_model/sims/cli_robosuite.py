@@ -82,7 +82,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         max_steps=arguments.max_steps,
     )
     make_results_folder(request.out)
-    policy = load_policy(arguments.policy, convention=CONVENTION)
+    policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
     with contextlib.closing(RobosuiteTask(spec)) as task:
         evaluate_robosuite(request, policy, task, _say)
 

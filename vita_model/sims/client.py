@@ -8,9 +8,9 @@ import numpy as np
 from vita_data.convention import CANONICAL
 from vita_data.errors import VitaDataError
 from vita_data.types import Float64
-from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
+from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
 from vita_model.sims.conventions import checked_chunk
-from vita_model.sims.interfaces import Observation, PolicyInfo
+from vita_model.sims.interfaces import Observation, PolicyInfo, require_source
 from vita_model.sims.websocket import WebSocket
 
 
@@ -21,17 +21,21 @@ class ServedPolicy:
     server's error.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 60.0, api_key: str | None = None) -> None:
-        """Connect.
+    def __init__(
+        self, address: str, *, timeout_s: float = 60.0, api_key: str | None = None, source: str | None = None
+    ) -> None:
+        """Connect; `source` names whose statistics scale what is asked, where the policy has several.
 
         Raises:
-            RequestError: the address is none.
+            RequestError: the address is none, or the policy says that it does not know the source.
             VitaDataError: no policy server answers there.
         """
         headers = (("Authorization", f"Api-Key {api_key}"),) if api_key else ()
         self._socket = WebSocket(address, timeout_s=timeout_s, headers=headers)
+        self._source = source
         try:
             self._info = _info(address, self._answer())
+            require_source(self._info, source)
         except VitaDataError:
             self._socket.close()
             raise
@@ -50,7 +54,8 @@ class ServedPolicy:
         Raises:
             VitaDataError: the server reports an error, vanishes, or answers with something else.
         """
-        self._socket.send(pack(question(observation)))
+        asked = question(observation)
+        self._socket.send(pack(asked if self._source is None else {**asked, SOURCE_KEY: self._source}))
         answer = self._answer()
         if "actions" not in answer:
             raise VitaDataError(f"{self._info.name} answered without 'actions'; found {', '.join(map(str, answer))}")
@@ -91,4 +96,6 @@ def _info(address: str, metadata: Mapping[str, Any]) -> PolicyInfo:
         name=address,
         convention=str(metadata.get("convention", CANONICAL)),
         constants=constants if isinstance(constants, Mapping) else {},
+        step=step if isinstance(step := metadata.get("step"), int) else None,
+        sources=tuple(map(str, sources)) if isinstance(sources := metadata.get("sources"), list | tuple) else (),
     )

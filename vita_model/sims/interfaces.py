@@ -1,13 +1,14 @@
 """What evaluation passes around: an observation, a policy, a simulated episode. Knows no simulator and no network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vita_data.convention import libero_opening, right_arm_state
+from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Float64, Image
 
 
@@ -42,6 +43,24 @@ class PolicyInfo:
     """`canonical`, or the source whose raw commands it gives: `libero`, `calvin`, ..."""
     constants: Mapping[str, object] = field(default_factory=dict)
     """What the shards' `extras` say: scales, gripper commands, image orientation."""
+    step: int | None = None
+    """Training steps behind it, where it says so."""
+    sources: tuple[str, ...] = ()
+    """Whose statistics it has, where it says so."""
+
+    def as_json(self) -> dict[str, object]:
+        """Give what results hold of a policy, as JSON values."""
+        return {**asdict(self), "sources": list(self.sources)}
+
+
+def require_source(info: PolicyInfo, source: str | None) -> None:
+    """Check that a policy has the statistics that it is to use, as far as it says which it has.
+
+    Raises:
+        RequestError: it has not.
+    """
+    if source is not None and info.sources and source not in info.sources:
+        raise RequestError(f"--source {source}: {info.name} has statistics of {', '.join(info.sources)}")
 
 
 class Policy(Protocol):

@@ -6,7 +6,8 @@ trials a task, 220, 280, 300 and 520 steps at most, `done` is success.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +19,9 @@ from vita_data.types import CameraRole, Float64
 from vita_model.checks import require, require_whole
 from vita_model.sims.conventions import InConvention, oriented
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, libero_state
+from vita_model.sims.journal import Journal, Place, identity
 from vita_model.sims.quiet import load, quiet, require_package, require_path
-from vita_model.sims.rollouts import LoopConfig, roll_out_all
+from vita_model.sims.rollouts import LoopConfig
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
 
 CONVENTION = "libero"
@@ -54,6 +56,9 @@ class LiberoRequest:
     """Numbers of tasks in the suite; empty: all."""
     assets: Path | None = None
     """Folder of the assets; None: beside the installed package."""
+
+    resume: bool = False
+    """Go on with the episodes of an evaluation that was interrupted."""
 
     def __post_init__(self) -> None:
         """Refuse what no evaluation has; raises RequestError."""
@@ -114,7 +119,8 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
         What the file holds.
 
     Raises:
-        RequestError: LIBERO or its assets are absent, or the policy gives another simulator's commands.
+        RequestError: LIBERO or its assets are absent, the policy gives another simulator's commands, or an interrupted
+            evaluation lies there that `resume` does not ask for or that had other settings.
     """
     checked = InConvention(policy, CONVENTION)
     column, max_steps = SUITES[request.suite]
@@ -122,33 +128,39 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
     tasks: dict[str, list[EpisodeResult]] = {}
     with quiet(_NAME):
         suite = _suite(request)
-        for number in _numbers(request, suite.n_tasks):
-            task = suite.get_task(number)
-            environment = _environment(task)
-            try:
-                simulation = LiberoTask(environment, suite.get_task_init_states(number), task.language, policy.info)
-                tasks[task.name] = roll_out_all(
-                    simulation, checked, loop, seeds=range(request.num_trials), report=_nothing
-                )
-            finally:
-                environment.close()
-            report(f"{request.suite} task {number} {task.name}: {success_rate(tasks[task.name])}")
-    everything = [episode for episodes in tasks.values() for episode in episodes]
-    result = {
-        "benchmark": "libero",
-        "table": TABLE,
-        "policy": asdict(policy.info),
-        "suite": request.suite,
-        "is_protocol": request.num_trials == NUM_TRIALS and not request.tasks,
-        "num_trials": request.num_trials,
-        "max_steps": max_steps,
-        "replan_steps": request.replan_steps,
-        "renderer": os.environ.get("MUJOCO_GL", "default"),
-        "rates": {column: rate_json(success_rate(everything))},
-        "tasks": {name: rate_json(success_rate(episodes)) for name, episodes in tasks.items()},
-    }
-    write_json(request.out / f"libero-{request.suite}.json", result)
+        settings = {
+            "suite": request.suite,
+            "max_steps": max_steps,
+            "replan_steps": request.replan_steps,
+            "renderer": os.environ.get("MUJOCO_GL", "default"),
+        }
+        numbers = _numbers(request, suite.n_tasks)
+        place = Place(folder=request.out, name=f"libero-{request.suite}", resume=request.resume)
+        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+            for number in numbers:
+                name = suite.get_task(number).name
+                make = partial(_task, suite, number, policy.info)
+                tasks[name] = journal.episodes(name, range(request.num_trials), make, checked, loop)
+                report(f"{request.suite} task {number} {name}: {success_rate(tasks[name])}")
+            everything = [episode for episodes in tasks.values() for episode in episodes]
+            result = {
+                "benchmark": "libero",
+                "table": TABLE,
+                "policy": policy.info.as_json(),
+                **settings,
+                "is_protocol": request.num_trials == NUM_TRIALS and not request.tasks,
+                "num_trials": request.num_trials,
+                "rates": {column: rate_json(success_rate(everything))},
+                "tasks": {name: rate_json(success_rate(episodes)) for name, episodes in tasks.items()},
+            }
+            write_json(place.result, result)
     return result
+
+
+def _task(suite: Any, number: int, info: PolicyInfo) -> tuple[LiberoTask, Callable[[], None]]:
+    task = suite.get_task(number)
+    environment = _environment(task)
+    return LiberoTask(environment, suite.get_task_init_states(number), task.language, info), environment.close
 
 
 def check_installation(assets: Path | None) -> None:
@@ -199,7 +211,3 @@ def _numbers(request: LiberoRequest, num_tasks: int) -> tuple[int, ...]:
     if wrong:
         raise RequestError(f"{request.suite} has the tasks 0 to {num_tasks - 1}; {wrong[0]} was asked for")
     return request.tasks or tuple(range(num_tasks))
-
-
-def _nothing(result: EpisodeResult) -> None:
-    """Say nothing of single episodes: there are 500 a suite."""

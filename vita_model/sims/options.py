@@ -12,7 +12,17 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", required=True, metavar="POLICY", help="ws://HOST:PORT of vita-serve, a run's folder, or random"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for result.json and pictures")
+    parser.add_argument(
+        "--source", metavar="NAME", help="whose statistics scale states and actions, where a checkpoint has several"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add whether an interrupted evaluation goes on."""
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the episodes that an interrupted evaluation left in DIR"
+    )
 
 
 def add_replan(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError
 from vita_data.types import Float64
 from vita_model.sims.conventions import checked_chunk
-from vita_model.sims.interfaces import Observation, Policy, PolicyInfo
+from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, require_source
 
 if TYPE_CHECKING:
     from vita_model.policy import VitaPolicy
@@ -42,18 +42,23 @@ class RandomPolicy:
 class LocalPolicy:
     """`VitaPolicy` in this process, giving one source's commands or canonical actions."""
 
-    def __init__(self, policy: "VitaPolicy", name: str, convention: str) -> None:
-        """Wrap a loaded policy.
+    def __init__(self, policy: "VitaPolicy", name: str, convention: str, *, source: str | None = None) -> None:
+        """Wrap a loaded policy; `source` names whose statistics scale, None: the convention's own, or the only ones.
 
         Raises:
-            RequestError: its checkpoint has no constants for the convention.
+            RequestError: its checkpoint has no constants for the convention, or no such source.
         """
         known = policy.signature.conventions
         if convention != CANONICAL and convention not in known:
             raise RequestError(f"{name} has no constants of {convention}; it has {', '.join(known) or 'none'}")
         constants = {} if convention == CANONICAL else known[convention].as_json()
-        self._policy, self._info = policy, PolicyInfo(name=name, convention=convention, constants=constants)
-        self._source = convention if convention in policy.signature.sources else None
+        spec = policy.signature
+        self._policy, self._info = (
+            policy,
+            PolicyInfo(name=name, convention=convention, constants=constants, step=spec.step, sources=spec.sources),
+        )
+        require_source(self._info, source)
+        self._source = source or (convention if convention in spec.sources else None)
 
     @property
     def info(self) -> PolicyInfo:
@@ -81,16 +86,17 @@ class LocalPolicy:
         return checked_chunk(commands, who=self._info.name)
 
 
-def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
+def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None = None) -> Policy:
     """Find a policy by what `--policy` says: `random`, `ws://HOST:PORT`, or the folder of a run or checkpoint.
 
     Args:
         text: the option.
         convention: whose commands are needed.
         seed: of the random policy.
+        source: whose statistics scale states and actions, where a checkpoint has several.
 
     Raises:
-        RequestError: there is no such policy.
+        RequestError: there is no such policy, or it does not know the source.
         VitaDataError: the server does not answer.
     """
     if text == RANDOM:
@@ -102,10 +108,10 @@ def load_policy(text: str, *, convention: str, seed: int = 0) -> Policy:
         except ModuleNotFoundError as fault:
             raise RequestError(f"--policy {text}: {fault.name} is not installed: pip install 'vita[serve]'") from fault
 
-        return ServedPolicy(text, api_key=os.environ.get(API_KEY))
+        return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():
         raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
     # torch is loaded for this kind of policy alone
     from vita_model.policy import VitaPolicy
 
-    return LocalPolicy(VitaPolicy.from_pretrained(Path(text)), text, convention)
+    return LocalPolicy(VitaPolicy.from_pretrained(Path(text)), text, convention, source=source)

@@ -141,7 +141,7 @@ def evaluate_robosuite(
         "benchmark": "robosuite",
         "task": request.spec.name,
         "instruction": request.spec.instruction,
-        "policy": asdict(policy.info),
+        "policy": policy.info.as_json(),
         "max_steps": request.loop.max_steps,
         "replan_steps": request.replan_steps,
         "renderer": os.environ.get("MUJOCO_GL", "default"),

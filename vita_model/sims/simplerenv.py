@@ -7,7 +7,8 @@ it takes `simpler_env.make`'s packaged variant of each task, not the whole grid 
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from vita_data.types import CameraRole, Float64, Image
 from vita_model.checks import require, require_whole
 from vita_model.sims.conventions import InConvention
 from vita_model.sims.interfaces import NO_STATE, Observation, Policy
+from vita_model.sims.journal import Journal, Place, identity
 from vita_model.sims.quiet import load, quiet, require_package, require_path
-from vita_model.sims.rollouts import Ending, LoopConfig, Simulation, roll_out_all
+from vita_model.sims.rollouts import Ending, LoopConfig, Simulation
 from vita_model.sims.scores import EpisodeResult, rate_json, success_rate, write_json
 from vita_model.sims.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
 
@@ -44,6 +46,9 @@ class SimplerRequest:
     num_episodes: int = NUM_EPISODES
     columns: tuple[str, ...] = ()
     """Tasks by their column; empty: all of the robot."""
+
+    resume: bool = False
+    """Go on with the episodes of an evaluation that was interrupted."""
 
     def __post_init__(self) -> None:
         """Refuse what no evaluation has; raises RequestError."""
@@ -130,33 +135,31 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
         What the file holds.
 
     Raises:
-        RequestError: the simulator or its assets are absent, or the policy does not give canonical actions.
+        RequestError: the simulator or its assets are absent, the policy does not give canonical actions, or an
+            interrupted evaluation lies there that `resume` does not ask for or that had other settings.
     """
     checked = InConvention(policy, CONVENTION)
     episodes: dict[str, list[EpisodeResult]] = {}
+    settings = {"robot": request.robot.value, "replan_steps": request.replan_steps}
+    place = Place(folder=request.out, name=f"simplerenv-{request.robot.value}", resume=request.resume)
     with quiet(_NAME):
         make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
-        for task in request.tasks:
-            loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
-            simulation, close = make(task)
-            try:
-                episodes[task.column] = roll_out_all(
-                    simulation, checked, loop, seeds=range(request.num_episodes), report=_nothing
-                )
-            finally:
-                close()
-            report(f"{request.robot} {task.column}: {success_rate(episodes[task.column])}")
-    result = {
-        "benchmark": "simplerenv",
-        "table": _TABLE[request.robot],
-        "policy": asdict(policy.info),
-        "robot": request.robot.value,
-        "is_protocol": request.robot is Robot.WIDOWX and request.num_episodes == NUM_EPISODES,
-        "num_episodes": request.num_episodes,
-        "replan_steps": request.replan_steps,
-        "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
-    }
-    write_json(request.out / f"simplerenv-{request.robot.value}.json", result)
+        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+            for task in request.tasks:
+                loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
+                seeds = range(request.num_episodes)
+                episodes[task.column] = journal.episodes(task.column, seeds, partial(make, task), checked, loop)
+                report(f"{request.robot} {task.column}: {success_rate(episodes[task.column])}")
+            result: dict[str, object] = {
+                "benchmark": "simplerenv",
+                "table": _TABLE[request.robot],
+                "policy": policy.info.as_json(),
+                **settings,
+                "is_protocol": request.robot is Robot.WIDOWX and request.num_episodes == NUM_EPISODES,
+                "num_episodes": request.num_episodes,
+                "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
+            }
+            write_json(place.result, result)
     return result
 
 
@@ -218,7 +221,3 @@ def _motion(action: Float64, gripper: float) -> Float64:
 def _seen(image: Image, instruction: str) -> Observation:
     images = {CameraRole.PRIMARY: np.ascontiguousarray(image, np.uint8)}
     return Observation(images=images, instruction=instruction, state=NO_STATE)
-
-
-def _nothing(result: EpisodeResult) -> None:
-    """Say nothing of single episodes."""

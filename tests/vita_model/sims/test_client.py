@@ -234,3 +234,27 @@ def test_a_web_server_is_no_policy_server(status, told):
         ServedPolicy(f"ws://127.0.0.1:{listener.getsockname()[1]}", timeout_s=5)
     thread.join(timeout=5)
     listener.close()
+
+
+def test_a_source_is_asked_for_by_name(serve, observation):
+    asked = []
+
+    def talk(peer: Peer) -> None:
+        _greet(peer, sources=["bridge", "fractal"], step=7)
+        asked.append(unpack(peer.receive()[1]))
+        peer.send(pack({"actions": np.zeros((3, 7))}))
+        peer.receive()
+
+    with closing(ServedPolicy(serve(talk), source="fractal")) as policy:
+        policy.act(observation)
+    assert asked[0]["source"] == "fractal"
+    assert (policy.info.sources, policy.info.step) == (("bridge", "fractal"), 7)
+
+
+def test_a_source_that_a_server_has_not_is_refused_before_it_is_asked(serve):
+    def talk(peer: Peer) -> None:
+        _greet(peer, sources=["bridge", "fractal"])
+        peer.receive()
+
+    with pytest.raises(RequestError, match=r"--source libero: .* has statistics of bridge, fractal"):
+        ServedPolicy(serve(talk), source="libero")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
 from vita_model.sims.cli import main
 from vita_model.sims.libero import LiberoRequest, evaluate_libero
@@ -164,3 +164,27 @@ def test_another_simulators_policy_is_refused_before_anything_runs(installed, tm
     with pytest.raises(RequestError, match="--convention libero"):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7)), convention="canonical"), lambda line: None)
     assert "libero.libero" not in sys.modules
+
+
+def test_a_suite_goes_on_where_its_policy_vanished(installed, tmp_path, make_policy):
+    policy, act = make_policy(np.full((12, 7), 0.3)), None
+
+    def vanish(observation):
+        if len(policy.asked) == 4:
+            raise VitaDataError("the server is gone")
+        return act(observation)
+
+    act, policy.act = policy.act, vanish
+    said = []
+    with pytest.raises(VitaDataError, match="gone"):
+        evaluate_libero(_request(tmp_path), policy, said.append)
+    log = sys.modules["libero.libero.envs"].LOG
+    assert [entry[1] for entry in log if entry[0] == "state"] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert "3 episodes are kept" in said[-1]
+
+    log.clear()
+    result = evaluate_libero(_request(tmp_path, resume=True), make_policy(np.full((12, 7), 0.3)), said.append)
+    assert [entry[1] for entry in log if entry[0] == "state"] == [(1, 0), (1, 1), (1, 2)]
+    assert sum(entry[0] == "made" for entry in log) == 1  # no simulator for a task that is over
+    assert result["rates"]["GOAL"]["percent"] == 50.0
+    assert [path.name for path in tmp_path.glob("libero-*")] == ["libero-libero_goal.json"]

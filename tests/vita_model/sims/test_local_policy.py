@@ -1,5 +1,7 @@
 """A checkpoint as a policy of evaluation: its commands are those of its source's convention."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,12 @@ def test_canonical_actions_need_no_constants(observation):
 def test_a_convention_that_the_checkpoint_has_not_is_refused():
     with pytest.raises(RequestError, match="run has no constants of calvin; it has libero"):
         LocalPolicy(Checkpoint(), "run", "calvin")
+
+
+def test_a_source_is_asked_for_by_name(observation):
+    inner = Checkpoint()
+    inner.signature = replace(Checkpoint.signature, sources=("bridge", "fractal"))
+    LocalPolicy(inner, "run", "canonical", source="bridge").act(observation)
+    assert inner.asked[0].source == "bridge"
+    with pytest.raises(RequestError, match="--source libero: run has statistics of bridge, fractal"):
+        LocalPolicy(inner, "run", "canonical", source="libero")

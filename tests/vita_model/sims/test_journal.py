@@ -1,0 +1,107 @@
+"""An evaluation that was interrupted goes on with the episodes that are over, and with nothing else."""
+
+import json
+
+import pytest
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_model.sims.interfaces import PolicyInfo
+from vita_model.sims.journal import Journal, Place, identity
+
+SETTINGS = {"max_steps": 9, "policy": {"name": "run", "step": 3}}
+
+
+class Runs:
+    """Counts what is run; breaks at a number."""
+
+    def __init__(self, breaks_at: int = -1) -> None:
+        self.numbers: list[int] = []
+        self.breaks_at = breaks_at
+
+    def __call__(self, number: int) -> dict[str, object]:
+        if number == self.breaks_at:
+            raise VitaDataError("the server is gone")
+        self.numbers.append(number)
+        return {"length": number * number}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def interrupted(tmp_path, said) -> Place:
+    place = Place(folder=tmp_path / "out", name="calvin")
+    with pytest.raises(VitaDataError), Journal(place, SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(5), Runs(breaks_at=3)))
+    return place
+
+
+def resumed(place: Place) -> Place:
+    return Place(folder=place.folder, name=place.name, resume=True)
+
+
+def test_what_is_over_is_not_run_again(interrupted, said):
+    runs = Runs()
+    with Journal(resumed(interrupted), SETTINGS, said.append) as journal:
+        rows = list(journal.rows("chains", range(5), runs))
+    assert rows == [{"length": number * number} for number in range(5)]
+    assert runs.numbers == [3, 4]
+    assert said == [
+        f"3 episodes are kept in {interrupted.episodes}: --resume goes on with them",
+        f"going on after 3 episodes of {interrupted.episodes}",
+    ]
+
+
+def test_nothing_stays_of_an_evaluation_that_ended(tmp_path, said):
+    place = Place(folder=tmp_path, name="calvin")
+    for _ in range(2):
+        runs = Runs()
+        with Journal(place, SETTINGS, said.append) as journal:
+            list(journal.rows("chains", range(2), runs))
+        assert runs.numbers == [0, 1]
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_stays_where_no_episode_ended(tmp_path, said):
+    place = Place(folder=tmp_path, name="calvin")
+    with pytest.raises(VitaDataError), Journal(place, SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(2), Runs(breaks_at=0)))
+    assert (list(tmp_path.iterdir()), said) == ([], [])
+
+
+def test_episodes_are_thrown_away_by_nobodys_oversight(interrupted, said):
+    with pytest.raises(RequestError, match="3 episodes of an evaluation that was interrupted: --resume"):
+        Journal(interrupted, SETTINGS, said.append)
+    assert len(interrupted.episodes.read_text().splitlines()) == 4
+
+
+def test_other_settings_are_refused_by_name(interrupted, said):
+    with pytest.raises(RequestError, match=r"max_steps: 9 there, 7 now\)"):
+        Journal(resumed(interrupted), {**SETTINGS, "max_steps": 7}, said.append)
+    with pytest.raises(RequestError, match=r"policy: .*'step': 3.* there, .*'step': 4.* now"):
+        Journal(resumed(interrupted), {**SETTINGS, "policy": {"name": "run", "step": 4}}, said.append)
+
+
+@pytest.mark.parametrize("torn", [b'{"group": "chains", "num', b"\x00\x00"])
+def test_a_line_that_the_processs_end_cut_is_run_again(interrupted, said, torn):
+    whole = interrupted.episodes.read_bytes()
+    interrupted.episodes.write_bytes(whole + torn)
+    with pytest.raises(VitaDataError), Journal(resumed(interrupted), SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(5), Runs(breaks_at=4)))
+    rows = [json.loads(line) for line in interrupted.episodes.read_bytes().splitlines()]
+    assert [row.get("number") for row in rows] == [None, 0, 1, 2, 3]
+
+
+def test_a_journal_that_is_none_is_refused(interrupted, said):
+    interrupted.episodes.write_text("{}\nnonsense\n")
+    with pytest.raises(RequestError, match=r"cannot be read .*: remove it"):
+        Journal(resumed(interrupted), SETTINGS, said.append)
+
+
+def test_a_server_may_come_back_at_another_address():
+    one, two = (PolicyInfo(name=name, convention="libero", step=3) for name in ("ws://a:1", "ws://b:2"))
+    assert identity(one) == identity(two)
+    assert identity(one) != identity(PolicyInfo(name="ws://a:1", convention="libero", step=4))
+    assert identity(PolicyInfo(name="runs/a", convention="x")) != identity(PolicyInfo(name="runs/b", convention="x"))
