@@ -25,9 +25,15 @@ _MAY_CHANGE = (
     "report_every",
     "eval_batches",
     "manifest",
+    "parallel",
+    "recompute",
+    "compile",
     *FREE_ON_RESUME,
 )
-"""Recipe fields that a resumed run may change; the loader itself checks the mixture."""
+"""Recipe fields that a resumed run may change; the loader itself checks the mixture.
+
+How a step is laid out over other machines changes sums in their last bits, as another number of ranks does.
+"""
 _PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps", "order")
 """Fields that may change too where another plan is allowed."""
 

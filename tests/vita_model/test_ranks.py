@@ -136,6 +136,15 @@ def test_a_run_goes_on_with_another_number_of_ranks(first: int, then: int, tmp_p
     assert len(checkpoint_dirs(tmp_path / "cut")) == 2
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_laid_out_otherwise(tmp_path: Path) -> None:
+    recipe = recipe_of(Stage.WARMUP, Parallel.DDP)
+    go(tmp_path / "whole", recipe, 1)
+    go(tmp_path / "cut", replace(recipe, num_steps=10), 1)
+    go(tmp_path / "cut", replace(recipe, parallel=Parallel.FSDP, recompute=True), 2, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory) -> Path:
     """Released weights of a small PaliGemma, a warmup run with filled codes, and a co-train run behind both."""

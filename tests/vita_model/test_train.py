@@ -158,6 +158,14 @@ def test_resume_takes_other_ways_of_reading(warmed_up, make_recipe, make_stream)
     assert go(changed, make_stream(Stage.WARMUP), warmed_up, resume=True).step == 6
 
 
+def test_a_run_goes_on_with_recomputed_blocks_as_without(make_recipe, make_stream, tmp_path):
+    go(make_recipe(Stage.WARMUP), make_stream(Stage.WARMUP), tmp_path / "whole")
+    go(make_recipe(Stage.WARMUP, num_steps=3), make_stream(Stage.WARMUP), tmp_path / "cut")
+    go(make_recipe(Stage.WARMUP, recompute=True), make_stream(Stage.WARMUP), tmp_path / "cut", resume=True)
+    whole, cut = (load_file(latest(tmp_path / name) / "action_decoder.safetensors") for name in ("whole", "cut"))
+    assert all(torch.allclose(whole[name], cut[name], atol=1e-5) for name in whole)
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
