@@ -34,12 +34,13 @@ from vita_data.types import (
 from vita_data.wording import normalize_text
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.backbone import SUBTASKS
-from vita_model.checkpoint import Progress, find_checkpoint, load_components, load_progress
+from vita_model.checkpoint import find_checkpoint, load_components
 from vita_model.checks import require_device
 from vita_model.layers import byte_images
 from vita_model.parallel import blocks_of
 from vita_model.rebuild import from_json
 from vita_model.recipe import Precision
+from vita_model.state import Progress, load_progress
 from vita_model.vita import Component, Draws, Prediction, Vita, VitaConfig
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)

@@ -10,10 +10,10 @@ from pathlib import Path
 from vita_data.errors import RequestError
 from vita_data.loader import PlanChange
 from vita_data.types import Json
-from vita_model.checkpoint import Progress
 from vita_model.loading import FREE_ON_RESUME
 from vita_model.rebuild import from_json
 from vita_model.recipe import Recipe, as_json, first_difference
+from vita_model.state import Progress
 
 _MAY_CHANGE = (
     "num_steps",

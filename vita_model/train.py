@@ -20,19 +20,11 @@ from vita_data.loader import PlanChange
 from vita_data.types import Batch, Json, Modality
 from vita_model.averages import WeightAverages
 from vita_model.batches import on_device
-from vita_model.checkpoint import (
-    Progress,
-    TrainerState,
-    hand_over,
-    latest,
-    load_components,
-    load_progress,
-    load_trainer,
-    save,
-)
+from vita_model.checkpoint import TrainerState, latest, load_components, load_trainer, save
 from vita_model.distributed import Ranks, all_sum, any_rank, first_says
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.gradients import Gradients
+from vita_model.hand_over import hand_over
 from vita_model.lock import held
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
@@ -42,6 +34,7 @@ from vita_model.preview import write_previews
 from vita_model.recipe import Recipe, as_json, building
 from vita_model.resume import check_same_run
 from vita_model.stages import RULES, needed_parts, set_modes
+from vita_model.state import Progress, load_progress
 from vita_model.vita import Component, Vita
 
 

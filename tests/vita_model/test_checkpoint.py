@@ -7,17 +7,9 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.backbone import LatentAttention
-from vita_model.checkpoint import (
-    Progress,
-    TrainerState,
-    checkpoint_dirs,
-    hand_over,
-    latest,
-    load_components,
-    load_progress,
-    load_trainer,
-    save,
-)
+from vita_model.checkpoint import TrainerState, checkpoint_dirs, latest, load_components, load_trainer, save
+from vita_model.hand_over import hand_over
+from vita_model.state import Progress, load_progress
 from vita_model.thought import VisualThought
 from vita_model.vita import Component, Vita
 

@@ -14,12 +14,13 @@ from transformers.utils import logging
 from vita_data.errors import RequestError
 from vita_data.types import Stage
 from vita_model import hub, pretrained
-from vita_model.checkpoint import latest, load_progress
+from vita_model.checkpoint import latest
 from vita_model.features import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures
 from vita_model.layers import unit_images
 from vita_model.override import override
 from vita_model.params import parameter_table
 from vita_model.pretrained import as_library_names
+from vita_model.state import load_progress
 from vita_model.train import train
 
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_ratio": 4, "patch_size": 14}

@@ -5,10 +5,11 @@ from pathlib import Path
 import torch
 
 from vita_data.types import STATE_DIM, CameraRole, Json, Stage
-from vita_model.checkpoint import Progress, TrainerState, save
+from vita_model.checkpoint import TrainerState, save
 from vita_model.policy import CONTROL
 from vita_model.presets import with_random_weights
 from vita_model.recipe import Recipe, as_json
+from vita_model.state import Progress
 from vita_model.vita import Vita, VitaConfig
 
 _SOURCE = "drawn"

@@ -16,11 +16,12 @@ import torch
 from aiohttp import web
 
 from vita_data.types import Stage
-from vita_model.checkpoint import Progress, TrainerState, save
+from vita_model.checkpoint import TrainerState, save
 from vita_model.openpi import pack, read_request
 from vita_model.policy import VitaPolicy
 from vita_model.recipe import as_json
 from vita_model.serving.cli import main
+from vita_model.state import Progress
 
 from .envelopes import recorded
 
