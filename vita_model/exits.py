@@ -1,7 +1,10 @@
-"""How a command ends: errors as one line on stderr, and its exit code."""
+"""How a command ends: errors as one line on stderr, its exit code, and what a SIGTERM does."""
 
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vita_data.errors import VitaDataError
 
@@ -20,3 +23,21 @@ def exit_code(program: str, command: Callable[[], None], *, interrupted: str) ->
         print(f"{program}: {interrupted}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
+    """Do something at a SIGTERM while inside; only a main thread may set handlers, others see no signal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def interrupt() -> None:
+    """Raise what Ctrl-C raises, so that what was begun is ended."""
+    raise KeyboardInterrupt

@@ -3,12 +3,11 @@
 What differs between stages is data in `stages.RULES`. One process, one device; nothing here reads shards.
 """
 
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -23,6 +22,7 @@ from vita_model.batches import on_device
 from vita_model.checkpoint import TrainerState, latest, load_components, load_trainer, save
 from vita_model.distributed import Ranks, all_sum, any_rank, first_says
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.exits import on_sigterm
 from vita_model.gradients import Gradients
 from vita_model.hand_over import hand_over
 from vita_model.lock import held
@@ -152,9 +152,9 @@ class Trainer:
             TrainingError: a loss or gradient is not finite; names the batch's keys.
         """
         log = self._log()
-        checkpoint, stops = None, False
+        checkpoint, stops, stop = None, False, threading.Event()
         try:
-            with _asked_to_stop() as stop:
+            with on_sigterm(stop.set):
                 while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
                     # All ranks stop after the same step: a signal that comes from here on counts for the next one.
@@ -367,17 +367,3 @@ def _codebook_values(model: Vita) -> dict[str, float]:
     usage = model.codebook.summary()
     perplexity = {f"perplexity_{modality}": value for modality, value in usage.perplexity.items()}
     return {**perplexity, "overlap": usage.overlap, "dead_codes": float(usage.num_dead)}
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Turn SIGTERM into an event while inside; only a main thread may set handlers, others see no signal."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)

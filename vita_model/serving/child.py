@@ -13,6 +13,7 @@ from typing import IO
 import torch
 
 from vita_data.errors import VitaDataError
+from vita_model.exits import interrupt, on_sigterm
 from vita_model.openpi import API_KEY
 
 _END_S = 30.0
@@ -33,7 +34,8 @@ def served(run: Path, *, device: str) -> Iterator[int]:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as server,
     ):
         try:
-            yield _port(server, said)
+            with on_sigterm(interrupt):  # its end would leave the server
+                yield _port(server, said)
         finally:
             _end(server)
 

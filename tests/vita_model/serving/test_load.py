@@ -1,6 +1,8 @@
 """What a server bears: the arithmetic of the report and both clients; no assertion on seconds."""
 
 import json
+import signal
+import socket
 import tomllib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -10,9 +12,12 @@ import numpy as np
 import pytest
 
 from vita_data.errors import VitaDataError
+from vita_data.types import CameraRole
+from vita_model.presets import PRESETS
 from vita_model.serving import clients
 from vita_model.serving.bench import main
 from vita_model.serving.child import served
+from vita_model.serving.drawn import write_drawn_policy
 from vita_model.serving.load import Figures
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -93,6 +98,15 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         served(tmp_path, device="cpu"),
     ):
         pass
+
+
+def test_a_server_does_not_outlive_who_started_it(tmp_path: Path) -> None:
+    write_drawn_policy(tmp_path, PRESETS["tiny"](), views=(CameraRole.PRIMARY,))
+    with pytest.raises(KeyboardInterrupt), served(tmp_path, device="cpu") as port:
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_every_verb_that_is_declared_is_there() -> None:
