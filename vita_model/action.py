@@ -20,10 +20,10 @@ ACTION_NAMES = tuple(
 """Columns 0:7 and 16:23 of the stored 40 (vita_data/README.md)."""
 
 
-def dct_matrix(num_steps: int) -> Tensor:
+def dct_matrix(num_steps: int, device: torch.device | None = None) -> Tensor:
     """Build the orthonormal DCT-II as float32 [H, H]: coefficients = matrix @ values, its transpose is the inverse."""
-    frequency = torch.arange(num_steps, dtype=torch.float64)[:, None]
-    time = torch.arange(num_steps, dtype=torch.float64)[None, :]
+    frequency = torch.arange(num_steps, dtype=torch.float64, device=device)[:, None]
+    time = torch.arange(num_steps, dtype=torch.float64, device=device)[None, :]
     matrix = torch.cos(math.pi * (time + 0.5) * frequency / num_steps) * math.sqrt(2 / num_steps)
     matrix[0] /= math.sqrt(2)
     return matrix.float()
@@ -134,6 +134,6 @@ class ActionDecoder(nn.Module):
             rows = block(rows, memory=memory, memory_mask=mask)
         with torch.autocast(rows.device.type, enabled=False):
             spectra = self.norm(rows.float()).unflatten(1, (self.num_segments, length))
-            steps = (dct_matrix(length).to(rows.device).T @ spectra).flatten(1, 2)
+            steps = (dct_matrix(length, rows.device).T @ spectra).flatten(1, 2)
         actions: Tensor = self.out(steps)
         return actions

@@ -5,7 +5,7 @@ subtasks and gives the latents. Released weights are put in by `paligemma.load_p
 Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W width, D latent width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -142,12 +142,18 @@ class Backbone(nn.Module):
         """Keep the token embeddings as they are."""
         self.gemma.embed_tokens.requires_grad_(requires_grad=False)
 
-    def forward(
-        self, images: Tensor, image_mask: Tensor, instruction: list[str], state: Tensor, state_mask: Tensor
-    ) -> Reasoning:
-        """Reason over images uint8 [B, V, 256, 256, 3] with mask [B, V], texts, and state [B, 64] with mask [B, 64]."""
+    def tokens(self, instruction: Sequence[str], device: torch.device) -> Tokens:
+        """Encode texts, on the device."""
         tokens = self.tokenizer.encode(instruction)
-        tokens = Tokens(ids=tokens.ids.to(images.device), mask=tokens.mask.to(images.device))
+        return Tokens(ids=tokens.ids.to(device), mask=tokens.mask.to(device))
+
+    def forward(
+        self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
+    ) -> Reasoning:
+        """Reason over images uint8 [B, V, 256, 256, 3] with mask [B, V], text, and state [B, 64] with mask [B, 64].
+
+        Nothing in it looks at a value or reaches for the host, so that it compiles as one graph.
+        """
         rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
         context, answers = self._read(rows, mask)
         subtasks = self._choose(answers)

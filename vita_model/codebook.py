@@ -166,12 +166,12 @@ class Codebook(nn.Module):
             return table.project(vectors, modality, mask)
         with torch.autocast(vectors.device.type, enabled=False):
             vectors = vectors.float()
+            if not self.training:
+                return self.nearest(vectors, mask)
             real = vectors[mask].flatten(0, 1).detach()
-            if self.training:
-                self._fill(real)
+            self._fill(real)
             result = self.nearest(vectors, mask)
-            if self.training:
-                self._learn(real, result.indices[mask].flatten(), modality)
+            self._learn(real, result.indices[mask].flatten(), modality)
         return result
 
     @property

@@ -5,7 +5,7 @@ use gets no gradient at all, so that AdamW leaves it alone.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import cast
@@ -103,6 +103,15 @@ def prepare_blocks(model: Vita, recipe: Recipe) -> None:
     if recipe.compile:
         for block in blocks_of(model):
             block.compile()
+
+
+def compile_whole(parts: Iterable[nn.Module], device: torch.device) -> None:
+    """Have parts that only answer compiled, each as one graph of fixed shapes; on a GPU it is replayed as a CUDA graph.
+
+    What a part gave is overwritten by its next answer there. After several batch sizes torch leaves others uncompiled.
+    """
+    for part in parts:
+        part.compile(dynamic=False, mode="max-autotune" if device.type == "cuda" else None)
 
 
 def blocks_of(model: Vita) -> list[nn.Module]:

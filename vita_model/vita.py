@@ -188,7 +188,8 @@ class Vita(nn.Module):
         if self.backbone is None:
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
-        reasoning: Reasoning = self.backbone(images, image_mask, batch.instruction, state, state_mask)
+        tokens = self.backbone.tokens(batch.instruction, images.device)
+        reasoning: Reasoning = self.backbone(images, image_mask, tokens, state, state_mask)
         return self.decode(batch, reasoning, draws, with_frames=with_frames)
 
     def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:

@@ -19,7 +19,8 @@ def given(make_batch):
 
 def reason(backbone, batch):
     with torch.no_grad():
-        return backbone(batch.images, batch.image_mask, batch.instruction, batch.state, batch.state_mask)
+        tokens = backbone.tokens(batch.instruction, batch.images.device)
+        return backbone(batch.images, batch.image_mask, tokens, batch.state, batch.state_mask)
 
 
 def test_a_missing_view_and_masked_state_influence_nothing(model, given):

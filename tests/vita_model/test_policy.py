@@ -274,6 +274,7 @@ def test_warming_up_asks_with_all_views_and_changes_no_answer(policy: VitaPolicy
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 def test_compiled_blocks_answer_alike(runs: Path) -> None:
     image = {CameraRole.PRIMARY: np.random.default_rng(3).integers(0, 255, (256, 256, 3), dtype=np.uint8)}
     plain = VitaPolicy.from_pretrained(runs / "finetune").predict(image, "push").actions

@@ -49,7 +49,8 @@ def build(config):
 
 def think(model, batch):
     with torch.no_grad():
-        return model.backbone(batch.images, batch.image_mask, batch.instruction, batch.state, batch.state_mask)
+        tokens = model.backbone.tokens(batch.instruction, batch.images.device)
+        return model.backbone(batch.images, batch.image_mask, tokens, batch.state, batch.state_mask)
 
 
 def nudge(parameter):

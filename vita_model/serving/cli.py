@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
-    parser.add_argument("--compile", action="store_true", help="compile the transformer blocks before serving: minutes")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the policy before serving (CUDA graphs on a GPU): minutes"
+    )
     return parser
 
 
