@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vita_data.cli_build import add_build_arguments, positive, run_build, run_status
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError
+from vita_data.exits import exit_code
 from vita_data.storage import AnyPath, open_path, require_local, storage_errors
 
 if TYPE_CHECKING:
@@ -25,22 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `vita-data` and return its exit code: 0 done, 1 bad data, 2 bad request."""
     arguments = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
-    try:
+
+    def run() -> int:
         with storage_errors(getattr(arguments, "folder", "storage")):
             return verb(arguments)
-    except VitaDataError as error:
-        print(f"vita-data {arguments.name}: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output hung up (`| head`): nothing more can be said, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        print(f"vita-data {arguments.name}: {error}; mend that and run the same command again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"vita-data {arguments.name}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 1
+
+    return exit_code(
+        f"vita-data {arguments.name}",
+        run,
+        interrupted="interrupted; the same command goes on from here",
+        remedy="mend that and run the same command again",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

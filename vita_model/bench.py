@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 
 from vita_data.errors import RequestError
+from vita_data.exits import exit_code
 from vita_data.types import Batch, Modality
 from vita_model.batches import random_batch
 from vita_model.checks import require_whole
 from vita_model.distributed import Ranks, joined_ranks
-from vita_model.exits import exit_code
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
 from vita_model.memory import MemoryEstimate, as_text, batches_that_come, estimate_memory

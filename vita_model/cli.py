@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.exits import exit_code
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired, resizes
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
 from vita_model import memory, params
 from vita_model.distributed import Ranks, joined_ranks
-from vita_model.exits import exit_code
 from vita_model.memory import estimate_memory
 from vita_model.override import override
 from vita_model.params import parameter_table

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from vita_data.errors import RequestError
+from vita_data.exits import exit_code
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.checks import require_device
-from vita_model.exits import exit_code
 from vita_model.ghost import flop_counter
 from vita_model.parallel import compile_whole
 from vita_model.policy import CONTROL, narrow

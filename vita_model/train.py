@@ -22,7 +22,6 @@ from vita_model.batches import on_device
 from vita_model.checkpoint import TrainerState, latest, load_components, load_trainer, save
 from vita_model.distributed import Ranks, all_sum, any_rank, first_says
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
-from vita_model.exits import on_sigterm
 from vita_model.gradients import Gradients
 from vita_model.hand_over import hand_over
 from vita_model.lock import held
@@ -33,6 +32,7 @@ from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.preview import write_previews
 from vita_model.recipe import Recipe, as_json, building
 from vita_model.resume import check_same_run
+from vita_model.signals import on_sigterm
 from vita_model.stages import RULES, needed_parts, set_modes
 from vita_model.state import Progress, load_progress
 from vita_model.vita import Component, Vita

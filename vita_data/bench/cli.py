@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from vita_data.errors import VitaDataError
+from vita_data.exits import exit_code
 
 if TYPE_CHECKING:
     from vita_data.bench.report import Report
@@ -28,17 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(argv[1:])
     arguments = _parser(sorted(elsewhere)).parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
-    try:
-        return verb(arguments)
-    except VitaDataError as error:
-        print(f"vita-bench {arguments.name}: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"vita-bench {arguments.name}: {error}; mend that and run the same command again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"vita-bench {arguments.name}: interrupted", file=sys.stderr)
-        return 1
+    remedy = "mend that and run the same command again"
+    return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
 
 
 class _Parser(argparse.ArgumentParser):

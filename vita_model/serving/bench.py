@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from vita_data.errors import RequestError
+from vita_data.exits import exit_code
 from vita_data.storage import write_atomically
-from vita_model.exits import exit_code
 from vita_model.presets import PRESETS
 from vita_model.serving.load import SIDE, Figures, LoadReport, LoadSpec, measure_load
 

@@ -13,8 +13,8 @@ from typing import IO
 import torch
 
 from vita_data.errors import VitaDataError
-from vita_model.exits import interrupt, on_sigterm
 from vita_model.openpi import API_KEY
+from vita_model.signals import interrupt, on_sigterm
 
 _END_S = 30.0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.exits import exit_code
 from vita_model.openpi import API_KEY
 from vita_model.recipe import Precision
 from vita_model.sims.options import positive
@@ -18,18 +19,8 @@ _MAX_PORT = 65535
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it never served, 2 the request is bad."""
     arguments = _parser().parse_args(argv)
-    try:
-        _serve(arguments)
-    except VitaDataError as fault:
-        print(f"vita-serve: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except OSError as fault:
-        print(f"vita-serve: {arguments.host}:{arguments.port}: {fault.strerror or fault}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # a server's own is its end
-        print("vita-serve: interrupted before it served", file=sys.stderr)
-        return 1
-    return 0
+    # A server's own Ctrl-C is its end.
+    return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before it served")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +77,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     server = PolicyServer(
         actor, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
     )
-    web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
+    try:
+        web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
+    except OSError as fault:
+        raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
 
 
 if __name__ == "__main__":

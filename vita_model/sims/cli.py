@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from vita_model.exits import exit_code
+from vita_data.exits import exit_code
 from vita_model.sims import cli_benchmarks, cli_robosuite
 
 _Command = Callable[[argparse.Namespace], None]
