@@ -199,7 +199,8 @@ class Vita(nn.Module):
             ValueError: the batch holds no images.
         """
         image_mask = _present(batch.image_mask, "image_mask")
-        stream = self.stream(reasoning, image_mask.any(dim=1)).taken(draws.latent_order)
+        acts = batch.action is not None
+        stream = self.stream(reasoning, image_mask.any(dim=1), acts=acts).taken(draws.latent_order)
         shows = with_frames and stream.frames is not None
         return Prediction(
             quantized=stream.quantized,
@@ -208,10 +209,11 @@ class Vita(nn.Module):
             actions=self._chosen_actions(batch, stream.actions, reasoning, draws),
         )
 
-    def stream(self, reasoning: Reasoning, mask: Tensor) -> Stream:
+    def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True) -> Stream:
         """Map a thought's latents to codes; `mask` [B] says which samples are real.
 
-        One stream of codes is for both decoders, unless the codebook or the latents are each modality's own.
+        One stream of codes is for both decoders, unless the codebook or the latents are each modality's own. The
+        actions' own then stay out of batches that have none (`acts` False): nothing supervises them there.
         """
         latents, visual = reasoning.latents, reasoning.visual
         if self.config.cot.visual is VisualThought.NONE:
@@ -220,6 +222,8 @@ class Vita(nn.Module):
             quantized = self.codebook.project(latents, Modality.VIDEO, mask)
             return Stream(actions=quantized.latents, frames=quantized.latents, quantized=(quantized,))
         seen = self.codebook.project(latents if visual is None else visual, Modality.VIDEO, mask)
+        if not acts:
+            return Stream(actions=latents, frames=seen.latents, quantized=(seen,))
         done = self.codebook.project(latents, Modality.ACTION, mask)
         return Stream(actions=done.latents, frames=seen.latents, quantized=(seen, done))
 

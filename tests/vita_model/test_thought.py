@@ -81,6 +81,23 @@ def test_without_text_there_is_no_subtask(build, make_batch, visual):
     assert subtasks.indices.shape == (2, 0)
 
 
+@pytest.mark.parametrize("visual", [VisualThought.INTERNAL, VisualThought.EXPLICIT])
+def test_batches_without_actions_leave_the_actions_own_codes_alone(build, make_batch, visual):
+    model = build(ThoughtConfig(visual=visual), shared=False)
+    model.codebook.train()
+
+    def moved(modality):
+        before = [table.sums.clone() for table in (model.codebook, model.codebook.actions)]
+        with torch.no_grad():
+            prediction = model.reason(make_batch(modality, futures=2), Draws(), with_frames=True)
+        now = [model.codebook.sums, model.codebook.actions.sums]
+        assert len(prediction.quantized) == sum(not torch.equal(*pair) for pair in zip(before, now, strict=True))
+        return [not torch.equal(*pair) for pair in zip(before, now, strict=True)]
+
+    assert moved("video") == [True, False]
+    assert moved("paired") == [True, True]
+
+
 def test_explicit_latents_of_actions_see_those_of_frames_and_not_the_other_way(build, make_batch):
     model, batch = build(ThoughtConfig(visual=VisualThought.EXPLICIT), shared=False), make_batch("paired", futures=2)
     plain, predicted = think(model, batch), model.reason(batch, Draws(), with_frames=True)
