@@ -22,6 +22,7 @@ fi
 echo "$asked" > "$out/settings.txt"
 exec > >(tee -a "$out/log.txt") 2>&1
 
+case "${VITA_BIN:-}" in "" | /*) ;; *) VITA_BIN="$start/$VITA_BIN" ;; esac
 if [ -z "${VITA_BIN:-}" ]; then
     bash pipelines/setup.sh
     VITA_BIN="$PWD/.venv/bin"

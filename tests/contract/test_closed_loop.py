@@ -30,8 +30,9 @@ def run(tmp_path):
         log.write_text("")
         wanted = {"VITA_BIN": str(tmp_path / "bin"), "LOG": str(log), "OUT": str(out), **environment}
         done = subprocess.run(
-            ["bash", str(SCRIPT), str(out)], env={**os.environ, **wanted}, capture_output=True, text=True, check=False
-        )
+            ["bash", str(SCRIPT), str(out)], env={**os.environ, **wanted}, cwd=tmp_path, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
         return done, [" ".join(line.split()[:3]) for line in log.read_text().splitlines()], log.read_text()
 
     return go
@@ -69,6 +70,12 @@ def test_an_interrupted_stage_is_resumed_and_nothing_before_it_is_repeated(run):
     assert "lift_cotrain.py" in calls[0]
     assert "--resume" in said.splitlines()[0]
     assert "evaluate" in calls[-1]
+
+
+def test_programs_are_found_from_where_the_script_was_called(run):
+    done, calls, _ = run(VITA_BIN="bin")
+    assert done.returncode == 0, done.stderr
+    assert len(calls) == 7
 
 
 def test_numbers_reach_the_commands(run):

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.storage import write_atomically
 from vita_model.checks import MAX_SEED, require, require_whole
 from vita_model.sims.demo_file import Take, write_part
 from vita_model.sims.noise import PathNoise, disturbances
@@ -196,7 +197,7 @@ def _claim(parts: Path, request: RecordRequest) -> None:
     settings = parts / "settings.json"
     if settings.is_file():
         _refuse_other(parts, settings.read_text(), request)
-    settings.write_text(_settings(request))
+    write_atomically(settings, _settings(request).encode())
 
 
 def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
