@@ -1,6 +1,8 @@
 """How a command ends: errors as one line on stderr, and its exit code."""
 
+import contextlib
 import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -17,23 +19,52 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
         remedy: what is said to do about a fault of the machine.
 
     Returns:
-        0 done, 1 data or files are bad or Ctrl-C, 2 a bad request.
+        0 done, 1 data or files are bad, Ctrl-C or nobody reads on (`| head`), 2 a bad request.
+    """
+    code, told = _run(command, interrupted, remedy)
+    unsaid = _flush()
+    told = told or unsaid
+    if told:
+        print(f"{program}: {told}", file=sys.stderr)
+    return code or int(unsaid is not None)
+
+
+def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tuple[int, str | None]:
+    """Give the code and the line."""
+    try:
+        return command() or 0, None
+    except VitaDataError as fault:
+        return fault.exit_code, str(fault)
+    except OSError as fault:
+        if isinstance(fault, BrokenPipeError) and _is_deserted():
+            return 1, None  # Whoever read our output hung up: nothing more can be said.
+        where = f"{fault.filename}: " if fault.filename else ""
+        return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
+    except KeyboardInterrupt:
+        return 1, interrupted
+
+
+def _flush() -> str | None:
+    """Let go of what was printed; gives what is to be said where it could not be, else None.
+
+    The output leads nowhere then, so that Python does not complain of it at its exit.
     """
     try:
-        code = command() or 0
-        sys.stdout.flush()  # a reader that hung up is noticed here, not at exit
-        return code
-    except VitaDataError as fault:
-        print(f"{program}: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except BrokenPipeError:
-        # Whoever read our output hung up (`| head`): nothing more can be said, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else ""
-        print(f"{program}: {where}{fault.strerror or fault}{remedy and '; '}{remedy}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: {interrupted}", file=sys.stderr)
-        return 1
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return "" if isinstance(fault, BrokenPipeError) else f"output: {fault.strerror or fault}"
+    return None
+
+
+def _is_deserted() -> bool:
+    """Tell whether the output is a pipe that nobody reads any more."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):  # none, or what a test or a notebook puts in its place
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,5 +1,6 @@
 """Commands end in one line and a code."""
 
+import os
 import subprocess
 import sys
 
@@ -45,13 +46,44 @@ def test_a_defect_of_ours_is_not_hidden():
         exit_code("vita-x", failing(ZeroDivisionError()), interrupted="")
 
 
-@pytest.mark.parametrize("module", ["vita_data.cli", "vita_model.cli"])
-def test_a_reader_that_hangs_up_gets_no_traceback(module):
-    asked = {"vita_data.cli": ["sources"], "vita_model.cli": ["params", "pipelines/recipes/debug_warmup.py"]}[module]
-    command = [sys.executable, "-m", module, *asked]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+def test_nothing_is_said_where_there_is_no_output(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert exit_code("vita-x", lambda: None, interrupted="") == 0
+    assert exit_code("vita-x", failing(ShardError("damaged")), interrupted="") == 1
+    assert capsys.readouterr().err == "vita-x: damaged\n"
+
+
+def test_a_pipe_of_somebody_elses_is_named(capsys):
+    assert exit_code("vita-x", failing(BrokenPipeError(32, "Broken pipe")), interrupted="") == 1
+    assert capsys.readouterr().err == "vita-x: Broken pipe\n"
+
+
+HANGS_UP = """
+import sys
+from vita_data.errors import RequestError
+from vita_data.exits import exit_code
+
+def command():
+    sys.stdin.read()
+    print("line")
+    {then}
+
+sys.exit(exit_code("vita-x", command, interrupted=""))
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [("return 0", 1, ""), ("print('more', flush=True)", 1, ""), ("raise RequestError('no')", 2, "vita-x: no\n")],
+)
+def test_a_reader_that_hangs_up_gets_no_traceback(then, code, said, unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    program = HANGS_UP.format(then=then)
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, text=True, **pipes) as process:
         process.stdout.close()
-        assert process.stderr.read() == ""
-    assert process.returncode == 1
+        process.stdin.close()
+        found = process.stderr.read()
+    # Without a buffer the first line fails already, before the request is found bad.
+    assert (process.returncode, found) == ((1, "") if unbuffered else (code, said))

@@ -79,6 +79,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     try:
         web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
+    except BrokenPipeError:  # of our output
+        raise
     except OSError as fault:
         raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
 
