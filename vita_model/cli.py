@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.exits import exit_code
-from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired, resizes
+from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
 from vita_model import memory, params
@@ -168,7 +168,7 @@ def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
             ranks=ranks,
             conventions={source: one.as_json() for source, one in conventions(plan).items()},
-            resizes=resizes(plan),
+            resizes=plan.resizes,
             held_out=other,
         )
 

@@ -6,13 +6,13 @@ import pytest
 
 from vita_data.errors import ManifestError
 from vita_data.loader import Damage, InstructionChoice, RemoteOptions
-from vita_data.types import DrawOrder, Manifest, Order, Stage, Starts, WindowSpec
+from vita_data.types import DrawOrder, Manifest, Order, ResizeMode, Stage, Starts, WindowSpec
 from vita_model import cli
 from vita_model.train import RunEnd
 
 RECIPE = """
 from dataclasses import replace
-from vita_data.types import Stage
+from vita_data.types import ResizeMode, Stage
 from vita_model.presets import tiny
 from vita_model.recipe import Precision, Recipe
 
@@ -32,7 +32,7 @@ class FakePlan:
 
     def __init__(self):
         self.windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1)
-        self.statistics = {"toy_a": {}}
+        self.statistics, self.resizes = {"toy_a": {}}, {"toy_a": ResizeMode.PLAIN}
 
     @classmethod
     def from_manifest(cls, manifest, **request):
@@ -58,7 +58,6 @@ def place(tmp_path, monkeypatch, make_stream):
     monkeypatch.setattr(cli, "Plan", FakePlan)
     monkeypatch.setattr(cli, "load_manifest", lambda path: Manifest(name="mine", entries=(), path=str(path)))
     monkeypatch.setattr(cli, "conventions", lambda plan: {})
-    monkeypatch.setattr(cli, "resizes", lambda plan: {})
     monkeypatch.setattr(cli, "make_loader", make_loader)
     return made
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vita_data.loader.conventions import conventions, resizes
+from vita_data.loader.conventions import conventions
 from vita_data.loader.mix import MixReport, mix
 from vita_data.loader.narrowed import held_out, only_paired
 from vita_data.loader.plan import Plan
@@ -31,7 +31,6 @@ __all__ = [
     "mix",
     "only_paired",
     "read_windows",
-    "resizes",
     "resume_plan",
 ]
 

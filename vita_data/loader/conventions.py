@@ -1,4 +1,4 @@
-"""What a policy must know of a plan's sources besides statistics: simulator constants, how images became square."""
+"""The constants that turn canonical actions into a simulator's, of each source of a plan that has some."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from vita_data.loader.cuts import metadata
 from vita_data.loader.plan import Plan
 from vita_data.loader.pool import OpenEntry
 from vita_data.shards.reader import ShardFiles
-from vita_data.types import ResizeMode
 
 
 def conventions(plan: Plan) -> Mapping[str, Convention]:
@@ -19,20 +18,11 @@ def conventions(plan: Plan) -> Mapping[str, Convention]:
     Raises:
         ShardError: the clip is damaged.
     """
-    opened = _opened(plan)
+    opened = {one.pool.opened.entry.source: one.pool.opened for pools in plan.pools.values() for one in pools}
     files = ShardFiles()
     found = {source: _of(entry, files) for source, entry in opened.items()}
     files.close()
     return {source: one for source, one in found.items() if one is not None}
-
-
-def resizes(plan: Plan) -> Mapping[str, ResizeMode]:
-    """Tell how each source's images were made square, by source."""
-    return {source: entry.resize for source, entry in _opened(plan).items()}
-
-
-def _opened(plan: Plan) -> Mapping[str, OpenEntry]:
-    return {one.pool.opened.entry.source: one.pool.opened for pools in plan.pools.values() for one in pools}
 
 
 def _of(opened: OpenEntry, files: ShardFiles) -> Convention | None:

@@ -17,7 +17,19 @@ from vita_data.loader.request import GLOBAL_ORDER, PlanRequest, default_windows,
 from vita_data.loader.shares import masses, repeats, shares, step_shares
 from vita_data.shards.schema import json_bytes
 from vita_data.storage import AnyPath
-from vita_data.types import Basis, DrawOrder, Float64, Json, Manifest, Modality, Order, Stage, Starts, WindowSpec
+from vita_data.types import (
+    Basis,
+    DrawOrder,
+    Float64,
+    Json,
+    Manifest,
+    Modality,
+    Order,
+    ResizeMode,
+    Stage,
+    Starts,
+    WindowSpec,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +68,8 @@ class Plan:
     pools: Mapping[Modality, tuple[PlannedPool, ...]]
     statistics: Mapping[str, Json]
     """Each source's stats.json, for checkpoints."""
+    resizes: Mapping[str, ResizeMode]
+    """How each source's images became square, likewise."""
     notes: tuple[str, ...]
     """What a user should know about how the request was met."""
 
@@ -112,6 +126,7 @@ class Plan:
         totals = {m: float(weights[m].sum()) for m in pools}
         steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes)
         statistics = {one.entry.source: one.stats.as_json() for one in opened}
+        resizes = {one.entry.source: one.resize for one in opened}
         planned = {
             m: _planned(kept, statistics, shares(kept, weights[m], manifest, step_share=steps[m], batch_size=sizes[m]),
                         step_share=steps[m], batch_size=sizes[m])
@@ -120,7 +135,7 @@ class Plan:
         return cls(
             manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, order=request.order,
             batch_size=sizes, modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
-            statistics=statistics,
+            statistics=statistics, resizes=resizes,
         )  # fmt: skip
 
     @property

@@ -57,9 +57,16 @@ def _remedy(folder: AnyPath) -> str:
 
 
 def card_resize(card: Json) -> ResizeMode:
-    """How the images of a source were made square, which all that looks at others beside them repeats."""
+    """How the images of a source were made square, which all that looks at others beside them repeats.
+
+    Raises:
+        ShardError: in a way that this version does not know.
+    """
     settings = card.get("settings")
-    return ResizeMode(settings.get("resize", ResizeMode.PLAIN)) if isinstance(settings, dict) else ResizeMode.PLAIN
+    named = settings.get("resize", ResizeMode.PLAIN) if isinstance(settings, dict) else ResizeMode.PLAIN
+    if named not in list(ResizeMode):
+        raise ShardError(f"the card of {card.get('source')} says resize {named!r}; {', '.join(ResizeMode)} are known")
+    return ResizeMode(named)
 
 
 def source_name(folder: AnyPath, card: Json) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vita_data.loader import Plan, make_loader, mix, resizes
+from vita_data.loader import Plan, make_loader, mix
 from vita_data.loader.mix_text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.types import Modality, ResizeMode
@@ -35,7 +35,7 @@ def test_toy_manifests_give_batches(toy_shards: Path, name: str, stage: str, mod
 
 def test_a_plan_knows_how_images_became_square(toy_shards: Path) -> None:
     plan = Plan.from_manifest(load_manifest(MANIFESTS / "toy.toml"), shards=toy_shards, stage="warmup", batch_size=12)
-    found = resizes(plan)
+    found = plan.resizes
     assert set(found) == set(plan.statistics)
     assert {"ssv2", "ego4d"} & set(found) == {
         name for name, resize in found.items() if resize is ResizeMode.CENTER_CROP
