@@ -7,6 +7,7 @@ through `all_sum` is that of the global loss times the world size, which the ave
 """
 
 import os
+import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def first_says(ask: Callable[[], Answer]) -> Answer:
     """Ask on the first rank alone and give each rank the answer; what is raised there is raised on all.
 
     For all that is read of files which a rank may write before another one has looked: ranks keep together only
-    where they exchange tensors.
+    where they exchange tensors. Answers are values that pickle.
     """
     if is_alone():
         return ask()
@@ -153,12 +154,21 @@ def first_says(ask: Callable[[], Answer]) -> Answer:
         try:
             said[0] = ask()
         except Exception as fault:  # noqa: BLE001 - raised below, on every rank
-            said[1] = fault
+            said[1] = _that_pickles(fault)
     dist.broadcast_object_list(said, src=0)
     answer, refusal = said
     if refusal is not None:
+        dist.barrier()  # A rank that leaves tears down what the others still hear it by.
         raise refusal
     return cast("Answer", answer)
+
+
+def _that_pickles(fault: Exception) -> Exception:
+    try:
+        pickle.dumps(fault)
+    except Exception:  # noqa: BLE001 - whatever a fault holds
+        return VitaDataError(repr(fault))
+    return fault
 
 
 def wait_for_all() -> None:

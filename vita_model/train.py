@@ -1,6 +1,6 @@
 """One training loop for all three stages: batches in, checkpoints, metrics and previews out.
 
-What differs between stages is data in `stages.RULES`. One process, one device; nothing here reads shards.
+What differs between stages is data in `stages.RULES`. Each rank runs it on its device; nothing here reads shards.
 """
 
 import threading
@@ -20,7 +20,7 @@ from vita_data.types import Batch, Json, Modality
 from vita_model.averages import WeightAverages
 from vita_model.batches import on_device
 from vita_model.checkpoint import TrainerState, latest, load_components, load_trainer, save
-from vita_model.distributed import Ranks, all_sum, any_rank, first_says
+from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.gradients import Gradients
 from vita_model.hand_over import hand_over
@@ -300,6 +300,8 @@ def train(
             request do not fit the run or each other.
         TrainingError: a loss or gradient is not finite.
     """
+    if ranks is None and not is_alone():
+        raise ValueError("this process is one of several ranks: train needs `ranks`, as joined_ranks gives them")
     _check_accumulate(recipe, ranks or Ranks())
     checkpoint = first_says(lambda: _found(run, resume=resume))
     trainer = Trainer(
