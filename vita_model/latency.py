@@ -21,7 +21,7 @@ from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
 from vita_model.checks import require_device
 from vita_model.ghost import flop_counter
-from vita_model.parallel import compile_whole
+from vita_model.parallel import begin_answer, compile_whole
 from vita_model.policy import CONTROL, narrow
 from vita_model.presets import PRESETS, with_random_weights
 from vita_model.recipe import Precision
@@ -126,8 +126,6 @@ class _Answers:
         parts = (self.backbone, self.model.action_decoder)
         for part in parts if spec.precision is Precision.BF16 else ():
             narrow(part)
-        if spec.compile:
-            compile_whole([self.backbone, self.model.action_decoder], self.device)
         shape = (1, spec.num_views, IMAGE_SIZE, IMAGE_SIZE, 3)
         self.images = torch.randint(256, shape, dtype=torch.uint8, device=self.device)
         self.image_mask = torch.ones(shape[:2], dtype=torch.bool, device=self.device)
@@ -138,15 +136,22 @@ class _Answers:
     def row(self, peak: float, bandwidth: float) -> LatencyRow:
         """Measure both parts and the whole."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision is Precision.BF16):
-            # Copies, as a CUDA graph's next answer overwrites its last one.
-            thought = tuple(part.clone() for part in self._reason())
+            thought = self._reason()
             calls: tuple[tuple[str, Callable[[], object], int], ...] = (
                 ("backbone", self._reason, _backbone_bytes(self.backbone)),
                 ("action decoder", lambda: self._act(*thought), _bytes(self.model.action_decoder)),
             )
+            # Counted first: what is compiled shows no operations.
+            counted = [_flop(call) for _, call, _ in calls]
+            if self.spec.compile:
+                compile_whole([self.backbone, self.model.action_decoder], self.device)
             parts = tuple(
-                self._part(name, call, num_bytes, peak=peak, bandwidth=bandwidth) for name, call, num_bytes in calls
-            )
+                PartFigures(
+                    name=name, time_s=self._time(call), flop=flop, num_bytes=num_bytes,
+                    floor_s=max(flop / peak, num_bytes / bandwidth),
+                )
+                for (name, call, num_bytes), flop in zip(calls, counted, strict=True)
+            )  # fmt: skip
             total_s = self._time(lambda: self._act(*self._reason()))
         total = PartFigures(
             name="total", time_s=total_s, flop=sum(part.flop for part in parts),
@@ -166,26 +171,28 @@ class _Answers:
         actions: Tensor = self.model.action_decoder(latents, num_steps=self.horizon, context=hidden, context_mask=mask)
         return actions
 
-    def _part(
-        self, name: str, call: Callable[[], object], num_bytes: int, *, peak: float, bandwidth: float
-    ) -> PartFigures:
-        with flop_counter() as counter:
-            call()
-        flop = float(counter.get_total_flops())
-        floor_s = max(flop / peak, num_bytes / bandwidth)
-        return PartFigures(name=name, time_s=self._time(call), flop=flop, num_bytes=num_bytes, floor_s=floor_s)
+    def _answer(self, call: Callable[[], object]) -> None:
+        if self.spec.compile:
+            begin_answer(self.device)
+        call()
 
     def _time(self, call: Callable[[], object]) -> float:
         for _ in range(3):
-            call()
+            self._answer(call)
         times = []
         for _ in range(self.spec.num_runs):
             wait_for(self.device)
             start_s = time.perf_counter()
-            call()
+            self._answer(call)
             wait_for(self.device)
             times.append(time.perf_counter() - start_s)
         return statistics.median(times)
+
+
+def _flop(call: Callable[[], object]) -> float:
+    with flop_counter() as counter:
+        call()
+    return float(counter.get_total_flops())
 
 
 def _backbone_bytes(backbone: Backbone) -> int:

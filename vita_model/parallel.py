@@ -108,10 +108,17 @@ def prepare_blocks(model: Vita, recipe: Recipe) -> None:
 def compile_whole(parts: Iterable[nn.Module], device: torch.device) -> None:
     """Have parts that only answer compiled, each as one graph of fixed shapes; on a GPU it is replayed as a CUDA graph.
 
-    What a part gave is overwritten by its next answer there. After several batch sizes torch leaves others uncompiled.
+    `begin_answer` comes before each use: what parts gave is theirs until then. After several batch sizes torch leaves
+    others uncompiled.
     """
     for part in parts:
         part.compile(dynamic=False, mode="max-autotune" if device.type == "cuda" else None)
+
+
+def begin_answer(device: torch.device) -> None:
+    """Let CUDA graphs write over what their parts gave before; without it they do so whenever another part begins."""
+    if device.type == "cuda":
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
 
 def blocks_of(model: Vita) -> list[nn.Module]:

@@ -37,10 +37,10 @@ from vita_model.backbone import SUBTASKS
 from vita_model.checkpoint import find_checkpoint, load_components
 from vita_model.checks import require_device
 from vita_model.layers import byte_images
-from vita_model.parallel import compile_whole
+from vita_model.parallel import begin_answer, compile_whole
 from vita_model.rebuild import from_json
 from vita_model.recipe import Precision
-from vita_model.state import Progress, load_progress
+from vita_model.state import Progress, load_progress, weights_digest
 from vita_model.vita import Component, Draws, Prediction, Vita, VitaConfig
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
@@ -117,16 +117,18 @@ class Signature:
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     resizes: Mapping[str, ResizeMode] = field(default_factory=dict)
     """How each source's images became square; plain where a checkpoint does not say."""
+    digest: str = ""
+    """Of the weights that choose actions."""
 
 
 class VitaPolicy:
     """Chooses actions; deterministic, and safe to call from one thread at a time."""
 
-    def __init__(self, model: Vita, progress: Progress, options: PolicyOptions) -> None:
-        """Take a model with its weights; `from_pretrained` is the usual way."""
+    def __init__(self, model: Vita, progress: Progress, options: PolicyOptions, *, digest: str = "") -> None:
+        """Take a model with its weights, which `digest` names; `from_pretrained` is the usual way."""
         self.model, self.options = model, options
         self._statistics: Mapping[str, Json] = dict(progress.statistics)  # type: ignore[arg-type]
-        self.signature = _signature(progress, model)
+        self.signature = _signature(progress, model, digest)
 
     @property
     def device(self) -> torch.device:
@@ -158,7 +160,7 @@ class VitaPolicy:
                 f"{checkpoint} lacks {', '.join(sorted(missing))}: export it with --imagine, or name a run"
             )
         _prepare(model, wanted, options)
-        return cls(model, progress, options)
+        return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
 
     def predict(
         self,
@@ -185,6 +187,8 @@ class VitaPolicy:
     def decide_batch(self, batch: Batch) -> list[Decision]:
         """Choose chunks of actions for a paired batch as the loader gives it."""
         uses_bf16 = self.options.precision is Precision.BF16
+        if self.options.compile:
+            begin_answer(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bf16):
             prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
         return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
@@ -193,7 +197,9 @@ class VitaPolicy:
         """Answer a blank observation, so that what is compiled at the first answer is there before somebody waits."""
         spec = self.signature
         blank = dict.fromkeys(spec.views, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-        self.decide([Observation(images=blank, instruction="wait", source=spec.sources[0])])
+        # CUDA graphs are recorded at the second answer and replayed from the third on.
+        for _ in range(3 if self.options.compile else 1):
+            self.decide([Observation(images=blank, instruction="wait", source=spec.sources[0])])
 
     def scales_as(self, statistics: Json, source: str) -> bool:
         """Tell whether statistics scale a source's actions and states as those of the checkpoint do."""
@@ -285,7 +291,7 @@ class VitaPolicy:
         )  # fmt: skip
 
 
-def _signature(progress: Progress, model: Vita) -> Signature:
+def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
     sampler: Any = progress.sampler
     windows = sampler["fields"]["windows"]
     conventions: Any = progress.conventions
@@ -293,7 +299,7 @@ def _signature(progress: Progress, model: Vita) -> Signature:
     return Signature(
         views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
         futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
-        sources=tuple(sorted(progress.statistics)), step=progress.step,
+        sources=tuple(sorted(progress.statistics)), step=progress.step, digest=digest,
         frame_interval_s=windows.get("frame_interval_s", 1.0),
         conventions={source: Convention.from_json(values) for source, values in conventions.items()},
         resizes={source: ResizeMode(name) for source, name in resizes.items()},

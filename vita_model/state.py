@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,13 @@ def read_state(checkpoint: Path) -> State:
         return State(progress=Progress(**state), sha256=sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+
+
+def weights_digest(checkpoint: Path, names: Collection[str]) -> str:
+    """Name the weights of some components, the same in a run, its checkpoint and what was exported of them."""
+    sha256 = read_state(checkpoint).sha256
+    text = " ".join(sha256.get(f"{name}.safetensors", "") for name in sorted(names))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def checked(checkpoint: Path, file: str, sha256: Mapping[str, str]) -> Path:

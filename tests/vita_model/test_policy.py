@@ -17,8 +17,10 @@ from vita_data.resize import to_square
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.types import Batch, CameraRole, Modality, ResizeMode, Split
+from vita_model import policy as policy_module
 from vita_model.checkpoint import find_checkpoint, latest
 from vita_model.cli import main
+from vita_model.parallel import begin_answer
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
 from vita_model.preview_clip import compare, draw
 from vita_model.recipe import Precision, load_recipe
@@ -264,6 +266,29 @@ def test_imagined_frames_come_a_latent_each(runs: Path) -> None:
     assert frames.shape == (12, size, size, 3)
     with pytest.raises(RequestError, match="name a source; this checkpoint has statistics of"):
         policy.predict(image, "push")
+
+
+def test_a_digest_names_the_weights_wherever_they_lie(runs: Path, tmp_path: Path) -> None:
+    assert main(["export", str(runs / "finetune"), str(tmp_path / "exported")]) == 0
+    one, same, other = (
+        VitaPolicy.from_pretrained(folder).signature.digest
+        for folder in (runs / "finetune", tmp_path / "exported", runs / "cotrain")
+    )
+    assert len(one) == 16
+    assert one == same != other
+
+
+def test_graphs_are_told_where_an_answer_begins(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part, **options: None)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: told.append("mark"))
+    monkeypatch.setattr(policy_module, "begin_answer", lambda device: begin_answer(torch.device("cuda")))
+    compiled = VitaPolicy.from_pretrained(runs / "finetune", PolicyOptions(compile=True))
+    compiled.warm_up()
+    assert told == ["mark"] * 3
+    VitaPolicy.from_pretrained(runs / "finetune").warm_up()
+    begin_answer(torch.device("cpu"))
+    assert len(told) == 3
 
 
 def test_warming_up_asks_with_all_views_and_changes_no_answer(policy: VitaPolicy) -> None:

@@ -52,8 +52,9 @@ class PolicyActor:
         """Say what is taken and given."""
         spec = self._policy.signature
         return {
-            "policy": "vita", "step": spec.step, "convention": self._name, "action_horizon": spec.horizon,
-            "action_dim": 7, "views": [str(view) for view in spec.views], "sources": list(spec.sources),
+            "policy": "vita", "step": spec.step, "digest": spec.digest, "convention": self._name,
+            "action_horizon": spec.horizon, "action_dim": 7,
+            "views": [str(view) for view in spec.views], "sources": list(spec.sources),
             "constants": {} if self._convention is None else dict(self._convention.as_json()),
         }  # fmt: skip
 

@@ -32,10 +32,10 @@ def served(run: Path, *, device: str) -> Iterator[int]:
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as server,
+        on_sigterm(interrupt),  # our end would leave the server
     ):
         try:
-            with on_sigterm(interrupt):  # its end would leave the server
-                yield _port(server, said)
+            yield _port(server, said)
         finally:
             _end(server)
 
