@@ -59,6 +59,11 @@ class CalvinRequest:
         require_whole(self, "num_chains", most=NUM_CHAINS)
         require_whole(self, "replan_steps", "max_steps")
 
+    @property
+    def place(self) -> Place:
+        """Where the result goes."""
+        return Place(folder=self.out, name="calvin", resume=self.resume)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalvinParts:
@@ -122,10 +127,9 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
     """
     chunked = Chunked(InConvention(policy, CONVENTION), request.replan_steps)
     settings = {"max_steps": request.max_steps, "replan_steps": request.replan_steps}
-    place = Place(folder=request.out, name="calvin", resume=request.resume)
     with quiet(_NAME):
         parts = _parts(request)
-        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
 
             def run(number: int) -> dict[str, object]:
                 return {"length": run_chain(parts, parts.chains[number], chunked, request.max_steps)}
@@ -145,7 +149,7 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
                 "rates": {name: rate_json(rate) for name, rate in chain_rates(lengths).items()},
                 "lengths": lengths,
             }
-            write_json(place.result, result)
+            write_json(request.place.result, result)
     return result
 
 

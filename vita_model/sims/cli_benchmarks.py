@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
+from vita_data.errors import RequestError
 from vita_model.sims import calvin, libero, simplerenv
 from vita_model.sims.interfaces import Policy
+from vita_model.sims.journal import Place
 from vita_model.sims.options import add_policy, add_replan, add_resume, make_results_folder, positive
-from vita_model.sims.policies import load_policy
+from vita_model.sims.policies import RANDOM, load_policy
 from vita_model.sims.simplerenv_tasks import Robot
 from vita_model.sims.tables import tables_text
 from vita_model.sims.trials import trials_text
@@ -68,10 +70,11 @@ def _libero(arguments: argparse.Namespace) -> None:
         tasks=tuple(arguments.tasks),
         assets=arguments.assets,
     )
-    libero.check_installation(request.assets)
-    make_results_folder(request.out)
-    libero.evaluate_libero(request, _policy(arguments, libero.CONVENTION), _say)
-    print(tables_text([request.out / f"libero-{request.suite}.json"]))
+    if not _is_done(request.place):
+        libero.check_installation(request.assets)
+        make_results_folder(request.out)
+        libero.evaluate_libero(request, _policy(arguments, libero.CONVENTION), _say)
+    print(tables_text([request.place.result]))
 
 
 def _calvin(arguments: argparse.Namespace) -> None:
@@ -83,10 +86,11 @@ def _calvin(arguments: argparse.Namespace) -> None:
         num_chains=arguments.num_sequences,
         max_steps=arguments.ep_len,
     )
-    calvin.check_installation(request.dataset)
-    make_results_folder(request.out)
-    calvin.evaluate_calvin(request, _policy(arguments, calvin.CONVENTION), _say)
-    print(tables_text([request.out / "calvin.json"]))
+    if not _is_done(request.place):
+        calvin.check_installation(request.dataset)
+        make_results_folder(request.out)
+        calvin.evaluate_calvin(request, _policy(arguments, calvin.CONVENTION), _say)
+    print(tables_text([request.place.result]))
 
 
 def _simplerenv(arguments: argparse.Namespace) -> None:
@@ -98,13 +102,22 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         num_episodes=arguments.episodes,
         columns=tuple(arguments.tasks),
     )
-    simplerenv.check_installation(request.robot)
-    make_results_folder(request.out)
-    simplerenv.evaluate_simplerenv(request, _policy(arguments, simplerenv.CONVENTION), _say)
-    print(tables_text([request.out / f"simplerenv-{request.robot.value}.json"]))
+    if not _is_done(request.place):
+        simplerenv.check_installation(request.robot)
+        make_results_folder(request.out)
+        simplerenv.evaluate_simplerenv(request, _policy(arguments, simplerenv.CONVENTION), _say)
+    print(tables_text([request.place.result]))
+
+
+def _is_done(place: Place) -> bool:
+    if place.is_done:
+        _say(f"{place.result} is there already, and nothing to go on with; another folder measures again")
+    return place.is_done
 
 
 def _policy(arguments: argparse.Namespace, convention: str) -> Policy:
+    if arguments.policy == RANDOM and arguments.resume:
+        raise RequestError(f"--resume --policy {RANDOM}: its commands are one stream; begin anew in another folder")
     return load_policy(arguments.policy, convention=convention, source=arguments.source)
 
 

@@ -1,5 +1,6 @@
 """A policy behind a server that speaks openpi's websocket protocol (`vita-serve`, or openpi's own)."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from vita_data.errors import VitaDataError
 from vita_data.types import Float64
 from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
 from vita_model.sims.conventions import checked_chunk
-from vita_model.sims.interfaces import Observation, PolicyInfo, require_source
+from vita_model.sims.interfaces import Observation, PolicyInfo, with_source
 from vita_model.sims.websocket import WebSocket
 
 
@@ -27,15 +28,14 @@ class ServedPolicy:
         """Connect; `source` names whose statistics scale what is asked, where the policy has several.
 
         Raises:
-            RequestError: the address is none, or the policy says that it does not know the source.
+            RequestError: the address is none, or by what the policy says it needs a source, or knows no such one.
             VitaDataError: no policy server answers there.
         """
         headers = (("Authorization", f"Api-Key {api_key}"),) if api_key else ()
         self._socket = WebSocket(address, timeout_s=timeout_s, headers=headers)
-        self._source = source
+        self._asked = {} if source is None else {SOURCE_KEY: source}
         try:
-            self._info = _info(address, self._answer())
-            require_source(self._info, source)
+            self._info = with_source(_info(address, self._answer()), source)
         except VitaDataError:
             self._socket.close()
             raise
@@ -54,8 +54,7 @@ class ServedPolicy:
         Raises:
             VitaDataError: the server reports an error, vanishes, or answers with something else.
         """
-        asked = question(observation)
-        self._socket.send(pack(asked if self._source is None else {**asked, SOURCE_KEY: self._source}))
+        self._socket.send(pack({**question(observation), **self._asked}))
         answer = self._answer()
         if "actions" not in answer:
             raise VitaDataError(f"{self._info.name} answered without 'actions'; found {', '.join(map(str, answer))}")
@@ -91,11 +90,23 @@ def question(observation: Observation) -> dict[str, object]:
 
 
 def _info(address: str, metadata: Mapping[str, Any]) -> PolicyInfo:
-    constants = metadata.get("constants")
+    constants, step, sources = (metadata.get(key) for key in ("constants", "step", "sources"))
     return PolicyInfo(
         name=address,
         convention=str(metadata.get("convention", CANONICAL)),
-        constants=constants if isinstance(constants, Mapping) else {},
-        step=step if isinstance(step := metadata.get("step"), int) else None,
-        sources=tuple(map(str, sources)) if isinstance(sources := metadata.get("sources"), list | tuple) else (),
+        constants=_plain(constants) if isinstance(constants, Mapping) else {},
+        step=step if isinstance(step, int) else None,
+        sources=tuple(map(str, sources)) if isinstance(sources, list | tuple) else (),
+        digest=str(metadata.get("digest", "")),
     )
+
+
+def _plain(constants: Mapping[str, Any]) -> Mapping[str, object]:
+    """Turn what somebody's server says into JSON values, as results hold them."""
+    found: dict[str, object] = json.loads(
+        json.dumps(
+            {str(key): value for key, value in constants.items()},
+            default=lambda value: value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value),
+        )
+    )
+    return found

@@ -1,7 +1,7 @@
 """What evaluation passes around: an observation, a policy, a simulated episode. Knows no simulator and no network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -47,20 +47,29 @@ class PolicyInfo:
     """Training steps behind it, where it says so."""
     sources: tuple[str, ...] = ()
     """Whose statistics it has, where it says so."""
+    source: str | None = None
+    """Whose of them it uses; None where that is its own business."""
+    digest: str = ""
+    """Of its weights, where it says so."""
 
     def as_json(self) -> dict[str, object]:
         """Give what results hold of a policy, as JSON values."""
         return {**asdict(self), "sources": list(self.sources)}
 
 
-def require_source(info: PolicyInfo, source: str | None) -> None:
-    """Check that a policy has the statistics that it is to use, as far as it says which it has.
+def with_source(info: PolicyInfo, asked: str | None) -> PolicyInfo:
+    """Settle whose statistics a policy is to use: those asked for, its convention's own, or the only ones.
 
     Raises:
-        RequestError: it has not.
+        RequestError: it has not those, or there are several to choose from, as far as it says which it has.
     """
-    if source is not None and info.sources and source not in info.sources:
-        raise RequestError(f"--source {source}: {info.name} has statistics of {', '.join(info.sources)}")
+    known = info.sources
+    if asked is not None and known and asked not in known:
+        raise RequestError(f"--source {asked}: {info.name} has statistics of {', '.join(known)}")
+    if asked is None and len(known) > 1 and info.convention not in known:
+        raise RequestError(f"--source NAME is needed: {info.name} has statistics of {', '.join(known)}")
+    own = info.convention if info.convention in known else None
+    return replace(info, source=asked or own)
 
 
 class Policy(Protocol):

@@ -66,6 +66,11 @@ class LiberoRequest:
         require_whole(self, "num_trials", most=NUM_TRIALS)
         require_whole(self, "replan_steps")
 
+    @property
+    def place(self) -> Place:
+        """Where the result goes."""
+        return Place(folder=self.out, name=f"libero-{self.suite}", resume=self.resume)
+
 
 class LiberoTask:
     """One task: an episode's seed is the number of its stored initial state."""
@@ -135,8 +140,7 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
             "renderer": os.environ.get("MUJOCO_GL", "default"),
         }
         numbers = _numbers(request, suite.n_tasks)
-        place = Place(folder=request.out, name=f"libero-{request.suite}", resume=request.resume)
-        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
             for number in numbers:
                 name = suite.get_task(number).name
                 make = partial(_task, suite, number, policy.info)
@@ -153,7 +157,7 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
                 "rates": {column: rate_json(success_rate(everything))},
                 "tasks": {name: rate_json(success_rate(episodes)) for name, episodes in tasks.items()},
             }
-            write_json(place.result, result)
+            write_json(request.place.result, result)
     return result
 
 

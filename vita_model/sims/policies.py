@@ -10,7 +10,7 @@ from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError
 from vita_data.types import Float64
 from vita_model.sims.conventions import checked_chunk
-from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, require_source
+from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, with_source
 
 if TYPE_CHECKING:
     from vita_model.policy import VitaPolicy
@@ -46,19 +46,18 @@ class LocalPolicy:
         """Wrap a loaded policy; `source` names whose statistics scale, None: the convention's own, or the only ones.
 
         Raises:
-            RequestError: its checkpoint has no constants for the convention, or no such source.
+            RequestError: its checkpoint has no constants for the convention, needs a source, or has no such one.
         """
         known = policy.signature.conventions
         if convention != CANONICAL and convention not in known:
             raise RequestError(f"{name} has no constants of {convention}; it has {', '.join(known) or 'none'}")
         constants = {} if convention == CANONICAL else known[convention].as_json()
         spec = policy.signature
-        self._policy, self._info = (
-            policy,
-            PolicyInfo(name=name, convention=convention, constants=constants, step=spec.step, sources=spec.sources),
-        )
-        require_source(self._info, source)
-        self._source = source or (convention if convention in spec.sources else None)
+        said = PolicyInfo(
+            name=name, convention=convention, constants=constants, step=spec.step, sources=spec.sources,
+            digest=spec.digest,
+        )  # fmt: skip
+        self._policy, self._info = policy, with_source(said, source)
 
     @property
     def info(self) -> PolicyInfo:
@@ -79,7 +78,7 @@ class LocalPolicy:
             instruction=observation.instruction,
             state=values,
             state_mask=mask,
-            source=self._source,
+            source=self._info.source,
         )
         decision = self._policy.decide([question])[0]
         commands = self._policy.commands(decision, self._info.convention, state=values)

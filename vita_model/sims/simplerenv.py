@@ -57,6 +57,11 @@ class SimplerRequest:
         require(self, "columns", fits=set(self.columns) <= set(known), wanted=f"some of {', '.join(known)}")
 
     @property
+    def place(self) -> Place:
+        """Where the result goes."""
+        return Place(folder=self.out, name=f"simplerenv-{self.robot.value}", resume=self.resume)
+
+    @property
     def tasks(self) -> tuple[SimplerTask, ...]:
         """The tasks that were asked for."""
         return tuple(task for task in TASKS[self.robot] if not self.columns or task.column in self.columns)
@@ -141,10 +146,9 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
     checked = InConvention(policy, CONVENTION)
     episodes: dict[str, list[EpisodeResult]] = {}
     settings = {"robot": request.robot.value, "replan_steps": request.replan_steps}
-    place = Place(folder=request.out, name=f"simplerenv-{request.robot.value}", resume=request.resume)
     with quiet(_NAME):
         make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
-        with Journal(place, {**settings, "policy": identity(policy.info)}, report) as journal:
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
             for task in request.tasks:
                 loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
                 seeds = range(request.num_episodes)
@@ -159,7 +163,7 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
                 "num_episodes": request.num_episodes,
                 "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
             }
-            write_json(place.result, result)
+            write_json(request.place.result, result)
     return result
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import socket
 import struct
 import threading
@@ -258,3 +259,15 @@ def test_a_source_that_a_server_has_not_is_refused_before_it_is_asked(serve):
 
     with pytest.raises(RequestError, match=r"--source libero: .* has statistics of bridge, fractal"):
         ServedPolicy(serve(talk), source="libero")
+    with pytest.raises(RequestError, match=r"--source NAME is needed: .* has statistics of bridge, fractal"):
+        ServedPolicy(serve(talk))
+
+
+def test_what_a_server_says_of_itself_becomes_plain_values(serve):
+    def talk(peer: Peer) -> None:
+        _greet(peer, constants={"scale": np.float32(0.5), "signs": np.array([1, -1])}, digest="abc")
+        peer.receive()
+
+    with closing(ServedPolicy(serve(talk))) as policy:
+        assert json.loads(json.dumps(policy.info.as_json()))["constants"] == {"scale": 0.5, "signs": [1, -1]}
+        assert policy.info.digest == "abc"

@@ -1,6 +1,7 @@
 """An evaluation that was interrupted goes on with the episodes that are over, and with nothing else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -94,14 +95,54 @@ def test_a_line_that_the_processs_end_cut_is_run_again(interrupted, said, torn):
     assert [row.get("number") for row in rows] == [None, 0, 1, 2, 3]
 
 
+def test_what_was_not_asked_for_again_stays(interrupted, said):
+    with Journal(resumed(interrupted), SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(2), Runs()))
+    assert said[-1] == f"3 episodes are kept in {interrupted.episodes}: --resume goes on with them"
+    runs = Runs()
+    with Journal(resumed(interrupted), SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(4), runs))
+    assert runs.numbers == [3]
+    assert not interrupted.episodes.exists()
+
+
+def test_two_evaluations_at_once_are_refused(tmp_path, said):
+    place = Place(folder=tmp_path, name="calvin", resume=True)
+    with Journal(place, SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(1), Runs()))
+        with pytest.raises(RequestError, match="another evaluation is under way there"):
+            Journal(place, SETTINGS, said.append)
+        assert place.episodes.exists()
+
+
+@pytest.mark.parametrize("left", [b"", b'{"max_st', b'{"max_steps": 3}\n'])
+def test_one_that_ended_before_its_first_episode_begins_anew(tmp_path, said, left):
+    place = Place(folder=tmp_path, name="calvin")
+    place.episodes.write_bytes(left)
+    with pytest.raises(VitaDataError), Journal(place, SETTINGS, said.append) as journal:
+        list(journal.rows("chains", range(5), Runs(breaks_at=1)))
+    assert json.loads(place.episodes.read_bytes().splitlines()[0]) == SETTINGS
+
+
+def test_there_is_nothing_to_go_on_with_after_the_end(tmp_path):
+    place = Place(folder=tmp_path, name="calvin", resume=True)
+    assert not place.is_done
+    place.result.write_text("{}")
+    assert place.is_done
+    place.episodes.write_text("{}\n")
+    assert not place.is_done
+
+
 def test_a_journal_that_is_none_is_refused(interrupted, said):
-    interrupted.episodes.write_text("{}\nnonsense\n")
-    with pytest.raises(RequestError, match=r"cannot be read .*: remove it"):
-        Journal(resumed(interrupted), SETTINGS, said.append)
+    for text in ("{}\nnonsense\n", "3\n", '{}\n{"group": 1}\n'):
+        interrupted.episodes.write_text(text)
+        with pytest.raises(RequestError, match=r"cannot be read .*: remove it"):
+            Journal(resumed(interrupted), SETTINGS, said.append)
 
 
 def test_a_server_may_come_back_at_another_address():
     one, two = (PolicyInfo(name=name, convention="libero", step=3) for name in ("ws://a:1", "ws://b:2"))
     assert identity(one) == identity(two)
-    assert identity(one) != identity(PolicyInfo(name="ws://a:1", convention="libero", step=4))
+    for other in ({"step": 4}, {"digest": "b"}, {"source": "fractal"}):
+        assert identity(one) != identity(replace(one, **other))
     assert identity(PolicyInfo(name="runs/a", convention="x")) != identity(PolicyInfo(name="runs/b", convention="x"))

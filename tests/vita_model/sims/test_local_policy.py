@@ -69,3 +69,5 @@ def test_a_source_is_asked_for_by_name(observation):
     assert inner.asked[0].source == "bridge"
     with pytest.raises(RequestError, match="--source libero: run has statistics of bridge, fractal"):
         LocalPolicy(inner, "run", "canonical", source="libero")
+    with pytest.raises(RequestError, match="--source NAME is needed: run has statistics of bridge, fractal"):
+        LocalPolicy(inner, "run", "canonical")
