@@ -1,12 +1,22 @@
 """How a command ends: errors as one line on stderr, and its exit code."""
 
+import argparse
 import contextlib
 import os
 import select
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from vita_data.errors import VitaDataError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; `--help` has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def exit_code(program: str, command: Callable[[], int | None], *, interrupted: str, remedy: str = "") -> int:

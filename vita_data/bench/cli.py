@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 
 if TYPE_CHECKING:
     from vita_data.bench.report import Report
@@ -32,21 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; `--help` has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def _verbs_elsewhere() -> dict[str, EntryPoint]:
     """Find the verbs of packages that this one may not import, by the entry points that they declare."""
     return {found.name: found for found in entry_points(group="vita.bench")}
 
 
 def _parser(elsewhere: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="vita-bench",
         description="Measurements, each beside its limit in the same run.",
         epilog=f"further verbs, each with its own --help: {', '.join(elsewhere)}" if elsewhere else None,

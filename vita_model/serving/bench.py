@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 from vita_data.errors import RequestError
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 from vita_data.storage import write_atomically
 from vita_model.presets import PRESETS
 from vita_model.serving.load import SIDE, Figures, LoadReport, LoadSpec, measure_load
@@ -38,14 +37,6 @@ def _line(who: str, figures: Figures, ratio: float) -> str:
     return f"| {who} | {figures.requests_per_s:,.1f} | {' | '.join(latencies)} | {ratio:.2f} |"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; `--help` has the rest."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vita-bench serve`; returns its exit code."""
     arguments = _parser().parse_args(argv)
@@ -53,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="vita-bench serve",
         description="Load vita-serve with clients; its rate and latencies beside the same policy called in process.",
     )
