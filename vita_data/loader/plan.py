@@ -126,7 +126,7 @@ class Plan:
         totals = {m: float(weights[m].sum()) for m in pools}
         steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes)
         statistics = {one.entry.source: one.stats.as_json() for one in opened}
-        resizes = {one.entry.source: one.resize for one in opened}
+        resizes = {one.entry.source: one.index.resize for one in opened}
         planned = {
             m: _planned(kept, statistics, shares(kept, weights[m], manifest, step_share=steps[m], batch_size=sizes[m]),
                         step_share=steps[m], batch_size=sizes[m])

@@ -18,10 +18,10 @@ from vita_data.errors import ManifestError
 from vita_data.loader.permute import key_of
 from vita_data.loader.view import ShardView
 from vita_data.loader.windows import count_windows
-from vita_data.shards.index import CARD, SourceIndex, card_resize, open_source, read_card
+from vita_data.shards.index import CARD, SourceIndex, open_source
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage import AnyPath, open_path, storage_errors
-from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, ResizeMode, Split, Stage, WindowSpec
+from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
 
 _OPENERS = 8
 """Sources of a store that are opened side by side."""
@@ -39,8 +39,6 @@ class OpenEntry:
     """Row of the source at which each shard starts [S]."""
     chosen: Bool
     """[C] clips that `where` and `fraction` leave in."""
-    resize: ResizeMode = ResizeMode.PLAIN
-    """How its images were made square."""
 
     @cached_property
     def label(self) -> str:
@@ -147,7 +145,7 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
         raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
-        chosen=_chosen(place, entry, index.table), resize=card_resize(read_card(folder / entry.source)),
+        chosen=_chosen(place, entry, index.table),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,12 +56,7 @@ def _remedy(folder: AnyPath) -> str:
     return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
 
 
-def card_resize(card: Json) -> ResizeMode:
-    """How the images of a source were made square, which all that looks at others beside them repeats.
-
-    Raises:
-        ShardError: in a way that this version does not know.
-    """
+def _resize(card: Json) -> ResizeMode:
     settings = card.get("settings")
     named = settings.get("resize", ResizeMode.PLAIN) if isinstance(settings, dict) else ResizeMode.PLAIN
     if named not in list(ResizeMode):
@@ -84,6 +79,8 @@ class SourceIndex:
     index_sums: tuple[str, ...]
     digest: str
     """sha256 over the shards' names and sums: changes when the data does."""
+    resize: ResizeMode = ResizeMode.PLAIN
+    """How the images were made square, which all that looks at others beside them repeats."""
 
     @cached_property
     def tables(self) -> tuple[pa.Table, ...]:
@@ -153,10 +150,11 @@ def open_source(folder: AnyPath, split: Split) -> SourceIndex:
 
     Raises:
         ManifestError: the source has not been built there.
-        ShardError: a listed shard or index is gone.
+        ShardError: a listed shard or index is gone, or images were made square in a way that is not known.
     """
     card = read_card(folder)
-    return index_of(folder, split, card_shards(card, split), source=source_name(folder, card))
+    listed, source = card_shards(card, split), source_name(folder, card)
+    return replace(index_of(folder, split, listed, source=source), resize=_resize(card))
 
 
 def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
