@@ -4,6 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from vita_data.errors import RequestError
 
@@ -19,12 +20,21 @@ def held(run: Path) -> Iterator[None]:
     """
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            raise RequestError(
-                f"--out {run}: another process is training there; wait for its end, or give another folder"
-            ) from fault
-        except OSError:
-            pass  # A file system without locks cannot tell.
+        keep_others_out(
+            file, f"--out {run}: another process is training there; wait for its end, or give another folder"
+        )
         yield
+
+
+def keep_others_out(file: IO[Any], refusal: str) -> None:
+    """Lock an open file until it is closed; the system lets go of it however the process ends.
+
+    Raises:
+        RequestError: another process holds it: says `refusal`.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        raise RequestError(refusal) from fault
+    except OSError:
+        pass  # A file system without locks cannot tell.

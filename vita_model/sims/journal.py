@@ -3,7 +3,6 @@
 DIR/NAME.episodes.jsonl    a line of settings, then a line an episode; gone when the result is written
 """
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import IO, Self
 
 from vita_data.errors import RequestError
 from vita_data.types import Json
+from vita_model.lock import keep_others_out
 from vita_model.sims.interfaces import Policy, PolicyInfo
 from vita_model.sims.rollouts import LoopConfig, Simulation, roll_out
 from vita_model.sims.scores import EpisodeResult
@@ -71,7 +71,8 @@ class Journal:
         place.folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = place.episodes.open("a+b")
         try:
-            self._hold()
+            told = "another evaluation is under way there; wait for its end, or name another folder"
+            keep_others_out(self._file, f"{place.episodes}: {told}")
             self._go_on(json.loads(json.dumps(settings)))
         except BaseException:
             self._file.close()
@@ -120,18 +121,6 @@ class Journal:
     def _write(self, value: Json) -> None:
         self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
         self._file.flush()
-
-    def _hold(self) -> None:
-        """Keep others out; the system lets go however the process ends."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            raise RequestError(
-                f"{self._place.episodes}: another evaluation is under way there; wait for its end, or name another "
-                "folder"
-            ) from fault
-        except OSError:
-            pass  # A file system without locks cannot tell.
 
     def _go_on(self, asked: Json) -> None:
         settings, rows, num_bytes = self._read()

@@ -197,7 +197,8 @@ def _claim(parts: Path, request: RecordRequest) -> None:
     settings = parts / "settings.json"
     if settings.is_file():
         _refuse_other(parts, settings.read_text(), request)
-    write_atomically(settings, _settings(request).encode())
+    else:
+        write_atomically(settings, _settings(request).encode())
 
 
 def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
