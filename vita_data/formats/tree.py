@@ -23,7 +23,10 @@ class FsspecTree:
     def __init__(self, root: str) -> None:
         self.root = root
         if "://" not in root:
-            require_local(root)
+            try:
+                require_local(root)
+            except RequestError as error:
+                raise RequestError(f"--raw {error}") from None
         try:
             self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
         except (ImportError, ValueError) as error:
