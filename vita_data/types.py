@@ -216,6 +216,8 @@ class Instruction:
 
     text: str
     origin: str
+    template: str = field(default="", compare=False)
+    """The pattern with [brackets] that the text fills in, where the source has one; only judged (T3), not stored."""
 
 
 @dataclass(frozen=True, slots=True)

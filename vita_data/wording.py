@@ -1,5 +1,6 @@
 """The one normal form of an instruction: shards hold it, and a policy is asked in it."""
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -15,15 +16,50 @@ _CJK_TO_ASCII = str.maketrans(
     | dict.fromkeys("\u3010\u3014\u3016\u3018\u301a", "[")
     | dict.fromkeys("\u3011\u3015\u3017\u3019\u301b", "]")
 )
+# control characters, format characters (zero-width, byte order mark, bidi, soft hyphen), halves of surrogate pairs
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs"))
+# what `str()` and `repr()` make of bytes, of one-element arrays of them, and of a scalar of NumPy or TensorFlow;
+# also with quotes around
+_BYTES_REPR = re.compile(
+    r"""(?: ["'] | \[ | \( | (?:np\.bytes_|array|tf\.Tensor)\(\[? | <tf\.Tensor:.*\ numpy= )?
+        b (?: '((?:[^'\\]|\\.)*)' | "((?:[^"\\]|\\.)*)" )
+        (?: ["'] | \] | > | ,?\) | \]?,\ .*\) )?""",
+    re.DOTALL | re.VERBOSE,
+)
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
 
 
 @lru_cache(maxsize=_NUM_KEPT)
 def normalize_text(text: str) -> str:
-    """Bring a text to its normal form: NFKC, ASCII punctuation, one space, no quotes around the whole of it."""
-    folded = " ".join(unicodedata.normalize("NFKC", text).translate(_CJK_TO_ASCII).split())
-    while _is_quoted(folded):
-        folded = folded[1:-1].strip()
+    """Bring a text to its normal form.
+
+    NFKC, ASCII punctuation, one space, no invisible characters, no quotes around the whole of it. A text that is the
+    `repr` of bytes (`b'put the cup'`, as some conversions of RLDS and HDF5 store it) becomes what those bytes say.
+    """
+    folded = _fold(text)
+    while (inner := _unwrap(folded)) is not None:
+        folded = _fold(inner)
     return folded
+
+
+def _fold(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).translate(_CJK_TO_ASCII)
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in _INVISIBLE)
+    return " ".join(text.split())
+
+
+def _unwrap(text: str) -> str | None:
+    """Take off one layer around the whole text: a pair of quotes, or the `repr` of bytes; None where there is none."""
+    if found := _BYTES_REPR.fullmatch(text):
+        return _ESCAPE.sub(_unescape, (found[1] or found[2] or "").encode()).decode(errors="replace")
+    return text[1:-1] if _is_quoted(text) else None
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    code = found[1]
+    return bytes((int(code[1:], 16),)) if len(code) > 1 else _ESCAPED.get(code, found[0])
 
 
 def _is_quoted(text: str) -> bool:

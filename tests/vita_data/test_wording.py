@@ -27,6 +27,47 @@ def test_full_width_punctuation_becomes_ascii(raw: str, clean: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "clean"),
     [
+        ("\ufeffput the cup down", "put the cup down"),
+        ("put\u200b the \u202ecup\u202c down\x00\x7f", "put the cup down"),
+        ("put\tthe\r\ncup\x85down", "put the cup down"),
+        ("pick\u00adup the\ud83d cup", "pickup the cup"),
+        ("\u2060\x00", ""),
+        ("\u200b'put the cup down'\x00", "put the cup down"),
+    ],
+)
+def test_characters_that_nobody_sees_go_and_white_space_is_one_space(raw: str, clean: str) -> None:
+    assert normalize_text(raw) == clean
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"put the cup down",
+        b"it's the cup",
+        b'the "cup" is put down',
+        b'it\'s the "cup"',
+        b"a\tcup\nis put down\\",
+        "put the crème down".encode(),
+        b"cut off \xff here",
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    ["{!r}", " {!r}\n", '"{!r}"', "[{!r}]", "({!r},)", "np.bytes_({!r})", "array([{!r}], dtype='|S16')",
+     "tf.Tensor({!r}, shape=(), dtype=string)", "<tf.Tensor: shape=(), dtype=string, numpy={!r}>"],
+)  # fmt: skip
+def test_the_repr_of_bytes_becomes_the_text_that_they_hold(raw: bytes, form: str) -> None:
+    assert normalize_text(form.format(raw)) == " ".join(raw.decode(errors="replace").split())
+
+
+@pytest.mark.parametrize("text", ["b'cup' and b'bowl'", "put b'cup' down", "b'put the cup down", "b 'cup'", "blob"])
+def test_what_only_looks_like_the_repr_of_bytes_stays(text: str) -> None:
+    assert normalize_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
         ("'put the cup down'", "put the cup down"),
         ("\u201cput the cup down\u201d", "put the cup down"),
         ("\"'put the cup down'\"", "put the cup down"),

@@ -7,13 +7,13 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 from vita_data.errors import RequestError
 from vita_data.formats.robomind_tree import Trajectory
 from vita_data.types import Instruction, RawTree, Split
+from vita_data.wording import normalize_text
 
 INSTRUCTION_LIST = "RoboMIND_v1_2_instr.csv"
 ANNOTATIONS = "language_description_annotation_json"
@@ -58,9 +58,13 @@ def parse_instruction_list(text: str) -> list[tuple[str, str]]:
     """Read the rows (task, instruction) of the instruction list, in order; a task may come twice.
 
     Raises:
-        ValueError: it has no columns of these names.
+        ValueError: it is not a CSV file, or has no columns of these names.
     """
-    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        # with lines that end as on any system
+        rows = list(csv.DictReader(io.StringIO(text, newline=None)))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     if not rows or not {"task", "instruction"} <= set(rows[0]):
         raise ValueError("no columns task and instruction")
     return [(row["task"] or "", row["instruction"] or "") for row in rows]
@@ -113,4 +117,4 @@ def _parse_file(raw: RawTree, file: str) -> Mapping[str, str]:
 
 
 def _is_nothing(text: str) -> bool:
-    return unicodedata.normalize("NFKC", text).strip(" \t\r\n[]【】.").lower() in _NOTHING
+    return normalize_text(text).strip("[]. ").lower() in _NOTHING

@@ -19,7 +19,7 @@ from vita_data.normalize.images import (
 )
 from vita_data.normalize.keyframes import keyframe_rows, native_stride
 from vita_data.normalize.spool import Spool
-from vita_data.normalize.text import choose_main, text_fault
+from vita_data.normalize.text import choose_main, find_main, text_fault
 from vita_data.normalize.vectors import action_track, is_finite, row_ranges, state_track, valid_rows
 from vita_data.types import (
     IMAGE_SIZE,
@@ -117,9 +117,9 @@ def _dropped(episode: Episode, reason: Reason, detail: str) -> EpisodeDroppedErr
 def _text_drop(episode: Episode, info: SourceInfo) -> Drop | None:
     if not episode.instructions:
         return None
-    raw = next((text.text for text in episode.instructions if text.text.strip()), "")
-    reason = text_fault(raw, info.text_style)
-    return Drop(episode=episode.id, reason=reason, detail=f"text {raw!r}") if reason else None
+    main = find_main(episode.instructions)
+    reason = text_fault(main.text, info.text_style, main.template)
+    return Drop(episode=episode.id, reason=reason, detail=f"text {main.text!r}") if reason else None
 
 
 def _row_drop(episode: Episode, settings: SourceSettings) -> Drop | None:

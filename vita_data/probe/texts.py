@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from vita_data.normalize.text import text_fault
+from vita_data.normalize.text import find_main, text_fault
 from vita_data.pages.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample
@@ -63,8 +63,8 @@ def _judged(sample: Sample, info: SourceInfo) -> Iterator[tuple[Reason | None, s
         if drop.reason in _RULES:
             yield drop.reason, drop.detail
     for sampled in sample.episodes:
-        text = next((each.text for each in sampled.episode.instructions if each.text.strip()), "")
-        yield text_fault(text, info.text_style), text
+        main = find_main(sampled.episode.instructions)
+        yield text_fault(main.text, info.text_style, main.template), main.text
 
 
 def _table(faulty: list[tuple[Reason, str]], good: Counter[str]) -> Table:

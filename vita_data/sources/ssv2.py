@@ -79,6 +79,7 @@ class Settings(SourceSettings):
 @dataclass(frozen=True, slots=True)
 class _Item:
     label: str
+    template: str
     split: Split
 
 
@@ -139,7 +140,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         arms=INFO.arms,
         hz=settings.hz or hz,
         step_index=step_index,
-        instructions=(Instruction(text=item.label, origin="human"),),
+        instructions=(Instruction(text=item.label, origin="human", template=item.template),),
         cameras={CameraRole.PRIMARY: stream},
         provenance={"file": part.id, "record": name},
     )
@@ -175,25 +176,32 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
                 f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder that contains both label files and "
                 f"{VIDEOS}"
             )
-        for key, label in _read_labels(raw, path):
+        for key, label, template in _read_labels(raw, path):
             if key in items:
                 raise RequestError(f"--raw {raw.root}: {path} lists id {key} a second time; fetch the labels")
-            items[key] = _Item(label, split)
+            items[key] = _Item(label, template, split)
     if not items:
         raise RequestError(f"--raw {raw.root}: no labelled item in the label files; fetch the labels again")
     return items
 
 
-def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str]]:
-    """Read id and label of each item; a label that is no text (null) is an empty one."""
+def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str, str]]:
+    """Read id, label and template of each labelled item; what should be text and is not (null) is an empty one."""
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
-            labels = [(str(item["id"]), item["label"]) for item in found if "label" in item]
-            return [(key, label if isinstance(label, str) else "") for key, label in labels]
+            return [
+                (str(item["id"]), _text(item["label"]), _text(item.get("template")))
+                for item in found
+                if "label" in item
+            ]
     except (ValueError, TypeError, KeyError):
         pass
     raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _found_videos(raw: RawTree) -> dict[str, str]:

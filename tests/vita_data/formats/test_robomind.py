@@ -281,7 +281,9 @@ def test_the_texts_may_lie_beside_the_raw_folder(tmp_path: Path) -> None:
     assert [text.text for text in texts(raw, PATH)] == ["putting the carrot away", "put the carrot in the pot"]
 
 
-@pytest.mark.parametrize("nothing", ["[none]", "none", " ", "[None].", "\uff3bnone\uff3d", "【none】"])
+@pytest.mark.parametrize(
+    "nothing", ["[none]", "none", " ", "[None].", "\uff3bnone\uff3d", "【none】", "none\x00", "\u200b", "b'[none]'"]
+)
 def test_a_summary_that_says_nothing_leaves_the_word_to_the_list(tmp_path: Path, nothing: str) -> None:
     write_list(tmp_path, {"35_putcarrot": "put the carrot in the pot"})
     write_summaries(tmp_path, {PLACE: nothing})
@@ -314,6 +316,19 @@ def test_a_broken_instruction_list_is_told_before_any_trajectory_is_read(tmp_pat
     put(tmp_path, f"benchmark1_0_release/{PLACE}")
     (tmp_path / INSTRUCTION_LIST).write_text(broken)
     with pytest.raises(RequestError, match=rf"{INSTRUCTION_LIST} cannot be read .no columns task and instruction"):
+        listed(tmp_path)
+
+
+def test_an_instruction_list_of_any_line_ends_is_read(tmp_path: Path) -> None:
+    (tmp_path / INSTRUCTION_LIST).write_bytes(b',task,instruction\r0,35_putcarrot,"put the carrot,\rthen the pot"\r')
+
+    assert [text.text for text in texts(tmp_path, PATH)] == ["put the carrot,\nthen the pot"]
+
+
+def test_an_instruction_list_that_is_not_csv_is_refused_by_name(tmp_path: Path) -> None:
+    put(tmp_path, f"benchmark1_0_release/{PLACE}")
+    (tmp_path / INSTRUCTION_LIST).write_text(f'task,instruction\na,"{"x" * 200_000}"\n')
+    with pytest.raises(RequestError, match=rf"{INSTRUCTION_LIST} cannot be read .field larger"):
         listed(tmp_path)
 
 

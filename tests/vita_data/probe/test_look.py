@@ -57,6 +57,18 @@ def test_text_rules_are_counted_with_examples_and_fail_only_where_nearly_all_is_
     assert [str(row[0]).split()[0] for row in counted.table.rows[1:]] == [f"T{number}" for number in range(1, 12)]
 
 
+def test_texts_are_judged_as_a_build_judges_them() -> None:
+    texts = (
+        Instruction(text="\u200b", origin="human"),
+        Instruction(text="b'lifting something'", origin="human", template="Lifting [something]"),
+    )
+    found = answer(probed(lambda episode: replace(episode, instructions=texts)), Probe.TEXT)
+
+    assert found.verdict is Verdict.FAILED
+    assert found.table is not None
+    assert ("T3 template", 20, repr(texts[1].text)) in found.table.rows
+
+
 def test_one_text_for_all_warns_unless_that_is_known() -> None:
     constant = answer(probed(said("pick up anything")), Probe.TEXT)
     info = replace(INFO, text_style=TextStyle.CONSTANT)

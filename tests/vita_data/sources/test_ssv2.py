@@ -202,6 +202,28 @@ def test_a_label_that_is_no_text_is_an_empty_one(root: Path, label: object) -> N
     assert dropped.reason is Reason.EMPTY
 
 
+@pytest.mark.parametrize(
+    ("label", "template", "outcome"),
+    [
+        ("throwing sock", "Throwing [something]", "throwing sock"),
+        ("throwing sock\x7f", None, "throwing sock"),
+        ("throwing something", "Throwing [something]", Reason.TEMPLATE),
+        ("throwing something", None, "throwing something"),
+        ("showing cup behind something", "Showing [something] behind [something]", "showing cup behind something"),
+    ],
+)
+def test_a_label_of_two_words_is_kept_and_one_that_nobody_filled_in_is_dropped(
+    root: Path, label: str, template: str | None, outcome: str | Reason
+) -> None:
+    path = root / "labels" / "train.json"
+    items = json.loads(path.read_text())
+    path.write_text(json.dumps([items[0] | {"label": label, "template": template}, *items[1:]]))
+    episode = read(root)["1"]
+    made = normalize(episode, ssv2.INFO, ssv2.Settings(), FrameSelection.KEYFRAMES)
+    assert episode.instructions[0].text == label
+    assert (made.reason if isinstance(made, Drop) else made[0].instruction.text) == outcome
+
+
 @pytest.mark.parametrize("text", ["[{", '{"1": "a"}', '[{"label": "no id"}]', "[3]"])
 def test_label_files_of_another_shape_are_refused_by_name(root: Path, text: str) -> None:
     (root / "labels" / "train.json").write_text(text)
