@@ -5,6 +5,8 @@ the owner's schemas (EGO4D/docs annotations-schemas.md). What is used and what i
 nothing here drops a record.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
@@ -16,7 +18,8 @@ from vita_data.types import RawTree
 
 FRAMES_PER_S = 30.0
 """Rate of the canonical videos, in which all frame numbers count (EGO4D/docs videos.md)."""
-_TIMELINES = ("narration_pass_1", "narration_pass_2")
+_PASS = re.compile(r"narration_pass_\d+")
+_FLAT = "narrations"
 _CHUNK_BYTES = 1 << 20
 
 _T = TypeVar("_T")
@@ -58,9 +61,10 @@ class FhoAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Narration:
-    """One sentence about one moment; each of the two passes over a video is a `timeline` of its own.
+    """One sentence about one moment.
 
-    `place` is the moment as the file has it, in frames or, where there are none, in seconds.
+    `timeline` is the key under which the file lists it: one of the passes over a video, or `narrations` where all
+    passes are one list. `place` is the moment as the file has it, in frames or, where there are none, in seconds.
     """
 
     timeline: str
@@ -76,6 +80,14 @@ class Narration:
         Assumes: `annotation_uid` names a whole pass of an annotator, so frame and pass are part of the name.
         """
         return f"{self.timeline}/{self.annotation_uid}-{self.place}"
+
+    @property
+    def annotator_pass(self) -> str:
+        """The pass that it belongs to.
+
+        Source: showlab/videollm-online (data/ego4d/narration.py) tells the passes in one list apart by annotation.
+        """
+        return self.annotation_uid if self.timeline == _FLAT else self.timeline
 
 
 def find_json(raw: RawTree, names: Sequence[str]) -> str:
@@ -134,18 +146,27 @@ def parse_actions(file: BinaryIO) -> Iterator[tuple[str, list[FhoAction]]]:
 
 
 def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
-    """Yield each video's uid and narrations, in file order; a pass may be absent.
+    """Yield each video's uid and narrations, in file order, of both forms, told by what a video holds.
 
-    Videos are an object or a list, under a `videos` key or, as an object, the whole file. Where a uid comes twice, the
-    later one counts.
+    `narration_pass_N.narrations[{timestamp_sec, timestamp_frame, narration_text, annotation_uid}]`, as in the release's
+    `narration.json`, or `narrations[{time, text, _annotation_uid}]`, as in its `all_narrations_redacted.json`; a video
+    may have neither. Videos are an object or a list, under a `videos` key or, as an object, the whole file. Where a uid
+    comes twice, the later one counts.
+
+    Raises:
+        ValueError: no video has any narration of these forms.
+
+    Source: EGO4D annotations-schemas.md; for the second form showlab/videollm-online (data/ego4d/narration.py).
     """
-    place = _place_of_narrated(file)
-    if place.endswith(".item"):
-        for video in _items(file, place):
-            yield str(video["video_uid"]), list(_narrations(video))
-    else:
-        for uid, video in ijson.kvitems(file, place, use_float=True, buf_size=_CHUNK_BYTES):
-            yield uid, list(_narrations(video))
+    keys: set[str] = set()
+    has_any = False
+    for uid, video in _narrated_videos(file):
+        narrations = list(_narrations(video))
+        keys, has_any = keys | video.keys(), has_any or bool(narrations)
+        yield uid, narrations
+    if not has_any:
+        found = ", ".join(sorted(keys)) or "nothing"
+        raise ValueError(f"expected {_FLAT} or narration_pass_N of videos, found no narration but {found}")
 
 
 def parse_clip_uids(file: BinaryIO) -> set[str]:
@@ -183,18 +204,31 @@ def _listed_videos(file: BinaryIO) -> Iterator[Any]:
     return _items(file, "videos.item")
 
 
+def _narrated_videos(file: BinaryIO) -> Iterator[tuple[str, Any]]:
+    place = _place_of_narrated(file)
+    if place.endswith(".item"):
+        yield from ((str(video["video_uid"]), video) for video in _items(file, place))
+    else:
+        videos = ijson.kvitems(file, place, use_float=True, buf_size=_CHUNK_BYTES)
+        for uid, video in videos:
+            if not isinstance(video, Mapping | None):
+                raise TypeError(f"expected an object of each video, got {type(video).__name__} for {uid}")
+            yield uid, video or {}
+
+
 def _place_of_narrated(file: BinaryIO) -> str:
-    """Find where the videos are, reading no farther than to the first of them that has narrations."""
+    """Find where the videos are, reading no farther than to the first of them that has a list of narrations."""
     events = _events(file)
     _require_object(events)
     found = ""
-    for place, event, value in events:
+    for place, event, _ in events:
         if place == "videos":
             if event not in ("start_map", "start_array"):
                 raise TypeError("videos are neither an object nor a list")
             found = "videos.item" if event == "start_array" else "videos"
             break
-        if event == "map_key" and value in _TIMELINES:
+        key = place.rpartition(".")[2]
+        if (event == "start_map" and _PASS.fullmatch(key)) or (event == "start_array" and key == _FLAT):
             break
     file.seek(0)
     return found
@@ -207,7 +241,7 @@ def _actions(video: Any) -> Iterator[FhoAction]:
             yield FhoAction(
                 uid=str(action.get("uid") or f"{action.get('narration_annotation_uid')}-{place}"),
                 span=_span(action),
-                text=action.get("narration_text") or "",
+                text=_text(action.get("narration_text")),
                 clip_uid=interval.get("clip_uid"),
                 is_withheld=bool(interval.get("redacted")),
                 fault=_action_fault(action),
@@ -223,25 +257,42 @@ def _action_fault(action: Any) -> str:
 
 
 def _narrations(video: Any) -> Iterator[Narration]:
-    for timeline in _TIMELINES:
-        for item in (video.get(timeline) or {}).get("narrations") or ():
-            seconds, frame = item.get("timestamp_sec"), item.get("timestamp_frame")
-            if seconds is None and frame is not None:
-                seconds = frame / FRAMES_PER_S
-            place = frame if frame is not None else seconds
-            yield Narration(
-                timeline=timeline,
-                annotation_uid=str(item.get("annotation_uid")),
-                place=str(place),
-                time_s=None if seconds is None else float(seconds),
-                text=item.get("narration_text") or "",
-            )
+    for timeline in sorted(key for key in video if key == _FLAT or _PASS.fullmatch(key)):
+        listed = video[timeline] if timeline == _FLAT else (video[timeline] or {}).get("narrations")
+        for item in listed or ():
+            yield _narration(timeline, item if isinstance(item, Mapping) else {})
 
 
-def _span(record: Mapping[str, float | None]) -> Span | None:
+def _narration(timeline: str, item: Mapping[str, Any]) -> Narration:
+    """Read an item of either form; one without a moment keeps its place in the list, for the source to drop."""
+    frame, seconds = item.get("timestamp_frame"), item.get("timestamp_sec", item.get("time"))
+    frame_s = _number(frame, per_s=FRAMES_PER_S)
+    return Narration(
+        timeline=timeline,
+        annotation_uid=str(item.get("annotation_uid", item.get("_annotation_uid"))),
+        place=str(next((place for place in (frame, seconds) if place is not None), None)),
+        time_s=_number(seconds, per_s=1.0) if seconds is not None else frame_s,
+        text=_text(item.get("narration_text", item.get("text"))),
+    )
+
+
+def _span(record: Mapping[str, Any]) -> Span | None:
     """Read frames or, where there are none, seconds."""
     for start, end, per_s in (("start_frame", "end_frame", FRAMES_PER_S), ("start_sec", "end_sec", 1.0)):
-        first, last = record.get(start), record.get(end)
-        if first is not None and last is not None:
-            return Span(start_s=first / per_s, end_s=last / per_s)
+        start_s, end_s = _number(record.get(start), per_s=per_s), _number(record.get(end), per_s=per_s)
+        if start_s is not None and end_s is not None:
+            return Span(start_s=start_s, end_s=end_s)
     return None
+
+
+def _number(value: Any, *, per_s: float) -> float | None:
+    """Turn frames or seconds into seconds; None for what is not a number."""
+    try:
+        seconds = float(value) / per_s
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

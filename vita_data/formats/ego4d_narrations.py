@@ -16,27 +16,27 @@ _BOUNDS_S = (1.0, 8.0)
 def narration_spans(narrations: Sequence[Narration], *, alpha_s: float, min_s: float) -> list[Span | None]:
     """Give every narration of one video its interval; None to one without a time.
 
-    Assumes: intervals last 1 to 8 s, and `min_s` at least, and start no sooner than the video; the two passes over a
-        video are timelines of their own; a timeline of a single narration takes alpha for its beta.
+    Assumes: intervals last 1 to 8 s, and `min_s` at least, and start no sooner than the video; the passes over a video
+        are timed apart; a pass of a single narration takes alpha for its beta.
     """
     gaps_s = mean_gaps_s(narrations)
-    return [_around(said.time_s, gaps_s.get(said.timeline, alpha_s) / alpha_s, min_s) for said in narrations]
+    return [_around(said.time_s, gaps_s.get(said.annotator_pass, alpha_s) / alpha_s, min_s) for said in narrations]
 
 
 def alpha_of(gaps_s: Iterable[float]) -> float:
-    """Find alpha from the mean gaps of all timelines of all videos, in seconds; 1 s where there are none."""
+    """Find alpha from the mean gaps of all passes over all videos, in seconds; 1 s where there are none."""
     return mean(list(gaps_s) or [1.0]) or 1.0
 
 
 def mean_gaps_s(narrations: Sequence[Narration]) -> dict[str, float]:
-    """Find beta of each timeline of one video, in seconds; files list narrations in any order."""
+    """Find beta of each pass over one video, in seconds; files list narrations in any order."""
     times: dict[str, list[float]] = {}
     for said in narrations:
         if said.time_s is not None:
-            times.setdefault(said.timeline, []).append(said.time_s)
+            times.setdefault(said.annotator_pass, []).append(said.time_s)
     return {
-        timeline: mean(after - before for before, after in pairwise(sorted(moments)))
-        for timeline, moments in times.items()
+        told: mean(after - before for before, after in pairwise(sorted(moments)))
+        for told, moments in times.items()
         if len(moments) > 1
     }
 

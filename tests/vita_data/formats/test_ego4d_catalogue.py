@@ -38,13 +38,15 @@ def test_unpacked_narrations_are_those_that_were_parsed() -> None:
         {"timestamp_frame": 60, "annotation_uid": "pass"},
         {"annotation_uid": "pass"},
     ]
+    listed = [{"time": 4.5, "text": "#C C waves 👋", "_annotation_uid": "pass"}, {"time": None, "text": "#C C waves"}]
     one = {"narration_pass_1": {"narrations": said}, "narration_pass_2": {"narrations": said[:1]}}
-    data = json.dumps({"one": one, "two": {"narration_pass_1": None}, "three": {}}).encode()
+    two = {"narration_pass_1": None, "narrations": listed}
+    data = json.dumps({"one": one, "two": two, "three": {}}).encode()
 
     packed, alpha_s = read_narrations(io.BytesIO(data))
 
     parsed = dict(parse_narrations(io.BytesIO(data)))
-    assert [len(of_video) for of_video in parsed.values()] == [5, 0, 0]
+    assert [len(of_video) for of_video in parsed.values()] == [5, 2, 0]
     assert {uid: unpack_narrations(of_video) for uid, of_video in packed.items()} == parsed
     assert [one.uid for one in parsed["one"]][:2] == ["narration_pass_1/pass-3", "narration_pass_1/None-2.3456789"]
     # 0.1 s, 2 s and 2.3456789 s in one pass, and a single moment in the other

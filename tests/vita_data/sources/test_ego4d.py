@@ -538,6 +538,102 @@ def test_a_pass_may_be_absent_and_two_passes_are_timed_apart(plant: Callable[...
     assert len(read(root, NARRATION)) == 2
 
 
+def flatten(root: Path, change: Edit = lambda _: None) -> None:
+    """Lay the narrations out as `all_narrations_redacted.json` does: passes joined, other keys, an object on top."""
+    path = root / ego4d.NARRATIONS[0]
+    videos = {}
+    for uid, passes in json.loads(path.read_text()).items():
+        said = [item for told in passes.values() if isinstance(told, dict) for item in told["narrations"]]
+        items = [
+            {"time": it["timestamp_sec"], "text": it["narration_text"], "_annotation_uid": it["annotation_uid"]}
+            for it in said
+        ]
+        videos[uid] = {"summaries": [{"text": "#summary C cooked", "start_time": 0.0}], "narrations": items}
+    change(videos)
+    path.write_text(json.dumps({"_map_errs": [], "videos": videos}))
+
+
+@pytest.mark.parametrize("layout", ["videos", "bare", "list"])
+@pytest.mark.parametrize("name", ego4d.NARRATIONS)
+def test_narrations_in_one_list_read_as_those_in_passes_wherever_the_videos_are(
+    plant: Callable[..., Path], layout: str, name: str
+) -> None:
+    def seen(root: Path) -> list[tuple[str, object, object]]:
+        episodes = read(root, NARRATION)
+        return [(e.instructions[0].text, e.provenance["video_uid"], e.provenance["first_step"]) for e in episodes]
+
+    root = plant(video((30, 60), (80, 110), text="#CC picks up a red cup"), video((20, 50), number=2))
+    before = seen(root)
+    flatten(root)
+    videos = json.loads((root / ego4d.NARRATIONS[0]).read_text())
+    if layout == "bare":
+        videos = videos["videos"]
+    elif layout == "list":
+        videos = {"videos": [{"video_uid": uid, **value} for uid, value in videos["videos"].items()]}
+    (root / ego4d.NARRATIONS[0]).unlink()
+    (root / name).write_text(json.dumps(videos))
+    assert len(before) == 3
+    assert seen(root) == before
+    first = read(root, NARRATION)[0]
+    assert first.id == f"{video().uid}/narrations/{video().annotation_uid}-1.5"
+
+
+def test_passes_in_one_list_are_timed_apart_by_their_annotation(plant: Callable[..., Path]) -> None:
+    """Each pass has gaps of 2 s, as alpha: 1 s wide. As one timeline they would have gaps of 1 s."""
+    root = plant(video(), video(number=2))
+    moments(root, 1.0, 3.0)
+    moments(root, 1.0, 3.0, number=2)
+    flatten(root, lambda videos: videos[video().uid]["narrations"].extend(
+        {"time": time, "text": TEXT, "_annotation_uid": "pass-b"} for time in (2.0, 4.0)
+    ))  # fmt: skip
+    with (root / ego4d.NARRATIONS[0]).open("rb") as file:
+        found = dict(parse_narrations(file))
+    assert mean_gaps_s(found[video().uid]) == {"pass-a": 2.0, "pass-b": 2.0}
+    assert bounds(root) == [(15, 30), (45, 30), (75, 30), (105, 30), (15, 30), (75, 30)]
+
+
+def test_narrations_in_one_list_keep_apart_and_those_without_a_moment_are_dropped(plant: Callable[..., Path]) -> None:
+    odd = [
+        {"time": 1.0, "text": TEXT},
+        {"time": 1.0, "text": TEXT},
+        {"time": 2.0, "text": TEXT, "_annotation_uid": None},
+        {"time": None, "text": TEXT, "_annotation_uid": "a"},
+        {"time": "soon", "text": TEXT, "_annotation_uid": "a"},
+        {"text": TEXT},
+        {"time": 3.0, "text": None},
+        "picks up a cup",
+    ]
+    root = plant(video(), video(number=2), video(number=3))
+
+    def change(videos: Any) -> None:
+        videos[video().uid]["narrations"] = odd
+        videos[video(number=2).uid] = None
+        videos[video(number=3).uid]["narrations"] = None
+
+    flatten(root, change)
+    found = list(outcomes(root, NARRATION))
+    assert [type(outcome) for outcome in found] == [Drop] * 4 + [Episode] * 4
+    assert drops(root, NARRATION) == [Reason.INVALID_ANNOTATION] * 4
+    ids = [outcome.episode if isinstance(outcome, Drop | Failure) else outcome.id for outcome in found]
+    assert len(set(ids)) == 8
+    assert ids == [o.episode if isinstance(o, Drop | Failure) else o.id for o in outcomes(root, NARRATION)]
+
+
+def test_any_number_of_passes_is_read(plant: Callable[..., Path]) -> None:
+    root = plant(video(), video(number=2))
+    for number in (1, 2, 3):
+        moments(root, 1.0, 3.0, timeline=f"narration_pass_{number}")
+    assert len({episode.id for episode in read(root, NARRATION)}) == 6
+
+
+@pytest.mark.parametrize("value", [{"narration_pass_1": {"narrations": []}}, {"summaries": []}, {"captions": [{}]}])
+def test_a_file_without_any_narration_is_refused_with_what_it_holds(plant: Callable[..., Path], value: Any) -> None:
+    root = plant(video((10, 40)))
+    (root / ego4d.NARRATIONS[0]).write_text(json.dumps({"videos": {video().uid: value}}))
+    with pytest.raises(RequestError, match=f"expected narrations or narration_pass_N .* found .*{next(iter(value))}"):
+        ego4d.parts(FsspecTree(str(root)), NARRATION)
+
+
 def test_narrations_obey_the_same_drops(plant: Callable[..., Path]) -> None:
     root = plant(video((30, 60), (90, 120), redacted=((40, 50),)), video((30, 60), number=2, is_stereo=True))
     assert drops(root, NARRATION) == [Reason.REDACTED, Reason.STEREO]
