@@ -94,8 +94,12 @@ def frame_name(camera: str, step: int) -> str:
 
 
 def json_bytes(value: object) -> bytes:
-    """Write JSON in the one form that hashes alike: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """Write JSON in the one form that hashes alike: sorted keys, no spaces, UTF-8, no NaN.
+
+    Half of a surrogate pair, which a raw text may hold and UTF-8 cannot, stays the escape that it is in JSON.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace")
 
 
 def npy_bytes(values: Float32) -> bytes:

@@ -18,7 +18,7 @@ from vita_data.errors import ManifestError, ShardError
 from vita_data.shards import hf_features
 from vita_data.shards.index import open_source, read_clip, rows_from_tar
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import MemberRef
+from vita_data.shards.schema import MemberRef, json_bytes
 from vita_data.shards.tar import header, walk
 from vita_data.shards.verify import verify
 from vita_data.shards.writer import ShardWriter
@@ -233,6 +233,13 @@ def test_threads_may_open_more_shards_than_handles_at_once(tmp_path: Path) -> No
     finally:
         sys.setswitchinterval(interval)
     assert not faults
+
+
+def test_json_keeps_half_of_a_surrogate_pair_which_utf8_cannot_hold() -> None:
+    text = {"text": "pick the \ud83d cup 👋"}
+
+    assert json_bytes(text) == '{"text":"pick the \\ud83d cup 👋"}'.encode()
+    assert json.loads(json_bytes(text)) == text
 
 
 def test_clip_json_holds_the_contract_s_fields(toy_shards: Path) -> None:
