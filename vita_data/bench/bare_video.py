@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import get_context
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vita_data.formats.video import frame_scaler
+from vita_data.formats.video_scale import frame_scaler, interleaved
 from vita_data.types import IMAGE_SIZE, Image, ResizeMode
 
 
@@ -27,8 +26,7 @@ def scaled(frames: Iterable[av.VideoFrame]) -> Iterator[Image]:
     reformatter = VideoReformatter()
     for frame in frames:
         kernel = "AREA" if min(frame.width, frame.height) >= IMAGE_SIZE else "BICUBIC"
-        small = reformatter.reformat(frame, IMAGE_SIZE, IMAGE_SIZE, "rgb24", interpolation=kernel, threads=1)
-        yield np.asarray(small.to_ndarray(), np.uint8)
+        yield interleaved(reformatter.reformat(frame, IMAGE_SIZE, IMAGE_SIZE, "gbrp", interpolation=kernel, threads=1))
 
 
 def decode_scaled(paths: Sequence[str]) -> int:

@@ -2,10 +2,11 @@
 
 Header rates and frame counts are never used: Matroska and WebM say 0 and others are wrong. Decoding is one forward pass
 and one thread a file, since a build runs a process a core. Which packets a few frames need: `video_gops`; many windows
-of one long video: `video_windows`; what a damaged packet costs: `video_decode`.
+of one long video: `video_windows`; what a damaged packet costs: `video_decode`; how a frame becomes 256x256 RGB:
+`video_scale`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,12 +18,12 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
 from vita_data.formats.video_gops import decode_wanted
 from vita_data.formats.video_packets import PacketList, scan_packets
-from vita_data.types import IMAGE_SIZE, Float64, Image, Int64, JpegFrame, ResizeMode, RgbFrame
+from vita_data.formats.video_scale import frame_scaler
+from vita_data.types import Float64, Image, Int64, JpegFrame, ResizeMode, RgbFrame
 
 LOST_FRAME = JpegFrame(b"")
 """The row of a picture that does not decode: bytes that are no image, which who stores frames turns into a drop."""
 
-_TURNS = {270: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
 _TOY_OPTIONS = {"libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}}
 
 
@@ -163,42 +164,3 @@ def write_toy_video(path: str, frames: Iterable[Image], *, fps: int, codec: str 
 
 def _decoded_times(path: str, name: str) -> list[Fraction]:
     return [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
-
-
-def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
-    """Make a function from a decoded frame to RGB [256, 256, 3]; a frame of another shape gets its own graph."""
-    graphs: dict[tuple[int, int, str, int], av.filter.Graph] = {}
-
-    def scale(frame: av.VideoFrame) -> Image:
-        shape = (frame.width, frame.height, frame.format.name, round(frame.rotation) % 360)
-        if shape not in graphs:
-            graphs[shape] = _graph(frame, resize)
-        graphs[shape].vpush(frame)
-        return np.asarray(graphs[shape].vpull().to_ndarray(), np.uint8)
-
-    return scale
-
-
-def _graph(frame: av.VideoFrame, resize: ResizeMode) -> av.filter.Graph:
-    """Crop, scale and turn in swscale's own formats: no full-size RGB image is ever made.
-
-    Area when shrinking, bicubic when a side grows; quarter turns of the display matrix are
-    honoured, its mirrorings are not; pixels count as square.
-    """
-    width, height, steps = frame.width, frame.height, []
-    if resize is ResizeMode.CENTER_CROP:
-        width = height = min(width, height)
-        steps.append(f"crop={width}:{height}")
-    kernel = "area" if min(width, height) >= IMAGE_SIZE else "bicubic"
-    steps += [f"scale={IMAGE_SIZE}:{IMAGE_SIZE}:flags={kernel}", "format=rgb24"]
-    steps += _TURNS.get(round(frame.rotation) % 360, ())
-    graph = av.filter.Graph()
-    graph.threads = 1
-    nodes = [
-        graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
-        )
-    ]
-    nodes += [graph.add(*step.split("=", 1)) for step in steps]
-    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
-    return graph

@@ -1,0 +1,68 @@
+"""Decoded video frames to the 256x256 RGB of the shards, by one filter graph for each shape of frame."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+
+from vita_data.types import IMAGE_SIZE, Image, ResizeMode
+
+_TURNS = {270: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
+
+
+def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
+    """Make a function from a decoded frame to RGB [256, 256, 3]; a frame of another shape or colour gets its own graph.
+
+    A graph keeps the matrix of the frame before where one has no tag, so that rows would depend on which were read.
+    """
+    graphs: dict[tuple[int, int, str, int, int, int], av.filter.Graph] = {}
+
+    def scale(frame: av.VideoFrame) -> Image:
+        turn = round(frame.rotation) % 360
+        kind = (frame.width, frame.height, frame.format.name, turn, frame.colorspace, frame.color_range)
+        if kind not in graphs:
+            graphs[kind] = _graph(frame, resize)
+        graphs[kind].vpush(frame)
+        return interleaved(graphs[kind].vpull())
+
+    return scale
+
+
+def _graph(frame: av.VideoFrame, resize: ResizeMode) -> av.filter.Graph:
+    """Crop, scale and turn in swscale's own formats: no full-size RGB image is ever made.
+
+    Area when shrinking, bicubic when a side grows; quarter turns of the display matrix are honoured, its mirrorings
+    are not; pixels count as square. Matrix (BT.601, BT.709, ...) and range (limited, full) are those of the file's
+    tags, BT.601 and limited where there are none.
+
+    RGB is taken as planes. swscale makes packed RGB from tables that round down and with half the colour resolution,
+    which was 1 to 2 levels too dark and took 1.3 to 1.8 times as long; planes are within half a level of the exact
+    formula on flat colours (both measured with libswscale 9.5).
+    """
+    width, height, steps = frame.width, frame.height, []
+    if resize is ResizeMode.CENTER_CROP:
+        width = height = min(width, height)
+        steps.append(f"crop={width}:{height}")
+    kernel = "area" if min(width, height) >= IMAGE_SIZE else "bicubic"
+    # accurate_rnd: frames that have the size already do not take a short cut that darkens by up to 3 levels;
+    # full_chroma_inp: a source that is RGB already keeps its colour resolution
+    steps += [f"scale={IMAGE_SIZE}:{IMAGE_SIZE}:flags={kernel}+accurate_rnd+full_chroma_inp", "format=gbrp"]
+    steps += _TURNS.get(round(frame.rotation) % 360, ())
+    graph = av.filter.Graph()
+    graph.threads = 1
+    nodes = [
+        graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+        )
+    ]
+    nodes += [graph.add(*step.split("=", 1)) for step in steps]
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    return graph
+
+
+def interleaved(frame: av.VideoFrame) -> Image:
+    """Turn the planes of a frame, which come in the order green, blue, red, into RGB [h, w, 3]."""
+    green, blue, red = (np.asarray(np.from_dlpack(plane), np.uint8) for plane in frame.planes)
+    return np.asarray(cv2.merge([red, green, blue]), np.uint8)
