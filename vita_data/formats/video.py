@@ -18,6 +18,7 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_frames, frame_time
 from vita_data.formats.video_gops import decode_wanted
 from vita_data.formats.video_packets import PacketList, scan_packets
+from vita_data.formats.video_rate import number_frames
 from vita_data.formats.video_scale import frame_scaler
 from vita_data.types import Float64, Image, Int64, JpegFrame, ResizeMode, RgbFrame
 
@@ -32,11 +33,17 @@ class VideoTimes:
     """When a video shows each of its frames."""
 
     hz: float
-    """(n - 1) / (last PTS - first PTS) over all n shown frames."""
+    """Frames a second where they come regularly (`number_frames`)."""
     time_s: Float64
     """[n] seconds after the first shown frame, ascending."""
+    step: Int64
+    """[n] round(time_s * hz), ascending; a pause is a gap."""
     packets: PacketList | None = None
     """What the file is made of; None where packets do not tell what is shown."""
+
+    def rows(self) -> tuple[Int64, Int64]:
+        """List the distinct steps [T], and which shown frame [T] is the first of each."""
+        return np.unique(self.step, return_index=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +51,9 @@ class VideoInfo:
     """When a video shows its frames: the rows an episode makes of them."""
 
     hz: float
-    """(n - 1) / (last PTS - first PTS) over all n shown frames."""
+    """As in `VideoTimes`."""
     step_index: Int64
-    """[T] round((PTS - first PTS) * hz), strictly increasing."""
+    """[T] the step of each row, strictly increasing."""
     frame_index: Int64
     """[T] which shown frame each row is, in presentation order."""
     num_shown: int
@@ -59,8 +66,7 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
     """List the times of a file's shown frames, from its packets where those tell and by decoding where they do not.
 
     Source: vita_data/README.md fixes hz.
-    Assumes: a single frame, which has no rate, counts as 1 Hz; a file is truncated if its frames end more than 0.5 s
-        and 5 % before the declared end.
+    Assumes: a file is truncated if its frames end more than 0.5 s and 5 % before the declared end.
 
     Args:
         path: what the decoder opens.
@@ -74,8 +80,8 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
     if not times:
         raise EpisodeError(f"{name}: no frame in the video stream")
     time_s = np.array([float(time - times[0]) for time in times])
-    hz = (len(times) - 1) / time_s[-1] if time_s[-1] > 0 else 1.0
-    return VideoTimes(hz=hz, time_s=time_s, packets=packets)
+    hz, step = number_frames(time_s)
+    return VideoTimes(hz=hz, time_s=time_s, step=step, packets=packets)
 
 
 def scan_video(path: str, *, name: str) -> VideoInfo:
@@ -92,7 +98,7 @@ def scan_video(path: str, *, name: str) -> VideoInfo:
         EpisodeError: as `scan_times`.
     """
     times = scan_times(path, name=name)
-    step_index, frame_index = frame_steps(times.time_s, times.hz)
+    step_index, frame_index = times.rows()
     return VideoInfo(
         hz=times.hz,
         step_index=step_index,
@@ -100,11 +106,6 @@ def scan_video(path: str, *, name: str) -> VideoInfo:
         num_shown=len(times.time_s),
         packets=times.packets,
     )
-
-
-def frame_steps(time_s: Float64, hz: float) -> tuple[Int64, Int64]:
-    """Number frames by their times: the distinct steps [T] and the first frame [T] of each."""
-    return np.unique(np.rint(time_s * hz).astype(np.int64), return_index=True)
 
 
 class VideoStream:

@@ -141,15 +141,18 @@ class VideoPass:
 
 
 def _second_apart(frames: Int64, times: VideoTimes) -> Int64:
-    """Choose the frames [K] of a window that are nearest to whole seconds after its first, counted in whole steps."""
-    steps = np.rint(times.time_s[frames] * times.hz)
+    """Choose the frames [K] of a window that are nearest to whole seconds after its first, counted in whole steps.
+
+    A second with none within half a step has none, as among the keyframes that a build asks for.
+    """
+    steps = times.step[frames].astype(np.float64)
     if not len(steps):
         return frames
     targets = steps[0] + np.arange(0, steps[-1] - steps[0] + 0.5, times.hz)
     after = np.minimum(np.searchsorted(steps, targets), len(steps) - 1)
     before = np.maximum(after - 1, 0)
     nearest = np.where(targets - steps[before] <= steps[after] - targets, before, after)
-    return np.unique(frames[nearest])
+    return np.unique(frames[nearest[np.abs(steps[nearest] - targets) <= 0.5]])
 
 
 class WindowStream:

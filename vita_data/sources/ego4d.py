@@ -34,7 +34,7 @@ from vita_data.formats.ego4d_json import (
 )
 from vita_data.formats.ego4d_narrations import narration_spans
 from vita_data.formats.ego4d_toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
-from vita_data.formats.video import VideoTimes, frame_steps, scan_times, write_toy_video
+from vita_data.formats.video import VideoTimes, scan_times, write_toy_video
 from vita_data.formats.video_windows import VideoPass, WindowStream
 from vita_data.types import (
     Arms,
@@ -240,7 +240,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
 
 def _video_rows(times: VideoTimes) -> _Rows:
-    step, frame_index = frame_steps(times.time_s, times.hz)
+    step, frame_index = times.rows()
     return _Rows(frame_index=frame_index, step=step, time_s=times.time_s[frame_index])
 
 

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_fram
 from vita_data.formats.video_gops import decode_wanted
 from vita_data.formats.video_packets import PacketList
 from vita_data.formats.video_windows import VideoPass, WindowStream
+from vita_data.normalize.keyframes import keyframe_rows
 from vita_data.types import Int64, ResizeMode
 
 CROP = ResizeMode.CENTER_CROP
@@ -87,6 +89,32 @@ def test_of_windows_read_at_one_second_nothing_else_is_decoded_or_held(path: Pat
         assert video.num_held <= 15
     assert set(decoded.values()) == {1}
     assert sorted(decoded) == sorted({start + row for start, _ in windows for row in (0, 30)})
+
+
+def test_a_pause_leaves_out_its_seconds_and_nothing_that_was_not_asked_for_is_decoded(
+    tmp_path: Path, decoded: Counter[int]
+) -> None:
+    """20 frames of 10 Hz, 3.45 s of nothing, 20 frames."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 192, 144, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for step in range(40):
+            frame = av.VideoFrame.from_ndarray(toy_frame(144, 192, step=step, resize=CROP), format="rgb24")
+            frame.pts, frame.time_base = 100 * step + 3350 * (step >= 20), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    times = scan_times(str(path), name="a.mkv")
+    assert times.hz == pytest.approx(10)
+    video = VideoPass(str(path), times=times, windows=spans([(0, 40), (5, 40)]), name="a.mkv")
+    for number, start in enumerate((0, 5)):
+        step_index = times.step[start:]
+        rows = keyframe_rows(step_index, times.hz)
+        assert [int(step_index[row] - step_index[0]) for row in rows] == [[0, 10, 60, 70], [0, 10, 50, 60]][number]
+        assert steps(video.stream(number), rows) == [start + row for row in rows]
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == 8
 
 
 def test_a_window_that_is_read_otherwise_than_expected_shows_the_right_frames(
