@@ -9,6 +9,7 @@ of one long video: `video_windows`; what a damaged packet costs: `video_decode`;
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 import av
 import numpy as np
@@ -73,10 +74,11 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        EpisodeError: the file cannot be opened, has no video, or ends before its declared duration.
+        EpisodeError: the file cannot be opened, has no video, ends before its declared duration, or has a clock that is
+            set back on the way.
     """
     packets = scan_packets(path, name)
-    times = sorted(_decoded_times(path, name)) if packets is None else packets.shown_times()
+    times = _decoded_times(path, name) if packets is None else packets.shown_times()
     if not times:
         raise EpisodeError(f"{name}: no frame in the video stream")
     time_s = np.array([float(time - times[0]) for time in times])
@@ -164,4 +166,18 @@ def write_toy_video(path: str, frames: Iterable[Image], *, fps: int, codec: str 
 
 
 def _decoded_times(path: str, name: str) -> list[Fraction]:
-    return [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
+    """List when each frame is shown, in order: some formats (AVI) swap the times of neighbours.
+
+    Assumes: a time further back than a second and four frames is no swap but another recording's clock.
+    """
+    times = [frame_time(frame, index, name) for index, frame in enumerate(decode_frames(path, name))]
+    ascending = sorted(times)
+    mean_s = (ascending[-1] - ascending[0]) / len(times) if times else Fraction(0)
+    for index, (time, before) in enumerate(zip(times, accumulate(times, max), strict=True)):
+        if before - time > 1 and before - time > 4 * mean_s:
+            raise EpisodeError(
+                f"{name}: expected times that ascend, got frame {index} at {float(time):.2f} s after one at "
+                f"{float(before):.2f} s; recordings were joined without shifting their clocks: split the file there, "
+                "or join them again with new time stamps"
+            )
+    return ascending

@@ -16,14 +16,12 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_packet, demux_video
-from vita_data.formats.video_packets import PacketList, Run, plan_runs
+from vita_data.formats.video_packets import MAX_REORDER, PacketList, Run, plan_runs
 from vita_data.types import Int64
 
 # Packets that no other packet refers to. HEVC's "non-reference" pictures may serve a higher temporal layer.
 _SKIPS_UNREFERENCED = ("h264",)
 _SEEK_PACKETS = 300
-_MAX_REORDER = 32
-"""More packets than any decoder holds back to put frames in order (H.264 and HEVC: 16)."""
 
 
 def decode_wanted(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
@@ -112,7 +110,7 @@ class _GopReader:
                     if self._is_wanted[at]:
                         held.append((at, frame))
             # A frame that the decoder left out never comes: none waits longer than decoders reorder.
-            recent = [packet for packet in waiting.values() if packet > index - _MAX_REORDER]
+            recent = [packet for packet in waiting.values() if packet > index - MAX_REORDER]
             while held and min(recent, default=held[0][0]) >= held[0][0]:
                 yield held.pop(0)
         if not is_proven:

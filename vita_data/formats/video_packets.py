@@ -1,10 +1,9 @@
 """The packets of a video file: when they are shown, where a decoder may start, and which of them some frames need.
 
-A file that ends before its declared end is refused here, since everything else is read from the list.
+A file that ends before its declared end is refused here (`video_ends`), since everything else is read from the list.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -15,14 +14,15 @@ from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.video_decode import VideoFile
+from vita_data.formats.video_ends import StreamSpans, refuse_truncated
 from vita_data.types import Bool, Int64
 
 # Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
 # that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
 _LISTING_FORMATS = ("matroska", "mp4")
 _HIDING_CODECS = ("vp8",)
-_TRUNCATION_S = 0.5
-_TRUNCATION_SHARE = 0.05
+MAX_REORDER = 32
+"""More packets than any codec puts between the order of decoding and that of showing (H.264 and HEVC: 16)."""
 # Pictures that are shown before the key frame they follow in the file can be left out where nothing else refers to
 # them, nor counts them in a list of references as H.264 does.
 _LEAVES_OUT_LEADING = ("hevc", "mpeg4", "mpeg2video")
@@ -113,20 +113,17 @@ def scan_packets(path: str, name: str) -> PacketList | None:
     """
     file = VideoFile(path, name)
     with file.opened() as (container, stream):
-        found, last_ticks = list[_Packet](), dict[int, int]()
+        found, spans = list[_Packet](), StreamSpans()
         try:
-            for packet in _video_packets(container, stream, last_ticks):
+            for packet in _video_packets(container, stream, spans):
                 found.append(packet)
         except av.FFmpegError as error:
             raise EpisodeError(f"{name}: unreadable after {len(found)} frames ({error.strerror})") from error
-        shown = [packet.pts for packet in found if packet.is_shown]
-        tick_s = [float(each.time_base or 0) for each in container.streams]
-        ends_s = {index: ticks * tick_s[index] for index, ticks in last_ticks.items()}
-        _refuse_truncated(container, stream, ends_s, num_frames=len(shown), name=name)
-        tells = any(word in container.format.name for word in _LISTING_FORMATS)
-        if not tells or stream.codec_context.name in _HIDING_CODECS or stream.time_base is None:
+        refuse_truncated(container, stream, spans, file=file, num_frames=sum(packet.is_shown for packet in found))
+        is_listed = any(word in container.format.name for word in _LISTING_FORMATS)
+        if not is_listed or stream.codec_context.name in _HIDING_CODECS or stream.time_base is None:
             return None
-        if None in [packet.pts for packet in found] or len(set(shown)) < len(shown):
+        if not _are_times_clear(found):
             return None
         file.keep(container)
         return PacketList(
@@ -140,6 +137,16 @@ def scan_packets(path: str, name: str) -> PacketList | None:
         )
 
 
+def _are_times_clear(found: Sequence["_Packet"]) -> bool:
+    """Tell whether each packet has a PTS, shown ones one of their own, and in about the order of the file."""
+    pts = [packet.pts for packet in found if packet.pts is not None]
+    shown = [packet.pts for packet in found if packet.is_shown]
+    if len(pts) < len(found) or len(set(shown)) < len(shown):
+        return False
+    rank = np.argsort(np.argsort(pts, kind="stable"))
+    return bool((np.abs(rank - np.arange(len(pts))) <= MAX_REORDER).all())
+
+
 class _Packet(NamedTuple):
     pts: int | None
     dts: int | None
@@ -148,44 +155,13 @@ class _Packet(NamedTuple):
 
 
 def _video_packets(
-    container: av.container.InputContainer, stream: AvVideoStream, last_ticks: dict[int, int]
+    container: av.container.InputContainer, stream: AvVideoStream, spans: StreamSpans
 ) -> Iterator[_Packet]:
-    """Read the packets of one stream, and note in `last_ticks` when the last packet of every stream is shown."""
+    """Read the packets of one stream, and note in `spans` when those of every stream are shown."""
     index = stream.index
     for packet in container.demux():
         if packet.pts is None and packet.size == 0:
             continue
-        ticks = packet.dts if packet.pts is None else packet.pts
-        if ticks is not None:
-            last_ticks[packet.stream_index] = max(last_ticks.get(packet.stream_index, ticks), ticks)
+        spans.see(packet)
         if packet.stream_index == index:
             yield _Packet(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard)
-
-
-def _refuse_truncated(
-    container: av.container.InputContainer,
-    stream: AvVideoStream,
-    ends_s: dict[int, float],
-    *,
-    num_frames: int,
-    name: str,
-) -> None:
-    """Compare the last packet with the declared end: a WebM or MKV cut in half reads without any error."""
-    declared_s, end_s = _declared_s(stream), ends_s.get(stream.index, 0.0)
-    if declared_s is None and container.duration is not None:
-        # the container's duration covers its longest stream, which may be the sound
-        declared_s, end_s = container.duration / av.time_base, max(ends_s.values(), default=0.0)
-    # the last frame is shown for about one mean interval
-    end_s += end_s / max(num_frames - 1, 1)
-    if declared_s is not None and declared_s - end_s > max(_TRUNCATION_S, _TRUNCATION_SHARE * declared_s):
-        raise EpisodeError(
-            f"{name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared "
-            f"{declared_s:.2f} s; fetch the file again"
-        )
-
-
-def _declared_s(stream: AvVideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    return None if tag is None else 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
