@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, dropwhile
 from weakref import finalize
 
 import av
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError, raise_machine_fault
@@ -92,7 +94,8 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
     """Yield every shown frame in presentation order, which is the order that decoders put out.
 
     A packet that does not decode costs more than its own frame: decoders go on from whatever they still hold, often
-    without a word. So all frames from the damage to the next key frame count as damaged.
+    without a word. So all frames from the damage to the next key frame count as damaged. Packets before the first key
+    frame are not shown: a file that was cut there does not hold the pictures that they are made from.
 
     Assumes: where no key frame follows the damage, the file cannot be read to its end.
 
@@ -103,7 +106,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
     with open_video(path, name) as (container, stream):
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1  # some decoders of AV1 heed this alone
-        for packet in demux_video(container, stream, name):
+        for packet in _without_lead_in(demux_video(container, stream, name), path, name):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 waiting[packet.pts] = packet.pts * packet.time_base
             frames, fault = decode_packet(packet, stream.codec_context)
@@ -125,6 +128,37 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
                 f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows; "
                 "fetch the file again"
             )
+
+
+def _without_lead_in(
+    packets: Iterator["av.Packet[AvVideoStream]"], path: str, name: str
+) -> Iterator["av.Packet[AvVideoStream]"]:
+    """Leave out the packets before the first key frame; some decoders make grey pictures of them without a word.
+
+    Assumes: a file whose first packet decodes to an intra picture, or without any key frame (gradual refresh), begins
+        with its first packet, whatever its marks say.
+    """
+    first = next(packets, None)
+    if first is None:
+        return iter(())
+    packets = chain([first], packets)
+    if first.is_keyframe or _starts_intra(path, name, first.pts) or not _has_key(path, name):
+        return packets
+    return dropwhile(lambda packet: not packet.is_keyframe, packets)
+
+
+def _starts_intra(path: str, name: str, first_pts: int | None) -> bool:
+    with open_video(path, name) as (container, stream):
+        stream.thread_type = "NONE"
+        for packet in demux_video(container, stream, name):
+            for frame in decode_packet(packet, stream.codec_context)[0]:
+                return frame.pts == first_pts and frame.pict_type is PictureType.I
+    return False
+
+
+def _has_key(path: str, name: str) -> bool:
+    with open_video(path, name) as (container, stream):
+        return any(packet.is_keyframe for packet in demux_video(container, stream, name))
 
 
 class _Damage:

@@ -71,6 +71,8 @@ class _GopReader:
         self._is_wanted = np.zeros(len(packets.pts), np.bool_)
         self._is_wanted[self.wanted] = True
         self._is_lost = np.zeros(len(packets.pts), np.bool_)
+        self._first_key = int(np.argmax(packets.is_key))
+        self._failure: EpisodeError | None = None
 
     def frames(self, run: Run, first: int) -> Iterator[tuple[int, ShownFrame]]:
         """Yield the wanted frames of a run, from the `first` of all wanted ones on."""
@@ -80,12 +82,18 @@ class _GopReader:
             at = place.get(packet, -1)
             if at >= first:
                 yield from self._never(first, at)
-                yield int(self._frames[at]), DamagedFrame(time=None) if self._is_lost[packet] else frame
+                yield self._numbered(at, None if self._is_lost[packet] else frame)
                 first = at + 1
         yield from self._never(first, stop)
 
     def _never(self, first: int, stop: int) -> Iterator[tuple[int, ShownFrame]]:
-        return ((int(frame), DamagedFrame(time=None)) for frame in self._frames[first:stop])
+        return (self._numbered(at, None) for at in range(first, stop))
+
+    def _numbered(self, at: int, frame: av.VideoFrame | None) -> tuple[int, ShownFrame]:
+        """Give a wanted frame its number; None is one that is lost."""
+        if frame is None and self._failure is not None and self._is_lost[self.wanted[at]]:
+            raise self._failure
+        return int(self._frames[at]), frame or DamagedFrame(time=None)
 
     def _decoded(self, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode a run: every wanted frame that comes out, with its packet.
@@ -93,10 +101,10 @@ class _GopReader:
         A frame is held back until those that it may be made from have come out: only then is it known whether the
         decoder filled in missing parts of them.
         """
-        waiting, is_proven = dict[int | None, int](), run.start == 0
+        waiting, is_proven = _Waiting(), run.start == 0
         held: list[tuple[int, av.VideoFrame]] = []
         for index, frames, fault in self._sent(run):
-            waiting[int(self._packets.pts[index])] = index
+            waiting.add(int(self._packets.pts[index]), index)
             if fault:
                 self._lose(index, fault)
                 is_proven = is_proven or index == run.start
@@ -104,14 +112,12 @@ class _GopReader:
                 if not is_proven and not _is_key(frame, int(self._packets.pts[run.start])):
                     raise _FalseEntryError
                 is_proven = True
-                if (at := waiting.pop(frame.pts, None)) is not None:
+                if (at := waiting.take(frame.pts)) is not None:
                     if frame.is_corrupt:
                         self._lose(at, "the decoder filled in missing parts")
                     if self._is_wanted[at]:
                         held.append((at, frame))
-            # A frame that the decoder left out never comes: none waits longer than decoders reorder.
-            recent = [packet for packet in waiting.values() if packet > index - MAX_REORDER]
-            while held and min(recent, default=held[0][0]) >= held[0][0]:
+            while held and waiting.first(held[0][0]) >= held[0][0]:
                 yield held.pop(0)
         if not is_proven:
             raise _FalseEntryError
@@ -124,25 +130,66 @@ class _GopReader:
         for index, packet in self._demuxer.packets(run):
             context = self._demuxer.context
             in_first_group &= index == run.start or not self._packets.is_key[index]
-            if not (in_first_group and pts[index] < pts[run.start]):
+            is_lead_in = index < self._first_key and self._packets.is_orphan[index]
+            if not is_lead_in and not (in_first_group and pts[index] < pts[run.start]):
                 if skips:
                     context.skip_frame = "DEFAULT" if self._is_wanted[index] else "NONREF"
                 yield index, *decode_packet(packet, context)
         yield index, *decode_packet(None, self._demuxer.context)
 
     def _lose(self, first: int, fault: str) -> None:
-        """Count what is decoded from a packet to the next key frame as lost, and that one's leading pictures too."""
+        """Count what is decoded from a packet to the next key frame as lost, and that one's leading pictures too.
+
+        An orphan that does not decode costs nothing: what is shown was not made from it.
+        """
+        if self._packets.is_orphan[first]:
+            return
         pts, keys = self._packets.pts, np.flatnonzero(self._packets.is_key)
         following = keys[np.searchsorted(keys, first, side="right") :]
         if not len(following):
             number = int(np.sum(pts[self._packets.is_shown] < pts[first]))
-            raise EpisodeError(
+            # whoever wants a frame from there on is told; those before it still come out
+            self._is_lost[first:] = True
+            self._failure = self._failure or EpisodeError(
                 f"{self._packets.file.name}: frame {number} cannot be decoded ({fault}) and no key frame follows; "
                 "fetch the file again"
             )
+            return
         key, stop = following[0], following[1] if len(following) > 1 else len(pts)
         self._is_lost[first:key] = True
         self._is_lost[key:stop] |= pts[key:stop] < pts[key]
+
+
+class _Waiting:
+    """Packets whose frames have not come out of the decoder yet."""
+
+    def __init__(self) -> None:
+        self._packets = dict[int, int]()
+        self._latest = 0
+        self._shown_pts: int | None = None
+
+    def add(self, pts: int, packet: int) -> None:
+        """Take in a packet that was sent."""
+        self._packets[pts] = self._latest = packet
+        if len(self._packets) > 4 * MAX_REORDER:
+            # left out by the decoder: there may be as many as the file has frames
+            del self._packets[next(iter(self._packets))]
+
+    def take(self, pts: int | None) -> int | None:
+        """Say which packet a frame that came out is of."""
+        if pts is None:
+            return None
+        self._shown_pts = pts if self._shown_pts is None else max(pts, self._shown_pts)
+        return self._packets.pop(pts, None)
+
+    def first(self, default: int) -> int:
+        """Find the first packet whose frame still comes.
+
+        None waits longer than decoders reorder, and none comes after a frame that is shown later.
+        """
+        oldest, shown = self._latest - MAX_REORDER, self._shown_pts
+        coming = (at for pts, at in self._packets.items() if at > oldest and (shown is None or pts > shown))
+        return min(coming, default=default)
 
 
 class _Demuxer:

@@ -4,7 +4,7 @@ A file that ends before its declared end is refused here (`video_ends`), since e
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video_decode import VideoFile
+from vita_data.formats.video_decode import DamagedFrame, VideoFile, decode_frames
 from vita_data.formats.video_ends import StreamSpans, refuse_truncated
 from vita_data.types import Bool, Int64
 
@@ -42,7 +42,9 @@ class PacketList:
     is_key: Bool
     """[P] marked as a key frame."""
     is_shown: Bool
-    """[P] false where an edit list hides the frame."""
+    """[P] false where an edit list hides the frame, and for orphans."""
+    is_orphan: Bool
+    """[P] at the start, and made from pictures before it that the file does not hold: no decoder gives it."""
     time_base: Fraction
     """Seconds of a tick."""
 
@@ -126,15 +128,17 @@ def scan_packets(path: str, name: str) -> PacketList | None:
         if not _are_times_clear(found):
             return None
         file.keep(container)
-        return PacketList(
+        packets = PacketList(
             file=file,
             codec=stream.codec_context.name,
             pts=np.array([packet.pts for packet in found], np.int64),
             dts=np.array([packet.pts if packet.dts is None else packet.dts for packet in found], np.int64),
             is_key=np.array([packet.is_key for packet in found], np.bool_),
             is_shown=np.array([packet.is_shown for packet in found], np.bool_),
+            is_orphan=np.zeros(len(found), np.bool_),
             time_base=stream.time_base,
         )
+    return _without_orphans(packets)
 
 
 def _are_times_clear(found: Sequence["_Packet"]) -> bool:
@@ -165,3 +169,30 @@ def _video_packets(
         spans.see(packet)
         if packet.stream_index == index:
             yield _Packet(packet.pts, packet.dts, packet.is_keyframe, not packet.is_discard)
+
+
+def _without_orphans(packets: PacketList) -> PacketList:
+    """Take the orphans out of what is shown.
+
+    They stand before the first key frame in the file, or are shown before it: the leading pictures of an open group
+    where a file was cut. A closed group may lead with pictures too, which are whole: the decoder knows.
+
+    Raises:
+        EpisodeError: as `decode_frames`.
+    """
+    if not packets.is_key.any():
+        return packets
+    key = int(np.argmax(packets.is_key))
+    is_early = packets.pts < packets.pts[key]
+    is_early[:key] = True
+    is_early &= packets.is_shown
+    if not is_early.any():
+        return packets
+    whole = set[int]()
+    for frame in decode_frames(packets.file.path, packets.file.name):
+        if not isinstance(frame, DamagedFrame) and frame.pts is not None:
+            if frame.pts >= packets.pts[key]:
+                break
+            whole.add(frame.pts)
+    is_orphan = is_early & ~np.isin(packets.pts, list(whole))
+    return replace(packets, is_shown=packets.is_shown & ~is_orphan, is_orphan=is_orphan)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,21 +17,23 @@ from hypothesis import strategies as st
 from vita_data.errors import EpisodeError
 from vita_data.formats import video_gops
 from vita_data.formats.video import scan_times
-from vita_data.formats.video_decode import DamagedFrame, VideoFile
+from vita_data.formats.video_decode import DamagedFrame, ShownFrame, VideoFile, decode_frames
 from vita_data.formats.video_gops import decode_wanted
 from vita_data.formats.video_packets import PacketList, plan_runs
 from vita_data.types import Image
 
 NUM_FRAMES = 60
 SIZE = (64, 96)
+X265 = "x265-params=log-level=none\\:pools=1\\:keyint={g}\\:"
 CODECS = {
     "x264": ("libx264", "mp4", "bf={bf}:preset=veryfast"),
     "x264 mkv": ("libx264", "mkv", "bf={bf}:preset=veryfast:b-pyramid=normal:refs=4"),
     "x264 open": ("libx264", "mkv", "bf={bf}:preset=veryfast:x264-params=open-gop=1"),
     "x264 refresh": ("libx264", "mp4", "bf={bf}:preset=veryfast:intra-refresh=1"),
     "x264 fields": ("libx264", "mp4", "bf={bf}:preset=veryfast:flags=+ildct+ilme"),
-    "x265": ("libx265", "mp4", "x265-params=keyint={g}\\:min-keyint={g}\\:bframes={bf}\\:log-level=none\\:pools=1"),
-    "x265 closed": ("libx265", "mkv", "x265-params=keyint={g}\\:open-gop=0\\:bframes={bf}\\:log-level=none\\:pools=1"),
+    "x265": ("libx265", "mp4", X265 + "min-keyint={g}\\:bframes={bf}"),
+    "x265 closed": ("libx265", "mkv", X265 + "open-gop=0\\:bframes={bf}"),
+    "x265 radl": ("libx265", "mkv", X265 + "open-gop=0\\:radl=2\\:bframes=3\\:b-adapt=0"),
     "vp9": ("libvpx-vp9", "webm", "deadline=realtime:cpu-used=8:crf=20:b=0"),
     "vp9 hidden": ("libvpx-vp9", "mp4", "deadline=good:cpu-used=8:lag-in-frames=20:auto-alt-ref=1:crf=40:b=0"),
     "vp8": ("libvpx", "webm", "deadline=realtime:cpu-used=8:crf=20:b=0"),
@@ -163,6 +166,39 @@ def test_leading_pictures_of_an_open_group_come_from_the_group_before() -> None:
         assert_same(path, packets, [after, after + 1])
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("name", ["x264 open", "x265", "x265 radl", "mpeg2", "mpeg4", "vp9"])
+@pytest.mark.parametrize("late", [0, 3])
+def test_what_a_cut_file_shows_is_what_can_be_decoded_of_it(tmp_path: Path, name: str, suffix: str, late: int) -> None:
+    """Copy packets from an open group's key frame on, or from inside that group."""
+    packets = packets_of(path := video(name, 12, 3))
+    assert packets is not None
+    keys = np.flatnonzero(packets.is_key)
+    leads = [key for key in keys if 0 < key < NUM_FRAMES - 20 and packets.pts[key:].min() < packets.pts[key]]
+    assert leads or name == "vp9"
+    start = (leads or list(keys[1:]))[0] + late
+    with av.open(str(path)) as source, av.open(str(cut := tmp_path / f"cut.{suffix}"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][start:]:
+            packet.stream = stream
+            target.mux(packet)
+    shown = [pictured(frame) for frame in decode_frames(str(cut), cut.name)]
+    originals = [pixels.tobytes() for _, pixels in whole(path)]
+    assert shown == originals[-len(shown) :]
+
+    found = packets_of(cut)
+    assert found is not None
+    assert len(found.shown()) == len(shown)
+    for wanted in (list(range(len(shown))), [0, 5, len(shown) - 1]):
+        frames = [pictured(frame) for _, frame in decode_wanted(found, np.array(wanted))]
+        assert frames == [shown[number] for number in wanted]
+
+
+def pictured(frame: ShownFrame) -> bytes:
+    assert isinstance(frame, av.VideoFrame)
+    return frame.to_ndarray().tobytes()
+
+
 def test_a_key_frame_that_is_none_leaves_only_the_start_of_the_file() -> None:
     path = video("x264 refresh", 12, 0)
     packets = packets_of(path)
@@ -279,6 +315,16 @@ def test_damage_that_no_wanted_frame_needs_goes_unseen_and_at_the_end_fails_the_
     assert not [number for number, frame in found if isinstance(frame, DamagedFrame)]
     with pytest.raises(EpisodeError, match=r"^a\.mp4: frame 55 cannot be decoded \(.*\) and no key frame follows"):
         list(decode_wanted(packets, np.array([0, 57])))
+
+
+def test_frames_before_fatal_damage_come_out_although_unwanted_ones_were_skipped(tmp_path: Path) -> None:
+    packets = damaged(video("x264", 12, 3), tmp_path / "a.mp4", 55)
+    assert not packets.is_key[55:].any()
+    wanted, found, shown = [0, *range(30, NUM_FRAMES)], list[int](), packets.shown()
+    with pytest.raises(EpisodeError, match="no key frame follows"):
+        found.extend(number for number, frame in decode_wanted(packets, np.array(wanted)) if pictured(frame))
+    assert found == list(takewhile(lambda number: shown[number] < 55, wanted))
+    assert len(found) > 20
 
 
 def test_a_dropped_reader_closes_its_file() -> None:
