@@ -3,7 +3,6 @@
 Nothing is lost silently: every raw episode leaves one row, ok, dropped or failed.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,15 +12,14 @@ import cv2
 from vita_data.build.plan import BuildRequest, PlannedPart, Unit, codec_versions
 from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
 from vita_data.build.stored_plan import require_plan
-from vita_data.errors import BRING_BACK, RequestError, StorageError, VitaDataError, raise_machine_fault
+from vita_data.errors import BRING_BACK, RequestError, StorageError
 from vita_data.formats.tree import FsspecTree
+from vita_data.guard import data_fault
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.sources import load
 from vita_data.storage import remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
-
-_ABSURD_ITEMS = 1 << 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +160,7 @@ def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: B
             num_seen += 1
             yield outcome
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
-        fault = _fault(error, part.id)
+        fault = data_fault(error, part.id)
     num_announced = part.num_episodes or 0
     num_wanted = num_announced if wanted is None else min(wanted, num_announced)
     for number in range(num_seen, num_wanted):
@@ -170,22 +168,6 @@ def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: B
         yield Failure(episode=f"{part.id}#{number}", detail=detail)
     if fault and num_seen >= num_wanted:
         yield Failure(episode=part.id, detail=fault)
-
-
-def _fault(error: Exception, where: str) -> str:
-    """Say what is wrong with a file or an episode; what is wrong with the machine or the program ends the run.
-
-    Raises:
-        Exception: the error itself, where it is not the data's.
-    """
-    if isinstance(error, ImportError | NameError | StorageError):
-        raise error
-    # numpy says how much it was asked for: more than any machine has is a damaged size in a file.
-    shape = getattr(error, "shape", None)
-    if isinstance(error, MemoryError) and (shape is None or math.prod(shape) < _ABSURD_ITEMS):
-        raise error
-    raise_machine_fault(error, where)
-    return str(error) if isinstance(error, VitaDataError) else f"{where}: unexpected {error!r}"
 
 
 def _write_outcome(
@@ -210,7 +192,7 @@ def _write_outcome(
         except EpisodeDroppedError as error:
             ended = error.drop
         except Exception as error:  # noqa: BLE001 - as for parts, for one episode
-            ended = Failure(episode=outcome.id, detail=_fault(error, outcome.id))
+            ended = Failure(episode=outcome.id, detail=data_fault(error, outcome.id))
         for split, writer in writers.items():
             writer.take_back(marks[split])
     return _lost_row(ended, part)

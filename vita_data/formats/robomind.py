@@ -11,19 +11,26 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from vita_data.errors import EpisodeError, SourceError
+from vita_data.errors import EpisodeError
 from vita_data.formats.hdf5 import find_dataset, open_hdf5, read_floats
-from vita_data.formats.robomind_frames import FrameBytes, FramesWithDepth, StoredDepth, StoredFrames
+from vita_data.formats.robomind_frames import (
+    FrameBytes,
+    FramesWithDepth,
+    StoredDepth,
+    StoredFrames,
+    shows_depth,
+    shows_images,
+)
 from vita_data.formats.robomind_text import check_texts, instructions
 from vita_data.formats.robomind_tree import Trajectory, list_trajectories, own_settings, parse_path
 from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.guard import guarded
 from vita_data.types import (
     Arm,
     ArmAction,
     CameraRole,
     Drop,
     Episode,
-    Failure,
     Float64,
     Json,
     Outcome,
@@ -95,18 +102,17 @@ def read_part(
 ) -> Iterator[Outcome]:
     """Yield what `read` makes of a part's only trajectory; a file that cannot be read is a Failure under its id."""
     trajectory = parse_path(part.id)
-    try:
+
+    def outcome() -> Outcome:
         with open_hdf5(raw.local_path(part.id), name=part.id) as file:
             _refuse_simulated(file, trajectory)
             recording = read(file, trajectory)
             if isinstance(recording, Drop):
-                outcome: Outcome = recording
-            else:
-                opened = _Opened(raw=raw, file=file, trajectory=trajectory, info=info, settings=settings)
-                outcome = _episode(opened, recording, frame_bytes)
-    except (EpisodeError, SourceError) as error:
-        outcome = Failure(episode=trajectory.id, detail=str(error))
-    yield outcome
+                return recording
+            opened = _Opened(raw=raw, file=file, trajectory=trajectory, info=info, settings=settings)
+            return _episode(opened, recording, frame_bytes)
+
+    yield guarded(trajectory.id, outcome)
 
 
 def read_arm_log(file: h5py.File, *, side: str = "", num_joints: int, pose_width: int, name: str) -> ArmLog:
@@ -203,9 +209,15 @@ def reached_arm(log: ArmLog, *, gripper_open: Float64, gripper_action: Float64, 
 
 
 def present_cameras(file: h5py.File) -> frozenset[str]:
-    """Name the colour cameras that have frames; some trajectories lack one, as a missing key or an empty dataset."""
+    """Name the colour cameras that have frames.
+
+    Some trajectories lack one: its key is missing, its dataset is empty, or no entry of it is an image.
+    """
     group = file.get(_RGB)
-    return frozenset(key for key in group if len(group[key])) if isinstance(group, h5py.Group) else frozenset()
+    if not isinstance(group, h5py.Group):
+        return frozenset()
+    cameras = {key: group.get(key) for key in group}
+    return frozenset(key for key, found in cameras.items() if isinstance(found, h5py.Dataset) and shows_images(found))
 
 
 def refuse_length(what: str, length: int, *, num_steps: int, name: str) -> None:
@@ -243,7 +255,7 @@ def _episode(opened: _Opened, recording: Recording, frame_bytes: FrameBytes) -> 
     depths = {
         role: StoredDepth(images(_DEPTH, key), name=name)
         for role, key in cameras.items()
-        if has_depth and f"{_DEPTH}/{key}" in opened.file
+        if has_depth and f"{_DEPTH}/{key}" in opened.file and shows_depth(images(_DEPTH, key))
     }
     frames = {
         role: StoredFrames(images(_RGB, key), num_frames=num_rows, frame_bytes=frame_bytes, name=name)

@@ -6,7 +6,7 @@ the JPEG of a Franka or UR frame is an ordinary one, and that of an AgileX frame
 decoder. Bare buffers were never encoded: they are BGR for Franka and UR, RGB for AgileX.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
 import cv2
@@ -15,7 +15,8 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.hdf5_rows import DatasetRows
+from vita_data.formats.encoded_frames import is_image
+from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
 from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -119,6 +120,19 @@ class FramesWithDepth:
             yield JpegFrame(b"") if depth is None else frame
 
 
+def shows_images(images: h5py.Dataset) -> bool:
+    """Tell whether any entry is a colour image: the first one, as a rule.
+
+    What cannot be read at all counts as images, for the reader of frames says what is wrong with it.
+    """
+    return _any_entry(images, lambda data: is_image(data) or _bare_buffer(data) is not None)
+
+
+def shows_depth(images: h5py.Dataset) -> bool:
+    """Tell whether any entry is a depth image; what cannot be read counts, as for `shows_images`."""
+    return _any_entry(images, lambda data: decode_depth_m(data) is not None)
+
+
 def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
     """Make an RGB frame of one entry; bytes that are no image are handed on as they are."""
     if frame_bytes is FrameBytes.RECORDED_BGR and data.startswith(_JPEG_MAGIC):
@@ -157,10 +171,23 @@ def _decoded(data: bytes) -> Image | None:
         except ValueError:
             return None
     pixels = _imdecode(data, cv2.IMREAD_COLOR)
-    if pixels is not None:
-        return np.asarray(pixels, np.uint8)
+    return _bare_buffer(data) if pixels is None else np.asarray(pixels, np.uint8)
+
+
+def _bare_buffer(data: bytes) -> Image | None:
     shape = next(((*shape, 3) for shape in _SHAPES if shape[0] * shape[1] * 3 == len(data)), None)
     return None if shape is None else np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
+    if images.ndim == 0:
+        return False
+    if images.ndim > 1 or images.dtype.kind != "O":
+        return len(images) > 0
+    try:
+        return any(decodes(_as_bytes(images[row])) for row in range(len(images)))
+    except DAMAGE:
+        return True
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:

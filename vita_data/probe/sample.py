@@ -11,7 +11,8 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from vita_data.errors import RequestError, StorageError, VitaDataError
+from vita_data.errors import RequestError
+from vita_data.guard import data_fault
 from vita_data.normalize.images import UndecodableFrameError, rgb_pixels
 from vita_data.normalize.vectors import arm_delta, is_finite
 from vita_data.pages.chart import evenly
@@ -173,12 +174,10 @@ def _read_part(
             num_good += 1
             if num_good == num_wanted:
                 return
-    except (RequestError, StorageError, ImportError, NameError, MemoryError):
+    except RequestError:
         raise
-    except VitaDataError as error:
-        yield f"part {part.id}: {error}"
     except Exception as error:  # noqa: BLE001 - a file of an unknown form is what a probe is there to report
-        yield f"part {part.id}: unexpected {error!r}"
+        yield f"part {part.id}: {data_fault(error, part.id)}"
 
 
 def _sampled(
@@ -194,8 +193,8 @@ def _sampled(
         )
     except UndecodableFrameError as error:
         return Drop(episode=episode.id, reason=Reason.UNDECODABLE, detail=str(error))
-    except (VitaDataError, ValueError) as error:
-        return f"part {part.id}, episode {episode.id}: {error}"
+    except Exception as error:  # noqa: BLE001 - as for parts, for one episode
+        return f"part {part.id}, episode {episode.id}: {data_fault(error, episode.id)}"
 
 
 def _arms(episode: Episode) -> Iterator[SampledArm]:

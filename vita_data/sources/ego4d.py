@@ -36,6 +36,7 @@ from vita_data.formats.ego4d_narrations import narration_spans
 from vita_data.formats.ego4d_toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
 from vita_data.formats.video import VideoTimes, scan_times, write_toy_video
 from vita_data.formats.video_windows import VideoPass, WindowStream
+from vita_data.guard import data_fault, guarded
 from vita_data.types import (
     Arms,
     CameraRole,
@@ -219,8 +220,9 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
             raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
         path = raw.local_path(part.id)
         times = scan_times(path, name=part.id)
-    except EpisodeError as error:
-        yield from (Failure(episode=item.id, detail=str(error)) for item in items)
+    except Exception as error:  # noqa: BLE001 - as `guarded`: what is wrong with a video is its episodes' Failure
+        detail = data_fault(error, part.id)
+        yield from (Failure(episode=item.id, detail=detail) for item in items)
         return
     rows = _video_rows(times)
     faults = [_fault(item, video) for item in items]
@@ -236,7 +238,8 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
             yield _drop(item, fault)
         else:
             number, window = next(numbered)
-            yield _episode(item, window, part.id, windows.stream(number), settings.hz or times.hz)
+            stream, hz = windows.stream(number), settings.hz or times.hz
+            yield guarded(item.id, partial(_episode, item, window, part.id, stream, hz))
 
 
 def _video_rows(times: VideoTimes) -> _Rows:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from weakref import WeakKeyDictionary
 
@@ -16,12 +17,12 @@ import numpy as np
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.toy import toy_frame
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
+from vita_data.guard import guarded
 from vita_data.types import (
     Arms,
     CameraRole,
     CameraStream,
     Episode,
-    Failure,
     Instruction,
     Int64,
     JpegFrame,
@@ -125,13 +126,13 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     Assumes: a `--set hz=` replaces the measured rate but not the step numbers.
     """
     name = PurePosixPath(part.id).stem
-    item = _items(raw)[name]
-    try:
-        stream, step_index, hz = _open(raw, part.id)
-    except EpisodeError as error:
-        yield Failure(episode=name, detail=str(error))
-        return
-    yield Episode(
+    yield guarded(name, partial(_episode, raw, part, _items(raw)[name], settings))
+
+
+def _episode(raw: RawTree, part: Part, item: _Item, settings: SourceSettings) -> Episode:
+    name = PurePosixPath(part.id).stem
+    stream, step_index, hz = _open(raw, part.id)
+    return Episode(
         id=name,
         source=INFO.name,
         release="v2",

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.lerobot import ToyLeRobotEpisode, write_lerobot
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.formats.ur5e_recording import (
@@ -30,6 +30,7 @@ from vita_data.formats.ur5e_recording import (
     read_lerobot_recording,
 )
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz, rotation_delta
+from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
     Arm,
@@ -37,7 +38,6 @@ from vita_data.types import (
     Arms,
     Drop,
     Episode,
-    Failure,
     Float64,
     Instruction,
     Int64,
@@ -154,10 +154,7 @@ def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
     """Read one recording; one that cannot be read is a Failure under its own id."""
     settings = _own(settings)
-    try:
-        yield _outcome(_read(raw, part.id), part.id, settings)
-    except (EpisodeError, SourceError) as error:
-        yield Failure(episode=part.id, detail=str(error))
+    yield guarded(part.id, lambda: _outcome(_read(raw, part.id), part.id, settings))
 
 
 def _read(raw: RawTree, name: str) -> Ur5eRecording:

@@ -30,6 +30,7 @@ from vita_data.types import (
     Outcome,
     Reason,
     ResizeMode,
+    RgbFrame,
 )
 
 
@@ -83,6 +84,14 @@ def unknown_fault(episode: Episode) -> Outcome:
     raise KeyError("action")
 
 
+def odd_pictures(episode: Episode) -> Episode:
+    class Odd(Frames):
+        def read(self, rows: list[int], resize: ResizeMode) -> Iterator[RgbFrame]:
+            raise IndexError("list index out of range")
+
+    return replace(episode, cameras={CameraRole.PRIMARY: Odd()})
+
+
 def damaged(episode: Episode) -> Outcome:
     raise SourceError("ends early")
 
@@ -103,6 +112,7 @@ def all_dropped(episode: Episode) -> Drop:
         (commanded, "actions are commanded, reached declared"),
         (unreadable, "state has 6 columns"),
         (unknown_fault, "unexpected KeyError"),
+        (odd_pictures, "episode part-0#0: part-0#0: cannot be read, unexpected IndexError"),
         (damaged, "ends early"),
         (all_dropped, "dropped for: unsuccessful"),
     ],

@@ -210,6 +210,10 @@ def test_a_missing_wrist_camera_is_left_out_and_a_missing_front_camera_drops(roo
         del file["observations/rgb_images/camera_left_wrist"]
     assert set(episode(root, GOOD).cameras) == {CameraRole.PRIMARY, CameraRole.WRIST_RIGHT}
     with h5py.File(root / GOOD / "data" / "trajectory.hdf5", "r+") as file:
+        num_steps = len(file["observations/rgb_images/camera_front"])
+        file.create_dataset("observations/rgb_images/camera_left_wrist", (num_steps,), dtype=h5py.vlen_dtype(np.uint8))
+    assert set(episode(root, GOOD).cameras) == {CameraRole.PRIMARY, CameraRole.WRIST_RIGHT}, "every entry is empty"
+    with h5py.File(root / GOOD / "data" / "trajectory.hdf5", "r+") as file:
         del file["observations/rgb_images/camera_front"]
     dropped = normalize(episode(root, GOOD), robomind_agilex.INFO, robomind_agilex.Settings(), FrameSelection.KEYFRAMES)
     assert isinstance(dropped, Drop)

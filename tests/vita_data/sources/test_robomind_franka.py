@@ -201,6 +201,29 @@ def test_an_empty_top_camera_counts_as_absent(root: Path) -> None:
     assert {mark.camera for mark in marks(episode(root, THREE_CAMERAS), PRIMARY)} == {1}
 
 
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff and no more"])
+def test_a_camera_none_of_whose_entries_is_an_image_counts_as_absent(root: Path, data: bytes) -> None:
+    for camera in ("camera_top", "camera_right"):
+        for row in range(raw_values(root, THREE_CAMERAS, "puppet/end_effector").shape[0]):
+            set_frame(root, THREE_CAMERAS, camera, row, data)
+    found = episode(root, THREE_CAMERAS)
+
+    assert set(found.cameras) == {PRIMARY}
+    assert {mark.camera for mark in marks(found, PRIMARY)} == {1}
+    assert set(clip(found).frames) == {PRIMARY}
+
+
+def test_a_camera_that_starts_late_is_there(root: Path) -> None:
+    """Its first frames do not decode, which drops the episode (V1) and does not hide the camera."""
+    for row in range(3):
+        set_frame(root, THREE_CAMERAS, "camera_top", row, b"")
+    found = episode(root, THREE_CAMERAS)
+    dropped = normalize(found, robomind_franka.INFO, robomind_franka.Settings(), FrameSelection.KEYFRAMES)
+
+    assert isinstance(dropped, Drop)
+    assert dropped.reason is Reason.UNDECODABLE
+
+
 def test_an_episode_with_the_right_camera_alone_is_dropped(root: Path) -> None:
     delete(root, NO_TOP, "observations/rgb_images/camera_left")
     found = episode(root, NO_TOP)
@@ -286,10 +309,18 @@ def test_a_depth_image_that_does_not_decode_drops_the_episode_where_its_row_is_s
     assert isinstance(plain, tuple), "without depth nobody looks at it"
 
 
-def test_depth_that_a_camera_lacks_is_left_out(root: Path) -> None:
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_depth_that_a_camera_lacks_is_left_out(root: Path, is_empty: bool) -> None:
     delete(root, NO_TOP, "observations/depth_images/camera_right")
+    if is_empty:
+        num_steps = len(raw_values(root, NO_TOP, "puppet/end_effector"))
+        with h5py.File(root / NO_TOP / "data" / "trajectory.hdf5", "r+") as file:
+            depths = file["observations/depth_images"]
+            depths.create_dataset("camera_right", (num_steps,), dtype=h5py.vlen_dtype(np.uint8))
+    found = episode(root, NO_TOP, robomind_franka.Settings(depth=True))
 
-    assert set(episode(root, NO_TOP, robomind_franka.Settings(depth=True)).depths) == {PRIMARY}
+    assert set(found.depths) == {PRIMARY}
+    assert set(found.cameras) == {PRIMARY, SECONDARY}
 
 
 def test_a_simulated_file_in_a_real_folder_fails(root: Path) -> None:
