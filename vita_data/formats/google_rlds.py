@@ -14,6 +14,7 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, open_dataset
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
+from vita_data.formats.rlds_files import DEFAULT_SETTINGS, RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw
 from vita_data.types import (
@@ -85,7 +86,9 @@ class GoogleSteps:
         return GoogleSteps(**{field.name: getattr(self, field.name)[:num_steps] for field in fields(self)})
 
 
-def open_google_dataset(raw: RawTree, release: str, *, required: Sequence[str]) -> RldsDataset:
+def open_google_dataset(
+    raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SETTINGS, *, required: Sequence[str]
+) -> RldsDataset:
     """Open a release and see that it has the shared keys and those that the source needs besides.
 
     Byte strings under a tensor's key are read as zlib, also where features.json calls the tensor plain: copies that
@@ -96,7 +99,7 @@ def open_google_dataset(raw: RawTree, release: str, *, required: Sequence[str]) 
         RequestError: a key is absent.
         SourceError: the JSON files of the release cannot be read.
     """
-    dataset = open_dataset(raw, release)
+    dataset = open_dataset(raw, release, settings)
     absent = [path for path in (*_REQUIRED, *required) if path not in dataset.features]
     if absent:
         raise RequestError(

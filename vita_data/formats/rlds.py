@@ -10,25 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import cast
 
-from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
+from vita_data.errors import RequestError, SourceError, raise_machine_fault
 from vita_data.formats.rlds_features import FeatureSpec, parse_features
+from vita_data.formats.rlds_files import DEFAULT_SETTINGS, RldsSettings, RldsShard, list_shards, refuse_other_files
 from vita_data.formats.rlds_record import RldsRecord, record_id
 from vita_data.formats.tfrecord import stream_records
+from vita_data.guard import guarded
 from vita_data.types import Failure, Outcome, Part, RawTree, Split
-
-_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-_SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "test": Split.VAL}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RldsShard:
-    """One tfrecord file: its path in the raw tree, its split and its records (None where only reading tells)."""
-
-    path: str
-    split: Split
-    num_records: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +54,11 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     return wanted or found[0]
 
 
-def open_dataset(raw: RawTree, release: str) -> RldsDataset:
+def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SETTINGS) -> RldsDataset:
     """Read the two JSON files of `<name>/<version>`.
 
     Raises:
+        RequestError: a split that was asked for is not there, or one must be chosen.
         SourceError: one is missing or is not TFDS's, or the records are in another file format.
     """
     info = _load_info(raw, f"{release}/dataset_info.json")
@@ -78,14 +68,19 @@ def open_dataset(raw: RawTree, release: str) -> RldsDataset:
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
         raise SourceError(f"{file} in {raw.root}: not TFDS features ({error}); fetch it again") from error
-    return RldsDataset(release=release, shards=tuple(_shards(raw, release, info)), features=features)
+    return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
-    """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes."""
+    """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes.
+
+    Raises:
+        RequestError: the files that are there are not those of its dataset_info.json (`refuse_other_files`).
+    """
     # One listing, in place of two requests a file where the tree lies in an object store.
     folders = {str(PurePosixPath(shard.path).parent) for shard in dataset.shards}
     there = {path for folder in folders for path in raw.glob(f"{glob.escape(folder)}/*")}
+    refuse_other_files(dataset.shards, there, f"{dataset.release}/dataset_info.json in {raw.root}")
     return sorted(
         (
             Part(
@@ -94,6 +89,8 @@ def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
                 num_episodes=shard.num_records,
             )
             for shard in dataset.shards
+            # TFDS writes no file for a shard without records, but may list it
+            if shard.path in there or shard.num_records != 0
         ),
         key=lambda part: part.id,
     )
@@ -123,7 +120,7 @@ def read_outcomes(
     num_read, lost = 0, f"the file ends before it; {dataset.release}/dataset_info.json promises {part.num_episodes}"
     try:
         for record in read_shard(raw, dataset, part.id):
-            yield _converted(record, convert)
+            yield guarded(record.id, partial(convert, record))
             num_read += 1
     except SourceError as error:
         if part.num_episodes is None or num_read >= part.num_episodes:
@@ -131,13 +128,6 @@ def read_outcomes(
         lost = str(error)
     for index in range(num_read, part.num_episodes or 0):
         yield Failure(episode=record_id(part.id, index), detail=lost)
-
-
-def _converted(record: RldsRecord, convert: Callable[[RldsRecord], Outcome]) -> Outcome:
-    try:
-        return convert(record)
-    except EpisodeError as error:
-        return Failure(episode=record.id, detail=str(error))
 
 
 def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
@@ -151,33 +141,3 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
     if info.get("fileFormat", "tfrecord") != "tfrecord":
         raise SourceError(f"{file} in {raw.root}: fileFormat {info['fileFormat']!r}; only tfrecord can be read")
     return info
-
-
-def _shards(raw: RawTree, release: str, info: Mapping[str, object]) -> Iterator[RldsShard]:
-    for entry in cast("list[object]", info["splits"]):
-        match entry:
-            case {"name": str(name), **rest} if name in _SPLITS:
-                template = str(rest.get("filepathTemplate") or _TEMPLATE)
-                for key, value in (("DATASET", info["name"]), ("SPLIT", name), ("FILEFORMAT", "tfrecord")):
-                    template = template.replace(f"{{{key}}}", str(value))
-                lengths = _shard_lengths(rest.get("shardLengths"), f"{release}/dataset_info.json in {raw.root}")
-                yield from _split_shards(raw, f"{release}/{template}", _SPLITS[name], lengths)
-            case _:
-                raise SourceError(f"{release}/dataset_info.json: split {entry!r:.80} is none of {', '.join(_SPLITS)}")
-
-
-def _shard_lengths(found: object, place: str) -> list[int]:
-    """Read the record counts of a split's files: a list of digits, which TFDS leaves out for an unknown one."""
-    if found is None:
-        return []
-    if isinstance(found, list) and all(str(length).isdecimal() for length in found):
-        return [int(str(length)) for length in found]
-    raise SourceError(f"{place}: shardLengths {found!r:.80} is no list of counts; fetch it again")
-
-
-def _split_shards(raw: RawTree, template: str, split: Split, lengths: Sequence[int]) -> Iterator[RldsShard]:
-    for index, length in enumerate(lengths):
-        path = template.replace("{SHARD_X_OF_Y}", f"{index:05d}-of-{len(lengths):05d}")
-        yield RldsShard(path=path, split=split, num_records=length)
-    for path in [] if lengths else raw.glob(template.replace("{SHARD_X_OF_Y}", "*-of-*")):
-        yield RldsShard(path=path, split=split, num_records=None)

@@ -19,8 +19,10 @@ class RldsRecord:
     """One episode of a tfrecord, decoded key by key when asked; `id` is `<file>#<record>` and unique in a tree."""
 
     def __init__(
-        self, data: bytes, *, file: str, index: int, split: Split, features: Mapping[str, FeatureSpec]
-    ) -> None:
+        self, data: bytes | EpisodeError, *, file: str, index: int, split: Split | None,
+        features: Mapping[str, FeatureSpec],
+    ) -> None:  # fmt: skip
+        """Make a record of its bytes, or of why they cannot be read, which is raised when a key is asked for."""
         self.file, self.index, self.split = file, index, split
         self._data, self._features = data, features
         self._messages: dict[str, memoryview] | None = None
@@ -72,8 +74,18 @@ class RldsRecord:
         """
         return [text.decode(errors="replace") for text in self.byte_strings(path)]
 
+    def text(self, path: str) -> str | None:
+        """Read the first text under a key; None where the record lacks the key or has an empty list under it.
+
+        Raises:
+            EpisodeError: the key holds numbers.
+        """
+        return next(iter(self.texts(path)), None) if self.has(path) else None
+
     def _index(self) -> dict[str, memoryview]:
         if self._messages is None:
+            if isinstance(self._data, EpisodeError):
+                raise self._data
             try:
                 self._messages = index_example(self._data)
             except ValueError as error:

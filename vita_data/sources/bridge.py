@@ -16,6 +16,7 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
@@ -38,7 +39,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    SourceSettings,
     TextStyle,
 )
 
@@ -86,7 +86,7 @@ _FILE_PATH = "episode_metadata/file_path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """What `--set` may change for Bridge."""
 
     release: str | None = None
@@ -109,7 +109,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of Bridge is there, or several and none was chosen.
         SourceError: its JSON files cannot be read.
     """
-    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release))
+    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     _layout(dataset)
     return list_parts(raw, dataset)
 
@@ -120,7 +120,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
-    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, _layout(dataset), settings))
 
 
@@ -204,7 +204,8 @@ def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
 
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
-    return place | ({"file_path": _below_data_root(record.texts(_FILE_PATH)[0])} if record.has(_FILE_PATH) else {})
+    path = record.text(_FILE_PATH)
+    return place if path is None else place | {"file_path": _below_data_root(path)}
 
 
 def _below_data_root(path: str) -> str:

@@ -17,6 +17,7 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
@@ -41,7 +42,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    SourceSettings,
     TextStyle,
 )
 
@@ -105,7 +105,7 @@ class IdleFilter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """What `--set` may change for DROID."""
 
     release: str | None = None
@@ -120,7 +120,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of DROID is there, or several and none was chosen.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release)))
+    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings))
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
@@ -129,12 +129,14 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
-    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
-    path = record.texts(_FILE_PATH)[0]
+    path = record.text(_FILE_PATH)
+    if path is None:
+        raise EpisodeError(f"{record.id}: no text under {_FILE_PATH}, which tells whether the episode succeeded")
     if _SUCCESS not in path:
         return Drop(episode=record.id, reason=Reason.UNSUCCESSFUL, detail=f"no `{_SUCCESS}` in {_relative(path)}")
     images = {key: record.byte_strings(key) for key in (*_EXTERIOR, _WRIST)}
@@ -199,12 +201,11 @@ def _runs(mask: Bool) -> list[tuple[int, int]]:
 def _cameras(episode: str, images: Mapping[str, Sequence[bytes]], rows: Int64) -> dict[CameraRole, EncodedFrames]:
     # The last byte: the first eight decide the split.
     choice = hashlib.sha256(episode.encode()).digest()[-1] % 2
-    keys = {
-        CameraRole.PRIMARY: _EXTERIOR[choice],
-        CameraRole.SECONDARY: _EXTERIOR[1 - choice],
-        CameraRole.WRIST_RIGHT: _WRIST,
-    }
-    return {role: EncodedFrames([images[key][row] for row in rows]) for role, key in keys.items()}
+    streams = {key: EncodedFrames([images[key][row] for row in rows]) for key in (*_EXTERIOR, _WRIST)}
+    recorded = {key: stream for key, stream in streams.items() if stream.is_recorded}
+    exterior = [key for key in (_EXTERIOR[choice], _EXTERIOR[1 - choice]) if key in recorded]
+    keys = dict(zip((CameraRole.PRIMARY, CameraRole.SECONDARY), exterior, strict=False))
+    return {role: recorded[key] for role, key in (keys | {CameraRole.WRIST_RIGHT: _WRIST}).items() if key in recorded}
 
 
 def _arm(record: RldsRecord, rows: Int64) -> Arm:

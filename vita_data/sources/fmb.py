@@ -16,6 +16,7 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
+from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
@@ -38,7 +39,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    SourceSettings,
     TextStyle,
 )
 
@@ -92,7 +92,7 @@ _DEPTH_LEVEL_M, _NO_READING = 1e-4, 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """What `--set` may change for FMB."""
 
     release: str | None = None
@@ -127,7 +127,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of FMB is there, several and none was chosen, or it has no depth and depth is asked.
         SourceError: its JSON files cannot be read.
     """
-    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release))
+    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     lacking = [_depth_key(role) for role in _CAMERAS if _depth_key(role) not in dataset.features]
     if settings.depth and lacking:
         raise RequestError(
@@ -143,7 +143,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
-    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
@@ -157,7 +157,9 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
     if not np.any(record.floats(_POSE)[:, 3:], axis=1).all():
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"all-zero quaternion in {_POSE}")
-    depths = {role: _DepthLevels(record, _depth_key(role), num_rows=num_steps) for role in _CAMERAS}
+    cameras = {role: EncodedFrames(frames) for role, frames in images.items()}
+    cameras = {role: stream for role, stream in cameras.items() if stream.is_recorded}
+    depths = {role: _DepthLevels(record, _depth_key(role), num_rows=num_steps) for role in cameras}
     return Episode(
         id=record.id,
         source=INFO.name,
@@ -168,7 +170,7 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         hz=settings.hz or _HZ,
         step_index=np.arange(num_steps),
         instructions=_instructions(record, texts),
-        cameras={role: EncodedFrames(frames) for role, frames in images.items()},
+        cameras=cameras,
         depths=depths if settings.depth else {},
         right=_arm(record),
         action_origin=INFO.action_origin,
@@ -230,10 +232,9 @@ def _segments(step_texts: Sequence[str]) -> list[dict[str, object]]:
 
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
-    if not record.has(_FILE_PATH):
-        return place
+    path = record.text(_FILE_PATH)
     # The folders are those of the authors' disk; the name alone tells the trajectory.
-    return place | {"file_path": PurePosixPath(record.texts(_FILE_PATH)[0]).name}
+    return place if path is None else place | {"file_path": PurePosixPath(path).name}
 
 
 def _depth_key(role: CameraRole) -> str:

@@ -15,6 +15,7 @@ from vita_data.formats.google_rlds import open_google_dataset, read_steps, to_ou
 from vita_data.formats.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
 from vita_data.formats.rlds import RldsDataset, list_parts, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureSpec, TensorEncoding
+from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.types import (
@@ -28,7 +29,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    SourceSettings,
     TextStyle,
 )
 
@@ -69,7 +69,7 @@ _SUCCESS = "success"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """What `--set` may change for Kuka."""
 
     min_frames: int = _MIN_FRAMES
@@ -85,7 +85,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of Kuka is there, several and none was chosen, or it lacks keys.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, _open(raw, pick_release(raw, [_NAME], settings.release)))
+    return list_parts(raw, _open(raw, pick_release(raw, [_NAME], settings.release), settings))
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
@@ -94,12 +94,12 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
-    dataset = _open(raw, str(PurePosixPath(part.id).parent))
+    dataset = _open(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
-def _open(raw: RawTree, release: str) -> RldsDataset:
-    return open_google_dataset(raw, release, required=[_TOOL_POSE, _SUCCESS])
+def _open(raw: RawTree, release: str, settings: Settings) -> RldsDataset:
+    return open_google_dataset(raw, release, settings, required=[_TOOL_POSE, _SUCCESS])
 
 
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:

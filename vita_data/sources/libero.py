@@ -30,8 +30,10 @@ from vita_data.formats.hdf5 import (
 from vita_data.formats.libero_rlds import SUITE_SUFFIX, VERSION, read_libero_record
 from vita_data.formats.libero_toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, read_outcomes
+from vita_data.formats.rlds_files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.geometry import matrix_from_axis_angle
+from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
     Arm,
@@ -40,7 +42,6 @@ from vita_data.types import (
     CameraRole,
     Drop,
     Episode,
-    Failure,
     Float64,
     Gaps,
     Instruction,
@@ -123,7 +124,7 @@ INFO = SourceInfo(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """The keys of `--set`; empty `suites` or `tasks` mean all that are found."""
 
     orientation: Orientation = Orientation.ROT180
@@ -150,8 +151,9 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     files = [file for file in files if not settings.suites or _suite(file) in settings.suites]
     if release is Release.NO_NOOPS:
         _refuse_fixed(settings)
-        datasets = [open_dataset(raw, str(PurePosixPath(file).parent)) for file in files]
+        datasets = [open_dataset(raw, str(PurePosixPath(file).parent), settings) for file in files]
         return sorted((part for dataset in datasets for part in list_parts(raw, dataset)), key=lambda part: part.id)
+    refuse_rlds_settings(settings)
     _refuse_absent("tasks", settings.tasks, {_task(file) for file in files}, raw)
     files = [file for file in files if not settings.tasks or _task(file) in settings.tasks]
     return [Part(id=file, num_bytes=raw.size(file), num_episodes=_num_demos(raw, file)) for file in sorted(files)]
@@ -197,7 +199,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     settings = _own(settings)
     if part.id.endswith(".hdf5"):
         return _demos(raw, part, settings)
-    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_replay, dataset, settings))
 
 
@@ -235,14 +237,11 @@ def _demos(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         names = demo_names(file, name=part.id)
         texts = _instructions(file, part.id)
         for name in names:
-            try:
-                yield _read_demo(find_group(file, f"data/{name}", name=part.id), part, texts, settings)
-            except EpisodeError as error:
-                yield Failure(episode=f"{part.id}#{name}", detail=str(error))
+            yield guarded(f"{part.id}#{name}", partial(_read_demo, file, name, part, texts, settings))
 
 
-def _read_demo(demo: h5py.Group, part: Part, texts: tuple[Instruction, ...], settings: Settings) -> Episode | Drop:
-    name = PurePosixPath(demo.name).name
+def _read_demo(file: h5py.File, name: str, part: Part, texts: tuple[Instruction, ...], settings: Settings) -> Outcome:
+    demo = find_group(file, f"data/{name}", name=part.id)
     command = read_floats(demo, "actions", width=7, name=part.id)
     rows = _kept_rows(command)
     if not rows.size:

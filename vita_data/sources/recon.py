@@ -15,6 +15,7 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_frame, toy_jpeg
@@ -33,7 +34,6 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
-    SourceSettings,
     TextStyle,
 )
 
@@ -71,7 +71,7 @@ _FILE_PATH = "episode_metadata/file_path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SourceSettings):
+class Settings(RldsSettings):
     """What `--set` may change for RECON."""
 
     release: str | None = None
@@ -85,7 +85,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of RECON is there, or several and none was chosen.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release)))
+    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings))
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
@@ -94,7 +94,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
     """
-    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent))
+    dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
 
@@ -138,11 +138,9 @@ def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
 
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
-    if not record.has(_FILE_PATH):
-        return place
+    path = record.text(_FILE_PATH)
     # The outer folders are those of the authors' disk; the last two names tell the trajectory.
-    names = [name for name in record.texts(_FILE_PATH)[0].split("/") if name]
-    return place | {"file_path": "/".join(names[-2:])}
+    return place if path is None else place | {"file_path": "/".join([name for name in path.split("/") if name][-2:])}
 
 
 # ------------------------------------------------------------------------------------------------------- toy tree

@@ -361,6 +361,12 @@ def test_a_bad_record_fails_alone(tree: FsspecTree):
     assert isinstance(second, Failure)
 
 
+def test_the_first_text_of_a_key_is_none_where_there_is_none(tmp_path: Path):
+    assert damaged_record(tmp_path, **{"steps/text": [b"a", b"b"]}).text("steps/text") == "a"
+    assert damaged_record(tmp_path, **{"steps/text": []}).text("steps/text") is None
+    assert first_record(write_tree(tmp_path)).text("nothing") is None
+
+
 @pytest.mark.parametrize("keep", [0, 40, 600])
 def test_each_record_lost_to_a_truncation_is_a_failure_of_its_own(tree: FsspecTree, keep: int):
     path = shard_file(tree)
@@ -396,7 +402,7 @@ def test_damage_of_unknown_extent_is_a_source_error_after_the_good_records(tree:
         ("features.json", "{}", "no pythonClassName"),
         ("dataset_info.json", "[]", "no name or no splits"),
         ("dataset_info.json", '{"name": "robot", "splits": [{}], "fileFormat": "riegeli"}', "only tfrecord"),
-        ("dataset_info.json", '{"name": "robot", "splits": [{"name": "odd"}]}', "'odd'.* is none of train"),
+        ("dataset_info.json", '{"name": "robot", "splits": [{"odd": "train"}]}', "'odd': 'train'.* has no name"),
         *(
             (
                 "dataset_info.json",

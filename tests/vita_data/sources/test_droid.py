@@ -239,6 +239,25 @@ def test_the_first_exterior_camera_is_primary_in_about_half_of_the_episodes(tmp_
     assert len(set(chosen)) == 2
 
 
+@pytest.mark.parametrize("missing", ["exterior_image_1_left", "exterior_image_2_left", "wrist_image_left"])
+def test_a_view_of_empty_strings_was_not_recorded(tmp_path: Path, missing: str):
+    tree = write_tiny(tmp_path, *[tiny_record(17, **{f"observation/{missing}": [b""] * 17}) for _ in range(8)])
+    for outcome in read(tree):
+        shown = {next(iter(stream.read([3], ResizeMode.PLAIN))).data for stream in outcome.cameras.values()}
+        assert len(shown) == 2
+        assert f"{missing} 3".encode() not in shown
+        other = CameraRole.SECONDARY if missing.startswith("wrist") else CameraRole.WRIST_RIGHT
+        assert set(outcome.cameras) == {CameraRole.PRIMARY, other}
+
+
+def test_an_episode_that_does_not_say_whether_it_succeeded_fails_alone(tmp_path: Path):
+    odd = tiny_record(17, **{"episode_metadata/file_path": []})
+    first, second, third = read(write_tiny(tmp_path, tiny_record(17), odd, tiny_record(17)))
+    assert (first.id[-1], third.id[-1]) == ("0", "2")
+    assert isinstance(second, Failure)
+    assert "no text under episode_metadata/file_path" in second.detail
+
+
 @pytest.mark.parametrize("prefix", [b"gs://bucket/r2d2/full/", b"/nfs/disk/r2d2/", b""])
 def test_provenance_begins_at_the_lab(tmp_path: Path, prefix: bytes):
     changes = {"episode_metadata/file_path": [prefix + b"AUTOLab/success/2023-07-07/a/trajectory.h5"]}

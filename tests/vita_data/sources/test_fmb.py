@@ -204,6 +204,12 @@ def test_depth_with_too_few_images_fails_the_episode(tmp_path: Path):
         list(outcome.depths[CameraRole.SECONDARY].read([0]))
 
 
+def test_a_view_of_empty_strings_was_not_recorded_and_has_no_depth(tmp_path: Path):
+    depth = {f"steps/observation/{key}_depth": np.ones((4, 2, 2)) for key in CAMERAS.values()}
+    (outcome,) = read(write_tiny(tmp_path, image_side_2=[b""] * 4, **depth), fmb.Settings(depth=True))
+    assert set(outcome.cameras) == set(outcome.depths) == {CameraRole.PRIMARY, CameraRole.WRIST_RIGHT}
+
+
 # ------------------------------------------------------------------------------------------------ names and damage
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from vita_data.errors import RequestError
 from vita_data.formats.libero_rlds import read_libero_record
 from vita_data.formats.rlds import open_dataset, read_shard
+from vita_data.formats.rlds_files import ShardLengths
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.tree import FsspecTree
@@ -270,3 +271,10 @@ def test_different_texts_of_the_steps_are_kept_once_each(toy: Path, monkeypatch:
 
     monkeypatch.setattr(RldsRecord, "texts", mixed)
     assert read_libero_record(record(toy)).texts == ("b", "a")
+
+
+def test_the_files_of_a_suite_are_chosen_as_for_every_rlds_source(toy: Path, toy_raw: Path) -> None:
+    asked = libero.Settings(splits=("train",), shard_lengths=ShardLengths.IGNORED)
+    assert len(outcomes(toy, settings=asked)) == 2
+    with pytest.raises(RequestError, match="for tfrecord files alone"):
+        libero.parts(FsspecTree(str(toy_raw / "libero")), asked)

@@ -1,4 +1,7 @@
-"""Every RLDS source takes its release's own splits where it has a validation split, and leaves the split open else."""
+"""Every RLDS source takes its release's own splits where it has a validation split, and leaves the split open else.
+
+Each has the settings that say which files of a release are read.
+"""
 
 import json
 import shutil
@@ -7,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from vita_data import sources
+from vita_data.errors import RequestError
+from vita_data.formats.rlds_files import ShardLengths
 from vita_data.formats.tree import FsspecTree
 from vita_data.types import Episode, Failure, Part, Split
 
@@ -64,3 +69,17 @@ def test_a_release_of_train_alone_leaves_the_split_open(toy: tuple[str, Path]) -
     name, root = toy
     (train,) = declare(root, "train")
     assert splits(name, root) == {train: {None}}
+
+
+def test_files_of_another_total_are_refused_once_and_read_where_asked(toy: tuple[str, Path]) -> None:
+    name, root = toy
+    source, tree = sources.load(name), FsspecTree(str(root))
+    for file in sorted(root.glob("*/*/*.tfrecord-*")):
+        file.rename(file.with_name(f"{file.name[:-14]}{int(file.name[-14:-9]) + 5:05d}-of-00032"))
+    with pytest.raises(RequestError, match=r"-of-00032\. Fetch the dataset_info.json .*shard_lengths=ignored"):
+        source.parts(tree, source.Settings())
+    asked = source.Settings(shard_lengths=ShardLengths.IGNORED, splits=("train",))
+    found = [source.episodes(tree, part, asked) for part in source.parts(tree, asked)]
+
+    assert all(not isinstance(outcome, Failure) for of_part in found for outcome in of_part)
+    assert len(found) == 2

@@ -1,0 +1,234 @@
+"""Which tfrecord files a release in RLDS form has: the splits of `dataset_info.json`, and how TFDS names their files.
+
+Source: tensorflow/datasets, core/naming.py, ShardedFileTemplate: shards are numbered from 0 with at least five digits,
+as many as their total needs.
+"""
+
+import glob
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from vita_data.errors import RequestError, SourceError
+from vita_data.types import RawTree, SourceSettings, Split
+
+_SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "test": Split.VAL}
+_MAX_RECORDS = 10_000_000
+"""No file holds more records; a greater count is damage, and would become as many failed episodes."""
+_DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_VARIABLE = re.compile(r"\{(\w+)\}")
+_MIN_DIGITS = 5
+_INDEX, _TOTAL, _INDEX_OF_TOTAL = "SHARD_INDEX", "NUM_SHARDS", "SHARD_X_OF_Y"
+_EXPRESSIONS = {_INDEX: r"\d{5,}", _TOTAL: r"(\d{5,})", _INDEX_OF_TOTAL: r"\d{5,}-of-(\d{5,})"}
+
+
+class ShardLengths(StrEnum):
+    """Which files a split has: those that dataset_info.json lists, or whatever lies in the folder."""
+
+    LISTED = "listed"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RldsSettings(SourceSettings):
+    """What `--set` may change for every release in RLDS form."""
+
+    splits: tuple[str, ...] = ()
+    """Splits of dataset_info.json to read; empty means all. One that is neither train nor val, validation or test has
+    5% of its episodes, by hash, as val."""
+    shard_lengths: ShardLengths = ShardLengths.LISTED
+    """`ignored` reads the files that are there under any numbering; that one is missing cannot be told then."""
+
+
+DEFAULT_SETTINGS = RldsSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardNames:
+    """The paths of the files of one split; `template` has the variables of a shard alone."""
+
+    template: str
+
+    @staticmethod
+    def of(template: str, *, folder: str, dataset: str, split: str) -> "ShardNames":
+        """Fill in what is the same for all files of a split.
+
+        Args:
+            template: `filepathTemplate` of dataset_info.json; empty means TFDS's default.
+            folder: where the files lie.
+            dataset: the dataset's name in dataset_info.json.
+            split: the split's name.
+
+        Raises:
+            ValueError: the template has a variable that TFDS does not know.
+        """
+        filled = template or _DEFAULT_TEMPLATE
+        for key, value in (("DATASET", dataset), ("SPLIT", split), ("FILEFORMAT", "tfrecord")):
+            filled = filled.replace(f"{{{key}}}", value)
+        unknown = [key for key in _VARIABLE.findall(filled) if key not in _EXPRESSIONS]
+        if unknown:
+            raise ValueError(f"the filepathTemplate {template!r} has an unknown variable {{{unknown[0]}}}")
+        return ShardNames(template=f"{folder}/{filled}")
+
+    def path(self, index: int, *, total: int) -> str:
+        """Name the file number `index` of `total`."""
+        num_digits = max(len(str(total)), _MIN_DIGITS)
+        number, all_ = f"{index:0{num_digits}d}", f"{total:0{num_digits}d}"
+        filled = {_INDEX: number, _TOTAL: all_, _INDEX_OF_TOTAL: f"{number}-of-{all_}"}
+        return _VARIABLE.sub(lambda match: filled[match[1]], self.template)
+
+    @property
+    def pattern(self) -> str:
+        """A glob pattern that finds every file of the split, whatever its number, and others (see `total`)."""
+        return "*".join(glob.escape(text) for text in _VARIABLE.split(self.template)[::2])
+
+    def total(self, path: str) -> str | None:
+        """Read off a path how many files the split has, "" where names do not tell; None for the path of no shard."""
+        pieces = _VARIABLE.split(self.template)
+        pieces[::2] = map(re.escape, pieces[::2])
+        pieces[1::2] = (_EXPRESSIONS[key] for key in pieces[1::2])
+        match = re.fullmatch("".join(pieces), path)
+        return None if match is None else next(iter(match.groups()), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RldsShard:
+    """One tfrecord file: its path in the raw tree, its split (None where it is to be hashed) and its records."""
+
+    path: str
+    split: Split | None
+    num_records: int | None
+    """None where only reading tells."""
+    names: ShardNames
+    """Of all the files of its split."""
+
+
+def list_shards(raw: RawTree, release: str, info: Mapping[str, object], settings: RldsSettings) -> Iterator[RldsShard]:
+    """Yield the files of the chosen splits: those that are listed, or those that are there where none is.
+
+    Args:
+        raw: the raw tree.
+        release: `<name>/<version>`.
+        info: the content of its dataset_info.json.
+        settings: which splits, and whether the listed record counts are to be believed.
+
+    Raises:
+        RequestError: a split that was asked for is not there, or one must be chosen.
+        SourceError: the splits are not as TFDS writes them.
+    """
+    place = f"{release}/dataset_info.json in {raw.root}"
+    entries = _named_entries(info["splits"], place)
+    chosen = _chosen_splits([name for name, _ in entries], settings.splits, place)
+    for name, entry in entries:
+        if name in chosen:
+            yield from _split_shards(raw, release, str(info["name"]), name, entry, settings, place)
+
+
+def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str) -> None:
+    """Refuse a release whose files are not those that its dataset_info.json lists.
+
+    Builders that write in parallel number their empty files too, and list the lengths of the others alone
+    (kpertsch/rlds_dataset_builder, issue 15); or the dataset_info.json is that of another release.
+
+    Args:
+        shards: what `list_shards` gave.
+        there: the paths in their folders.
+        place: the dataset_info.json, for messages.
+
+    Raises:
+        RequestError: of a split no listed file is there, but files of another total are; unlisted files have several
+            totals; or no file at all is there.
+    """
+    for names in dict.fromkeys(shard.names for shard in shards):
+        listed = [shard for shard in shards if shard.names == names]
+        found = sorted(path for path in there if names.total(path) is not None)
+        totals = sorted({names.total(path) or "" for path in found})
+        if listed[0].num_records is None and len(totals) > 1:
+            raise RequestError(
+                f"{place}: the folder holds files of several totals ({', '.join(totals)}), such as {found[0]} and "
+                f"{found[-1]}, and no shardLengths tell which belong together; keep those of one total"
+            )
+        if found and there.isdisjoint(shard.path for shard in listed):
+            raise RequestError(
+                f"{place}: expected {len(listed)} files, the first {listed[0].path}; none of them is there, but "
+                f"{len(found)} of another total are, such as {found[0]}. Fetch the dataset_info.json of the same "
+                "release as the files, or the files that it lists. Where these files are all there are (a builder "
+                "left out empty ones), --set shard_lengths=ignored reads them; it cannot tell whether one is missing"
+            )
+    if there.isdisjoint(shard.path for shard in shards):
+        held = ", ".join([PurePosixPath(path).name for path in sorted(there)][:5])
+        expected = f"expected {shards[0].path}" if shards else "it lists none"
+        raise RequestError(
+            f"{place}: none of its tfrecord files is there, {expected}; found {held or 'no file at all'}"
+        )
+
+
+def refuse_rlds_settings(settings: RldsSettings) -> None:
+    """Refuse settings that mean nothing, where a source was found in another form than RLDS.
+
+    Raises:
+        RequestError: one of them was given.
+    """
+    if settings.splits or settings.shard_lengths is not ShardLengths.LISTED:
+        raise RequestError("--set splits and --set shard_lengths: for tfrecord files alone, and none are read here")
+
+
+def _named_entries(found: object, place: str) -> list[tuple[str, Mapping[str, object]]]:
+    entries: list[tuple[str, Mapping[str, object]]] = []
+    for entry in found if isinstance(found, list) else []:
+        match entry:
+            case {"name": str(name)} if name:
+                entries.append((name, entry))
+            case _:
+                raise SourceError(f"{place}: split {entry!r:.80} has no name; fetch it again")
+    return entries
+
+
+def _chosen_splits(found: Sequence[str], asked: Sequence[str], place: str) -> frozenset[str]:
+    """Choose the splits to read: those asked for, else all, unless nothing tells whether one repeats the others.
+
+    A split of another name than TFDS gives the usual ones may be the whole, or a part of another: `all`, `train_eval`.
+    """
+    if absent := sorted(set(asked) - set(found)):
+        raise RequestError(
+            f"--set splits={','.join(asked)}: no {', '.join(absent)} in {place}; it has {', '.join(found)}"
+        )
+    unknown = [name for name in found if name not in _SPLITS]
+    if not asked and unknown and len(found) > 1:
+        raise RequestError(
+            f"{place}: it has the splits {', '.join(found)}, and {', '.join(unknown)} may repeat episodes of others "
+            f"(expected {', '.join(_SPLITS)}); choose with --set, such as --set splits={found[0]}"
+        )
+    return frozenset(asked or found)
+
+
+def _shard_lengths(found: object, place: str) -> list[int]:
+    """Read the record counts of a split's files: a list of digits, which TFDS leaves out for an unknown one."""
+    if found is None:
+        return []
+    if isinstance(found, list) and all(str(length).isdecimal() for length in found):
+        lengths = [int(str(length)) for length in found]
+        if max(lengths, default=0) <= _MAX_RECORDS:
+            return lengths
+    raise SourceError(f"{place}: shardLengths {found!r:.80} is no list of counts; fetch it again")
+
+
+def _split_shards(
+    raw: RawTree, release: str, dataset: str, name: str, entry: Mapping[str, object], settings: RldsSettings, place: str
+) -> Iterator[RldsShard]:
+    is_listed, split = settings.shard_lengths is ShardLengths.LISTED, _SPLITS.get(name)
+    lengths = _shard_lengths(entry.get("shardLengths") if is_listed else None, place)
+    try:
+        names = ShardNames.of(str(entry.get("filepathTemplate") or ""), folder=release, dataset=dataset, split=name)
+    except ValueError as error:
+        raise SourceError(f"{place}: split {name}: {error}; fetch it again") from error
+    paths = [names.path(index, total=len(lengths)) for index in range(len(lengths))]
+    if len(set(paths)) < len(paths):
+        raise SourceError(f"{place}: {len(paths)} shardLengths for the one file {paths[0]}; fetch it again")
+    for path, length in zip(paths, lengths, strict=True):
+        yield RldsShard(path=path, split=split, num_records=length, names=names)
+    for path in [] if lengths else raw.glob(names.pattern):
+        if names.total(path) is not None:
+            yield RldsShard(path=path, split=split, num_records=None, names=names)
