@@ -16,6 +16,8 @@ from vita_data.types import Int64, RawTree
 SPANS = "ep_start_end_ids.npy"
 LABELS = "lang_annotations/auto_lang_ann.npy"
 SCENES = "scene_info.npy"
+_MAX_FRAME = 9_999_999
+"""Frame files are numbered with seven digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +30,14 @@ class FrameWindow:
     """Its place in the index file."""
     text: str | None = None
     task: str | None = None
+    fault: str = ""
+    """What is wrong with the window's entry; its frames and its text mean nothing then."""
 
 
 def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
     """List the labelled windows of a split in the order of the file; both ends are frames of a window.
+
+    An odd entry, such as a text that is a list, has a fault and costs no other window.
 
     Raises:
         SourceError: the file cannot be read, or its lists do not fit together.
@@ -40,15 +46,41 @@ def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
     labels = read_pickled(raw.local_path(name), name=name)
     try:
         texts, tasks = list(labels["language"]["ann"]), list(labels["language"]["task"])  # type: ignore[index]
-        ends = [(int(first), int(last)) for first, last in labels["info"]["indx"]]  # type: ignore[index]
+        ends = list(labels["info"]["indx"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise SourceError(f"{name}: no language.ann, language.task and pairs info.indx; fetch it again") from error
-    if not len(texts) == len(tasks) == len(ends) or any(first > last for first, last in ends):
+    if not len(texts) == len(tasks) == len(ends):
         raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows do not fit together")
-    return [
-        FrameWindow(first=first, last=last, record=record, text=str(text), task=str(task))
-        for record, ((first, last), text, task) in enumerate(zip(ends, texts, tasks, strict=True))
-    ]
+    return [_labelled(record, *entry, name=name) for record, entry in enumerate(zip(ends, texts, tasks, strict=True))]
+
+
+def _labelled(record: int, ends: object, text: object, task: object, *, name: str) -> FrameWindow:
+    where = f"{name}: window {record}"
+    span, words = _span(ends), _text(text)
+    if span is None:
+        fault = f"{where} has info.indx {ends!r:.80}, expected the numbers of its first and last frame"
+        return FrameWindow(first=0, last=0, record=record, text="", fault=fault)
+    if words is None:
+        fault = f"{where} has language.ann {text!r:.80} ({type(text).__name__}), expected a text"
+        return FrameWindow(first=span[0], last=span[1], record=record, text="", fault=fault)
+    return FrameWindow(first=span[0], last=span[1], record=record, text=words, task=_text(task))
+
+
+def _span(ends: object) -> tuple[int, int] | None:
+    try:
+        first, last = (int(end) for end in ends)  # type: ignore[attr-defined]
+        is_whole = (first, last) == tuple(ends)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (first, last) if is_whole and 0 <= first <= last <= _MAX_FRAME else None
+
+
+def _text(value: object) -> str | None:
+    """Take a text, also one that Python 2 stored as UTF-8 bytes; None for anything else."""
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value) if isinstance(value, str) else None
+    except UnicodeDecodeError:
+        return None
 
 
 def play_windows(raw: RawTree, folder: str) -> list[FrameWindow]:

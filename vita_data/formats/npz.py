@@ -1,10 +1,8 @@
 """Numpy files on disk: single members of `.npz` archives, and `.npy` files that hold a pickled plain value.
 
-Members that are not asked for are neither read nor decompressed. A pickle may build plain values and numpy arrays, and
-nothing else: it cannot run code. What the members mean is the source's business.
+Members that are not asked for are neither read nor decompressed. What the members mean is the source's business.
 """
 
-import pickle
 import struct
 import zipfile
 import zlib
@@ -16,18 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_data.errors import EpisodeError, SourceError
+from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.plain_pickle import load_plain
 from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
 
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
-_ALLOWED = frozenset(
-    {
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-    }
-)
 
 
 def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[Any], ...]:
@@ -70,7 +61,7 @@ def read_npy(path: str, *, name: str) -> NDArray[Any]:
 
 
 def read_pickled(path: str, *, name: str) -> object:
-    """Read the value that `numpy.save` pickled into an array without dimensions, such as a dict.
+    """Read the value that `numpy.save` pickled into an array without dimensions, such as a dict; see `plain_pickle`.
 
     Raises:
         SourceError: the file is absent, damaged, of another form, or asks for more than plain values and arrays.
@@ -83,8 +74,9 @@ def read_pickled(path: str, *, name: str) -> object:
             shape, _, dtype = read_header(file)
             if dtype != np.dtype(object) or shape != ():
                 raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
-            value = _PlainUnpickler(file).load()
-    except (*_DAMAGED, pickle.UnpicklingError, AttributeError, TypeError, IndexError, KeyError) as error:
+            value = load_plain(file)
+    except _DAMAGED as error:
+        raise_machine_fault(error, name)
         raise SourceError(f"{name}: cannot be read ({_short(error)}); fetch the file again") from error
     return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
 
@@ -165,16 +157,6 @@ class NpzDepths:
         """
         for row in rows:
             yield self._steps.image(self._frames[row], self._key, dtype=np.float32, ndim=2)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds plain values and numpy arrays alone; numpy 1 and 2 name the same functions differently."""
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither a plain value nor an array")
-        return super().find_class(module, name)
 
 
 def _short(error: Exception) -> str:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from vita_data.errors import EpisodeError, RequestError
+from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.calvin_index import (
     LABELS,
-    SCENES,
     SPANS,
     FrameWindow,
     labelled_windows,
@@ -24,9 +23,10 @@ from vita_data.formats.calvin_index import (
     read_scenes,
     read_spans,
 )
+from vita_data.formats.calvin_toy import write_calvin_toy
 from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
-from vita_data.formats.toy import toy_arm, toy_frame
-from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, wrap_angle
+from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
     Arm,
@@ -34,8 +34,6 @@ from vita_data.types import (
     Arms,
     CameraRole,
     Episode,
-    Failure,
-    Float64,
     Instruction,
     Int64,
     Json,
@@ -130,14 +128,27 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         looking at each of 1.8 million files would take longer than it is worth.
 
     Raises:
-        RequestError: no split of CALVIN is there, several releases are, or a split has no annotations.
-        SourceError: an index file cannot be read.
+        RequestError: no split of CALVIN is there, several releases are, or there are no annotations to train on.
+        SourceError: an index file that the windows to train on need cannot be read.
     """
     settings = _own(settings)
     release = _pick_release(raw, settings.release)
     folders = [f"{release}/{name}" for name in _SPLITS]
     folders = [folder for folder in folders if any(raw.exists(f"{folder}/{index}") for index in _INDEXES)]
-    return [_part(raw, folder, windows) for folder in folders for windows in _groups(_windows(raw, folder, settings))]
+    return [part for folder in folders for part in _parts(raw, folder, settings, is_first=folder == folders[0])]
+
+
+def _parts(raw: RawTree, folder: str, settings: Settings, *, is_first: bool) -> list[Part]:
+    """List the parts of a split; of the validation split beside training, an index without which nobody knows a window.
+
+    Downloads whose validation folder has no annotations are common (mees/calvin, issues 115 and 121).
+    """
+    try:
+        return [_part(raw, folder, windows) for windows in _groups(_windows(raw, folder, settings))]
+    except (RequestError, SourceError):
+        if is_first:
+            raise
+        return [Part(id=f"{folder}/{_index(settings)}", num_bytes=0, num_episodes=None)]
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
@@ -148,6 +159,8 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     """
     settings = _own(settings)
     folder, _, frames = part.id.partition("#")
+    if not frames:
+        raise SourceError(_index_fault(raw, folder.removesuffix(f"/{_index(settings)}"), settings))
     first, last = (int(number) for number in frames.split("-"))
     windows = [window for window in _windows(raw, folder, settings) if first <= window.first <= last]
     opened = _Folder(
@@ -158,13 +171,12 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         steps=NpzSequence(partial(_place, raw, folder), num_kept=_NUM_KEPT),
     )
     for window in windows:
-        try:
-            yield _read_window(opened, window, settings)
-        except EpisodeError as error:
-            yield Failure(episode=_id(folder, window), detail=str(error))
+        yield guarded(_id(folder, window), partial(_read_window, opened, window, settings))
 
 
 def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
+    if window.fault:
+        raise EpisodeError(window.fault)
     frames, steps = range(window.first, window.last + 1), folder.steps
     scenes = [name for name, (first, last) in folder.scenes.items() if first <= window.first <= last]
     return Episode(
@@ -230,12 +242,31 @@ def _simulator_convention(task: str | None, scene: str | None) -> Json:
 
 def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]:
     """List a split's raw episodes in the order of their frames, so that those which share frames follow each other."""
-    index = SPANS if settings.mode is Mode.PLAY else LABELS
+    index = _index(settings)
     if not raw.exists(f"{folder}/{index}"):
         hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
         raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
     windows = play_windows(raw, folder) if settings.mode is Mode.PLAY else labelled_windows(raw, folder)
     return sorted(windows, key=lambda window: (window.first, window.last, window.record))
+
+
+def _index(settings: Settings) -> str:
+    return SPANS if settings.mode is Mode.PLAY else LABELS
+
+
+def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
+    """Say why nobody knows the windows of a split, and how to do without it."""
+    reason = "no such file"
+    if raw.exists(f"{folder}/{_index(settings)}"):
+        try:
+            _windows(raw, folder, settings)
+            reason = "it could not be read when the build started"
+        except SourceError as error:
+            reason = str(error)
+    return (
+        f"{folder}/{_index(settings)}: the windows of {folder} are unknown: {reason}. Fetch the file, or move {folder} "
+        "out of the raw tree to do without it, and build into an empty --out"
+    )
 
 
 def _next_frame(folder: _Folder, window: FrameWindow) -> int | None:
@@ -271,8 +302,12 @@ def _part(raw: RawTree, folder: str, windows: Sequence[FrameWindow]) -> Part:
 
 
 def _num_frames(windows: Sequence[FrameWindow]) -> int:
-    """Count frames, those that several windows share once."""
-    return len({frame for window in windows for frame in range(window.first, window.last + 1)})
+    """Count the frames of windows in the order of their first ones, those that several share once."""
+    num_frames, last = 0, -1
+    for window in windows:
+        num_frames += max(0, window.last - max(window.first - 1, last))
+        last = max(last, window.last)
+    return num_frames
 
 
 def _pick_release(raw: RawTree, wanted: str | None) -> str:
@@ -309,76 +344,7 @@ def _own(settings: SourceSettings) -> Settings:
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_TOY_SPANS = {"training": ((300, 348), (100, 135), (200, 233)), "validation": ((500, 534),)}
-_TOY_WINDOWS = {  # first, last, text, task; a window that starts with its recording shows the steps its frames say
-    "training": (
-        (300, 333, "grasp the red block and lift it", "lift_red_block_table"),
-        (300, 348, "push the sliding door to the left side", "move_slider_left"),
-        (100, 134, "rotate the pink block 90 degrees to the right", "rotate_pink_block_right"),
-        (200, 233, "", "open_drawer"),
-        (200, 209, "pull the handle to open the drawer", "open_drawer"),
-    ),
-    "validation": ((500, 533, "toggle the light switch to turn on the yellow light", "turn_on_lightbulb"),),
-}
-_TOY_SCENES = {"training": "calvin_scene_A", "validation": "calvin_scene_D"}
-
 
 def write_toy(root: str) -> None:
-    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate.
-
-    The quirks are those of the real files: recordings out of order with gaps between their numbers, windows that share
-    frames, float64 vectors, a closed gripper of negative width. One window has no text and one is short.
-    """
-    for split, spans in _TOY_SPANS.items():
-        folder = Path(root) / "task_ABC_D" / split
-        (folder / "lang_annotations").mkdir(parents=True)
-        for first, last in spans:
-            _write_toy_recording(folder, first, last)
-        np.save(folder / SPANS, np.array(spans, np.int64))
-        np.save(folder / "ep_lens.npy", np.array([last - first + 1 for first, last in spans]))
-        ends = [min(first for first, _ in spans), max(last for _, last in spans)]
-        np.save(folder / SCENES, np.array({_TOY_SCENES[split]: ends}, object), allow_pickle=True)
-        _write_toy_labels(folder, split)
-
-
-def _write_toy_labels(folder: Path, split: str) -> None:
-    windows = _TOY_WINDOWS[split]
-    labels = {
-        "language": {
-            "ann": [text for *_, text, _ in windows],
-            "task": [task for *_, task in windows],
-            "emb": np.zeros((len(windows), 1, 384), np.float32),
-        },
-        "info": {"episodes": [], "indx": [(first, last) for first, last, *_ in windows]},
-    }
-    np.save(folder / LABELS, np.array(labels, object), allow_pickle=True)
-
-
-def _write_toy_recording(folder: Path, first: int, last: int) -> None:
-    num_frames, number = last - first + 1, first // 100
-    arm = toy_arm(num_frames + 1, hz=HZ, seed=number)
-    pose = np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation)])
-    command = 2 * arm.gripper_open - 1
-    width = np.where(arm.gripper_open > 0.5, WIDTH_OPEN_M, -1e-4)
-    observed = np.column_stack([pose, width, arm.joint_position_rad, command])
-    reached = np.column_stack([pose[1:], command[1:]])
-    for step in range(num_frames):
-        np.savez_compressed(
-            folder / f"episode_{first + step:07d}.npz",
-            actions=reached[step],
-            rel_actions=_toy_rel_action(observed[step], reached[step]),
-            robot_obs=observed[step],
-            scene_obs=np.zeros(24),
-            rgb_static=toy_frame(200, 200, step=step, camera=0, episode=number),
-            rgb_gripper=toy_frame(84, 84, step=step, camera=1, episode=number),
-            rgb_tactile=np.zeros((160, 120, 6), np.uint8),
-            depth_static=np.full((200, 200), 1.0 + 0.01 * step, np.float32),
-            depth_gripper=np.full((84, 84), 0.1 + 0.01 * step, np.float32),
-            depth_tactile=np.zeros((160, 120, 2), np.float32),
-        )
-
-
-def _toy_rel_action(observed: Float64, reached: Float64) -> Float64:
-    moved = (reached[_XYZ] - observed[_XYZ]) / 0.02
-    turned = wrap_angle(reached[_EULER] - observed[_EULER]) / 0.05
-    return np.append(np.clip(np.concatenate([moved, turned]), -1.0, 1.0), reached[6])
+    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate."""
+    write_calvin_toy(root, hz=HZ, width_open_m=WIDTH_OPEN_M)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from vita_data.build import BuildRequest, build
 from vita_data.convention import Convention
 from vita_data.errors import RequestError, SourceError
 from vita_data.formats import npz
@@ -361,6 +362,88 @@ def test_vectors_of_another_length_fail_the_window(root: Path, vectors: dict[str
 
     assert len(failed) == 2
     assert "episode_0000205.npz" in failed[0].detail
+
+
+def rewrite_labels(root: Path, folder: str = TRAINING, **changes: Mapping[str, object]) -> None:
+    path = root / folder / "lang_annotations/auto_lang_ann.npy"
+    labels = np.load(path, allow_pickle=True).item()
+    labels = {key: {**value, **changes.get(key, {})} for key, value in labels.items()}
+    np.save(path, np.array(labels, object), allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "entries", "said"),
+    [
+        ("ann", ["a", "b", None, "d", "e"], "window 2 has language.ann None (NoneType), expected a text"),
+        (
+            "ann",
+            ["a", "b", ["push", "it"], "d", "e"],
+            "window 2 has language.ann ['push', 'it'] (list), expected a text",
+        ),
+        ("ann", ["a", "b", np.zeros(3), "d", "e"], "(ndarray), expected a text"),
+        ("ann", ["a", "b", float("nan"), "d", "e"], "language.ann nan (float), expected a text"),
+        ("ann", ["a", "b", b"\xff\xfe", "d", "e"], "(bytes), expected a text"),
+        ("indx", [(300, 333), (300, 348), None, (200, 233), (200, 209)], "window 2 has info.indx None, expected"),
+        ("indx", [(300, 333), (300, 348), (134, 100), (200, 233), (200, 209)], "info.indx (134, 100), expected"),
+        ("indx", [(300, 333), (300, 348), (1.5, 40), (200, 233), (200, 209)], "info.indx (1.5, 40), expected"),
+        (
+            "indx",
+            [(300, 333), (300, 348), (1, 10**12), (200, 233), (200, 209)],
+            "info.indx (1, 1000000000000), expected",
+        ),
+        ("indx", [(300, 333), (300, 348), (np.nan, 1), (200, 233), (200, 209)], "info.indx (nan, 1), expected"),
+    ],
+)
+def test_an_odd_entry_of_the_annotations_costs_its_own_window(
+    root: Path, key: str, entries: list[object], said: str
+) -> None:
+    rewrite_labels(root, **{"info" if key == "indx" else "language": {key: entries}})
+    found = read(root)
+
+    assert [type(one) for one in found].count(Failure) == 1
+    assert len(found) == 5
+    (failed,) = (one for one in found if isinstance(one, Failure))
+    assert failed.episode.startswith(f"{TRAINING}#language-000002-")
+    assert said in failed.detail
+
+
+def test_texts_of_every_kind_of_text_are_read_and_a_task_that_is_none_is_unknown(root: Path) -> None:
+    texts = [np.str_("lift the block"), "öffne die Tür".encode(), "c", "d", "e"]
+    rewrite_labels(root, language={"ann": texts, "task": [np.str_("lift"), None, "c", "d", "e"]})
+
+    assert episode(root, 0).instructions[0].text == "lift the block"
+    assert type(episode(root, 0).instructions[0].text) is str
+    assert episode(root, 1).instructions[0].text == "öffne die Tür"
+    assert "task" not in episode(root, 1).extras
+
+
+@pytest.mark.parametrize("damage", ["absent", "odd"])
+def test_unknown_windows_of_validation_fail_once_and_training_is_read(root: Path, damage: str) -> None:
+    """mees/calvin, issue 121: downloads whose validation folder has no lang_annotations."""
+    path = root / VALIDATION / "lang_annotations/auto_lang_ann.npy"
+    if damage == "absent":
+        shutil.rmtree(path.parent)
+    else:
+        rewrite_labels(root, VALIDATION, language={"ann": []})
+    built = build(BuildRequest(source="calvin", raw=str(root), out=root.parent / "out", settings=calvin.Settings()))
+    (failed,) = built.failed
+
+    assert built.card["outcomes"] == {"dropped": 2, "failed": 1, "ok": 3}
+    assert failed.id == failed.part == f"{VALIDATION}/lang_annotations/auto_lang_ann.npy"
+    assert {"absent": "no such file", "odd": "0 texts, 1 tasks and 1 windows"}[damage] in failed.detail
+    assert f"move {VALIDATION} out of the raw tree to do without it" in failed.detail
+    assert str(root) not in failed.detail
+    shutil.move(root / VALIDATION, root.parent / "away")
+    assert not [one for one in read(root, folder="task_ABC_D") if isinstance(one, Failure)]
+
+
+def test_an_unreadable_list_of_recordings_of_validation_does_not_stop_play(root: Path) -> None:
+    (root / VALIDATION / "ep_start_end_ids.npy").write_bytes(b"")
+    found = read(root, PLAY)
+
+    assert len(found) == 3
+    with pytest.raises(SourceError, match=r"validation/ep_start_end_ids\.npy: the windows of .* are unknown"):
+        read(root, PLAY, VALIDATION)
 
 
 def test_annotations_that_do_not_fit_together_stop_the_build(root: Path) -> None:
