@@ -52,3 +52,8 @@ def _frame(data: bytes) -> JpegFrame | RgbFrame:
         return JpegFrame(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     return JpegFrame(data) if pixels is None else RgbFrame(np.asarray(pixels, np.uint8))
+
+
+def any_image(images: Sequence[bytes]) -> bool:
+    """Tell whether a camera has an image at all; one without any decodable entry is no camera of its episode."""
+    return any(is_image(data) for data in images)

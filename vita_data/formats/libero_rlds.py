@@ -1,8 +1,9 @@
-"""OpenVLA's RLDS releases of LIBERO, `<suite>_no_noops/1.0.0`: one record read into one value, and toy trees written.
+"""OpenVLA's RLDS releases of LIBERO, `<suite>_no_noops/1.0.0` or renamed: told, read into one value, toys written.
 
 Keys and types are those of the conversion's dataset builder. What an action means is the source's business.
 
-Assumes: copies without `joint_state` or `file_path` exist, for not all that describe the release name these two.
+Assumes: copies without `joint_state`, `wrist_image` or `file_path` exist, for not all that describe the release name
+    these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,19 +13,22 @@ from pathlib import PureWindowsPath
 import numpy as np
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.encoded_frames import EncodedFrames, any_image
+from vita_data.formats.libero_release import OFFICIAL_SIZE
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_frame, toy_jpeg
 from vita_data.types import CameraRole, CameraStream, Float64
 
-SUITE_SUFFIX = "_no_noops"
-VERSION = "1.0.0"
 CAMERAS = {CameraRole.PRIMARY: "image", CameraRole.WRIST_RIGHT: "wrist_image"}
+_TOY_RELEASE = "{}_no_noops/1.0.0"
 _SIZE = 256
 _STATE, _JOINTS, _ACTION = "steps/observation/state", "steps/observation/joint_state", "steps/action"
 _TEXT, _FILE_PATH = "steps/language_instruction", "episode_metadata/file_path"
+_IMAGE = f"steps/observation/{CAMERAS[CameraRole.PRIMARY]}"
+_NEEDED: Mapping[str, tuple[int, ...] | None] = {_IMAGE: None, _STATE: (8,), _ACTION: (7,), _TEXT: None}
+"""Key -> the shape of a step's value, None where it may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +48,45 @@ class LiberoRecord:
     """The simulator's name of the task."""
 
 
+def layout_fault(features: Mapping[str, FeatureSpec]) -> str | None:
+    """Say what of LIBERO's keys is not as expected; None where they are."""
+    for key, shape in _NEEDED.items():
+        if key not in features:
+            return f"expected {key}, got the keys {', '.join(sorted(features))}"
+        if shape not in (None, features[key].shape):
+            return f"expected {key} of shape {shape}, got {features[key].shape}"
+    return None
+
+
+def is_replay(features: Mapping[str, FeatureSpec]) -> bool:
+    """Tell whether the images are not of the size of the official files.
+
+    A plain conversion of the official files keeps their 128x128 and pairs each observation with the action that led
+    to it; OpenVLA's replay records 256x256 and, like all replays, before the action.
+
+    Source: the conversions' dataset builders (libero_dataset_builder; OpenVLA's rlds_dataset_builder).
+    """
+    size = image_size(features)
+    return None not in size and size != OFFICIAL_SIZE
+
+
+def image_size(features: Mapping[str, FeatureSpec]) -> tuple[int | None, int | None]:
+    """Give (height, width) of the primary camera's images, None where features.json does not say it."""
+    height, width, *_ = *features[_IMAGE].shape, None, None
+    return height, width
+
+
 def read_libero_record(record: RldsRecord) -> LiberoRecord:
-    """Read one record; its JPEG bytes are handed on as stored.
+    """Read one record; its JPEG bytes are handed on as stored. A camera without any image in it is left out.
 
     Raises:
         EpisodeError: a key is missing, of another shape, or of another length than the actions.
     """
     action, state = _wide(record, _ACTION, 7), _wide(record, _STATE, 8)
     joints = _wide(record, _JOINTS, 7) if record.has(_JOINTS) else None
-    images = {role: record.byte_strings(f"steps/observation/{key}") for role, key in CAMERAS.items()}
+    keys = {role: f"steps/observation/{key}" for role, key in CAMERAS.items()}
+    images = {role: record.byte_strings(key) for role, key in keys.items() if record.has(key)}
+    images = {role: frames for role, frames in images.items() if any_image(frames)}
     texts = tuple(text for text in dict.fromkeys(record.texts(_TEXT)) if text.strip()) or ("",)
     sizes = {_STATE: len(state), **{f"{role} images": len(frames) for role, frames in images.items()}}
     for key, size in (sizes if joints is None else sizes | {_JOINTS: len(joints)}).items():
@@ -121,7 +155,7 @@ def write_libero_rlds(root: str, *, suite: str, files: Sequence[Sequence[ToyLibe
         _FILE_PATH: FeatureSpec(kind=FeatureKind.TEXT, dtype="string"),
     }
     train = [[_toy_record(episode) for episode in episodes] for episodes in files]
-    write_rlds(root, release=f"{suite}{SUITE_SUFFIX}/{VERSION}", features=features, splits={"train": train})
+    write_rlds(root, release=_TOY_RELEASE.format(suite), features=features, splits={"train": train})
 
 
 def _spec(*shape: int, dtype: str = "float32") -> FeatureSpec:

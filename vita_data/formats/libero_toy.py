@@ -1,4 +1,4 @@
-"""Toy trees of LIBERO's two releases; does not know what a command of 1 means, which the source tells.
+"""Toy trees of LIBERO's releases; does not know what a command of 1 means, which the source tells.
 
 The toy arm reaches its commands (the simulator's does not), and images of the official files are gzipped (the real ones
 are not).
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from vita_data.formats.libero_rlds import ToyLiberoEpisode, write_libero_rlds
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import rotation_delta
-from vita_data.types import Float64, Image, Int64
+from vita_data.types import Float64, Int64
 
 _CAMERAS = ("agentview_rgb", "eye_in_hand_rgb")
 _TOY = {  # task file -> what problem_info says
@@ -23,6 +23,7 @@ _TOY = {  # task file -> what problem_info says
     "libero_90/KITCHEN_SCENE1_open_the_top_drawer_of_the_cabinet": "open the top drawer of the cabinet",
 }
 _TOY_DEMOS = (0, 1, 2, 6)
+_TOY_REPLAYED = (1, 6)
 _TOY_HOLD_AT, _TOY_HOLD_STEPS = 12, 4
 """Where and for how many actions the toy arm waits: no-ops."""
 
@@ -60,6 +61,20 @@ def write_toy_official(root: str, robot: ToyLiberoRobot) -> None:
             )
 
 
+def write_toy_replayed(root: str, robot: ToyLiberoRobot) -> None:
+    """Write two suites of the release replayed with two demonstrations each, whose images are 256x256.
+
+    As the replay does: every row is from before its action, states are flattened ones of the simulator, row 0 of
+    `robot_states` is the official file's, failed demonstrations leave gaps in the numbers, and there are no attributes.
+    """
+    for index, task in enumerate(_TOY):
+        path = Path(root) / f"{task}_demo.hdf5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            for number in _TOY_REPLAYED:
+                _write_toy_replay(file.create_group(f"data/demo_{number}"), number, robot, seed=10 * index + number)
+
+
 def write_toy_no_noops(root: str, robot: ToyLiberoRobot) -> None:
     """Write two suites of the release no_noops: one with 2 files of 2 and 1 episodes, one with a single episode."""
     episodes = [_toy_replay(number, robot) for number in range(4)]
@@ -90,22 +105,47 @@ def _write_toy_demo(data: h5py.Group, number: int, robot: ToyLiberoRobot, *, see
     }
     for key, value in values.items():
         demo.create_dataset(key, data=value.astype(np.uint8) if key == "dones" else value)
-    for camera, key in enumerate(_CAMERAS):
-        demo.create_dataset(
-            f"obs/{key}",
-            data=_toy_images(len(actions), camera, seed),
-            compression="gzip",
-            compression_opts=1,
-            chunks=(1, 128, 128, 3),
-        )
+    _write_toy_images(demo, len(actions), size=128, seed=seed)
     demo.attrs.update({"num_samples": len(actions), "model_file": "<mujoco/>", "init_state": np.zeros(4)})
     return len(actions)
 
 
-def _toy_images(num_frames: int, camera: int, episode: int) -> Image:
-    """Frames stored turned by 180 degrees, so that the default orientation shows them upright."""
-    frames = [toy_frame(128, 128, step=step, camera=camera, episode=episode) for step in range(num_frames)]
-    return np.stack(frames)[:, ::-1, ::-1]
+def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, seed: int) -> None:
+    """Write a demo whose observation t is seen before action t."""
+    xyz, rotation, opening, joints, actions = _toy_motion(np.arange(41 + number), robot, seed)
+    before, num_steps = slice(0, -1), len(actions)
+    hand, axis_angle = xyz[before], Rotation.from_matrix(rotation[before]).as_rotvec()
+    fingers = np.outer(opening[before], [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
+    robot_states = np.column_stack([fingers, hand, Rotation.from_matrix(rotation[before]).as_quat()])
+    robot_states[0] += 1e-3
+    values = {
+        "actions": actions,
+        "robot_states": robot_states,
+        "obs/ee_pos": hand,
+        "obs/ee_ori": axis_angle,
+        "obs/ee_states": np.column_stack([hand, axis_angle]),
+        "obs/gripper_states": fingers,
+        "obs/joint_states": joints[before],
+        "states": np.column_stack([np.arange(num_steps) / robot.hz, joints[before], fingers, np.zeros((num_steps, 7))]),
+        "rewards": (np.arange(num_steps) == num_steps - 1).astype(np.uint8),
+        "dones": (np.arange(num_steps) == num_steps - 1).astype(np.uint8),
+    }
+    for key, value in values.items():
+        demo.create_dataset(key, data=value)
+    _write_toy_images(demo, num_steps, size=256, seed=seed)
+
+
+def _write_toy_images(demo: h5py.Group, num_frames: int, *, size: int, seed: int) -> None:
+    """Write frames turned by 180 degrees, so that the default orientation shows them upright."""
+    for camera, key in enumerate(_CAMERAS):
+        frames = [toy_frame(size, size, step=step, camera=camera, episode=seed) for step in range(num_frames)]
+        demo.create_dataset(
+            f"obs/{key}",
+            data=np.stack(frames)[:, ::-1, ::-1],
+            compression="gzip",
+            compression_opts=1,
+            chunks=(1, size, size, 3),
+        )
 
 
 def _toy_motion(steps: Int64, robot: ToyLiberoRobot, seed: int) -> tuple[Float64, Float64, Float64, Float64, Float64]:

@@ -61,14 +61,22 @@ def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SE
         RequestError: a split that was asked for is not there, or one must be chosen.
         SourceError: one is missing or is not TFDS's, or the records are in another file format.
     """
-    info = _load_info(raw, f"{release}/dataset_info.json")
+    info, features = _load_info(raw, f"{release}/dataset_info.json"), read_features(raw, release)
+    return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
+
+
+def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
+    """Read what each flat key of `<name>/<version>` holds.
+
+    Raises:
+        SourceError: features.json is missing or is not TFDS's.
+    """
     file = f"{release}/features.json"
     try:
-        features = parse_features(raw.read_bytes(file))
+        return parse_features(raw.read_bytes(file))
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
         raise SourceError(f"{file} in {raw.root}: not TFDS features ({error}); fetch it again") from error
-    return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:

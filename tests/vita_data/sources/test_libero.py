@@ -221,7 +221,7 @@ def test_demos_are_read_in_order_and_counted_over_gaps_in_their_numbers(toy: Pat
     }
 
 
-@pytest.mark.parametrize("key", ["actions", "obs/ee_ori", "obs/eye_in_hand_rgb"])
+@pytest.mark.parametrize("key", ["actions", "obs/ee_ori", "obs/gripper_states"])
 def test_a_demo_without_a_key_fails_alone(root: Path, key: str) -> None:
     with h5py.File(root / SPATIAL, "r+") as file:
         del file["data/demo_1"][key]
