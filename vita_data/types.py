@@ -160,8 +160,8 @@ class SourceInfo:
     raw_layout: str
     max_step_m: float = 0.3
     max_step_rad: float = 1.0
-    action_lags: tuple[int, ...] = (0,)
-    """Native steps by which the hand's motion may follow its action at best (probe P4)."""
+    action_lag: int = 0
+    """Native steps by which the hand's motion follows its action (probe P4)."""
     tracks_commands: bool = True
     """Whether the hand gets where each action sends it, so that deltas integrate to poses (probe P2)."""
     published_episodes: Mapping[str, int] = field(default_factory=dict)

@@ -3,78 +3,79 @@
 A shift of one row between observations and actions is the commonest fault of a dataset, and no integral shows it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.pages.html import Table
+from vita_data.probe.response import MIN_MARGIN, Response, Run, response
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
-from vita_data.types import Float64, SourceInfo, SourceSettings
-
-MAX_LAG = 3
-_MIN_CORRELATION = 0.2
-_STILL = np.array([1e-5] * 3 + [1e-4] * 3)
+from vita_data.types import Float64, PoseTarget, SourceInfo, SourceSettings
 
 
 def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P4: find by how many rows the measured motion follows the action, from -3 to 3.
+    """P4: find by how many rows the measured motion follows the action, and fail on another number than expected.
 
-    The correlation is the mean over the six axes that move, each over all rows of the sample.
+    Where the sample cannot tell it (too few rows, or motion that is alike in neighbouring rows) it is a warning.
     """
-    found = _lag_correlations(sample, info)
-    if not found:
+    found = response(
+        list(_runs(sample)), most=np.repeat([info.max_step_m, info.max_step_rad], 3), expected=info.action_lag
+    )
+    if found is None:
         return not_applicable(Probe.LAG, "no run of the sample has actions, measured poses and motion")
-    best = max(found, key=lambda shift: (found[shift], shift in info.action_lags))
-    allowed = " or ".join(f"{shift:+d}" if shift else "0" for shift in info.action_lags)
-    verdict, meaning = Verdict.HELD, "an action moves the hand in its own row"
-    if best not in info.action_lags:
-        verdict = Verdict.FAILED
-        meaning = f"the hand moves {abs(best)} rows {'after' if best > 0 else 'before'} its action: rows are misaligned"
-    elif found[best] < _MIN_CORRELATION:
-        verdict, meaning = Verdict.WARNING, "the motion hardly follows the actions at any lag"
-    elif best:
-        meaning = f"the hand follows its action by {best:+d} rows, which is known of this source"
+    verdict, meaning = _verdict(found, info.action_lag)
     return ProbeResult(
         probe=Probe.LAG,
         verdict=verdict,
         meaning=meaning,
         measures=(
-            Measure(name="lag of the highest correlation", value=best, unit="rows", limit=allowed),
-            Measure(name="correlation there", value=found[best], unit="", limit=f"above {_MIN_CORRELATION}"),
+            Measure(name="rows by which the hand follows its action", value=found.lag, unit="rows",
+                    limit=str(info.action_lag)),
+            Measure(name="margin over the next best lag", value=found.margin, unit="", limit=f"at least {MIN_MARGIN}"),
         ),
         settings=setting_keys(settings, ("lag", "shift", "align", "latency", "delay")),
-        table=Table(header=("lag in rows", "correlation"), rows=tuple((f"{k:+d}", v) for k, v in found.items())),
-    )
+        table=Table(header=("lag in rows", found.what), rows=tuple((f"{k:+d}", v) for k, v in found.by_lag.items())),
+    )  # fmt: skip
 
 
-def _motion_pairs(sample: Sample) -> Iterator[tuple[Float64, Float64]]:
-    """Action and measured motion [n, 6] of each run, row t of both starting at the same pose."""
+def _verdict(found: Response, expected: int) -> tuple[Verdict, str]:
+    if not found.is_sure:
+        likely = "" if found.lag is None else f"; most likely it moves {_when(found.lag)}"
+        return Verdict.WARNING, f"cannot tell by how many rows the hand follows its action{likely}"
+    if found.lag != expected:
+        return Verdict.FAILED, f"the hand moves {_when(found.lag)}, expected {_when(expected)}: rows are misaligned"
+    if expected:
+        return Verdict.HELD, f"the hand moves {_when(expected)}, which is known of this source"
+    return Verdict.HELD, "an action moves the hand in its own row"
+
+
+def _when(lag: int | None) -> str:
+    if not lag:
+        return "in its action's own row"
+    rows = f"{abs(lag)} row{'s' if abs(lag) > 1 else ''}"
+    return f"{rows} {'after' if lag > 0 else 'before'} its action"
+
+
+def _runs(sample: Sample) -> Iterator[Run]:
     for episode, sampled in sample.arms:
-        xyz, rotation, delta = sampled.arm.xyz_m, sampled.arm.rotation, sampled.delta
-        if xyz is None or rotation is None or delta is None:
+        arm, delta = sampled.arm, sampled.delta
+        if arm.xyz_m is None or arm.rotation is None or arm.action is None or delta is None:
             continue
         for start, stop in runs(episode.step_index):
-            turn = euler_xyz_from_matrix(rotation_delta(rotation[start : stop - 1], rotation[start + 1 : stop]))
-            yield delta[start : stop - 1], np.column_stack([np.diff(xyz[start:stop], axis=0), turn])
+            rows = slice(start, stop - 1)
+            target = arm.action.motion
+            yield Run(
+                action=delta[rows],
+                target_step=_steps(target.xyz_m[rows], target.rotation[rows])
+                if isinstance(target, PoseTarget)
+                else None,
+                motion=_steps(arm.xyz_m[start:stop], arm.rotation[start:stop]),
+            )
 
 
-def _lag_correlations(sample: Sample, info: SourceInfo) -> Mapping[int, float]:
-    most = np.repeat([info.max_step_m, info.max_step_rad], 3)
-    pairs = [pair for pair in _motion_pairs(sample) if len(pair[0]) > MAX_LAG]
-    found: dict[int, float] = {}
-    for shift in range(-MAX_LAG, MAX_LAG + 1) if pairs else ():
-        action = np.concatenate([told[max(0, -shift) : len(told) - max(0, shift)] for told, _ in pairs])
-        motion = np.concatenate([made[max(0, shift) : len(made) - max(0, -shift)] for _, made in pairs])
-        # One outlier outweighs all other rows; the build marks rows beyond these limits invalid.
-        within = (np.abs(action) <= most).all(axis=1) & (np.abs(motion) <= most).all(axis=1)
-        if not within.any():
-            continue
-        action, motion = action[within], motion[within]
-        action, motion = action - action.mean(axis=0), motion - motion.mean(axis=0)
-        spread = action.std(axis=0), motion.std(axis=0)
-        moves = (spread[0] > _STILL) & (spread[1] > _STILL)
-        if moves.any():
-            found[shift] = float(np.mean((action * motion).mean(axis=0)[moves] / (spread[0] * spread[1])[moves]))
-    return found
+def _steps(xyz_m: Float64, rotation: Float64) -> Float64:
+    """Turn poses [n, 3], [n, 3, 3] into the motion [n - 1, 6] from each to the next."""
+    turn = euler_xyz_from_matrix(rotation_delta(rotation[:-1], rotation[1:]))
+    return np.column_stack([np.diff(xyz_m, axis=0), turn])

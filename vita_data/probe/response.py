@@ -1,0 +1,228 @@
+"""The statistic of probe P4: by how many rows the hand's motion follows its action, and how sure that is.
+
+The peak of a correlation does not tell it: a slow controller spreads its answer over several rows, and smooth motion is
+alike in neighbouring rows. So two questions are asked. Is the motion the action itself, at one lag alone? If not, which
+is the first row whose motion an action moves, given the actions of all other rows?
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from vita_data.types import Bool, Float64
+
+MAX_LAG = 3
+MIN_MARGIN = 0.4
+_LAGS = range(-MAX_LAG, MAX_LAG + 1)
+_STILL = np.array([1e-5] * 3 + [1e-4] * 3)
+_HALVES = (slice(0, 3), slice(3, 6))
+_EXACT, _MOVING, _MIN_SHARE = 1e-4, 0.05, 0.9
+_LEAD, _TAIL = 1, 2
+"""Rows before and after the lags in question whose answer is fitted along, so that it is not taken for theirs."""
+_ONSET, _MIN_SURE = 0.3, 4.0
+_NUM_BLOCKS, _MIN_ROWS = 8, 40
+_RANK = 1e-6
+_ANSWER = "answer to an action, of its strongest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Consecutive rows of one arm, [n, 6] if not said otherwise; row t of all starts at the same pose."""
+
+    action: Float64
+    """The canonical motion that is told, m and rad."""
+    target_step: Float64 | None
+    """[n - 1, 6] how far the target moved since the row before, from row 1 on; None where the action is a delta."""
+    motion: Float64
+    """How the hand moved to the next row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """The lag that was found, and what speaks for it."""
+
+    lag: int | None
+    """Rows; the likeliest one where `is_sure` is false, None where there is none."""
+    margin: float
+    """By how much it beats the next best lag, of 1."""
+    is_sure: bool
+    by_lag: Mapping[int, float]
+    """The share of rows whose motion is the action, or the motion's answer to an action, of its strongest one."""
+    what: str
+    """Which of the two `by_lag` is."""
+
+
+def response(runs: Sequence[Run], *, most: Float64, expected: int) -> Response | None:
+    """Find by how many rows the motion follows the action; None without rows in which the hand moves.
+
+    Args:
+        runs: of one source, whose lag is one.
+        most: [6] per axis; rows beyond it are left out, for one outlier outweighs all other rows.
+        expected: the lag that the source should have.
+    """
+    moving = [run for run in runs if len(run.motion) > 1]
+    if not moving or not _moves(np.concatenate([run.motion for run in moving]), most).any():
+        return None
+    stepping = [_stepping(run) for run in moving]
+    exact = _exact(stepping, most)
+    if exact.is_sure:
+        return exact
+    found = _first_answer(moving, most)
+    has_targets = any(run.target_step is not None for run in moving)
+    return _agreed(found, _first_answer(stepping, most), expected) if has_targets else found
+
+
+def _stepping(run: Run) -> Run:
+    """Give a run whose actions are the steps of its targets, without the rows in which these are not known."""
+    if run.target_step is None:
+        return run
+    return Run(action=run.target_step, target_step=None, motion=run.motion[1:])
+
+
+def _agreed(by_distance: Response, by_step: Response, expected: int) -> Response:
+    """Choose between what the targets' distance from the hand says and what their own steps say.
+
+    Where a target was made from the measured hand, its steps hold what disturbed the hand; where it was not, its
+    distance does. Which of the two a dataset's targets are is not known: the one that is sure counts, and two that
+    contradict each other tell nothing, unless neither is what is expected.
+    """
+    if not (by_distance.is_sure and by_step.is_sure):
+        return by_distance if by_distance.is_sure else by_step
+    contradict = by_distance.lag != by_step.lag and expected in (by_distance.lag, by_step.lag)
+    return replace(by_step, is_sure=False) if contradict else by_step
+
+
+def _moves(values: Float64, most: Float64) -> Bool:
+    kept = values[_within(values, most)]
+    return np.asarray(kept.std(axis=0) > _STILL if len(kept) else np.zeros(6, bool))
+
+
+def _within(values: Float64, most: Float64) -> Bool:
+    return np.asarray((np.abs(values) <= most).all(axis=tuple(range(1, values.ndim))))
+
+
+# ---------------------------------------------------------------------------------------- motion that is the action
+
+
+def _exact(runs: Sequence[Run], most: Float64) -> Response:
+    """See at which lag the motion is the action but for one factor, as where actions are the poses that were reached.
+
+    Assumes: equal is to 1e-4 of the usual motion, in nine of ten rows that move; a slow controller's answer to the
+        smoothest of commands, which looks like a later one, is farther off than that.
+    """
+    shares: dict[int, float] = {}
+    for lag in _LAGS:
+        pairs = list(_pairs(runs, lag))
+        told, made = (np.concatenate(each) for each in zip(*pairs, strict=True)) if pairs else (np.zeros((0, 6)),) * 2
+        kept = _within(told, most) & _within(made, most)
+        if kept.sum() > 1:
+            shares[lag] = _share_equal(told[kept], made[kept])
+    lag, margin = _best(shares)
+    return Response(
+        lag=lag, margin=margin, is_sure=margin >= MIN_MARGIN and shares[lag] >= _MIN_SHARE, by_lag=shares,
+        what="share of rows whose motion is the action",
+    )  # fmt: skip
+
+
+def _pairs(runs: Sequence[Run], lag: int) -> Iterator[tuple[Float64, Float64]]:
+    for run in runs:
+        size = len(run.motion) - abs(lag)
+        if size > 0:
+            yield run.action[max(0, -lag) :][:size], run.motion[max(0, lag) :][:size]
+
+
+def _share_equal(told: Float64, made: Float64) -> float:
+    equal, moving = np.ones(len(made), bool), np.zeros(len(made), bool)
+    for half in _HALVES:
+        size = np.sqrt(np.mean(np.sum(made[:, half] ** 2, axis=1)))
+        if size <= _STILL[half][0]:
+            continue
+        factor = np.sum(told[:, half] * made[:, half]) / max(np.sum(told[:, half] ** 2), np.finfo(float).tiny)
+        off = np.linalg.norm(factor * told[:, half] - made[:, half], axis=1)
+        equal &= (off <= _EXACT * size) & (factor > 0)
+        moving |= np.linalg.norm(made[:, half], axis=1) > _MOVING * size
+    return float(equal[moving].mean()) if moving.any() else 0.0
+
+
+def _best(shares: Mapping[int, float]) -> tuple[int, float]:
+    """Give the lag of the largest share, the smallest such lag in size, and how far ahead of the next it is."""
+    order = sorted(shares, key=lambda lag: (-shares[lag], abs(lag)))
+    if not order:
+        return 0, 0.0
+    return order[0], shares[order[0]] - (shares[order[1]] if len(order) > 1 else 0.0)
+
+
+# ------------------------------------------------------------------------------------------ motion that answers it
+
+
+def _first_answer(runs: Sequence[Run], most: Float64) -> Response:
+    """Find the first row whose motion an action moves, given the actions of the rows around and the last motion.
+
+    A controller that reaches part of a step answers in the same row and in those after it, never in one before; what an
+    operator or a feedback does about a motion has the other sign.
+
+    Assumes: an answer counts from 0.3 of the strongest one on; it is sure if it is ahead of all earlier ones by 0.4 of
+        the strongest and by 4 errors.
+    """
+    fits = (_Fit.of(runs, most, max_lag=max_lag) for max_lag in range(MAX_LAG, 0, -1))
+    fit = next((fit for fit in fits if len(fit.motion) >= _MIN_ROWS), None)
+    answers = np.zeros(1) if fit is None else fit.answers(np.ones(len(fit.motion), bool))
+    strongest = float(answers.max())
+    if fit is None or strongest <= 0:
+        return Response(lag=None, margin=0.0, is_sure=False, by_lag={}, what=_ANSWER)
+    first = int(np.argmax(answers >= _ONSET * strongest))
+    ahead, error = float(answers[first] - max([0.0, *answers[:first]])), fit.errors()[: first + 1]
+    limit = max(MIN_MARGIN * strongest, _MIN_SURE * float(np.hypot(error[-1], error.max())))
+    return Response(
+        lag=fit.lags[first], margin=ahead / strongest, is_sure=first >= _LEAD and ahead >= limit,
+        by_lag={lag: float(answer) / strongest for lag, answer in zip(fit.lags, answers, strict=True)}, what=_ANSWER,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """The rows [N] of all runs that have every lag, centred: the actions of all lags and the last motion."""
+
+    lags: range
+    told: Float64
+    """[N, lags + 1, 6], the last motion at the end"""
+    motion: Float64
+    """[N, 6]"""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], most: Float64, *, max_lag: int) -> Self:
+        lags = range(-max_lag - _LEAD, max_lag + _TAIL + 1)
+        told, motion = [np.zeros((0, len(lags) + 1, 6))], [np.zeros((0, 6))]
+        for run in runs:
+            rows = np.arange(lags[-1], len(run.motion) + lags[0])
+            if len(rows):
+                told.append(np.stack([*(run.action[rows - lag] for lag in lags), run.motion[rows - 1]], axis=1))
+                motion.append(run.motion[rows])
+        x, y = np.concatenate(told), np.concatenate(motion)
+        kept = _within(x, most) & _within(y, most)
+        return cls(lags=lags, told=x[kept], motion=y[kept])
+
+    def answers(self, rows: Bool) -> Float64:
+        """Fit some rows; the answers [lags] to an action of the usual size, as shares of the usual motion.
+
+        They are means over the axes that move, but for those whose actions are so alike in all rows that any of them
+        explains the others.
+        """
+        x, y = self.told[rows], self.motion[rows]
+        x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+        sizes = np.sqrt((x[:, :-1] ** 2).mean(axis=(0, 1))), y.std(axis=0)
+        found = []
+        for axis in np.flatnonzero((sizes[0] > _STILL) & (sizes[1] > _STILL)):
+            told = x[:, :, axis] / np.append(np.full(len(self.lags), sizes[0][axis]), sizes[1][axis])
+            answer, _, rank, _ = np.linalg.lstsq(told, y[:, axis] / sizes[1][axis], rcond=_RANK)
+            if rank == told.shape[1]:
+                found.append(answer[:-1])
+        return np.asarray(np.mean(found, axis=0) if found else np.zeros(len(self.lags)))
+
+    def errors(self) -> Float64:
+        """Estimate the errors [lags] of the answers by leaving out an eighth of the rows at a time."""
+        block = np.arange(len(self.motion)) * _NUM_BLOCKS // len(self.motion)
+        without = np.stack([self.answers(block != number) for number in range(_NUM_BLOCKS)])
+        return np.asarray(np.sqrt((_NUM_BLOCKS - 1) * without.var(axis=0)))
