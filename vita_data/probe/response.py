@@ -96,7 +96,7 @@ def _agreed(by_distance: Response, by_step: Response, expected: int) -> Response
 
 def _moves(values: Float64, most: Float64) -> Bool:
     kept = values[_within(values, most)]
-    return np.asarray(kept.std(axis=0) > _STILL if len(kept) else np.zeros(6, bool))
+    return np.asarray(np.sqrt(np.mean(kept**2, axis=0)) > _STILL if len(kept) else np.zeros(6, bool))
 
 
 def _within(values: Float64, most: Float64) -> Bool:

@@ -124,9 +124,9 @@ def test_what_does_not_tell_is_not_sure() -> None:
     short = simulator(commands, 9)
     smooth = np.sin(np.arange(200)[:, None] * 0.05 + np.arange(6)) * 0.01
     late = np.sin((np.arange(200)[:, None] - 0.5) * 0.05 + np.arange(6)) * 0.01
-    for action, motion in ((noise[0], noise[1]), (short.action, short.motion), (smooth, late)):
+    for action, motion in ((*noise,), (short.action, short.motion), (smooth, late), (steady, steady)):
         assert not told([Run(action=action, target_step=None, motion=motion)]).is_sure
-    assert response([Run(action=steady, target_step=None, motion=steady)], most=MOST, expected=0) is None
+    assert response([Run(action=steady, target_step=None, motion=0 * steady)], most=MOST, expected=0) is None
 
 
 @pytest.mark.parametrize("rows", [-1, 0, 1])
