@@ -80,38 +80,55 @@ def suite_of(folder: str) -> str | None:
     return found[0] if found else None
 
 
-def tell_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
-    """Tell the release of an HDF5 file by its first demonstrations.
+def expect_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
+    """Tell the release of an HDF5 file by its signs alone where they agree, else as `tell_release` does.
 
-    Assumes: the order of recording counts thrice, each other sign once, and a release is told where it has twice what
-        speaks for the other: copies that kept or lost attributes, or were replayed at another size, are still told.
+    For planning: an object store is asked for few places. What `tell_release` says is never the other release then.
     """
-    findings = list(_findings(file, names, name))
+    signs = list(_signs(file, names, name))
+    agree = len({sign.release for sign in signs}) == 1
+    return _judged(signs) if agree else tell_release(file, names, name=name)
+
+
+def tell_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
+    """Tell the release of an HDF5 file by its signs and by the order of recording in its first demonstrations."""
+    return _judged([*_orders(file, names, name), *_signs(file, names, name)])
+
+
+def _judged(findings: Sequence[Finding]) -> Told:
+    """Weigh what was seen.
+
+    Assumes: the order of recording counts thrice, each sign once, and a release is told where it has twice what speaks
+        for the other: copies that kept or lost attributes, or were replayed at another size, are still told.
+    """
     weights = Counter({Release.OFFICIAL: 0, Release.REPLAYED: 0})
     for finding in findings:
         weights[finding.release] += finding.weight
     (best, most), (_, least) = weights.most_common()
-    told = best if most >= 2 * least and most > _BY_SIGN else None
-    seen = "; ".join(f"{finding.text} (as in {finding.release})" for finding in findings)
-    return Told(release=told, seen=seen)
+    orders = {finding.release for finding in findings if finding.weight == _BY_ORDER}
+    told = best if most >= 2 * least and most > _BY_SIGN and len(orders) < 2 else None
+    return Told(release=told, seen="; ".join(f"{finding.text} (as in {finding.release})" for finding in findings))
 
 
-def _findings(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
-    demos = list(_demos(file, names, name))
-    for release in sorted({order for demo in demos if (order := _order(demo, name)) is not None}):
+def _orders(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
+    orders = {_order(demo, name) for demo in _demos(file, names[:_MAX_DEMOS], name)}
+    for release in sorted(order for order in orders if order is not None):
         when = "after" if release is Release.OFFICIAL else "before"
         text = f"joints are those of the simulator's states {when} the action"
         yield Finding(release=release, weight=_BY_ORDER, text=text)
-    data = _attributes(file["data"], name)
-    yield _sign(bool(_RECORDER & data.keys()), "attributes of the recorder on 'data'", "no such attributes on 'data'")
-    if demos:
-        has = any(_attributes(demo, name) for demo in demos)
+
+
+def _signs(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
+    has = bool(_RECORDER & _attributes(file["data"], name))
+    yield _sign(has, "attributes of the recorder on 'data'", "no such attributes on 'data'")
+    for demo in _demos(file, names[:1], name):
+        has = bool(_attributes(demo, name))
         yield _sign(has, "attributes on the demonstrations", "none on the demonstrations")
-    for size in {size for demo in demos[:1] if (size := _image_size(demo, name)) is not None}:
-        text = f"images of {size[0]}x{size[1]}"
-        yield _sign(size == OFFICIAL_SIZE, text, text)
-    counted = data.get("num_demos")
-    if isinstance(counted, int | np.integer) and counted != len(names):
+        if (size := _image_size(demo, name)) is not None:
+            text = f"images of {size[0]}x{size[1]}"
+            yield _sign(size == OFFICIAL_SIZE, text, text)
+    counted = _count(file["data"], name)
+    if counted not in (None, len(names)):
         text = f"num_demos is {counted} but {len(names)} demonstrations are there"
         yield Finding(release=Release.REPLAYED, weight=_BY_SIGN, text=text)
 
@@ -122,19 +139,29 @@ def _sign(is_official: object, text: str, otherwise: str) -> Finding:
 
 
 def _demos(file: h5py.File, names: Sequence[str], name: str) -> Iterator[h5py.Group]:
-    for key in names[:_MAX_DEMOS]:
+    for key in names:
         try:
             yield find_group(file, f"data/{key}", name=name)
         except EpisodeError:
             continue  # it fails when it is read
 
 
-def _attributes(node: h5py.Group, name: str) -> dict[str, object]:
+def _attributes(node: h5py.Group, name: str) -> set[str]:
+    """Name the attributes; their values, among them whole scenes, are not read."""
     try:
-        return dict(node.attrs)
+        return set(node.attrs)
     except DAMAGE as error:
         raise_machine_fault(error, name)
-        return {}
+        return set()
+
+
+def _count(data: h5py.Group, name: str) -> int | None:
+    try:
+        counted = data.attrs.get("num_demos")
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        return None
+    return int(counted) if isinstance(counted, int | np.integer) else None
 
 
 def _image_size(demo: h5py.Group, name: str) -> tuple[int, int] | None:

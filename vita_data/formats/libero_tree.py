@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5 import demo_names, open_hdf5
-from vita_data.formats.libero_release import SUITES, Release, suite_of, tell_release
+from vita_data.formats.libero_release import SUITES, Release, expect_release, suite_of, tell_release
 from vita_data.formats.libero_rlds import image_size, is_replay, layout_fault
 from vita_data.formats.rlds import read_features
 from vita_data.types import RawTree
@@ -18,8 +18,8 @@ from vita_data.types import RawTree
 DEMO_SUFFIX = "_demo"
 _HDF5 = f"libero*/*{DEMO_SUFFIX}.hdf5"
 _RLDS = "libero*/*/dataset_info.json"
-_LIST_BLOCK_BYTES = 1 << 16
-"""Listing the demonstrations touches some twenty small places all over a file."""
+_LIST_BLOCK_BYTES = 1 << 15
+"""Listing the demonstrations and telling the release touch some thirty small places all over a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,9 @@ def _opened(raw: RawTree, path: str, asked: Release | None) -> LiberoFile:
     try:
         with raw.open(path, block_bytes=_LIST_BLOCK_BYTES) as stored, open_hdf5(stored, name=path) as opened:
             names = demo_names(opened, name=path)
-            told = tell_release(opened, names, name=path)
+            told = expect_release(opened, names, name=path)
+            if asked not in (None, told.release):
+                told = tell_release(opened, names, name=path)  # before it is left out
     except (SourceError, OSError) as error:
         raise_machine_fault(error, path)
         return LiberoFile(path=path)

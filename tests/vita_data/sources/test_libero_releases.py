@@ -190,19 +190,23 @@ def contradictory(file: h5py.File) -> None:
     with_images_of(128)(file)
 
 
-def test_a_contradictory_file_fails_alone_and_a_setting_says_what_it_is(replayed: Path) -> None:
+def test_a_contradictory_file_fails_alone_and_a_setting_says_what_it_is(official: Path, replayed: Path) -> None:
     edited(replayed, contradictory)
-    assert len(list(outcomes(replayed, KITCHEN))) == 2
+    shutil.copy(replayed / SPATIAL, official / SPATIAL)
+    assert len(list(outcomes(official, KITCHEN))) == 4
     with pytest.raises(SourceError, match=r"black_bowl.*cannot tell .*128x128.*--set release=official or .*=replayed"):
-        list(outcomes(replayed))
-    found = first(replayed, release=Release.REPLAYED)
+        list(outcomes(official))
+    found = first(official, release=Release.REPLAYED)
     assert (found.release, is_whole_step(found)) == ("replayed", True)
+    assert part_ids(official, release=Release.REPLAYED) == [SPATIAL]
 
 
 def test_a_tree_of_contradictory_files_alone_is_refused_once_with_what_was_found(replayed: Path) -> None:
     for file in (SPATIAL, KITCHEN):
-        edited(replayed, contradictory, file)
-    with pytest.raises(RequestError, match=r"states before the action \(as in replayed\).*and 1 more file"):
+        edited(replayed, with_attributes, file)
+        edited(replayed, without_states, file)
+        edited(replayed, lambda opened: opened["data"].attrs.update({"num_demos": 50}), file)
+    with pytest.raises(RequestError, match=r"256x256 \(as in replayed\); num_demos is 50 but 2 .*and 1 more file"):
         part_ids(replayed)
     assert part_ids(replayed, release=Release.OFFICIAL) == [KITCHEN, SPATIAL]
 
