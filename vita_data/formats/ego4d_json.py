@@ -236,13 +236,14 @@ def _place_of_narrated(file: BinaryIO) -> str:
 
 def _actions(video: Any) -> Iterator[FhoAction]:
     for interval in video["annotated_intervals"]:
-        for action in interval.get("narrated_actions") or ():
+        for item in interval.get("narrated_actions") or ():
+            action = item if isinstance(item, Mapping) else {}  # without a moment, it is dropped by the source
             place = action.get("start_frame", action.get("start_sec"))
             yield FhoAction(
                 uid=str(action.get("uid") or f"{action.get('narration_annotation_uid')}-{place}"),
                 span=_span(action),
                 text=_text(action.get("narration_text")),
-                clip_uid=interval.get("clip_uid"),
+                clip_uid=_text(interval.get("clip_uid")) or None,
                 is_withheld=bool(interval.get("redacted")),
                 fault=_action_fault(action),
             )

@@ -127,6 +127,20 @@ def made(root: Path, settings: ego4d.Settings | None = None) -> list[tuple[Clip,
     ]
 
 
+@pytest.mark.parametrize("odd", [None, 5, "action", [1], {}, {"start_frame": "x", "end_frame": [2], "uid": 3}])
+def test_an_odd_action_costs_no_other(plant: Callable[..., Path], odd: object) -> None:
+    root = plant(video((0, 45), (10, 55), (20, 65)))
+
+    def replace_one(value: Any) -> None:
+        interval = value["videos"][0]["annotated_intervals"][0]
+        interval["narrated_actions"][1], interval["clip_uid"] = odd, ["no", "text"]
+
+    edit(root, ego4d.ACTIONS[0], replace_one)
+
+    assert drops(root) == [Reason.INVALID_ANNOTATION]
+    assert len(list(outcomes(root))) == 3
+
+
 # ------------------------------------------------------------------------------------------- frames and windows
 
 
