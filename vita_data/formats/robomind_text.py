@@ -73,17 +73,21 @@ def parse_instruction_list(text: str) -> list[tuple[str, str]]:
 def parse_annotations(text: str) -> dict[str, str]:
     """Map the place of each annotated trajectory inside a release to its summary.
 
+    An odd item annotates nothing, and a summary that is no text says nothing.
+
     Raises:
         ValueError: it is no list of {"id", "response": {"task_summary"}}.
     """
-    try:
-        return {str(item["id"]).removesuffix("/data"): _summary(item["response"]) for item in json.loads(text)}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError("no list of items with id and response") from error
-
-
-def _summary(response: Mapping[str, object]) -> str:
-    return str(response.get("task_summary") or "")
+    items = json.loads(text)
+    found: dict[str, str] = {}
+    for item in items if isinstance(items, list) else [items]:
+        match item:
+            case {"id": str(place), "response": dict(response)}:
+                summary = response.get("task_summary")
+                found[place.removesuffix("/data")] = summary if isinstance(summary, str) else ""
+    if not isinstance(items, list) or (items and not found):
+        raise ValueError("no list of items with id and response")
+    return found
 
 
 def _annotated_places(trajectory: Trajectory) -> Iterable[str]:

@@ -332,6 +332,19 @@ def test_an_instruction_list_that_is_not_csv_is_refused_by_name(tmp_path: Path) 
         listed(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "odd", [None, 3, {"id": PLACE}, {"id": PLACE, "response": None}, {"id": [PLACE], "response": {}}]
+)
+def test_an_odd_annotation_annotates_nothing_and_costs_no_other(tmp_path: Path, odd: object) -> None:
+    write_summaries(tmp_path, {PLACE: "putting the carrot away", f"{PLACE}2": "another one"})
+    file = tmp_path / ANNOTATIONS / f"{FOLDER}.json"
+    file.write_text(json.dumps([odd, *json.loads(file.read_text())]))
+
+    assert [text.text for text in texts(tmp_path, PATH)] == ["putting the carrot away"]
+    file.write_text(file.read_text().replace('"putting the carrot away"', '["putting", "away"]'))
+    assert texts(tmp_path, PATH)[0].origin == "task_name"
+
+
 @pytest.mark.parametrize("broken", ["{", '{"id": 1}', '[{"id": "a"}]', "[1]"])
 def test_a_broken_annotation_file_is_told_before_any_trajectory_is_read(tmp_path: Path, broken: str) -> None:
     put(tmp_path, f"benchmark1_0_release/{PLACE}")
