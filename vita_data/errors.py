@@ -1,17 +1,27 @@
 """The errors users meet; each message says what was asked, what was found, where, and what to do."""
 
 import errno
+import os
 import re
 
 GO_ON = "run the same command again, it goes on from here"
 MEND = f"mend that and {GO_ON}"
 BRING_BACK = f"bring it back (a mount?) and {GO_ON}"
 """What to do about a fault of the machine, as the end of a message."""
+RESUME = "run the same command again; it resumes"
+FIX_PERMISSIONS = f"fix its permissions and {RESUME}"
 
-# A full disk, too many open files, a lost mount: the machine's fault, not the file's.
-_MACHINE_FAULTS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+# What the system says of itself, not of a file's content. Some systems lack some of the names.
+_MACHINE_NAMES = (
+    *("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EROFS", "EAGAIN", "EBUSY", "EINTR", "ECANCELED"),
+    *("EIO", "EREMOTEIO", "ENODEV", "ENXIO", "ENOMEDIUM", "EUCLEAN", "EBADMSG"),  # disks and their file systems
+    *("ENOLCK", "EDEADLK", "ESTALE", "EREMOTE", "ENOLINK", "ECOMM", "EPROTO"),  # network file systems, and below
+    *("ETIMEDOUT", "ETIME", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "ENONET"),
+    *("ENOTCONN", "ESHUTDOWN", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE"),
+    *("ENOKEY", "EKEYEXPIRED", "EKEYREVOKED", "EKEYREJECTED"),  # encrypted disks, Kerberos
 )
+_MACHINE_FAULTS = FORBIDDEN | {getattr(errno, name) for name in _MACHINE_NAMES if hasattr(errno, name)}
 
 
 class VitaDataError(Exception):
@@ -58,13 +68,19 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
         where: the file that was read.
 
     Raises:
-        StorageError: too many open files, a full disk, a lost mount.
+        StorageError: it may not be read, the disk or the network under it failed, the disk is full, too many files are
+            open, or a mount is lost.
     """
     cause: BaseException | None = error
     while cause is not None:
-        told = re.search(r"errno = (\d+)", str(cause))  # HDF5 tells it in words
-        code = getattr(cause, "errno", None) or (int(told[1]) if told else None)
-        if isinstance(cause, OSError) and code in _MACHINE_FAULTS:
-            text = " ".join(str(cause).split())
+        if isinstance(cause, StorageError):
+            raise cause
+        # HDF5 tells it in words, and raises a KeyError where an object cannot be reached
+        told = re.search(r"errno = (\d+), error message", str(cause))
+        code = int(told[1]) if told else getattr(cause, "errno", None) if isinstance(cause, OSError) else None
+        if code in FORBIDDEN:
+            raise StorageError(f"{where}: may not be read ({os.strerror(code)}); {FIX_PERMISSIONS}") from error
+        if code in _MACHINE_FAULTS:
+            text = os.strerror(code) if told else " ".join(str(cause).split())
             raise StorageError(f"{where}: {text}; {MEND}") from error
         cause = cause.__cause__ or cause.__context__

@@ -384,13 +384,32 @@ class RawTree(Protocol):
         """The path or URL as the user gave it, for messages."""
 
     def glob(self, pattern: str) -> list[str]:
-        """List files that match, sorted; `*` stays inside one folder level, `**` does not."""
+        """List files and folders that match, sorted; a wildcard stays inside one folder level.
+
+        Links to files and folders are followed. A link to nothing is listed where the pattern ends, so that what it
+        stands for fails instead of vanishing. What systems leave in folders (`._NAME`, `.DS_Store`) is not listed.
+
+        Raises:
+            RequestError: a link leads back to itself or to a folder above it.
+            StorageError: a folder may not be listed, is a link to nothing, or a store does not answer.
+        """
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there."""
+        """Tell whether a file or folder is there, or a link, be it to nothing.
+
+        Raises:
+            StorageError: a folder on the way may not be entered or is a link to nothing, or a store does not answer.
+        """
+
+    def is_dangling(self, path: str) -> bool:
+        """Tell whether a path is a link to nothing."""
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes."""
+        """Size of a file in bytes; 0 of a link to nothing.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
 
     def read_bytes(self, path: str) -> bytes:
         """The whole of a small file."""

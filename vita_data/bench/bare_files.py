@@ -52,7 +52,7 @@ def encode_demos(path: Path, out: Path) -> int:
     The last frame of a demonstration has no action and is left out, as in a build.
     """
     num_images = 0
-    with h5py.File(path, "r") as file, out.open("wb") as written:
+    with h5py.File(path, "r", locking=False) as file, out.open("wb") as written:
         for demo in file["data"].values():
             for camera in LIBERO_CAMERAS:
                 for image in demo[f"obs/{camera}"][()][:-1, ::-1, ::-1]:

@@ -105,13 +105,14 @@ def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -
     """
     failed = {row.part for row in rows if row.outcome is EpisodeOutcome.FAILED}
     # CALVIN's parts are ranges of a folder: `folder#first-last`.
-    gone = [
-        planned.part.id
-        for planned in unit.parts
-        if planned.part.id in failed and planned.part.num_bytes and not raw.exists(planned.part.id.partition("#")[0])
-    ]
+    listed = [planned.part.id for planned in unit.parts if planned.part.id in failed and planned.part.num_bytes]
+    gone = [part for part in listed if not _is_there(raw, part.partition("#")[0])]
     if gone:
         raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+
+
+def _is_there(raw: RawTree, path: str) -> bool:
+    return raw.exists(path) and not raw.is_dangling(path)
 
 
 def _remove_other_shards(task: UnitTask, shards: "_Shards") -> None:

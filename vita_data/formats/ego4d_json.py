@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import ijson
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, raise_machine_fault
+from vita_data.formats.file_head import unreadable_text
 from vita_data.types import RawTree
 
 FRAMES_PER_S = 30.0
@@ -106,15 +107,18 @@ def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
     """Give an open file to one of the parsers, and name the file where it is not as they expect.
 
     Raises:
-        RequestError: it is not JSON, or laid out in another way.
+        RequestError: it cannot be opened, is not JSON, or laid out in another way.
+        StorageError: the machine is to blame.
     """
     try:
         with raw.open(path) as file:
             return parse(file)
-    except (ijson.JSONError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ijson.JSONError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise_machine_fault(error, path)
         # the parser draws an arrow to the fault on lines of their own
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise RequestError(f"--raw {raw.root}: {path} is not as Ego4D's ({what}); fetch it again") from error
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        what = unreadable_text(raw, path, reason=reason)
+        raise RequestError(f"--raw {raw.root}: {path} is not as Ego4D's {what}") from error
 
 
 def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
-from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
+from vita_data.formats.file_head import unreadable
+from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows, open_read_only
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
 _DEMO = re.compile(r"demo_(\d+)")
@@ -28,18 +29,17 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        SourceError: the file is absent, truncated or no HDF5.
+        SourceError: the file is absent, truncated or not HDF5.
+        StorageError: it may not be read, or the machine is to blame.
     """
     try:
-        file = h5py.File(path, "r")
+        file = open_read_only(path)
     except OSError as error:
         raise_machine_fault(error, name)
         # the library's message may hold the absolute path, which must not reach the records of a build
-        if isinstance(error, PermissionError):
-            raise SourceError(f"{name}: may not be read; mend its permissions") from error
         reason = "truncated" if "truncated" in str(error) else "not a whole HDF5 file"
-        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
-        raise SourceError(f"{name}: cannot be opened ({reason}); fetch the file again") from error
+        what = unreadable(path, name=name, reason=reason, own={"hdf5"})
+        raise SourceError(f"{name}: cannot be opened {what}") from error
     with file:
         yield file
 
@@ -54,7 +54,7 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
         SourceError: there is no group `data`, its list is damaged, or no demonstration is in it.
     """
     try:
-        data = file.get("data")
+        data = find_node(file, "data", name=name)
         keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
     except DAMAGE as error:
         raise_machine_fault(error, name)
@@ -70,6 +70,21 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
     return sorted(numbers, key=lambda key: (numbers[key], key))
 
 
+def find_node(group: h5py.Group, key: str, *, name: str) -> object:
+    """Open what lies under a key; None where nothing does, or nothing that can be opened.
+
+    `Group.get` gives None for what the machine fails to read as well.
+
+    Raises:
+        StorageError: the machine is to blame.
+    """
+    try:
+        return group[key]
+    except KeyError as error:
+        raise_machine_fault(error, name)
+        return None
+
+
 def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
     """Find a group, such as `data/demo_0`.
 
@@ -77,7 +92,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
         EpisodeError: the key is missing, damaged or no group.
     """
     try:
-        found = file.get(key)
+        found = find_node(file, key, name=name)
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
@@ -93,7 +108,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
         EpisodeError: the key is missing or no dataset, or its type or shape cannot be read.
     """
     try:
-        found = group.get(key)
+        found = find_node(group, key, name=name)
         if isinstance(found, h5py.Dataset) and found.dtype is not None and found.shape is not None:
             return found
         siblings = list(group)[:8]

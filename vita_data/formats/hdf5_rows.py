@@ -5,7 +5,7 @@ than memory, so no more than a block is held. What the rows mean is the caller's
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -33,7 +33,7 @@ class DatasetRows:
             EpisodeError: they cannot be read.
         """
         try:
-            with h5py.File(self._path, "r") as file:
+            with open_read_only(self._path) as file:
                 dataset = file[self._key]
                 sizes = {"chunk_rows": _chunk_rows(dataset), "max_rows": _max_rows(dataset, max_bytes)}
                 for first, group in blocks(rows, **sizes):
@@ -44,6 +44,18 @@ class DatasetRows:
         except (*DAMAGE, IndexError) as error:
             raise_machine_fault(error, self._name)
             raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
+
+
+def open_read_only(path: str | BinaryIO) -> h5py.File:
+    """Open an HDF5 file for reading and lock nothing.
+
+    A lock keeps out writers, which raw data has none of, and cannot be had on every network file system, nor while
+    another program has the file open for writing: a whole file then looks like a broken one.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return h5py.File(path, "r", locking=False)
 
 
 def _chunk_rows(dataset: h5py.Dataset) -> int:

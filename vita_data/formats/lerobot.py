@@ -7,6 +7,7 @@ refused. What columns mean is the source's business.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vita_data.errors import EpisodeError, RequestError, SourceError, raise_machine_fault
+from vita_data.formats.file_head import look, unreadable, unreadable_text
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.types import Float64, Image, Json, RawTree
 
@@ -70,9 +72,12 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         return LeRobotDataset(root=root, fps=float(info["fps"]), info=info, episodes=episodes)
     except OSError as error:
         raise_machine_fault(error, name)
-        raise SourceError(f"{name}: cannot be read ({error.strerror}); is the download whole?") from error
+        what = unreadable_text(raw, name, reason=str(error.strerror))
+        raise SourceError(f"{name}: cannot be read {what}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise SourceError(f"{name}: not as LeRobot v2 writes it ({type(error).__name__}: {error})") from error
+        found = look(partial(raw.open, name), name=name, own={"text"})
+        what = f"; it is {found.what}: {found.advice}" if found else ""
+        raise SourceError(f"{name}: not as LeRobot v2 writes it ({type(error).__name__}: {error}){what}") from error
 
 
 def read_table(raw: RawTree, episode: LeRobotEpisode) -> pa.Table:
@@ -87,7 +92,10 @@ def read_table(raw: RawTree, episode: LeRobotEpisode) -> pa.Table:
         table = pq.read_table(raw.local_path(episode.table))
     except (OSError, pa.ArrowException) as error:
         raise_machine_fault(error, episode.table)
-        raise EpisodeError(f"{episode.table}: cannot be read; the file is damaged, fetch it again") from error
+        what = unreadable(
+            raw.local_path(episode.table), name=episode.table, reason="the file is damaged", own={"parquet"}
+        )
+        raise EpisodeError(f"{episode.table}: cannot be read {what}") from error
     if table.num_rows != episode.num_steps:
         raise EpisodeError(f"{episode.table}: {table.num_rows} rows where meta/episodes.jsonl says {episode.num_steps}")
     return table

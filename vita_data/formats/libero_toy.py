@@ -43,7 +43,7 @@ def write_toy_official(root: str, robot: ToyLiberoRobot) -> None:
     for index, (task, text) in enumerate(_TOY.items()):
         path = Path(root) / f"{task}_demo.hdf5"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", locking=False) as file:
             data = file.create_group("data")
             total = sum(_write_toy_demo(data, number, robot, seed=10 * index + number) for number in _TOY_DEMOS)
             data.attrs.update(

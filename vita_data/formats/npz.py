@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.disk_tree import is_dangling
+from vita_data.formats.file_head import unreadable
 from vita_data.formats.plain_pickle import load_plain
 from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
 
@@ -38,13 +40,17 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
             found = []
             for key in keys:
                 found.append(np.load(BytesIO(archive.read(f"{key}.npy")), allow_pickle=False))
-    except FileNotFoundError:
-        raise EpisodeError(f"{name}: no such file; fetch the missing part of the download") from None
     except KeyError:
         raise EpisodeError(f"{name}: no array {key!r} in it") from None
     except _DAMAGED as error:
-        what = f"array {key!r} of it" if key else "it"
-        raise EpisodeError(f"{name}: {what} cannot be read; the file is damaged, fetch it again") from error
+        raise_machine_fault(error, name)
+        if key:
+            what = f"array {key!r} of it cannot be read; the file is damaged, fetch it again"
+        elif isinstance(error, FileNotFoundError) and not is_dangling(path):
+            what = "no such file; fetch the missing part of the download"
+        else:
+            what = f"it cannot be read {unreadable(path, name=name, reason='damaged', own={'zip'})}"
+        raise EpisodeError(f"{name}: {what}") from error
     return tuple(found)
 
 
@@ -57,7 +63,9 @@ def read_npy(path: str, *, name: str) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except _DAMAGED as error:
-        raise SourceError(f"{name}: cannot be read as an array of numbers; fetch the file again") from error
+        raise_machine_fault(error, name)
+        what = unreadable(path, name=name, reason=_short(error), own={"npy"})
+        raise SourceError(f"{name}: cannot be read as an array of numbers {what}") from error
 
 
 def read_pickled(path: str, *, name: str) -> object:
@@ -77,7 +85,8 @@ def read_pickled(path: str, *, name: str) -> object:
             value = load_plain(file)
     except _DAMAGED as error:
         raise_machine_fault(error, name)
-        raise SourceError(f"{name}: cannot be read ({_short(error)}); fetch the file again") from error
+        what = unreadable(path, name=name, reason=_short(error), own={"npy"})
+        raise SourceError(f"{name}: cannot be read {what}") from error
     return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
 
 

@@ -4,7 +4,6 @@ Each request costs a round trip, so sizes come from listings, and what many file
 """
 
 import errno
-import fnmatch
 import glob
 import io
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 
+from vita_data.formats.folder_entries import level_matcher
 from vita_data.storage import storage_errors
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class ObjectFolder:
         return sorted(path.removeprefix(f"{self._base}/") for path in found)
 
     def _matching(self, level: str) -> Callable[[str], list[str]]:
+        matches = level_matcher(level)
+
         def search(folder: str) -> list[str]:
             try:
                 entries = self._fs.ls(folder, detail=True)
@@ -78,7 +80,7 @@ class ObjectFolder:
             # Some tools store an empty object under a folder's own name; where a file has that name, `ls` lists it.
             names = {str(entry["name"]).rstrip("/"): entry for entry in entries}
             names = {name: entry for name, entry in names.items() if name.startswith(f"{folder}/")}
-            matching = [name for name in names if fnmatch.fnmatchcase(posixpath.basename(name), level)]
+            matching = [name for name in names if matches(posixpath.basename(name))]
             for name in matching:
                 if names[name]["type"] == "file":
                     self._sizes[name] = int(names[name]["size"])

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
+from vita_data.formats.file_head import look, unreadable_text
 from vita_data.formats.rlds_features import FeatureSpec, parse_features
 from vita_data.formats.rlds_files import DEFAULT_SETTINGS, RldsSettings, RldsShard, list_shards, refuse_other_files
 from vita_data.formats.rlds_record import RldsRecord, record_id
@@ -76,7 +77,8 @@ def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
         return parse_features(raw.read_bytes(file))
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
-        raise SourceError(f"{file} in {raw.root}: not TFDS features ({error}); fetch it again") from error
+        what = unreadable_text(raw, file, reason=str(error))
+        raise SourceError(f"{file} in {raw.root}: not TFDS features {what}") from error
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
@@ -130,6 +132,8 @@ def read_outcomes(
         for record in read_shard(raw, dataset, part.id):
             yield guarded(record.id, partial(convert, record))
             num_read += 1
+        if not num_read and part.num_episodes and (found := look(partial(raw.open, part.id), name=part.id)):
+            lost = f"{part.id}: holds no record ({found.what}); {found.advice}"
     except SourceError as error:
         if part.num_episodes is None or num_read >= part.num_episodes:
             raise
@@ -143,9 +147,11 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
         info = json.loads(raw.read_bytes(file))
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
-        raise SourceError(f"{file} in {raw.root}: cannot be read ({error}); fetch it again") from error
+        what = unreadable_text(raw, file, reason=str(error))
+        raise SourceError(f"{file} in {raw.root}: cannot be read {what}") from error
     if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
-        raise SourceError(f"{file} in {raw.root}: has no name or no splits; fetch it again")
+        what = unreadable_text(raw, file, reason="no name or no splits")
+        raise SourceError(f"{file} in {raw.root}: not TFDS's {what}")
     if info.get("fileFormat", "tfrecord") != "tfrecord":
         raise SourceError(f"{file} in {raw.root}: fileFormat {info['fileFormat']!r}; only tfrecord can be read")
     return info

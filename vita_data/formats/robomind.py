@@ -7,12 +7,13 @@ Where the files lie is in `robomind_tree`, frames in `robomind_frames`, language
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.hdf5 import find_dataset, open_hdf5, read_floats
+from vita_data.formats.hdf5 import find_dataset, find_node, open_hdf5, read_floats
 from vita_data.formats.robomind_frames import (
     FrameBytes,
     FramesWithDepth,
@@ -213,7 +214,7 @@ def present_cameras(file: h5py.File) -> frozenset[str]:
 
     Some trajectories lack one: its key is missing, its dataset is empty, or no entry of it is an image.
     """
-    group = file.get(_RGB)
+    group = find_node(file, _RGB, name=PurePosixPath(file.filename).name)
     if not isinstance(group, h5py.Group):
         return frozenset()
     cameras = {key: group.get(key) for key in group}

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, raise_machine_fault
+from vita_data.formats.file_head import unreadable_text
 from vita_data.formats.robomind_tree import Trajectory
 from vita_data.types import Instruction, RawTree, Split
 from vita_data.wording import normalize_text
@@ -116,8 +117,10 @@ def _parse_file(raw: RawTree, file: str) -> Mapping[str, str]:
             return parse_annotations(text)
         # of a task that comes twice, the first
         return dict(reversed(parse_instruction_list(text)))
-    except ValueError as error:
-        raise RequestError(f"--raw {raw.root}: {path} cannot be read ({error}); fetch it again") from error
+    except (OSError, ValueError) as error:
+        raise_machine_fault(error, path)
+        what = unreadable_text(raw, path, reason=str(error))
+        raise RequestError(f"--raw {raw.root}: {path} cannot be read {what}") from error
 
 
 def _is_nothing(text: str) -> bool:

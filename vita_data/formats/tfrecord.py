@@ -12,6 +12,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.file_head import FETCH_AGAIN, look
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -59,12 +60,22 @@ def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[
     try:
         with open_file() as file:
             index = 0
-            while (record := _read_record(file, f"{name} record {index}")) is not None:
+            while (record := _next_record(file, index, name)) is not None:
                 yield record
                 index += 1
     except OSError as error:
         raise_machine_fault(error, name)
-        raise SourceError(f"{name}: cannot be read ({error.strerror}); fetch the file again") from error
+        raise SourceError(f"{name}: cannot be read ({error.strerror}); {FETCH_AGAIN}") from error
+
+
+def _next_record(file: BinaryIO, index: int, name: str) -> bytes | None:
+    try:
+        return _read_record(file, f"{name} record {index}")
+    except SourceError as error:
+        # What is no TFRecord file at all fails at its first record; the sums of the later ones tell damage.
+        if index or (found := look(file, name=name)) is None:
+            raise
+        raise SourceError(f"{name}: cannot be read ({found.what}); {found.advice}") from error
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> None:

@@ -1,14 +1,15 @@
 """A raw dataset folder behind fsspec, so that sources read local paths and object stores alike."""
 
-import glob
 import os
 import posixpath
+import stat
 from pathlib import PurePosixPath
 from typing import BinaryIO, Self
 
 import fsspec
 
 from vita_data.errors import RequestError, StorageError
+from vita_data.formats.disk_tree import DiskFolder, is_dangling
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
 from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options
 from vita_data.types import READ_BLOCK_BYTES
@@ -32,12 +33,13 @@ class FsspecTree:
         except (ImportError, ValueError) as error:
             raise RequestError(f"--raw {root}: this kind of address cannot be read here ({error})") from error
         self._is_local = is_local_fs(self._fs)
-        self._folder = ObjectFolder(self._fs, self._base.rstrip("/"))
         self._copies = Copies(self._fs)
+        self._folder: DiskFolder | ObjectFolder
         if self._is_local:
-            if not self._fs.isdir(self._base):
-                raise RequestError(f"--raw {root}: no such directory")
+            self._folder = DiskFolder(self._base, where=f"--raw {root}")
+            _require_directory(self._base, root)
             return
+        self._folder = ObjectFolder(self._fs, self._base.rstrip("/"))
         require_store(self._fs, self._base, address=f"--raw {root}")
         with storage_errors(f"--raw {root}"):
             self._require_folder()
@@ -58,58 +60,42 @@ class FsspecTree:
 
     def _full(self, path: str) -> str:
         full = str(PurePosixPath(self._base) / path)
-        if self._is_local or ".." not in PurePosixPath(path).parts:
+        if ".." not in PurePosixPath(path).parts:
             return full
-        # A disk follows `..` itself; to an object store it is a name. Nothing lies above a bucket.
         outer = posixpath.normpath(full)
+        if self._is_local:
+            # What lies beside a linked folder may lie beside the link, or beside the folder it leads to.
+            return full if os.path.lexists(full) else outer
+        # To an object store `..` is a name. Nothing lies above a bucket.
         return outer if outer.startswith(f"{self._base.split('/')[0]}/") else full
 
     def _where(self, path: str) -> str:
         return f"--raw {self.root}, {path}"
 
     def glob(self, pattern: str) -> list[str]:
-        """List files and folders that match, sorted; `*` stays inside one level."""
-        if not self._is_local:
-            with storage_errors(f"--raw {self.root}"):
-                return self._folder.glob(pattern)
-        self._require_listable(pattern)
-        prefix = self._base.rstrip("/") + "/"
-        found = self._fs.glob(f"{glob.escape(self._base.rstrip('/'))}/{pattern}")
-        return sorted(str(path).removeprefix(prefix) for path in found)
-
-    def _require_listable(self, pattern: str) -> None:
-        """Refuse a folder that may not be listed: searching it would find nothing, and its episodes would be lost."""
-        levels = pattern.split("/")
-        for number in range(len(levels)):
-            if not glob.has_magic(levels[number]):
-                continue
-            above = "/".join([glob.escape(self._base.rstrip("/")), *levels[:number]])
-            for folder in self._fs.glob(above):
-                if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-                    raise StorageError(f"--raw {self.root}: {folder} may not be listed; mend its permissions")
+        """List files and folders that match, sorted; see `RawTree`."""
+        with storage_errors(f"--raw {self.root}"):
+            return self._folder.glob(pattern)
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there."""
-        if self._is_local:
-            return bool(self._fs.exists(self._full(path)))
+        """Tell whether a file or folder is there; see `RawTree`."""
         with storage_errors(f"--raw {self.root}"):
             return self._folder.exists(self._full(path))
 
-    def size(self, path: str) -> int:
-        """Size of a file in bytes; one that `glob` found is not asked for again.
+    def is_dangling(self, path: str) -> bool:
+        """Tell whether a path is a link to nothing; an object store has no links."""
+        return self._is_local and is_dangling(self._full(path))
 
-        A link to nothing has 0: its episodes fail when they are read, and cost no others.
-        """
-        if self._is_local:
-            full = self._full(path)
-            return 0 if os.path.islink(full) and not os.path.exists(full) else int(self._fs.size(full))
+    def size(self, path: str) -> int:
+        """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""
         with reading(self._where(path)):
             return self._folder.size(self._full(path))
 
     def read_bytes(self, path: str) -> bytes:
         """The whole of a small file."""
         if self._is_local:
-            return bytes(self._fs.cat_file(self._full(path)))
+            with open(self._full(path), "rb") as file:
+                return file.read()
         with reading(self._where(path)):
             return bytes(self._fs.cat_file(self._full(path)))
 
@@ -136,3 +122,14 @@ class FsspecTree:
 
     def __exit__(self, *error: object) -> None:
         self.let_go()
+
+
+def _require_directory(base: str, root: str) -> None:
+    with storage_errors(f"--raw {root}"):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(base).st_mode)
+        except FileNotFoundError:
+            what = "a link to nothing" if is_dangling(base) else "no such directory"
+            raise RequestError(f"--raw {root}: {what}") from None
+    if not is_folder:
+        raise RequestError(f"--raw {root} is a file: name the folder that contains it")

@@ -4,6 +4,7 @@ A single frame that does not decode costs the clips that show it; a file that ca
 (vita_data/README.md). Rows, rates and scaling are the business of `video`.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.formats.file_head import look, require_readable, unreadable
+
+# What FFmpeg answers of a damaged file as well as of a machine that fails.
+_SAID_OF_DAMAGE = frozenset({errno.EIO, errno.ENOMEM, errno.EPERM, errno.EAGAIN, errno.ENODEV, errno.ENOSPC})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,10 @@ class VideoFile:
             # a cover picture is a video stream of one frame
             streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not streams:
-                raise EpisodeError(f"{self.name}: the file holds no video stream")
+                require_readable(self.path, name=self.name)
+                found = look(self.path, name=self.name, own={"video"})
+                what = f" ({found.what}); {found.advice}" if found else ""
+                raise EpisodeError(f"{self.name}: the file holds no video stream{what}")
             yield container, streams[0]
         finally:
             if self._kept is not container:
@@ -84,10 +92,21 @@ class VideoFile:
         try:
             return av.open(self.path)
         except (av.FFmpegError, OSError) as error:
-            raise_machine_fault(error, self.name)
-            raise EpisodeError(
-                f"{self.name}: cannot be opened as video ({error.strerror}); is the download whole?"
-            ) from error
+            refuse_machine_fault(error, self.path, self.name)
+            what = unreadable(self.path, name=self.name, reason=str(error.strerror), own={"video"})
+            raise EpisodeError(f"{self.name}: cannot be opened as video {what}") from error
+
+
+def refuse_machine_fault(error: Exception, path: str, name: str) -> None:
+    """Ask the system whether a file can be read that FFmpeg cannot: it takes a fault of the disk for damage, and more
+    than one of its demuxers calls damage an I/O error.
+
+    Raises:
+        StorageError: the machine is to blame.
+    """
+    if getattr(error, "errno", None) not in _SAID_OF_DAMAGE:
+        raise_machine_fault(error, name)
+    require_readable(path, name=name)
 
 
 def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
@@ -214,6 +233,7 @@ def demux_video(
     try:
         yield from container.demux(stream)
     except av.FFmpegError as error:
+        refuse_machine_fault(error, container.name, name)
         raise EpisodeError(f"{name}: cannot be read to its end ({error.strerror}); fetch the file again") from error
 
 

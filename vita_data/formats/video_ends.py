@@ -9,6 +9,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
+from vita_data.formats.file_head import require_readable
 from vita_data.formats.video_decode import VideoFile
 
 _TRUNCATION_S = 0.5
@@ -90,6 +91,7 @@ def refuse_truncated(
     # a last frame that is held, in blocks without durations
     if "matroska" in container.format.name and _is_whole_matroska(file.path, container.size):
         return
+    require_readable(file.path, name=file.name)
     raise EpisodeError(
         f"{file.name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared {declared_s:.2f} s; "
         "fetch the file again"

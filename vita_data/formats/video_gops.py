@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
+from vita_data.formats.file_head import require_readable
 from vita_data.formats.video_decode import DamagedFrame, ShownFrame, decode_packet, demux_video
 from vita_data.formats.video_packets import MAX_REORDER, PacketList, Run, plan_runs
 from vita_data.types import Int64
@@ -212,6 +213,8 @@ class _Demuxer:
         self.context.flush_buffers()
         while self._next < run.stop:
             index, packet = self._next, next(self._demuxed, None)
+            if packet is None:
+                require_readable(self._packets.file.path, name=self._packets.file.name)
             if packet is None or packet.pts != self._packets.pts[index]:
                 raise EpisodeError(f"{self._packets.file.name}: packet {index} is not the one that was listed before")
             self._next = index + 1

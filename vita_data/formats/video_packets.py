@@ -13,7 +13,7 @@ import numpy as np
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video_decode import DamagedFrame, VideoFile, decode_frames
+from vita_data.formats.video_decode import DamagedFrame, VideoFile, decode_frames, refuse_machine_fault
 from vita_data.formats.video_ends import StreamSpans, refuse_truncated
 from vita_data.types import Bool, Int64
 
@@ -120,6 +120,7 @@ def scan_packets(path: str, name: str) -> PacketList | None:
             for packet in _video_packets(container, stream, spans):
                 found.append(packet)
         except av.FFmpegError as error:
+            refuse_machine_fault(error, path, name)
             raise EpisodeError(f"{name}: unreadable after {len(found)} frames ({error.strerror})") from error
         refuse_truncated(container, stream, spans, file=file, num_frames=sum(packet.is_shown for packet in found))
         is_listed = any(word in container.format.name for word in _LISTING_FORMATS)

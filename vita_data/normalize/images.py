@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from vita_data.formats.file_head import look
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
@@ -102,7 +103,9 @@ def is_black_jpeg(data: bytes) -> bool:
 def _check_markers(data: bytes) -> None:
     # Some writers pad the end marker with zeros; anything else after it is damage.
     if not data.startswith(_SOI) or not (data.endswith(_EOI) or data.rstrip(b"\x00").endswith(_EOI)):
-        raise UndecodableFrameError(f"{len(data)} bytes have no JPEG start and end marker")
+        found = look(data, name="", own={"jpeg"}) if data else None
+        what = f" ({found.what})" if found else ""
+        raise UndecodableFrameError(f"{len(data)} bytes have no JPEG start and end marker{what}")
 
 
 def _frame_header(data: bytes) -> tuple[int, int, int, int]:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
+from vita_data.formats.file_head import look, unreadable_text
 from vita_data.formats.toy import toy_frame
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.guard import guarded
@@ -99,11 +100,16 @@ class _JpegFolder:
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         for row in rows:
+            path = self._paths[row]
             try:
-                yield JpegFrame(self._raw.read_bytes(self._paths[row]))
+                data = self._raw.read_bytes(path)
             except OSError as error:
-                raise_machine_fault(error, self._paths[row])
-                raise EpisodeError(f"{self._paths[row]}: cannot be read ({error.strerror})") from error
+                raise_machine_fault(error, path)
+                raise EpisodeError(f"{path}: cannot be read ({error.strerror})") from error
+            # a frame that is empty or damaged is lost alone; a pointer or a page in its place is no frame at all
+            if any(data) and (found := look(data, name=path, own={"jpeg"})):
+                raise EpisodeError(f"{path}: not a JPEG ({found.what}); {found.advice}")
+            yield JpegFrame(data)
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
@@ -188,6 +194,7 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
 
 def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str, str]]:
     """Read id, label and template of each labelled item; what should be text and is not (null) is an empty one."""
+    reason = "another JSON or none"
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
@@ -196,9 +203,13 @@ def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str, str]]:
                 for item in found
                 if "label" in item
             ]
+    except OSError as error:
+        raise_machine_fault(error, path)
+        reason = str(error.strerror)
     except (ValueError, TypeError, KeyError):
         pass
-    raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label")
+    what = unreadable_text(raw, path, reason=reason)
+    raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label {what}")
 
 
 def _text(value: object) -> str:

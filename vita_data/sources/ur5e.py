@@ -291,7 +291,7 @@ def write_toy(root: str) -> None:
         steps = np.arange(num_rows)
         if number == _TOY_STALLED:
             steps[_TOY_STALL_AT:] += _TOY_STALL_STEPS
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", locking=False) as file:
             _write_toy_vectors(file, steps, space, seed=number)
             for camera, key in enumerate(CAMERAS.values()):
                 _write_toy_images(file, key, steps, camera, number)

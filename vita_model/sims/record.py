@@ -141,10 +141,10 @@ def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
     num_failed = sum(int(part.name.split("-")[1]) < seeds[-1] for part in parts.glob("failed-*"))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, total = path.with_suffix(".partial"), 0
-    with h5py.File(partial, "w") as file:
+    with h5py.File(partial, "w", locking=False) as file:
         data = file.create_group("data")
         for number, seed in enumerate(seeds):
-            with h5py.File(_part(parts, seed), "r") as part:
+            with h5py.File(_part(parts, seed), "r", locking=False) as part:
                 part.copy(part["demo"], data, name=f"demo_{number}")
             total += int(data[f"demo_{number}"].attrs["num_samples"])
         data.attrs.update(_attributes(request, num_demos=len(seeds), num_failed=num_failed, total=total))
@@ -180,7 +180,7 @@ def _attributes(request: RecordRequest, *, num_demos: int, num_failed: int, tota
 def _finished(path: Path, request: RecordRequest) -> RecordReport | None:
     if not path.is_file():
         return None
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         attributes = dict(file["data"].attrs)
     _refuse_other(path, str(attributes.get("recorded_with")), request)
     return RecordReport(

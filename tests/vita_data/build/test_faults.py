@@ -426,20 +426,22 @@ def test_a_link_to_nothing_costs_its_own_episodes(name: str, kind: str, toy_raw:
     assert not verify(tmp_path / name).problems
 
 
-def test_a_file_that_may_not_be_read_is_not_called_damaged(
+def test_a_file_that_may_not_be_read_ends_the_build_and_is_not_called_damaged(
     toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = h5py.File
 
-    def refused(path: Any, mode: str) -> h5py.File:
+    def refused(path: Any, mode: str, **options: Any) -> h5py.File:
         if "KITCHEN" in str(getattr(path, "name", path)):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return opened(path, mode)
+        return opened(path, mode, **options)
 
     monkeypatch.setattr("h5py.File", refused)
-    failed = build(request("libero", toy_raw / "libero", tmp_path)).failed
-    assert failed
-    assert all("may not be read; mend its permissions" in row.detail for row in failed)
+    said = r"KITCHEN.*\.hdf5: may not be read \(Permission denied\); fix its permissions and run the same command again"
+    with pytest.raises(StorageError, match=said):
+        build(request("libero", toy_raw / "libero", tmp_path))
+    monkeypatch.undo()
+    assert build(request("libero", toy_raw / "libero", tmp_path)).failed == ()
 
 
 @pytest.mark.parametrize("name", ["bridge", "libero", "ssv2"])

@@ -23,6 +23,13 @@ FILES = {
     "a/b/one.bin": b"deeper",
     "a[1]/one.bin": b"odd name",
     ".hidden/one.bin": b"",
+    # what macOS and file servers leave beside the data
+    "a/._one.bin": b"\x00\x05\x16\x07",
+    ".DS_Store": b"\x00\x00\x00\x01Bud1",
+    "a/.DS_Store": b"\x00\x00\x00\x01Bud1",
+    "__MACOSX/one.bin": b"\x00\x05\x16\x07",
+    "a/.AppleDouble/one.bin": b"\x00\x05\x16\x07",
+    "@eaDir/one.bin": b"copy",
 }
 PATTERNS = ["*", "*/*", "*/one.bin", "a/*", "a/*.bin", "a/two.txt", "a/absent", "*/b/one.bin", "a[[]1]/*", "x/*", "a/b"]
 
@@ -54,6 +61,15 @@ def test_both_trees_list_the_same(trees: dict[str, str], pattern: str) -> None:
     found = FsspecTree(trees["store"]).glob(pattern)
     assert found == FsspecTree(trees["disk"]).glob(pattern)
     assert FsspecTree(f"{trees['store']}/").glob(pattern) == found
+
+
+@pytest.mark.parametrize("kind", ["disk", "store"])
+def test_what_systems_leave_in_folders_is_no_raw_file(trees: dict[str, str], kind: str) -> None:
+    tree = FsspecTree(trees[kind])
+    assert tree.glob("*") == [".hidden", "a", "a[1]", "top.json"]
+    assert tree.glob("*/*one.bin") == [".hidden/one.bin", "a/one.bin", "a[1]/one.bin"]
+    assert tree.glob("a/*") == ["a/b", "a/one.bin", "a/two.txt"]
+    assert tree.glob("a/*/one.bin") == ["a/b/one.bin"]
 
 
 def test_both_trees_read_the_same(trees: dict[str, str]) -> None:

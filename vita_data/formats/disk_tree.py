@@ -1,0 +1,155 @@
+"""Reading a folder of a disk: listings level by level that follow links and refuse what they cannot see.
+
+An episode that is not found is lost without a word, so nothing here takes a folder that cannot be listed, or a link
+that leads nowhere, for an empty one.
+"""
+
+import errno
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vita_data.errors import FIX_PERMISSIONS, RESUME, RequestError, StorageError, raise_machine_fault
+from vita_data.formats.folder_entries import level_matcher
+
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class DiskFolder:
+    """Finds what lies below the folder `base`; links to files and folders are followed at every level."""
+
+    def __init__(self, base: str, *, where: str) -> None:
+        """Name a folder.
+
+        Args:
+            base: its path on this machine.
+            where: what messages call it.
+        """
+        self._base, self._where = base.rstrip("/"), where
+
+    def glob(self, pattern: str) -> list[str]:
+        """List files, folders and links that match, sorted, relative to `base`.
+
+        A level without a wildcard is not listed: beside one file that is wanted may lie millions. A link to nothing is
+        listed where the pattern ends: what it stands for fails when it is read.
+
+        Raises:
+            RequestError: a link leads back to itself or to a folder above it.
+            StorageError: a folder may not be listed, or more levels follow a link that leads to nothing.
+        """
+        found, levels = [self._base], pattern.split("/")
+        for number, level in enumerate(levels):
+            is_last = number == len(levels) - 1
+            if glob.has_magic(level):
+                found = [path for folder in found for path in self._matching(folder, level, is_last=is_last)]
+            else:
+                found = [f"{folder}/{level}" for folder in found]
+                found = [path for path in found if self.exists(path)] if is_last else found
+        return sorted(path.removeprefix(f"{self._base}/") for path in found)
+
+    def _matching(self, folder: str, level: str, *, is_last: bool) -> list[str]:
+        matches = level_matcher(level)
+        try:
+            with self._faults(folder, "listed"), os.scandir(folder or "/") as entries:
+                matching = [entry for entry in entries if matches(entry.name)]
+        except FileNotFoundError:
+            self._refuse_dangling_above(folder)
+            return []
+        except NotADirectoryError:
+            return []
+        # Names can be listed without the right to look at what they name.
+        if not os.access(folder or "/", os.R_OK | os.X_OK):
+            raise self._forbidden(folder, "listed")
+        return [f"{folder}/{entry.name}" for entry in matching if is_last or self._is_folder(folder, entry)]
+
+    def _is_folder(self, folder: str, entry: "os.DirEntry[str]") -> bool:
+        path = f"{folder}/{entry.name}"
+        with self._faults(path, "entered"):
+            if not entry.is_dir():
+                self._refuse_dangling(path)
+                return False
+        if entry.is_symlink():
+            target = os.path.realpath(path)
+            if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
+                raise RequestError(
+                    f"{self._where}: {self._shown(path)} is a link to the folder that it lies in, or to one above it, "
+                    "so that following it would not end; remove the link"
+                )
+        return True
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file or folder is there, or a link, be it to nothing: what that stands for fails when read.
+
+        Raises:
+            RequestError: a link on the way leads back to itself.
+            StorageError: a folder on the way may not be entered, or is a link to nothing.
+        """
+        try:
+            with self._faults(path, "looked at"):
+                os.lstat(path)
+        except FileNotFoundError:
+            self._refuse_dangling_above(path)
+            return False
+        except NotADirectoryError:
+            return False
+        return True
+
+    def size(self, path: str) -> int:
+        """Size of a file in bytes; 0 of a link to nothing.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StorageError: it may not be looked at.
+        """
+        if is_dangling(path):
+            return 0
+        with self._faults(path, "looked at"):
+            return os.stat(path).st_size
+
+    def _refuse_dangling_above(self, path: str) -> None:
+        """Refuse a path that is not there because a folder on the way to it is a link to nothing."""
+        above, *names = self._base, *path.removeprefix(f"{self._base}/").split("/")
+        for name in names:
+            self._refuse_dangling(above)
+            above = f"{above}/{name}"
+        self._refuse_dangling(above)
+
+    def _refuse_dangling(self, path: str) -> None:
+        if is_dangling(path):
+            raise StorageError(
+                f"{self._where}: {self._shown(path)} is a link to {os.readlink(path)}, where nothing is; restore that "
+                f"(a lost mount?) or remove the link, and {RESUME}"
+            )
+
+    @contextmanager
+    def _faults(self, path: str, verb: str) -> Iterator[None]:
+        """Turn what a disk answers into a refusal; an absent file or folder stays one."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except PermissionError as error:
+            raise self._forbidden(path, verb) from error
+        except OSError as error:
+            raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
+            hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
+            fault = f"{self._shown(path)} cannot be {verb} ({error.strerror}){hint}"
+            raise RequestError(f"{self._where}: {fault}") from error
+
+    def _forbidden(self, path: str, verb: str) -> StorageError:
+        return StorageError(f"{self._where}: {path or '/'} may not be {verb}; {FIX_PERMISSIONS}")
+
+    def _shown(self, path: str) -> str:
+        return path.removeprefix(f"{self._base}/")
+
+
+def is_dangling(path: str) -> bool:
+    """Tell whether a path is a link to nothing: what it named is gone, or it leads back to itself."""
+    if not os.path.islink(path):
+        return False
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno in _LEADS_NOWHERE
+    return False
