@@ -138,10 +138,23 @@ class DiskFolder:
             raise RequestError(f"{self._where}: {fault}") from error
 
     def _forbidden(self, path: str, verb: str) -> StorageError:
+        """Name the folder that is to blame, which may lie above what was asked for."""
+        while path != self._base and not _may_look_at(path):
+            path, verb = os.path.dirname(path), "entered"
         return StorageError(f"{self._where}: {path or '/'} may not be {verb}; {FIX_PERMISSIONS}")
 
     def _shown(self, path: str) -> str:
         return path.removeprefix(f"{self._base}/")
+
+
+def _may_look_at(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def is_dangling(path: str) -> bool:

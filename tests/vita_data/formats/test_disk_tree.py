@@ -4,30 +4,16 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.raw_trees import locked
 from vita_data.errors import RequestError, StorageError
 from vita_data.formats.tree import FsspecTree
 
-NOBODY = 65534
 READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-
-
-@contextmanager
-def as_ordinary_user() -> Iterator[None]:
-    """Give up root's right to read everything, for a `with` block; whoever is not root has none to give up."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 @pytest.fixture
@@ -127,7 +113,7 @@ def test_a_root_that_is_a_link_to_nothing_or_a_file_is_named_so(raw: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("locked", "pattern", "mode"),
+    ("barred", "pattern", "mode"),
     [
         ("", "*/*/*.hdf5", 0),
         ("01", "*/*/*.hdf5", 0),
@@ -140,34 +126,22 @@ def test_a_root_that_is_a_link_to_nothing_or_a_file_is_named_so(raw: Path) -> No
     ],
 )
 def test_a_folder_that_may_not_be_listed_is_refused_at_any_depth(
-    raw: Path, locked: str, pattern: str, mode: int
+    raw: Path, barred: str, pattern: str, mode: int
 ) -> None:
-    folder = raw / locked
-    folder.chmod(mode)
-    try:
-        with as_ordinary_user(), pytest.raises(StorageError, match=rf"{folder}.* may not be .*; fix its permissions"):
-            FsspecTree(str(raw)).glob(pattern)
-    finally:
-        folder.chmod(0o755)
+    folder = raw / barred
+    with locked(folder, mode), pytest.raises(StorageError, match=rf"{folder} may not be .*; fix its permissions"):
+        FsspecTree(str(raw)).glob(pattern)
 
 
 def test_what_lies_in_a_folder_that_may_not_be_entered_is_not_called_absent(raw: Path) -> None:
-    (raw / "01").chmod(0)
-    try:
-        with as_ordinary_user():
-            tree = FsspecTree(str(raw))
-            for look in (tree.exists, tree.size):
-                with pytest.raises(StorageError, match="may not be looked at; fix its permissions"):
-                    look("01/scene_0/a.hdf5")
-    finally:
-        (raw / "01").chmod(0o755)
+    with locked(raw / "01"):
+        tree = FsspecTree(str(raw))
+        for look in (tree.exists, tree.size):
+            with pytest.raises(StorageError, match="/raw/01 may not be entered; fix its permissions"):
+                look("01/scene_0/a.hdf5")
 
 
 def test_the_rest_of_a_pattern_is_looked_for_without_listing_a_folder(raw: Path) -> None:
     """CALVIN's folders hold millions of files."""
-    (raw / "01" / "scene_0").chmod(EXECUTABLE)
-    try:
-        with as_ordinary_user():
-            assert FsspecTree(str(raw)).glob("*/scene_0/a.hdf5") == ["01/scene_0/a.hdf5"]
-    finally:
-        (raw / "01" / "scene_0").chmod(0o755)
+    with locked(raw / "01" / "scene_0", EXECUTABLE):
+        assert FsspecTree(str(raw)).glob("*/scene_0/a.hdf5") == ["01/scene_0/a.hdf5"]
