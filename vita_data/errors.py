@@ -14,7 +14,20 @@ FIX_PERMISSIONS = f"fix its permissions and {RESUME}"
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 # What the system says of itself, not of a file's content. Some systems lack some of the names.
 _MACHINE_NAMES = (
-    *("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EROFS", "EAGAIN", "EBUSY", "EINTR", "ECANCELED"),
+    *(
+        "ENOSPC",
+        "EDQUOT",
+        "EMFILE",
+        "ENFILE",
+        "ENOMEM",
+        "ENOBUFS",
+        "EROFS",
+        "EAGAIN",
+        "EBUSY",
+        "EINTR",
+        "EBADF",
+        "ECANCELED",
+    ),
     *("EIO", "EREMOTEIO", "ENODEV", "ENXIO", "ENOMEDIUM", "EUCLEAN", "EBADMSG"),  # disks and their file systems
     *("ENOLCK", "EDEADLK", "ESTALE", "EREMOTE", "ENOLINK", "ECOMM", "EPROTO"),  # network file systems, and below
     *("ETIMEDOUT", "ETIME", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "ENONET"),

@@ -61,7 +61,7 @@ def read_npy(path: str, *, name: str) -> NDArray[Any]:
         SourceError: the file is absent or damaged, or holds Python objects.
     """
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        return np.asarray(np.load(_in_memory(path), allow_pickle=False))
     except _DAMAGED as error:
         raise_machine_fault(error, name)
         what = unreadable(path, name=name, reason=_short(error), own={"npy"})
@@ -75,14 +75,14 @@ def read_pickled(path: str, *, name: str) -> object:
         SourceError: the file is absent, damaged, of another form, or asks for more than plain values and arrays.
     """
     try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            old = version == (1, 0)
-            read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read_header(file)
-            if dtype != np.dtype(object) or shape != ():
-                raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
-            value = load_plain(file)
+        file = _in_memory(path)
+        version = np.lib.format.read_magic(file)
+        old = version == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if dtype != np.dtype(object) or shape != ():
+            raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
+        value = load_plain(file)
     except _DAMAGED as error:
         raise_machine_fault(error, name)
         what = unreadable(path, name=name, reason=_short(error), own={"npy"})
@@ -166,6 +166,12 @@ class NpzDepths:
         """
         for row in rows:
             yield self._steps.image(self._frames[row], self._key, dtype=np.float32, ndim=2)
+
+
+def _in_memory(path: str) -> BytesIO:
+    # numpy tries again for ever where a disk answers EAGAIN
+    with open(path, "rb") as file:
+        return BytesIO(file.read())
 
 
 def _short(error: Exception) -> str:
