@@ -7,10 +7,15 @@ that leads nowhere, for an empty one.
 import errno
 import glob
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from vita_data.errors import FIX_PERMISSIONS, RESUME, RequestError, StorageError, raise_machine_fault
+from vita_data.errors import (
+    FIX_PERMISSIONS,
+    RESUME,
+    RequestError,
+    StorageError,
+    VitaDataError,
+    raise_machine_fault,
+)
 from vita_data.formats.folder_entries import level_matcher
 
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -51,13 +56,15 @@ class DiskFolder:
     def _matching(self, folder: str, level: str, *, is_last: bool) -> list[str]:
         matches = level_matcher(level)
         try:
-            with self._faults(folder, "listed"), os.scandir(folder or "/") as entries:
+            with os.scandir(folder or "/") as entries:
                 matching = [entry for entry in entries if matches(entry.name)]
         except FileNotFoundError:
             self._refuse_dangling_above(folder)
             return []
         except NotADirectoryError:
             return []
+        except OSError as error:
+            raise self._refusal(folder, "listed", error) from error
         # Names can be listed without the right to look at what they name.
         if not os.access(folder or "/", os.R_OK | os.X_OK):
             raise self._forbidden(folder, "listed")
@@ -65,10 +72,13 @@ class DiskFolder:
 
     def _is_folder(self, folder: str, entry: "os.DirEntry[str]") -> bool:
         path = f"{folder}/{entry.name}"
-        with self._faults(path, "entered"):
-            if not entry.is_dir():
-                self._refuse_dangling(path)
-                return False
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:
+            raise self._refusal(path, "entered", error) from error
+        if not is_folder:
+            self._refuse_dangling(path)
+            return False
         if entry.is_symlink():
             target = os.path.realpath(path)
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
@@ -86,13 +96,14 @@ class DiskFolder:
             StorageError: a folder on the way may not be entered, or is a link to nothing.
         """
         try:
-            with self._faults(path, "looked at"):
-                os.lstat(path)
+            os.lstat(path)
         except FileNotFoundError:
             self._refuse_dangling_above(path)
             return False
         except NotADirectoryError:
             return False
+        except OSError as error:
+            raise self._refusal(path, "looked at", error) from error
         return True
 
     def size(self, path: str) -> int:
@@ -102,10 +113,14 @@ class DiskFolder:
             FileNotFoundError: there is no such file.
             StorageError: it may not be looked at.
         """
-        if is_dangling(path):
-            return 0
-        with self._faults(path, "looked at"):
+        try:
             return os.stat(path).st_size
+        except OSError as error:
+            if is_dangling(path):
+                return 0
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise
+            raise self._refusal(path, "looked at", error) from error
 
     def _refuse_dangling_above(self, path: str) -> None:
         """Refuse a path that is not there because a folder on the way to it is a link to nothing."""
@@ -122,20 +137,17 @@ class DiskFolder:
                 f"(a lost mount?) or remove the link, and {RESUME}"
             )
 
-    @contextmanager
-    def _faults(self, path: str, verb: str) -> Iterator[None]:
-        """Turn what a disk answers into a refusal; an absent file or folder stays one."""
-        try:
-            yield
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except PermissionError as error:
-            raise self._forbidden(path, verb) from error
-        except OSError as error:
-            raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
-            hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
-            fault = f"{self._shown(path)} cannot be {verb} ({error.strerror}){hint}"
-            raise RequestError(f"{self._where}: {fault}") from error
+    def _refusal(self, path: str, verb: str, error: OSError) -> VitaDataError:
+        """Make a refusal of what a disk answers, other than that a file or folder is absent.
+
+        Raises:
+            StorageError: the machine is to blame.
+        """
+        if isinstance(error, PermissionError):
+            return self._forbidden(path, verb)
+        raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
+        hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
+        return RequestError(f"{self._where}: {self._shown(path)} cannot be {verb} ({error.strerror}){hint}")
 
     def _forbidden(self, path: str, verb: str) -> StorageError:
         """Name the folder that is to blame, which may lie above what was asked for."""

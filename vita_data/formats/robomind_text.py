@@ -117,7 +117,7 @@ def _parse_file(raw: RawTree, file: str) -> Mapping[str, str]:
             return parse_annotations(text)
         # of a task that comes twice, the first
         return dict(reversed(parse_instruction_list(text)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise_machine_fault(error, path)
         what = unreadable_text(raw, path, reason=str(error))
         raise RequestError(f"--raw {raw.root}: {path} cannot be read {what}") from error

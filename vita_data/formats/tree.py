@@ -59,8 +59,8 @@ class FsspecTree:
             raise RequestError(f"--raw {self.root} is a file: name the folder that contains it")
 
     def _full(self, path: str) -> str:
-        full = str(PurePosixPath(self._base) / path)
-        if ".." not in PurePosixPath(path).parts:
+        full = posixpath.join(self._base, path) if self._is_local else str(PurePosixPath(self._base) / path)
+        if ".." not in path.split("/"):
             return full
         outer = posixpath.normpath(full)
         if self._is_local:
@@ -74,11 +74,15 @@ class FsspecTree:
 
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted; see `RawTree`."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.glob(pattern)
         with storage_errors(f"--raw {self.root}"):
             return self._folder.glob(pattern)
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there; see `RawTree`."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.exists(self._full(path))
         with storage_errors(f"--raw {self.root}"):
             return self._folder.exists(self._full(path))
 
@@ -88,6 +92,8 @@ class FsspecTree:
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.size(self._full(path))
         with reading(self._where(path)):
             return self._folder.size(self._full(path))
 

@@ -11,8 +11,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.object_store import ObjectStore, environment, refusing_credentials, unreachable
+from tests.raw_trees import LFS_POINTER
 from vita_data import sources
-from vita_data.errors import RequestError, SourceError, StorageError
+from vita_data.errors import RequestError, SourceError, StorageError, VitaDataError
+from vita_data.formats.ego4d_json import load_json, parse_metadata
+from vita_data.formats.hdf5 import open_hdf5
+from vita_data.formats.rlds import open_dataset
 from vita_data.formats.tfrecord import stream_records, write_records
 from vita_data.formats.tree import FsspecTree
 
@@ -23,6 +27,8 @@ FILES = {
     "a/b/one.bin": b"deeper",
     "a[1]/one.bin": b"odd name",
     ".hidden/one.bin": b"",
+    "lfs/x.hdf5": LFS_POINTER,
+    "lfs/1.0.0/dataset_info.json": LFS_POINTER,
     # what macOS and file servers leave beside the data
     "a/._one.bin": b"\x00\x05\x16\x07",
     ".DS_Store": b"\x00\x00\x00\x01Bud1",
@@ -66,10 +72,25 @@ def test_both_trees_list_the_same(trees: dict[str, str], pattern: str) -> None:
 @pytest.mark.parametrize("kind", ["disk", "store"])
 def test_what_systems_leave_in_folders_is_no_raw_file(trees: dict[str, str], kind: str) -> None:
     tree = FsspecTree(trees[kind])
-    assert tree.glob("*") == [".hidden", "a", "a[1]", "top.json"]
+    assert tree.glob("*") == [".hidden", "a", "a[1]", "lfs", "top.json"]
     assert tree.glob("*/*one.bin") == [".hidden/one.bin", "a/one.bin", "a[1]/one.bin"]
     assert tree.glob("a/*") == ["a/b", "a/one.bin", "a/two.txt"]
     assert tree.glob("a/*/one.bin") == ["a/b/one.bin"]
+
+
+@pytest.mark.parametrize("kind", ["disk", "store"])
+def test_what_a_file_really_is_is_named_wherever_it_lies(trees: dict[str, str], kind: str) -> None:
+    with FsspecTree(trees[kind]) as tree, tree.open("lfs/x.hdf5") as opened:
+        openers: list[Callable[[], object]] = [
+            lambda: open_hdf5(tree.local_path("lfs/x.hdf5"), name="x").__enter__(),
+            lambda: open_hdf5(opened, name="x").__enter__(),
+            lambda: open_dataset(tree, "lfs/1.0.0"),
+            lambda: list(stream_records(lambda: tree.open("lfs/x.hdf5"), name="x")),
+            lambda: load_json(tree, "lfs/1.0.0/dataset_info.json", parse_metadata),
+        ]
+        for read in openers:
+            with pytest.raises(VitaDataError, match=r"Git LFS pointer.*git lfs pull"):
+                read()
 
 
 def test_both_trees_read_the_same(trees: dict[str, str]) -> None:
