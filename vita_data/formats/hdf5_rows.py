@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.formats.file_head import unreadable
 
 MAX_BLOCK_BYTES = 32 << 20
 _ENTRY_BYTES = 1 << 20
@@ -43,7 +44,8 @@ class DatasetRows:
                     del block
         except (*DAMAGE, IndexError) as error:
             raise_machine_fault(error, self._name)
-            raise EpisodeError(f"{self._name}: {self._key} cannot be read; the file is damaged") from error
+            what = unreadable(self._path, name=self._name, reason="the file is damaged", own={"hdf5"})
+            raise EpisodeError(f"{self._name}: {self._key} cannot be read {what}") from error
 
 
 def open_read_only(path: str | BinaryIO) -> h5py.File:
@@ -55,7 +57,14 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
     Raises:
         OSError: it cannot be opened.
     """
-    return h5py.File(path, "r", locking=False)
+    # Where this process has the file open with a lock, HDF5 opens it again in the same way only, and locks nothing more.
+    for locking in (False, None):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "locking flag" not in str(error):
+                raise
+    return h5py.File(path, "r", locking=True)
 
 
 def _chunk_rows(dataset: h5py.Dataset) -> int:

@@ -234,7 +234,8 @@ def demux_video(
         yield from container.demux(stream)
     except av.FFmpegError as error:
         refuse_machine_fault(error, container.name, name)
-        raise EpisodeError(f"{name}: cannot be read to its end ({error.strerror}); fetch the file again") from error
+        what = unreadable(container.name, name=name, reason=str(error.strerror), own={"video"})
+        raise EpisodeError(f"{name}: cannot be read to its end {what}") from error
 
 
 def decode_packet(

@@ -21,6 +21,7 @@ from vita_data.errors import EpisodeError, RequestError, SourceError, VitaDataEr
 from vita_data.formats.ego4d_json import load_json, parse_metadata
 from vita_data.formats.file_head import look, unreadable
 from vita_data.formats.hdf5 import open_hdf5
+from vita_data.formats.hdf5_rows import DatasetRows
 from vita_data.formats.lerobot import LeRobotEpisode, open_lerobot, read_table
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.rlds import open_dataset
@@ -228,6 +229,20 @@ def test_every_opener_names_what_it_cannot_read(opener: str, head: str, tmp_path
 @pytest.mark.parametrize("opener", [name for name in OPENERS if name not in ("jpeg folder", "tfrecord")])
 def test_every_opener_names_a_file_without_content(opener: str, head: str, tmp_path: Path) -> None:
     test_every_opener_names_what_it_cannot_read(opener, head, tmp_path)
+
+
+def test_rows_that_are_not_downloaded_yet_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", data=np.ones((9, 8), np.uint8), chunks=(3, 8), compression="gzip")
+        rows, chunk = DatasetRows(images, name="x.hdf5"), images.id.get_chunk_info(1)
+    data = path.read_bytes()
+    path.write_bytes(data[: chunk.byte_offset] + bytes(chunk.size) + data[chunk.byte_offset + chunk.size :])
+    for beside, what in ((None, r"\(the file is damaged\); fetch"), ("x.hdf5.aria2", r"\(an unfinished download")):
+        if beside:
+            (tmp_path / beside).touch()
+        with pytest.raises(EpisodeError, match=rf"^x\.hdf5: /images cannot be read {what}"):
+            list(rows.read(range(9)))
 
 
 def test_a_record_that_is_damaged_in_a_whole_tfrecord_file_is_damage(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """HDF5 demonstrations: order of demos, whole reads, and errors that name file and key."""
 
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -139,6 +140,22 @@ def test_no_hdf5_is_a_source_error_without_the_absolute_path(tmp_path: Path, con
     with pytest.raises(SourceError, match=r"^x\.hdf5: ") as caught, open_hdf5(str(tmp_path / "x.hdf5"), name="x.hdf5"):
         pass
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_file_is_read_while_another_program_has_it_open_for_writing(path: str) -> None:
+    """The other one is this process here: with a lock it would be refused as with any other program's."""
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open_hdf5(path, name="demos.hdf5") as file:
+            images = find_dataset(file, "data/demo_0/images", name="demos.hdf5")
+            stream = DatasetStream(images, rows=np.arange(5), name="demos.hdf5")
+        assert len(list(stream.read(range(5), ResizeMode.PLAIN))) == 5
+
+
+def test_a_file_that_this_process_has_open_with_a_lock_is_read(path: str) -> None:
+    for locking in (None, True):
+        with h5py.File(path, "r", locking=locking), open_hdf5(path, name="demos.hdf5") as file:
+            assert len(demo_names(file, name="demos.hdf5")) == 5
 
 
 def test_a_truncated_file_is_a_source_error_that_says_so(path: str) -> None:
