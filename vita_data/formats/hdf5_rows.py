@@ -57,12 +57,12 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
     Raises:
         OSError: it cannot be opened.
     """
-    # Where this process has the file open with a lock, HDF5 opens it again in the same way only, and locks nothing more.
+    # What this process has open with a lock, HDF5 opens again in the same way only, and locks nothing more.
     for locking in (False, None):
         try:
             return h5py.File(path, "r", locking=locking)
         except OSError as error:
-            if "locking flag" not in str(error):
+            if "flag values don't match" not in str(error):
                 raise
     return h5py.File(path, "r", locking=True)
 
