@@ -42,7 +42,9 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         default="keyframes",
         help="images stored: one a second (pretraining) or every row (fine-tuning)",
     )
-    build.add_argument("--limit", type=positive, metavar="N", help="only the first N raw episodes")
+    build.add_argument(
+        "--limit", type=positive, metavar="N", help="only the first N raw episodes; a larger N, or none, resumes later"
+    )
     build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
     build.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
 
@@ -165,7 +167,7 @@ class Display:
         self._told_s = time.monotonic()
         span_s = max(self._told_s - self._started_s, 1e-3)
         line = f"{self._source}: unit {self._num_done}/{self._num_units}{counts}; "
-        line += f"{self._num_episodes / span_s:.1f} episodes/s"
+        line += f"{self._num_episodes} episodes read, {self._num_episodes / span_s:.1f} episodes/s"
         # A unit may be told before the reports of what it read have all come in.
         left_bytes = self._left_bytes - self._num_bytes
         if self._num_done < self._num_units and self._num_bytes and left_bytes > 0:
@@ -217,9 +219,11 @@ def _summary(result: "BuildResult") -> list[str]:
 
 
 def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:
-    rows = [["split", "modality", "episodes", "clips", "steps", "frames"]]
+    # A card that was read back has its keys in another order than one just made.
+    columns = ("episodes", "clips", "steps", "frames")
+    rows = [["split", "modality", *columns]]
     for split, modalities in counts.items():
-        rows += [[split, name, *map(str, found.values())] for name, found in modalities.items()]
+        rows += [[split, name, *(str(found[column]) for column in columns)] for name, found in modalities.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  "
@@ -246,6 +250,11 @@ def _status_lines(found: "BuildStatus") -> list[str]:
     for name, counts in (("outcomes", found.outcomes), ("drops", found.drops)):
         lines.append(f"  {name}: " + (", ".join(f"{key} {count}" for key, count in counts.items()) or "none"))
     lines.append(f"  size: {found.num_frames} frames, {format_bytes(found.num_bytes)}")
+    if found.num_units_under_way:
+        of_all = "" if found.num_episodes_expected is None else f" of {found.num_episodes_expected}"
+        told = "" if found.reported_s is None else f"; last report {format_time(found.reported_s)} ago"
+        read = f"{found.num_episodes_under_way}{of_all} episodes read"
+        lines.append(f"  units under way: {found.num_units_under_way}, {read}{told}")
     if found.episodes_per_s is not None:
         left = "" if found.finished or found.left_s is None else f", {format_time(found.left_s)} left at this pace"
         lines.append(f"  rate: {found.episodes_per_s:.1f} episodes/s over the last units{left}")

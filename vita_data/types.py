@@ -183,7 +183,7 @@ class SourceSettings:
     resize: ResizeMode = ResizeMode.PLAIN
     frames_quality: int = 95
     unit_bytes: int = 2 << 30
-    """Raw bytes after which a work unit is full."""
+    """Raw bytes after which a work unit is full; in a small source it is full earlier (vita_data/README.md)."""
 
     def __post_init__(self) -> None:
         """Refuse values that no build can mean.

@@ -255,6 +255,8 @@ def test_a_build_ends_with_its_counts_drops_rate_and_size(
     assert (code, err) == (0, "")
     assert json.loads(out)["state"] == "already done"
     assert json.loads(out)["card"] == card
+    told = [line.split() for line in run(capsys, *asked, "--set", "unit_bytes=1")[1].splitlines()]
+    assert told[1:] == [line for line in words[1:] if line[0] != "rate:"]
 
 
 def test_json_stands_alone_on_stdout_while_units_are_told_on_stderr(

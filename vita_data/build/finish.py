@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from vita_data import SCHEMA_VERSION
 from vita_data.build.plan import config_hash
 from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord, record_path
+from vita_data.build.under_way import remove_reports
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
 from vita_data.shards.index import CARD, RECORDS, SUMS, card_bytes, card_shards, index_of
@@ -37,6 +38,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     if isinstance(folder, Path):
         for stray in folder.rglob(".*.tmp"):
             remove_abandoned(stray)
+    remove_reports(folder)
     remove(folder / CARD)
     _remove_others(folder, records)
     files = {EPISODES: _episodes_bytes(rows)}

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import platform
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +22,8 @@ from vita_data.storage import AnyPath
 from vita_data.types import Json, Part, SourceSettings
 
 MAX_UNIT_EPISODES = 1000
+_NUM_SMALL_UNITS = 64
+_SMALL_UNIT_BYTES, _SMALL_UNIT_EPISODES = 64 << 20, 32
 _CODECS = ("numpy", "scipy", "opencv-python-headless", "simplejpeg", "h5py", "pyarrow", "av")
 
 
@@ -78,49 +80,66 @@ class Unit:
 
     number: int
     parts: tuple[PlannedPart, ...]
+    limit: int | None = None
+    """How many of its raw episodes are wanted where `--limit` ends inside the unit; None: all."""
 
 
-def same_units(parts: Sequence[Part], grouping: Sequence[Sequence[str]], *, limit: int | None) -> list[Unit]:
-    """Group parts as an earlier run did, although a part may have another size now."""
-    planned = {one.part.id: one for one in _limited(parts, limit)}
-    return [
-        Unit(number=number, parts=tuple(planned[id_] for id_ in ids if id_ in planned))
-        for number, ids in enumerate(grouping)
-    ]
+Grouping = Sequence[Sequence[str]]
+"""The parts of each unit, by id."""
 
 
-def fits(parts: Sequence[Part], grouping: Sequence[Sequence[str]], *, limit: int | None) -> bool:
-    """Tell whether a grouping has all parts that are wanted: a part that can be counted only now may let others in."""
-    return [planned.part.id for planned in _limited(parts, limit)] == [id_ for ids in grouping for id_ in ids]
+def group_parts(parts: Sequence[Part], *, unit_bytes: int) -> tuple[tuple[str, ...], ...]:
+    """Group consecutive parts into units; a part is never split.
 
-
-def make_units(parts: Sequence[Part], *, unit_bytes: int, limit: int | None) -> list[Unit]:
-    """Group consecutive parts until `unit_bytes` or 1,000 countable episodes is passed; a part is never split.
-
-    Assumes: `--limit N` takes the first N raw episodes; a part that cannot be counted is the last one taken.
+    A unit is full once it holds more than `unit_bytes` or 1,000 countable episodes. It is also full with more than 1/64
+    of all raw bytes, if that is at least 64 MiB or 32 countable episodes: a small source too has work for many cores.
     """
-    groups: list[list[PlannedPart]] = []
+    total_bytes = sum(part.num_bytes for part in parts)
+    groups: list[list[str]] = []
     num_bytes = num_episodes = 0
-    for planned in _limited(parts, limit):
-        if not groups or num_bytes > unit_bytes or num_episodes > MAX_UNIT_EPISODES:
+    for part in parts:
+        is_full = num_bytes > unit_bytes or num_episodes > MAX_UNIT_EPISODES
+        if num_bytes * _NUM_SMALL_UNITS > total_bytes:
+            is_full |= num_bytes >= _SMALL_UNIT_BYTES or num_episodes >= _SMALL_UNIT_EPISODES
+        if not groups or is_full:
             groups.append([])
             num_bytes = num_episodes = 0
-        groups[-1].append(planned)
-        num_bytes += planned.part.num_bytes
-        num_episodes += planned.part.num_episodes or 0
-    return [Unit(number=number, parts=tuple(group)) for number, group in enumerate(groups)]
+        groups[-1].append(part.id)
+        num_bytes += part.num_bytes
+        num_episodes += part.num_episodes or 0
+    return tuple(tuple(group) for group in groups)
 
 
-def _limited(parts: Sequence[Part], limit: int | None) -> Iterator[PlannedPart]:
+def cut_units(parts: Sequence[Part], grouping: Grouping, *, limit: int | None) -> list[Unit]:
+    """Make the units that hold the first `limit` raw episodes, from parts that may have other sizes than when grouped.
+
+    Assumes: a part that cannot be counted is the last one taken.
+    """
+    by_id = {part.id: part for part in parts}
+    units: list[Unit] = []
     left = limit
+    for number, ids in enumerate(grouping):
+        if left is not None and left <= 0:
+            break
+        group, before = [by_id[id_] for id_ in ids if id_ in by_id], left
+        planned, left = _take(group, left)
+        is_cut = len(planned) < len(group) or any(one.limit is not None for one in planned)
+        units.append(Unit(number=number, parts=tuple(planned), limit=before if is_cut else None))
+    return units
+
+
+def _take(parts: Sequence[Part], left: int | None) -> tuple[list[PlannedPart], int | None]:
+    """Take the first `left` raw episodes of parts; gives also how many are still wanted."""
+    if left is None:
+        return [PlannedPart(part=part) for part in parts], None
+    planned: list[PlannedPart] = []
     for part in parts:
-        if left is None:
-            yield PlannedPart(part=part)
-            continue
         if left <= 0:
-            return
-        yield PlannedPart(part=part, limit=left)
+            break
+        is_whole = part.num_episodes is not None and part.num_episodes <= left
+        planned.append(PlannedPart(part=part, limit=None if is_whole else left))
         left = 0 if part.num_episodes is None else left - part.num_episodes
+    return planned, left
 
 
 def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
@@ -147,6 +166,11 @@ def codec_versions() -> Json:
 def config_hash(print_: Json) -> str:
     """Hash a fingerprint."""
     return hashlib.sha256(json_bytes(print_)).hexdigest()
+
+
+def plan_digest(print_: Json, grouping: Grouping) -> str:
+    """Hash what must be equal for a unit's record to be valid: all but raw sizes and how far `--limit` goes."""
+    return config_hash({**print_, "limit": None, "parts": [list(ids) for ids in grouping]})
 
 
 def refuse_difference(before: Json, now: Json, *, folder: AnyPath, ignored: Collection[str] = ()) -> None:

@@ -53,6 +53,8 @@ class UnitRecord:
     """Digest of the plan that it was built for."""
     episodes: tuple[EpisodeRow, ...]
     shards: tuple[tuple[Split, ShardSummary], ...]
+    limit: int | None = None
+    """The unit's, where `--limit` ended inside it."""
 
     def count(self, outcome: EpisodeOutcome) -> int:
         """How many raw episodes ended so."""
@@ -68,7 +70,8 @@ def write_record(folder: AnyPath, record: UnitRecord) -> None:
     """Commit a unit: its shards are in their places."""
     rows = [_flat(row) for row in record.episodes]
     shards = [[split, _flat(shard)] for split, shard in record.shards]
-    data = json_bytes({"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards})
+    limit = {} if record.limit is None else {"limit": record.limit}
+    data = json_bytes({"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards, **limit})
     write_atomically(record_path(folder, record.number), data)
 
 
@@ -115,9 +118,10 @@ def _parse_record(number: int, data: bytes) -> UnitRecord | None:
         plan = str(value["plan"])
         rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
         shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
+        limit = None if value.get("limit") is None else int(value["limit"])
     except (ValueError, KeyError, TypeError):
         return None
-    return UnitRecord(number=number, plan=plan, episodes=rows, shards=shards)
+    return UnitRecord(number=number, plan=plan, episodes=rows, shards=shards, limit=limit)
 
 
 def _has_shards(record: UnitRecord, there: Mapping[Split, Mapping[str, FileInfo]]) -> bool:

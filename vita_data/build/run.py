@@ -15,6 +15,7 @@ from vita_data.build.finish import failed_rows, finish
 from vita_data.build.plan import BuildRequest, Share, Unit
 from vita_data.build.records import EpisodeRow, UnitRecord
 from vita_data.build.stored_plan import OpenPlan, Records, open_plan, require_plan
+from vita_data.build.under_way import remove_reports
 from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
@@ -113,7 +114,7 @@ def build(
         records = _built({**plan.records, **built}, mine)
         if share is not None:
             return _result(BuildState.SHARE_BUILT, request.folder, records, card=None)
-        require_plan(request.folder, plan.digest)
+        require_plan(request.folder, plan.digest, limit=request.limit)
         card = finish(request.folder, source.INFO, plan.fingerprint, records)
     return _result(BuildState.BUILT, request.folder, records, card=card)
 
@@ -142,6 +143,7 @@ def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
     """Remove what killed runs left of these units: on a full disk it would stand in the way."""
     if not isinstance(folder, Path):
         return
+    remove_reports(folder, [task.unit.number for task in tasks])
     wanted = {f"{task.unit.number:06d}" for task in tasks}
     for place in (folder / RECORDS, *(folder / split for split in Split)):
         for name in list_files(place):

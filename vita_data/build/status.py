@@ -1,9 +1,11 @@
 """How far a build is, from what it has committed: also while it runs, on this machine or another."""
 
+import time
 from dataclasses import dataclass
 
 from vita_data.build.records import EpisodeOutcome, UnitRecord, read_records, record_path
 from vita_data.build.stored_plan import read_plan
+from vita_data.build.under_way import read_under_way
 from vita_data.errors import RequestError
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.storage import AnyPath, list_files
@@ -29,6 +31,14 @@ class BuildStatus:
     left_s: float | None
     """Time left at the pace of the last units; None where that is not known."""
     finished: bool
+    num_units_under_way: int
+    """Units that are being built, or were when a build was killed; reported on disks only."""
+    num_episodes_under_way: int
+    """Raw episodes that were read in them so far."""
+    num_episodes_expected: int | None
+    """Raw episodes that they have; None where only reading tells."""
+    reported_s: float | None
+    """Seconds since the last report from them."""
 
 
 def status(folder: AnyPath) -> BuildStatus:
@@ -43,12 +53,14 @@ def status(folder: AnyPath) -> BuildStatus:
     plan = read_plan(folder)
     if plan is None:
         raise RequestError(f"{folder}: no build was started there")
-    num_units = len(plan.grouping)
+    num_units = len(plan.grouping) if plan.num_units is None else plan.num_units
     found = read_records(folder, range(num_units), plan=plan.digest)
     records = [record for record in found.values() if record]
     rows = [row for record in records for row in record.episodes]
     reasons = sorted({row.reason for row in rows if row.reason})
     units_per_s, episodes_per_s = _pace(folder, records)
+    under_way, reported_s = read_under_way(folder, [number for number, record in found.items() if not record])
+    expected = [unit.num_expected for unit in under_way if unit.num_expected is not None]
     return BuildStatus(
         source=str(plan.fingerprint["source"]),
         num_units=num_units,
@@ -60,6 +72,10 @@ def status(folder: AnyPath) -> BuildStatus:
         episodes_per_s=episodes_per_s,
         left_s=None if units_per_s is None else (num_units - len(records)) / units_per_s,
         finished=len(records) == num_units and CARD in list_files(folder),
+        num_units_under_way=len(under_way),
+        num_episodes_under_way=sum(unit.num_episodes for unit in under_way),
+        num_episodes_expected=sum(expected) if len(expected) == len(under_way) else None,
+        reported_s=None if reported_s is None else max(time.time() - reported_s, 0.0),
     )
 
 

@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vita_data.build.finish import EPISODES, failed_rows
 from vita_data.build.plan import (
     BuildRequest,
+    Grouping,
     Share,
     Unit,
-    config_hash,
+    cut_units,
     fingerprint,
-    fits,
-    make_units,
+    group_parts,
+    plan_digest,
     refuse_difference,
-    same_units,
 )
 from vita_data.build.records import PLAN, UnitRecord, read_records, record_path
+from vita_data.build.settings import settings_json
 from vita_data.errors import BRING_BACK, RequestError, StorageError
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import STATS
@@ -35,7 +36,15 @@ class StoredPlan:
     """Of all that makes a record of another plan worthless: settings, versions, the parts of each unit; no sizes."""
     fingerprint: Json
     grouping: tuple[tuple[str, ...], ...]
-    """The parts of each unit."""
+    """The parts of each unit, those behind `--limit` included."""
+    num_units: int | None
+    """How many of the units `--limit` lets in; None: all, or a plan of an earlier version, which had no others."""
+
+    @property
+    def limit(self) -> int | None:
+        """How many raw episodes the build has; None: all."""
+        found = self.fingerprint.get("limit")
+        return found if isinstance(found, int) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +68,19 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
     path = folder / RECORDS / PLAN
     try:
         value = json.loads(read_files([path])[0])
-        grouping = tuple(tuple(str(id_) for id_ in ids) for ids in value["units"])
-        return StoredPlan(digest=str(value["digest"]), fingerprint={**value["fingerprint"]}, grouping=grouping)
+        return StoredPlan(
+            digest=str(value["digest"]),
+            fingerprint={**value["fingerprint"]},
+            grouping=tuple(tuple(str(id_) for id_ in ids) for ids in value["units"]),
+            num_units=value.get("num_units"),
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
 
 
-def require_plan(folder: AnyPath, digest: str) -> None:
+def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:
     """Refuse to write where the build's plan is not: the disk is another one, or another build has taken the folder.
 
     Raises:
@@ -77,7 +90,7 @@ def require_plan(folder: AnyPath, digest: str) -> None:
     found = read_plan(folder)
     if found is None:
         raise StorageError(f"{folder}: its plan was there when the build started and is gone; {BRING_BACK}")
-    if found.digest != digest:
+    if (found.digest, found.limit) != (digest, limit):
         raise RequestError(
             f"{folder}: another build, with other settings or other raw data, has taken this output meanwhile; "
             "give each its own --out, and run both again"
@@ -88,21 +101,45 @@ def open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None)
     """Write the plan of a new build, or compare the request with the plan that is there.
 
     Raises:
-        RequestError: the output was made with other settings, raw data or versions.
+        RequestError: the output was made with other settings, raw data or versions, or has more episodes than asked.
     """
     # As it comes back from the file.
     print_: Json = json.loads(json.dumps(fingerprint(request, parts)))
     before = read_plan(request.folder)
     if before is None:
         return _started(request, parts, print_)
-    if request.retry_failed and not fits(parts, before.grouping, limit=request.limit):
+    before = _with_new_settings(before, request)
+    _refuse_smaller(request, before)
+    if before.limit is not None and before.num_units is None:
         return _regrouped(request, parts, print_, before)
     return _continued(request, parts, print_, before, share)
 
 
+def _with_new_settings(before: StoredPlan, request: BuildRequest) -> StoredPlan:
+    """Give settings that an earlier version did not have their defaults, which build what it built."""
+    found = before.fingerprint.get("settings")
+    if not isinstance(found, dict):
+        return before
+    defaults = json.loads(json.dumps(settings_json(type(request.settings)())))
+    return replace(before, fingerprint={**before.fingerprint, "settings": {**defaults, **found}})
+
+
+def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
+    """Refuse a smaller `--limit` than that of the output: it would remove what is built, or is being built."""
+    if request.limit is None or (before.limit is not None and before.limit <= request.limit):
+        return
+    asked = "without --limit" if before.limit is None else f"with --limit {before.limit}"
+    raise RequestError(
+        f"{request.folder} was built {asked} (limit = {before.limit}), now asked for --limit {request.limit}, which is "
+        "less: run the first command again, or give another --out, or remove that folder"
+    )
+
+
 def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> OpenPlan:
-    units = make_units(parts, unit_bytes=request.settings.unit_bytes, limit=request.limit)
-    digest = _write_plan(request.folder, print_, units)
+    grouping = group_parts(parts, unit_bytes=request.settings.unit_bytes)
+    units = cut_units(parts, grouping, limit=request.limit)
+    digest = plan_digest(print_, grouping)
+    _write_plan(request.folder, digest, print_, grouping, units)
     # Whatever records lie there are another plan's.
     return OpenPlan(
         digest=digest,
@@ -114,8 +151,8 @@ def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> Open
 
 
 def _regrouped(request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan) -> OpenPlan:
-    """Begin anew: a part that can be counted only now lets others in, or keeps them out."""
-    ignored = ["parts"] if _part_ids(before.fingerprint) == _part_ids(print_) else []
+    """Begin anew: with a limit an earlier version grouped the first parts alone."""
+    ignored = ["limit", "parts"] if _part_ids(before.fingerprint) == _part_ids(print_) else ["limit"]
     refuse_difference(before.fingerprint, print_, folder=request.folder, ignored=ignored)
     remove(request.folder / CARD)
     for number in range(len(before.grouping)):
@@ -126,36 +163,51 @@ def _regrouped(request: BuildRequest, parts: Sequence[Part], print_: Json, befor
 def _continued(
     request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan, share: Share | None
 ) -> OpenPlan:
-    folder = request.folder
-    units = same_units(parts, before.grouping, limit=request.limit)
-    records = read_records(folder, [unit.number for unit in units], plan=before.digest)
-    is_finished = all(records.values()) and {CARD, STATS, EPISODES} <= set(list_files(folder))
-    is_finished = is_finished and not request.retry_failed
+    folder, grows = request.folder, before.limit != request.limit
+    units = cut_units(parts, before.grouping, limit=request.limit)
+    digest = plan_digest(print_, before.grouping) if grows else before.digest
+    found = read_records(folder, [unit.number for unit in units], plan=digest)
+    records = _whole_records(found, units)
+    is_done = not grows and _is_finished(folder, records)
     # Other library versions do not matter where nothing is left to build.
-    ignored = ["versions"] if is_finished else []
+    ignored = ["versions"] if is_done and not request.retry_failed else []
     if request.retry_failed and _only_failed_changed(before.fingerprint, print_, units, records):
         ignored.append("parts")
-    refuse_difference(before.fingerprint, print_, folder=folder, ignored=ignored)
+    refuse_difference(before.fingerprint, print_, folder=folder, ignored=[*ignored, "limit"])
+    is_changed = before.fingerprint["parts"] != print_["parts"]
+    # Before the plan: a run that is killed in between must not take these records for those of the new files.
+    stale = [number for number, record in found.items() if record and not records[number]]
     if request.retry_failed:
-        is_changed = before.fingerprint["parts"] != print_["parts"]
-        # Before the plan: a run that is killed in between must not take these records for those of the new files.
         mine = [unit for unit in units if is_changed or share is None or share.has(unit.number)]
-        records = _forget_failed(folder, records, mine)
-        if is_changed:
-            _write_plan(folder, print_, units)
-        is_finished = all(records.values()) and {CARD, STATS, EPISODES} <= set(list_files(folder))
-    return OpenPlan(
-        digest=before.digest, fingerprint=print_, units=tuple(units), records=records, is_finished=is_finished
-    )
+        stale += [unit.number for unit in mine if (record := records[unit.number]) and failed_rows([record])]
+    is_other = grows or (request.retry_failed and is_changed)
+    if stale or is_other:
+        remove(folder / CARD)
+    for number in stale:
+        remove(record_path(folder, number))
+    if is_other:
+        _write_plan(folder, digest, print_, before.grouping, units)
+    records = {**records, **dict.fromkeys(stale)}
+    is_finished = is_done and not stale and not is_other
+    return OpenPlan(digest=digest, fingerprint=print_, units=tuple(units), records=records, is_finished=is_finished)
 
 
-def _write_plan(folder: AnyPath, print_: Json, units: Sequence[Unit]) -> str:
-    """Write the plan and return its digest."""
-    grouping = [[planned.part.id for planned in unit.parts] for unit in units]
-    digest = config_hash({**print_, "parts": grouping})
-    plan = {"digest": digest, "fingerprint": print_, "units": grouping}
+def _whole_records(found: Records, units: Sequence[Unit]) -> Records:
+    """Leave out the records of units that had another limit."""
+    return {
+        unit.number: record if (record := found[unit.number]) and record.limit == unit.limit else None for unit in units
+    }
+
+
+def _is_finished(folder: AnyPath, records: Records) -> bool:
+    return all(records.values()) and {CARD, STATS, EPISODES} <= set(list_files(folder))
+
+
+def _write_plan(folder: AnyPath, digest: str, print_: Json, grouping: Grouping, units: Sequence[Unit]) -> None:
+    plan: dict[str, object] = {"digest": digest, "fingerprint": print_, "units": [list(ids) for ids in grouping]}
+    if print_["limit"] is not None:
+        plan["num_units"] = len(units)
     write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
-    return digest
 
 
 def _part_ids(print_: Json) -> list[object]:
@@ -171,12 +223,3 @@ def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records
     changed = {id_ for (id_, old_size), (_, new_size) in zip(old, new, strict=True) if old_size != new_size}
     redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
     return changed <= {planned.part.id for unit in redone for planned in unit.parts}
-
-
-def _forget_failed(folder: AnyPath, records: Records, units: Sequence[Unit]) -> Records:
-    failed = [unit.number for unit in units if (record := records[unit.number]) and failed_rows([record])]
-    if failed:
-        remove(folder / CARD)
-    for number in failed:
-        remove(record_path(folder, number))
-    return {**records, **dict.fromkeys(failed)}

@@ -12,6 +12,7 @@ import cv2
 from vita_data.build.plan import BuildRequest, PlannedPart, Unit, codec_versions
 from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
 from vita_data.build.stored_plan import require_plan
+from vita_data.build.under_way import reported
 from vita_data.errors import BRING_BACK, RequestError, StorageError
 from vita_data.formats.tree import FsspecTree
 from vita_data.guard import data_fault
@@ -66,13 +67,15 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
         )
     cv2.setNumThreads(1)
     with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
-        require_plan(task.request.folder, task.plan)
-        rows, shards = _write_shards(task, raw, on_progress)
-        require_plan(task.request.folder, task.plan)
+        require_plan(task.request.folder, task.plan, limit=task.request.limit)
+        with reported(task.request.folder, task.unit, on_progress) as report:
+            rows, shards = _write_shards(task, raw, report)
+        require_plan(task.request.folder, task.plan, limit=task.request.limit)
         require_landmarks(raw, task.landmarks)
         require_failed_parts(raw, task.unit, rows)
         _remove_other_shards(task, shards)
-        record = UnitRecord(number=task.unit.number, plan=task.plan, episodes=rows, shards=shards)
+        unit = task.unit
+        record = UnitRecord(number=unit.number, plan=task.plan, episodes=rows, shards=shards, limit=unit.limit)
         write_record(task.request.folder, record)
     return record
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vita_data.build import BuildRequest, LocalEngine, Share, build, status
-from vita_data.build.plan import make_units
+from vita_data.build.plan import cut_units, group_parts
 from vita_data.build.run import BuildState, _held
 from vita_data.build.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
@@ -232,12 +232,41 @@ def test_failed_units_are_tried_again_on_request(toy_raw: Path, tmp_path: Path) 
 
 
 def test_units_fill_by_bytes_or_episodes_and_never_split_a_part() -> None:
-    parts = [Part(id=f"{number}", num_bytes=40, num_episodes=400) for number in range(7)]
+    parts = [Part(id=f"{number}", num_bytes=40, num_episodes=400) for number in range(700)]
 
-    by_bytes = make_units(parts, unit_bytes=100, limit=None)
-    assert [[planned.part.id for planned in unit.parts] for unit in by_bytes] == [list("012"), list("345"), ["6"]]
-    by_episodes = make_units(parts, unit_bytes=1 << 40, limit=None)
-    assert [len(unit.parts) for unit in by_episodes] == [3, 3, 1]
+    by_bytes = group_parts(parts, unit_bytes=100)
+    assert by_bytes[:3] == (("0", "1", "2"), ("3", "4", "5"), ("6", "7", "8"))
+    assert len(by_bytes) == 234
+    assert {len(ids) for ids in group_parts(parts, unit_bytes=1 << 40)[:-1]} == {3}
+
+
+def test_a_small_source_has_units_for_many_cores_and_a_tiny_one_has_one() -> None:
+    def sizes(num_parts: int, num_bytes: int, num_episodes: int | None) -> list[int]:
+        parts = [Part(id=f"{number}", num_bytes=num_bytes, num_episodes=num_episodes) for number in range(num_parts)]
+        return [len(ids) for ids in group_parts(parts, unit_bytes=2 << 30)]
+
+    assert sizes(300, 50_000, 1) == [32] * 9 + [12]
+    assert sizes(31, 50_000, 1) == [31]
+    assert sizes(300, 1 << 20, None) == [64] * 4 + [44]
+    # large sources as ever: 2 GiB, or 1,000 episodes, and the part that passes it
+    assert sizes(4000, 64 << 20, None)[:-1] == [33] * 121
+    assert sizes(200_000, 100_000, 1)[:-1] == [1001] * 199
+
+
+def test_a_limit_cuts_units_and_does_not_group_them_anew() -> None:
+    parts = [Part(id=f"{number}", num_bytes=40, num_episodes=None if number == 5 else 4) for number in range(7)]
+    grouping = group_parts(parts, unit_bytes=100)
+
+    def cut(limit: int | None) -> list[tuple[int | None, list[int | None]]]:
+        units = cut_units(parts, grouping, limit=limit)
+        return [(unit.limit, [planned.limit for planned in unit.parts]) for unit in units]
+
+    whole = (None, [None, None, None])
+    assert cut(None) == [whole, whole, (None, [None])]
+    assert cut(12) == [whole]
+    assert cut(10) == [(10, [None, None, 2])]
+    assert cut(17) == [whole, (5, [None, 1])]
+    assert cut(30) == [whole, (18, [None, None, 10])]
 
 
 def test_settings_come_from_text_with_their_types() -> None:

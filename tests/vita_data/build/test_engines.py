@@ -13,7 +13,7 @@ import pytest
 from tests.vita_data.build.made import Run, contents, num_records, request, run_build, wait_until
 from vita_data import sources
 from vita_data.build import BuildRequest, Engine, Listeners, LocalEngine, RayEngine, Share, build
-from vita_data.build.plan import codec_versions, make_units
+from vita_data.build.plan import codec_versions, cut_units, group_parts
 from vita_data.build.run import BuildState
 from vita_data.build.unit import Progress, UnitTask
 from vita_data.errors import RequestError, StorageError, WorkerError
@@ -41,7 +41,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def tasks_of(asked: BuildRequest) -> list[UnitTask]:
     source = load(asked.source)
     parts = source.parts(FsspecTree(asked.raw), asked.settings)
-    units = make_units(parts, unit_bytes=asked.settings.unit_bytes, limit=None)
+    units = cut_units(parts, group_parts(parts, unit_bytes=asked.settings.unit_bytes), limit=None)
     return [UnitTask(request=asked, unit=unit, plan="", versions=codec_versions(), landmarks=()) for unit in units]
 
 

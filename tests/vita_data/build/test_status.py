@@ -1,6 +1,7 @@
 """How far a build is, asked from outside while others write."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.vita_data.build.made import many_parts, request
 from vita_data.build import Listeners, Share, build, status
 from vita_data.build.run import UnitDone
 from vita_data.build.status import BuildStatus
+from vita_data.cli import main
 from vita_data.errors import RequestError
 from vita_data.storage import list_files
 
@@ -37,6 +39,31 @@ def test_status_follows_a_build(raw: Path, tmp_path: Path) -> None:
     assert after.left_s == 0
     shards = [path.stat().st_size for path in asked.folder.rglob("*.tar")]
     assert after.num_bytes == sum(shards)
+
+
+def test_status_tells_what_is_read_of_units_under_way(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One unit of four files is under way: nothing of it is committed, and its report goes when it is."""
+    monkeypatch.setattr("vita_data.build.under_way._REPORT_EVERY_S", 0.0)
+    asked = request("libero", raw, tmp_path)
+    asked = replace(asked, settings=replace(asked.settings, unit_bytes=1 << 40), limit=14)
+    seen: list[BuildStatus] = []
+    build(asked, listeners=Listeners(on_progress=lambda progress: seen.append(status(asked.folder))))
+    read = list(dict.fromkeys(found.num_episodes_under_way for found in seen))
+
+    assert read == list(range(1, 15))
+    assert {(found.num_units_under_way, found.num_episodes_expected, found.num_done) for found in seen} == {(1, 14, 0)}
+    assert all(found.reported_s is not None and found.reported_s < 60 for found in seen)
+    assert not list(asked.folder.rglob("*.progress"))
+    assert status(asked.folder).num_units_under_way == 0
+    # one that a killed run left of a unit that is built anew
+    (asked.folder / ".build" / "unit-000000.progress").write_text('{"num_episodes": 3, "num_expected": 14}')
+    (asked.folder / ".build" / "unit-000000.json").unlink()
+    assert main(["status", str(asked.folder)]) == 0
+    assert "  units under way: 1, 3 of 14 episodes read; last report " in capsys.readouterr().out
+    build(asked)
+    assert not list(asked.folder.rglob("*.progress"))
 
 
 def test_the_pace_is_that_of_the_records(raw: Path, tmp_path: Path) -> None:
