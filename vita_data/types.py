@@ -115,6 +115,7 @@ class Reason(StrEnum):
     BLACK = "V2"
     SHORT = "short"
     UNSUCCESSFUL = "unsuccessful"
+    NO_OUTCOME = "no_outcome"
     IDLE = "idle"
     STUCK_EEF = "stuck_eef"
     REDACTED = "redacted"

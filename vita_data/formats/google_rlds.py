@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from vita_data.errors import EpisodeError, RequestError
+from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
-from vita_data.formats.rlds import RldsDataset, open_dataset
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
+from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features
 from vita_data.formats.rlds_files import DEFAULT_SETTINGS, RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw
@@ -28,6 +28,7 @@ from vita_data.types import (
     Float64,
     Instruction,
     Int64,
+    Part,
     PoseDelta,
     RawTree,
     Reason,
@@ -43,17 +44,17 @@ _TERMINATE = "steps/action/terminate_episode"
 _GRIPPER_CLOSED = "steps/observation/gripper_closed"
 _IMAGE = "steps/observation/image"
 _TEXT = "steps/observation/natural_language_instruction"
-_REQUIRED = (
-    _WORLD_VECTOR,
-    _ROTATION_DELTA,
-    _CLOSEDNESS,
-    _BASE_VECTOR,
-    _BASE_ROTATION,
-    _TERMINATE,
-    _GRIPPER_CLOSED,
-    _IMAGE,
-    _TEXT,
-)
+_REQUIRED: dict[str, int | None] = {
+    _WORLD_VECTOR: 3,
+    _ROTATION_DELTA: 3,
+    _CLOSEDNESS: 1,
+    _BASE_VECTOR: 2,
+    _BASE_ROTATION: 1,
+    _TERMINATE: 3,
+    _GRIPPER_CLOSED: 1,
+    _IMAGE: None,
+    _TEXT: None,
+}
 # Stored as float32: compared as such, so that a command of exactly 0.1 is none.
 _DEAD_ZONE = float(np.float32(0.1))
 
@@ -100,13 +101,20 @@ def open_google_dataset(
         SourceError: the JSON files of the release cannot be read.
     """
     dataset = open_dataset(raw, release, settings)
-    absent = [path for path in (*_REQUIRED, *required) if path not in dataset.features]
-    if absent:
-        raise RequestError(
-            f"{release}/features.json in {raw.root} lacks {', '.join(absent)}: another dataset, or a copy that was "
-            "stripped; fetch the release again"
-        )
+    needed = dict.fromkeys((*_REQUIRED, *required))
+    require_features(dataset.features, needed, place=f"{release}/features.json in {raw.root}")
     return replace(dataset, features={path: _inflating(spec) for path, spec in dataset.features.items()})
+
+
+def list_google_parts(raw: RawTree, dataset: RldsDataset, *, tool_pose: str) -> list[Part]:
+    """List the files of a release whose vectors are as wide as `read_steps` needs them.
+
+    Raises:
+        RequestError: features.json gives one another width.
+    """
+    widths = {**_REQUIRED, tool_pose: 7}
+    require_features(dataset.features, widths, place=f"{dataset.release}/features.json in {raw.root}")
+    return list_parts(raw, dataset)
 
 
 def _inflating(spec: FeatureSpec) -> FeatureSpec:

@@ -5,6 +5,7 @@ refused. What columns mean is the source's business.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -68,6 +69,7 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
             raise RequestError(f"{name}: LeRobot format {version}; v2.0 and v2.1 are read, convert it to v2.1")
         name = _join(root, "meta/episodes.jsonl")
         lines = [json.loads(line) for line in raw.read_bytes(name).splitlines() if line.strip()]
+        _features(info)
         episodes = tuple(_episode(root, info, line) for line in lines)
         return LeRobotDataset(root=root, fps=float(info["fps"]), info=info, episodes=episodes)
     except OSError as error:
@@ -78,6 +80,48 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         found = look(partial(raw.open, name), name=name, own={"text"})
         what = f"; it is {found.what}: {found.advice}" if found else ""
         raise SourceError(f"{name}: not as LeRobot v2 writes it ({type(error).__name__}: {error}){what}") from error
+
+
+def require_features(dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]) -> None:
+    """Refuse a dataset whose features cannot be read, once and before any episode is read.
+
+    Args:
+        dataset: its description.
+        columns: numeric features that a reader cannot do without -> values a row.
+        cameras: video features; the first is needed, the others may be absent, and none may lie in the table.
+
+    Raises:
+        RequestError: names the features found and those expected.
+    """
+    features = _features(dataset.info)
+    faults = [fault for key, width in columns.items() if (fault := _column_fault(features, key, width))]
+    faults += [fault for key in cameras[:1] if (fault := _camera_fault(features, key))]
+    faults += [fault for key in cameras[1:] if key in features and (fault := _camera_fault(features, key))]
+    if faults:
+        found = ", ".join(f"{key} ({_kind(feature)})" for key, feature in features.items())
+        raise RequestError(f"{_join(dataset.root, INFO_FILE)}: {'; '.join(faults)}. Found: {found or 'no features'}")
+
+
+def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
+    if key not in features:
+        return f"no feature {key!r}, expected {width} values a row"
+    shape = features[key].get("shape")
+    if not isinstance(shape, list) or math.prod(shape) == width:
+        return ""
+    return f"{key!r} has shape {shape}, expected [{width}]"
+
+
+def _camera_fault(features: Mapping[str, Json], key: str) -> str:
+    if key not in features:
+        return f"no camera {key!r}; rename yours in this file and its folder below videos/, or use another source"
+    if features[key]["dtype"] == "image":
+        return f"{key!r} are images inside the table, expected a video; write the dataset with use_videos=True"
+    return "" if features[key]["dtype"] == "video" else f"{key!r} is {features[key]['dtype']}, expected a video"
+
+
+def _kind(feature: Json) -> str:
+    shape = feature.get("shape")
+    return f"{feature['dtype']} {'x'.join(map(str, shape))}" if isinstance(shape, list) else str(feature["dtype"])
 
 
 def read_table(raw: RawTree, episode: LeRobotEpisode) -> pa.Table:
@@ -186,10 +230,10 @@ def _write_table(path: Path, episode: ToyLeRobotEpisode, *, index: int, fps: int
 
 
 def _episode(root: str, info: Json, line: Json) -> LeRobotEpisode:
-    index, chunk_size, features = int(str(line["episode_index"])), int(str(info["chunks_size"])), info["features"]
+    index, chunk_size, features = int(str(line["episode_index"])), int(str(info["chunks_size"])), _features(info)
     place = {"episode_chunk": index // chunk_size, "episode_index": index}
-    if not isinstance(features, dict) or not isinstance(tasks := line["tasks"], list):
-        raise TypeError("features must be a table and tasks a list")
+    if not isinstance(tasks := line["tasks"], list):
+        raise TypeError("tasks must be a list")
     cameras = [key for key, feature in features.items() if feature["dtype"] == "video"]
     video_path = str(info["video_path"]) if cameras else ""
     return LeRobotEpisode(
@@ -200,6 +244,13 @@ def _episode(root: str, info: Json, line: Json) -> LeRobotEpisode:
         table=_join(root, str(info["data_path"]).format(**place)),
         videos={key: _join(root, video_path.format(**place, video_key=key)) for key in cameras},
     )
+
+
+def _features(info: Json) -> Mapping[str, Json]:
+    found = info["features"]
+    if not isinstance(found, dict) or not all(isinstance(one, dict) and "dtype" in one for one in found.values()):
+        raise TypeError("features must be a table of tables with a dtype")
+    return found
 
 
 def _join(root: str, path: str) -> str:

@@ -6,10 +6,13 @@ ClassLabel); a key of another kind is left out and so cannot be asked for. The J
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
+
+from vita_data.errors import RequestError
 
 _CONNECTORS = "tensorflow_datasets.core.features."
 
@@ -54,6 +57,41 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
         return dict(_walk(root, path="", num_levels=0))
     except KeyError as error:
         raise ValueError(f"a tensor without {error}") from error
+
+
+def require_features(
+    features: Mapping[str, FeatureSpec],
+    required: Mapping[str, int | None],
+    *,
+    place: str,
+    any_of: Sequence[str] = (),
+) -> None:
+    """Refuse a release that cannot be read because of its keys, once and before any record is read.
+
+    Args:
+        features: what `features.json` says.
+        required: keys that a reader cannot do without -> values a step (None: not compared, as images and texts).
+        place: the file, for the message.
+        any_of: keys of which one is enough.
+
+    Raises:
+        RequestError: a key is absent, or its vectors have another width.
+    """
+    absent = [key for key in required if key not in features]
+    if any_of and not any(key in features for key in any_of):
+        absent.append(f"any of {', '.join(any_of)}")
+    if absent:
+        raise RequestError(
+            f"{place} lacks {', '.join(absent)}: another dataset, or a copy that was stripped; it has: "
+            f"{', '.join(sorted(features))}"
+        )
+    for key, width in required.items():
+        shape = features[key].shape
+        if width is not None and None not in shape and math.prod(size or 0 for size in shape) != width:
+            raise RequestError(
+                f"{place}: {key} has shape {list(shape)}, expected {width} values a step: another dataset, or another "
+                "version of it"
+            )
 
 
 def dump_features(specs: Mapping[str, FeatureSpec]) -> str:

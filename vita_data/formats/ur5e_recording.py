@@ -20,21 +20,26 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
-from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.hdf5 import DatasetStream, find_dataset, open_hdf5, read_floats
 from vita_data.formats.hdf5_frames import DepthDataset, EncodedDataset
 from vita_data.formats.lerobot import (
+    INFO_FILE,
+    LeRobotDataset,
     LeRobotEpisode,
     find_lerobot,
     open_camera,
     open_lerobot,
     read_column,
     read_table,
+    require_features,
 )
 from vita_data.types import CameraRole, CameraStream, DepthStream, Float64, Json, RawTree
 
 CAMERAS = {CameraRole.PRIMARY: "third_person", CameraRole.WRIST_RIGHT: "wrist"}
 LEROBOT_IMAGES = "observation.images."
+_STATE, _ACTION = "observation.state", "action"
+_WIDTHS = {_STATE: 13, _ACTION: 7}
 _VECTORS = ("state/joint_position", "state/tcp_pose", "state/gripper_width", "timestamp")
 
 
@@ -81,6 +86,31 @@ def read_hdf5_recording(path: str, *, name: str) -> Ur5eRecording:
         return _from_hdf5(file, name)
 
 
+def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
+    """Refuse LeRobot datasets of other columns, cameras or another rate, before any episode is read.
+
+    Args:
+        raw: the tree.
+        hz: the expected rate.
+        tolerance: by which share of it a dataset's rate may differ.
+
+    Raises:
+        RequestError: names what was found and what was expected.
+        SourceError: a dataset's description cannot be read.
+    """
+    for dataset in _open_all(raw):
+        require_features(dataset, columns=_WIDTHS, cameras=[LEROBOT_IMAGES + camera for camera in CAMERAS.values()])
+        if abs(dataset.fps / hz - 1) > tolerance:
+            name = PurePosixPath(dataset.root) / INFO_FILE
+            raise RequestError(
+                f"{name}: fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
+            )
+
+
+def _open_all(raw: RawTree) -> list[LeRobotDataset]:
+    return [open_lerobot(raw, root) for root in find_lerobot(raw)]
+
+
 def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
     """Map each table that the LeRobot datasets of the tree list to what is said about it.
 
@@ -88,7 +118,7 @@ def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
         RequestError: a dataset is of another format version.
         SourceError: a dataset's description cannot be read.
     """
-    datasets = [open_lerobot(raw, root) for root in find_lerobot(raw)]
+    datasets = _open_all(raw)
     return {
         episode.table: Ur5eTable(episode=episode, attributes={**dataset.info, **episode.meta})
         for dataset in datasets
@@ -104,13 +134,13 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
     """
     episode, name = stored.episode, stored.episode.table
     table = read_table(raw, episode)
-    state = read_column(table, "observation.state", width=13, name=name)
+    state = read_column(table, _STATE, width=_WIDTHS[_STATE], name=name)
     keys = [(role, LEROBOT_IMAGES + camera) for role, camera in CAMERAS.items()]
     return Ur5eRecording(
         joints_rad=state[:, :6],
         tcp=state[:, 6:12],
         width_m=state[:, 12],
-        action=read_column(table, "action", width=7, name=name),
+        action=read_column(table, _ACTION, width=_WIDTHS[_ACTION], name=name),
         time_s=read_column(table, "timestamp", width=1, name=name)[:, 0],
         cameras={role: open_camera(raw, episode, key) for role, key in keys if key in episode.videos},
         depths={},

@@ -15,7 +15,7 @@ import numpy as np
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -99,6 +99,8 @@ class _Layout:
 
     image: str
     text: str
+    action: str
+    action_width: int
     gripper: Callable[[RldsRecord], Float64]
 
 
@@ -106,11 +108,13 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of Bridge is there, or several and none was chosen.
+        RequestError: no release of Bridge is there, several and none was chosen, or it lacks keys.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
-    _layout(dataset)
+    layout = _layout(dataset)
+    required = {_STATE: 7, layout.action: layout.action_width, layout.image: None, layout.text: None}
+    require_features(dataset.features, required, place=f"{dataset.release}/features.json in {raw.root}")
     return list_parts(raw, dataset)
 
 
@@ -129,12 +133,16 @@ def _layout(dataset: RldsDataset) -> _Layout:
         return _Layout(
             image="steps/observation/image",
             text="steps/observation/natural_language_instruction",
+            action="steps/action/open_gripper",
+            action_width=1,
             gripper=lambda record: record.ints("steps/action/open_gripper").astype(np.float64),
         )
     if "steps/action" in dataset.features:
         return _Layout(
             image="steps/observation/image_0",
             text="steps/language_instruction",
+            action="steps/action",
+            action_width=7,
             gripper=lambda record: record.floats("steps/action")[:, 6],
         )
     raise RequestError(

@@ -16,7 +16,7 @@ import numpy as np
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -93,7 +93,17 @@ _JOINT_SPEED = "steps/action_dict/joint_velocity"
 _NUMBERS = (_JOINT_SPEED, _POSE, _TARGET, _GRIPPER, _GRIPPER_TARGET, _JOINTS, _JOINT_TARGET)
 _TEXTS = ("steps/language_instruction", "steps/language_instruction_2", "steps/language_instruction_3")
 _FILE_PATH = "episode_metadata/file_path"
-_SUCCESS = "success"
+_SUCCESS, _FAILURE = "success", "failure"
+_REQUIRED: dict[str, int | None] = {
+    _JOINT_SPEED: 7,
+    _POSE: 6,
+    _TARGET: 6,
+    _GRIPPER: 1,
+    _GRIPPER_TARGET: 1,
+    _JOINTS: 7,
+    _JOINT_TARGET: 7,
+    **dict.fromkeys((*_EXTERIOR, _WRIST, _FILE_PATH)),
+}
 _IDLE_CHANGE, _MIN_IDLE_STEPS, _MIN_MOVING_STEPS, _TRIMMED_STEPS = 1e-3, 7, 16, 10
 
 
@@ -104,6 +114,14 @@ class IdleFilter(StrEnum):
     NONE = "none"
 
 
+class Outcomes(StrEnum):
+    """Which episodes are kept, by the word in their path: successes, all but failures, or any."""
+
+    SUCCESS = "success"
+    NOT_FAILURE = "not_failure"
+    ANY = "any"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
     """What `--set` may change for DROID."""
@@ -111,16 +129,21 @@ class Settings(RldsSettings):
     release: str | None = None
     """`<name>/<version>`, where the raw tree holds several."""
     idle: IdleFilter = IdleFilter.OPENPI
+    outcome: Outcomes = Outcomes.SUCCESS
+    """`not_failure` keeps own recordings too, whose path often has neither word (droid_policy_learning, issue 3)."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of DROID is there, or several and none was chosen.
+        RequestError: no release of DROID is there, several and none was chosen, or it lacks keys.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings))
+    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
+    place = f"{dataset.release}/features.json in {raw.root}"
+    require_features(dataset.features, _REQUIRED, place=place, any_of=_TEXTS)
+    return list_parts(raw, dataset)
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
@@ -137,8 +160,8 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
     path = record.text(_FILE_PATH)
     if path is None:
         raise EpisodeError(f"{record.id}: no text under {_FILE_PATH}, which tells whether the episode succeeded")
-    if _SUCCESS not in path:
-        return Drop(episode=record.id, reason=Reason.UNSUCCESSFUL, detail=f"no `{_SUCCESS}` in {_relative(path)}")
+    if drop := _outcome_drop(record.id, path, settings.outcome):
+        return drop
     images = {key: record.byte_strings(key) for key in (*_EXTERIOR, _WRIST)}
     num_steps = _num_steps(record, images)
     if not num_steps:
@@ -164,6 +187,18 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         action_origin=INFO.action_origin,
         provenance={"file": record.file, "record": record.index, "file_path": _relative(path)},
     )
+
+
+def _outcome_drop(episode: str, path: str, kept: Outcomes) -> Drop | None:
+    """Drop what the path calls a failure, or does not call a success, as the setting asks."""
+    if _SUCCESS in path or kept is Outcomes.ANY:
+        return None
+    if _FAILURE in path:
+        return Drop(episode=episode, reason=Reason.UNSUCCESSFUL, detail=f"no `{_SUCCESS}` in {_relative(path)}")
+    if kept is Outcomes.NOT_FAILURE:
+        return None
+    detail = f"neither `{_SUCCESS}` nor `{_FAILURE}` in {_relative(path)}; --set outcome=not_failure keeps it"
+    return Drop(episode=episode, reason=Reason.NO_OUTCOME, detail=detail)
 
 
 def _num_steps(record: RldsRecord, images: Mapping[str, Sequence[bytes]]) -> int:
@@ -232,9 +267,12 @@ def _instructions(record: RldsRecord) -> tuple[Instruction, ...]:
 
 
 def _relative(path: str) -> str:
-    """Cut the authors' bucket or disk off a path: `<lab>/success/<day>/<time>/trajectory.h5`."""
+    """Cut the authors' bucket or disk off a path: `<lab>/success/<day>/<time>/trajectory.h5`.
+
+    Assumes: one without `success` or `failure` ends alike, in `<lab>/<any folder>/<day>/<time>/trajectory.h5`.
+    """
     names = [name for name in path.split("/") if name]
-    outcome = next((at for at, name in enumerate(names) if _SUCCESS in name or "failure" in name), len(names))
+    outcome = next((at for at, name in enumerate(names) if _SUCCESS in name or _FAILURE in name), len(names) - 4)
     return "/".join(names[max(outcome - 1, 0) :])
 
 

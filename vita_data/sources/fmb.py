@@ -15,7 +15,7 @@ import numpy as np
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features
 from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -85,6 +85,15 @@ _GRIPPER = f"{_OBSERVATION}/state_gripper_pose"
 _JOINTS, _JOINT_SPEED = f"{_OBSERVATION}/joint_pos", f"{_OBSERVATION}/joint_vel"
 _NUMBERS = (_ACTION, _POSE, _GRIPPER, _JOINTS, _JOINT_SPEED)
 _STEP_TEXT = "steps/language_instruction"
+_REQUIRED: dict[str, int | None] = {
+    _ACTION: 7,
+    _POSE: 7,
+    _GRIPPER: 1,
+    _JOINTS: 7,
+    _JOINT_SPEED: 7,
+    _STEP_TEXT: None,
+    **{f"{_OBSERVATION}/{key}": None for key in _CAMERAS.values()},
+}
 _EPISODE_TEXT = "episode_metadata/episode_language_instruction"
 _FILE_PATH = "episode_metadata/file_path"
 _MAX_COMMAND_M, _MAX_COMMAND_RAD = 0.06, 0.25
@@ -124,10 +133,12 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of FMB is there, several and none was chosen, or it has no depth and depth is asked.
+        RequestError: no release of FMB is there, several and none was chosen, it lacks keys, or it has no depth and
+            depth is asked.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
+    require_features(dataset.features, _REQUIRED, place=f"{dataset.release}/features.json in {raw.root}")
     lacking = [_depth_key(role) for role in _CAMERAS if _depth_key(role) not in dataset.features]
     if settings.depth and lacking:
         raise RequestError(

@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from vita_data.formats.google_rlds import open_google_dataset, read_steps, to_outcome
+from vita_data.formats.google_rlds import list_google_parts, open_google_dataset, read_steps, to_outcome
 from vita_data.formats.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
-from vita_data.formats.rlds import RldsDataset, list_parts, pick_release, read_outcomes
+from vita_data.formats.rlds import RldsDataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureSpec, TensorEncoding
 from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
@@ -83,10 +83,12 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of Fractal is there, several and none was chosen, or it lacks keys.
+        RequestError: no release of Fractal is there, several and none was chosen, or it lacks keys or has
+            vectors of another width.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, _open(raw, pick_release(raw, [_NAME], settings.release), settings))
+    dataset = _open(raw, pick_release(raw, [_NAME], settings.release), settings)
+    return list_google_parts(raw, dataset, tool_pose=_TOOL_POSE)
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:

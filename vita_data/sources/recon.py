@@ -14,7 +14,7 @@ import numpy as np
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds_files import RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import RldsValues, write_rlds
@@ -82,10 +82,13 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of RECON is there, or several and none was chosen.
+        RequestError: no release of RECON is there, several and none was chosen, or it lacks keys.
         SourceError: its JSON files cannot be read.
     """
-    return list_parts(raw, open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings))
+    dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
+    required = {_IMAGE: None, _POSITION: 2, _YAW: 1, _TEXT: None}
+    require_features(dataset.features, required, place=f"{dataset.release}/features.json in {raw.root}")
+    return list_parts(raw, dataset)
 
 
 def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:

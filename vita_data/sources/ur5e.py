@@ -28,6 +28,7 @@ from vita_data.formats.ur5e_recording import (
     list_lerobot_recordings,
     read_hdf5_recording,
     read_lerobot_recording,
+    require_lerobot,
 )
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz, rotation_delta
 from vita_data.guard import guarded
@@ -119,10 +120,12 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per recording.
 
     Raises:
-        RequestError: there is no recording, or there are some of both forms and none was chosen.
+        RequestError: there is no recording, there are some of both forms and none was chosen, or no recording of a
+            LeRobot dataset can be read: other columns, cameras or rate, or no task or action space anywhere.
         SourceError: the description of a LeRobot dataset cannot be read.
     """
-    asked = _own(settings).release
+    settings = _own(settings)
+    asked = settings.release
     found = {form: listed for form, listed in _listed(raw).items() if listed and asked in (None, form)}
     if not found:
         raise RequestError(
@@ -132,11 +135,27 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         )
     if len(found) > 1:
         raise RequestError(f"--raw {raw.root}: recordings as {' and as '.join(found)}; choose with --set release=")
-    (listed,) = found.values()
+    ((form, listed),) = found.items()
+    if form is Form.LEROBOT:
+        require_lerobot(raw, hz=settings.hz or HZ, tolerance=_RATE_TOLERANCE)
+        _refuse_undescribed(raw)
     return [
         Part(id=name, num_bytes=sum(raw.size(file) for file in files), num_episodes=1)
         for name, files in sorted(listed.items())
     ]
+
+
+def _refuse_undescribed(raw: RawTree) -> None:
+    """Refuse what would fail in every recording: LeRobot itself knows no task number and no action space."""
+    faults: list[str] = []
+    for name, stored in list_lerobot_recordings(raw).items():
+        try:
+            _task(stored.attributes, name)
+            _action_space(stored.attributes, name)
+            return
+        except EpisodeError as error:
+            faults.append(str(error))
+    raise RequestError(f"--raw {raw.root}: none of {len(faults)} recordings can be read: {faults[0]}")
 
 
 def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
@@ -249,7 +268,10 @@ def _steps(time_s: Float64, hz: float, name: str) -> Int64:
 def _action_space(attributes: Json, name: str) -> ActionSpace:
     found = attributes.get("action_space")
     if found not in list(ActionSpace):
-        raise EpisodeError(f"{name}: action_space is {found!r}; set it to {' or '.join(ActionSpace)} in the file")
+        raise EpisodeError(
+            f"{name}: action_space is {found!r}; set it to {' or '.join(ActionSpace)} in the file "
+            "(LeRobot: in meta/info.json)"
+        )
     return ActionSpace(str(found))
 
 

@@ -273,6 +273,29 @@ def test_a_drop_does_not_name_the_authors_disk(tmp_path: Path):
     assert outcome.detail == "no `success` in AUTOLab/failure/a/trajectory.h5"
 
 
+@pytest.mark.parametrize(
+    ("path", "kept", "reason"),
+    [
+        ("lab/success/2023/a/trajectory.h5", "success not_failure any", ""),
+        ("lab/failure/2023/a/trajectory.h5", "any", Reason.UNSUCCESSFUL),
+        ("data/mylab/evaluation/2023/a/trajectory.h5", "not_failure any", Reason.NO_OUTCOME),
+    ],
+)
+def test_which_outcomes_are_kept_is_a_setting(tmp_path: Path, path: str, kept: str, reason: str) -> None:
+    """Own recordings, which nobody sorted by outcome, are unknown and not unsuccessful."""
+    tree = write_tiny(tmp_path, tiny_record(20, **{"episode_metadata/file_path": [f"/nfs/disk/{path}".encode()]}))
+    for outcome in droid.Outcomes:
+        (found,) = read(tree, droid.Settings(idle=droid.IdleFilter.NONE, outcome=outcome))
+        if outcome in kept.split():
+            assert isinstance(found, Episode)
+            assert found.provenance["file_path"] == path.removeprefix("data/")
+        else:
+            assert isinstance(found, Drop)
+            assert found.reason == reason
+            assert path.removeprefix("data/") in found.detail
+            assert ("--set outcome=not_failure keeps it" in found.detail) == (reason == "no_outcome")
+
+
 # ------------------------------------------------------------------------------------------------ releases, damage
 
 
