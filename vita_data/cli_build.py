@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from vita_data.build.unit import Progress
 
 _LINE_EVERY_S = 30.0
-_MAX_TOLD = 50
 
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
@@ -57,8 +56,9 @@ def positive(text: str) -> int:
 
 
 def run_build(arguments: argparse.Namespace) -> int:
-    """Run `vita-data build`: 0, or 1 where raw episodes could not be read."""
+    """Run `vita-data build`: 0, or 1 where raw episodes could not be read or no clip was stored."""
     from vita_data.build import BuildRequest, Listeners, build
+    from vita_data.build.causes import failure_lines
     from vita_data.build.settings import parse_settings
     from vita_data.normalize import FrameSelection
     from vita_data.sources import load
@@ -77,17 +77,19 @@ def run_build(arguments: argparse.Namespace) -> int:
         listeners = Listeners(on_start=display.start, on_unit=display.unit, on_progress=display.progress)
         result = build(request, engine=_engine(arguments), share=_share(arguments), listeners=listeners)
     if arguments.json:
-        failed = [{"id": row.id, "part": row.part, "detail": row.detail} for row in result.failed]
-        print(json.dumps({"state": result.state, "card": result.card, "failed": failed}, indent=1, sort_keys=True))
+        print(json.dumps(_as_json(result), indent=1, sort_keys=True))
     else:
         print("\n".join([f"{result.folder}: {result.state}", *_summary(result), *display.rate()]))
-    for row in result.failed[:_MAX_TOLD]:
-        where = f"{arguments.source}: failed: part {row.part}, episode {row.id}"
-        print(f"vita-data build: {where}: {row.detail}", file=sys.stderr)
-    if len(result.failed) > _MAX_TOLD:
-        rest = f"and {len(result.failed) - _MAX_TOLD} more failed episodes"
-        print(f"vita-data build: {arguments.source}: {rest}: --json lists them all", file=sys.stderr)
-    return 1 if result.failed else 0
+    for line in (*failure_lines(result.failed), *filter(None, [result.nothing])):
+        print(f"vita-data build: {arguments.source}: {line}", file=sys.stderr)
+    return 1 if result.failed or result.nothing else 0
+
+
+def _as_json(result: "BuildResult") -> dict[str, object]:
+    failed = [{"id": row.id, "part": row.part, "detail": row.detail} for row in result.failed]
+    found: dict[str, object] = {"state": result.state, "card": result.card, "failed": failed}
+    found |= {"nothing": result.nothing} if result.nothing else {}
+    return found | ({} if result.unread is None else {"unread": result.unread.as_json()})
 
 
 def _engine(arguments: argparse.Namespace) -> "Engine":
@@ -205,7 +207,7 @@ def _summary(result: "BuildResult") -> list[str]:
     card = result.card
     if card is None:
         return ["  the units of this share are built; the same command without --rank and --num-ranks finishes"]
-    lines = _table(card["counts"]) if isinstance(card["counts"], dict) else []
+    lines = [] if result.nothing or not isinstance(card["counts"], dict) else _table(card["counts"])
     for title in ("outcomes", "drops"):
         counts = card[title]
         if isinstance(counts, dict) and counts:
@@ -215,6 +217,8 @@ def _summary(result: "BuildResult") -> list[str]:
     lines.append(f"  size: {format_bytes(sum(shard['num_bytes'] for shard in listed))} in {len(listed)} shards")
     if not card["redistributable"]:
         lines.append(f"  licence: {card['licence']}: these shards must not be passed on")
+    if result.unread is not None and (told := result.unread.line()):
+        lines.append(f"  {told}")
     return lines
 
 

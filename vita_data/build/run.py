@@ -10,8 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from vita_data.build.drops import why_nothing
 from vita_data.build.engines import Engine, LocalEngine
 from vita_data.build.finish import failed_rows, finish
+from vita_data.build.parts import list_parts, unread_files
 from vita_data.build.plan import BuildRequest, Share, Unit
 from vita_data.build.records import EpisodeRow, UnitRecord
 from vita_data.build.stored_plan import OpenPlan, Records, open_plan, require_plan
@@ -19,10 +21,11 @@ from vita_data.build.under_way import remove_reports
 from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
+from vita_data.formats.unread import Unread
 from vita_data.shards.index import CARD, RECORDS, read_card
 from vita_data.sources import load
 from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, storage_errors
-from vita_data.types import Json, Part, Split
+from vita_data.types import Json, Split
 
 LOCK = "lock"
 _MAX_LANDMARKS = 100
@@ -45,6 +48,10 @@ class BuildResult:
     folder: AnyPath
     card: Json | None
     failed: tuple[EpisodeRow, ...]
+    nothing: str = ""
+    """Why a finished build holds no clip, and which setting changes that; empty where it holds some."""
+    unread: Unread | None = None
+    """Files of the raw tree that no part reads; not looked for by a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +103,15 @@ def build(
     if isinstance(request.out, Path) and request.out.exists() and not request.out.is_dir():
         raise RequestError(f"--out {request.out} is a file: name a folder")
     with FsspecTree(request.raw) as raw:
-        parts = source.parts(raw, request.settings)
+        listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
-    _check_parts(request, parts)
+        unread = unread_files(listed, raw) if share is None else None
     with storage_errors(request.folder), _held(request.folder, share):
-        plan = open_plan(request, parts, share)
+        plan = open_plan(request, listed.parts, share)
         if share is None and plan.is_finished:
             records = _built(plan.records, plan.units)
-            return _result(BuildState.ALREADY_DONE, request.folder, records, card=read_card(request.folder))
+            card = read_card(request.folder)
+            return replace(_result(BuildState.ALREADY_DONE, request, records, card=card), unread=unread)
         mine = [unit for unit in plan.units if share is None or share.has(unit.number)]
         tasks = [_task(request, unit, plan, landmarks) for unit in mine if not plan.records[unit.number]]
         if tasks:
@@ -113,10 +121,10 @@ def build(
             built = {record.number: record for record in done_units}
         records = _built({**plan.records, **built}, mine)
         if share is not None:
-            return _result(BuildState.SHARE_BUILT, request.folder, records, card=None)
+            return _result(BuildState.SHARE_BUILT, request, records, card=None)
         require_plan(request.folder, plan.digest, limit=request.limit)
         card = finish(request.folder, source.INFO, plan.fingerprint, records)
-    return _result(BuildState.BUILT, request.folder, records, card=card)
+    return replace(_result(BuildState.BUILT, request, records, card=card), unread=unread)
 
 
 def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
@@ -124,8 +132,13 @@ def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
     return [record for unit in units if (record := records[unit.number])]
 
 
-def _result(state: BuildState, folder: AnyPath, records: Sequence[UnitRecord], *, card: Json | None) -> BuildResult:
-    return BuildResult(state=state, folder=folder, card=card, failed=tuple(failed_rows(records)))
+def _result(
+    state: BuildState, request: BuildRequest, records: Sequence[UnitRecord], *, card: Json | None
+) -> BuildResult:
+    rows = [row for record in records for row in record.episodes]
+    nothing = "" if card is None else why_nothing(rows, request.settings, folder=request.folder)
+    failed = tuple(failed_rows(records))
+    return BuildResult(state=state, folder=request.folder, card=card, failed=failed, nothing=nothing)
 
 
 def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[str, ...]) -> UnitTask:
@@ -166,14 +179,6 @@ def _run(
         for number, record in enumerate(records, start=num_done + 1):
             listeners.on_unit(UnitDone(record=record, num_done=number, num_units=num_units))
             yield record
-
-
-def _check_parts(request: BuildRequest, parts: Sequence[Part]) -> None:
-    ids = [part.id for part in parts]
-    if not ids:
-        raise RequestError(f"--raw {request.raw}: no data of source {request.source!r} found")
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"source {request.source} lists a part twice")
 
 
 @contextmanager

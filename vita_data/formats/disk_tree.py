@@ -16,7 +16,7 @@ from vita_data.errors import (
     VitaDataError,
     raise_machine_fault,
 )
-from vita_data.formats.folder_entries import level_matcher
+from vita_data.formats.folder_entries import Entry, level_matcher
 
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -88,6 +88,16 @@ class DiskFolder:
                 )
         return True
 
+    def list(self, folder: str) -> list[Entry] | None:
+        """List a folder with all that lies in it, but for links to folders of this tree; None: it may not be listed."""
+        root = os.path.realpath(self._base)
+        try:
+            with os.scandir(folder or "/") as found:
+                entries = [_entry(each) for each in found]
+        except OSError:
+            return None
+        return [entry for entry in entries if not (entry.target and _is_within(entry.target, root))]
+
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there, or a link, be it to nothing: what that stands for fails when read.
 
@@ -157,6 +167,17 @@ class DiskFolder:
 
     def _shown(self, path: str) -> str:
         return path.removeprefix(f"{self._base}/")
+
+
+def _entry(entry: "os.DirEntry[str]") -> Entry:
+    is_folder = entry.is_dir()
+    target = os.path.realpath(entry.path) if is_folder and entry.is_symlink() else ""
+    return Entry(name=entry.name, is_folder=is_folder, target=target)
+
+
+def _is_within(path: str, root: str) -> bool:
+    """Tell whether a real path lies in a real folder, is it, or is above it: walking on from there would not end."""
+    return os.path.commonpath([path, root]) in (path, root)
 
 
 def _may_look_at(path: str) -> bool:

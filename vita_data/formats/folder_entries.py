@@ -7,6 +7,7 @@ the file they belong to (`._demo.hdf5` beside `demo.hdf5`), and none of them is 
 import fnmatch
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _COMPANION = "._"
 """macOS keeps what another file system cannot store of NAME in `._NAME` (AppleDouble, RFC 1740)."""
@@ -34,6 +35,16 @@ _LEFT_BY_SYSTEMS = frozenset(
         "lost+found",
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file or folder in a folder's listing."""
+
+    name: str
+    is_folder: bool
+    target: str = ""
+    """Where a link to a folder leads; empty for what is no such link."""
 
 
 def is_left_by_system(name: str) -> bool:

@@ -51,6 +51,7 @@ class ObjectFolder:
         self._fs = fs
         self._base = base
         self._sizes: dict[str, int] = {}
+        self._listed: dict[str, list[Entry]] = {}
 
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted, relative to `base`.
@@ -80,6 +81,10 @@ class ObjectFolder:
             # Some tools store an empty object under a folder's own name; where a file has that name, `ls` lists it.
             names = {str(entry["name"]).rstrip("/"): entry for entry in entries}
             names = {name: entry for name, entry in names.items() if name.startswith(f"{folder}/")}
+            self._listed[folder] = [
+                Entry(name=posixpath.basename(name), is_folder=entry["type"] == "directory")
+                for name, entry in names.items()
+            ]
             matching = [name for name in names if matches(posixpath.basename(name))]
             for name in matching:
                 if names[name]["type"] == "file":
@@ -87,6 +92,12 @@ class ObjectFolder:
             return matching
 
         return search
+
+    def list(self, folder: str) -> list[Entry]:
+        """List a folder, with no request where `glob` looked into it."""
+        if folder not in self._listed:
+            self._matching("*")(folder)
+        return self._listed.get(folder, [])
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there."""

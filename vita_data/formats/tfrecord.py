@@ -68,7 +68,7 @@ def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[
         raise SourceError(f"{name}: cannot be read ({error.strerror}); {FETCH_AGAIN}") from error
 
 
-def _next_record(file: BinaryIO, index: int, name: str) -> bytes | None:
+def _next_record(file: BinaryIO, index: int, name: str) -> bytes | EpisodeError | None:
     try:
         return _read_record(file, f"{name} record {index}")
     except SourceError as error:

@@ -10,6 +10,7 @@ import fsspec
 
 from vita_data.errors import RequestError, StorageError
 from vita_data.formats.disk_tree import DiskFolder, is_dangling
+from vita_data.formats.folder_entries import Entry
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
 from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options
 from vita_data.types import READ_BLOCK_BYTES
@@ -78,6 +79,17 @@ class FsspecTree:
             return self._folder.glob(pattern)
         with storage_errors(f"--raw {self.root}"):
             return self._folder.glob(pattern)
+
+    def list_folder(self, path: str) -> list[Entry] | None:
+        """List a folder ("" is the root) with all that lies in it; None: it may not be listed.
+
+        Links to folders of the same tree are left out: what they lead to is listed where it lies.
+        """
+        full = self._full(path).rstrip("/")
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.list(full)
+        with storage_errors(f"--raw {self.root}"):
+            return self._folder.list(full)
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there; see `RawTree`."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vita_data.build.drops import DROPS
 from vita_data.build.records import EpisodeOutcome
 from vita_data.errors import ShardError
 from vita_data.pages.html import Cell, Markup, Table, facts, number, table
@@ -12,33 +13,6 @@ from vita_data.storage import AnyPath
 from vita_data.types import Modality, Reason, Split
 
 SHORT_HASH = 12
-
-_MEANINGS: Mapping[Reason, str] = {
-    Reason.EMPTY: "empty instruction",
-    Reason.PLACEHOLDER: "placeholder instead of an instruction",
-    Reason.TEMPLATE: "unfilled template",
-    Reason.UNSURE: "annotator unsure",
-    Reason.NOT_WEARER: "not done by the camera's wearer",
-    Reason.TOO_FEW_WORDS: "too few words",
-    Reason.GLUED: "words glued together",
-    Reason.GARBAGE: "garbage text",
-    Reason.NO_LETTERS: "text without letters",
-    Reason.TOO_LONG: "text too long",
-    Reason.REPETITION: "repeated words",
-    Reason.UNDECODABLE: "an image does not decode",
-    Reason.BLACK: "black images",
-    Reason.SHORT: "fewer rows than asked",
-    Reason.UNSUCCESSFUL: "task not achieved",
-    Reason.IDLE: "nothing moves",
-    Reason.STUCK_EEF: "hand pose stuck",
-    Reason.REDACTED: "redacted video",
-    Reason.STEREO: "stereo video",
-    Reason.INVALID_ANNOTATION: "invalid annotation",
-    Reason.OUTLIERS: "outlying values",
-    Reason.NONFINITE: "values that are not finite",
-    Reason.HELD_OUT: "held out for evaluation",
-    Reason.NO_CAMERA: "primary camera absent",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +137,7 @@ def licence_warnings(cards: tuple[Card, ...]) -> list[str]:
 
 def reason_meaning(code: str) -> str:
     """Say a reason code in words."""
-    return _MEANINGS[Reason(code)] if code in set(Reason) else "reason unknown to this version"
+    return DROPS[Reason(code)].meaning if code in set(Reason) else "reason unknown to this version"
 
 
 def _outcomes(card: Card) -> str:

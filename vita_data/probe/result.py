@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vita_data.formats.unread import Unread
 from vita_data.pages.html import Table
 from vita_data.types import Json, SourceSettings
 
@@ -89,6 +90,8 @@ class ProbeReport:
     num_episodes: int
     """Raw episodes that were looked at."""
     results: tuple[ProbeResult, ...]
+    unread: Unread | None = None
+    """Files of the tree that no part reads."""
 
     @property
     def failed(self) -> tuple[ProbeResult, ...]:
@@ -99,6 +102,7 @@ class ProbeReport:
         """Write the report as lines of text, without the tables."""
         read = f"{self.num_parts_read} of {self.num_parts} parts"
         written = [f"{self.source}: {self.num_episodes} raw episodes of {read}"]
+        written += [f"  {self.unread.line()}"] if self.unread is not None and self.unread.line() else []
         for result in self.results:
             written.append(f"{result.probe}: {result.verdict}: {result.meaning}")
             written += [f"  {result.advice}"] if result.verdict in _NEEDS_A_PERSON and result.advice else []
@@ -107,7 +111,8 @@ class ProbeReport:
 
     def as_json(self) -> Json:
         """Lay the report out as JSON values."""
-        return dataclasses.asdict(self)
+        unread = None if self.unread is None else self.unread.as_json()
+        return {**dataclasses.asdict(self), "unread": unread}
 
 
 def setting_keys(settings: SourceSettings, words: Sequence[str]) -> tuple[str, ...]:

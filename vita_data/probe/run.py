@@ -49,6 +49,7 @@ def probe_tree(source: Source, raw: RawTree, settings: SourceSettings, *, limit:
         num_parts=len(sample.parts),
         num_parts_read=sample.num_parts_read,
         num_episodes=sample.num_outcomes,
+        unread=sample.unread,
         results=tuple(ask(sample, source.INFO, settings) for ask in _PROBES),
     )
     return Probed(info=source.INFO, sample=sample, report=report)

@@ -11,7 +11,9 @@ from itertools import islice
 import cv2
 import numpy as np
 
+from vita_data.build.parts import list_parts, unread_files
 from vita_data.errors import RequestError
+from vita_data.formats.unread import ListedTree, Unread
 from vita_data.guard import data_fault
 from vita_data.normalize.images import UndecodableFrameError, rgb_pixels
 from vita_data.normalize.vectors import arm_delta, is_finite
@@ -106,6 +108,8 @@ class Sample:
     drops: tuple[Drop, ...]
     faults: tuple[str, ...]
     """What could not be read, with part and episode."""
+    unread: Unread | None = None
+    """Files of the tree that no part reads; None where its folders cannot be listed."""
 
     @property
     def num_outcomes(self) -> int:
@@ -127,14 +131,15 @@ def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit
     Raises:
         RequestError: the tree is not this dataset's layout, or a setting asks for what is not there.
     """
-    parts = source.parts(raw, settings)
+    listed = list_parts(source, raw, settings)
+    parts, unread = listed.parts, unread_files(listed, raw) if isinstance(raw, ListedTree) else None
     wanted = [(part, share) for part, share in zip(parts, _shares(len(parts), limit), strict=True) if share]
     pictured = _shares(len(wanted), _MAX_PICTURED)
     episodes: list[SampledEpisode] = []
     drops: list[Drop] = []
     faults: list[str] = []
     for (part, num_wanted), num_pictured in zip(wanted, pictured, strict=True):
-        for found in _read_part(source, raw, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
+        for found in _read_part(source, listed.raw, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
             if isinstance(found, SampledEpisode):
                 episodes.append(found)
             elif isinstance(found, Drop):
@@ -142,7 +147,7 @@ def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit
             else:
                 faults.append(found)
     return Sample(
-        parts=tuple(parts), num_parts_read=len(wanted), episodes=tuple(episodes), drops=tuple(drops),
+        parts=parts, unread=unread, num_parts_read=len(wanted), episodes=tuple(episodes), drops=tuple(drops),
         faults=tuple(faults),
     )  # fmt: skip
 

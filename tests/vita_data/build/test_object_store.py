@@ -42,12 +42,13 @@ def shards_on_disk(out: Path) -> dict[str, bytes]:
 def test_from_a_store_to_a_store_the_bytes_are_those_on_a_disk(
     name: str, toy_raw: Path, tmp_path: Path, store: ObjectStore
 ) -> None:
-    build(request(name, str(toy_raw / name), str(tmp_path)))
+    on_disk = build(request(name, str(toy_raw / name), str(tmp_path)))
     bucket = store.make_bucket()
     store.upload(toy_raw / name, f"{bucket}/raw/{name}")
     result = build(request(name, f"{bucket}/raw/{name}", f"{bucket}/out"))
     assert result.state is BuildState.BUILT
     assert store.objects(f"{bucket}/out") == shards_on_disk(tmp_path)
+    assert result.unread == on_disk.unread
 
 
 @pytest.fixture(scope="module")
