@@ -45,6 +45,8 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     )
     if not found:
         hint = "; this is a version folder, give its grandparent" if raw.exists("dataset_info.json") else ""
+        others = [str(PurePosixPath(path).parent) for path in raw.glob("*/*/dataset_info.json")]
+        hint += f"; found {', '.join(others)}" if others else ""
         raise RequestError(
             f"--raw {raw.root}: found no <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
         )

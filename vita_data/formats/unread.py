@@ -55,7 +55,8 @@ class Unread:
         shown = [f"{count} {pattern}" for pattern, count in self.patterns[:MAX_SHOWN]]
         if rest := self.patterns[MAX_SHOWN:]:
             shown.append(f"{sum(count for _, count in rest)} of {len(rest)} other patterns")
-        return f"not read: {'' if self.is_whole else 'at least '}{self.num_files} files: {', '.join(shown)}"
+        count = f"{self.num_files} file{'' if self.num_files == 1 else 's'}"
+        return f"not read: {'' if self.is_whole else 'at least '}{count}: {', '.join(shown)}"
 
     def as_json(self) -> Json:
         """Lay it out as JSON values."""

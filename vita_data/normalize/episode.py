@@ -85,7 +85,7 @@ def iter_clips(episode: Episode, info: SourceInfo, settings: SourceSettings, fra
         StorageError: the disk of the temporary files is full.
     """
     main = choose_main(episode.instructions, info.text_style)
-    drop = _text_drop(episode, info) or _row_drop(episode, settings)
+    drop = _text_drop(episode, info) or _row_drop(episode, info, settings)
     if drop:
         raise EpisodeDroppedError(drop)
     if not is_finite(episode):
@@ -122,13 +122,15 @@ def _text_drop(episode: Episode, info: SourceInfo) -> Drop | None:
     return Drop(episode=episode.id, reason=reason, detail=f"text {main.text!r}") if reason else None
 
 
-def _row_drop(episode: Episode, settings: SourceSettings) -> Drop | None:
+def _row_drop(episode: Episode, info: SourceInfo, settings: SourceSettings) -> Drop | None:
     num_rows = len(episode.step_index)
     if num_rows < settings.min_frames:
         detail = f"{num_rows} frames, at least {settings.min_frames} wanted (min_frames)"
         return Drop(episode=episode.id, reason=Reason.SHORT, detail=detail)
     if CameraRole.PRIMARY not in episode.cameras:
-        return Drop(episode=episode.id, reason=Reason.NO_CAMERA, detail="no primary camera")
+        expected, found = info.cameras.get(CameraRole.PRIMARY), ", ".join(sorted(episode.cameras))
+        detail = f"no primary camera, expected {expected}; found {found or 'no camera'}"
+        return Drop(episode=episode.id, reason=Reason.NO_CAMERA, detail=detail)
     return None
 
 

@@ -425,6 +425,11 @@ def test_a_version_folder_given_as_raw_is_explained(tree: FsspecTree):
         pick_release(inner, ["robot"], None)
 
 
+def test_a_tree_of_another_dataset_names_what_is_there(tree: FsspecTree):
+    with pytest.raises(RequestError, match=r"with name bridge or bridge_orig; found robot/1.2.0$"):
+        pick_release(tree, ["bridge", "bridge_orig"], None)
+
+
 def test_an_unknown_release_names_those_that_are_there(tree: FsspecTree):
     with pytest.raises(RequestError, match=r"--set release=robot/9: not in .* which holds: robot/1.2.0"):
         pick_release(tree, ["robot"], "robot/9")

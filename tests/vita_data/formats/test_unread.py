@@ -139,7 +139,7 @@ def test_build_and_probe_tell_what_is_not_read(
     raw = Path(shutil.copytree(toy_raw / "bridge", tmp_path / "raw"))
     file = next(raw.rglob("*.tfrecord-00001-of-00002"))
     shutil.copy(file, file.with_name(f"{file.name}_.gstmp"))
-    told = f"  not read: 1 files: 1 {file.relative_to(raw)}_.gstmp"
+    told = f"  not read: 1 file: 1 {file.relative_to(raw)}_.gstmp"
     asked = ["--source", "bridge", "--raw", str(raw)]
     for state in ("built", "already done"):
         assert main(["build", *asked, "--out", str(tmp_path), "--workers", "1"]) == 0

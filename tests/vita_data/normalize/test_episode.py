@@ -171,6 +171,10 @@ def test_drops_have_their_reasons() -> None:
     assert isinstance(run(episode(13)), tuple)
     assert reason(episode(instructions=(Instruction(text="", origin="human"),))) is Reason.EMPTY
     assert reason(episode(cameras={CameraRole.WRIST_RIGHT: Frames(30)})) is Reason.NO_CAMERA
+    dropped = run(episode(cameras={CameraRole.WRIST_RIGHT: Frames(30)}))
+    assert isinstance(dropped, Drop)
+    assert dropped.detail.startswith("no primary camera, expected ")
+    assert dropped.detail.endswith("; found wrist_right")
     assert reason(episode(cameras={CameraRole.PRIMARY: Frames(30, black=True)})) is Reason.BLACK
     assert reason(episode(cameras={CameraRole.PRIMARY: Frames(30, damaged=10)})) is Reason.UNDECODABLE
 
