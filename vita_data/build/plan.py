@@ -23,7 +23,7 @@ from vita_data.types import Json, Part, SourceSettings
 
 MAX_UNIT_EPISODES = 1000
 _NUM_SMALL_UNITS = 64
-_SMALL_UNIT_BYTES, _SMALL_UNIT_EPISODES = 64 << 20, 32
+_SMALL_UNIT_BYTES, _SMALL_UNIT_EPISODES = 32 << 20, 16
 _CODECS = ("numpy", "scipy", "opencv-python-headless", "simplejpeg", "h5py", "pyarrow", "av")
 
 
@@ -92,7 +92,7 @@ def group_parts(parts: Sequence[Part], *, unit_bytes: int) -> tuple[tuple[str, .
     """Group consecutive parts into units; a part is never split.
 
     A unit is full once it holds more than `unit_bytes` or 1,000 countable episodes. It is also full with more than 1/64
-    of all raw bytes, if that is at least 64 MiB or 32 countable episodes: a small source too has work for many cores.
+    of all raw bytes, if that is at least 32 MiB or 16 countable episodes: a small source too has work for many cores.
     """
     total_bytes = sum(part.num_bytes for part in parts)
     groups: list[list[str]] = []

@@ -88,7 +88,7 @@ class DiskFolder:
                 )
         return True
 
-    def list(self, folder: str) -> list[Entry] | None:
+    def entries(self, folder: str) -> list[Entry] | None:
         """List a folder with all that lies in it, but for links to folders of this tree; None: it may not be listed."""
         root = os.path.realpath(self._base)
         try:

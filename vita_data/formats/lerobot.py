@@ -82,10 +82,13 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         raise SourceError(f"{name}: not as LeRobot v2 writes it ({type(error).__name__}: {error}){what}") from error
 
 
-def require_features(dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]) -> None:
+def require_features(
+    raw: RawTree, dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]
+) -> None:
     """Refuse a dataset whose features cannot be read, once and before any episode is read.
 
     Args:
+        raw: the tree, for the message.
         dataset: its description.
         columns: numeric features that a reader cannot do without -> values a row.
         cameras: video features; the first is needed, the others may be absent, and none may lie in the table.
@@ -95,11 +98,19 @@ def require_features(dataset: LeRobotDataset, *, columns: Mapping[str, int], cam
     """
     features = _features(dataset.info)
     faults = [fault for key, width in columns.items() if (fault := _column_fault(features, key, width))]
-    faults += [fault for key in cameras[:1] if (fault := _camera_fault(features, key))]
-    faults += [fault for key in cameras[1:] if key in features and (fault := _camera_fault(features, key))]
+    faults += [
+        f"no camera {key!r}; rename yours in this file and its folder below videos/"
+        for key in cameras[:1]
+        if key not in features
+    ]
+    kinds = {key: str(features[key]["dtype"]) for key in cameras if key in features}
+    if inside := [key for key, kind in kinds.items() if kind == "image"]:
+        faults.append(f"images inside the table ({', '.join(inside)}), expected videos; write it with use_videos=True")
+    faults += [f"{key!r} is {kind}, expected a video" for key, kind in kinds.items() if kind not in ("image", "video")]
     if faults:
-        found = ", ".join(f"{key} ({_kind(feature)})" for key, feature in features.items())
-        raise RequestError(f"{_join(dataset.root, INFO_FILE)}: {'; '.join(faults)}. Found: {found or 'no features'}")
+        found = ", ".join(f"{key} ({_kind(feature)})" for key, feature in features.items()) or "no features"
+        name = _join(dataset.root, INFO_FILE)
+        raise RequestError(f"{name} in {raw.root}: {'; '.join(faults)}. Found: {found}")
 
 
 def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
@@ -109,14 +120,6 @@ def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
     if not isinstance(shape, list) or math.prod(shape) == width:
         return ""
     return f"{key!r} has shape {shape}, expected [{width}]"
-
-
-def _camera_fault(features: Mapping[str, Json], key: str) -> str:
-    if key not in features:
-        return f"no camera {key!r}; rename yours in this file and its folder below videos/, or use another source"
-    if features[key]["dtype"] == "image":
-        return f"{key!r} are images inside the table, expected a video; write the dataset with use_videos=True"
-    return "" if features[key]["dtype"] == "video" else f"{key!r} is {features[key]['dtype']}, expected a video"
 
 
 def _kind(feature: Json) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 
-from vita_data.formats.folder_entries import level_matcher
+from vita_data.formats.folder_entries import Entry, level_matcher
 from vita_data.storage import storage_errors
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ObjectFolder:
 
         return search
 
-    def list(self, folder: str) -> list[Entry]:
+    def entries(self, folder: str) -> list[Entry]:
         """List a folder, with no request where `glob` looked into it."""
         if folder not in self._listed:
             self._matching("*")(folder)

@@ -87,9 +87,9 @@ class FsspecTree:
         """
         full = self._full(path).rstrip("/")
         if isinstance(self._folder, DiskFolder):
-            return self._folder.list(full)
+            return self._folder.entries(full)
         with storage_errors(f"--raw {self.root}"):
-            return self._folder.list(full)
+            return self._folder.entries(full)
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there; see `RawTree`."""

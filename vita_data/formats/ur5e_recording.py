@@ -99,12 +99,12 @@ def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
         SourceError: a dataset's description cannot be read.
     """
     for dataset in _open_all(raw):
-        require_features(dataset, columns=_WIDTHS, cameras=[LEROBOT_IMAGES + camera for camera in CAMERAS.values()])
+        cameras = [LEROBOT_IMAGES + camera for camera in CAMERAS.values()]
+        require_features(raw, dataset, columns=_WIDTHS, cameras=cameras)
         if abs(dataset.fps / hz - 1) > tolerance:
             name = PurePosixPath(dataset.root) / INFO_FILE
-            raise RequestError(
-                f"{name}: fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
-            )
+            told = f"fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
+            raise RequestError(f"{name} in {raw.root}: {told}")
 
 
 def _open_all(raw: RawTree) -> list[LeRobotDataset]:

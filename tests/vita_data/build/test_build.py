@@ -245,9 +245,9 @@ def test_a_small_source_has_units_for_many_cores_and_a_tiny_one_has_one() -> Non
         parts = [Part(id=f"{number}", num_bytes=num_bytes, num_episodes=num_episodes) for number in range(num_parts)]
         return [len(ids) for ids in group_parts(parts, unit_bytes=2 << 30)]
 
-    assert sizes(300, 50_000, 1) == [32] * 9 + [12]
-    assert sizes(31, 50_000, 1) == [31]
-    assert sizes(300, 1 << 20, None) == [64] * 4 + [44]
+    assert sizes(300, 50_000, 1) == [16] * 18 + [12]
+    assert sizes(15, 50_000, 1) == [15]
+    assert sizes(300, 1 << 20, None) == [32] * 9 + [12]
     # large sources as ever: 2 GiB, or 1,000 episodes, and the part that passes it
     assert sizes(4000, 64 << 20, None)[:-1] == [33] * 121
     assert sizes(200_000, 100_000, 1)[:-1] == [1001] * 199
