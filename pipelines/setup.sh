@@ -22,6 +22,9 @@ echo "setup: installing into .venv (a few minutes the first time)"
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 # torch first and pinned: with none installed, other packages would pull its newest build and gigabytes of CUDA.
 pip install --quiet ${VITA_TORCH_INDEX:+--index-url "$VITA_TORCH_INDEX"} "$(grep '^torch==' pipelines/constraints.txt)"
+# The distribution had another name once. Left here, its removal some day would take the commands of this one along.
+pip uninstall --quiet --yes vita 2> /dev/null
+rm -rf vita.egg-info
 pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,serve,s3,ray,dev]'
 # Only tests use it; its own pins would take numpy back by a year.
 pip install --quiet --no-deps --constraint pipelines/constraints.txt openpi-client

@@ -37,6 +37,14 @@ _MACHINE_NAMES = (
 _MACHINE_FAULTS = FORBIDDEN | {getattr(errno, name) for name in _MACHINE_NAMES if hasattr(errno, name)}
 
 
+def install_extra(extra: str) -> str:
+    """Say how to install one of this project's extras.
+
+    The distribution is on no package index (`vita` there is another project), so only a checkout has them.
+    """
+    return f"in your checkout of VITA run: pip install -e '.[{extra}]'"
+
+
 class VitaDataError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
 

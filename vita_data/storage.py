@@ -17,7 +17,7 @@ from typing import IO, Any
 import fsspec
 from upath import UPath
 
-from vita_data.errors import BRING_BACK, MEND, RequestError, StorageError
+from vita_data.errors import BRING_BACK, MEND, RequestError, StorageError, install_extra
 
 AnyPath = Path | UPath
 
@@ -62,11 +62,17 @@ def open_path(text: str) -> AnyPath:
         path: UPath = UPath(text, **store_options(text))
         fs = path.fs
     except (ImportError, ValueError) as error:
-        raise RequestError(f"{text}: this kind of address cannot be opened here ({error})") from error
+        raise RequestError(f"{text}: this kind of address cannot be opened here ({unopened(text, error)})") from error
     if is_local_fs(fs):
         return Path(fs._strip_protocol(text))
     require_store(fs, path.path, address=text)
     return path
+
+
+def unopened(address: str, error: Exception) -> str:
+    """Say why fsspec does not open an address, and what to install where that is lacking."""
+    is_s3 = address.startswith(("s3://", "s3a://"))
+    return f"{error}; {install_extra('s3')}" if isinstance(error, ImportError) and is_s3 else str(error)
 
 
 def require_local(text: str) -> str:

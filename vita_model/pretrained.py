@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, install_extra
 from vita_model.hub import CONFIG, RANDOM, WEIGHTS, find_folder, hub_folder, one_line, read_config, weight_files
 
 TIMM = "timm:"
@@ -106,7 +106,7 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
     try:
         import timm
     except (ImportError, OSError, RuntimeError) as fault:
-        raise RequestError(f"timm cannot be imported ({one_line(fault)}; pip install 'vita[timm]')") from fault
+        raise RequestError(f"timm cannot be imported ({one_line(fault)}); {install_extra('timm')}") from fault
     source, _, model_id = name.partition(":")
     known = None if model_id else timm.get_pretrained_cfg(name)
     hub_name = model_id if source in _TIMM_HUB else known and known.hf_hub_id

@@ -231,7 +231,7 @@ def test_ray_that_is_not_installed_is_a_bad_request(
 
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "pip install 'vita[ray]'" in err
+    assert "pip install -e '.[ray]'" in err
 
 
 def test_a_build_ends_with_its_counts_drops_rate_and_size(

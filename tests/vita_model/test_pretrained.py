@@ -291,7 +291,7 @@ def test_a_hub_name_in_the_cache_needs_no_network(visual, weights, tmp_path, mon
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed here")
 def test_timm_is_asked_for_where_it_is_missing(visual):
-    message = "timm cannot be imported (No module named 'timm'; pip install 'vita[timm]')"
+    message = "timm cannot be imported (No module named 'timm'); in your checkout of VITA run: pip install -e '.[timm]'"
     assert message in refusal(replace(visual, backbone="timm:vit_x"))
 
 

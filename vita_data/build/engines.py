@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from vita_data.build.records import UnitRecord, read_record
 from vita_data.build.unit import OnProgress, Progress, UnitTask, run_unit
-from vita_data.errors import GO_ON, RequestError, WorkerError
+from vita_data.errors import GO_ON, RequestError, WorkerError, install_extra
 
 _MAX_RETRIES = 3
 _POLL_S = 0.2
@@ -148,7 +148,7 @@ def _import_ray() -> Any:
         return importlib.import_module("ray")
     except ImportError:
         raise RequestError(
-            "--engine ray: Ray is not installed; pip install 'vita[ray]', or use --engine local"
+            f"--engine ray: Ray is not installed; use --engine local, or {install_extra('ray')}"
         ) from None
 
 

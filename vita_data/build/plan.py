@@ -13,7 +13,7 @@ from functools import cache
 
 import av
 
-from vita_data import SCHEMA_VERSION
+from vita_data import SCHEMA_VERSION, __version__
 from vita_data.build.settings import settings_json
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
@@ -160,7 +160,7 @@ def codec_versions() -> Json:
     """The libraries whose version may change a byte."""
     libraries = {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
     packages = {name: importlib.metadata.version(name) for name in _CODECS}
-    return {**packages, **libraries, "vita": importlib.metadata.version("vita"), "machine": platform.machine()}
+    return {**packages, **libraries, "vita": __version__, "machine": platform.machine()}
 
 
 def config_hash(print_: Json) -> str:

@@ -12,7 +12,7 @@ from vita_data.errors import RequestError, StorageError
 from vita_data.formats.disk_tree import DiskFolder, is_dangling
 from vita_data.formats.folder_entries import Entry
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
-from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options
+from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
 from vita_data.types import READ_BLOCK_BYTES
 
 
@@ -32,7 +32,8 @@ class FsspecTree:
         try:
             self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
         except (ImportError, ValueError) as error:
-            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({error})") from error
+            reason = unopened(root, error)
+            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({reason})") from error
         self._is_local = is_local_fs(self._fs)
         self._copies = Copies(self._fs)
         self._folder: DiskFolder | ObjectFolder

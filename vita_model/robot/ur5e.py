@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError, VitaDataError, install_extra
 from vita_model.robot.interfaces import ArmState, Pose
 
 _LOOKAHEAD_S = 0.1
@@ -43,7 +43,7 @@ class Ur5e:
         try:
             control, receive = import_module("rtde_control"), import_module("rtde_receive")
         except ImportError as error:
-            raise RequestError(f"ur_rtde cannot be imported ({error}): pip install 'vita[ur5e]'") from error
+            raise RequestError(f"ur_rtde cannot be imported ({error}); {install_extra('ur5e')}") from error
         try:
             self._control: Any = control.RTDEControlInterface(host)
             self._receive: Any = receive.RTDEReceiveInterface(host)

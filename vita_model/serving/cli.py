@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vita_data.convention import CANONICAL
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError, VitaDataError, install_extra
 from vita_data.exits import exit_code
 from vita_model.openpi import API_KEY
 from vita_model.recipe import Precision
@@ -66,7 +66,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         from vita_model.serving.actor import PolicyActor
         from vita_model.serving.server import PolicyServer, ServeOptions
     except ModuleNotFoundError as fault:
-        raise RequestError(f"{fault.name} is not installed: pip install 'vita[serve]'") from fault
+        raise RequestError(f"{fault.name} is not installed; {install_extra('serve')}") from fault
     from vita_model.policy import PolicyOptions, VitaPolicy
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)

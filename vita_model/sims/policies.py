@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vita_data.convention import CANONICAL
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, install_extra
 from vita_data.types import Float64
 from vita_model.sims.conventions import checked_chunk
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, with_source
@@ -105,7 +105,7 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
             from vita_model.openpi import API_KEY
             from vita_model.sims.client import ServedPolicy
         except ModuleNotFoundError as fault:
-            raise RequestError(f"--policy {text}: {fault.name} is not installed: pip install 'vita[serve]'") from fault
+            raise RequestError(f"--policy {text}: {fault.name} is not installed; {install_extra('serve')}") from fault
 
         return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.expert import Scene, lift_command, stack_command
 
-INSTALL = "pip install 'vita[robosuite]' && pip install --no-deps robosuite==1.4.0"
+INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4.0"
 """Its own requirements would bring a second OpenCV and a keyboard driver."""
 HZ = 20
 IMAGE_SIZE = 128

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vita_data.convention import CANONICAL
+from vita_data.errors import install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.checks import require, require_whole
 from vita_model.sims.conventions import InConvention
@@ -77,7 +78,7 @@ class WidowXTask:
 
     def reset(self, seed: int) -> None:
         """Begin an episode."""
-        torch: Any = load("torch", benchmark=_NAME, remedy="pip install 'vita[train]'")
+        torch: Any = load("torch", benchmark=_NAME, remedy=install_extra("train"))
         self._seen, _ = self._environment.reset(seed=seed, options={"episode_id": torch.tensor([seed])})
         self._success = False
 

@@ -124,5 +124,5 @@ def test_a_refused_command_and_an_absent_robot_are_said(installed):
 
 def test_a_missing_library_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "rtde_control", None)
-    with pytest.raises(RequestError, match=r"pip install 'vita\[ur5e\]'"):
+    with pytest.raises(RequestError, match=r"pip install -e '\.\[ur5e\]'"):
         Ur5e("10.0.0.2", Gripper())

@@ -115,4 +115,4 @@ def test_robosuite_that_is_not_there_is_one_sentence(tmp_path, monkeypatch, caps
     monkeypatch.setitem(__import__("sys").modules, "robosuite", None)
     code = main(["robosuite", "record", "--task", "lift", "--out", str(tmp_path), "--num-demos", "1"])
     assert code == 2
-    assert "pip install 'vita[robosuite]' && pip install --no-deps robosuite==1.4.0" in capsys.readouterr().err
+    assert "pip install -e '.[robosuite]' && pip install --no-deps robosuite==1.4.0" in capsys.readouterr().err
