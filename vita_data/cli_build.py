@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Never
 
 from tqdm import tqdm
 
+from vita_data.arguments import address, any_path, positive, setting, word
 from vita_data.errors import RequestError
-from vita_data.storage import open_path
 
 if TYPE_CHECKING:
     from vita_data.build import BuildResult, Engine, Share
@@ -25,14 +25,18 @@ _LINE_EVERY_S = 30.0
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
     """Declare what `vita-data build` takes."""
-    build.add_argument("--source", required=True, metavar="NAME", help="one of `vita-data sources`")
-    build.add_argument("--raw", required=True, metavar="DIR", help="the folder that contains the owner's download")
+    build.add_argument("--source", required=True, type=word, metavar="NAME", help="one of `vita-data sources`")
     build.add_argument(
-        "--out", required=True, metavar="DIR", help="where NAME/ is written; --raw and --out may be URLs"
+        "--raw", required=True, type=address, metavar="DIR", help="the folder that contains the owner's download"
+    )
+    build.add_argument(
+        "--out", required=True, type=any_path, metavar="DIR", help="where NAME/ is written; --raw and --out may be URLs"
     )
     build.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
     build.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core)")
-    build.add_argument("--ray-address", metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, else one here)")
+    build.add_argument(
+        "--ray-address", type=word, metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, else one here)"
+    )
     build.add_argument("--rank", type=int, metavar="R", help="build only this share of the units (job arrays) ...")
     build.add_argument("--num-ranks", type=positive, metavar="N", help="... of N; a last run without both finishes")
     build.add_argument(
@@ -45,14 +49,9 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         "--limit", type=positive, metavar="N", help="only the first N raw episodes; a larger N, or none, resumes later"
     )
     build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
-    build.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="see `vita-data sources --json`")
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text}")
-    return int(text)
+    build.add_argument(
+        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources --json`"
+    )
 
 
 def run_build(arguments: argparse.Namespace) -> int:
@@ -67,7 +66,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     request = BuildRequest(
         source=arguments.source,
         raw=arguments.raw,
-        out=open_path(arguments.out),
+        out=arguments.out,
         settings=settings,
         limit=arguments.limit,
         frames=FrameSelection(arguments.frames),

@@ -6,17 +6,30 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from vita_data import __version__
 from vita_data.errors import VitaDataError
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line; `--help` has the rest."""
+    """Says what is wrong in one line, `--help` has the rest; tells the command's version."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        command, *verbs = self.prog.split()
+        shown = argparse.SUPPRESS if verbs else "print the version and exit"
+        self.add_argument("--version", action="version", version=f"{command} {__version__}", help=shown)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+
+
+def one_line(text: str) -> str:
+    """Write a message in one line that any terminal shows: a path of the user's may hold anything."""
+    words = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
 
 
 def exit_code(program: str, command: Callable[[], int | None], *, interrupted: str, remedy: str = "") -> int:
@@ -35,7 +48,7 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
     unsaid = _flush()
     told = told or unsaid
     if told:
-        print(f"{program}: {told}", file=sys.stderr)
+        print(f"{program}: {one_line(told)}", file=sys.stderr)
     return code or int(unsaid is not None)
 
 

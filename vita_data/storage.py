@@ -75,8 +75,13 @@ def unopened(address: str, error: Exception) -> str:
     return f"{error}; {install_extra('s3')}" if isinstance(error, ImportError) and is_s3 else str(error)
 
 
+def expand_home(text: str) -> str:
+    """Write the home folder out where a path begins with `~`, which no shell does in `--raw=~/x` or `KEY=~/x`."""
+    return os.path.expanduser(text) if text.startswith("~") else text
+
+
 def require_local(text: str) -> str:
-    """Refuse an address where only a local path will do, or one that lacks a slash; return the path.
+    """Refuse an address where only a local path will do, or one that lacks a slash; return the path, `~` written out.
 
     Raises:
         RequestError: it is no local path.
@@ -86,7 +91,7 @@ def require_local(text: str) -> str:
         raise RequestError(f"{text}: give a local path; this cannot be read from or written to a store")
     if colon and scheme in (*_STORES, "file"):
         raise RequestError(f"{text}: an address has two slashes: {scheme}://{rest}")
-    return text
+    return expand_home(text)
 
 
 def require_store(fs: fsspec.AbstractFileSystem, path: str, *, address: str) -> None:

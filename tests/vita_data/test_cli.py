@@ -1,5 +1,7 @@
 """The command line: exit codes of the contract, one line for each mistake, JSON alone on stdout."""
 
+import errno
+import importlib
 import json
 import os
 import pty
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.cli import main
+from vita_data.errors import StorageError
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -321,3 +324,34 @@ def test_mix_tells_terms_and_shares_beside_table_10_in_text_and_json(
     assert found["realised"][0]["printed"] == 0.0156
     assert found["realised"][0]["points"] == {"warmup": 0, "cotrain": 0, "finetune": 0}
     assert json.loads((tmp_path / "m.lock.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.EROFS, "Read-only file system", "/mount/shards"),
+        PermissionError(errno.EACCES, "Permission denied", "/mount/shards"),
+        StorageError("s3://bucket/shards: access refused"),
+    ],
+)
+def test_mix_prints_its_table_where_the_lock_file_cannot_be_written(
+    capsys: pytest.CaptureFixture[str],
+    toy_shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+) -> None:
+    def refuse(path: object, data: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr(importlib.import_module("vita_data.loader.mix"), "write_atomically", refuse)
+    manifest = tmp_path / "m.toml"
+    manifest.write_text('name = "m"\nschema_version = 1\nsources = [{source = "bridge", weight = 1}]\n')
+    code, out, err = run(capsys, "mix", manifest, "--shards", toy_shards)
+    assert (code, out.splitlines()[0]) == (0, "m: basis weight, batch size 1024")
+    assert "lock file:" not in out
+    assert err.startswith(f"vita-data mix: note: lock file {toy_shards}/m.lock.json cannot be written (")
+    assert err.count("\n") == 1
+
+    code, out, err = run(capsys, "mix", manifest, "--shards", toy_shards, "--json")
+    assert (code, json.loads(out)["name"], err.count("\n")) == (0, "m", 1)

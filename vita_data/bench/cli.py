@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vita_data.arguments import local_path
 from vita_data.exits import OneLineParser, exit_code
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verbs_elsewhere() -> dict[str, EntryPoint]:
     """Find the verbs of packages that this one may not import, by the entry points that they declare."""
-    return {found.name: found for found in entry_points(group="vita.bench")}
+    found = entry_points(group="vita.bench")
+    # What an installation under this distribution's first name, `vita`, left behind points at other functions.
+    return {one.name: one for one in found if one.dist is None or one.dist.name != "vita"}
 
 
-def _parser(elsewhere: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(elsewhere: Sequence[str]) -> OneLineParser:
     parser = OneLineParser(
         prog="vita-bench",
         description="Measurements, each beside its limit in the same run.",
@@ -52,11 +55,11 @@ def _parser(elsewhere: Sequence[str]) -> argparse.ArgumentParser:
     loader.set_defaults(verb=_loader)
     for verb in (build, loader):
         verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
-        verb.add_argument("--dir", type=Path, metavar="DIR", help="keep the generated data here and use it again")
+        verb.add_argument("--dir", type=local_path, metavar="DIR", help="keep the generated data here and use it again")
         verb.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
         verb.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
     peers = "environment with the peers (default: .venv-peers of this repository, made by pipelines/bench_peers.sh)"
-    loader.add_argument("--peers", type=Path, metavar="DIR", help=peers)
+    loader.add_argument("--peers", type=local_path, metavar="DIR", help=peers)
     return parser
 
 

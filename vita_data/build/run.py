@@ -22,6 +22,7 @@ from vita_data.build.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.unread import Unread
+from vita_data.nearby_raw import raw_advice
 from vita_data.shards.index import CARD, RECORDS, read_card
 from vita_data.sources import load
 from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, storage_errors
@@ -102,7 +103,7 @@ def build(
     source, listeners = load(request.source), listeners or Listeners()
     if isinstance(request.out, Path) and request.out.exists() and not request.out.is_dir():
         raise RequestError(f"--out {request.out} is a file: name a folder")
-    with FsspecTree(request.raw) as raw:
+    with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
         listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
         unread = unread_files(listed, raw) if share is None else None

@@ -7,6 +7,7 @@ from vita_data.build.records import EpisodeOutcome, UnitRecord, read_records, re
 from vita_data.build.stored_plan import read_plan
 from vita_data.build.under_way import read_under_way
 from vita_data.errors import RequestError
+from vita_data.nearby import meant
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.storage import AnyPath, list_files
 from vita_data.types import Json
@@ -52,7 +53,8 @@ def status(folder: AnyPath) -> BuildStatus:
     """
     plan = read_plan(folder)
     if plan is None:
-        raise RequestError(f"{folder}: no build was started there")
+        hint = meant(folder, lambda one: read_plan(one) is not None)
+        raise RequestError(f"{folder}: no build was started there{hint}")
     num_units = len(plan.grouping) if plan.num_units is None else plan.num_units
     found = read_records(folder, range(num_units), plan=plan.digest)
     records = [record for record in found.values() if record]

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from vita_data import SCHEMA_VERSION
-from vita_data.errors import ManifestError, RequestError
+from vita_data.errors import ManifestError, RequestError, StorageError
 from vita_data.loader.plan import Plan, PlannedPool
 from vita_data.loader.pool import OpenEntry, Pool, make_pool, open_entries
 from vita_data.loader.request import PlanRequest
 from vita_data.loader.shares import masses
-from vita_data.storage import AnyPath, open_path, write_atomically
+from vita_data.storage import AnyPath, describe_fault, open_path, write_atomically
 from vita_data.types import Basis, Json, Manifest, Modality, Stage
 
 BATCH_SIZE = 1024
@@ -109,16 +109,17 @@ class MixReport:
         """Write `<name>.lock.json` beside the shards: digests and resolved shares; return its path.
 
         Raises:
-            RequestError: the folder cannot be written to.
+            RequestError: the folder, or the bucket, cannot be written to.
         """
         path = (open_path(shards) if isinstance(shards, str) else shards) / f"{self.name}.lock.json"
         data = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
         try:
             write_atomically(path, data)
-        except OSError as error:
+        except (OSError, StorageError) as error:
+            reason = getattr(error, "strerror", None) or describe_fault(error.__cause__ or error)
             raise RequestError(
-                f"lock file {path} cannot be written ({error.strerror or error}); the mixture itself is fine: make "
-                f"{shards} writable to record it"
+                f"lock file {path} cannot be written ({reason}); the mixture itself is fine: make {shards} writable to "
+                "record it"
             ) from error
         return path
 

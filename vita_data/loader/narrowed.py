@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow.compute as pc
 
 from vita_data.errors import ManifestError
+from vita_data.loader.pool import shards_advice
 from vita_data.shards.index import open_source
 from vita_data.storage import AnyPath, open_path
 from vita_data.types import Manifest, MixtureEntry, Modality, Split
@@ -19,7 +20,12 @@ def held_out(manifest: Manifest, shards: str | AnyPath, split: Split) -> Manifes
     """
     folder = open_path(shards) if isinstance(shards, str) else shards
     moved = replace(manifest, entries=tuple(replace(entry, split=split, fraction=1.0) for entry in manifest.entries))
-    return _kept(moved, lambda entry: open_source(folder / entry.source, split).table.num_rows, f"a clip in {split}")
+
+    def num_clips(entry: MixtureEntry) -> int:
+        with shards_advice(moved, entry, folder):
+            return int(open_source(folder / entry.source, split).table.num_rows)
+
+    return _kept(moved, num_clips, f"a clip in {split}")
 
 
 def only_paired(manifest: Manifest, shards: str | AnyPath) -> Manifest:
@@ -31,7 +37,8 @@ def only_paired(manifest: Manifest, shards: str | AnyPath) -> Manifest:
     folder = open_path(shards) if isinstance(shards, str) else shards
 
     def num_paired(entry: MixtureEntry) -> int:
-        modality = open_source(folder / entry.source, entry.split).table.column("modality")
+        with shards_advice(manifest, entry, folder):
+            modality = open_source(folder / entry.source, entry.split).table.column("modality")
         return int(pc.sum(pc.equal(modality, str(Modality.PAIRED))).as_py() or 0)
 
     return _kept(manifest, num_paired, "a paired clip")

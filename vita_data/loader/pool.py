@@ -5,7 +5,9 @@ Holds a row number and a running count a clip; no table of windows, and no clip'
 
 import difflib
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from vita_data.errors import ManifestError
 from vita_data.loader.permute import key_of
 from vita_data.loader.view import ShardView
 from vita_data.loader.windows import count_windows
-from vita_data.shards.index import CARD, SourceIndex, open_source
+from vita_data.shards.index import SourceIndex, meant_shards, open_source, sources_in
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage import AnyPath, open_path, storage_errors
 from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
@@ -131,15 +133,28 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
         return tuple(openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries))
 
 
-def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:
-    place = f"manifest {manifest.path}: source {entry.source!r}"
+@contextmanager
+def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> Iterator[None]:
+    """Say who asked for a source that is not built in a folder, and what was meant, for a `with` block.
+
+    Raises:
+        ManifestError: the source is not built there.
+    """
     try:
-        index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
+        yield
     except ManifestError as error:
-        with storage_errors(folder):
-            built = [path.parent.name for path in folder.glob(f"*/{CARD}")]
+        place = f"manifest {manifest.path}: source {entry.source!r}"
+        built = sources_in(folder)
+        if not built and (hint := meant_shards(folder)):
+            raise ManifestError(f"{place}: --shards {folder} holds no built source{hint}") from error
         near = difflib.get_close_matches(entry.source, built, n=1)
         raise ManifestError(f"{place}: {error}" + (f"; did you mean {near[0]!r}?" if near else "")) from error
+
+
+def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:
+    place = f"manifest {manifest.path}: source {entry.source!r}"
+    with shards_advice(manifest, entry, folder):
+        index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
     if not sum(len(view) for view in views):
         raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")

@@ -15,7 +15,7 @@ from vita_data.pages.lengths import lengths_histograms, lengths_table
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs import run_section
 from vita_data.pages.texts import texts_table
-from vita_data.shards.index import CARD, RECORDS
+from vita_data.shards.index import CARD, RECORDS, meant_shards, sources_in
 from vita_data.shards.stats import load_stats
 from vita_data.storage import AnyPath
 
@@ -83,11 +83,11 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
 def _built(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
         raise RequestError(f"no such directory {folder}; give the folder that `vita-data build --out` wrote to")
-    found: list[AnyPath] = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=str)
-    if not found:
-        raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}; "
-                            f"run `vita-data build --source NAME --raw RAW --out {folder}`")  # fmt: skip
-    return found
+    names = sources_in(folder)
+    if not names:
+        hint = meant_shards(folder) or f"; run `vita-data build --source NAME --raw RAW --out {folder}`"
+        raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}{hint}")
+    return [folder / name for name in names]
 
 
 def _unfinished(folder: AnyPath) -> Iterator[Markup]:

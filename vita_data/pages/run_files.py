@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vita_data.errors import RequestError, ShardError
+from vita_data.nearby import meant
 from vita_data.types import Bool, Float64
 
 METRICS = "metrics.jsonl"
@@ -71,7 +72,8 @@ def read_metrics(run: Path) -> Metrics:
     """
     path = run / METRICS
     if not path.is_file():
-        raise RequestError(f"--run {run}: {METRICS} is missing there; give a folder that `vita-train --out` wrote")
+        hint = meant(run, lambda one: (one / METRICS).is_file()) or "; give a folder that `vita-train --out` wrote"
+        raise RequestError(f"--run {run}: {METRICS} is missing there{hint}")
     rows = list(_rows(path))
     if not rows:
         raise RequestError(f"--run {run}: {METRICS} holds no step yet; wait for the first, or leave this run out")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vita_data.formats.tree import FsspecTree
+from vita_data.nearby_raw import raw_advice
 from vita_data.probe.counts import counts
 from vita_data.probe.gripper import gripper_polarity
 from vita_data.probe.integration import integration
@@ -34,7 +35,8 @@ def probe(source: Source, raw: str, settings: SourceSettings, *, limit: int = DE
     Raises:
         RequestError: there is no such folder, or it is not this dataset's layout.
     """
-    return probe_tree(source, FsspecTree(raw), settings, limit=limit)
+    with raw_advice(source, raw, settings):
+        return probe_tree(source, FsspecTree(raw), settings, limit=limit)
 
 
 def probe_tree(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT) -> Probed:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vita_data.errors import ManifestError, ShardError
+from vita_data.nearby import meant
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
@@ -46,13 +47,29 @@ def read_card(folder: AnyPath) -> Json:
     return card
 
 
+def is_built(folder: AnyPath) -> bool:
+    """Tell whether a folder is a built source."""
+    return (folder / CARD).exists()
+
+
+def sources_in(folder: AnyPath) -> list[str]:
+    """List the built sources of a folder that `vita-data build --out` wrote to, sorted."""
+    with storage_errors(folder):
+        return sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
+
+
+def meant_shards(folder: AnyPath) -> str:
+    """Say which folder nearby holds built sources, where this one is a built source itself or holds none."""
+    return meant(folder, lambda one: bool(sources_in(one)))
+
+
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
         return "its build is not finished: run the same `vita-data build` again, it goes on from there"
-    with storage_errors(folder):
-        within = sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
-    if within:
-        return f"built sources lie below it: {', '.join(within)}"
+    if within := sources_in(folder):
+        return f"built sources lie below it: {', '.join(within)}; give one of them, such as {folder / within[0]}"
+    if hint := meant(folder, is_built):
+        return f"it lies inside a built source{hint}"
     return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
 
 

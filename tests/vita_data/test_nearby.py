@@ -1,0 +1,134 @@
+"""A folder that lies a level too deep or too high: every command names the one that was meant, and it is right."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from vita_data import nearby_raw, sources
+from vita_data.cli import main
+from vita_data.errors import RequestError
+from vita_data.nearby import meant
+from vita_data.types import Part, RawTree, SourceSettings
+
+MANIFEST = (
+    'name = "m"\nschema_version = 1\nsources = [{source = "bridge", weight = 1}, {source = "ssv2", weight = 1}]\n'
+)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err.rstrip("\n")
+
+
+@pytest.mark.parametrize("verb", ["verify", "stats", "inspect", "status"])
+def test_a_built_source_is_found_from_a_level_too_deep_or_too_high(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path, verb: str
+) -> None:
+    more = ("--html", tmp_path / "page.html") if verb == "inspect" else ()
+    assert str(toy_shards / "bridge") in refusal(capsys, verb, toy_shards, *more)
+    for deep in ("train", ".build"):
+        told = refusal(capsys, verb, toy_shards / "bridge" / deep, *more)
+        assert told.endswith(f"; give {toy_shards / 'bridge'}")
+
+
+@pytest.mark.parametrize("verb", ["mix", "report"])
+def test_the_folder_of_built_sources_is_found_from_a_level_too_deep_or_too_high(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "m.toml").write_text(MANIFEST)
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "outer" / "shards").symlink_to(toy_shards)
+
+    def told(folder: Path) -> str:
+        given = ("mix", tmp_path / "m.toml", "--shards", folder)
+        return refusal(capsys, *given) if verb == "mix" else refusal(capsys, "report", folder, "--html", tmp_path / "p")
+
+    assert told(toy_shards / "bridge").endswith(f"; give {toy_shards}")
+    assert told(toy_shards / "bridge" / "train").endswith(f"; give {toy_shards}")
+    assert told(tmp_path / "outer").endswith(f"; give {tmp_path / 'outer' / 'shards'}")
+
+
+def test_the_working_folder_may_be_the_wrong_one(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy_shards / "bridge")
+    (tmp_path / "m.toml").write_text(MANIFEST)
+    assert refusal(capsys, "mix", tmp_path / "m.toml", "--shards", ".").endswith(f"; give {toy_shards}")
+
+
+@pytest.mark.parametrize("name", sources.names())
+def test_a_raw_tree_is_found_from_a_level_too_deep_or_too_high(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "mine").symlink_to(toy_raw / name)
+    deep = min(path for path in (toy_raw / name).iterdir() if path.is_dir())
+    for given, right in ((tmp_path / "downloads", tmp_path / "downloads" / "mine"), (deep, toy_raw / name)):
+        for verb in (("build", "--out", tmp_path / "out"), ("probe",)):
+            told = refusal(capsys, *verb, "--source", name, "--raw", given)
+            assert told.endswith(f"; give {right}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_raw_path_that_is_a_file_or_absent_names_the_tree_above_it(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    info = next((toy_raw / "bridge").rglob("dataset_info.json"))
+    for given in (info, toy_raw / "bridge" / "bridge_datset"):
+        told = refusal(capsys, "build", "--source", "bridge", "--raw", given, "--out", tmp_path)
+        assert told.endswith(f"; give {toy_raw / 'bridge'}")
+
+
+def test_a_refusal_that_names_a_setting_gets_no_other_advice(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    told = refusal(
+        capsys, "build", "--source", "bridge", "--raw", toy_raw / "bridge", "--out", tmp_path, "--set", "release=9"
+    )
+    assert "--set release=9" in told
+    assert "give " not in told
+
+
+def test_advice_does_not_wait_for_a_huge_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour that would fit, but takes its time to be listed: the refusal comes without it."""
+    monkeypatch.setattr(nearby_raw, "_PATIENCE_S", 0.05)
+    (tmp_path / "huge").mkdir()
+    asked, listed = threading.Event(), threading.Event()
+
+    class Slow:
+        Settings = SourceSettings
+
+        @staticmethod
+        def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+            asked.set()
+            listed.wait(60)
+            return [Part(id="one", num_bytes=1, num_episodes=1)]
+
+    with pytest.raises(RequestError) as refused, nearby_raw.raw_advice(Slow, str(tmp_path), SourceSettings()):
+        raise RequestError("no data found")
+    assert str(refused.value) == "no data found"
+    assert asked.wait(60)
+    assert not listed.is_set()
+    listed.set()
+
+
+def test_what_may_not_be_looked_at_is_no_advice(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+
+    def refuse(path: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    assert meant(tmp_path, refuse) == ""
+    assert meant(tmp_path / "a" / "absent", lambda path: path == tmp_path / "a") == f"; give {tmp_path / 'a'}"
+
+
+def test_many_folders_that_fit_are_not_all_named(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"run{number}").mkdir()
+    told = meant(tmp_path, lambda path: path.name.startswith("run"))
+    assert told.startswith(f"; give one of {tmp_path / 'run0'}, ")
+    assert told.endswith("run4 and 3 more")

@@ -1,0 +1,89 @@
+"""Which folder was meant by `--raw` where a source does not find its layout in the given one."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from upath import UPath
+
+from vita_data.errors import RequestError
+from vita_data.formats.tree import FsspecTree
+from vita_data.nearby import MAX_BELOW, above, advice
+from vita_data.types import Source, SourceSettings
+
+_PATIENCE_S = 3.0
+"""How long a refusal may wait for its advice: a tree may hold millions of files."""
+
+
+@contextmanager
+def raw_advice(source: Source, raw: str, settings: SourceSettings) -> Iterator[None]:
+    """Add to a refusal of `raw` which folder nearby has the source's layout, for a `with` block.
+
+    Raises:
+        RequestError: what the block raises, with the advice at its end.
+    """
+    try:
+        yield
+    except RequestError as error:
+        # A refusal that names a setting says already what to change, and this level is the right one.
+        hint = "" if "--set" in str(error) else _meant(source, raw, settings)
+        if not hint:
+            raise
+        raise type(error)(f"{error}{hint}") from error
+
+
+def _meant(source: Source, raw: str, settings: SourceSettings) -> str:
+    found: list[str] = []
+    search = threading.Thread(target=_search, args=(source, raw, settings, found), daemon=True)
+    search.start()
+    search.join(_PATIENCE_S)
+    return advice(list(found))
+
+
+def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]) -> None:
+    """Collect the folders below that fit, or the nearest one above."""
+    end_s = time.monotonic() + _PATIENCE_S
+    try:
+        with _HastyTree(raw, end_s=end_s) as tree:
+            below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
+    except (RequestError, OSError):
+        below = []
+    found += [folder for folder in below if _holds(source, folder, settings, end_s)]
+    if not found:
+        path = UPath(raw) if "://" in raw else Path(raw)
+        higher = (str(folder) for folder in above(path))
+        found += islice((folder for folder in higher if _holds(source, folder, settings, end_s)), 1)
+
+
+def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float) -> bool:
+    """Tell whether a source finds parts in a folder, before the time is over."""
+    try:
+        with _HastyTree(folder, end_s=end_s) as tree:
+            return bool(source.parts(tree, settings))
+    except Exception:  # noqa: BLE001 - advice must not hide the fault that it goes with
+        return False
+
+
+class _HastyTree(FsspecTree):
+    """A raw tree that is searched until a point in time."""
+
+    def __init__(self, root: str, *, end_s: float) -> None:
+        super().__init__(root)
+        self._end_s = end_s
+
+    def glob(self, pattern: str) -> list[str]:
+        """List as a tree does, while there is time."""
+        self._require_time()
+        return super().glob(pattern)
+
+    def size(self, path: str) -> int:
+        """Tell a size as a tree does, while there is time."""
+        self._require_time()
+        return super().size(path)
+
+    def _require_time(self) -> None:
+        if time.monotonic() > self._end_s:
+            raise TimeoutError("the time for advice is over")
