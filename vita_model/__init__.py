@@ -1,6 +1,8 @@
 """The VITA network and its three training stages: batches of `vita_data.loader` in, checkpoints out."""
 
-from vita_model._compat import define_missing_ops
+import sys
 
-# Before any module here imports transformers, which imports torchvision where that is installed.
-define_missing_ops()
+from vita_model._compat import BeforeTorchvision
+
+# timm and transformers import torchvision where it is installed.
+sys.meta_path.insert(0, BeforeTorchvision())

@@ -7,7 +7,11 @@ installed. Two operator schemas are all that its Python part misses.
 
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 _MISSING = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -37,3 +41,16 @@ def define_missing_ops() -> bool:
         library.define(schema)  # type: ignore[no-untyped-call]
     _kept.append(library)
     return True
+
+
+class BeforeTorchvision(MetaPathFinder):
+    """Defines the schemas when torchvision is first looked for, by whomever: torch is not imported for it before."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find nothing itself; the next finder does."""
+        if name == "torchvision" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            define_missing_ops()
+        return None

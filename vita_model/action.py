@@ -5,13 +5,12 @@ Actions are normalized (vita_data/README.md); a masked entry is zeroed here and 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vita_model.checks import require_part, require_whole
-from vita_model.layers import TransformerConfig, blocks, learned, mlp
+from vita_model.configs import ActionDecoderConfig, ActionEncoderConfig
+from vita_model.layers import blocks, learned, mlp
 
 NUM_ACTION_DIMS = 14
 ACTION_NAMES = tuple(
@@ -27,21 +26,6 @@ def dct_matrix(num_steps: int, device: torch.device | None = None) -> Tensor:
     matrix = torch.cos(math.pi * (time + 0.5) * frequency / num_steps) * math.sqrt(2 / num_steps)
     matrix[0] /= math.sqrt(2)
     return matrix.float()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionEncoderConfig:
-    """The MLP encoder of 10M parameters (VITA eq 6, table 11); its horizon is fixed.
-
-    Assumes: a chunk is 12 native steps (table 11 "sampling steps 12").
-    """
-
-    horizon: int = 12
-    width: int = 2624
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below 1; raises RequestError."""
-        require_whole(self, "horizon", "width")
 
 
 class ActionEncoder(nn.Module):
@@ -67,27 +51,6 @@ class ActionEncoder(nn.Module):
             coefficients = self.dct @ torch.where(mask, action, 0.0).float()
         latent: Tensor = self.mlp(coefficients.flatten(1))
         return latent[:, None]
-
-
-_DECODER_BLOCKS = TransformerConfig(width=1024, num_layers=12, num_heads=16, ffn_width=4992)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionDecoderConfig:
-    """The transformer decoder of 228M parameters (VITA 4.1.2, 8.1)."""
-
-    blocks: TransformerConfig = _DECODER_BLOCKS
-    max_steps: int = 64
-    max_latents: int = 64
-    num_segments: int = 1
-    """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
-    context_dropout: float = 0.1
-    """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
-        require_whole(self, "max_steps", "max_latents", "num_segments")
-        require_part(self, "context_dropout")
 
 
 class ActionDecoder(nn.Module):

@@ -8,7 +8,6 @@ Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +16,9 @@ from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisi
 from transformers.initialization import no_init_weights
 
 from vita_data.types import STATE_DIM
-from vita_model.checks import require, require_whole
+from vita_model.configs import RANDOM, BackboneConfig, LatentAttention
 from vita_model.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
-from vita_model.hub import RANDOM
-from vita_model.layers import TransformerConfig, learned, mlp, unit_images
+from vita_model.layers import learned, mlp, unit_images
 from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.tokenizer import ByteTokenizer, Tokenizer, Tokens
 
@@ -28,48 +26,6 @@ SUBTASKS = ("grasp", "lift", "move", "place", "rotate", "open", "close", "end_su
 """The fixed subtask vocabulary (VITA 3.2.2)."""
 _END = SUBTASKS.index("end_subtask")
 _MAX_VIEWS = 4
-_SIGLIP = TransformerConfig(width=1152, num_layers=27, num_heads=16, ffn_width=4304)
-_GEMMA = TransformerConfig(width=2048, num_layers=18, num_heads=8, ffn_width=16384)
-
-
-class LatentAttention(StrEnum):
-    """Whether a latent sees later latents."""
-
-    CAUSAL = "causal"
-    BIDIRECTIONAL = "bidirectional"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackboneConfig:
-    """PaliGemma-3B at 224 px (VITA 4.1.2) with our queries.
-
-    Assumes: latents come in one parallel pass, causal among themselves (the paper's latency excludes one pass a token);
-    8 textual queries; text of 48 tokens; the embedding table stays frozen, as no loss reads it.
-    """
-
-    weights: str = "google/paligemma-3b-pt-224"
-    """Where SigLIP, projector, Gemma and the tokenizer come from: a folder, a hub name, or `random` (text as bytes)."""
-    vision: TransformerConfig = _SIGLIP
-    image_size: int = 224
-    patch_size: int = 14
-    language: TransformerConfig = _GEMMA
-    head_width: int = 256
-    vocabulary: int = 257216
-    max_text_tokens: int = 48
-    num_subtasks: int = 8
-    num_latents: int = 12
-    max_latents: int = 64
-    latent_attention: LatentAttention = LatentAttention.CAUSAL
-
-    def __post_init__(self) -> None:
-        """Refuse weights without name, sizes below 1, and text without room for two tokens; raises RequestError."""
-        weights: object = self.weights  # a recipe's value need not have the annotated type
-        named = isinstance(weights, str) and bool(weights.strip())
-        require(self, "weights", fits=named, wanted=f"a folder, a hub name or {RANDOM}")
-        require_whole(self, "image_size", "patch_size", "head_width", "vocabulary", "num_subtasks")
-        require_whole(self, "max_text_tokens", least=2)
-        require_whole(self, "max_latents")
-        require_whole(self, "num_latents", most=self.max_latents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

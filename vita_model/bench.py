@@ -4,64 +4,31 @@ Batches are random and lie on the device already: what a loader must deliver is 
 delivers `vita-bench loader` measures.
 """
 
-import argparse
-import json
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 
 from vita_data.errors import RequestError
-from vita_data.exits import exit_code
 from vita_data.types import Batch, Modality
 from vita_model.batches import random_batch
-from vita_model.checks import require_whole
-from vita_model.distributed import Ranks, joined_ranks
+from vita_model.bench_specs import StepPart, Trial
+from vita_model.distributed import Ranks
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
 from vita_model.memory import MemoryEstimate, as_text, batches_that_come, estimate_memory
 from vita_model.optim import make_optimizer
-from vita_model.override import override
 from vita_model.parallel import StageLoss, prepare_blocks
 from vita_model.presets import with_random_weights
-from vita_model.recipe import Precision, Recipe, building, load_recipe, resolved
+from vita_model.recipe import Precision, Recipe, building
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.vita import Vita
 
 _MATRIX = {"cuda": 8192, "cpu": 1024}
 """Side of the matrices whose product is taken for the device's peak."""
-
-
-class StepPart(StrEnum):
-    """What of a step is run."""
-
-    ALL = "all"
-    FORWARD_BACKWARD = "forward-backward"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What `measure_training` runs besides the recipe."""
-
-    batch_size: int = 2
-    num_steps: int = 5
-    """Steps that are timed, behind two that are not; 0: the first one alone is run and timed."""
-    part: StepPart = StepPart.ALL
-    weights: Precision = Precision.FP32
-    """In which format matrices are held; products are taken as the recipe says, whatever they are held in."""
-    modality: Modality | None = None
-    """None: all of the stage."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that nothing can be measured with; raises RequestError."""
-        require_whole(self, "batch_size")
-        require_whole(self, "num_steps", least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,40 +201,3 @@ def as_markdown(report: TrainReport) -> str:
             f"{row.mfu:.1%} | {row.samples_per_s:,.1f} | {row.frames_per_s:,.1f} | {memory} |"
         )
     return "\n".join([*lines, "", f"counted for whole steps with weights in fp32: {as_text(report.estimate)}"])
-
-
-def _trial(arguments: argparse.Namespace) -> Trial:
-    return Trial(
-        batch_size=arguments.batch_size,
-        num_steps=arguments.steps,
-        part=StepPart(arguments.part),
-        weights=Precision(arguments.weights),
-        modality=None if arguments.modality is None else Modality(arguments.modality),
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench train`; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="vita-bench train", description="Time training steps beside their floor.")
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
-    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples a batch (default 2)")
-    parser.add_argument(
-        "--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5); 0: one step, cold"
-    )
-    parser.add_argument("--part", choices=list(StepPart), default="all", help="leave the optimizer out (default all)")
-    parser.add_argument("--weights", choices=list(Precision), default="fp32", help="how they are held (default fp32)")
-    parser.add_argument("--modality", choices=list(Modality), help="one kind of batch (default all of the stage)")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as vita-train"
-    )
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    arguments = parser.parse_args(argv)
-    return exit_code("vita-bench train", lambda: _run(arguments), interrupted="interrupted")
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
-    with joined_ranks() as ranks:
-        report = measure_training(recipe, ranks, _trial(arguments))
-    rows = [{**asdict(row), "mfu": row.mfu} for row in report.rows]
-    print(json.dumps({**asdict(report), "rows": rows}, indent=1) if arguments.json else as_markdown(report))

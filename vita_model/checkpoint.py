@@ -7,7 +7,6 @@ A checkpoint appears under its name only when whole, and its files are checked a
 The frozen DINOv2 weights are not stored; state.json says which they were.
 """
 
-import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,15 +20,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_model.configs import Component
 from vita_model.distributed import Ranks, wait_for_all
 from vita_model.durable import appearing, temporary_for
 from vita_model.parallel import laid_like, whole
+from vita_model.run_folder import PREFIX, checkpoint_dirs, is_step_name, step_name
 from vita_model.state import STATE, Progress, checked, read_state, sha256_of, state_text
 from vita_model.tokenizer import TOKENIZER, checkpoint_tokenizer
-from vita_model.vita import Component, Vita
+from vita_model.vita import Vita
 
-_PREFIX = "step-"
-_NAME = re.compile(_PREFIX + r"[0-9]{8}")
 _TRAINER, AVERAGES = "trainer.pt", "averages.safetensors"
 
 
@@ -43,35 +42,6 @@ class TrainerState:
     """State of the generator behind the stages' own draws."""
     averages: Mapping[str, Tensor] = field(default_factory=dict)
     """Moving averages of the weights, where the recipe keeps them."""
-
-
-def checkpoint_dirs(run: Path) -> list[Path]:
-    """List the whole checkpoints of a run, oldest first; a user's copies, under other names, are none of them."""
-    folder = run / "checkpoints"
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name) and path.is_dir())
-
-
-def latest(run: Path) -> Path | None:
-    """Find the newest checkpoint of a run, if it has one."""
-    found = checkpoint_dirs(run)
-    return found[-1] if found else None
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """Find the checkpoint that a path means: itself, or a run's newest.
-
-    Raises:
-        RequestError: there is none.
-    """
-    found = folder if (folder / STATE).is_file() else latest(folder)
-    if found is None:
-        raise RequestError(f"{folder} holds neither a checkpoint ({STATE}) nor a run with one (checkpoints/step-*)")
-    return found
-
-
-def step_name(step: int) -> str:
-    """Name a step as files and folders do: `step-00000040`."""
-    return f"{_PREFIX}{step:08d}"
 
 
 def save(
@@ -115,8 +85,8 @@ def _write(
     progress: Progress,
 ) -> None:
     final = run / "checkpoints" / step_name(progress.step)
-    for begun in final.parent.glob(f"{_PREFIX}*.tmp"):  # by a process that was killed
-        if _NAME.fullmatch(begun.stem):
+    for begun in final.parent.glob(f"{PREFIX}*.tmp"):  # by a process that was killed
+        if is_step_name(begun.stem):
             shutil.rmtree(begun, ignore_errors=True)
     with appearing(final) as folder:
         for name, tensors in weights.items():

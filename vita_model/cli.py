@@ -1,54 +1,67 @@
 """The command `vita-train`: a recipe, shards and a folder for the run; trains one stage of VITA.
 
-The only module here that asks `vita_data.loader` for batches.
+The only module here that asks `vita_data.loader` for batches. What needs torch is imported when all that can be checked
+without it is: torch takes seconds to import, and a typo is told at once.
 """
 
 import argparse
 import contextlib
+import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.types import Manifest
-from vita_model import memory, params
-from vita_model.distributed import Ranks, joined_ranks
-from vita_model.memory import estimate_memory
+from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
 from vita_model.override import override
-from vita_model.params import parameter_table
 from vita_model.recipe import Recipe, check_windows, find_manifest, limited, load_recipe, resolved
-from vita_model.train import RunEnd, train
+from vita_model.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
 
 if TYPE_CHECKING:
     from vita_data.loader.loader import Loader
+    from vita_model.distributed import Ranks
+    from vita_model.train import RunEnd
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 data or run are bad or Ctrl-C, 2 the request is bad."""
     argv = sys.argv[1:] if argv is None else argv
-    verb = _VERBS.get(argv[0]) if argv else None
-    if verb is not None:
-        return _guarded(lambda: verb(argv[1:]))
-    arguments = _parser().parse_args(argv)
-    return _guarded(lambda: _train(arguments))
+    name = argv[0] if argv and argv[0] in _VERBS else ""
+    verb = _VERBS[name]
+    parser = verb.parser()
+    if not name:
+        _refuse_typo(parser, argv)
+    arguments = parser.parse_args(argv[1:] if name else argv)
+    interrupted = "interrupted; --resume goes on from the last checkpoint"
+    return exit_code("vita-train", lambda: verb.run(arguments), interrupted=interrupted)
 
 
-def _guarded(command: Callable[[], None]) -> int:
-    return exit_code("vita-train", command, interrupted="interrupted; --resume goes on from the last checkpoint")
+def _refuse_typo(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Refuse a first word that is nearly a verb: it would be taken for a recipe whose options are lacking."""
+    if argv and not argv[0].endswith(".py") and not Path(argv[0]).exists():
+        for near in difflib.get_close_matches(argv[0], filter(None, _VERBS), n=1):
+            parser.error(f"unknown verb {argv[0]!r}; did you mean {near!r}?")
 
 
 def _train(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
     if arguments.steps is not None:
         recipe = replace(recipe, num_steps=arguments.steps)
+    _check_folders(recipe, arguments)
+    plans = _plans(recipe, arguments)
+
+    from vita_model.distributed import joined_ranks
+
     with joined_ranks() as ranks:
-        end = _run(recipe, arguments, ranks)
+        end = _run(recipe, plans, arguments, ranks)
     if not ranks.is_first:  # one rank speaks for all
         return
     if end.interrupted:
@@ -60,108 +73,103 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     return resolved(override(load_recipe(arguments.recipe), arguments.settings))
 
 
-def _params(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="vita-train params",
-        description="Count a recipe's parameters beside the paper's, and its memory on each rank, without making them.",
-    )
-    _add_recipe(parser)
-    parser.add_argument("--ranks", type=_positive, default=1, metavar="N", help="ranks of the run (default 1)")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    arguments = parser.parse_args(argv)
+def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """Refuse folders that will not do; training itself asks again, when it holds the run."""
+    if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
+        raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
+    run = Path(arguments.out)
+    require_startable(run)
+    # Of several ranks one begins to write while another may still be here.
+    if not arguments.resume and os.environ.get("WORLD_SIZE", "1") == "1":
+        require_new(run)
+    if recipe.init is not None and not arguments.resume:
+        latest_of(Path(recipe.init), f"--set init={recipe.init}")
+
+
+def _params(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
-    table, estimate = parameter_table(recipe), estimate_memory(recipe, num_ranks=arguments.ranks)
+
+    from vita_model import memory, params
+
+    table, estimate = params.parameter_table(recipe), memory.estimate_memory(recipe, num_ranks=arguments.ranks)
     if arguments.json:
         print(json.dumps({**params.as_json(table), "memory": memory.as_json(estimate)}, indent=1))
     else:
         print(f"{params.as_text(table)}\n{memory.as_text(estimate)}")
 
 
-def _export(argv: list[str]) -> None:
+def _export(arguments: argparse.Namespace) -> None:
+    find_checkpoint(arguments.run)
+
     # A policy resizes images with OpenCV, which no training process needs.
-    from vita_model import export
+    from vita_model.export import ExportWeights, export
 
-    parser = argparse.ArgumentParser(
-        prog="vita-train export", description="Write of a checkpoint only what a policy needs, to a new folder."
-    )
-    export.add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    print(export.export(arguments.run, arguments.out, imagine=arguments.imagine, weights=arguments.weights))
+    weights = ExportWeights(arguments.weights)
+    print(export(arguments.run, arguments.out, imagine=arguments.imagine, weights=weights))
 
 
-def _preview(argv: list[str]) -> None:
+def _preview(arguments: argparse.Namespace) -> None:
+    find_policy(arguments.run)
+    if arguments.out.is_dir() or not arguments.out.parent.is_dir():
+        raise RequestError(f"--out {arguments.out}: expected the path of a picture in a folder that is there")
+
     from vita_model import preview_clip
 
-    parser = argparse.ArgumentParser(
-        prog="vita-train preview", description="Draw what a run imagines and chooses for a clip beside what happened."
-    )
-    preview_clip.add_arguments(parser)
-    print(preview_clip.run(parser.parse_args(argv)))
+    print(preview_clip.run(arguments))
 
 
-_VERBS: Mapping[str, Callable[[list[str]], None]] = {"params": _params, "export": _export, "preview": _preview}
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    parser: Callable[[], OneLineParser]
+    run: Callable[[argparse.Namespace], None]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vita-train",
-        description="Train one stage of VITA.",
-        epilog="vita-train params RECIPE.py counts a recipe's parameters beside the paper's, and the memory it takes; "
-        "vita-train export RUN DIR writes what a policy needs; vita-train preview RUN ... draws what it imagines.",
-    )
-    _add_recipe(parser)
-    parser.add_argument(
-        "--shards", required=True, metavar="DIR", help="folder or s3:// address that vita-data build wrote to"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; new, or --resume")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="train to this step instead of the recipe's last")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
-    parser.add_argument("--allow-plan-change", action="store_true", help="let --resume go on with another mixture")
-    return parser
+_VERBS: Mapping[str, _Verb] = {
+    "": _Verb(train_parser, _train),
+    "params": _Verb(params_parser, _params),
+    "export": _Verb(export_parser, _export),
+    "preview": _Verb(preview_parser, _preview),
+}
+"""By the first word; none of them: train."""
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="KEY=VALUE",
-        help="change a field of the recipe: manifest=PATH, init=RUN, optimizer.lr=3e-5, order.kind=window, "
-        "loader.threads=4, loader.damage=substitute, loader.remote.cache=DIR ...",
-    )
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """What is trained on, and what the result is measured on if that is another split."""
+
+    train: Plan
+    held_out: Plan | None
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is no number of steps")
-    return value
-
-
-def _run(recipe: Recipe, arguments: argparse.Namespace, ranks: Ranks) -> RunEnd:
-    if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
-        raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
+def _plans(recipe: Recipe, arguments: argparse.Namespace) -> _Plans:
     manifest = limited(load_manifest(find_manifest(recipe, arguments.recipe)), recipe)
     if recipe.takes_paired_alone:
         manifest = only_paired(manifest, arguments.shards)
     plan = _plan(recipe, manifest, arguments.shards)
     check_windows(recipe, plan.windows)
+    if recipe.eval_split is None:
+        return _Plans(plan, None)
+    return _Plans(plan, _plan(recipe, held_out(manifest, arguments.shards, recipe.eval_split), arguments.shards))
+
+
+def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "Ranks") -> "RunEnd":
+    from vita_model.memory import as_text, estimate_memory
+    from vita_model.train import train
+
+    plan = plans.train
     for note in plan.notes if ranks.is_first else ():
         print(note)
     if ranks.is_first:
-        print(memory.as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
+        print(as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
     with contextlib.ExitStack() as stack:
         loader = stack.enter_context(contextlib.closing(_loader(recipe, plan, ranks)))
         other = None
-        if recipe.eval_split is not None:
-            split = _plan(recipe, held_out(manifest, arguments.shards, recipe.eval_split), arguments.shards)
-            other = stack.enter_context(contextlib.closing(_loader(recipe, split, ranks)))
+        if plans.held_out is not None:
+            other = stack.enter_context(contextlib.closing(_loader(recipe, plans.held_out, ranks)))
         return train(
             recipe,
             loader,
-            arguments.out,
+            Path(arguments.out),
             statistics=plan.statistics,
             report=print,
             resume=arguments.resume,
@@ -186,7 +194,7 @@ def _plan(recipe: Recipe, manifest: Manifest, shards: str) -> Plan:
     )
 
 
-def _loader(recipe: Recipe, plan: Plan, ranks: Ranks) -> "Loader":
+def _loader(recipe: Recipe, plan: Plan, ranks: "Ranks") -> "Loader":
     config = recipe.loader
     return make_loader(
         plan, rank=ranks.rank, world_size=ranks.world_size, threads=config.threads, ahead=config.ahead,

@@ -11,14 +11,13 @@ al., 2017).
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import Modality
-from vita_model.checks import require_not_negative, require_part, require_positive, require_whole
+from vita_model.configs import CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.distributed import all_rows, all_sum
 from vita_model.losses import masked_mean
 
@@ -26,53 +25,6 @@ _ENCODED = (Modality.VIDEO, Modality.ACTION)
 _TINY = 1e-8
 _EPSILON, _MOMENTUM = 1e-5, 0.1
 """Of the moving moments, as batch norms have them."""
-
-
-class ModalityNorm(StrEnum):
-    """What each modality's encodings go through before the nearest code is searched."""
-
-    NONE = "none"
-    BATCH = "batch"
-
-
-class CodeUpdate(StrEnum):
-    """How codes learn: moving averages of their encodings, or the gradient of a loss term as in Algorithm 1."""
-
-    EMA = "ema"
-    GRAD = "grad"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodebookConfig:
-    """8192 codes of width 1024 (VITA table 11)."""
-
-    num_codes: int = 8192
-    width: int = 1024
-    update: CodeUpdate = CodeUpdate.EMA
-    decay: float = 0.99
-    modality_norm: ModalityNorm = ModalityNorm.BATCH
-    match_temperature: float = 0.1
-    """Softness of the usage marginal, in units of the mean squared difference per dimension."""
-    dead_below: float = 0.01
-    """EMA count under which a code is dead; 1024 vectors over 8192 codes average 0.125."""
-    grace_updates: int = 200
-    """Updates a fresh code is left alone."""
-    num_recent: int = 4096
-    """Recent encodings kept to replace dead codes with."""
-    last_replacement: int = 160_000
-    """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
-    shared: bool = True
-    """One table for both modalities; false: one each (VITA figure 20, "w/o modality alignment")."""
-    freeze: bool = True
-    """Leave the codes as warmup made them in co-training; false: they learn on from predicted latents (table 7)."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no codebook can be; raises RequestError."""
-        require_whole(self, "num_codes", "width", "num_recent")
-        require_whole(self, "grace_updates", "last_replacement", least=0)
-        require_part(self, "decay")
-        require_positive(self, "match_temperature")
-        require_not_negative(self, "dead_below")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

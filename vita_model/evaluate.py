@@ -17,8 +17,9 @@ from torch import Tensor
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
 from vita_data.storage import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
+from vita_model.configs import LossConfig
 from vita_model.distributed import all_names, all_sum
-from vita_model.losses import LossConfig, absolute_error, ssim
+from vita_model.losses import absolute_error, ssim
 from vita_model.stages import RULES, set_modes
 from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
 

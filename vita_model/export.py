@@ -1,6 +1,5 @@
 """`vita-train export`: of a checkpoint only what choosing actions needs, as a folder that `VitaPolicy` loads."""
 
-import argparse
 import shutil
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -10,12 +9,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vita_data.errors import RequestError
-from vita_model.checkpoint import AVERAGES, find_checkpoint
+from vita_model.checkpoint import AVERAGES
+from vita_model.configs import Component
 from vita_model.durable import appearing
 from vita_model.policy import CONTROL
+from vita_model.run_folder import find_checkpoint
 from vita_model.state import STATE, checked, read_state, sha256_of, state_text
 from vita_model.tokenizer import TOKENIZER
-from vita_model.vita import Component
 
 
 class ExportWeights(StrEnum):
@@ -36,17 +36,6 @@ def export(folder: Path, out: Path, *, imagine: bool, weights: ExportWeights = E
     wanted = (*CONTROL, Component.VISUAL_DECODER) if imagine else CONTROL
     export_components(find_checkpoint(folder), out, wanted, weights)
     return out
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `vita-train export`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run, or one of its checkpoints")
-    parser.add_argument("out", type=Path, metavar="DIR", help="folder to write; must not be there yet")
-    parser.add_argument("--imagine", action="store_true", help="with the visual decoder, for imagined frames")
-    parser.add_argument(
-        "--weights", type=ExportWeights, choices=list(ExportWeights), default=ExportWeights.TRAINED,
-        help="as they were trained, or their moving averages of a run with ema_decay (default trained)",
-    )  # fmt: skip
 
 
 def export_components(

@@ -4,7 +4,6 @@ Letters: N images (frames folded in), P patches.
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,46 +11,12 @@ from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
 from vita_data.errors import RequestError
-from vita_model.checks import MAX_SEED, require, require_whole
-from vita_model.hub import RANDOM
-from vita_model.layers import TransformerConfig, unit_images
-from vita_model.pretrained import TIMM, load_dinov2
+from vita_model.configs import RANDOM, FeatureConfig
+from vita_model.layers import unit_images
+from vita_model.pretrained import load_dinov2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-VIT_BASE = TransformerConfig(width=768, num_layers=12, num_heads=12, ffn_width=3072)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureConfig:
-    """DINOv2-Base at 224 px: a grid of 16x16 patches (VITA 3.1.1).
-
-    Assumes: stored 256x256 images are resized to 224, since 256 is no multiple of the patch of 14. The position table
-    is resized as transformers does it, by plain bicubic weights, for timm's weights too; timm smooths while it shrinks.
-    """
-
-    backbone: str = "facebook/dinov2-base"
-    """Whose weights: a folder or hub name in the Hugging Face format, `timm:NAME`, or `random`."""
-    input_size: int = 224
-    patch_size: int = 14
-    position_size: int = 518
-    """Image size that the position table belongs to; the released weights use 518."""
-    encoder: TransformerConfig = VIT_BASE
-    random_seed: int = 0
-    """Draws the weights of `random`, so that every stage sees the same features without storing them."""
-
-    def __post_init__(self) -> None:
-        """Refuse a backbone without name, sizes below 1 and seeds that torch has not; raises RequestError."""
-        backbone: object = self.backbone  # a recipe's value need not have the annotated type
-        named = isinstance(backbone, str) and backbone.strip() not in ("", TIMM)
-        require(self, "backbone", fits=named, wanted=f"a folder, a hub name, {TIMM}NAME or {RANDOM}")
-        require_whole(self, "input_size", "patch_size", "position_size")
-        require_whole(self, "random_seed", least=0, most=MAX_SEED)
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.input_size // self.patch_size
 
 
 class FrozenFeatures(nn.Module):

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.initialization import no_init_weights
 
-from vita_model.vita import Component, Vita, VitaConfig
+from vita_model.configs import Component, VitaConfig
+from vita_model.vita import Vita
 
 
 def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:

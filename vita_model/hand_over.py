@@ -8,12 +8,14 @@ from typing import Any
 
 from vita_data.errors import RequestError
 from vita_data.types import Json
-from vita_model.checkpoint import latest, load_components
+from vita_model.checkpoint import load_components
+from vita_model.configs import Component, VitaConfig
 from vita_model.distributed import first_says
 from vita_model.rebuild import from_json
 from vita_model.recipe import first_difference
+from vita_model.run_folder import latest_of
 from vita_model.state import load_progress
-from vita_model.vita import Component, Vita, VitaConfig
+from vita_model.vita import Vita
 
 _THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 """Configs that say how a backbone thinks, and fields of them that do not."""
@@ -30,9 +32,7 @@ def hand_over(
         RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
             the way a frozen backbone thinks.
     """
-    checkpoint = first_says(lambda: latest(run))
-    if checkpoint is None:
-        raise RequestError(f"--set init={run}: no checkpoint in {run / 'checkpoints'}; name a run that has one")
+    checkpoint = first_says(lambda: latest_of(run, f"--set init={run}"))
     progress = load_progress(checkpoint)
     model.features.check_same(progress.features, f"--set init={run}")
     if Component.BACKBONE in needs:

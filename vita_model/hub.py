@@ -8,8 +8,6 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download,
 
 from vita_data.errors import RequestError
 
-RANDOM = "random"
-"""The name that asks for drawn weights instead of released ones."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _ANSWER_S = 10.0

@@ -4,22 +4,18 @@ The floor of a part is the longer of two times: its arithmetic at the measured m
 the measured bandwidth. Weights are random, the batch is one observation; making images 256x256 is not counted.
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from vita_data.errors import RequestError
-from vita_data.exits import exit_code
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.backbone import Backbone, Reasoning
 from vita_model.bench import device_name, matrix_peak, wait_for
-from vita_model.checks import require_device
+from vita_model.bench_specs import LatencySpec
 from vita_model.ghost import flop_counter
 from vita_model.parallel import begin_answer, compile_whole
 from vita_model.policy import CONTROL, narrow
@@ -76,27 +72,6 @@ class LatencyReport:
     def growth(self) -> float:
         """How much longer the longest chunk takes than the shortest."""
         return self.rows[-1].total.time_s / self.rows[0].total.time_s - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySpec:
-    """What is measured."""
-
-    preset: str = "quarter"
-    device: str = "cpu"
-    precision: Precision = Precision.FP32
-    num_views: int = 2
-    horizons: tuple[int, ...] = (12, 24, 48)
-    num_runs: int = 10
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be measured; raises RequestError."""
-        if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
-        if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
-            raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
-        require_device(self, "device")
 
 
 def measure_latency(spec: LatencySpec) -> LatencyReport:
@@ -239,43 +214,3 @@ def as_markdown(report: LatencyReport) -> str:
             )
     first, last = report.rows[0].horizon, report.rows[-1].horizon
     return "\n".join([*lines, "", f"From {first} to {last} steps the total grows by {report.growth:.1%}."])
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench latency`; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="vita-bench latency", description="Time a policy's answers by part and chunk length beside their floors."
-    )
-    parser.add_argument(
-        "--preset", default="quarter", help=f"size of the model: {', '.join(PRESETS)} (default quarter)"
-    )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
-    parser.add_argument("--views", type=int, default=2, metavar="N", help="camera views (default 2)")
-    parser.add_argument("--horizons", type=_numbers, default=(12, 24, 48), metavar="H,H", help="default 12,24,48")
-    parser.add_argument("--runs", type=int, default=10, metavar="N", help="answers that are timed (default 10)")
-    parser.add_argument("--compile", action="store_true", help="compile backbone and action decoder, each as one graph")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    arguments = parser.parse_args(argv)
-    return exit_code("vita-bench latency", lambda: _run(arguments), interrupted="interrupted")
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    spec = LatencySpec(
-        preset=arguments.preset,
-        device=arguments.device,
-        precision=arguments.precision,
-        num_views=arguments.views,
-        horizons=arguments.horizons,
-        num_runs=arguments.runs,
-        compile=arguments.compile,
-    )
-    report = measure_latency(spec)
-    print(json.dumps(asdict(report), indent=1) if arguments.json else as_markdown(report))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: whole numbers with commas between them") from None

@@ -3,7 +3,6 @@
 Letters: B batch, S sequence, M memory rows, D width. Masks are True where a row is real.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -12,21 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import Image
-from vita_model.checks import require_whole
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformerConfig:
-    """Shape of a stack of pre-LN blocks."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    ffn_width: int
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below 1; raises RequestError."""
-        require_whole(self, "width", "num_layers", "num_heads", "ffn_width")
+from vita_model.configs import TransformerConfig
 
 
 class Attention(nn.Module):

@@ -3,40 +3,13 @@
 Everything runs in float32 outside autocast: SSIM in bfloat16 is off by 2%.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from vita_model.checks import require_not_negative
 from vita_model.distributed import all_sum
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossConfig:
-    """Weights of the loss terms.
-
-    Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
-    """
-
-    l1: float = 0.8
-    ssim: float = 0.2
-    commitment: float = 0.25
-    codebook: float = 1.0
-    """Pulls codes to their encodings; there is no such term where moving averages do that (`codebook.update=ema`)."""
-    usage_match: float = 0.1
-    """Pulls the two modalities onto the same codes; 0 is the paper."""
-    visual: float = 1.0
-    action: float = 1.0
-    paired_ssim: bool = False
-    """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
-
-    def __post_init__(self) -> None:
-        """Refuse weights that are negative or not finite; raises RequestError."""
-        require_not_negative(self, "l1", "ssim", "commitment", "codebook", "usage_match", "visual", "action")
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -24,9 +24,6 @@ IMAGE_KEYS: Mapping[CameraRole, str] = {
 STATE_KEY, STATE_MASK_KEY, PROMPT_KEY = "observation/state", "observation/state_mask", "prompt"
 SOURCE_KEY = "source"
 
-API_KEY = "VITA_API_KEY"
-"""Name in the environment of the key that a server wants and `vita-eval` sends."""
-
 _ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
 _NUMBERS, _TEXTS = "biuf", "S"
 """Kinds of arrays that are taken: of requests numbers alone, of answers byte strings too; objects never are."""

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from vita_data.errors import RequestError
 from vita_model.checks import is_finite
+from vita_model.configs import VitaConfig
 from vita_model.recipe import Recipe
-from vita_model.vita import VitaConfig
 
 Config = TypeVar("Config")
 _RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))

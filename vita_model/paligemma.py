@@ -17,7 +17,8 @@ from transformers import PaliGemmaConfig
 
 from vita_data.errors import RequestError
 from vita_model.backbone import SUBTASKS, Backbone
-from vita_model.hub import CONFIG, RANDOM, WEIGHTS, cached_folder, find_folder, one_line, read_config, weight_files
+from vita_model.configs import RANDOM
+from vita_model.hub import CONFIG, WEIGHTS, cached_folder, find_folder, one_line, read_config, weight_files
 from vita_model.parallel import laid_like
 from vita_model.tokenizer import TOKENIZER, WordPieceTokenizer
 

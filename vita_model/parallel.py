@@ -21,10 +21,10 @@ from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from vita_data.errors import RequestError
 from vita_data.types import Batch
+from vita_model.configs import LossConfig
 from vita_model.distributed import Ranks
 from vita_model.gemma import CachedLayer
 from vita_model.layers import Block
-from vita_model.losses import LossConfig
 from vita_model.recipe import Parallel, Precision, Recipe
 from vita_model.recompute import recompute_in_backward
 from vita_model.stages import StageRule, details

@@ -29,19 +29,20 @@ from vita_data.types import (
     Json,
     Modality,
     ResizeMode,
-    Stage,
 )
 from vita_data.wording import normalize_text
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.backbone import SUBTASKS
-from vita_model.checkpoint import find_checkpoint, load_components
+from vita_model.checkpoint import load_components
 from vita_model.checks import require_device
+from vita_model.configs import Component, VitaConfig
 from vita_model.layers import byte_images
 from vita_model.parallel import begin_answer, compile_whole
 from vita_model.rebuild import from_json
 from vita_model.recipe import Precision
-from vita_model.state import Progress, load_progress, weights_digest
-from vita_model.vita import Component, Draws, Prediction, Vita, VitaConfig
+from vita_model.run_folder import find_policy
+from vita_model.state import Progress, weights_digest
+from vita_model.vita import Draws, Prediction, Vita
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
 """What choosing actions needs."""
@@ -144,10 +145,7 @@ class VitaPolicy:
             VitaDataError: it is damaged.
         """
         options = options or PolicyOptions()
-        checkpoint = find_checkpoint(Path(folder))
-        progress = load_progress(checkpoint)
-        if progress.stage == Stage.WARMUP:
-            raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; name a co-trained run")
+        checkpoint, progress = find_policy(Path(folder))
         config: Any = progress.recipe["model"]
         wanted = (*CONTROL, Component.VISUAL_DECODER) if options.imagine else CONTROL
         model = Vita(from_json(VitaConfig, config), wanted)

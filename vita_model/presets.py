@@ -4,15 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
-from vita_model.action import ActionDecoderConfig, ActionEncoderConfig
-from vita_model.backbone import BackboneConfig
-from vita_model.codebook import CodebookConfig
-from vita_model.features import FeatureConfig
-from vita_model.hub import RANDOM
-from vita_model.layers import TransformerConfig
+from vita_model.configs import (
+    RANDOM,
+    ActionDecoderConfig,
+    ActionEncoderConfig,
+    BackboneConfig,
+    CodebookConfig,
+    FeatureConfig,
+    TransformerConfig,
+    VisualDecoderConfig,
+    VisualEncoderConfig,
+    VitaConfig,
+)
 from vita_model.recipe import OptimizerConfig, Recipe
-from vita_model.visual import VisualDecoderConfig, VisualEncoderConfig
-from vita_model.vita import VitaConfig
 
 _IMAGE_SIZE = 112
 _OUTPUT_SIZE = 128

@@ -19,14 +19,16 @@ from transformers import Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
 from vita_data.errors import RequestError, install_extra
-from vita_model.hub import CONFIG, RANDOM, WEIGHTS, find_folder, hub_folder, one_line, read_config, weight_files
+from vita_data.storage import expand_home
+from vita_model.configs import RANDOM, TIMM
+from vita_model.hub import CONFIG, WEIGHTS, find_folder, hub_folder, one_line, read_config, weight_files
 
-TIMM = "timm:"
 _MASK_TOKEN = "embeddings.mask_token"
 _SHAPE = (
     "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "image_size", "patch_size",
     "hidden_act", "layer_norm_eps", "qkv_bias", "use_swiglu_ffn",
 )  # fmt: skip
+_TIMM_FOLDER = "local-dir"
 _TIMM_HUB = ("hf-hub", "hf_hub")
 _FROM_TIMM = (
     (r"^cls_token$", "embeddings.cls_token"),
@@ -108,6 +110,7 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
     except (ImportError, OSError, RuntimeError) as fault:
         raise RequestError(f"timm cannot be imported ({one_line(fault)}); {install_extra('timm')}") from fault
     source, _, model_id = name.partition(":")
+    name = f"{source}:{expand_home(model_id)}" if source == _TIMM_FOLDER else name
     known = None if model_id else timm.get_pretrained_cfg(name)
     hub_name = model_id if source in _TIMM_HUB else known and known.hf_hub_id
     if hub_name:

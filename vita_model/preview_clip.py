@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -179,16 +178,6 @@ def _known(member: torch.Tensor | None) -> torch.Tensor:
     if member is None:
         raise TypeError("a paired batch without one of its members")
     return member
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `vita-train preview`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run of stage cotrain or finetune, or a checkpoint")
-    parser.add_argument("--shards", required=True, metavar="DIR", help="folder that vita-data build wrote to")
-    parser.add_argument("--source", required=True, metavar="NAME", help="source of the clip")
-    parser.add_argument("--key", metavar="KEY", help="key of the clip; without it, windows of the whole source")
-    parser.add_argument("--window", type=int, default=0, metavar="N", help="which window, from 0 (default 0)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jpg", help="picture to write")
 
 
 def run(arguments: argparse.Namespace) -> str:

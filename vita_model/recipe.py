@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from vita_data.errors import RequestError
+from vita_data.storage import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.annotated import first_misfit
 from vita_model.checks import (
@@ -25,11 +27,11 @@ from vita_model.checks import (
     require_positive,
     require_whole,
 )
+from vita_model.configs import Component, LossConfig, VitaConfig
 from vita_model.loading import LoaderConfig
-from vita_model.losses import LossConfig
 from vita_model.thought import VisualThought
-from vita_model.vita import Component, VitaConfig
 
+_Config = TypeVar("_Config")
 MAX_STEPS = 10**8 - 1
 """Checkpoints and previews are named by eight digits."""
 _MAX_RATE = 1e15
@@ -177,11 +179,12 @@ class Recipe:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """Carry what one field says of several into the others: `length`, and a thought without frames.
+    """Carry what one field says of several into the others: `length`, a thought without frames, `~` in paths.
 
     Raises:
         RequestError: the model has no room for the length.
     """
+    recipe = _with_home(recipe)
     if recipe.takes_paired_alone:
         recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
     length = recipe.length
@@ -191,6 +194,19 @@ def resolved(recipe: Recipe) -> Recipe:
     backbone = replace(model.backbone, num_latents=length * model.visual_encoder.num_latents)
     model = replace(model, backbone=backbone, action_encoder=replace(model.action_encoder, horizon=length))
     return replace(recipe, model=model, windows=_windows_of(recipe, length))
+
+
+def _with_home(config: _Config) -> _Config:
+    """Write the home folder out in every text of a config, and of those inside it, that begins with `~`."""
+    changes: dict[str, object] = {}
+    for one in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, one.name)
+        if isinstance(value, str) and value.startswith("~"):
+            changes[one.name] = expand_home(value)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            inner = _with_home(value)
+            changes |= {one.name: inner} if inner is not value else {}
+    return replace(config, **changes) if changes else config  # type: ignore[type-var]
 
 
 def _windows_of(recipe: Recipe, length: int) -> WindowSpec:

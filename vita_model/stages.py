@@ -13,10 +13,11 @@ from torch import Tensor
 from vita_data.types import Batch, Modality, Stage
 from vita_model.backbone import SUBTASKS
 from vita_model.codebook import Quantized
+from vita_model.configs import Component, LossConfig, VitaConfig
 from vita_model.distributed import Ranks, all_sum
-from vita_model.losses import LossConfig, absolute_error, action_error, masked_mean, ssim
+from vita_model.losses import absolute_error, action_error, masked_mean, ssim
 from vita_model.thought import VisualThought
-from vita_model.vita import ActionPrediction, Component, Draws, FramePrediction, Prediction, Vita, VitaConfig
+from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
 
 Terms = dict[str, Tensor]
 

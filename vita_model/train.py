@@ -19,7 +19,8 @@ from vita_data.loader import PlanChange
 from vita_data.types import Batch, Json, Modality
 from vita_model.averages import WeightAverages
 from vita_model.batches import on_device
-from vita_model.checkpoint import TrainerState, latest, load_components, load_trainer, save
+from vita_model.checkpoint import TrainerState, load_components, load_trainer, save
+from vita_model.configs import Component
 from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.gradients import Gradients
@@ -32,10 +33,11 @@ from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.preview import write_previews
 from vita_model.recipe import Recipe, as_json, building
 from vita_model.resume import check_same_run
+from vita_model.run_folder import latest, require_new, require_startable
 from vita_model.signals import on_sigterm
 from vita_model.stages import RULES, needed_parts, set_modes
 from vita_model.state import Progress, load_progress
-from vita_model.vita import Component, Vita
+from vita_model.vita import Vita
 
 
 class BatchStream(Protocol):
@@ -332,14 +334,10 @@ def train(
 
 def _found(run: Path, *, resume: bool) -> Path | None:
     """Give the checkpoint to go on from; refuse a folder that a run cannot lie in, or that holds something."""
-    if run.exists() and not run.is_dir():
-        raise RequestError(f"--out {run} is a file: give a folder")
-    if str(run).partition("/")[0].endswith(":"):
-        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
+    require_startable(run)
     if resume:
         return latest(run)
-    if run.exists() and any(run.iterdir()):
-        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+    require_new(run)
     return None
 
 

@@ -4,34 +4,11 @@ Letters: B batch, N images (frames folded in), P patches, Q latents of one frame
 Images are float [.., 3, h, w] in [0, 1].
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from vita_model.checks import require_whole
-from vita_model.features import VIT_BASE, FeatureConfig
-from vita_model.layers import TransformerConfig, blocks, learned, mlp
-
-_M_FORMER = TransformerConfig(width=512, num_layers=6, num_heads=8, ffn_width=1984)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisualEncoderConfig:
-    """The M-Former of 20M parameters (VITA 3.1.1, table 11).
-
-    Assumes: "memory-augmented" means learned register tokens; features join on channels (eq 2); one latent a pair.
-    """
-
-    blocks: TransformerConfig = _M_FORMER
-    num_latents: int = 1
-    """Latents of one frame pair."""
-    num_memory: int = 7
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that no encoder has; raises RequestError."""
-        require_whole(self, "num_latents")
-        require_whole(self, "num_memory", least=0)
+from vita_model.configs import FeatureConfig, VisualDecoderConfig, VisualEncoderConfig
+from vita_model.layers import blocks, learned, mlp
 
 
 class VisualEncoder(nn.Module):
@@ -56,22 +33,6 @@ class VisualEncoder(nn.Module):
             rows = block(rows)
         latents: Tensor = self.out(self.norm(rows[:, : self.num_latents]))
         return latents
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisualDecoderConfig:
-    """The 12-layer ViT decoder of 96M parameters (VITA 4.1.2, table 11)."""
-
-    blocks: TransformerConfig = VIT_BASE
-    latent_ffn_width: int = 2048
-    output_size: int = 256
-    """Pixels along a side; a smaller preset compares with the target resized to this."""
-    max_latents: int = 64
-    max_frames: int = 64
-
-    def __post_init__(self) -> None:
-        """Refuse sizes below 1; raises RequestError."""
-        require_whole(self, "latent_ffn_width", "output_size", "max_latents", "max_frames")
 
 
 class VisualDecoder(nn.Module):

@@ -6,45 +6,20 @@ Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from vita_data.types import STATE_DIM, Batch, Modality
-from vita_model.action import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
-from vita_model.backbone import Backbone, BackboneConfig, Reasoning
-from vita_model.codebook import Codebook, CodebookConfig, Quantized
-from vita_model.features import FeatureConfig, FrozenFeatures
+from vita_model.action import ActionDecoder, ActionEncoder
+from vita_model.backbone import Backbone, Reasoning
+from vita_model.codebook import Codebook, Quantized
+from vita_model.configs import Component, VitaConfig
+from vita_model.features import FrozenFeatures
 from vita_model.layers import unit_images
-from vita_model.thought import ThoughtConfig, VisualThought
-from vita_model.visual import VisualDecoder, VisualDecoderConfig, VisualEncoder, VisualEncoderConfig
-
-
-class Component(StrEnum):
-    """The parts that a checkpoint stores one file each of; the names are attributes of `Vita`."""
-
-    CODEBOOK = "codebook"
-    VISUAL_ENCODER = "visual_encoder"
-    VISUAL_DECODER = "visual_decoder"
-    ACTION_ENCODER = "action_encoder"
-    ACTION_DECODER = "action_decoder"
-    BACKBONE = "backbone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VitaConfig:
-    """The shapes of all parts; defaults are the full size of table 11."""
-
-    visual: FeatureConfig = field(default_factory=FeatureConfig)
-    visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)
-    visual_decoder: VisualDecoderConfig = field(default_factory=VisualDecoderConfig)
-    action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
-    action_decoder: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
-    codebook: CodebookConfig = field(default_factory=CodebookConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    cot: ThoughtConfig = field(default_factory=ThoughtConfig)
+from vita_model.thought import VisualThought
+from vita_model.visual import VisualDecoder, VisualEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

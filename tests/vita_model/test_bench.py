@@ -9,11 +9,12 @@ import torch
 
 from vita_data.bench.cli import main as vita_bench
 from vita_data.types import Modality
-from vita_model.bench import main
+from vita_model.cli_bench import train as main
+from vita_model.configs import Component
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
 from vita_model.recipe import load_recipe
-from vita_model.vita import Component, Draws
+from vita_model.vita import Draws
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 

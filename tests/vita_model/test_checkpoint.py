@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_model.backbone import LatentAttention
-from vita_model.checkpoint import TrainerState, checkpoint_dirs, latest, load_components, load_trainer, save
+from vita_model.checkpoint import TrainerState, load_components, load_trainer, save
+from vita_model.configs import Component, LatentAttention
 from vita_model.hand_over import hand_over
+from vita_model.run_folder import checkpoint_dirs, latest
 from vita_model.state import Progress, load_progress
 from vita_model.thought import VisualThought
-from vita_model.vita import Component, Vita
+from vita_model.vita import Vita
 
 
 def progress(step):

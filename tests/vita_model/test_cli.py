@@ -169,7 +169,7 @@ def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
     def interrupt(recipe, stream, run, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train", interrupt)
+    monkeypatch.setattr("vita_model.train.train", interrupt)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
 
@@ -178,7 +178,7 @@ def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
     def stop(recipe, stream, run, **options):
         return RunEnd(step=3, interrupted=True, checkpoint=run / "step-00000003")
 
-    monkeypatch.setattr(cli, "train", stop)
+    monkeypatch.setattr("vita_model.train.train", stop)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == (
         "vita-train: stopped at step 3 by SIGTERM, saved as run/step-00000003; --resume goes on\n"

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vita_data.types import Modality
-from vita_model.codebook import Codebook, CodebookConfig, CodeUpdate, ModalityNorm
+from vita_model.codebook import Codebook
+from vita_model.configs import CodebookConfig, CodeUpdate, ModalityNorm
 
 PLAIN = CodebookConfig(
     num_codes=4,

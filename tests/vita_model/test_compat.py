@@ -37,3 +37,15 @@ def test_nothing_is_defined_where_the_binary_part_loads(torchvision, monkeypatch
 def test_nothing_is_defined_without_torchvision(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not _compat.define_missing_ops()
+
+
+def test_torch_is_imported_for_it_when_torchvision_is_looked_for_and_not_before(torchvision):
+    (torchvision / "_C.so").write_bytes(b"built for another torch")
+    finder = _compat.BeforeTorchvision()
+    sys.meta_path.insert(0, finder)
+    assert finder.find_spec("torch") is None
+    assert not _compat._kept
+    assert finder.find_spec("torchvision") is None
+    assert _compat._kept
+    assert finder not in sys.meta_path
+    assert finder.find_spec("torchvision") is None

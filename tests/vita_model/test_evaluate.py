@@ -8,9 +8,9 @@ import torch
 
 from tests.vita_model.ranks import run_ranks
 from vita_data.types import Modality, Stage
+from vita_model.configs import LossConfig
 from vita_model.distributed import joined_ranks
 from vita_model.evaluate import evaluate, summary, write_evaluation
-from vita_model.losses import LossConfig
 from vita_model.stages import RULES, StageRule
 from vita_model.vita import ActionPrediction, FramePrediction, Vita
 

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from vita_data.errors import RequestError
+from vita_model.bench_specs import LatencySpec
+from vita_model.cli_bench import latency as main
 from vita_model.ghost import flop_counter
-from vita_model.latency import LatencySpec, as_markdown, main, measure_latency
+from vita_model.latency import as_markdown, measure_latency
 
 
 def test_each_chunk_length_is_measured_beside_its_floor() -> None:

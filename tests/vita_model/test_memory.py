@@ -24,7 +24,8 @@ MIDDLE = """
 import resource, sys
 from dataclasses import replace
 from vita_data.types import Modality, Stage
-from vita_model.bench import Trial, measure_training
+from vita_model.bench import measure_training
+from vita_model.bench_specs import Trial
 from vita_model.distributed import Ranks
 from vita_model.layers import TransformerConfig
 from vita_model.presets import tiny

@@ -11,11 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vita_data.types import STATE_DIM
+from vita_model.configs import VitaConfig
 from vita_model.parallel import compile_whole
 from vita_model.policy import CONTROL
 from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.tokenizer import Tokens
-from vita_model.vita import Vita, VitaConfig
+from vita_model.vita import Vita
 
 HORIZON = 12
 

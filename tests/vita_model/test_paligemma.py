@@ -13,16 +13,18 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Stage
 from vita_model import hub, paligemma
 from vita_model.backbone import SUBTASKS, Backbone
-from vita_model.checkpoint import latest, load_components
+from vita_model.checkpoint import load_components
+from vita_model.configs import Component
 from vita_model.export import export
 from vita_model.layers import unit_images
 from vita_model.paligemma import load_paligemma
 from vita_model.params import parameter_table
 from vita_model.policy import CONTROL
+from vita_model.run_folder import latest
 from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.tokenizer import ByteTokenizer, WordPieceTokenizer
 from vita_model.train import Trainer, train
-from vita_model.vita import Component, Vita
+from vita_model.vita import Vita
 
 LAYOUTS = {
     "transformers 4, as released": {

@@ -18,12 +18,12 @@ from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.types import Batch, CameraRole, Modality, ResizeMode, Split
 from vita_model import policy as policy_module
-from vita_model.checkpoint import find_checkpoint, latest
 from vita_model.cli import main
 from vita_model.parallel import begin_answer
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
 from vita_model.preview_clip import compare, draw
 from vita_model.recipe import Precision, load_recipe
+from vita_model.run_folder import find_checkpoint, latest
 from vita_model.state import load_progress
 from vita_model.vita import Draws
 

@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +16,12 @@ from transformers.utils import logging
 from vita_data.errors import RequestError
 from vita_data.types import Stage
 from vita_model import hub, pretrained
-from vita_model.checkpoint import latest
 from vita_model.features import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures
 from vita_model.layers import unit_images
 from vita_model.override import override
 from vita_model.params import parameter_table
 from vita_model.pretrained import as_library_names
+from vita_model.run_folder import latest
 from vita_model.state import load_progress
 from vita_model.train import train
 
@@ -293,6 +295,19 @@ def test_a_hub_name_in_the_cache_needs_no_network(visual, weights, tmp_path, mon
 def test_timm_is_asked_for_where_it_is_missing(visual):
     message = "timm cannot be imported (No module named 'timm'); in your checkout of VITA run: pip install -e '.[timm]'"
     assert message in refusal(replace(visual, backbone="timm:vit_x"))
+
+
+def test_timms_folder_may_begin_with_the_home_folder(visual, tmp_path, monkeypatch):
+    asked = []
+
+    def create_model(name, **options):
+        asked.append(name)
+        raise RuntimeError("no weights here")
+
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "no weights here" in refusal(replace(visual, backbone="timm:local-dir:~/dinov2"))
+    assert asked == [f"local-dir:{tmp_path}/dinov2"]
 
 
 @pytest.mark.parametrize("backbone", ["", " ", "timm:"])

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.object_store import running_store
-from vita_model.checkpoint import latest
 from vita_model.cli import main
+from vita_model.run_folder import latest
 from vita_model.state import load_progress
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"

@@ -6,7 +6,7 @@ import pytest
 from vita_data.errors import RequestError
 from vita_data.loader import Damage, RemoteOptions
 from vita_data.types import CameraRole, DrawOrder, Order, Stage, Starts, WindowSpec
-from vita_model.codebook import ModalityNorm
+from vita_model.configs import ModalityNorm
 from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.optim import learning_rate
 from vita_model.override import override

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vita_data.types import Stage
-from vita_model.losses import LossConfig
+from vita_model.configs import LossConfig
 from vita_model.parallel import StageLoss, blocks_of
 from vita_model.recompute import recompute_in_backward
 from vita_model.stages import RULES, set_modes

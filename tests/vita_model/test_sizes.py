@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vita_model.vita import Vita, VitaConfig
+from vita_model.configs import VitaConfig
+from vita_model.vita import Vita
 
 MILLION = 1e6
 

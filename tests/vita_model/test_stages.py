@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from vita_data.types import Modality, Stage
+from vita_model.configs import Component, LossConfig
 from vita_model.distributed import Ranks
-from vita_model.losses import LossConfig
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.train import Trainer
-from vita_model.vita import Component, Draws, Vita
+from vita_model.vita import Draws, Vita
 
 
 def snapshot(model):

@@ -11,14 +11,14 @@ from tests.vita_model.test_evaluate import statistics_of
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Damage, InstructionChoice, PlanChange
 from vita_data.types import DrawOrder, Modality, Order, Stage
-from vita_model.checkpoint import latest
+from vita_model.configs import Component
 from vita_model.evaluate import EVALUATION
 from vita_model.gradients import TrainingError
 from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.lock import held
+from vita_model.run_folder import latest
 from vita_model.state import load_progress
 from vita_model.train import train
-from vita_model.vita import Component
 
 STATISTICS = {"toy_a": {"q01": [0]}}
 

@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vita_data.convention import CANONICAL, Convention, state_from_libero
+from vita_data.convention import Convention, state_from_libero
 from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Image
 from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, Message
 from vita_model.policy import Observation, VitaPolicy
+from vita_model.serving.options import require_convention
 
 _MAX_SIDE = 4096
 _MAX_PROMPT = 4096
@@ -42,8 +43,7 @@ class PolicyActor:
             RequestError: the checkpoint has no such convention.
         """
         known = policy.signature.conventions
-        if convention != CANONICAL and convention not in known:
-            raise RequestError(f"--convention {convention}: this checkpoint has: {', '.join((CANONICAL, *known))}")
+        require_convention(convention, known)
         self._policy, self._name = policy, convention
         self._convention: Convention | None = known.get(convention)
 

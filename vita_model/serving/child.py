@@ -13,7 +13,7 @@ from typing import IO
 import torch
 
 from vita_data.errors import VitaDataError
-from vita_model.openpi import API_KEY
+from vita_model.serving.options import API_KEY
 from vita_model.signals import interrupt, on_sigterm
 
 _END_S = 30.0

@@ -4,16 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from vita_data.arguments import local_path, port, positive, word
 from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError, install_extra
-from vita_data.exits import exit_code
-from vita_model.openpi import API_KEY
+from vita_data.exits import OneLineParser, exit_code
+from vita_model.arguments import device
 from vita_model.recipe import Precision
-from vita_model.sims.options import positive
-
-_MAX_PORT = 65535
+from vita_model.run_folder import find_policy
+from vita_model.serving.options import API_KEY, ServeOptions, require_convention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,27 +22,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before it served")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog="vita-serve",
         description="Answer openpi's websocket client with a trained policy; with LIBERO's convention vla-eval's, too.",
         epilog="openpi's clients connect to ws://HOST:PORT, vla-eval's to ws://HOST:PORT/vla-eval. "
         f"{API_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote")
     parser.add_argument(
-        "--convention", default=CANONICAL, metavar="NAME",
+        "run", type=local_path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote"
+    )
+    parser.add_argument(
+        "--convention", type=word, default=CANONICAL, metavar="NAME",
         help="what actions mean: canonical (m, rad, gripper 1 open), or a source whose constants the checkpoint has",
     )  # fmt: skip
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
+        "--host", type=word, default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
     )
-    parser.add_argument("--port", type=_port, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
     parser.add_argument(
         "--replan-steps", type=positive, default=5, metavar="N",
         help="commands of a chunk that vla-eval's clients get before the policy is asked again (default 5)",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
     parser.add_argument(
         "--compile", action="store_true", help="compile the policy before serving (CUDA graphs on a GPU): minutes"
@@ -51,20 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
-    """Read a port, for argparse."""
-    value = int(text)
-    if not 0 <= value <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{value} is no port: 0 to {_MAX_PORT}")
-    return value
-
-
 def _serve(arguments: argparse.Namespace) -> None:
+    require_convention(arguments.convention, find_policy(arguments.run)[1].conventions)
     try:
         from aiohttp import web
 
         from vita_model.serving.actor import PolicyActor
-        from vita_model.serving.server import PolicyServer, ServeOptions
+        from vita_model.serving.server import PolicyServer
     except ModuleNotFoundError as fault:
         raise RequestError(f"{fault.name} is not installed; {install_extra('serve')}") from fault
     from vita_model.policy import PolicyOptions, VitaPolicy

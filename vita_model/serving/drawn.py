@@ -6,11 +6,12 @@ import torch
 
 from vita_data.types import STATE_DIM, CameraRole, Json, Stage
 from vita_model.checkpoint import TrainerState, save
+from vita_model.configs import VitaConfig
 from vita_model.policy import CONTROL
 from vita_model.presets import with_random_weights
 from vita_model.recipe import Recipe, as_json
 from vita_model.state import Progress
-from vita_model.vita import Vita, VitaConfig
+from vita_model.vita import Vita
 
 _SOURCE = "drawn"
 _ACTION_DIM = 40

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 
-from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.bench import device_name
 from vita_model.openpi import IMAGE_KEYS, PROMPT_KEY, Message
@@ -28,7 +26,7 @@ from vita_model.presets import PRESETS
 from vita_model.serving.child import served
 from vita_model.serving.clients import Ask, client_name, connected
 from vita_model.serving.drawn import write_drawn_policy
-from vita_model.serving.server import ServeOptions
+from vita_model.serving.options import LoadSpec
 
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
 SIDE = 224
@@ -36,31 +34,6 @@ SIDE = 224
 _NUM_DIFFERENT = 8
 _MAX_TURNS = 4
 _PROMPT = "pick up the cup"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSpec:
-    """What is measured."""
-
-    preset: str = "tiny"
-    policy: Path | None = None
-    """A run, a checkpoint or an exported policy; None: drawn weights of the preset."""
-    clients: tuple[int, ...] = (1, 4, 16)
-    num_requests: int = 400
-    """Answers that are timed, of each number of clients and in process."""
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be measured; raises RequestError."""
-        most = ServeOptions().max_waiting
-        if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
-        if not self.clients or not all(1 <= number <= most for number in self.clients):
-            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: 1 to {most} may wait for an answer")
-        if self.num_requests < max(self.clients):
-            raise RequestError(f"--requests {self.num_requests}: fewer than the {max(self.clients)} clients")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise RequestError(f"--device {self.device}: this machine has no CUDA device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,35 +9,16 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from vita_data.errors import VitaDataError
 from vita_model.serving.actor import Actor
+from vita_model.serving.options import ServeOptions
 from vita_model.serving.talk import OpenpiTalk, Talk
 from vita_model.serving.vla_eval import EnvelopeTalk
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOptions:
-    """What a server allows."""
-
-    api_key: str | None = None
-    """Wanted as `Authorization: Api-Key KEY`; None: everybody may ask."""
-    max_message_bytes: int = 32 << 20
-    max_clients: int = 64
-    max_waiting: int = 32
-    """Requests that wait for the one that is answered."""
-    replan_steps: int = 5
-    """Commands of a chunk that vla-eval's clients get before the policy is asked again; openpi's get whole chunks.
-
-    Assumes: 5, as `vita-eval` does.
-    """
-    heartbeat_s: float = 30.0
-    """A client that does not answer pings this long apart, or does not take an answer for as long, is gone."""
 
 
 class PolicyServer:

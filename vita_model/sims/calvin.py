@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.types import CameraRole
 from vita_model.checks import require_whole
@@ -99,6 +98,8 @@ def chain_rates(lengths: Sequence[int]) -> dict[str, SuccessRate]:
 
 def observe(seen: Mapping[str, Any], sentence: str) -> Observation:
     """Turn CALVIN's observation: static and gripper camera, the 15 numbers of the robot."""
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
     robot = np.asarray(seen["robot_obs"], np.float64)
     return Observation(
         images={

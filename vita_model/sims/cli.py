@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 from vita_model.sims import cli_benchmarks, cli_robosuite
 
 _Command = Callable[[argparse.Namespace], None]
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = OneLineParser(
         prog="vita-eval",
         description="Measure a policy's success in simulators that you have installed; nothing is downloaded.",
     )

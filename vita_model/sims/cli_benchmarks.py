@@ -1,13 +1,13 @@
 """The verbs `vita-eval libero | calvin | simplerenv | table | trials`."""
 
 import argparse
-from pathlib import Path
 
+from vita_data.arguments import local_path, positive, word
 from vita_data.errors import RequestError
 from vita_model.sims import calvin, libero, simplerenv
 from vita_model.sims.interfaces import Policy
 from vita_model.sims.journal import Place
-from vita_model.sims.options import add_policy, add_replan, add_resume, make_results_folder, positive
+from vita_model.sims.options import add_policy, add_replan, add_resume, make_results_folder
 from vita_model.sims.policies import RANDOM, load_policy
 from vita_model.sims.simplerenv_tasks import Robot
 from vita_model.sims.tables import tables_text
@@ -22,10 +22,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs.add_parser("simplerenv", help="SimplerEnv (Tables 3 and 4); your own installation and assets")
     )
     table = verbs.add_parser("table", help="results beside the paper's rows, averages computed")
-    table.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
+    table.add_argument("results", type=local_path, nargs="+", metavar="RESULT.json")
     table.set_defaults(command=_table)
     trials = verbs.add_parser("trials", help="Table 5 from a sheet of recorded real-robot trials")
-    trials.add_argument("sheet", type=Path, metavar="TRIALS.csv", help="columns model, evaluation, success")
+    trials.add_argument("sheet", type=local_path, metavar="TRIALS.csv", help="columns model, evaluation, success")
     trials.set_defaults(command=_trials)
 
 
@@ -36,7 +36,9 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES))
     parser.add_argument("--trials", type=positive, default=libero.NUM_TRIALS, metavar="N", help="a task; protocol: 50")
     parser.add_argument("--tasks", type=int, nargs="*", default=[], metavar="K", help="numbers of tasks; default: all")
-    parser.add_argument("--assets", type=Path, metavar="DIR", help="where LIBERO's assets lie; default: in its package")
+    parser.add_argument(
+        "--assets", type=local_path, metavar="DIR", help="where LIBERO's assets lie; default: in its package"
+    )
     parser.set_defaults(command=_libero)
 
 
@@ -44,7 +46,9 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
-    parser.add_argument("--dataset", type=Path, required=True, metavar="DIR", help="task_ABC_D, for environment D")
+    parser.add_argument(
+        "--dataset", type=local_path, required=True, metavar="DIR", help="task_ABC_D, for environment D"
+    )
     parser.add_argument("--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N", help="protocol: 1000")
     parser.add_argument("--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N", help="protocol: 360")
     parser.set_defaults(command=_calvin)
@@ -56,7 +60,9 @@ def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_resume(parser)
     parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot])
     parser.add_argument("--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N", help="protocol: 24")
-    parser.add_argument("--tasks", nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all")
+    parser.add_argument(
+        "--tasks", type=word, nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all"
+    )
     parser.set_defaults(command=_simplerenv)
 
 

@@ -3,10 +3,10 @@
 import argparse
 import contextlib
 import functools
-from pathlib import Path
 
+from vita_data.arguments import local_path, positive
 from vita_model.sims.noise import CALM, DISTURBED
-from vita_model.sims.options import add_policy, add_replan, make_results_folder, positive
+from vita_model.sims.options import add_policy, add_replan, make_results_folder
 from vita_model.sims.policies import load_policy
 from vita_model.sims.record import RecordRequest, record
 from vita_model.sims.robosuite_eval import CONVENTION, EvaluateRequest, evaluate_robosuite
@@ -25,7 +25,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
     _add_task(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="RAW", help="raw tree for vita-data build --raw")
+    parser.add_argument(
+        "--out", type=local_path, required=True, metavar="RAW", help="raw tree for vita-data build --raw"
+    )
     parser.add_argument("--num-demos", type=positive, default=100, metavar="N", help="successes to record")
     parser.add_argument(
         "--noise", choices=sorted(_NOISE), default="path", help="disturb the expert's path, so that recoveries are seen"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.robosuite_tasks import IMAGE_SIZE, Proprioception, RobosuiteTask
@@ -46,6 +45,8 @@ def write_part(path: Path, take: Take, seed: int) -> None:
 
 
 def _write_demo(demo: h5py.Group, take: Take, seed: int) -> None:
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
     hand = np.stack([arm.xyz_m for arm in take.arms])
     quaternion = np.stack([arm.quaternion_xyzw for arm in take.arms])
     turn = Rotation.from_quat(quaternion).as_rotvec()

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.convention import libero_opening, right_arm_state
 from vita_data.errors import RequestError
@@ -108,6 +107,8 @@ def libero_state(
         fingers_m: positions [2] of the two fingers.
         joints_rad: [7].
     """
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
     return single_arm_state(
         xyz_m=xyz_m,
         rotation=Rotation.from_quat(quaternion_xyzw).as_matrix(),

@@ -4,18 +4,26 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from vita_data.arguments import address, local_path, positive, word
 from vita_data.errors import RequestError
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
     """Add the policy and the folder for results."""
     parser.add_argument(
-        "--policy", required=True, metavar="POLICY", help="ws://HOST:PORT of vita-serve, a run's folder, or random"
+        "--policy",
+        type=address,
+        required=True,
+        metavar="POLICY",
+        help="ws://HOST:PORT of vita-serve, a run's folder, or random",
     )
     parser.add_argument(
-        "--source", metavar="NAME", help="whose statistics scale states and actions, where a checkpoint has several"
+        "--source",
+        type=word,
+        metavar="NAME",
+        help="whose statistics scale states and actions, where a checkpoint has several",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the result")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for the result")
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +55,3 @@ def make_results_folder(folder: Path) -> None:
             pass
     except OSError as fault:
         raise RequestError(f"--out {folder}: no folder that can be written into ({fault.strerror})") from fault
-
-
-def positive(text: str) -> int:
-    """Read a whole number of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value

@@ -9,6 +9,7 @@ import numpy as np
 from vita_data.convention import CANONICAL
 from vita_data.errors import RequestError, install_extra
 from vita_data.types import Float64
+from vita_model.run_folder import find_policy
 from vita_model.sims.conventions import checked_chunk
 from vita_model.sims.interfaces import Observation, Policy, PolicyInfo, with_source
 
@@ -102,7 +103,7 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
         return RandomPolicy(convention, seed=seed)
     if "://" in text:
         try:
-            from vita_model.openpi import API_KEY
+            from vita_model.serving.options import API_KEY
             from vita_model.sims.client import ServedPolicy
         except ModuleNotFoundError as fault:
             raise RequestError(f"--policy {text}: {fault.name} is not installed; {install_extra('serve')}") from fault
@@ -110,6 +111,7 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
         return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():
         raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
+    find_policy(Path(text))
     # torch is loaded for this kind of policy alone
     from vita_model.policy import VitaPolicy
 

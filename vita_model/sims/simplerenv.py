@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from vita_data.convention import CANONICAL
 from vita_data.errors import install_extra
@@ -220,6 +219,8 @@ def _google_maker() -> _Maker:
 
 def _motion(action: Float64, gripper: float) -> Float64:
     """Lay out metres, rotation vector and gripper."""
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
     return np.array([*action[:3], *Rotation.from_euler("xyz", action[3:6]).as_rotvec(), gripper])
 
 

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from vita_data.errors import RequestError
-from vita_model.serving.server import PolicyServer, ServeOptions
+from vita_model.serving.options import ServeOptions
+from vita_model.serving.server import PolicyServer
 
 
 class Echo:

@@ -13,9 +13,9 @@ import pytest
 
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole
+from vita_model.cli_bench import serve as main
 from vita_model.presets import PRESETS
 from vita_model.serving import clients
-from vita_model.serving.bench import main
 from vita_model.serving.child import served
 from vita_model.serving.drawn import write_drawn_policy
 from vita_model.serving.load import Figures

@@ -1,0 +1,279 @@
+"""The shapes of all parts of the model and the weights of its losses, as recipes write them and checkpoints keep them.
+
+Imports no torch, so that a typo in a recipe or in `--set` is told at once. What each number means is said where it is
+used: the module that builds the part.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vita_model.checks import (
+    MAX_SEED,
+    require,
+    require_not_negative,
+    require_part,
+    require_positive,
+    require_whole,
+)
+from vita_model.thought import ThoughtConfig
+
+RANDOM = "random"
+"""The name that asks for drawn weights instead of released ones."""
+TIMM = "timm:"
+"""Begins the name of weights that timm gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerConfig:
+    """Shape of a stack of pre-LN blocks."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    ffn_width: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "width", "num_layers", "num_heads", "ffn_width")
+
+
+VIT_BASE = TransformerConfig(width=768, num_layers=12, num_heads=12, ffn_width=3072)
+_M_FORMER = TransformerConfig(width=512, num_layers=6, num_heads=8, ffn_width=1984)
+_DECODER_BLOCKS = TransformerConfig(width=1024, num_layers=12, num_heads=16, ffn_width=4992)
+_SIGLIP = TransformerConfig(width=1152, num_layers=27, num_heads=16, ffn_width=4304)
+_GEMMA = TransformerConfig(width=2048, num_layers=18, num_heads=8, ffn_width=16384)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureConfig:
+    """DINOv2-Base at 224 px: a grid of 16x16 patches (VITA 3.1.1).
+
+    Assumes: stored 256x256 images are resized to 224, since 256 is no multiple of the patch of 14. The position table
+    is resized as transformers does it, by plain bicubic weights, for timm's weights too; timm smooths while it shrinks.
+    """
+
+    backbone: str = "facebook/dinov2-base"
+    """Whose weights: a folder or hub name in the Hugging Face format, `timm:NAME`, or `random`."""
+    input_size: int = 224
+    patch_size: int = 14
+    position_size: int = 518
+    """Image size that the position table belongs to; the released weights use 518."""
+    encoder: TransformerConfig = VIT_BASE
+    random_seed: int = 0
+    """Draws the weights of `random`, so that every stage sees the same features without storing them."""
+
+    def __post_init__(self) -> None:
+        """Refuse a backbone without name, sizes below 1 and seeds that torch has not; raises RequestError."""
+        backbone: object = self.backbone  # a recipe's value need not have the annotated type
+        named = isinstance(backbone, str) and backbone.strip() not in ("", TIMM)
+        require(self, "backbone", fits=named, wanted=f"a folder, a hub name, {TIMM}NAME or {RANDOM}")
+        require_whole(self, "input_size", "patch_size", "position_size")
+        require_whole(self, "random_seed", least=0, most=MAX_SEED)
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.input_size // self.patch_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisualEncoderConfig:
+    """The M-Former of 20M parameters (VITA 3.1.1, table 11).
+
+    Assumes: "memory-augmented" means learned register tokens; features join on channels (eq 2); one latent a pair.
+    """
+
+    blocks: TransformerConfig = _M_FORMER
+    num_latents: int = 1
+    """Latents of one frame pair."""
+    num_memory: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no encoder has; raises RequestError."""
+        require_whole(self, "num_latents")
+        require_whole(self, "num_memory", least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisualDecoderConfig:
+    """The 12-layer ViT decoder of 96M parameters (VITA 4.1.2, table 11)."""
+
+    blocks: TransformerConfig = VIT_BASE
+    latent_ffn_width: int = 2048
+    output_size: int = 256
+    """Pixels along a side; a smaller preset compares with the target resized to this."""
+    max_latents: int = 64
+    max_frames: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "latent_ffn_width", "output_size", "max_latents", "max_frames")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionEncoderConfig:
+    """The MLP encoder of 10M parameters (VITA eq 6, table 11); its horizon is fixed.
+
+    Assumes: a chunk is 12 native steps (table 11 "sampling steps 12").
+    """
+
+    horizon: int = 12
+    width: int = 2624
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1; raises RequestError."""
+        require_whole(self, "horizon", "width")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDecoderConfig:
+    """The transformer decoder of 228M parameters (VITA 4.1.2, 8.1)."""
+
+    blocks: TransformerConfig = _DECODER_BLOCKS
+    max_steps: int = 64
+    max_latents: int = 64
+    num_segments: int = 1
+    """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
+    context_dropout: float = 0.1
+    """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
+        require_whole(self, "max_steps", "max_latents", "num_segments")
+        require_part(self, "context_dropout")
+
+
+class ModalityNorm(StrEnum):
+    """What each modality's encodings go through before the nearest code is searched."""
+
+    NONE = "none"
+    BATCH = "batch"
+
+
+class CodeUpdate(StrEnum):
+    """How codes learn: moving averages of their encodings, or the gradient of a loss term as in Algorithm 1."""
+
+    EMA = "ema"
+    GRAD = "grad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodebookConfig:
+    """8192 codes of width 1024 (VITA table 11)."""
+
+    num_codes: int = 8192
+    width: int = 1024
+    update: CodeUpdate = CodeUpdate.EMA
+    decay: float = 0.99
+    modality_norm: ModalityNorm = ModalityNorm.BATCH
+    match_temperature: float = 0.1
+    """Softness of the usage marginal, in units of the mean squared difference per dimension."""
+    dead_below: float = 0.01
+    """EMA count under which a code is dead; 1024 vectors over 8192 codes average 0.125."""
+    grace_updates: int = 200
+    """Updates a fresh code is left alone."""
+    num_recent: int = 4096
+    """Recent encodings kept to replace dead codes with."""
+    last_replacement: int = 160_000
+    """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
+    shared: bool = True
+    """One table for both modalities; false: one each (VITA figure 20, "w/o modality alignment")."""
+    freeze: bool = True
+    """Leave the codes as warmup made them in co-training; false: they learn on from predicted latents (table 7)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no codebook can be; raises RequestError."""
+        require_whole(self, "num_codes", "width", "num_recent")
+        require_whole(self, "grace_updates", "last_replacement", least=0)
+        require_part(self, "decay")
+        require_positive(self, "match_temperature")
+        require_not_negative(self, "dead_below")
+
+
+class LatentAttention(StrEnum):
+    """Whether a latent sees later latents."""
+
+    CAUSAL = "causal"
+    BIDIRECTIONAL = "bidirectional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackboneConfig:
+    """PaliGemma-3B at 224 px (VITA 4.1.2) with our queries.
+
+    Assumes: latents come in one parallel pass, causal among themselves (the paper's latency excludes one pass a token);
+    8 textual queries; text of 48 tokens; the embedding table stays frozen, as no loss reads it.
+    """
+
+    weights: str = "google/paligemma-3b-pt-224"
+    """Where SigLIP, projector, Gemma and the tokenizer come from: a folder, a hub name, or `random` (text as bytes)."""
+    vision: TransformerConfig = _SIGLIP
+    image_size: int = 224
+    patch_size: int = 14
+    language: TransformerConfig = _GEMMA
+    head_width: int = 256
+    vocabulary: int = 257216
+    max_text_tokens: int = 48
+    num_subtasks: int = 8
+    num_latents: int = 12
+    max_latents: int = 64
+    latent_attention: LatentAttention = LatentAttention.CAUSAL
+
+    def __post_init__(self) -> None:
+        """Refuse weights without name, sizes below 1, and text without room for two tokens; raises RequestError."""
+        weights: object = self.weights  # a recipe's value need not have the annotated type
+        named = isinstance(weights, str) and bool(weights.strip())
+        require(self, "weights", fits=named, wanted=f"a folder, a hub name or {RANDOM}")
+        require_whole(self, "image_size", "patch_size", "head_width", "vocabulary", "num_subtasks")
+        require_whole(self, "max_text_tokens", least=2)
+        require_whole(self, "max_latents")
+        require_whole(self, "num_latents", most=self.max_latents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms.
+
+    Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
+    """
+
+    l1: float = 0.8
+    ssim: float = 0.2
+    commitment: float = 0.25
+    codebook: float = 1.0
+    """Pulls codes to their encodings; there is no such term where moving averages do that (`codebook.update=ema`)."""
+    usage_match: float = 0.1
+    """Pulls the two modalities onto the same codes; 0 is the paper."""
+    visual: float = 1.0
+    action: float = 1.0
+    paired_ssim: bool = False
+    """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that are negative or not finite; raises RequestError."""
+        require_not_negative(self, "l1", "ssim", "commitment", "codebook", "usage_match", "visual", "action")
+
+
+class Component(StrEnum):
+    """The parts that a checkpoint stores one file each of; the names are attributes of `Vita`."""
+
+    CODEBOOK = "codebook"
+    VISUAL_ENCODER = "visual_encoder"
+    VISUAL_DECODER = "visual_decoder"
+    ACTION_ENCODER = "action_encoder"
+    ACTION_DECODER = "action_decoder"
+    BACKBONE = "backbone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitaConfig:
+    """The shapes of all parts; defaults are the full size of table 11."""
+
+    visual: FeatureConfig = field(default_factory=FeatureConfig)
+    visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)
+    visual_decoder: VisualDecoderConfig = field(default_factory=VisualDecoderConfig)
+    action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
+    action_decoder: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
+    codebook: CodebookConfig = field(default_factory=CodebookConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    cot: ThoughtConfig = field(default_factory=ThoughtConfig)
