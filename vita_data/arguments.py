@@ -5,6 +5,7 @@ holds in every command.
 """
 
 import argparse
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -31,17 +32,22 @@ def setting(text: str) -> str:
 
 def local_path(text: str) -> Path:
     """Read the path of a file or folder of this machine, there or not."""
-    return Path(_asked(require_local, _path_text(text)))
+    return _possible(Path(_asked(require_local, _path_text(text))))
 
 
 def any_path(text: str) -> AnyPath:
     """Read a path of this machine or the address of an object store, there or not."""
-    return _asked(open_path, _path_text(text))
+    path = _asked(open_path, _path_text(text))
+    return _possible(path) if isinstance(path, Path) else path
 
 
 def address(text: str) -> str:
     """Read the same as text; an address is opened, and refused, by whoever uses it."""
-    return text if "://" in _path_text(text) else _asked(require_local, text)
+    if "://" in _path_text(text):
+        return text
+    path = _asked(require_local, text)
+    _possible(Path(path))
+    return path
 
 
 def local_folder(text: str) -> Path:
@@ -97,15 +103,23 @@ def _readable(text: str) -> str:
     return text
 
 
-def _require_folder(path: Path) -> None:
+def _possible(path: Path) -> Path:
+    """Refuse a path at which nothing can ever lie: below a file, too long, or a link to itself."""
     try:
-        if path.is_dir():
-            return
-        is_there = path.exists()
-    except OSError as error:  # a name that is too long
-        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error
-    hint = f": it is a file; give a folder, such as {path.parent}" if is_there else ""
-    raise argparse.ArgumentTypeError(f"{path}: no such directory{hint}")
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            file = next(one for one in path.parents if one.exists() and not one.is_dir())
+            raise argparse.ArgumentTypeError(f"{path}: expected a folder above it, but {file} is a file") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise argparse.ArgumentTypeError(f"{path}: {error.strerror}; give another path") from error
+    return path
+
+
+def _require_folder(path: Path) -> None:
+    if not path.is_dir():
+        hint = f": it is a file; give a folder, such as {path.parent}" if path.exists() else ""
+        raise argparse.ArgumentTypeError(f"{path}: no such directory{hint}")
 
 
 def _whole(text: str, *, least: int, wanted: str, most: int | None = None) -> int:

@@ -12,7 +12,7 @@ from vita_data.arguments import address, any_folder, local_path, positive, setti
 from vita_data.cli_build import add_build_arguments, run_build, run_status
 from vita_data.errors import RequestError
 from vita_data.exits import OneLineParser, exit_code, one_line
-from vita_data.storage import storage_errors
+from vita_data.storage import require_no_file, storage_errors
 
 if TYPE_CHECKING:
     from vita_data.types import Json
@@ -171,6 +171,7 @@ def _toy(arguments: argparse.Namespace) -> int:
 
     names = sources.names() if arguments.source == "all" else [arguments.source]
     loaded = [sources.load(name) for name in names]
+    require_no_file(arguments.raw, "--raw")
     for name in names:
         folder = arguments.raw / name
         if folder.exists() and any(folder.iterdir()):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import select
 import sys
@@ -9,7 +10,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from vita_data import __version__
-from vita_data.errors import VitaDataError
+from vita_data.errors import RequestError, VitaDataError, install_extra
+
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
+    **dict.fromkeys(("aiohttp", "msgpack", "websockets"), "serve"),
+}
+"""Packages that are there only with an extra of this distribution."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -58,10 +65,17 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
         return command() or 0, None
     except VitaDataError as fault:
         return fault.exit_code, str(fault)
+    except ModuleNotFoundError as fault:
+        extra = _EXTRAS.get((fault.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(extra)}"
     except OSError as fault:
         if isinstance(fault, BrokenPipeError) and _is_deserted():
             return 1, None  # Whoever read our output hung up: nothing more can be said.
         where = f"{fault.filename}: " if fault.filename else ""
+        if fault.errno == errno.ENAMETOOLONG:  # whatever it was to be, nothing can have this name
+            return RequestError.exit_code, f"{where}{fault.strerror}; give a shorter path"
         return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
     except KeyboardInterrupt:
         return 1, interrupted

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -46,15 +46,12 @@ def _meant(source: Source, raw: str, settings: SourceSettings) -> str:
 def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]) -> None:
     """Collect the folders below that fit, or the nearest one above."""
     end_s = time.monotonic() + _PATIENCE_S
-    try:
-        with _HastyTree(raw, end_s=end_s) as tree:
-            below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
-    except (RequestError, OSError):
-        below = []
-    found += [folder for folder in below if _holds(source, folder, settings, end_s)]
-    if not found:
+    with suppress(Exception), _HastyTree(raw, end_s=end_s) as tree:  # it may be a file, absent, or no address
+        below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
+        found += [folder for folder in below if _holds(source, folder, settings, end_s)]
+    with suppress(Exception):
         path = UPath(raw) if "://" in raw else Path(raw)
-        higher = (str(folder) for folder in above(path))
+        higher = (str(folder) for folder in above(path) if not found)
         found += islice((folder for folder in higher if _holds(source, folder, settings, end_s)), 1)
 
 

@@ -228,6 +228,16 @@ def remove(path: AnyPath) -> None:
         path.fs.rm_file(path.path)
 
 
+def require_no_file(path: AnyPath, option: str) -> None:
+    """Refuse a file where a folder is to be written to or made; `option` names who asked.
+
+    Raises:
+        RequestError: it is a file.
+    """
+    if isinstance(path, Path) and path.exists() and not path.is_dir():
+        raise RequestError(f"{option} {path} is a file: name a folder")
+
+
 def make_folder(path: AnyPath) -> None:
     """Make a folder and those above it; object stores need none."""
     if isinstance(path, Path):

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refuse_typo(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Refuse a first word that is nearly a verb: it would be taken for a recipe whose options are lacking."""
-    if argv and not argv[0].endswith(".py") and not Path(argv[0]).exists():
+    if argv and not argv[0].endswith(".py") and not os.path.exists(argv[0]):
         for near in difflib.get_close_matches(argv[0], filter(None, _VERBS), n=1):
             parser.error(f"unknown verb {argv[0]!r}; did you mean {near!r}?")
 

@@ -142,6 +142,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     if arguments.out is not None and not arguments.out.parent.is_dir():
         raise RequestError(f"--out {arguments.out}: {arguments.out.parent} is no folder; make it")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise RequestError(f"--out {arguments.out} is a folder: name a file")
     if spec.policy is not None:
         find_policy(spec.policy)
 

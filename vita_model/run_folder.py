@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vita_data.errors import RequestError
 from vita_data.nearby import meant
-from vita_data.storage import AnyPath
+from vita_data.storage import AnyPath, require_no_file
 from vita_data.types import Stage
 from vita_model.state import STATE, Progress, load_progress
 
@@ -83,8 +83,7 @@ def require_startable(run: Path) -> None:
     Raises:
         RequestError: it is a file, or an address.
     """
-    if run.exists() and not run.is_dir():
-        raise RequestError(f"--out {run} is a file: give a folder")
+    require_no_file(run, "--out")
     if str(run).partition("/")[0].endswith(":"):
         raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
 

@@ -88,6 +88,20 @@ def test_no_argument_takes_an_empty_text_or_one_that_is_not_utf8() -> None:
                 raise AssertionError(f"{where} took {text!r} as {action.type(text)!r}")  # type: ignore[misc]
 
 
+def test_no_path_leads_through_a_file_or_nowhere_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for where, action in valued():
+        for bad, told in (
+            ("file/x/y", f"{tmp_path / 'file'} is a file"),
+            ("loop", "symbolic"),
+            ("a" * 300, "too long"),
+        ):
+            if action.type in arguments.PATHS:
+                with pytest.raises(argparse.ArgumentTypeError, match=told):
+                    raise AssertionError(f"{where} took {action.type(str(tmp_path / bad))}")
+
+
 @pytest.mark.parametrize("bad", ["-1", "0.5", "many", "99999999999999999999999", "1_000", "٣", "+3"])
 def test_numbers_that_mean_nothing_are_refused(bad: str) -> None:
     for kind in (arguments.positive, arguments.positives, arguments.port):
@@ -184,6 +198,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", [*train, "--set", "optimizer.lr=fast"], "'fast' is not of type float"),
         ("vita-train", [*train, "--set", "codebook.num_codes=0"], "CodebookConfig.num_codes must be"),
         ("vita-train", [*train, "--set", "manifest=absent.toml"], "absent.toml, which is absent"),
+        ("vita-train", [*train, "--set", f"manifest={'a' * 300}"], "File name too long; give a shorter path"),
         ("vita-train", [*train, "--set", f"manifest={file}"], "is not TOML"),
         ("vita-train", [*train, "--set", "init=absent"], "--set init=absent: no checkpoint in absent/checkpoints"),
         ("vita-train", [*train, "--set", f"init={step}"], f"; give {run}"),
@@ -203,6 +218,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-serve", [str(step / "state.json")], f"; give {step}"),
         ("vita-serve", [str(run), "--port", "70000"], "expected a port, 0 to 65535, got '70000'"),
         ("vita-serve", [str(run), "--port", "http"], "expected a port, 0 to 65535, got 'http'"),
+        ("vita-serve", [str(run), "--host", "a..b"], "--host a..b: expected an address of this machine"),
         ("vita-serve", [str(run), "--device", "gpu"], "expected cpu, cuda, or cuda:0, cuda:1 ..., got 'gpu'"),
         (
             "vita-serve",
@@ -230,7 +246,11 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-bench latency", ["--horizons", "4,x"], "expected a whole number above 0, got 'x'"),
         ("vita-bench latency", ["--device", "gpu"], "expected cpu, cuda"),
         ("vita-bench serve", ["--policy", str(run.parent)], f"; give {run}"),
+        ("vita-bench serve", ["--out", str(tmp_path)], "is a folder: name a file"),
         ("vita-bench serve", ["--requests", "1"], "--requests 1: fewer than the 16 clients"),
+        ("vita-bench", ["build", "--dir", str(file)], "is a file: name a folder"),
+        ("vita-bench", ["loader", "--dir", str(file)], "is a file: name a folder"),
+        ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file: name a folder"),
         ("vita-data", ["biuld"], "invalid choice: 'biuld'"),
         ("vita-data", ["verify", str(toy_shards)], "built sources lie below it"),
     ]

@@ -29,6 +29,13 @@ def failing(fault: BaseException):
         ),
         (OSError("socket gone"), 1, "vita-x: socket gone; mend it"),
         (KeyboardInterrupt(), 1, "vita-x: stopped; go on"),
+        (OSError(36, "File name too long", "a" * 9), 2, "vita-x: aaaaaaaaa: File name too long; give a shorter path"),
+        (RequestError("a\nb \x1b[31m caf\udce9"), 2, "vita-x: a b \\x1b[31m caf\\udce9"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            2,
+            "vita-x: torch is not installed; in your checkout of VITA run: pip install -e '.[train]'",
+        ),
     ],
 )
 def test_a_fault_is_one_line_and_a_code(fault, code, line, capsys):
@@ -42,8 +49,9 @@ def test_a_code_of_the_commands_own_stays():
 
 
 def test_a_defect_of_ours_is_not_hidden():
-    with pytest.raises(ZeroDivisionError):
-        exit_code("vita-x", failing(ZeroDivisionError()), interrupted="")
+    for defect in (ZeroDivisionError(), ModuleNotFoundError("No module named 'vita_dta'", name="vita_dta")):
+        with pytest.raises(type(defect)):
+            exit_code("vita-x", failing(defect), interrupted="")
 
 
 def test_nothing_is_said_where_there_is_no_output(monkeypatch, capsys):

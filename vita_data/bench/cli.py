@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.arguments import local_path
 from vita_data.exits import OneLineParser, exit_code
+from vita_data.storage import require_no_file
 
 if TYPE_CHECKING:
     from vita_data.bench.report import Report
@@ -69,6 +70,8 @@ def _loader(arguments: argparse.Namespace) -> int:
     from vita_data.bench.loader.sizes import FULL, QUICK
     from vita_data.bench.loader.verb import measure_loader
 
+    if arguments.dir is not None:
+        require_no_file(arguments.dir, "--dir")
     environment = arguments.peers or REPOSITORY / ".venv-peers"
     with _folder(arguments.dir) as base:
         report = measure_loader(
@@ -98,6 +101,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
     sizes = QUICK if arguments.quick else FULL
     if arguments.dir is not None:
+        require_no_file(arguments.dir, "--dir")
         arguments.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.dir, prefix="scratch-") as scratch:
         report = _measure_build(sizes, base=arguments.dir or Path(scratch), scratch=Path(scratch))

@@ -25,7 +25,7 @@ from vita_data.formats.unread import Unread
 from vita_data.nearby_raw import raw_advice
 from vita_data.shards.index import CARD, RECORDS, read_card
 from vita_data.sources import load
-from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, storage_errors
+from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, require_no_file, storage_errors
 from vita_data.types import Json, Split
 
 LOCK = "lock"
@@ -101,8 +101,7 @@ def build(
         WorkerError: a worker process or a node was lost.
     """
     source, listeners = load(request.source), listeners or Listeners()
-    if isinstance(request.out, Path) and request.out.exists() and not request.out.is_dir():
-        raise RequestError(f"--out {request.out} is a file: name a folder")
+    require_no_file(request.out, "--out")
     with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
         listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])

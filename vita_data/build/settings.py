@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -59,7 +60,10 @@ def _value(text: str, hint: object, *, asked: str) -> object:
         if issubclass(kind, bool):
             return {"true": True, "false": False}[text.lower()]
         if issubclass(kind, int | float | str):
-            return kind(text)
+            value = kind(text)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RequestError(f"--set {asked}: expected a finite number, found {text!r}")
+            return value
         raise TypeError(f"a setting cannot be of type {kind!r}")
     except (ValueError, KeyError):
         raise RequestError(f"--set {asked}: expected {_type_name(hint)}, found {text!r}") from None

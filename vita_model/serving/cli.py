@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
 from vita_data.arguments import local_path, port, positive, word
 from vita_data.convention import CANONICAL
-from vita_data.errors import RequestError, VitaDataError, install_extra
+from vita_data.errors import RequestError, VitaDataError
 from vita_data.exits import OneLineParser, exit_code
 from vita_model.arguments import device
 from vita_model.recipe import Precision
@@ -54,14 +55,13 @@ def _parser() -> OneLineParser:
 
 def _serve(arguments: argparse.Namespace) -> None:
     require_convention(arguments.convention, find_policy(arguments.run)[1].conventions)
-    try:
-        from aiohttp import web
+    _require_host(arguments.host, arguments.port)
 
-        from vita_model.serving.actor import PolicyActor
-        from vita_model.serving.server import PolicyServer
-    except ModuleNotFoundError as fault:
-        raise RequestError(f"{fault.name} is not installed; {install_extra('serve')}") from fault
+    from aiohttp import web
+
     from vita_model.policy import PolicyOptions, VitaPolicy
+    from vita_model.serving.actor import PolicyActor
+    from vita_model.serving.server import PolicyServer
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     policy = VitaPolicy.from_pretrained(arguments.run, options)
@@ -77,6 +77,15 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise
     except OSError as fault:
         raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
+
+
+def _require_host(host: str, port: int) -> None:
+    """Refuse an address that this machine does not know before a policy is loaded for it; raises RequestError."""
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise RequestError(f"--host {host}: expected an address of this machine ({reason})") from fault
 
 
 if __name__ == "__main__":

@@ -282,6 +282,8 @@ def test_settings_come_from_text_with_their_types() -> None:
         ("min_frame=3", "did you mean 'min_frames'"),
         ("min_frames=many", "expected int, found 'many'"),
         ("min_frames", "expected KEY=VALUE"),
+        ("hz=inf", "--set hz=inf: expected a finite number, found 'inf'"),
+        ("hz=1e999", "expected a finite number"),
         ("resize=zoom", r"expected plain\|center_crop"),
     ],
 )
