@@ -86,6 +86,7 @@ def test_the_top_level_is_what_the_layout_says() -> None:
         "manifests",
         "tests",
         "pyproject.toml",
+        "LICENSE",
         "README.md",
     }
 

@@ -355,3 +355,21 @@ def test_mix_prints_its_table_where_the_lock_file_cannot_be_written(
 
     code, out, err = run(capsys, "mix", manifest, "--shards", toy_shards, "--json")
     assert (code, json.loads(out)["name"], err.count("\n")) == (0, "m", 1)
+
+
+def test_the_home_folder_may_begin_every_path(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raw").symlink_to(toy_raw)
+    (tmp_path / "m.toml").write_text('name = "m"\nschema_version = 1\nsources = [{source = "bridge", weight = 1}]\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    build = ("build", "--source", "bridge", "--raw=~/raw/bridge", "--out=~/shards", "--workers", 2)
+    assert run(capsys, *build, "--set", "unit_bytes=1")[0] == 0
+    assert run(capsys, "verify", "~/shards/bridge")[0] == 0
+    code, out, _ = run(capsys, "mix", "~/m.toml", "--shards=~/shards")
+    assert (code, out.splitlines()[-1]) == (0, f"lock file: {tmp_path}/shards/m.lock.json")
+    assert run(capsys, "inspect", "~/shards/bridge", "--html=~/page.html")[1] == f"{tmp_path}/page.html\n"
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -18,6 +18,7 @@ from vita_model.recipe import (
     find_manifest,
     first_difference,
     load_recipe,
+    resolved,
 )
 
 
@@ -181,6 +182,18 @@ def test_the_manifest_is_found_from_the_recipes_own_folders(recipe, tmp_path, mo
     assert find_manifest(recipe, tmp_path / "a" / "b" / "r.py") == tmp_path / "a" / "none.toml"
     (tmp_path / "none.toml").touch()
     assert find_manifest(recipe, Path("a/b/r.py")) == Path("none.toml")
+
+
+def test_paths_of_a_recipe_may_begin_with_the_home_folder(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loader, visual = LoaderConfig(remote=RemoteConfig(cache="~/cache")), replace(recipe.model.visual, backbone="~/dino")
+    asked = replace(recipe, manifest="~/m.toml", init="~/run", loader=loader)
+    found = resolved(replace(asked, model=replace(recipe.model, visual=visual)))
+
+    assert (found.manifest, found.init) == (f"{tmp_path}/m.toml", f"{tmp_path}/run")
+    assert found.loader.remote.options.cache == tmp_path / "cache"
+    assert found.model.visual.backbone == f"{tmp_path}/dino"
+    assert resolved(found) == found
 
 
 def test_an_absent_manifest_is_refused(recipe, tmp_path):

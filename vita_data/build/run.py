@@ -25,7 +25,16 @@ from vita_data.formats.unread import Unread
 from vita_data.nearby_raw import raw_advice
 from vita_data.shards.index import CARD, RECORDS, read_card
 from vita_data.sources import load
-from vita_data.storage import AnyPath, is_empty, list_files, remove, remove_abandoned, require_no_file, storage_errors
+from vita_data.storage import (
+    AnyPath,
+    expand_home,
+    is_empty,
+    list_files,
+    remove,
+    remove_abandoned,
+    require_no_file,
+    storage_errors,
+)
 from vita_data.types import Json, Split
 
 LOCK = "lock"
@@ -145,7 +154,7 @@ def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[st
     versions = plan.fingerprint["versions"]
     if not isinstance(versions, dict):
         raise TypeError(f"versions in the plan are {versions!r}")
-    raw = request.raw if "://" in request.raw else str(Path(request.raw).absolute())
+    raw = request.raw if "://" in request.raw else str(Path(expand_home(request.raw)).absolute())
     out = request.out.absolute() if isinstance(request.out, Path) else request.out
     # A worker of a cluster runs in another folder.
     request = replace(request, raw=raw, out=out)

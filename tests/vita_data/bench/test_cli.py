@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,16 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: li
     assert (ended.value.code, captured.out) == (2, "")
     assert captured.err.startswith("vita-bench")
     assert captured.err.count("\n") == 1
+
+
+def test_verbs_of_the_name_that_this_distribution_once_had_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def declared(distribution: str, value: str) -> SimpleNamespace:
+        return SimpleNamespace(name="train", value=value, dist=SimpleNamespace(name=distribution))
+
+    for order in (1, -1):
+        both = [declared("vita-vla", "new:train"), declared("vita", "old:main")][::order]
+        monkeypatch.setattr(cli, "entry_points", lambda group, both=both: both)
+        assert cli._verbs_elsewhere()["train"].value == "new:train"
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
