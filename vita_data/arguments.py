@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def word(text: str) -> str:
-    """Read a name, a key or another text that is no path."""
+    """Read a name, a key or another text, not a path."""
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a text, got an empty one")
     return _readable(text)

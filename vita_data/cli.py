@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(
         f"vita-data {arguments.name}",
         run,
-        interrupted="interrupted; the same command goes on from here",
-        remedy="mend that and run the same command again",
+        interrupted="interrupted; run the same command again, it resumes",
+        remedy="fix that and run the same command again",
     )
 
 

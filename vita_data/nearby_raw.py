@@ -48,11 +48,11 @@ def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]
     end_s = time.monotonic() + _PATIENCE_S
     with suppress(Exception), _HastyTree(raw, end_s=end_s) as tree:  # it may be a file, absent, or no address
         below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
-        found += [folder for folder in below if _holds(source, folder, settings, end_s)]
+        found.extend(folder for folder in below if _holds(source, folder, settings, end_s))
     with suppress(Exception):
         path = UPath(raw) if "://" in raw else Path(raw)
         higher = (str(folder) for folder in above(path) if not found)
-        found += islice((folder for folder in higher if _holds(source, folder, settings, end_s)), 1)
+        found.extend(islice((folder for folder in higher if _holds(source, folder, settings, end_s)), 1))
 
 
 def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float) -> bool:

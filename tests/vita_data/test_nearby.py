@@ -9,6 +9,7 @@ from vita_data import nearby_raw, sources
 from vita_data.cli import main
 from vita_data.errors import RequestError
 from vita_data.nearby import meant
+from vita_data.pages.run_files import read_metrics
 from vita_data.types import Part, RawTree, SourceSettings
 
 MANIFEST = (
@@ -81,6 +82,28 @@ def test_a_raw_path_that_is_a_file_or_absent_names_the_tree_above_it(
     for given in (info, toy_raw / "bridge" / "bridge_datset"):
         told = refusal(capsys, "build", "--source", "bridge", "--raw", given, "--out", tmp_path)
         assert told.endswith(f"; give {toy_raw / 'bridge'}")
+
+
+def test_a_source_is_not_built_into_another(capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path) -> None:
+    build = ("build", "--source", "bridge", "--raw", toy_raw / "bridge", "--out")
+    for begun in ("dataset.json", ".build/plan.json"):
+        file = tmp_path / begun[1] / "bridge" / begun
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        out = tmp_path / begun[1] / "bridge"
+        assert refusal(capsys, *build, out).endswith(f"; give {out.parent}")
+        assert not (out / "bridge").exists()
+
+
+def test_a_training_run_is_found_from_a_level_too_deep_or_too_high(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "warmup"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "metrics.jsonl").touch()
+    for given in (run / "checkpoints", tmp_path / "runs"):
+        with pytest.raises(RequestError, match=f"^--run {given}: metrics.jsonl is missing there; give {run}$"):
+            read_metrics(given)
+    with pytest.raises(RequestError, match="give a folder that `vita-train --out` wrote"):
+        read_metrics(tmp_path / "elsewhere" / "a" / "b" / "c" / "d")
 
 
 def test_a_refusal_that_names_a_setting_gets_no_other_advice(

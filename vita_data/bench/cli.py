@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(argv[1:])
     arguments = _parser(sorted(elsewhere)).parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
-    remedy = "mend that and run the same command again"
+    remedy = "fix that and run the same command again"
     return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
 
 

@@ -23,7 +23,7 @@ from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.unread import Unread
 from vita_data.nearby_raw import raw_advice
-from vita_data.shards.index import CARD, RECORDS, read_card
+from vita_data.shards.index import CARD, RECORDS, is_built, read_card
 from vita_data.sources import load
 from vita_data.storage import (
     AnyPath,
@@ -111,6 +111,7 @@ def build(
     """
     source, listeners = load(request.source), listeners or Listeners()
     require_no_file(request.out, "--out")
+    _require_no_source(request.out)
     with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
         listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
@@ -188,6 +189,15 @@ def _run(
         for number, record in enumerate(records, start=num_done + 1):
             listeners.on_unit(UnitDone(record=record, num_done=number, num_units=num_units))
             yield record
+
+
+def _require_no_source(out: AnyPath) -> None:
+    """Refuse to build a source into another one: its shards would lie a level deeper than anybody looks."""
+    with storage_errors(out):
+        if is_built(out) or list_files(out / RECORDS):
+            raise RequestError(
+                f"--out {out} is a built source itself, and each lies in a folder of its own; give {out.parent}"
+            )
 
 
 @contextmanager

@@ -236,7 +236,8 @@ def test_only_the_members_that_are_needed_are_read(shards: Path, tmp_path: Path,
 
 def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shards: Path) -> None:
     code = (
-        "import sys, vita_model.cli; from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
+        "import sys, vita_model.cli, vita_model.train\n"
+        "from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
         "m = Manifest(name='t', path='t', entries=(MixtureEntry(source='arm', weight=1),))\n"
         f"p = Plan.from_manifest(m, shards={str(shards)!r}, stage='finetune', batch_size=2)\n"
         "with make_loader(p, threads=1) as loader: next(loader)\n"
