@@ -387,12 +387,14 @@ class RawTree(Protocol):
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted; a wildcard stays inside one folder level.
 
-        Links to files and folders are followed. A link to nothing is listed where the pattern ends, so that what it
-        stands for fails instead of vanishing. What systems leave in folders (`._NAME`, `.DS_Store`) is not listed.
+        Links to files and folders are followed. Where one leads to nothing, the file that would be wanted there is
+        listed, so that it fails instead of vanishing. What systems leave in folders (`._NAME`, `.DS_Store`) is left
+        out.
 
         Raises:
             RequestError: a link leads back to itself or to a folder above it.
-            StorageError: a folder may not be listed, is a link to nothing, or a store does not answer.
+            StorageError: a folder may not be listed, or is a link to nothing and a wildcard follows; or a store does
+                not answer.
         """
 
     def exists(self, path: str) -> bool:
@@ -403,10 +405,10 @@ class RawTree(Protocol):
         """
 
     def is_dangling(self, path: str) -> bool:
-        """Tell whether a path is a link to nothing."""
+        """Tell whether a path is, or is below, a link to nothing."""
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes; 0 of a link to nothing.
+        """Size of a file in bytes; 0 where a link leads to nothing.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -7,6 +7,8 @@ that leads nowhere, for an empty one.
 import errno
 import glob
 import os
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from vita_data.errors import (
     FIX_PERMISSIONS,
@@ -36,24 +38,24 @@ class DiskFolder:
     def glob(self, pattern: str) -> list[str]:
         """List files, folders and links that match, sorted, relative to `base`.
 
-        A level without a wildcard is not listed: beside one file that is wanted may lie millions. A link to nothing is
-        listed where the pattern ends: what it stands for fails when it is read.
+        A level without a wildcard is not listed: beside one file that is wanted may lie millions. Where a link leads to
+        nothing, the file that would be wanted there is listed all the same: it fails when it is read.
 
         Raises:
             RequestError: a link leads back to itself or to a folder above it.
-            StorageError: a folder may not be listed, or more levels follow a link that leads to nothing.
+            StorageError: a folder may not be listed, or it is a link to nothing and a wildcard follows.
         """
         found, levels = [self._base], pattern.split("/")
         for number, level in enumerate(levels):
-            is_last = number == len(levels) - 1
             if glob.has_magic(level):
-                found = [path for folder in found for path in self._matching(folder, level, is_last=is_last)]
+                found = [path for folder in found for path in self._matching(folder, level, levels[number + 1 :])]
             else:
                 found = [f"{folder}/{level}" for folder in found]
-                found = [path for path in found if self.exists(path)] if is_last else found
+                if number == len(levels) - 1:
+                    found = [path for path in found if leads_nowhere(path) or self.exists(path)]
         return sorted(path.removeprefix(f"{self._base}/") for path in found)
 
-    def _matching(self, folder: str, level: str, *, is_last: bool) -> list[str]:
+    def _matching(self, folder: str, level: str, rest: Sequence[str]) -> list[str]:
         matches = level_matcher(level)
         try:
             with os.scandir(folder or "/") as entries:
@@ -68,17 +70,21 @@ class DiskFolder:
         # Names can be listed without the right to look at what they name.
         if not os.access(folder or "/", os.R_OK | os.X_OK):
             raise self._forbidden(folder, "listed")
-        return [f"{folder}/{entry.name}" for entry in matching if is_last or self._is_folder(folder, entry)]
+        is_known = not any(glob.has_magic(level) for level in rest)
+        wanted = [entry for entry in matching if not rest or self._is_folder(folder, entry, is_known=is_known)]
+        return [f"{folder}/{entry.name}" for entry in wanted]
 
-    def _is_folder(self, folder: str, entry: "os.DirEntry[str]") -> bool:
+    def _is_folder(self, folder: str, entry: "os.DirEntry[str]", *, is_known: bool) -> bool:
+        """Tell whether more may be found in an entry; `is_known` if the file that is wanted there is."""
         path = f"{folder}/{entry.name}"
         try:
             is_folder = entry.is_dir()
         except OSError as error:
             raise self._refusal(path, "entered", error) from error
         if not is_folder:
-            self._refuse_dangling(path)
-            return False
+            if not is_known:
+                self._refuse_dangling(path)
+            return is_known and is_dangling(path)
         if entry.is_symlink():
             target = os.path.realpath(path)
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
@@ -126,7 +132,7 @@ class DiskFolder:
         try:
             return os.stat(path).st_size
         except OSError as error:
-            if is_dangling(path):
+            if leads_nowhere(path):
                 return 0
             if isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise
@@ -199,3 +205,8 @@ def is_dangling(path: str) -> bool:
     except OSError as error:
         return error.errno in _LEADS_NOWHERE
     return False
+
+
+def leads_nowhere(path: str) -> bool:
+    """Tell whether nothing is at a path because it, or a folder above it, is a link to nothing."""
+    return not os.path.exists(path) and any(map(is_dangling, (path, *map(str, PurePosixPath(path).parents))))

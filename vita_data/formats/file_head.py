@@ -11,7 +11,7 @@ from functools import partial
 from typing import BinaryIO
 
 from vita_data.errors import raise_machine_fault
-from vita_data.formats.disk_tree import is_dangling
+from vita_data.formats.disk_tree import leads_nowhere
 from vita_data.formats.text_head import Finding, describe_text
 from vita_data.types import RawTree
 
@@ -142,7 +142,7 @@ def _head(file: Opened) -> tuple[bytes, int]:
 def _absent(file: Opened, error: OSError) -> Finding | None:
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
-    if isinstance(file, str) and is_dangling(file):
+    if isinstance(file, str) and leads_nowhere(file):
         return Finding("a link to nothing", "restore what it links to, or fetch the file itself")
     if isinstance(error, FileNotFoundError):
         return Finding("not there (no such file)", "fetch the missing part of the download")

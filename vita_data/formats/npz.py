@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
-from vita_data.formats.disk_tree import is_dangling
+from vita_data.formats.disk_tree import leads_nowhere
 from vita_data.formats.file_head import unreadable
 from vita_data.formats.plain_pickle import load_plain
 from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
@@ -46,7 +46,7 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
         raise_machine_fault(error, name)
         if key:
             what = f"array {key!r} of it cannot be read; the file is damaged, fetch it again"
-        elif isinstance(error, FileNotFoundError) and not is_dangling(path):
+        elif isinstance(error, FileNotFoundError) and not leads_nowhere(path):
             what = "no such file; fetch the missing part of the download"
         else:
             what = f"it cannot be read {unreadable(path, name=name, reason='damaged', own={'zip'})}"

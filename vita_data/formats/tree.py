@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 import fsspec
 
 from vita_data.errors import RequestError, StorageError
-from vita_data.formats.disk_tree import DiskFolder, is_dangling
+from vita_data.formats.disk_tree import DiskFolder, is_dangling, leads_nowhere
 from vita_data.formats.folder_entries import Entry
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
 from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
@@ -100,8 +100,8 @@ class FsspecTree:
             return self._folder.exists(self._full(path))
 
     def is_dangling(self, path: str) -> bool:
-        """Tell whether a path is a link to nothing; an object store has no links."""
-        return self._is_local and is_dangling(self._full(path))
+        """Tell whether a path is, or is below, a link to nothing; an object store has no links."""
+        return self._is_local and leads_nowhere(self._full(path))
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""
