@@ -8,7 +8,7 @@ from vita_data.bench.loader.pairs import HORIZON, Taken
 from vita_data.loader import Plan, make_loader
 from vita_data.types import Manifest, MixtureEntry, Stage, Starts, WindowSpec
 
-PACKAGE = "vita"
+PACKAGE = "vita-vla"
 _WINDOWS = WindowSpec(starts=Starts.ROWS, horizon=HORIZON, futures=1, min_futures=1)
 
 
