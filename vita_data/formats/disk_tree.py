@@ -7,6 +7,7 @@ that leads nowhere, for an empty one.
 import errno
 import glob
 import os
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -20,6 +21,8 @@ from vita_data.errors import (
 )
 from vita_data.formats.folder_entries import Entry, level_matcher
 
+# Folders are called `1.0.0` and `...173.00`, not `x.hdf5` or `x.tfrecord-00000-of-00002`.
+_FILE_SUFFIX = re.compile(r"\.[A-Za-z][^.]*$")
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -75,16 +78,21 @@ class DiskFolder:
         return [f"{folder}/{entry.name}" for entry in wanted]
 
     def _is_folder(self, folder: str, entry: "os.DirEntry[str]", *, is_known: bool) -> bool:
-        """Tell whether more may be found in an entry; `is_known` if the file that is wanted there is."""
+        """Tell whether more may be found in an entry; `is_known` if the file that is wanted there is.
+
+        Assumes: a link to nothing that is named like a file (`.hdf5`) led to one.
+        """
         path = f"{folder}/{entry.name}"
         try:
             is_folder = entry.is_dir()
         except OSError as error:
             raise self._refusal(path, "entered", error) from error
         if not is_folder:
+            if _FILE_SUFFIX.search(entry.name) or not is_dangling(path):
+                return False
             if not is_known:
                 self._refuse_dangling(path)
-            return is_known and is_dangling(path)
+            return True
         if entry.is_symlink():
             target = os.path.realpath(path)
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):

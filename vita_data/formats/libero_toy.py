@@ -70,7 +70,7 @@ def write_toy_replayed(root: str, robot: ToyLiberoRobot) -> None:
     for index, task in enumerate(_TOY):
         path = Path(root) / f"{task}_demo.hdf5"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w", locking=False) as file:
             for number in _TOY_REPLAYED:
                 _write_toy_replay(file.create_group(f"data/demo_{number}"), number, robot, seed=10 * index + number)
 

@@ -117,6 +117,21 @@ def test_the_one_file_of_a_folder_that_is_a_link_to_nothing_is_listed_and_fails(
     assert "a link to nothing" in unreadable(tree.local_path("01/gone/x.hdf5"), name="x", reason="broken")
 
 
+def test_a_file_that_is_a_link_to_nothing_is_no_folder(raw: Path) -> None:
+    for name in ("gone.hdf5", "gone.tfrecord-00000-of-00002", "README.md"):
+        (raw / "01" / name).symlink_to("nowhere")
+    tree = FsspecTree(str(raw))
+    assert tree.glob("*/*/*.hdf5") == ["01/scene_0/a.hdf5", "01/scene_1/b.hdf5", "02/scene_0/c.hdf5"]
+    assert tree.glob("*/*/dataset_info.json") == []
+    assert tree.glob("*/*.hdf5") == ["01/gone.hdf5"]
+
+
+@pytest.mark.parametrize("name", ["1.0.0", "172910045527931776.00", "scene"])
+def test_a_dot_in_its_name_makes_no_file_of_a_folder(raw: Path, name: str) -> None:
+    (raw / "01" / name).symlink_to("nowhere")
+    assert FsspecTree(str(raw)).glob("*/*/info.json") == [f"01/{name}/info.json"]
+
+
 def test_a_root_that_is_a_link_to_nothing_or_a_file_is_named_so(raw: Path) -> None:
     (raw / "gone").symlink_to("nowhere")
     with pytest.raises(RequestError, match=r"gone: a link to nothing"):
