@@ -22,11 +22,6 @@ class EncodedFrames:
         """How many rows have a frame."""
         return len(self._images)
 
-    @property
-    def is_recorded(self) -> bool:
-        """Whether any row has bytes: records of a view that was not recorded hold an empty string a step."""
-        return any(self._images)
-
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows`: JPEG bytes as stored, any other image format decoded at its own size.
 
@@ -55,5 +50,8 @@ def _frame(data: bytes) -> JpegFrame | RgbFrame:
 
 
 def any_image(images: Sequence[bytes]) -> bool:
-    """Tell whether a camera has an image at all; one without any decodable entry is no camera of its episode."""
+    """Tell whether a camera has an image at all; one without any decodable entry is no camera of its episode.
+
+    Records of a view that was not recorded hold an empty string a step.
+    """
     return any(is_image(data) for data in images)

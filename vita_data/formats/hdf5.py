@@ -107,6 +107,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
     Raises:
         EpisodeError: the key is missing or no dataset, or its type or shape cannot be read.
     """
+    path = f"{(group.name or '').rstrip('/')}/{key}"
     try:
         found = find_node(group, key, name=name)
         if isinstance(found, h5py.Dataset) and found.dtype is not None and found.shape is not None:
@@ -114,8 +115,8 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
         siblings = list(group)[:8]
     except DAMAGE as error:
         raise_machine_fault(error, name)
-        raise EpisodeError(f"{name}: {group.name}/{key} cannot be opened; the file is damaged") from error
-    raise EpisodeError(f"{name}: no dataset {group.name}/{key} that can be opened; found {siblings}")
+        raise EpisodeError(f"{name}: {path} cannot be opened; the file is damaged") from error
+    raise EpisodeError(f"{name}: no dataset {path} that can be opened; found {siblings}")
 
 
 def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:

@@ -3,15 +3,36 @@
 For whole arrays of raw images see `hdf5.DatasetStream`. Which dataset is which camera is the source's business.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
-from vita_data.formats.hdf5_rows import DatasetRows
+from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
 from vita_data.types import Float32, JpegFrame, ResizeMode, RgbFrame
+
+
+def any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
+    """Tell whether a camera has an image: whether any of its entries decodes, the first one as a rule.
+
+    Entries that are no byte strings of their own length, and what cannot be read at all, count as images: whoever reads
+    them says what is wrong.
+    """
+    if images.ndim == 0:
+        return False
+    if images.ndim > 1 or images.dtype.kind != "O":
+        return len(images) > 0
+    try:
+        return any(decodes(entry_bytes(images[row])) for row in range(len(images)))
+    except DAMAGE:
+        return True
+
+
+def entry_bytes(entry: object) -> bytes:
+    """Give the bytes of an entry, whether it was stored as a byte string or as an array of bytes."""
+    return entry if isinstance(entry, bytes) else np.asarray(entry, np.uint8).tobytes()
 
 
 class EncodedDataset:

@@ -90,6 +90,15 @@ def read_pickled(path: str, *, name: str) -> object:
     return value.item() if isinstance(value, np.ndarray) and value.shape == () else value
 
 
+def has_member(path: str, key: str) -> bool:
+    """Tell whether an archive lists a member; what cannot be opened counts as having it, for its reader says why."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{key}.npy" in archive.namelist()
+    except _DAMAGED:
+        return True
+
+
 class NpzSequence:
     """Archives that hold one time step each; what was read last is kept, so that overlapping clips share it."""
 
@@ -111,6 +120,10 @@ class NpzSequence:
                 if value.shape != (width,) or value.dtype.kind != "f":
                     self._refuse(frame, key, value, expected=f"floats [{width}]")
         return tuple(np.array([step[n] for step in steps], np.float64) for n in range(len(keys)))
+
+    def has(self, frame: int, key: str) -> bool:
+        """Tell whether a step has a member; one that cannot be opened counts as having it."""
+        return has_member(self._path_of(frame)[0], key)
 
     def image(self, frame: int, key: str, *, dtype: type[np.generic], ndim: int) -> NDArray[Any]:
         """Read one image of one step.

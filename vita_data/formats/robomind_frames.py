@@ -6,7 +6,7 @@ the JPEG of a Franka or UR frame is an ordinary one, and that of an AgileX frame
 decoder. Bare buffers were never encoded: they are BGR for Franka and UR, RGB for AgileX.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import cv2
@@ -16,7 +16,8 @@ import simplejpeg
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import is_image
-from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
+from vita_data.formats.hdf5_frames import any_entry, entry_bytes
+from vita_data.formats.hdf5_rows import DatasetRows
 from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -60,7 +61,7 @@ class StoredFrames:
             EpisodeError: the entries cannot be read.
         """
         for entry in self._entries.read(rows):
-            yield decode_frame(_as_bytes(entry), self._frame_bytes)
+            yield decode_frame(entry_bytes(entry), self._frame_bytes)
 
 
 class StoredDepth:
@@ -93,7 +94,7 @@ class StoredDepth:
             EpisodeError: the entries cannot be read.
         """
         for entry in self._entries.read(rows):
-            yield decode_depth_m(_as_bytes(entry))
+            yield decode_depth_m(entry_bytes(entry))
 
 
 class FramesWithDepth:
@@ -125,12 +126,12 @@ def shows_images(images: h5py.Dataset) -> bool:
 
     What cannot be read at all counts as images, for the reader of frames says what is wrong with it.
     """
-    return _any_entry(images, lambda data: is_image(data) or _bare_buffer(data) is not None)
+    return any_entry(images, lambda data: is_image(data) or _bare_buffer(data) is not None)
 
 
 def shows_depth(images: h5py.Dataset) -> bool:
     """Tell whether any entry is a depth image; what cannot be read counts, as for `shows_images`."""
-    return _any_entry(images, lambda data: decode_depth_m(data) is not None)
+    return any_entry(images, lambda data: decode_depth_m(data) is not None)
 
 
 def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
@@ -179,23 +180,8 @@ def _bare_buffer(data: bytes) -> Image | None:
     return None if shape is None else np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
-    if images.ndim == 0:
-        return False
-    if images.ndim > 1 or images.dtype.kind != "O":
-        return len(images) > 0
-    try:
-        return any(decodes(_as_bytes(images[row])) for row in range(len(images)))
-    except DAMAGE:
-        return True
-
-
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-
-
-def _as_bytes(entry: object) -> bytes:
-    return entry if isinstance(entry, bytes) else np.asarray(entry, np.uint8).tobytes()
 
 
 def _refuse_dense(images: h5py.Dataset, name: str) -> None:

@@ -13,34 +13,46 @@ Assumes: HDF5 datasets `images/{third_person,wrist}` (JPEG bytes, or uint8 [T, h
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
+from vita_data.formats.encoded_frames import is_image
 from vita_data.formats.hdf5 import DatasetStream, find_dataset, open_hdf5, read_floats
-from vita_data.formats.hdf5_frames import DepthDataset, EncodedDataset
-from vita_data.formats.lerobot import (
+from vita_data.formats.hdf5_frames import DepthDataset, EncodedDataset, any_entry
+from vita_data.formats.lerobot import open_camera, read_column, read_table
+from vita_data.formats.lerobot_meta import (
     INFO_FILE,
     LeRobotDataset,
     LeRobotEpisode,
     find_lerobot,
-    open_camera,
     open_lerobot,
-    read_column,
-    read_table,
     require_features,
 )
 from vita_data.types import CameraRole, CameraStream, DepthStream, Float64, Json, RawTree
 
+HZ = 30.0
+"""Rate of the commands (VITA 10.2)."""
+WIDTH_OPEN_M = 0.085
+"""Stroke of the Robotiq 2F-85."""
 CAMERAS = {CameraRole.PRIMARY: "third_person", CameraRole.WRIST_RIGHT: "wrist"}
 LEROBOT_IMAGES = "observation.images."
 _STATE, _ACTION = "observation.state", "action"
 _WIDTHS = {_STATE: 13, _ACTION: 7}
 _VECTORS = ("state/joint_position", "state/tcp_pose", "state/gripper_width", "timestamp")
+
+
+class ActionSpace(StrEnum):
+    """What the seven numbers of an action are."""
+
+    DELTA_BASE = "delta_base"
+    ABS_TCP = "abs_tcp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +83,20 @@ class Ur5eTable:
     attributes: Json
 
 
-def read_hdf5_recording(path: str, *, name: str) -> Ur5eRecording:
-    """Read one HDF5 file but for its images.
+def read_hdf5_recording(path: str, *, name: str, with_depth: bool) -> Ur5eRecording:
+    """Read one HDF5 file but for its images; a camera without any image in it is left out.
 
     Args:
         path: the file on disk.
         name: its path `<task_id>/<scene>/<episode>.hdf5` in the raw tree.
+        with_depth: whether depth is wanted; what lies under `depth` means nothing otherwise.
 
     Raises:
         SourceError: the file cannot be opened.
         EpisodeError: a dataset is missing, damaged, of another shape, or of another length than the actions.
     """
     with open_hdf5(path, name=name) as file:
-        return _from_hdf5(file, name)
+        return _from_hdf5(file, name, _present(file, "depth", name) if with_depth else {})
 
 
 def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
@@ -149,10 +162,10 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
     )
 
 
-def _from_hdf5(file: h5py.File, name: str) -> Ur5eRecording:
+def _from_hdf5(file: h5py.File, name: str, depths: Mapping[CameraRole, str]) -> Ur5eRecording:
     action = read_floats(file, "action", width=7, name=name)
     attributes = {key: _plain(value) for key, value in file.attrs.items()}
-    images, depths = _present(file, "images"), _present(file, "depth")
+    images = _present(file, "images", name)
     for key in (*_VECTORS, *images.values(), *depths.values()):
         if (found := find_dataset(file, key, name=name)).shape[:1] != (len(action),):
             raise EpisodeError(f"{name}: {key} has shape {found.shape} but there are {len(action)} actions")
@@ -169,8 +182,9 @@ def _from_hdf5(file: h5py.File, name: str) -> Ur5eRecording:
     )
 
 
-def _present(file: h5py.File, group: str) -> dict[CameraRole, str]:
-    return {role: f"{group}/{key}" for role, key in CAMERAS.items() if f"{group}/{key}" in file}
+def _present(file: h5py.File, group: str, name: str) -> dict[CameraRole, str]:
+    stored = {role: f"{group}/{key}" for role, key in CAMERAS.items() if f"{group}/{key}" in file}
+    return {role: key for role, key in stored.items() if any_entry(find_dataset(file, key, name=name), is_image)}
 
 
 def _images(file: h5py.File, key: str, name: str) -> CameraStream:
@@ -190,6 +204,18 @@ def _scalars(file: h5py.File, key: str, name: str) -> Float64:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be read as one number a row; the file is damaged") from error
+
+
+def finite(value: object) -> object:
+    """Put null in the place of NaN and infinity, which JSON does not have, in a value that may be nested."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [finite(item) for item in value]
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+    return value
 
 
 def _plain(value: object) -> object:

@@ -177,7 +177,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
     if window.fault:
         raise EpisodeError(window.fault)
-    frames, steps = range(window.first, window.last + 1), folder.steps
+    frames, steps, cameras = range(window.first, window.last + 1), folder.steps, _recorded(folder, window)
     scenes = [name for name, (first, last) in folder.scenes.items() if first <= window.first <= last]
     return Episode(
         id=_id(folder.path, window),
@@ -189,8 +189,8 @@ def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Ep
         hz=settings.hz or HZ,
         step_index=np.arange(len(frames)),
         instructions=() if window.text is None else (Instruction(text=window.text, origin="auto"),),
-        cameras={role: NpzImages(steps, frames=frames, key=key) for role, key in _CAMERAS.items()},
-        depths={role: NpzDepths(steps, frames=frames, key=key) for role, key in _DEPTHS.items() if settings.depth},
+        cameras={role: NpzImages(steps, frames=frames, key=key) for role, key in cameras.items()},
+        depths={role: NpzDepths(steps, frames=frames, key=_DEPTHS[role]) for role in cameras if settings.depth},
         right=_arm(steps, frames, next_frame=_next_frame(folder, window)),
         action_origin=INFO.action_origin,
         provenance={
@@ -201,6 +201,11 @@ def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Ep
         },
         extras=_simulator_convention(window.task, next(iter(scenes), None)),
     )
+
+
+def _recorded(folder: _Folder, window: FrameWindow) -> dict[CameraRole, str]:
+    """Name the cameras of a window: those that its first frame has."""
+    return {role: key for role, key in _CAMERAS.items() if folder.steps.has(window.first, key)}
 
 
 def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds_files import RldsSettings
@@ -236,8 +236,8 @@ def _runs(mask: Bool) -> list[tuple[int, int]]:
 def _cameras(episode: str, images: Mapping[str, Sequence[bytes]], rows: Int64) -> dict[CameraRole, EncodedFrames]:
     # The last byte: the first eight decide the split.
     choice = hashlib.sha256(episode.encode()).digest()[-1] % 2
-    streams = {key: EncodedFrames([images[key][row] for row in rows]) for key in (*_EXTERIOR, _WRIST)}
-    recorded = {key: stream for key, stream in streams.items() if stream.is_recorded}
+    frames = {key: [images[key][row] for row in rows] for key in (*_EXTERIOR, _WRIST)}
+    recorded = {key: EncodedFrames(of_rows) for key, of_rows in frames.items() if any_image(of_rows)}
     exterior = [key for key in (_EXTERIOR[choice], _EXTERIOR[1 - choice]) if key in recorded]
     keys = dict(zip((CameraRole.PRIMARY, CameraRole.SECONDARY), exterior, strict=False))
     return {role: recorded[key] for role, key in (keys | {CameraRole.WRIST_RIGHT: _WRIST}).items() if key in recorded}

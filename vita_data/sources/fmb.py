@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
-from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features
 from vita_data.formats.rlds_files import RldsSettings
@@ -168,8 +168,7 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
     if not np.any(record.floats(_POSE)[:, 3:], axis=1).all():
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"all-zero quaternion in {_POSE}")
-    cameras = {role: EncodedFrames(frames) for role, frames in images.items()}
-    cameras = {role: stream for role, stream in cameras.items() if stream.is_recorded}
+    cameras = {role: EncodedFrames(frames) for role, frames in images.items() if any_image(frames)}
     depths = {role: _DepthLevels(record, _depth_key(role), num_rows=num_steps) for role in cameras}
     return Episode(
         id=record.id,

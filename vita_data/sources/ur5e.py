@@ -6,31 +6,29 @@ Assumes: row t pairs an observation with the command issued on it (VITA 10.2: ea
     recording that does not say whether it succeeded did; a missing wrist camera is an absent view.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-import h5py
 import numpy as np
-import simplejpeg
-from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, RequestError
-from vita_data.formats.lerobot import ToyLeRobotEpisode, write_lerobot
-from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.formats.ur5e_recording import (
     CAMERAS,
-    LEROBOT_IMAGES,
+    HZ,
+    WIDTH_OPEN_M,
+    ActionSpace,
     Ur5eRecording,
+    finite,
     list_lerobot_recordings,
     read_hdf5_recording,
     read_lerobot_recording,
     require_lerobot,
 )
-from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz, rotation_delta
+from vita_data.formats.ur5e_toy import write_ur5e_toy
+from vita_data.geometry import matrix_from_axis_angle, matrix_from_euler_xyz
 from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
@@ -55,10 +53,8 @@ from vita_data.types import (
     TextStyle,
 )
 
-HZ = 30.0
-"""Rate of the commands (VITA 10.2)."""
-WIDTH_OPEN_M = 0.085
-"""Stroke of the Robotiq 2F-85."""
+_KEPT = ("scene", "task_type", "intrinsics", "extrinsics")
+"""What a recording says of itself that clips keep."""
 _RATE_TOLERANCE = 0.1
 _RATE_ROWS = 8
 """Rows over which the rate is measured."""
@@ -91,13 +87,6 @@ INFO = SourceInfo(
         "Unsuccessful recordings are dropped.",
     ),
 )
-
-
-class ActionSpace(StrEnum):
-    """What the seven numbers of an action are."""
-
-    DELTA_BASE = "delta_base"
-    ABS_TCP = "abs_tcp"
 
 
 class Form(StrEnum):
@@ -149,6 +138,8 @@ def _refuse_undescribed(raw: RawTree) -> None:
     """Refuse what would fail in every recording: LeRobot itself knows no task number and no action space."""
     faults: list[str] = []
     for name, stored in list_lerobot_recordings(raw).items():
+        if stored.episode.fault:
+            continue
         try:
             _task(stored.attributes, name)
             _action_space(stored.attributes, name)
@@ -159,26 +150,27 @@ def _refuse_undescribed(raw: RawTree) -> None:
 
 
 def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
-    """Name the recordings of each form, each with those of its files that are there."""
+    """Name the recordings of each form, each with its files that are there; none counts where its table is absent."""
     tables = list_lerobot_recordings(raw)
     return {
         Form.HDF5: {path: [path] for path in raw.glob("*/*/*.hdf5")},
-        Form.LEROBOT: {
-            path: [file for file in (path, *stored.episode.videos.values()) if raw.exists(file)]
-            for path, stored in tables.items()
-        },
+        Form.LEROBOT: {path: _present(raw, path, *stored.episode.videos.values()) for path, stored in tables.items()},
     }
+
+
+def _present(raw: RawTree, table: str, *videos: str) -> list[str]:
+    return [file for file in (table, *videos) if raw.exists(file)] if raw.exists(table) else []
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
     """Read one recording; one that cannot be read is a Failure under its own id."""
     settings = _own(settings)
-    yield guarded(part.id, lambda: _outcome(_read(raw, part.id), part.id, settings))
+    yield guarded(part.id, lambda: _outcome(_read(raw, part.id, settings), part.id, settings))
 
 
-def _read(raw: RawTree, name: str) -> Ur5eRecording:
+def _read(raw: RawTree, name: str, settings: Settings) -> Ur5eRecording:
     if name.endswith(".hdf5"):
-        return read_hdf5_recording(raw.local_path(name), name=name)
+        return read_hdf5_recording(raw.local_path(name), name=name, with_depth=settings.depth)
     return read_lerobot_recording(raw, list_lerobot_recordings(raw)[name])
 
 
@@ -199,12 +191,12 @@ def _outcome(recording: Ur5eRecording, name: str, settings: Settings) -> Episode
         step_index=_steps(recording.time_s, hz, name),
         instructions=tuple(Instruction(text=text, origin="human") for text in recording.texts),
         cameras=recording.cameras,
-        depths=recording.depths if settings.depth else {},
+        depths=recording.depths,
         right=_arm(recording, space),
         action_origin=INFO.action_origin,
         provenance={"file": name, "record": 0},
         extras={
-            **{key: attributes[key] for key in ("scene", "task_type", "intrinsics", "extrinsics") if key in attributes},
+            **{key: finite(attributes[key]) for key in _KEPT if key in attributes},
             "task": _task(attributes, name),
             "action_space": space.value,
             "timestamp_s": recording.time_s.tolist(),
@@ -294,103 +286,7 @@ def _own(settings: SourceSettings) -> Settings:
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_TOY = (  # task, scene, episode, text, action space, rows; a row less than 13 is short
-    (1, "scene_000", "000", "Please gently touch the portrait on the left.", ActionSpace.ABS_TCP, 36),
-    (1, "scene_000", "001", "Point to the photo in the middle with your finger.", ActionSpace.DELTA_BASE, 32),
-    (2, "scene_004", "000", "Put the red block on the red towel.", ActionSpace.ABS_TCP, 30),
-    (2, "scene_004", "001", "Put the blue block on the blue towel.", ActionSpace.ABS_TCP, 15),
-    (11, "scene_001", "000", "Stack all the cups, then put them on the plate.", ActionSpace.DELTA_BASE, 10),
-)
-_TOY_WITH_DEPTH, _TOY_RAW_IMAGES, _TOY_STALLED, _TOY_UNSUCCESSFUL = range(4)
-_TOY_STALL_AT, _TOY_STALL_STEPS = 20, 3
-
 
 def write_toy(root: str) -> None:
     """Write five recordings of three tasks: one failed, one short, one that stalled, one with raw 256x256 images."""
-    for number, (task, scene, episode, text, space, num_rows) in enumerate(_TOY):
-        path = Path(root) / f"{task:02d}" / scene / f"{episode}.hdf5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        steps = np.arange(num_rows)
-        if number == _TOY_STALLED:
-            steps[_TOY_STALL_AT:] += _TOY_STALL_STEPS
-        with h5py.File(path, "w", locking=False) as file:
-            _write_toy_vectors(file, steps, space, seed=number)
-            for camera, key in enumerate(CAMERAS.values()):
-                _write_toy_images(file, key, steps, camera, number)
-                if number == _TOY_WITH_DEPTH:
-                    metres = (0.5 + 0.01 * steps).astype(np.float32)[:, None, None]
-                    metres = np.broadcast_to(metres, (num_rows, 256, 256))
-                    file.create_dataset(f"depth/{key}", data=metres, **_toy_chunks(256, 256))
-            file.attrs.update(
-                {
-                    "instruction": text,
-                    "task_id": task,
-                    "task_type": "basic",
-                    "success": number != _TOY_UNSUCCESSFUL,
-                    "intrinsics": json.dumps({"third_person": [[600, 0, 320], [0, 600, 240], [0, 0, 1]]}),
-                    "extrinsics": np.eye(4),
-                    "action_space": space.value,
-                }
-            )
-
-
-def _write_toy_vectors(file: h5py.File, steps: Int64, space: ActionSpace, *, seed: int) -> None:
-    state, action = _toy_motion(steps, space, seed=seed)
-    file["state/joint_position"], file["state/tcp_pose"] = state[:, :6], state[:, 6:12]
-    file["state/gripper_width"], file["action"] = state[:, 12:], action.astype(np.float32)
-    jitter_s = np.random.default_rng(seed).uniform(-0.004, 0.004, len(steps))
-    file["timestamp"] = 1.7e9 + steps / HZ + jitter_s
-
-
-def _toy_motion(steps: Int64, space: ActionSpace, *, seed: int) -> tuple[Float64, Float64]:
-    """Make states [T, 13] and the commands [T, 7] that lead from each to the pose one step later."""
-    arm = toy_arm(int(steps[-1]) + 2, hz=HZ, seed=seed, num_joints=6)
-    turn = Rotation.from_matrix(arm.rotation).as_rotvec()
-    state = np.column_stack([arm.joint_position_rad, arm.xyz_m, turn, WIDTH_OPEN_M * arm.gripper_open])[steps]
-    after = steps + 1
-    if space is ActionSpace.ABS_TCP:
-        return state, np.column_stack([arm.xyz_m, turn, arm.gripper_open])[after]
-    delta = euler_xyz_from_matrix(rotation_delta(arm.rotation[steps], arm.rotation[after]))
-    return state, np.column_stack([arm.xyz_m[after] - arm.xyz_m[steps], delta, arm.gripper_open[after]])
-
-
-def _write_toy_images(file: h5py.File, key: str, steps: Int64, camera: int, number: int) -> None:
-    if number == _TOY_RAW_IMAGES:
-        frames = [toy_frame(256, 256, step=step, camera=camera, episode=number) for step in steps.tolist()]
-        file.create_dataset(f"images/{key}", data=np.stack(frames), **_toy_chunks(256, 256, 3))
-        return
-    stored = file.create_dataset(f"images/{key}", (len(steps),), dtype=h5py.vlen_dtype(np.uint8))
-    for row, step in enumerate(steps.tolist()):
-        # drawn small and enlarged: drawing is what costs time
-        pixels = toy_frame(120, 160, step=step, camera=camera, episode=number).repeat(4, axis=0).repeat(4, axis=1)
-        stored[row] = np.frombuffer(simplejpeg.encode_jpeg(pixels, 90, "RGB", "420"), np.uint8)
-
-
-def _toy_chunks(*shape: int) -> dict[str, object]:
-    return {"chunks": (1, *shape), "compression": "gzip", "compression_opts": 1}
-
-
-def _write_toy_lerobot(root: str) -> None:
-    """Write two recordings in LeRobot form, 320x240 at 30 Hz; the second one did not succeed."""
-    write_lerobot(
-        root,
-        fps=int(HZ),
-        info={"action_space": ActionSpace.ABS_TCP.value},
-        episodes=[_toy_lerobot_episode(number) for number in range(2)],
-    )
-
-
-def _toy_lerobot_episode(number: int) -> ToyLeRobotEpisode:
-    steps = np.arange(30 + number)
-    state, action = _toy_motion(steps, ActionSpace.ABS_TCP, seed=number)
-    return ToyLeRobotEpisode(
-        text=_TOY[number][3],
-        meta={"task_id": number + 1, "scene": "scene_000", "success": number == 0},
-        columns={"observation.state": state, "action": action},
-        videos={
-            LEROBOT_IMAGES + key: [
-                toy_frame(240, 320, step=step, camera=camera, episode=number) for step in steps.tolist()
-            ]
-            for camera, key in enumerate(CAMERAS.values())
-        },
-    )
+    write_ur5e_toy(root)

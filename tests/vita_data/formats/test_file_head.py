@@ -22,7 +22,8 @@ from vita_data.formats.ego4d_json import load_json, parse_metadata
 from vita_data.formats.file_head import look, unreadable
 from vita_data.formats.hdf5 import open_hdf5
 from vita_data.formats.hdf5_rows import DatasetRows
-from vita_data.formats.lerobot import LeRobotEpisode, open_lerobot, read_table
+from vita_data.formats.lerobot import read_table
+from vita_data.formats.lerobot_meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.rlds import open_dataset
 from vita_data.formats.robomind_text import INSTRUCTION_LIST, check_texts
@@ -170,7 +171,8 @@ def read_features(path: Path) -> None:
 
 
 def read_lines(path: Path) -> None:
-    (path.parent / "info.json").write_text('{"codebase_version": "v2.1"}')
+    info = {"codebase_version": "v2.1", "fps": 30, "chunks_size": 1000, "data_path": "a.parquet", "features": {}}
+    (path.parent / "info.json").write_text(json.dumps(info))
     open_lerobot(FsspecTree(str(path.parents[1])), "")
 
 

@@ -7,16 +7,9 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.lerobot import (
-    LeRobotEpisode,
-    ToyLeRobotEpisode,
-    find_lerobot,
-    open_camera,
-    open_lerobot,
-    read_column,
-    read_table,
-    write_lerobot,
-)
+from vita_data.formats.lerobot import open_camera, read_column, read_table
+from vita_data.formats.lerobot_meta import LeRobotEpisode, find_lerobot, open_lerobot
+from vita_data.formats.lerobot_write import ToyLeRobotEpisode, write_lerobot
 from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.tree import FsspecTree
 from vita_data.types import ResizeMode

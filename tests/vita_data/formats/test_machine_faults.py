@@ -20,7 +20,8 @@ from vita_data.errors import EpisodeError, StorageError, VitaDataError
 from vita_data.formats.ego4d_json import load_json, parse_metadata
 from vita_data.formats.hdf5 import demo_names, find_dataset, find_group, open_hdf5, read_floats
 from vita_data.formats.hdf5_rows import DatasetRows
-from vita_data.formats.lerobot import LeRobotEpisode, open_lerobot, read_table
+from vita_data.formats.lerobot import read_table
+from vita_data.formats.lerobot_meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.rlds import open_dataset
 from vita_data.formats.robomind_text import INSTRUCTION_LIST, check_texts

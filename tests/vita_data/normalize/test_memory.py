@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from vita_data.formats.ur5e_toy import write_ur5e_toy_vectors
 from vita_data.sources import calvin, robomind_agilex, ur5e
 
 MAX_BYTES = 1_500_000_000
@@ -81,7 +82,7 @@ def write_ur5e(root: Path, num_frames: int) -> None:
     path = root / "01" / "scene_000" / "episode_000000.hdf5"
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
-        ur5e._write_toy_vectors(file, np.arange(num_frames), ur5e.ActionSpace.ABS_TCP, seed=0)
+        write_ur5e_toy_vectors(file, np.arange(num_frames), ur5e.ActionSpace.ABS_TCP, seed=0)
         for key, chunks in (("third_person", None), ("wrist", (16, 480, 640, 3))):
             images = file.create_dataset(f"images/{key}", (num_frames, 480, 640, 3), np.uint8, chunks=chunks)
             for row in range(0, num_frames, 100):

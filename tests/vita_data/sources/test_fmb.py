@@ -12,7 +12,7 @@ from vita_data.formats.rlds import open_dataset, read_shard
 from vita_data.formats.rlds_features import FeatureSpec
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.formats.rlds_write import write_rlds
-from vita_data.formats.toy import read_toy_frame
+from vita_data.formats.toy import read_toy_frame, toy_jpeg
 from vita_data.formats.tree import FsspecTree
 from vita_data.geometry import integrate_deltas
 from vita_data.normalize.vectors import arm_delta
@@ -20,6 +20,7 @@ from vita_data.sources import fmb
 from vita_data.types import CameraRole, Drop, Failure, JpegFrame, Outcome, PoseDelta, Reason, ResizeMode
 
 RELEASE = "fmb_dataset/1.0.0"
+JPEG = toy_jpeg(np.zeros((8, 8, 3), np.uint8))
 CAMERAS = {
     CameraRole.PRIMARY: "image_side_1",
     CameraRole.SECONDARY: "image_side_2",
@@ -65,7 +66,7 @@ def write_tiny(root: Path, *, release: str = RELEASE, num_steps: int = 4, **chan
         "steps/language_instruction": [b"Move up."] * num_steps,
         "episode_metadata/episode_language_instruction": [b"Pick it up and insert it."],
         "episode_metadata/file_path": [b"/media/author/demo_7.npy"],
-        **{f"steps/observation/{key}": [b"\xff\xd8\xff"] * num_steps for key in CAMERAS.values()},
+        **{f"steps/observation/{key}": [JPEG] * num_steps for key in CAMERAS.values()},
     }
     values["steps/observation/eef_pose"][:, 3] = 1.0
     changes = {key if "/" in key else paths.get(key, f"steps/observation/{key}"): to for key, to in changes.items()}
@@ -204,9 +205,10 @@ def test_depth_with_too_few_images_fails_the_episode(tmp_path: Path):
         list(outcome.depths[CameraRole.SECONDARY].read([0]))
 
 
-def test_a_view_of_empty_strings_was_not_recorded_and_has_no_depth(tmp_path: Path):
+@pytest.mark.parametrize("entry", [b"", b"no image"])
+def test_a_view_without_any_image_was_not_recorded_and_has_no_depth(tmp_path: Path, entry: bytes):
     depth = {f"steps/observation/{key}_depth": np.ones((4, 2, 2)) for key in CAMERAS.values()}
-    (outcome,) = read(write_tiny(tmp_path, image_side_2=[b""] * 4, **depth), fmb.Settings(depth=True))
+    (outcome,) = read(write_tiny(tmp_path, image_side_2=[entry] * 4, **depth), fmb.Settings(depth=True))
     assert set(outcome.cameras) == set(outcome.depths) == {CameraRole.PRIMARY, CameraRole.WRIST_RIGHT}
 
 
@@ -234,7 +236,7 @@ def test_the_tfds_copy_is_read_and_two_releases_need_a_choice(tmp_path: Path):
     ("key", "value", "said"),
     [
         ("action", np.zeros((3, 7)), "steps/action 3"),
-        ("image_wrist_1", [b"\xff\xd8\xff"] * 5, "image_wrist_1 5"),
+        ("image_wrist_1", [JPEG] * 5, "image_wrist_1 5"),
         ("steps/language_instruction", [b"Move up."], "language_instruction 1"),
     ],
 )

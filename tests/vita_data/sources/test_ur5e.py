@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from vita_data.errors import RequestError
 from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.tree import FsspecTree
+from vita_data.formats.ur5e_toy import write_ur5e_toy_lerobot
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.normalize.vectors import action_track, state_track
@@ -46,7 +47,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lerobot_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ur5e_lerobot")
-    ur5e._write_toy_lerobot(str(root))
+    write_ur5e_toy_lerobot(str(root))
     return root
 
 
