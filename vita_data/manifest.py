@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from vita_data import SCHEMA_VERSION
 from vita_data.errors import ManifestError
+from vita_data.nearby import advice
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
 _TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
@@ -71,6 +72,9 @@ def load_manifest(path: str | Path) -> Manifest:
             what was found.
     """
     place = f"manifest {path}"
+    if Path(path).is_dir():
+        files = [str(file) for file in sorted(Path(path).glob("*.toml"))]
+        raise ManifestError(f"{place}: is a folder, expected a TOML file{advice(files)}")
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:

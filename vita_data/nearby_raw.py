@@ -11,7 +11,9 @@ from upath import UPath
 
 from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
+from vita_data.formats.unread import AskedTree
 from vita_data.nearby import MAX_BELOW, above, advice
+from vita_data.storage import AnyPath
 from vita_data.types import Source, SourceSettings
 
 _PATIENCE_S = 3.0
@@ -50,18 +52,31 @@ def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]
         below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
         found.extend(folder for folder in below if _holds(source, folder, settings, end_s))
     with suppress(Exception):
-        path = UPath(raw) if "://" in raw else Path(raw)
-        higher = (str(folder) for folder in above(path) if not found)
-        found.extend(islice((folder for folder in higher if _holds(source, folder, settings, end_s)), 1))
+        path = UPath(raw) if "://" in raw else Path(raw).absolute()
+        higher = [] if found else above(path)
+        within = next(folder for folder in (path, *higher) if folder.is_dir())
+        fitting = (str(folder) for folder in higher if _reads(source, folder, within, settings, end_s))
+        found.extend(islice(fitting, 1))
 
 
-def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float) -> bool:
-    """Tell whether a source finds parts in a folder, before the time is over."""
+def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float, *, within: str = "") -> bool:
+    """Tell whether a source finds parts in a folder, and reads something `within` it, before the time is over."""
     try:
         with _HastyTree(folder, end_s=end_s) as tree:
-            return bool(source.parts(tree, settings))
+            asked = AskedTree(tree)
+            parts = source.parts(asked, settings)
+            names = [*asked.asked, *(part.id.partition("#")[0] for part in parts)]
+            return bool(parts) and any(not within or f"{name}/".startswith(f"{within}/") for name in names)
     except Exception:  # noqa: BLE001 - advice must not hide the fault that it goes with
         return False
+
+
+def _reads(source: Source, folder: AnyPath, within: AnyPath, settings: SourceSettings, end_s: float) -> bool:
+    """Tell whether a source would read what lies in `within` if it were given a folder above it, or that one itself."""
+    if folder not in (within, *within.parents):
+        return False
+    below = str(within)[len(str(folder)) :].strip("/")
+    return _holds(source, str(folder), settings, end_s, within=below)
 
 
 class _HastyTree(FsspecTree):

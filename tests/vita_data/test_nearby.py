@@ -8,6 +8,7 @@ import pytest
 from vita_data import nearby_raw, sources
 from vita_data.cli import main
 from vita_data.errors import RequestError
+from vita_data.formats.tree import FsspecTree
 from vita_data.nearby import meant
 from vita_data.pages.run_files import read_metrics
 from vita_data.types import Part, RawTree, SourceSettings
@@ -82,6 +83,39 @@ def test_a_raw_path_that_is_a_file_or_absent_names_the_tree_above_it(
     for given in (info, toy_raw / "bridge" / "bridge_datset"):
         told = refusal(capsys, "build", "--source", "bridge", "--raw", given, "--out", tmp_path)
         assert told.endswith(f"; give {toy_raw / 'bridge'}")
+
+
+def test_a_folder_above_is_no_advice_where_only_its_other_folders_would_be_read(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").symlink_to(toy_raw / "ur5e" / "01")
+    other = tmp_path / "deep" / "other"
+    (other / "meta").mkdir(parents=True)
+    (other / "meta" / "info.json").write_text('{"codebase_version": "v3.0"}')
+    assert sources.load("ur5e").parts(FsspecTree(str(tmp_path)), sources.load("ur5e").Settings())
+    for given in (other, tmp_path / "deep" / "absent"):
+        told = refusal(capsys, "build", "--source", "ur5e", "--raw", given, "--out", tmp_path / "out")
+        assert "; give " not in told
+
+
+def test_a_folder_of_other_files_is_not_said_to_want_a_build(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    told = refusal(capsys, "verify", toy_raw / "bridge")
+    assert told.endswith(
+        "what lies there is no built source; give a folder OUT/NAME that `vita-data build --out OUT` wrote"
+    )
+    (tmp_path / "kuka").mkdir()
+    told = refusal(capsys, "verify", tmp_path / "kuka")
+    assert told.endswith(f"run `vita-data build --source kuka --raw RAW --out {tmp_path}`")
+
+
+def test_a_folder_given_as_manifest_names_the_manifests_in_it(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.toml").write_text(MANIFEST)
+    told = refusal(capsys, "mix", tmp_path, "--shards", toy_shards)
+    assert told.endswith(f"is a folder, expected a TOML file; give {tmp_path / 'm.toml'}")
 
 
 def test_a_source_is_not_built_into_another(capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path) -> None:

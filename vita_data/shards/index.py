@@ -15,7 +15,7 @@ from vita_data.nearby import meant
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
-from vita_data.storage import AnyPath, list_files, read_files, storage_errors
+from vita_data.storage import AnyPath, is_empty, list_files, read_files, storage_errors
 from vita_data.types import Clip, Json, ResizeMode, Split
 
 CARD = "dataset.json"
@@ -65,12 +65,14 @@ def meant_shards(folder: AnyPath) -> str:
 
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
-        return "its build is not finished: run the same `vita-data build` again, it goes on from there"
+        return "its build is not finished: run the same `vita-data build` again; it resumes"
     if within := sources_in(folder):
         return f"built sources lie below it: {', '.join(within)}; give one of them, such as {folder / within[0]}"
     if hint := meant(folder, is_built):
         return f"it lies inside a built source{hint}"
-    return f"run `vita-data build --source {folder.name} --out {folder.parent}`"
+    if not is_empty(folder):
+        return "what lies there is no built source; give a folder OUT/NAME that `vita-data build --out OUT` wrote"
+    return f"run `vita-data build --source {folder.name} --raw RAW --out {folder.parent}`"
 
 
 def _resize(card: Json) -> ResizeMode:
