@@ -21,6 +21,8 @@ FRAMES_PER_S = 30.0
 """Rate of the canonical videos, in which all frame numbers count (EGO4D/docs videos.md)."""
 _PASS = re.compile(r"narration_pass_\d+")
 _FLAT = "narrations"
+_ODD_VIDEO: Mapping[str, Any] = {_FLAT: (None,)}
+"""What stands for a video whose entry is no object: one narration without a moment, which the source drops."""
 _CHUNK_BYTES = 1 << 20
 
 _T = TypeVar("_T")
@@ -122,31 +124,35 @@ def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
 
 
 def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:
-    """Map video uid to its facts.
+    """Map video uid to its facts; an odd entry is left out, so that nothing of its video is used.
+
+    Raises:
+        ValueError: there are entries and all are odd.
 
     Assumes: a redacted interval that tells neither frames nor seconds may be anywhere in the video.
     """
-    always = Span(start_s=0.0, end_s=float("inf"))
-    return {
-        str(video["video_uid"]): Ego4dVideo(
-            split_fho=video.get("split_fho"),
-            other_splits={
-                key: split for key, split in video.items() if key.startswith("split_") and key != "split_fho"
-            },
-            is_stereo=bool(video.get("is_stereo")),
-            redacted=tuple(_span(hidden) or always for hidden in video.get("redacted_intervals") or ()),
-        )
-        for video in _listed_videos(file)
-    }
+    found: dict[str, Ego4dVideo] = {}
+    fault: Exception | None = None
+    for video in _listed_videos(file):
+        try:
+            found[str(video["video_uid"])] = _video(video)
+        except (TypeError, KeyError, AttributeError) as error:
+            fault = error
+    if fault is not None and not found:
+        raise ValueError(f"no entry of a video that can be read: {type(fault).__name__}: {fault}")
+    return found
 
 
 def parse_actions(file: BinaryIO) -> Iterator[tuple[str, list[FhoAction]]]:
     """Yield each video's uid and FHO actions, in file order; actions without a uid are named by annotation and frame.
 
-    Where a uid comes twice, the later one counts.
+    Where a uid comes twice, the later one counts. An odd entry has one action without a moment; one without a uid goes
+    by its place in the list.
+
+    Raises:
+        ValueError: there are entries and none has a uid.
     """
-    for video in _listed_videos(file):
-        yield str(video["video_uid"]), list(_actions(video))
+    yield from ((uid, list(_actions(video))) for uid, video in _named(_listed_videos(file)))
 
 
 def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
@@ -164,9 +170,10 @@ def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
     """
     keys: set[str] = set()
     has_any = False
-    for uid, video in _narrated_videos(file):
+    for uid, found in _narrated_videos(file):
+        video = _ODD_VIDEO if not isinstance(found, Mapping | None) else found or {}
         narrations = list(_narrations(video))
-        keys, has_any = keys | video.keys(), has_any or bool(narrations)
+        keys, has_any = keys | video.keys(), has_any or (bool(narrations) and video is not _ODD_VIDEO)
         yield uid, narrations
     if not has_any:
         found = ", ".join(sorted(keys)) or "nothing"
@@ -182,6 +189,26 @@ def parse_clip_uids(file: BinaryIO) -> set[str]:
         if found:
             return {str(uid) for uid in found if uid}
     return set()
+
+
+def _named(videos: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    number, has_uid = -1, False
+    for number, video in enumerate(videos):
+        uid = video.get("video_uid") if isinstance(video, Mapping) else None
+        has_uid |= bool(uid)
+        yield str(uid or f"entry-{number:06d}"), video
+    if number >= 0 and not has_uid:
+        raise ValueError("no entry has a video_uid")
+
+
+def _video(video: Any) -> Ego4dVideo:
+    always = Span(start_s=0.0, end_s=float("inf"))
+    return Ego4dVideo(
+        split_fho=video.get("split_fho"),
+        other_splits={key: split for key, split in video.items() if key.startswith("split_") and key != "split_fho"},
+        is_stereo=bool(video.get("is_stereo")),
+        redacted=tuple(_span(hidden) or always for hidden in video.get("redacted_intervals") or ()),
+    )
 
 
 def _items(file: BinaryIO, place: str) -> Iterator[Any]:
@@ -211,13 +238,9 @@ def _listed_videos(file: BinaryIO) -> Iterator[Any]:
 def _narrated_videos(file: BinaryIO) -> Iterator[tuple[str, Any]]:
     place = _place_of_narrated(file)
     if place.endswith(".item"):
-        yield from ((str(video["video_uid"]), video) for video in _items(file, place))
+        yield from _named(_items(file, place))
     else:
-        videos = ijson.kvitems(file, place, use_float=True, buf_size=_CHUNK_BYTES)
-        for uid, video in videos:
-            if not isinstance(video, Mapping | None):
-                raise TypeError(f"expected an object of each video, got {type(video).__name__} for {uid}")
-            yield uid, video or {}
+        yield from ijson.kvitems(file, place, use_float=True, buf_size=_CHUNK_BYTES)
 
 
 def _place_of_narrated(file: BinaryIO) -> str:
@@ -239,8 +262,9 @@ def _place_of_narrated(file: BinaryIO) -> str:
 
 
 def _actions(video: Any) -> Iterator[FhoAction]:
-    for interval in video["annotated_intervals"]:
-        for item in interval.get("narrated_actions") or ():
+    for found in _list(video.get("annotated_intervals") if isinstance(video, Mapping) else None):
+        interval = found if isinstance(found, Mapping) else {"narrated_actions": [None]}
+        for item in _list(interval.get("narrated_actions") or ()):
             action = item if isinstance(item, Mapping) else {}  # without a moment, it is dropped by the source
             place = action.get("start_frame", action.get("start_sec"))
             yield FhoAction(
@@ -253,6 +277,11 @@ def _actions(video: Any) -> Iterator[FhoAction]:
             )
 
 
+def _list(value: Any) -> Sequence[Any]:
+    """Take a list; anything else counts as one odd item, so that it is dropped by the source and does not vanish."""
+    return value if isinstance(value, list | tuple) else (None,)
+
+
 def _action_fault(action: Any) -> str:
     if action.get("is_rejected"):
         return f"rejected: {action.get('reject_reason') or 'no reason given'}"
@@ -263,8 +292,9 @@ def _action_fault(action: Any) -> str:
 
 def _narrations(video: Any) -> Iterator[Narration]:
     for timeline in sorted(key for key in video if key == _FLAT or _PASS.fullmatch(key)):
-        listed = video[timeline] if timeline == _FLAT else (video[timeline] or {}).get("narrations")
-        for item in listed or ():
+        found = video[timeline] or {}
+        listed = found if timeline == _FLAT else found.get(_FLAT) if isinstance(found, Mapping) else [None]
+        for item in _list(listed or ()):
             yield _narration(timeline, item if isinstance(item, Mapping) else {})
 
 

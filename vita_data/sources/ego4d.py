@@ -215,7 +215,8 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         return
     try:
         if video is None:
-            raise EpisodeError(f"{part.id}: annotated, but not in {METADATA[0]}; take both from one release")
+            what = f"annotated, but {METADATA[0]} has no entry of it that can be read"
+            raise EpisodeError(f"{part.id}: {what}; take both from one release")
         if not raw.exists(part.id):
             raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
         path = raw.local_path(part.id)

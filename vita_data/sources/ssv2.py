@@ -83,6 +83,8 @@ class _Item:
     label: str
     template: str
     split: Split
+    fault: str = ""
+    """Why the label file's item names no video; the rest means nothing then."""
 
 
 _PARSED_LABELS: WeakKeyDictionary[RawTree, Mapping[str, _Item]] = WeakKeyDictionary()
@@ -113,7 +115,7 @@ class _JpegFolder:
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
-    """List one part per labelled video, also for a video that is missing: it fails instead of vanishing.
+    """List one part per labelled item, also where its video is missing or it names none: it fails and does not vanish.
 
     Raises:
         RequestError: a label file or the video folder is absent, a label file is not a list of items or lists an id
@@ -121,7 +123,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """
     items = _items(raw)
     found = _found_videos(raw)
-    paths = sorted(found.get(item, f"{VIDEOS}/{item}.webm") for item in items)
+    paths = sorted(key if item.fault else found.get(key, f"{VIDEOS}/{key}.webm") for key, item in items.items())
     present = set(found.values())
     return [Part(id=path, num_bytes=_num_bytes(raw, path) if path in present else 0, num_episodes=1) for path in paths]
 
@@ -131,11 +133,14 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
     Assumes: a `--set hz=` replaces the measured rate but not the step numbers.
     """
-    name = PurePosixPath(part.id).stem
-    yield guarded(name, partial(_episode, raw, part, _items(raw)[name], settings))
+    items = _items(raw)
+    name = part.id if part.id in items else PurePosixPath(part.id).stem
+    yield guarded(name, partial(_episode, raw, part, items[name], settings))
 
 
 def _episode(raw: RawTree, part: Part, item: _Item, settings: SourceSettings) -> Episode:
+    if item.fault:
+        raise EpisodeError(item.fault)
     name = PurePosixPath(part.id).stem
     stream, step_index, hz = _open(raw, part.id)
     return Episode(
@@ -183,33 +188,47 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
                 f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder that contains both label files and "
                 f"{VIDEOS}"
             )
-        for key, label, template in _read_labels(raw, path):
+        for key, item in _read_labels(raw, path, split):
             if key in items:
                 raise RequestError(f"--raw {raw.root}: {path} lists id {key} a second time; fetch the labels")
-            items[key] = _Item(label, template, split)
+            items[key] = item
     if not items:
         raise RequestError(f"--raw {raw.root}: no labelled item in the label files; fetch the labels again")
     return items
 
 
-def _read_labels(raw: RawTree, path: str) -> list[tuple[str, str, str]]:
-    """Read id, label and template of each labelled item; what should be text and is not (null) is an empty one."""
+def _read_labels(raw: RawTree, path: str, split: Split) -> list[tuple[str, _Item]]:
+    """Read the labelled items by id; one that names no video goes by its place in the file.
+
+    Raises:
+        RequestError: it is no list of items, or none of them names a video.
+    """
     reason = "another JSON or none"
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
-            return [
-                (str(item["id"]), _text(item["label"]), _text(item.get("template")))
-                for item in found
-                if "label" in item
-            ]
+            items = [_item(item, split, f"{path}#{number:06d}") for number, item in enumerate(found)]
+            labelled = [item for item in items if item is not None]
+            if not labelled or not all(item.fault for _, item in labelled):
+                return labelled
     except OSError as error:
         raise_machine_fault(error, path)
         reason = str(error.strerror)
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         pass
     what = unreadable_text(raw, path, reason=reason)
     raise RequestError(f"--raw {raw.root}: {path} is not a JSON list of items with id and label {what}")
+
+
+def _item(found: object, split: Split, place: str) -> tuple[str, _Item] | None:
+    """Read one item, None where it has no label; what should be text and is not (null) is an empty one."""
+    if isinstance(found, dict) and "label" not in found:
+        return None
+    id_ = found.get("id") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(id_, str | int) or not re.fullmatch(r"[^/\0]+", str(id_)):
+        fault = f"{place}: expected an item with the id of a video, found {found!r:.80}"
+        return place, _Item("", "", split, fault=fault)
+    return str(id_), _Item(_text(found["label"]), _text(found.get("template")), split)
 
 
 def _text(value: object) -> str:

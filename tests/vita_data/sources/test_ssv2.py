@@ -190,6 +190,22 @@ def test_label_files_without_any_item_are_refused(root: Path) -> None:
         ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
 
 
+@pytest.mark.parametrize(
+    "odd", [None, 3, "id", {"label": "no id"}, {"id": None, "label": "a"}, {"id": "../1", "label": "a"}]
+)
+def test_an_item_that_names_no_video_fails_alone(root: Path, odd: object) -> None:
+    path = root / "labels" / "train.json"
+    good = read(root)
+    path.write_text(json.dumps([*json.loads(path.read_text()), odd]))
+    raw, settings = FsspecTree(str(root)), ssv2.Settings()
+    found = [one for part in ssv2.parts(raw, settings) for one in ssv2.episodes(raw, part, settings)]
+    (failed,) = (one for one in found if isinstance(one, Failure))
+
+    assert len(found) == len(good) + 1
+    assert failed.episode == f"labels/train.json#{len(json.loads(path.read_text())) - 1:06d}"
+    assert "expected an item with the id of a video, found" in failed.detail
+
+
 @pytest.mark.parametrize("label", [None, 3, ["a"]])
 def test_a_label_that_is_no_text_is_an_empty_one(root: Path, label: object) -> None:
     path = root / "labels" / "train.json"
