@@ -1,8 +1,9 @@
-"""Whether a video file ends where it says that it does: a WebM or MKV cut in half reads without any error."""
+"""Whether a video file ends where it says that it does: a WebM, MKV or AVI cut in half reads without any error."""
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import BinaryIO
 
 import av
 from av.stream import Stream
@@ -14,7 +15,7 @@ from vita_data.formats.video_decode import VideoFile
 
 _TRUNCATION_S = 0.5
 _TRUNCATION_SHARE = 0.05
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML, _SEGMENT, _RIFF = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"RIFF"
 _HEAD_BYTES, _TAIL_BYTES = 4096, 64
 
 
@@ -82,15 +83,14 @@ def refuse_truncated(
     Raises:
         EpisodeError: they end more than 0.5 s and 5% before it.
     """
-    declared_s, end_s = _declared_s(stream), spans.end_s(stream)
+    declared_s, end_s = _declared_s(container, stream), spans.end_s(stream)
     if declared_s is None and container.duration is not None:
         # the container's duration covers its longest stream, which may be the sound
         declared_s, end_s = container.duration / av.time_base, max(spans.end_s(each) for each in container.streams)
     if declared_s is None or declared_s - end_s <= max(_TRUNCATION_S, _TRUNCATION_SHARE * declared_s):
         return
-    # a last frame that is held, in blocks without durations
-    if "matroska" in container.format.name and _is_whole_matroska(file.path, container.size):
-        return
+    if _is_of_declared_size(file.path, container.size):
+        return  # a last frame that is held, in a format whose packets do not say for how long
     require_readable(file.path, name=file.name)
     raise EpisodeError(
         f"{file.name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared {declared_s:.2f} s; "
@@ -98,28 +98,51 @@ def refuse_truncated(
     )
 
 
-def _declared_s(stream: AvVideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+def _declared_s(container: av.container.InputContainer, stream: AvVideoStream) -> float | None:
+    # FFmpeg shortens the duration of an AVI file by the share of its bytes that is missing, but not its frame count
+    ticks = (stream.frames or None) if container.format.name == "avi" else stream.duration
+    if ticks is not None and stream.time_base is not None:
+        return float(ticks * stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     return None if tag is None else 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
 
 
-def _is_whole_matroska(path: str, num_bytes: int) -> bool:
-    """Tell whether a file is as long as its segment says; False where that does not say (a live recording).
+def _is_of_declared_size(path: str, num_bytes: int) -> bool:
+    """Tell whether a Matroska or AVI file is as long as it says; False where it does not say (a live recording).
 
     A file that ends in zeros is not whole: space for the rest of a download.
-
-    Source: RFC 8794 (EBML: variable-size integers, unknown sizes), RFC 9559 (Matroska: the segment).
     """
     with open(path, "rb") as file:
         head = file.read(_HEAD_BYTES)
-        header = _element_stop(head, 0, _EBML)
-        stop = None if header is None else _element_stop(head, header, _SEGMENT)
+        stop = _riff_stop(file, num_bytes) if head.startswith(_RIFF) else _segment_stop(head)
         if stop is None or stop > num_bytes:
             return False
-        file.seek(stop - _TAIL_BYTES)
+        file.seek(max(stop - _TAIL_BYTES, 0))
         return any(file.read(_TAIL_BYTES))
+
+
+def _riff_stop(file: BinaryIO, num_bytes: int) -> int | None:
+    """Find where the RIFF chunks of an AVI file stop, of which files over a gigabyte have several (OpenDML)."""
+    stop = 0
+    while stop < num_bytes:
+        file.seek(stop)
+        head = file.read(8)
+        if head[:4] != _RIFF:
+            break
+        size = int.from_bytes(head[4:], "little")
+        if not size:
+            return None
+        stop += len(head) + size
+    return stop
+
+
+def _segment_stop(head: bytes) -> int | None:
+    """Find where the segment of a Matroska file stops.
+
+    Source: RFC 8794 (EBML: variable-size integers, unknown sizes), RFC 9559 (Matroska: the segment).
+    """
+    header = _element_stop(head, 0, _EBML)
+    return None if header is None else _element_stop(head, header, _SEGMENT)
 
 
 def _element_stop(head: bytes, at: int, id_: bytes) -> int | None:
