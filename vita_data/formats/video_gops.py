@@ -102,10 +102,10 @@ class _GopReader:
         A frame is held back until those that it may be made from have come out: only then is it known whether the
         decoder filled in missing parts of them.
         """
-        waiting, is_proven = _Waiting(), run.start == 0
+        waiting, is_proven = _Waiting(self._packets), run.start == 0
         held: list[tuple[int, av.VideoFrame]] = []
         for index, frames, fault in self._sent(run):
-            waiting.add(int(self._packets.pts[index]), index)
+            waiting.add(index)
             if fault:
                 self._lose(index, fault)
                 is_proven = is_proven or index == run.start
@@ -164,14 +164,17 @@ class _GopReader:
 class _Waiting:
     """Packets whose frames have not come out of the decoder yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, packets: PacketList) -> None:
+        self._listed = packets
         self._packets = dict[int, int]()
         self._latest = 0
         self._shown_pts: int | None = None
 
-    def add(self, pts: int, packet: int) -> None:
-        """Take in a packet that was sent."""
-        self._packets[pts] = self._latest = packet
+    def add(self, packet: int) -> None:
+        """Take in a packet that was sent; a hidden one never comes out, and may have the time of one that is shown."""
+        self._latest = packet
+        if self._listed.is_shown[packet]:
+            self._packets[int(self._listed.pts[packet])] = packet
         if len(self._packets) > 4 * MAX_REORDER:
             # left out by the decoder: there may be as many as the file has frames
             del self._packets[next(iter(self._packets))]

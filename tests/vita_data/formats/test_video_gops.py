@@ -1,5 +1,6 @@
 """Decoding what is needed of a video: the pixels of a whole decode whatever the codec, the groups and the frames."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -245,6 +246,34 @@ def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path, cut: int
     num_shown = len(packets.shown())
     assert num_shown == len(whole(path))
     assert_same(path, packets, [0, 3, num_shown // 2, num_shown - 1])
+    assert_same(path, packets, list(range(num_shown)))
+
+
+def held_at_the_end(data: bytes, *, ticks: int, held_at: int) -> bytes:
+    """Put an edit list into an MP4 file whose `moov` comes last: all of it, then one moment that is held."""
+    moov = data.rindex(b"moov") - 4
+    start = data.index(b"edts", moov) - 4
+    stop = start + int.from_bytes(data[start : start + 4])
+    edits = struct.pack(">IIIiIIiI", 0, 2, ticks, 1024, 1 << 16, ticks, held_at, 0)
+    box = struct.pack(">I4sI4s", 16 + len(edits), b"edts", 8 + len(edits), b"elst") + edits
+    longer = bytearray(data[:start] + box + data[stop:])
+    for at in (moov, data.index(b"trak", moov) - 4):
+        size = int.from_bytes(data[at : at + 4]) + len(box) - (stop - start)
+        longer[at : at + 4] = size.to_bytes(4)
+    return bytes(longer)
+
+
+def test_a_moment_that_an_edit_list_holds_hides_no_frame_of_its_time(tmp_path: Path) -> None:
+    """The group of the held moment comes a second time, hidden, with the times of frames that are shown."""
+    encode(tmp_path / "a.mp4", "libx264", {"g": "12", "bf": "2", "preset": "veryfast"})
+    path = tmp_path / "held.mp4"
+    path.write_bytes(held_at_the_end((tmp_path / "a.mp4").read_bytes(), ticks=2000, held_at=59 * 512))
+    packets = packets_of(path)
+    assert packets is not None
+    hidden = packets.pts[~packets.is_shown]
+    assert np.isin(hidden, packets.pts[packets.is_shown]).any()
+    num_shown = len(packets.shown())
+    assert num_shown == len(whole(path)) > NUM_FRAMES
     assert_same(path, packets, list(range(num_shown)))
 
 
