@@ -15,10 +15,12 @@ from enum import StrEnum
 
 import h5py
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, raise_machine_fault
 from vita_data.formats.hdf5 import find_dataset, find_group, read_floats
 from vita_data.formats.hdf5_rows import DAMAGE
+from vita_data.response import Run, response
 from vita_data.types import Float64
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
@@ -49,6 +51,10 @@ ROWS_TO_ACTION: Mapping[Release, int] = {Release.OFFICIAL: 1, Release.REPLAYED: 
 """How many rows after an observation the action stands that was given on it."""
 
 
+_BY_LAG: Mapping[int | None, Release] = {-1: Release.OFFICIAL, 0: Release.REPLAYED}
+"""By how many rows the hand of a file follows its actions, as recorded."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that was seen in a file, the release it speaks for, and how much it counts."""
@@ -70,7 +76,7 @@ class Told:
         choices = " or ".join(f"--set release={release}" for release in (Release.OFFICIAL, Release.REPLAYED))
         return (
             f"{name}: cannot tell whether its observations were recorded after their actions (official) or before "
-            f"them (replayed); found: {self.seen}; if you know it, say {choices}"
+            f"them (replayed); if you know it, say {choices}; found: {self.seen}"
         )
 
 
@@ -83,7 +89,8 @@ def suite_of(folder: str) -> str | None:
 def expect_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
     """Tell the release of an HDF5 file by its signs alone where they agree, else as `tell_release` does.
 
-    For planning: an object store is asked for few places. What `tell_release` says is never the other release then.
+    For planning: an object store is asked for few places. A file may still turn out to be another one when it is read,
+    as an official one that was copied without attributes and at another size; it is then read as what it is.
     """
     signs = list(_signs(file, names, name))
     agree = len({sign.release for sign in signs}) == 1
@@ -91,15 +98,25 @@ def expect_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
 
 
 def tell_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
-    """Tell the release of an HDF5 file by its signs and by the order of recording in its first demonstrations."""
-    return _judged([*_orders(file, names, name), *_signs(file, names, name)])
+    """Tell the release of an HDF5 file by its signs and by the order of recording in its first demonstrations.
+
+    Where the states do not show the order, or the signs contradict them, how the hand answers its actions is asked too;
+    but not of a file with all signs of the official ones, which is read as such and judged by probe P4.
+    """
+    signs, orders = list(_signs(file, names, name)), list(_orders(file, names, name))
+    told = _judged([*orders, *signs])
+    looks_official = all(sign.release is Release.OFFICIAL for sign in signs)
+    if looks_official or (orders and told.release is not None):
+        return told
+    return _judged([*orders, *_answers(file, names, name), *signs])
 
 
 def _judged(findings: Sequence[Finding]) -> Told:
     """Weigh what was seen.
 
-    Assumes: the order of recording counts thrice, each sign once, and a release is told where it has twice what speaks
-        for the other: copies that kept or lost attributes, or were replayed at another size, are still told.
+    Assumes: the order of recording counts thrice, by states and by the hand's answers alike, each sign once, and a
+        release is told where it has twice what speaks for the other: copies that kept or lost attributes, or were
+        replayed at another size, are still told.
     """
     weights = Counter({Release.OFFICIAL: 0, Release.REPLAYED: 0})
     for finding in findings:
@@ -116,6 +133,32 @@ def _orders(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Findin
         when = "after" if release is Release.OFFICIAL else "before"
         text = f"joints are those of the simulator's states {when} the action"
         yield Finding(release=release, weight=_BY_ORDER, text=text)
+
+
+def _answers(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
+    """See which action moves the hand between an observation and the next: the later one's, or its own."""
+    runs = [run for demo in _demos(file, names[:_MAX_DEMOS], name) if (run := _run(demo, name)) is not None]
+    found = response(runs, most=np.full(6, np.inf), expected=0)
+    release = _BY_LAG.get(found.lag) if found is not None and found.is_sure else None
+    if release is not None:
+        whose = "the next row's" if release is Release.OFFICIAL else "its own row's"
+        yield Finding(release=release, weight=_BY_ORDER, text=f"the hand is moved by {whose} action")
+
+
+def _run(demo: h5py.Group, name: str) -> Run | None:
+    """Read what the hand was told and how it moved, None where that is not whole."""
+    try:
+        command = read_floats(demo, "actions", width=7, name=name)
+        hand, axis_angle = (read_floats(demo, f"obs/{key}", width=3, name=name) for key in ("ee_pos", "ee_ori"))
+    except EpisodeError:
+        return None
+    if not 1 < len(command) == len(hand) == len(axis_angle):
+        return None
+    if not np.isfinite(np.column_stack([command, hand, axis_angle])).all():
+        return None
+    turned = Rotation.from_rotvec(axis_angle)
+    motion = np.column_stack([np.diff(hand, axis=0), (turned[1:] * turned[:-1].inv()).as_rotvec()])
+    return Run(action=command[:-1, :6], target_step=None, motion=motion)
 
 
 def _signs(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:

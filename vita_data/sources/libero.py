@@ -184,13 +184,17 @@ def _replay(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Out
 def _demos(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     with open_hdf5(raw.local_path(part.id), name=part.id) as file:
         names = demo_names(file, name=part.id)
-        told = tell_release(file, names, name=part.id)
-        release = told.release or settings.release
-        if release is None:
-            raise SourceError(told.unclear(part.id))
+        release = settings.release or _told(file, names, part.id)
         texts = _instructions(file, part.id)
         for name in names:
             yield guarded(f"{part.id}#{name}", partial(_read_demo, file, name, release, part, texts, settings))
+
+
+def _told(file: h5py.File, names: list[str], name: str) -> Release:
+    told = tell_release(file, names, name=name)
+    if told.release is None:
+        raise SourceError(told.unclear(name))
+    return told.release
 
 
 def _read_demo(

@@ -120,12 +120,16 @@ def test_what_a_folder_is_called_tells_nothing(release: Release, name: str, offi
     assert (found.release, found.provenance["suite"], is_whole_step(found)) == (release, "libero_spatial", True)
 
 
-def strip(file: h5py.File) -> None:
-    for key in STRIPPED:
-        file["data"].attrs.pop(key, None)
+def without_demo_attributes(file: h5py.File) -> None:
     for demo in file["data"].values():
         for key in list(demo.attrs):
             del demo.attrs[key]
+
+
+def strip(file: h5py.File) -> None:
+    for key in STRIPPED:
+        file["data"].attrs.pop(key, None)
+    without_demo_attributes(file)
 
 
 def without_states(file: h5py.File) -> None:
@@ -184,17 +188,42 @@ def test_an_official_file_is_told_though_a_sign_is_missing(
     assert (found.release, is_whole_step(found)) == ("official", True)
 
 
+def with_hand_at_rest(file: h5py.File) -> None:
+    for demo in file["data"].values():
+        for key in ("ee_pos", "ee_ori"):
+            demo[f"obs/{key}"][...] = demo[f"obs/{key}"][0]
+
+
 def contradictory(file: h5py.File) -> None:
     """A replay that looks official but for its states."""
     with_attributes(file)
     with_images_of(128)(file)
 
 
+@pytest.mark.parametrize(
+    ("release", "changes"),
+    [
+        (Release.REPLAYED, (without_states, with_attributes)),
+        (Release.OFFICIAL, (without_states, without_demo_attributes, with_images_of(64))),
+        (Release.OFFICIAL, (with_states, strip, with_images_of(64))),
+    ],
+    ids=["replay with attributes", "official, few attributes, 64x64", "official, stripped, 64x64"],
+)
+def test_what_moves_the_hand_tells_a_release_that_looks_like_the_other(
+    official: Path, replayed: Path, release: Release, changes: tuple[Callable[..., None], ...]
+) -> None:
+    root = official if release is Release.OFFICIAL else replayed
+    for change in changes:
+        edited(root, change)
+    found = first(root, suites=("libero_spatial",))
+    assert (found.release, is_whole_step(found)) == (release, True)
+
+
 def test_a_contradictory_file_fails_alone_and_a_setting_says_what_it_is(official: Path, replayed: Path) -> None:
     edited(replayed, contradictory)
     shutil.copy(replayed / SPATIAL, official / SPATIAL)
     assert len(list(outcomes(official, KITCHEN))) == 4
-    with pytest.raises(SourceError, match=r"black_bowl.*cannot tell .*128x128.*--set release=official or .*=replayed"):
+    with pytest.raises(SourceError, match=r"bowl.*cannot tell .*--set release=official or .*=replayed; .*128x128"):
         list(outcomes(official))
     found = first(official, release=Release.REPLAYED)
     assert (found.release, is_whole_step(found)) == ("replayed", True)
@@ -205,6 +234,7 @@ def test_a_tree_of_contradictory_files_alone_is_refused_once_with_what_was_found
     for file in (SPATIAL, KITCHEN):
         edited(replayed, with_attributes, file)
         edited(replayed, without_states, file)
+        edited(replayed, with_hand_at_rest, file)
         edited(replayed, lambda opened: opened["data"].attrs.update({"num_demos": 50}), file)
     with pytest.raises(RequestError, match=r"256x256 \(as in replayed\); num_demos is 50 but 2 .*and 1 more file"):
         part_ids(replayed)

@@ -1,4 +1,4 @@
-"""The statistic of probe P4: by how many rows the hand's motion follows its action, and how sure that is.
+"""By how many rows a hand's motion follows its actions, and how sure that is: probe P4, and LIBERO's releases.
 
 The peak of a correlation does not tell it: a slow controller spreads its answer over several rows, and smooth motion is
 alike in neighbouring rows. So two questions are asked. Is the motion the action itself, at one lag alone? If not, which

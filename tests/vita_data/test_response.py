@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from tests.vita_data.probe.made import answer
 from vita_data.probe import Probe, Verdict, probe
-from vita_data.probe.response import Response, Run, response
+from vita_data.response import Response, Run, response
 from vita_data.sources import libero
 from vita_data.types import Float64
 
@@ -143,17 +143,17 @@ def test_real_simulated_demonstrations_tell_their_row(real_data: Path, rows: int
         assert (found.lag, found.is_sure) == (rows, True)
 
 
-def write_unclear(root: Path) -> None:
-    """Write LIBERO demonstrations recorded before each action, in a file that tells neither that nor the opposite."""
+def write_replay(root: Path, *, size: int, looks_official: bool) -> None:
+    """Write LIBERO demonstrations recorded before each action, in a file that may look as if it were after it."""
     path = root / "libero_goal" / "open_the_middle_drawer_of_the_cabinet_demo.hdf5"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
-        data.attrs.update({"problem_info": "{}", "num_demos": 7})
+        data.attrs.update({"problem_info": "{}", "num_demos": 6} if looks_official else {})
         for number in range(6):
             run = simulator(operator(np.random.default_rng(number)), 120)
             demo = data.create_group(f"demo_{number}")
-            demo.attrs["num_samples"] = len(run.action)
+            demo.attrs.update({"num_samples": len(run.action)} if looks_official else {})
             pose = np.array([0.4, 0, 0.3, 0, 0, 0]) + np.cumsum(np.vstack([np.zeros(6), run.motion]), axis=0)[:-1]
             scaled = run.action / np.repeat([libero.POSITION_SCALE_M, libero.ROTATION_SCALE_RAD], 3)
             opens = np.where(np.arange(120) < 60, -1.0, 1.0)
@@ -162,14 +162,14 @@ def write_unclear(root: Path) -> None:
             demo["obs/ee_pos"], demo["obs/ee_ori"], demo["obs/gripper_states"] = pose[:, :3], pose[:, 3:], fingers
             demo["obs/joint_states"] = np.zeros((120, 7))
             for camera in ("agentview_rgb", "eye_in_hand_rgb"):
-                demo[f"obs/{camera}"] = np.full((120, 8, 8, 3), 90, np.uint8)
+                demo.create_dataset(f"obs/{camera}", (120, size, size, 3), np.uint8, fillvalue=90)
 
 
 def test_the_probe_fails_on_demonstrations_that_are_read_as_the_other_release(tmp_path: Path) -> None:
-    write_unclear(tmp_path)
+    write_replay(tmp_path / "told", size=8, looks_official=False)
+    write_replay(tmp_path / "disguised", size=128, looks_official=True)
     right, wrong = (
-        answer(probe(libero, str(tmp_path), libero.Settings(release=release)), Probe.LAG)
-        for release in (libero.Release.REPLAYED, libero.Release.OFFICIAL)
+        answer(probe(libero, str(tmp_path / name), libero.Settings()), Probe.LAG) for name in ("told", "disguised")
     )
     assert (right.verdict, right.measures[0].value) == (Verdict.HELD, 0)
     assert (wrong.verdict, wrong.measures[0].value) == (Verdict.FAILED, 1)
