@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError, raise_machine_fault
-from vita_data.formats.file_head import look, require_readable, unreadable
+from vita_data.formats.file_head import FETCH_AGAIN, look, require_readable, unreadable
 
 # What FFmpeg answers of a damaged file as well as of a machine that fails.
 _SAID_OF_DAMAGE = frozenset({errno.EIO, errno.ENOMEM, errno.EPERM, errno.EAGAIN, errno.ENODEV, errno.ENOSPC})
@@ -78,6 +78,8 @@ class VideoFile:
                 require_readable(self.path, name=self.name)
                 found = look(self.path, name=self.name, own={"video"})
                 what = f" ({found.what}); {found.advice}" if found else ""
+                if not what and not container.streams:
+                    what = f", nor any other; {FETCH_AGAIN}"
                 raise EpisodeError(f"{self.name}: the file holds no video stream{what}")
             yield container, streams[0]
         finally:

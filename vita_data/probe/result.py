@@ -72,7 +72,7 @@ class ProbeResult:
         if self.settings:
             return "changed by " + ", ".join(f"--set {key}=" for key in self.settings)
         wrong = self.verdict in (Verdict.FAILED, Verdict.WARNING)
-        return "no setting changes this: the source's reader does" if wrong else ""
+        return "no setting changes this: the files are not as the source's reader expects" if wrong else ""
 
     @property
     def line(self) -> str:

@@ -205,6 +205,13 @@ def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
         scan_video(str(tmp_path / "a.wav"), name="a.wav")
 
 
+def test_a_file_whose_list_of_streams_is_lost_is_to_be_fetched_again(tmp_path: Path) -> None:
+    write_toy_video(str(path := tmp_path / "a.mp4"), toy_frames(3), fps=12)
+    path.write_bytes(path.read_bytes().replace(b"trak", b"free"))
+    with pytest.raises(EpisodeError, match=r"^a\.mp4: the file holds no video stream, nor any other; fetch the file"):
+        scan_video(str(path), name="a.mp4")
+
+
 def test_fewer_frames_than_listed_fail_before_the_last_row_comes_out(tmp_path: Path) -> None:
     write_toy_video(str(tmp_path / "a.webm"), toy_frames(20), fps=12)
     info = scan_video(str(tmp_path / "a.webm"), name="a.webm")
