@@ -72,8 +72,8 @@ _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 # `#C` or `#CC`, then `C` again any number of times, each with what is typed after it; the letter must be a word of
 # its own, so that "#C cuts" and "#C C-clamps" keep their verbs. Some annotators typed @ for #.
 _WEARER_TAG = re.compile(
-    r"""[^\w\#@]* [\#@]+\s* C{1,2}(?![\w'\u2019]) [\s:;,.\-\u2010-\u2015]*
-        (?: [\#@]?\s* C{1,2}(?![\w'\u2019]|-\w) [\s:;,.\-\u2010-\u2015]* )*""",
+    r"""[^\w\#@]* [\#@]+\s* C{1,2}(?![\w'`\u2019]) [\s:;,.\-\u2010-\u2015]*
+        (?: [\#@]?\s* C{1,2}(?![\w'`\u2019]|-\w) [\s:;,.\-\u2010-\u2015]* )*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TAG = re.compile(r"#\s*([A-Za-z]+)")

@@ -91,6 +91,7 @@ def test_rule(text: str, style: TextStyle, reason: Reason | None) -> None:
         ("#C is cutting the onion", "is cutting the onion"),
         ("#C C C-clamps the board", "C-clamps the board"),
         ("#C C's hand is full", "C's hand is full"),
+        ("#C C`s hand is full", "C`s hand is full"),
     ],
 )
 def test_wearer_tag_goes_and_no_letter_with_it(raw: str, clean: str) -> None:
