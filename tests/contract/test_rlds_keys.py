@@ -15,11 +15,15 @@ from vita_data.types import Episode, Failure
 
 
 def changed(features: dict[str, FeatureSpec]) -> Iterator[tuple[str, dict[str, FeatureSpec]]]:
-    """Take each key away in turn, and make each vector wider."""
+    """Take each key away in turn, make each vector wider or whole numbers, and each image or text a plain tensor."""
     for key, spec in features.items():
         yield f"without {key}", {name: other for name, other in features.items() if name != key}
         if spec.kind is FeatureKind.TENSOR and spec.dtype.startswith("float") and len(spec.shape) < 2:
             yield f"wider {key}", {**features, key: replace(spec, shape=(1 + (spec.shape or (1,))[0],))}  # type: ignore[operator]
+            yield f"unsized {key}", {**features, key: replace(spec, shape=(None,))}
+            yield f"whole {key}", {**features, key: replace(spec, dtype="int64")}
+        if spec.kind is not FeatureKind.TENSOR:
+            yield f"plain {key}", {**features, key: FeatureSpec(dtype="uint8", shape=spec.shape, num_levels=1)}
 
 
 def num_failures(name: str, raw: Path) -> tuple[int, int]:

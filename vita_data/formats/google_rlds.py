@@ -13,7 +13,7 @@ import numpy as np
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features
+from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features, require_keys
 from vita_data.formats.rlds_files import DEFAULT_SETTINGS, RldsSettings
 from vita_data.formats.rlds_record import RldsRecord
 from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw
@@ -101,19 +101,18 @@ def open_google_dataset(
         SourceError: the JSON files of the release cannot be read.
     """
     dataset = open_dataset(raw, release, settings)
-    needed = dict.fromkeys((*_REQUIRED, *required))
-    require_features(dataset.features, needed, place=f"{release}/features.json in {raw.root}")
+    require_keys(dataset.features, (*_REQUIRED, *required), place=f"{release}/features.json in {raw.root}")
     return replace(dataset, features={path: _inflating(spec) for path, spec in dataset.features.items()})
 
 
 def list_google_parts(raw: RawTree, dataset: RldsDataset, *, tool_pose: str) -> list[Part]:
-    """List the files of a release whose vectors are as wide as `read_steps` needs them.
+    """List the files of a release whose keys are of the types and widths that `read_steps` needs.
 
     Raises:
-        RequestError: features.json gives one another width.
+        RequestError: features.json gives one another type or width.
     """
-    widths = {**_REQUIRED, tool_pose: 7}
-    require_features(dataset.features, widths, place=f"{dataset.release}/features.json in {raw.root}")
+    needed, place = {**_REQUIRED, tool_pose: 7}, f"{dataset.release}/features.json in {raw.root}"
+    require_features(dataset.features, needed, place=place, integers=[_TERMINATE])
     return list_parts(raw, dataset)
 
 

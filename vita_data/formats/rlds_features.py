@@ -7,7 +7,7 @@ ClassLabel); a key of another kind is left out and so cannot be asked for. The J
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
@@ -59,23 +59,13 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
         raise ValueError(f"a tensor without {error}") from error
 
 
-def require_features(
-    features: Mapping[str, FeatureSpec],
-    required: Mapping[str, int | None],
-    *,
-    place: str,
-    any_of: Sequence[str] = (),
+def require_keys(
+    features: Mapping[str, FeatureSpec], required: Iterable[str], *, place: str, any_of: Sequence[str] = ()
 ) -> None:
-    """Refuse a release that cannot be read because of its keys, once and before any record is read.
-
-    Args:
-        features: what `features.json` says.
-        required: keys that a reader cannot do without -> values a step (None: not compared, as images and texts).
-        place: the file, for the message.
-        any_of: keys of which one is enough.
+    """Refuse a release that lacks a key, whatever its type; see `require_features`.
 
     Raises:
-        RequestError: a key is absent, or its vectors have another width.
+        RequestError: names the keys that are absent and those that are there.
     """
     absent = [key for key in required if key not in features]
     if any_of and not any(key in features for key in any_of):
@@ -85,13 +75,49 @@ def require_features(
             f"{place} lacks {', '.join(absent)}: another dataset, or a copy that was stripped; it has: "
             f"{', '.join(sorted(features))}"
         )
+
+
+def require_features(
+    features: Mapping[str, FeatureSpec],
+    required: Mapping[str, int | None],
+    *,
+    place: str,
+    any_of: Sequence[str] = (),
+    integers: Collection[str] = (),
+) -> None:
+    """Refuse a release that cannot be read because of its keys, once and before any record is read.
+
+    Args:
+        features: what `features.json` says.
+        required: keys that a reader cannot do without -> values a step, which are floats; None: images or texts.
+        place: the file, for the message.
+        any_of: keys of which one is enough.
+        integers: those of `required` whose values are whole numbers or booleans.
+
+    Raises:
+        RequestError: a key is absent, is of another type, or its vectors have another width.
+    """
+    require_keys(features, required, place=place, any_of=any_of)
     for key, width in required.items():
-        shape = features[key].shape
-        if width is not None and None not in shape and math.prod(size or 0 for size in shape) != width:
+        spec = features[key]
+        expected = _expected(width, is_whole=key in integers)
+        if not _is_as_expected(spec, width, is_whole=key in integers):
             raise RequestError(
-                f"{place}: {key} has shape {list(shape)}, expected {width} values a step: another dataset, or another "
-                "version of it"
+                f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: another dataset, "
+                "or another version of it"
             )
+
+
+def _expected(width: int | None, *, is_whole: bool) -> str:
+    return "encoded images or texts" if width is None else f"{width} {'whole numbers' if is_whole else 'floats'} a step"
+
+
+def _is_as_expected(spec: FeatureSpec, width: int | None, *, is_whole: bool) -> bool:
+    if width is None:
+        return spec.kind is not FeatureKind.TENSOR or spec.dtype == "string"
+    kinds = ("int", "uint", "bool") if is_whole else ("float", "bfloat")
+    size = None if None in spec.shape else math.prod(each or 0 for each in spec.shape)
+    return spec.kind is FeatureKind.TENSOR and spec.dtype.startswith(kinds) and size == width
 
 
 def dump_features(specs: Mapping[str, FeatureSpec]) -> str:
@@ -168,9 +194,9 @@ def _depth(folder: Mapping[str, object]) -> int:
 
 def _dump_spec(spec: FeatureSpec) -> dict[str, object]:
     shape = {"dimensions": [str(-1 if size is None else size) for size in spec.shape]} if spec.shape else {}
-    if spec.kind is FeatureKind.TEXT:
+    if spec.kind == FeatureKind.TEXT:
         return {"pythonClassName": f"{_CONNECTORS}text_feature.Text", "text": {}}
-    if spec.kind is FeatureKind.IMAGE:
+    if spec.kind == FeatureKind.IMAGE:
         image = {"shape": shape, "dtype": spec.dtype, "encodingFormat": "jpeg"}
         return {"pythonClassName": f"{_CONNECTORS}image_feature.Image", "image": image}
     name = "tensor_feature.Tensor" if spec.shape else "scalar.Scalar"

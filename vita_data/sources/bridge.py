@@ -102,6 +102,8 @@ class _Layout:
     action: str
     action_width: int
     gripper: Callable[[RldsRecord], Float64]
+    integers: tuple[str, ...] = ()
+    """Keys whose values are whole numbers."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
@@ -114,7 +116,8 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     layout = _layout(dataset)
     required = {_STATE: 7, layout.action: layout.action_width, layout.image: None, layout.text: None}
-    require_features(dataset.features, required, place=f"{dataset.release}/features.json in {raw.root}")
+    place = f"{dataset.release}/features.json in {raw.root}"
+    require_features(dataset.features, required, place=place, integers=layout.integers)
     return list_parts(raw, dataset)
 
 
@@ -136,6 +139,7 @@ def _layout(dataset: RldsDataset) -> _Layout:
             action="steps/action/open_gripper",
             action_width=1,
             gripper=lambda record: record.ints("steps/action/open_gripper").astype(np.float64),
+            integers=("steps/action/open_gripper",),
         )
     if "steps/action" in dataset.features:
         return _Layout(
