@@ -104,4 +104,4 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
         if code in _MACHINE_FAULTS:
             text = os.strerror(code) if told else " ".join(str(cause).split())
             raise StorageError(f"{where}: {text}; {MEND}") from error
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

@@ -96,12 +96,15 @@ class VideoFile:
         except (av.FFmpegError, OSError) as error:
             refuse_machine_fault(error, self.path, self.name)
             what = unreadable(self.path, name=self.name, reason=str(error.strerror), own={"video"})
-            raise EpisodeError(f"{self.name}: cannot be opened as video {what}") from error
+            raise EpisodeError(f"{self.name}: cannot be opened as video {what}") from None
 
 
 def refuse_machine_fault(error: Exception, path: str, name: str) -> None:
     """Ask the system whether a file can be read that FFmpeg cannot: it takes a fault of the disk for damage, and more
     than one of its demuxers calls damage an I/O error.
+
+    An error that is raised of it afterwards must not name it as its cause (`from None`): whoever judges that error
+    next would take the errno for the machine's.
 
     Raises:
         StorageError: the machine is to blame.
@@ -237,7 +240,7 @@ def demux_video(
     except av.FFmpegError as error:
         refuse_machine_fault(error, container.name, name)
         what = unreadable(container.name, name=name, reason=str(error.strerror), own={"video"})
-        raise EpisodeError(f"{name}: cannot be read to its end {what}") from error
+        raise EpisodeError(f"{name}: cannot be read to its end {what}") from None
 
 
 def decode_packet(

@@ -121,7 +121,7 @@ def scan_packets(path: str, name: str) -> PacketList | None:
                 found.append(packet)
         except av.FFmpegError as error:
             refuse_machine_fault(error, path, name)
-            raise EpisodeError(f"{name}: unreadable after {len(found)} frames ({error.strerror})") from error
+            raise EpisodeError(f"{name}: unreadable after {len(found)} frames ({error.strerror})") from None
         refuse_truncated(container, stream, spans, file=file, num_frames=sum(packet.is_shown for packet in found))
         is_listed = any(word in container.format.name for word in _LISTING_FORMATS)
         if not is_listed or stream.codec_context.name in _HIDING_CODECS or stream.time_base is None:
