@@ -49,6 +49,15 @@ def linked_everywhere(source: Path, pool: Path) -> Path:
     return target
 
 
+def strew_copies(source: Path, target: Path) -> None:
+    """Copy a folder of every folder and each file beside itself, under names of trash and unfinished copies."""
+    for folder in {folder.parent: folder for folder in folders_of(source)[1:]}.values():
+        for name in (".Trash-1000", ".rsync-partial", "#recycle"):
+            same_files(source / folder, target / folder.parent / name)
+    for file in files_of(source):
+        os.link(source / file, target / file.with_name(f".{file.name}"))
+
+
 def strew_companions(root: Path) -> None:
     """Put in every folder what macOS does, and beside every file and folder what it keeps of that."""
     for folder in folders_of(root):

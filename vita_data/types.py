@@ -388,8 +388,8 @@ class RawTree(Protocol):
         """List files and folders that match, sorted; a wildcard stays inside one folder level.
 
         Links to files and folders are followed. Where one leads to nothing, the file that would be wanted there is
-        listed, so that it fails instead of vanishing. What systems leave in folders (`._NAME`, `.DS_Store`) is left
-        out.
+        listed, so that it fails instead of vanishing. Hidden names (`._NAME`, `.Trash-1000`) and what else systems
+        leave in folders are left out.
 
         Raises:
             RequestError: a link leads back to itself or to a folder above it.
@@ -406,6 +406,12 @@ class RawTree(Protocol):
 
     def is_dangling(self, path: str) -> bool:
         """Tell whether a path is, or is below, a link to nothing."""
+
+    def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
+        """Name two of the paths, each given once, that links make one and the same file or folder; None without such.
+
+        An object store has no links.
+        """
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; 0 where a link leads to nothing.

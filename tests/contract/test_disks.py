@@ -3,6 +3,7 @@
 No source is named here, and no frame is decoded: what is compared is which episodes come out and what is known of them.
 """
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from tests.raw_trees import (
     locked,
     same_files,
     strew_companions,
+    strew_copies,
 )
 from vita_data import sources
-from vita_data.errors import StorageError, VitaDataError
+from vita_data.build.parts import list_parts
+from vita_data.errors import RequestError, StorageError, VitaDataError
 from vita_data.formats.tree import FsspecTree
 from vita_data.types import Drop, Failure, Outcome
 
@@ -105,6 +108,33 @@ def test_what_macos_leaves_in_every_folder_changes_nothing(
     raw = same_files(toy_raw / name, tmp_path / "raw")
     strew_companions(raw)
     assert outcomes(name, raw) == whole[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trash_and_unfinished_copies_in_every_folder_change_nothing(
+    name: str, toy_raw: Path, whole: dict[str, list[tuple[object, ...]]], tmp_path: Path
+) -> None:
+    raw = same_files(toy_raw / name, tmp_path / "raw")
+    strew_copies(toy_raw / name, raw)
+    assert outcomes(name, raw) == whole[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_link_to_a_folder_or_file_is_refused_or_passed_over(name: str, toy_raw: Path, tmp_path: Path) -> None:
+    """Else its episodes would come twice, without a word."""
+    source = sources.load(name)
+
+    def listed(raw: Path) -> list[str]:
+        return [part.id for part in list_parts(source, FsspecTree(str(raw)), source.Settings()).parts]
+
+    raw = same_files(toy_raw / name, tmp_path / "raw")
+    whole = listed(raw)
+    for path in (*folders_of(raw)[1:], *one_of_each_kind(raw)):
+        link = raw / path.with_name(f"again_{path.name}")
+        link.symlink_to(path.name)
+        with contextlib.suppress(RequestError):  # which says what to choose or to remove
+            assert listed(raw) == whole
+        link.unlink()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,9 +1,12 @@
-"""The parts of a raw tree, as a build and a probe list them: refused where nothing of them is there."""
+"""The parts of a raw tree, as a build and a probe list them: refused where none is there, or links make one two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError
+from vita_data.formats.file_head import look
 from vita_data.formats.unread import AskedTree, ListedTree, Unread, find_unread
 from vita_data.types import Part, RawTree, Source, SourceSettings
 
@@ -20,7 +23,8 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     """List a source's parts.
 
     Raises:
-        RequestError: the tree is not this dataset's layout, or holds none of the files that its annotations name.
+        RequestError: the tree is not this dataset's layout, holds none of the files that its annotations name or some
+            of them twice, or a name is not UTF-8.
         SourceError: a file that describes the whole tree cannot be read.
     """
     asked = AskedTree(raw)
@@ -31,6 +35,8 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     if len(set(ids)) != len(ids):
         raise ValueError(f"source {source.INFO.name} lists a part twice")
     _refuse_absent(parts, raw)
+    _refuse_names(parts, raw)
+    _refuse_twice(parts, raw)
     return PartList(parts=tuple(parts), raw=asked)
 
 
@@ -44,7 +50,34 @@ def _refuse_absent(parts: Sequence[Part], raw: RawTree) -> None:
     if any(part.num_bytes for part in parts):
         return
     first = parts[0].id
+    is_file = PurePosixPath(first).suffix and "#" not in first
+    found = look(partial(raw.open, first), name=first) if is_file and raw.exists(first) else None
+    told, advice = (f" ({found.what})", found.advice) if found else ("", "fetch or extract them")
     raise RequestError(
         f"--raw {raw.root}: of the {len(parts)} files that should hold the episodes none is there, or all are empty; "
-        f"the first is {first}; fetch or extract them, or give the folder that contains both"
+        f"the first is {first}{told}; {advice}, or give the folder that contains both"
     )
+
+
+def _refuse_names(parts: Sequence[Part], raw: RawTree) -> None:
+    """Refuse a name in other bytes than UTF-8: it becomes an episode's, and no index of shards can hold it."""
+    for part in parts:
+        try:
+            part.id.encode()
+        except UnicodeEncodeError:
+            raise RequestError(
+                f"--raw {raw.root}: the name {part.id!r} is not UTF-8; rename it, or link it under another name"
+            ) from None
+
+
+def _refuse_twice(parts: Sequence[Part], raw: RawTree) -> None:
+    """Refuse links that make one folder or file two, whose episodes would all come twice."""
+    twice = raw.find_twice(list(dict.fromkeys(part.id.partition("#")[0] for part in parts)))
+    if twice is not None:
+        first, second = (PurePosixPath(path) for path in twice)
+        while first.name == second.name:
+            first, second = first.parent, second.parent
+        raise RequestError(
+            f"--raw {raw.root}: {first} and {second} are the same by a link, so that all its episodes would come "
+            "twice; remove the link"
+        )

@@ -63,6 +63,7 @@ class DiskFolder:
         try:
             with os.scandir(folder or "/") as entries:
                 matching = [entry for entry in entries if matches(entry.name)]
+            os.stat(f"{folder}/.")  # names can be listed without the right to look at what they name
         except FileNotFoundError:
             self._refuse_dangling_above(folder)
             return []
@@ -70,9 +71,6 @@ class DiskFolder:
             return []
         except OSError as error:
             raise self._refusal(folder, "listed", error) from error
-        # Names can be listed without the right to look at what they name.
-        if not os.access(folder or "/", os.R_OK | os.X_OK):
-            raise self._forbidden(folder, "listed")
         is_known = not any(glob.has_magic(level) for level in rest)
         wanted = [entry for entry in matching if not rest or self._is_folder(folder, entry, is_known=is_known)]
         return [f"{folder}/{entry.name}" for entry in wanted]
@@ -184,7 +182,10 @@ class DiskFolder:
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:
-    is_folder = entry.is_dir()
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        is_folder = False
     target = os.path.realpath(entry.path) if is_folder and entry.is_symlink() else ""
     return Entry(name=entry.name, is_folder=is_folder, target=target)
 

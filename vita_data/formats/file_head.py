@@ -5,6 +5,7 @@ helps: what is fetched again by the same way is the same pointer, page or archiv
 """
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,9 @@ FETCH_AGAIN = "fetch the file again"
 _HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 20
 _TAR_MAGIC_AT = 257
+# Where links lead that programs make in place of each file: to the data, or to where it will be.
+_ANNEXED = "/annex/objects/"
+_HUB_BLOB = re.compile(r"(^|/)blobs/[0-9a-f]{40,64}$")
 
 Opened = str | bytes | BinaryIO | Callable[[], BinaryIO]
 """A file as a reader has it: its path on this machine, its bytes, opened, or what opens it."""
@@ -97,7 +101,8 @@ def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | Non
         head, size = _head(file)
     except OSError as error:
         raise_machine_fault(error, name)
-        return _absent(file, error)
+        path = file if isinstance(file, str) else str(error.filename)
+        return _link_to_nothing(path) or _unfinished(name, path) or _absent(error)
     if found := _unfinished(name, file if isinstance(file, str) else None):
         return found
     if not size:
@@ -139,11 +144,20 @@ def _head(file: Opened) -> tuple[bytes, int]:
     return file.read(_HEAD_BYTES), size
 
 
-def _absent(file: Opened, error: OSError) -> Finding | None:
+def _link_to_nothing(path: str) -> Finding | None:
+    if not leads_nowhere(path):
+        return None
+    target = os.readlink(path) if os.path.islink(path) else ""
+    if _ANNEXED in target:
+        return Finding("a link of git-annex to data that was not fetched", "run `git annex get` in its clone")
+    if _HUB_BLOB.search(target):
+        return Finding("a link to a file that the cache of Hugging Face does not hold", "start its download again")
+    return Finding("a link to nothing", "restore what it links to, or fetch the file itself")
+
+
+def _absent(error: OSError) -> Finding | None:
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
-    if isinstance(file, str) and leads_nowhere(file):
-        return Finding("a link to nothing", "restore what it links to, or fetch the file itself")
     if isinstance(error, FileNotFoundError):
         return Finding("not there (no such file)", "fetch the missing part of the download")
     return None

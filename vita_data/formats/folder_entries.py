@@ -1,7 +1,7 @@
 """Which names of a folder are looked at: the matching that disks and object stores share.
 
-Operating systems and file servers leave entries of their own in every folder that they touch. Some bear the suffix of
-the file they belong to (`._demo.hdf5` beside `demo.hdf5`), and none of them is raw data.
+Operating systems, file servers and programs leave entries of their own in every folder that they touch. Some bear the
+name or the suffix of raw data (`._demo.hdf5` beside `demo.hdf5`, `.Trash-1000/files/demo.hdf5`); none of them is any.
 """
 
 import fnmatch
@@ -9,30 +9,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_COMPANION = "._"
-"""macOS keeps what another file system cannot store of NAME in `._NAME` (AppleDouble, RFC 1740)."""
+_HIDDEN = "."
+"""macOS keeps what another file system cannot store of NAME in `._NAME` (AppleDouble, RFC 1740). So are named indices,
+trash, snapshots, unfinished copies (rsync), deleted files that are still open (NFS), and what Git and Jupyter keep."""
 _LEFT_BY_SYSTEMS = frozenset(
     {
-        # macOS: the Finder, its archives and netatalk shares, indices, trash
-        ".DS_Store",
         "__MACOSX",
-        ".AppleDouble",
-        ".AppleDB",
-        ".AppleDesktop",
-        ".Spotlight-V100",
-        ".fseventsd",
-        ".Trashes",
-        ".TemporaryItems",
-        ".DocumentRevisions-V100",
         # Windows
-        "Thumbs.db",
-        "desktop.ini",
-        "$RECYCLE.BIN",
-        "System Volume Information",
-        # file servers and Linux disks; what a NetApp or Synology calls so holds copies of what lies beside it
-        "@eaDir",
-        ".snapshot",
-        "lost+found",
+        *("Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),
+        # file servers (NetApp, QNAP, Synology) and Linux disks: trash, and copies of what lies beside them
+        *("@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "~snapshot", "lost+found"),
     }
 )
 
@@ -47,12 +33,7 @@ class Entry:
     """Where a link to a folder leads; empty for what is no such link."""
 
 
-def is_left_by_system(name: str) -> bool:
-    """Tell whether an operating system or a file server made a file or folder of this name, beside the data."""
-    return name.startswith(_COMPANION) or name in _LEFT_BY_SYSTEMS
-
-
 def level_matcher(level: str) -> Callable[[str], bool]:
-    """Make the test of names for one level of a pattern; what systems leave behind never matches."""
+    """Make the test of names for one level of a pattern; hidden ones and what systems leave behind never match."""
     matches = re.compile(fnmatch.translate(level)).match
-    return lambda name: matches(name) is not None and not is_left_by_system(name)
+    return lambda name: matches(name) is not None and not name.startswith(_HIDDEN) and name not in _LEFT_BY_SYSTEMS

@@ -22,26 +22,37 @@ _DEMO = re.compile(r"demo_(\d+)")
 
 @contextmanager
 def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
-    """Open a file for reading.
+    """Open a file for reading, for a `with` block.
 
     Args:
         path: what the library opens: a path, or a file that can seek (`RawTree.open`).
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        SourceError: the file is absent, truncated or not HDF5.
+        SourceError: the file is absent, truncated or not HDF5, or the block met damage in it.
         StorageError: it may not be read, or the machine is to blame.
     """
     try:
         file = open_read_only(path)
     except OSError as error:
         raise_machine_fault(error, name)
-        # the library's message may hold the absolute path, which must not reach the records of a build
-        reason = "truncated" if "truncated" in str(error) else "not a whole HDF5 file"
-        what = unreadable(path, name=name, reason=reason, own={"hdf5"})
-        raise SourceError(f"{name}: cannot be opened {what}") from error
+        raise SourceError(f"{name}: cannot be opened {_why_not_opened(path, name, str(error))}") from error
     with file:
-        yield file
+        try:
+            yield file
+        except OSError as error:
+            raise_machine_fault(error, name)
+            what = unreadable(path, name=name, reason="the file is damaged", own={"hdf5"})
+            raise SourceError(f"{name}: cannot be read {what}") from error
+
+
+def _why_not_opened(path: str | BinaryIO, name: str, told: str) -> str:
+    """Say why in words of our own: the library's may hold the absolute path, which must not reach a build's records."""
+    if "already open for write" in told:
+        advice = "close that program; if it ended before it closed the file, run `h5clear -s` on the file"
+        return f"(another program has it open for writing); {advice}"
+    reason = "truncated" if "truncated" in told else "not a whole HDF5 file"
+    return unreadable(path, name=name, reason=reason, own={"hdf5"})
 
 
 def demo_names(file: h5py.File, *, name: str) -> list[str]:
@@ -60,7 +71,8 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
         raise_machine_fault(error, name)
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
-        raise SourceError(f"{name}: no group 'data' that can be opened; found {keys[:5]}")
+        advice = "the file is damaged, fetch it again" if "data" in keys else f"found {keys[:5]}"
+        raise SourceError(f"{name}: no group 'data' that can be opened; {advice}")
     names = [key for key in keys if isinstance(key, str)]
     if len(names) < len(keys):
         raise SourceError(f"{name}: a name under 'data' is not UTF-8; the file is damaged, fetch it again")

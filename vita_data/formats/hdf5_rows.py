@@ -4,6 +4,7 @@ A chunk is decompressed whole for any row of it, so rows that share one are read
 than memory, so no more than a block is held. What the rows mean is the caller's business.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -11,9 +12,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.errors import EpisodeError, StorageError, raise_machine_fault
 from vita_data.formats.file_head import unreadable
 
+_LOCKING = "HDF5_USE_FILE_LOCKING"
+"""A variable of the environment that HDF5 obeys rather than the program."""
 MAX_BLOCK_BYTES = 32 << 20
 _ENTRY_BYTES = 1 << 20
 """What an entry of its own length, an encoded image, is taken to be at most on average."""
@@ -56,7 +59,20 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
 
     Raises:
         OSError: it cannot be opened.
+        StorageError: the environment makes HDF5 lock it, which fails.
     """
+    try:
+        return _open_without_lock(path)
+    except OSError as error:
+        if "unable to lock" in str(error) and (value := os.environ.get(_LOCKING)):
+            raise StorageError(
+                f"{path}: HDF5 cannot lock it, and {_LOCKING}={value} makes it try; unset that variable and run the "
+                "same command again"
+            ) from error
+        raise
+
+
+def _open_without_lock(path: str | BinaryIO) -> h5py.File:
     # What this process has open with a lock, HDF5 opens again in the same way only, and locks nothing more.
     for locking in (False, None):
         try:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
-from vita_data.formats.file_head import FETCH_AGAIN, look
+from vita_data.formats.file_head import look, unreadable
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -65,7 +65,8 @@ def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[
                 index += 1
     except OSError as error:
         raise_machine_fault(error, name)
-        raise SourceError(f"{name}: cannot be read ({error.strerror}); {FETCH_AGAIN}") from error
+        what = unreadable(open_file, name=name, reason=str(error.strerror))
+        raise SourceError(f"{name}: cannot be read {what}") from error
 
 
 def _next_record(file: BinaryIO, index: int, name: str) -> bytes | EpisodeError | None:

@@ -3,6 +3,7 @@
 import os
 import posixpath
 import stat
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import BinaryIO, Self
 
@@ -12,6 +13,7 @@ from vita_data.errors import RequestError, StorageError
 from vita_data.formats.disk_tree import DiskFolder, is_dangling, leads_nowhere
 from vita_data.formats.folder_entries import Entry
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
+from vita_data.formats.twice import find_twice
 from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
 from vita_data.types import READ_BLOCK_BYTES
 
@@ -102,6 +104,10 @@ class FsspecTree:
     def is_dangling(self, path: str) -> bool:
         """Tell whether a path is, or is below, a link to nothing; an object store has no links."""
         return self._is_local and leads_nowhere(self._full(path))
+
+    def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
+        """Name two of the paths that are one and the same file or folder; see `RawTree`."""
+        return find_twice(self._base, paths) if self._is_local else None
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""

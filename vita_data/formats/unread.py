@@ -13,6 +13,7 @@ from functools import reduce
 from operator import attrgetter
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from vita_data.exits import one_line
 from vita_data.formats.folder_entries import Entry
 from vita_data.types import READ_BLOCK_BYTES, Json, Part, RawTree
 
@@ -23,6 +24,8 @@ _MAX_S = 3.0
 """Bounds of the search: it must not delay a build, and a tree may hold millions of files."""
 _MAX_SIBLINGS = 3
 """Folders side by side that are named one by one; more of them are one `*`."""
+_REPOSITORIES = frozenset({".git", ".hg"})
+"""What version control keeps there is the same data once more, or none."""
 _UNLISTED = "(may not be listed)"
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
@@ -56,7 +59,7 @@ class Unread:
         if rest := self.patterns[MAX_SHOWN:]:
             shown.append(f"{sum(count for _, count in rest)} of {len(rest)} other patterns")
         count = f"{self.num_files} file{'' if self.num_files == 1 else 's'}"
-        return f"not read: {'' if self.is_whole else 'at least '}{count}: {', '.join(shown)}"
+        return one_line(f"not read: {'' if self.is_whole else 'at least '}{count}: {', '.join(shown)}")
 
     def as_json(self) -> Json:
         """Lay it out as JSON values."""
@@ -88,6 +91,10 @@ class AskedTree:
         """Tell whether a path is a link to nothing."""
         self.asked.add(path)
         return self._raw.is_dangling(path)
+
+    def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
+        """Name two of the paths that are one and the same."""
+        return self._raw.find_twice(paths)
 
     def size(self, path: str) -> int:
         """Size of a file in bytes."""
@@ -133,7 +140,7 @@ def find_unread(raw: ListedTree, parts: Sequence[Part], asked: Collection[str]) 
                 continue
             seen_targets.add(entry.target)
             if entry.is_folder:
-                folders.append(path)
+                folders += [] if entry.name in _REPOSITORIES else [path]
             elif path not in asked:
                 names = tuple(path.split("/"))
                 key = folder, _kind(entry.name)

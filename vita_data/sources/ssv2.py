@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
-from vita_data.formats.file_head import look, unreadable_text
+from vita_data.formats.file_head import look, unreadable, unreadable_text
 from vita_data.formats.toy import toy_frame
 from vita_data.formats.video import VideoStream, scan_video, write_toy_video
 from vita_data.guard import guarded
@@ -107,7 +107,8 @@ class _JpegFolder:
                 data = self._raw.read_bytes(path)
             except OSError as error:
                 raise_machine_fault(error, path)
-                raise EpisodeError(f"{path}: cannot be read ({error.strerror})") from error
+                what = unreadable(partial(self._raw.open, path), name=path, reason=str(error.strerror))
+                raise EpisodeError(f"{path}: cannot be read {what}") from error
             # a frame that is empty or damaged is lost alone; a pointer or a page in its place is no frame at all
             if any(data) and (found := look(data, name=path, own={"jpeg"})):
                 raise EpisodeError(f"{path}: not a JPEG ({found.what}); {found.advice}")

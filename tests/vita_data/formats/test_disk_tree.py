@@ -1,5 +1,6 @@
 """A raw tree on a disk: links are followed at every level, and what cannot be seen is refused, not passed over."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -91,6 +92,32 @@ def test_a_folder_that_is_a_link_to_nothing_is_refused(raw: Path, pattern: str) 
         FsspecTree(str(raw)).glob(pattern)
     with pytest.raises(StorageError, match="01/gone is a link"):
         FsspecTree(str(raw)).exists("01/gone/x.hdf5")
+
+
+def test_a_stray_link_to_itself_hides_nothing_of_its_folder(raw: Path) -> None:
+    (raw / "01/scene_0/loop").symlink_to("loop")
+    found = FsspecTree(str(raw)).list_folder("01/scene_0")
+    assert found is not None
+    assert {(entry.name, entry.is_folder) for entry in found} == {("a.hdf5", False), ("loop", False)}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_a_fault_of_the_disk_in_a_listed_folder_is_no_lack_of_rights(
+    raw: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_stat = os.stat
+
+    def faulty(path: object, *arguments: object, **options: object) -> os.stat_result:
+        if str(path).startswith(f"{raw}/01/"):
+            raise OSError(code, os.strerror(code))
+        return true_stat(path, *arguments, **options)  # type: ignore[call-overload,no-any-return]
+
+    tree = FsspecTree(str(raw))
+    monkeypatch.setattr("os.stat", faulty)
+    monkeypatch.setattr("os.access", lambda *arguments, **options: False)
+    with pytest.raises(StorageError, match=os.strerror(code)) as caught:
+        tree.glob("01/*")
+    assert "permissions" not in str(caught.value)
 
 
 def test_a_file_that_is_a_link_to_nothing_is_listed_and_has_no_bytes(raw: Path) -> None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import pytest
 from tests.raw_trees import APPLE_DOUBLE, LFS_POINTER
 from vita_data.errors import EpisodeError, RequestError, SourceError, VitaDataError
 from vita_data.formats.ego4d_json import load_json, parse_metadata
-from vita_data.formats.file_head import look, unreadable
+from vita_data.formats.file_head import look, unreadable, unreadable_text
 from vita_data.formats.hdf5 import open_hdf5
 from vita_data.formats.hdf5_rows import DatasetRows
 from vita_data.formats.lerobot import read_table
@@ -27,7 +28,7 @@ from vita_data.formats.lerobot_meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.rlds import open_dataset
 from vita_data.formats.robomind_text import INSTRUCTION_LIST, check_texts
-from vita_data.formats.tfrecord import read_records, write_records
+from vita_data.formats.tfrecord import read_records, stream_records, write_records
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.video import scan_video
 from vita_data.normalize.images import UndecodableFrameError, is_storable
@@ -134,6 +135,32 @@ def test_an_unfinished_download_is_told_by_its_name_or_by_what_lies_beside_it(
     assert found.what.startswith("an unfinished download")
     assert beside in found.what
     assert "let the download end" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("../.git/annex/objects/Xk/9q/MD5E-s1--0a.bin/MD5E-s1--0a.bin", "git-annex.*; run `git annex get`"),
+        (f"../../blobs/{'0a' * 32}", "Hugging Face.*; start its download again"),
+        ("elsewhere/x.bin", "a link to nothing.*; restore what it links to"),
+    ],
+)
+def test_a_link_to_nothing_is_told_by_where_it_leads_however_the_file_is_opened(
+    target: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.bin").symlink_to(target)
+    tree = FsspecTree(str(tmp_path))
+    assert re.search(told, unreadable(str(tmp_path / "x.bin"), name="x.bin", reason="broken"))
+    assert re.search(told, unreadable_text(tree, "x.bin", reason="broken"))
+    with pytest.raises(SourceError, match=rf"^x\.bin: cannot be read .*{told}") as caught:
+        list(stream_records(lambda: tree.open("x.bin"), name="x.bin"))
+    assert "fetch the file again" not in str(caught.value)
+
+
+def test_a_file_that_is_still_being_fetched_under_another_name_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "x.bin.crdownload").touch()
+    with pytest.raises(SourceError, match=r"an unfinished download \(x\.bin\.crdownload lies beside it\)\); let the"):
+        list(read_records(str(tmp_path / "x.bin"), name="x.bin"))
 
 
 def test_what_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """HDF5 demonstrations: order of demos, whole reads, and errors that name file and key."""
 
+import errno
 import fcntl
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from vita_data.errors import EpisodeError, SourceError, VitaDataError
+from vita_data.errors import EpisodeError, SourceError, StorageError, VitaDataError
 from vita_data.formats.hdf5 import (
     DatasetStream,
     demo_names,
@@ -156,6 +159,52 @@ def test_a_file_that_this_process_has_open_with_a_lock_is_read(path: str) -> Non
     for locking in (None, True):
         with h5py.File(path, "r", locking=locking), open_hdf5(path, name="demos.hdf5") as file:
             assert len(demo_names(file, name="demos.hdf5")) == 5
+
+
+def test_a_file_whose_writer_did_not_close_it_is_not_called_broken(tmp_path: Path) -> None:
+    """Files of the newest format say that they are being written, also after their writer was killed."""
+    path = str(tmp_path / "x.hdf5")
+    with h5py.File(path, "w", libver="latest", locking=False) as file:
+        file["data/demo_0/actions"] = np.zeros((5, 7))
+    writer = f"import h5py, os; f = h5py.File({path!r}, 'r+', libver='latest', locking=False); f.flush(); os._exit(0)"
+    subprocess.run([sys.executable, "-c", writer], check=True)
+    with pytest.raises(SourceError, match=r"has it open for writing.*; close that program.*h5clear") as caught:
+        open_hdf5(path, name="x.hdf5").__enter__()
+    assert "fetch" not in str(caught.value)
+
+
+def test_a_lock_that_the_environment_asks_for_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "(unable to lock file, errno = 11, error message = 'Resource ...')")
+
+    monkeypatch.setattr("h5py.File", refuse)
+    monkeypatch.setenv("HDF5_USE_FILE_LOCKING", "TRUE")
+    with pytest.raises(StorageError, match=r"cannot lock it, and HDF5_USE_FILE_LOCKING=TRUE.*; unset that variable"):
+        open_hdf5(path, name="x.hdf5").__enter__()
+    monkeypatch.delenv("HDF5_USE_FILE_LOCKING")
+    with pytest.raises(StorageError, match="Resource temporarily unavailable"):
+        open_hdf5(path, name="x.hdf5").__enter__()
+
+
+def test_damage_that_a_block_meets_is_of_the_file_and_an_unfinished_download_is_none(path: str) -> None:
+    def read() -> None:
+        with open_hdf5(path, name="demos.hdf5"):
+            raise OSError("Can't synchronously read data (bad global heap collection signature)")
+
+    with pytest.raises(
+        SourceError, match=r"^demos\.hdf5: cannot be read \(the file is damaged\); fetch the file again"
+    ):
+        read()
+    Path(f"{path}.aria2").touch()
+    with pytest.raises(SourceError, match=r"an unfinished download .*; let the download end"):
+        read()
+
+
+def test_a_group_of_demos_that_cannot_be_opened_is_not_called_absent(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["data"] = h5py.ExternalLink("nowhere.hdf5", "/data")
+    with open_hdf5(str(tmp_path / "x.hdf5"), name="x") as file, pytest.raises(SourceError, match=r"'data'.*fetch it"):
+        demo_names(file, name="x.hdf5")
 
 
 def test_a_truncated_file_is_a_source_error_that_says_so(path: str) -> None:

@@ -89,6 +89,16 @@ def test_many_folders_side_by_side_become_a_star_and_many_patterns_a_number(tmp_
     assert told.line().endswith(", 10 of 5 other patterns")
 
 
+def test_the_insides_of_a_clone_are_not_told_and_odd_names_can_be_printed(tmp_path: Path) -> None:
+    touch(tmp_path, ".git/annex/objects/Xk/MD5E-s1--0a.hdf5", ".git/config", ".gitattributes", "a\nb\x1b[31m", "a.hdf5")
+    touch(tmp_path, os.fsdecode(b"caf\xe9.txt"))
+    found = unread_of(tmp_path, "a.hdf5")
+    assert found.num_files == 3
+    assert ".gitattributes" in dict(found.patterns)
+    assert found.line().isprintable()
+    found.line().encode()
+
+
 def test_a_folder_that_is_a_part_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "training/1.npz", "training/deep/2.npz", "frames/7/img_1.jpg", "validation/3.npz")
     listed: list[str] = []
