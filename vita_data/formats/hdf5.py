@@ -14,6 +14,7 @@ import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
 from vita_data.formats.file_head import unreadable
+from vita_data.formats.hdf5_heap import UNWRITTEN
 from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows, open_read_only
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
@@ -40,7 +41,7 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # what h5py makes of an error of HDF5
             raise_machine_fault(error, name)
             what = unreadable(path, name=name, reason="the file is damaged", own={"hdf5"})
             raise SourceError(f"{name}: cannot be read {what}") from error
@@ -51,7 +52,8 @@ def _why_not_opened(path: str | BinaryIO, name: str, told: str) -> str:
     if "already open for write" in told:
         advice = "close that program; if it ended before it closed the file, run `h5clear -s` on the file"
         return f"(another program has it open for writing); {advice}"
-    reason = "truncated" if "truncated" in told else "not a whole HDF5 file"
+    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written and is zeros"}
+    reason = next((reason for words, reason in reasons.items() if words in told), "not a whole HDF5 file")
     return unreadable(path, name=name, reason=reason, own={"hdf5"})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
-from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows
+from vita_data.formats.hdf5_rows import DAMAGE, DatasetRows, read_slice
 from vita_data.types import Float32, JpegFrame, ResizeMode, RgbFrame
 
 
@@ -25,7 +25,7 @@ def any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
     if images.ndim > 1 or images.dtype.kind != "O":
         return len(images) > 0
     try:
-        return any(decodes(entry_bytes(images[row])) for row in range(len(images)))
+        return any(decodes(entry_bytes(read_slice(images, row, row + 1)[0])) for row in range(len(images)))
     except DAMAGE:
         return True
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, StorageError, raise_machine_fault
 from vita_data.formats.file_head import unreadable
+from vita_data.formats.hdf5_heap import require_ended_heaps, require_written
 
 _LOCKING = "HDF5_USE_FILE_LOCKING"
 """A variable of the environment that HDF5 obeys rather than the program."""
@@ -41,7 +42,7 @@ class DatasetRows:
                 dataset = file[self._key]
                 sizes = {"chunk_rows": _chunk_rows(dataset), "max_rows": _max_rows(dataset, max_bytes)}
                 for first, group in blocks(rows, **sizes):
-                    block = dataset[first : group[-1] + 1]
+                    block = read_slice(dataset, first, group[-1] + 1)
                     for row in group:
                         yield block[row - first]
                     del block
@@ -49,6 +50,17 @@ class DatasetRows:
             raise_machine_fault(error, self._name)
             what = unreadable(self._path, name=self._name, reason="the file is damaged", own={"hdf5"})
             raise EpisodeError(f"{self._name}: {self._key} cannot be read {what}") from error
+
+
+def read_slice(dataset: h5py.Dataset, first: int, stop: int) -> NDArray[Any]:
+    """Read rows `first` to `stop` of a dataset.
+
+    Raises:
+        OSError: they are damaged, or HDF5 would never end reading them; `DAMAGE` has what else it may raise.
+    """
+    if dataset.dtype.kind == "O" and dataset.ndim == 1:
+        require_ended_heaps(dataset, first, stop)
+    return np.asarray(dataset[first:stop])
 
 
 def open_read_only(path: str | BinaryIO) -> h5py.File:
@@ -73,6 +85,8 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
 
 
 def _open_without_lock(path: str | BinaryIO) -> h5py.File:
+    if isinstance(path, str):
+        require_written(path)
     # What this process has open with a lock, HDF5 opens again in the same way only, and locks nothing more.
     for locking in (False, None):
         try:
