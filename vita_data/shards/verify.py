@@ -51,7 +51,9 @@ def _verify(folder: AnyPath) -> VerifyReport:
             problems += found.run(entry)
             num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
         names = {str(entry["name"]) for entry in listed}
-        strays = [name for name in sorted(list_files(folder / split)) if name.endswith(".tar") and name not in names]
+        # no reader looks at hidden names, such as what macOS keeps of a shard in `._SHARD.tar`
+        there = [name for name in sorted(list_files(folder / split)) if not name.startswith(".")]
+        strays = [name for name in there if name.endswith(".tar") and name not in names]
         problems += [f"shard {folder / split / name}: not listed in the card" for name in strays]
     for name, sha256 in sorted(card_sums(card).items()):
         path = folder / name

@@ -174,10 +174,12 @@ def test_verify_sees_a_flipped_bit_in_the_index(libero: Path) -> None:
 def test_verify_names_a_file_that_is_gone_or_not_listed(libero: Path, lost: str) -> None:
     first_tar(libero).with_suffix(f".{lost}").unlink()
     (libero / "train" / "libero-train-000777.tar").write_bytes(bytes(1024))
+    (libero / "train" / "._libero-train-000000.tar").write_bytes(bytes(1024))
 
     problems = "\n".join(verify(libero).problems)
     assert f"libero-train-000000.{lost}" in problems
     assert "libero-train-000777.tar: not listed" in problems
+    assert "._libero" not in problems, "what macOS keeps beside a file is no shard"
 
 
 def test_a_damaged_member_is_an_error_of_the_read_that_meets_it(libero: Path) -> None:
