@@ -34,10 +34,11 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
         raise RequestError(f"--raw {raw.root}: no data of source {source.INFO.name!r} found")
     if len(set(ids)) != len(ids):
         raise ValueError(f"source {source.INFO.name} lists a part twice")
-    _refuse_absent(parts, raw)
+    listed = PartList(parts=tuple(parts), raw=asked)
+    _refuse_absent(listed, raw)
     _refuse_names(parts, raw)
     _refuse_twice(parts, raw)
-    return PartList(parts=tuple(parts), raw=asked)
+    return listed
 
 
 def unread_files(listed: PartList, raw: ListedTree) -> Unread:
@@ -45,17 +46,19 @@ def unread_files(listed: PartList, raw: ListedTree) -> Unread:
     return find_unread(raw, listed.parts, listed.raw.asked)
 
 
-def _refuse_absent(parts: Sequence[Part], raw: RawTree) -> None:
+def _refuse_absent(listed: PartList, raw: RawTree) -> None:
     """Refuse a tree whose annotations are there alone: else each of 200,000 episodes would fail for it."""
+    parts = listed.parts
     if any(part.num_bytes for part in parts):
         return
     first = parts[0].id
     is_file = PurePosixPath(first).suffix and "#" not in first
     found = look(partial(raw.open, first), name=first) if is_file and raw.exists(first) else None
     told, advice = (f" ({found.what})", found.advice) if found else ("", "fetch or extract them")
+    beside = unread_files(listed, raw).line() if isinstance(raw, ListedTree) else ""
     raise RequestError(
         f"--raw {raw.root}: of the {len(parts)} files that should hold the episodes none is there, or all are empty; "
-        f"the first is {first}{told}; {advice}, or give the folder that contains both"
+        f"the first is {first}{told}; {advice}, or give the folder that contains both{beside and f' ({beside})'}"
     )
 
 

@@ -20,6 +20,11 @@ from vita_data.formats.tfrecord import stream_records
 from vita_data.guard import guarded
 from vita_data.types import Failure, Outcome, Part, RawTree, Split
 
+_ABSENT = (
+    "cannot be read: dataset_info.json lists it, but it is not there; fetch it, or build the files that are there into "
+    "another --out with --set shard_lengths=ignored"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsDataset:
@@ -131,6 +136,8 @@ def read_outcomes(
     """
     num_read, lost = 0, f"the file ends before it; {dataset.release}/dataset_info.json promises {part.num_episodes}"
     try:
+        if not part.num_bytes and part.num_episodes is not None and not raw.exists(part.id):
+            raise SourceError(f"{part.id}: {_ABSENT}")
         for record in read_shard(raw, dataset, part.id):
             yield guarded(record.id, partial(convert, record))
             num_read += 1

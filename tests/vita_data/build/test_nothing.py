@@ -83,6 +83,19 @@ def test_a_limit_before_the_first_good_episode_and_failed_ones_store_nothing_too
     assert run(capsys, raw, tmp_path / "two", "--retry-failed")[0] == 0
 
 
+def test_a_tree_of_annotations_alone_is_refused_with_what_lies_there(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    raw = Path(shutil.copytree(toy_raw / "ssv2", tmp_path / "raw"))
+    for video in raw.rglob("*.webm"):
+        video.rename(f"{video}.part")
+    code, _, err = run(capsys, raw, tmp_path / "out")
+
+    assert code == 2
+    assert "of the 8 files that should hold the episodes none is there" in err
+    assert "not read: 10 files: 8 20bn-something-something-v2/*.part" in err
+
+
 def test_every_drop_code_is_explained_and_every_setting_it_names_exists() -> None:
     keys = {field.name for name in sources.names() for field in fields(sources.load(name).Settings)}
     written = (ROOT / "vita_data" / "README.md").read_text(encoding="utf-8")

@@ -380,6 +380,7 @@ def test_an_absent_file_is_a_part_whose_records_fail(tree: FsspecTree):
     shard_file(tree).unlink()
     assert list_parts(tree, open_dataset(tree, RELEASE))[1].num_bytes == 0
     assert all("cannot be read" in outcome.detail for outcome in outcomes(tree))
+    assert all("with --set shard_lengths=ignored" in outcome.detail for outcome in outcomes(tree))
     assert len(outcomes(tree)) == 2
 
 
