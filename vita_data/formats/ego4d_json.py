@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar
 
 import ijson
 
 from vita_data.errors import RequestError, raise_machine_fault
-from vita_data.formats.file_head import unreadable_text
+from vita_data.formats.file_head import FETCH_AGAIN, unreadable_text
 from vita_data.types import RawTree
 
 FRAMES_PER_S = 30.0
@@ -93,15 +94,22 @@ class Narration:
         return self.annotation_uid if self.timeline == _FLAT else self.timeline
 
 
-def find_json(raw: RawTree, names: Sequence[str]) -> str:
+def find_json(raw: RawTree, names: Sequence[str], *, others: Mapping[str, str] = MappingProxyType({})) -> str:
     """Choose the first of `names` that is there.
+
+    Args:
+        raw: the tree.
+        names: paths in it.
+        others: paths that serve another mode -> the setting that chooses it, for the message.
 
     Raises:
         RequestError: none is there.
     """
     path = next((name for name in names if raw.exists(name)), None)
     if path is None:
-        raise RequestError(f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder with v2 and ego4d.json")
+        advice = [f"{path} is there, which --set {key} reads" for path, key in others.items() if raw.exists(path)]
+        advice = advice or ["--raw is the folder with v2 and ego4d.json"]
+        raise RequestError(f"--raw {raw.root}: no {' or '.join(names)}; {advice[0]}")
     return path
 
 
@@ -117,10 +125,17 @@ def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
             return parse(file)
     except (OSError, ijson.JSONError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise_machine_fault(error, path)
-        # the parser draws an arrow to the fault on lines of their own
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        what = unreadable_text(raw, path, reason=reason)
+        is_other = not isinstance(error, OSError | ijson.JSONError | UnicodeError)
+        advice = "use the file of Ego4D's own release" if is_other else FETCH_AGAIN
+        what = unreadable_text(raw, path, reason=_reason(error), advice=advice)
         raise RequestError(f"--raw {raw.root}: {path} is not as Ego4D's {what}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong in one line; the parser draws an arrow to it on lines of their own, sometimes in bytes."""
+    said = error.args[0] if error.args else ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
+    return f"{type(error).__name__}: {text.partition(chr(10))[0]}"
 
 
 def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:
@@ -168,16 +183,17 @@ def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
 
     Source: EGO4D annotations-schemas.md; for the second form showlab/videollm-online (data/ego4d/narration.py).
     """
-    keys: set[str] = set()
+    keys: dict[str, str] = {}
     has_any = False
     for uid, found in _narrated_videos(file):
         video = _ODD_VIDEO if not isinstance(found, Mapping | None) else found or {}
-        narrations = list(_narrations(video))
-        keys, has_any = keys | video.keys(), has_any or (bool(narrations) and video is not _ODD_VIDEO)
-        yield uid, narrations
+        lists = [_listed_narrations(video, timeline) for timeline in _timelines(video)]
+        has_any |= any(isinstance(found, list) and bool(found) for found in lists) and video is not _ODD_VIDEO
+        keys |= {str(key): type(value).__name__ for key, value in video.items()}
+        yield uid, list(_narrations(video))
     if not has_any:
-        found = ", ".join(sorted(keys)) or "nothing"
-        raise ValueError(f"expected {_FLAT} or narration_pass_N of videos, found no narration but {found}")
+        found = ", ".join(f"{key} ({kind})" for key, kind in sorted(keys.items())) or "nothing"
+        raise ValueError(f"expected lists of narrations in {_FLAT} or narration_pass_N of videos, found only {found}")
 
 
 def parse_clip_uids(file: BinaryIO) -> set[str]:
@@ -221,7 +237,7 @@ def _events(file: BinaryIO) -> Iterator[tuple[str, str, Any]]:
 
 def _require_object(events: Iterator[tuple[str, str, Any]]) -> None:
     if next(events)[1] != "start_map":
-        raise TypeError("no object")
+        raise TypeError("expected an object as the whole file")
 
 
 def _listed_videos(file: BinaryIO) -> Iterator[Any]:
@@ -230,7 +246,7 @@ def _listed_videos(file: BinaryIO) -> Iterator[Any]:
     _require_object(events)
     kind = next((event for place, event, _ in events if place == "videos"), None)
     if kind != "start_array":
-        raise TypeError("no list of videos")
+        raise TypeError("expected a list of videos")
     file.seek(0)
     return _items(file, "videos.item")
 
@@ -251,7 +267,7 @@ def _place_of_narrated(file: BinaryIO) -> str:
     for place, event, _ in events:
         if place == "videos":
             if event not in ("start_map", "start_array"):
-                raise TypeError("videos are neither an object nor a list")
+                raise TypeError("expected an object or a list of videos")
             found = "videos.item" if event == "start_array" else "videos"
             break
         key = place.rpartition(".")[2]
@@ -291,11 +307,18 @@ def _action_fault(action: Any) -> str:
 
 
 def _narrations(video: Any) -> Iterator[Narration]:
-    for timeline in sorted(key for key in video if key == _FLAT or _PASS.fullmatch(key)):
-        found = video[timeline] or {}
-        listed = found if timeline == _FLAT else found.get(_FLAT) if isinstance(found, Mapping) else [None]
-        for item in _list(listed or ()):
+    for timeline in _timelines(video):
+        for item in _list(_listed_narrations(video, timeline) or ()):
             yield _narration(timeline, item if isinstance(item, Mapping) else {})
+
+
+def _timelines(video: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in video if key == _FLAT or _PASS.fullmatch(key))
+
+
+def _listed_narrations(video: Mapping[str, Any], timeline: str) -> Any:
+    found = video[timeline]
+    return found.get(_FLAT) if isinstance(found, Mapping) and timeline != _FLAT else found
 
 
 def _narration(timeline: str, item: Mapping[str, Any]) -> Narration:

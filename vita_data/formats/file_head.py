@@ -89,10 +89,13 @@ def unreadable(file: Opened, *, name: str, reason: str, own: Collection[str] = (
     return f"({reason}); {FETCH_AGAIN}" if found is None else f"({found.what}); {found.advice}"
 
 
-def unreadable_text(raw: RawTree, path: str, *, reason: str) -> str:
-    """Say the same as `unreadable` of a file of a raw tree that is text, such as JSON; `reason` is told in any case."""
+def unreadable_text(raw: RawTree, path: str, *, reason: str, advice: str = FETCH_AGAIN) -> str:
+    """Say the same as `unreadable` of a file of a raw tree that is text, such as JSON; `reason` is told in any case.
+
+    `advice` is what helps where the file's head explains nothing.
+    """
     found = look(partial(raw.open, path), name=path, own={"text"})
-    return f"({reason}); {FETCH_AGAIN}" if found is None else f"({reason}: {found.what}); {found.advice}"
+    return f"({reason}); {advice}" if found is None else f"({reason}: {found.what}); {found.advice}"
 
 
 def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | None:
@@ -159,7 +162,7 @@ def _absent(error: OSError) -> Finding | None:
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
     if isinstance(error, FileNotFoundError):
-        return Finding("not there (no such file)", "fetch the missing part of the download")
+        return Finding("there is no such file", "fetch the missing part of the download")
     return None
 
 

@@ -315,7 +315,10 @@ def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
 
 def _asked(raw: RawTree, settings: Settings) -> _Asked:
     is_fho = settings.mode is Mode.FHO_WINDOW
-    metadata, annotations = find_json(raw, METADATA), find_json(raw, ACTIONS if is_fho else NARRATIONS)
+    wanted, others = (ACTIONS, NARRATIONS) if is_fho else (NARRATIONS, ACTIONS)
+    other_mode = Mode.NARRATION if is_fho else Mode.FHO_WINDOW
+    metadata = find_json(raw, METADATA)
+    annotations = find_json(raw, wanted, others=dict.fromkeys(others, f"mode={other_mode}"))
     split_files = [path for split in _CLIP_SPLITS for path in _split_files(raw, split)] if is_fho else []
     return _Asked(
         root=raw.root,

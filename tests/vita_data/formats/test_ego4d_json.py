@@ -58,5 +58,5 @@ def test_an_odd_video_of_narrations_has_one_without_a_moment(odd: Any) -> None:
             "entry-000001": [None],
             "b": [None],
         }
-    with pytest.raises(ValueError, match="found no narration"):
+    with pytest.raises(ValueError, match="expected lists of narrations"):
         list(parse_narrations(stream({"videos": {"a": odd}})))
