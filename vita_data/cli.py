@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.arguments import address, any_folder, local_path, positive, setting, word
 from vita_data.cli_build import add_build_arguments, run_build, run_status
-from vita_data.errors import RequestError
+from vita_data.errors import AGAIN, RESUME, RequestError
 from vita_data.exits import OneLineParser, exit_code, one_line
 from vita_data.storage import require_no_file, storage_errors
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(
         f"vita-data {arguments.name}",
         run,
-        interrupted="interrupted; run the same command again, it resumes",
+        interrupted=f"interrupted; {RESUME if arguments.name == 'build' else AGAIN}",
         remedy="fix that and run the same command again",
     )
 

@@ -4,12 +4,13 @@ import errno
 import os
 import re
 
-GO_ON = "run the same command again, it goes on from here"
-MEND = f"mend that and {GO_ON}"
-BRING_BACK = f"bring it back (a mount?) and {GO_ON}"
+AGAIN = "run the same command again"
+FIX_THAT = f"fix that and {AGAIN}"
+RESUME = f"{AGAIN}; it resumes"
+"""Of a build that has been started, alone."""
+BRING_BACK = f"bring it back (a lost mount?) and {RESUME}"
+TRAINING_RESUMES = f"{AGAIN} with --resume; it resumes from the last checkpoint"
 """What to do about a fault of the machine, as the end of a message."""
-RESUME = "run the same command again; it resumes"
-FIX_PERMISSIONS = f"fix its permissions and {RESUME}"
 
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 # What the system says of itself, not of a file's content. Some systems lack some of the names.
@@ -81,6 +82,12 @@ class WorkerError(VitaDataError):
     """A worker process or a node of a cluster ended without a word, or a thread failed and the data is not to blame."""
 
 
+def forbidden(where: object, code: int | None = errno.EACCES) -> str:
+    """Say that the system does not let this user open a file or folder, and what to do; the whole message."""
+    reason = os.strerror(code or errno.EACCES).lower()
+    return f"cannot open {where}: {reason}; change its permissions (chmod u+rwX), then {AGAIN}"
+
+
 def raise_machine_fault(error: BaseException, where: str) -> None:
     """Raise where not the data but the machine is to blame, so that no file is called unreadable for it.
 
@@ -100,8 +107,8 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
         told = re.search(r"errno = (\d+), error message", str(cause))
         code = int(told[1]) if told else getattr(cause, "errno", None) if isinstance(cause, OSError) else None
         if code in FORBIDDEN:
-            raise StorageError(f"{where}: may not be read ({os.strerror(code)}); {FIX_PERMISSIONS}") from error
+            raise StorageError(forbidden(where, code)) from error
         if code in _MACHINE_FAULTS:
             text = os.strerror(code) if told else " ".join(str(cause).split())
-            raise StorageError(f"{where}: {text}; {MEND}") from error
+            raise StorageError(f"{where}: {text}; {FIX_THAT}") from error
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)

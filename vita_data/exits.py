@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from vita_data import __version__
-from vita_data.errors import RequestError, VitaDataError, install_extra
+from vita_data.errors import FORBIDDEN, RequestError, VitaDataError, forbidden, install_extra
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
@@ -73,6 +73,8 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
     except OSError as fault:
         if isinstance(fault, BrokenPipeError) and _is_deserted():
             return 1, None  # Whoever read our output hung up: nothing more can be said.
+        if fault.errno in FORBIDDEN and fault.filename:
+            return 1, forbidden(fault.filename, fault.errno)
         where = f"{fault.filename}: " if fault.filename else ""
         if fault.errno == errno.ENAMETOOLONG:  # whatever it was to be, nothing can have this name
             return RequestError.exit_code, f"{where}{fault.strerror}; give a shorter path"

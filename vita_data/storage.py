@@ -17,7 +17,7 @@ from typing import IO, Any
 import fsspec
 from upath import UPath
 
-from vita_data.errors import BRING_BACK, MEND, RequestError, StorageError, install_extra
+from vita_data.errors import BRING_BACK, FIX_THAT, FORBIDDEN, RequestError, StorageError, forbidden, install_extra
 
 AnyPath = Path | UPath
 
@@ -131,7 +131,10 @@ def storage_errors(where: object) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _CLIENTS:
             raise
-        raise StorageError(f"{where}: {describe_fault(error)}; {MEND}") from error
+        code = getattr(error, "errno", None)
+        if code in FORBIDDEN:
+            raise StorageError(forbidden(getattr(error, "filename", None) or where, code)) from error
+        raise StorageError(f"{where}: {describe_fault(error)}; {FIX_THAT}") from error
 
 
 def describe_fault(error: BaseException) -> str:
@@ -151,7 +154,7 @@ def _writing(path: UPath) -> Iterator[None]:
         except FileNotFoundError as error:
             # A store has no folders that could be absent: the bucket is.
             raise StorageError(
-                f"{path}: there is no such bucket ({describe_fault(error)}); make it, or mend --out"
+                f"{path}: there is no such bucket ({describe_fault(error)}); make it, or correct --out"
             ) from error
 
 

@@ -79,7 +79,10 @@ def test_links_in_place_of_folders_and_files_change_nothing(
 def test_a_folder_that_may_not_be_listed_is_a_refusal_at_any_depth(name: str, toy_raw: Path, place: Path) -> None:
     raw = same_files(toy_raw / name, place / "raw")
     for folder in folders_of(raw):
-        with locked(raw / folder), pytest.raises(StorageError, match=rf"{raw / folder} may not.*fix its permissions"):
+        with (
+            locked(raw / folder),
+            pytest.raises(StorageError, match=rf"{raw / folder}: permission denied; change its permissions"),
+        ):
             outcomes(name, raw)
 
 
@@ -95,7 +98,7 @@ def test_a_file_that_may_not_be_read_is_a_refusal_and_not_called_damaged(
         with locked(raw / file):
             refusal = refusal_of(name, raw, whole[name])
         if refusal:
-            assert re.search(rf"{re.escape(str(file))}.*fix its permissions", refusal)
+            assert re.search(rf"{re.escape(str(file))}.*permission denied; change its permissions", refusal)
             assert "fetch" not in refusal
         num_refused += bool(refusal)
     assert num_refused

@@ -124,7 +124,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(store: ObjectStore, monkeypatc
 
     monkeypatch.setattr(path.fs, "_call_s3", break_off)
     temporary = big_file(path)
-    with pytest.raises(StorageError, match=r"shard\.tar: Connection reset by peer; mend that and run the same command"):
+    with pytest.raises(StorageError, match=r"shard\.tar: Connection reset by peer; fix that and run the same command"):
         publish(temporary, path)
     monkeypatch.undo()
     temporary.unlink()

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from vita_data.build.records import UnitRecord, read_record
 from vita_data.build.unit import OnProgress, Progress, UnitTask, run_unit
-from vita_data.errors import GO_ON, RequestError, WorkerError, install_extra
+from vita_data.errors import RESUME, RequestError, WorkerError, install_extra
 
 _MAX_RETRIES = 3
 _POLL_S = 0.2
@@ -69,7 +69,7 @@ class LocalEngine:
                 pool.shutdown(wait=True)
             except BrokenProcessPool as error:
                 raise WorkerError(
-                    f"a worker process was killed (out of memory?); {GO_ON}, with fewer --workers if memory was short"
+                    f"a worker process was killed (out of memory?); {RESUME}; give fewer --workers if memory was short"
                 ) from error
             finally:
                 # Units under way are worth less than an answer now: the next run builds them again.
@@ -159,7 +159,7 @@ def _result(ray: Any, done: Any) -> UnitRecord:
         # Its text is the whole traceback of the worker; the cause is what the unit raised.
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise WorkerError(f"Ray gave a unit up ({type(error).__name__}: {_first_line(error)}); {GO_ON}") from error
+        raise WorkerError(f"Ray gave a unit up ({type(error).__name__}: {_first_line(error)}); {RESUME}") from error
     return record
 
 

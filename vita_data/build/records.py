@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from vita_data.errors import MEND, StorageError
+from vita_data.errors import FIX_THAT, StorageError
 from vita_data.shards.index import RECORDS
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.writer import ShardSummary
@@ -109,7 +109,7 @@ def read_record(folder: AnyPath, number: int) -> UnitRecord:
         record = _parse_record(number, read_files([path])[0])
         if record is not None:
             return record
-    raise StorageError(f"{path}: was just written and cannot be read; {MEND}")
+    raise StorageError(f"{path}: was just written and cannot be read; {FIX_THAT}")
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from vita_data.errors import (
-    FIX_PERMISSIONS,
-    RESUME,
+    AGAIN,
     RequestError,
     StorageError,
     VitaDataError,
+    forbidden,
     raise_machine_fault,
 )
 from vita_data.formats.folder_entries import Entry, level_matcher
@@ -156,7 +156,7 @@ class DiskFolder:
         if is_dangling(path):
             raise StorageError(
                 f"{self._where}: {self._shown(path)} is a link to {os.readlink(path)}, where nothing is; restore that "
-                f"(a lost mount?) or remove the link, and {RESUME}"
+                f"(a lost mount?) or remove the link, and {AGAIN}"
             )
 
     def _refusal(self, path: str, verb: str, error: OSError) -> VitaDataError:
@@ -166,16 +166,16 @@ class DiskFolder:
             StorageError: the machine is to blame.
         """
         if isinstance(error, PermissionError):
-            return self._forbidden(path, verb)
+            return self._forbidden(path)
         raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
         hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
         return RequestError(f"{self._where}: {self._shown(path)} cannot be {verb} ({error.strerror}){hint}")
 
-    def _forbidden(self, path: str, verb: str) -> StorageError:
+    def _forbidden(self, path: str) -> StorageError:
         """Name the folder that is to blame, which may lie above what was asked for."""
         while path != self._base and not _may_look_at(path):
-            path, verb = os.path.dirname(path), "entered"
-        return StorageError(f"{self._where}: {path or '/'} may not be {verb}; {FIX_PERMISSIONS}")
+            path = os.path.dirname(path)
+        return StorageError(f"{self._where}: {forbidden(path or '/')}")
 
     def _shown(self, path: str) -> str:
         return path.removeprefix(f"{self._base}/")

@@ -26,7 +26,7 @@ _MAX_SIBLINGS = 3
 """Folders side by side that are named one by one; more of them are one `*`."""
 _REPOSITORIES = frozenset({".git", ".hg"})
 """What version control keeps there is the same data once more, or none."""
-_UNLISTED = "(may not be listed)"
+_UNLISTED = "(permission denied)"
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from vita_data.errors import StorageError
+from vita_data.errors import TRAINING_RESUMES, StorageError
 
 _Result = TypeVar("_Result")
 _JOIN_S = 2.0
@@ -165,5 +165,5 @@ class Watch:
             if reading is not None and now_s - since_s > self.timeout_s:
                 raise StorageError(
                     f"{reading}: no answer for {now_s - since_s:.0f} s; see that the disk, mount or store answers and "
-                    "run the same command again, it goes on from the last checkpoint"
+                    f"{TRAINING_RESUMES}"
                 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from vita_data.errors import ShardError, StorageError, VitaDataError
+from vita_data.errors import FORBIDDEN, TRAINING_RESUMES, ShardError, StorageError, VitaDataError, forbidden
 from vita_data.loader.crew import Watch
 from vita_data.loader.cuts import BatchCut, Member
 from vita_data.shards.reader import ShardFiles
@@ -92,16 +92,15 @@ def _local(shard: AnyPath) -> Path:
 
 def unreadable(member: Member, error: OSError) -> VitaDataError:
     """Make the error of a read that failed, of one damaged place on a medium or of the whole of it."""
+    if error.errno in FORBIDDEN:
+        return StorageError(f"{member}: {forbidden(error.filename or 'it', error.errno)}")
     text = f"{member}: cannot be read ({describe_fault(error)})"
     if error.errno == errno.EIO:
         return ShardError(f"{text}; restore the shard, or remove it and run the same build again")
-    return StorageError(f"{text}; bring it back and run the same command again, it goes on from the last checkpoint")
+    return StorageError(f"{text}; bring it back and {TRAINING_RESUMES}")
 
 
 def unreached(member: Member, error: Exception) -> StorageError:
     """Make the error of a member that a store did not give."""
     fault = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
-    return StorageError(
-        f"{member}: cannot be read ({describe_fault(fault)}); mend that and run the same command again, it goes on "
-        "from the last checkpoint"
-    )
+    return StorageError(f"{member}: cannot be read ({describe_fault(fault)}); fix that and {TRAINING_RESUMES}")

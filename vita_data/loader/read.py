@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from vita_data.errors import ShardError, VitaDataError, WorkerError
+from vita_data.errors import TRAINING_RESUMES, ShardError, VitaDataError, WorkerError
 from vita_data.loader.cuts import Member
 from vita_data.loader.near import Data, MemberSource
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
@@ -177,9 +177,7 @@ def _fault(member: Member, error: BaseException) -> VitaDataError:
 
 
 def _broken(member: Member, error: BaseException) -> WorkerError:
-    return WorkerError(
-        f"{member}: reading it failed ({error!r}); run the same command again, it goes on from the last checkpoint"
-    )
+    return WorkerError(f"{member}: reading it failed ({error!r}); {TRAINING_RESUMES}")
 
 
 def _unfit(member: Member, why: object) -> ShardError:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vita_data.errors import ManifestError, RequestError
+from vita_data.errors import ManifestError, RequestError, StorageError, forbidden
 from vita_data.pages.card import built_table, licence_warnings, load_card
 from vita_data.pages.chart import charts
 from vita_data.pages.clips import ClipView, action_charts, first_clips
@@ -15,7 +15,7 @@ from vita_data.pages.lengths import lengths_histograms, lengths_table
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs import run_section
 from vita_data.pages.texts import texts_table
-from vita_data.shards.index import CARD, RECORDS, meant_shards, sources_in
+from vita_data.shards.index import CARD, RECORDS, closed_in, meant_shards, sources_in
 from vita_data.shards.stats import load_stats
 from vita_data.storage import AnyPath
 
@@ -27,6 +27,7 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
 
     Raises:
         RequestError: there is no such folder, or one of `runs` is no training run with steps.
+        StorageError: the folders in it may not be opened.
         ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
         ShardError: a shard, a card or a file of a run is damaged.
     """
@@ -85,6 +86,8 @@ def _built(folder: AnyPath) -> list[AnyPath]:
         raise RequestError(f"no such directory {folder}; give the folder that `vita-data build --out` wrote to")
     names = sources_in(folder)
     if not names:
+        for closed in closed_in(folder):
+            raise StorageError(forbidden(closed))
         hint = meant_shards(folder) or f"; run `vita-data build --source NAME --raw RAW --out {folder}`"
         raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}{hint}")
     return [folder / name for name in names]
@@ -95,6 +98,9 @@ def _unfinished(folder: AnyPath) -> Iterator[Markup]:
     names = [source.name for source in begun if not (source / CARD).exists()]
     if names:
         yield paragraph(f"Not shown, because their builds have not ended: {', '.join(names)}.", css="warning")
+    if closed := closed_in(folder):
+        names = [path.name for path in closed]
+        yield paragraph(f"Not shown, because this user may not open their folders: {', '.join(names)}.", css="warning")
 
 
 def _sheet(view: ClipView) -> Iterator[Markup]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from vita_data.errors import ManifestError, ShardError
+from vita_data.errors import ManifestError, ShardError, raise_machine_fault
 from vita_data.nearby import meant
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
@@ -33,14 +33,17 @@ def read_card(folder: AnyPath) -> Json:
     Raises:
         ManifestError: the source has not been built there, or its build has not ended.
         ShardError: the card is damaged.
+        StorageError: it cannot be opened, which says nothing of what it holds.
     """
     try:
-        card: Json = json.loads(read_files([folder / CARD])[0])
+        with storage_errors(folder / CARD):
+            data = read_files([folder / CARD])[0]
+        card: Json = json.loads(data)
         for split in Split:
             _ = [[entry[key] for key in _SHARD_KEYS] for entry in card_shards(card, split)]
     except FileNotFoundError:
         raise ManifestError(f"{folder}: {CARD} is missing; {_remedy(folder)}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(
             f"{folder / CARD}: is no card of this version ({error!r}); remove it and run the same build again"
         ) from error
@@ -56,6 +59,21 @@ def sources_in(folder: AnyPath) -> list[str]:
     """List the built sources of a folder that `vita-data build --out` wrote to, sorted."""
     with storage_errors(folder):
         return sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
+
+
+def closed_in(folder: AnyPath) -> list[Path]:
+    """List the folders in a folder of this machine that this user may not enter: built sources may be among them."""
+    if not isinstance(folder, Path):
+        return []
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not _may_enter(one))
+
+
+def _may_enter(folder: Path) -> bool:
+    try:
+        (folder / CARD).exists()
+    except PermissionError:
+        return False
+    return True
 
 
 def meant_shards(folder: AnyPath) -> str:
@@ -137,6 +155,7 @@ def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
 
     Raises:
         ShardError: the file is missing, does not match its sum, or is no index of this version.
+        StorageError: it cannot be opened for want of rights or a fault of the disk.
     """
     try:
         found, held = _mapped(path) if isinstance(path, Path) else _fetched(path)
@@ -147,6 +166,7 @@ def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
             # The table keeps the mapping; thousands of shards must not keep thousands of file handles.
             held.close()
     except (OSError, pa.ArrowInvalid) as error:
+        raise_machine_fault(error, f"index {path}")
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:
         raise ShardError(f"index {path}: has other columns than this version writes; build the source again")

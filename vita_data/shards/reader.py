@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isal.isal_zlib import crc32
 
-from vita_data.errors import ShardError
+from vita_data.errors import ShardError, raise_machine_fault
 from vita_data.shards.schema import MemberRef
 from vita_data.storage import AnyPath, describe_fault, read_ranges
 
@@ -45,6 +45,7 @@ class ShardFiles:
             found = self._ranges(shard, list(refs.values()))
         except OSError as error:
             where = f"shard {shard}, clip {clip}, member {' '.join(refs)}"
+            raise_machine_fault(error, where)
             raise ShardError(f"{where}: cannot be read ({describe_fault(error)})") from error
         for (member, ref), data in zip(refs.items(), found, strict=True):
             if not matches(ref, data):

@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 from isal.isal_zlib import crc32
 
-from vita_data.errors import MEND, StorageError
+from vita_data.errors import FIX_THAT, StorageError
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
 from vita_data.shards.tar import END, header, padding
 from vita_data.storage import AnyPath, describe_fault, hold, make_folder, publish, temporary_for, write_atomically
@@ -79,7 +79,9 @@ class ShardWriter:
         try:
             self._add(clip)
         except OSError as error:
-            raise StorageError(f"shard {self._path}: cannot be written ({describe_fault(error)}); {MEND}") from error
+            raise StorageError(
+                f"shard {self._path}: cannot be written ({describe_fault(error)}); {FIX_THAT}"
+            ) from error
 
     def _add(self, clip: Clip) -> None:
         if self._file is None:

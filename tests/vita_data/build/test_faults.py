@@ -437,7 +437,9 @@ def test_a_file_that_may_not_be_read_ends_the_build_and_is_not_called_damaged(
         return opened(path, mode, **options)
 
     monkeypatch.setattr("h5py.File", refused)
-    said = r"KITCHEN.*\.hdf5: may not be read \(Permission denied\); fix its permissions and run the same command again"
+    said = (
+        r"cannot open .*KITCHEN.*\.hdf5: permission denied; change its permissions .*, then run the same command again"
+    )
     with pytest.raises(StorageError, match=said):
         build(request("libero", toy_raw / "libero", tmp_path))
     monkeypatch.undo()

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,10 @@ def test_a_fault_of_the_machine_is_no_damage(
 ) -> None:
     name, read = READERS[reader]
     fail(files / name, code, when)
-    with pytest.raises(StorageError, match=os.strerror(code)) as said:
+    with pytest.raises(StorageError, match=re.compile(re.escape(os.strerror(code)), re.IGNORECASE)) as said:
         read(files / name)
     assert "run the same command again" in str(said.value)
-    assert ("fix its permissions" in str(said.value)) == (code in (errno.EACCES, errno.EPERM))
+    assert ("change its permissions" in str(said.value)) == (code in (errno.EACCES, errno.EPERM))
     assert not {"fetch", "damaged"} & set(str(said.value).replace(";", " ").split())
 
 

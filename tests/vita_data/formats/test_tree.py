@@ -295,5 +295,5 @@ def test_a_folder_that_may_not_be_listed_ends_the_search(tmp_path: Path, monkeyp
         return look_at(path, **options)
 
     monkeypatch.setattr("os.stat", refuse)  # the tests may run as root, who may look at everything
-    with pytest.raises(StorageError, match="02 may not be listed"):
+    with pytest.raises(StorageError, match=r"cannot open .*02: permission denied"):
         FsspecTree(str(tmp_path)).glob("*/*/*.hdf5")

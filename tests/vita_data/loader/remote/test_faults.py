@@ -44,7 +44,7 @@ def test_a_key_that_vanishes_ends_the_run(plan_at, copy: str, store: ObjectStore
     plan = plan_at(copy)
     store.remove_bucket(copy)
     said = fails(plan, StorageError, "cannot be read", prefetch=prefetch)
-    assert said.endswith("mend that and run the same command again, it goes on from the last checkpoint")
+    assert said.endswith("fix that and run the same command again with --resume; it resumes from the last checkpoint")
 
 
 @pytest.mark.parametrize(("prefetch", "part"), [pytest.param(0, 0.0, marks=pytest.mark.slow), (3, 0.0), (3, 0.5)])
