@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vita_data.build.unit import Progress
 
 _LINE_EVERY_S = 30.0
+_RETRY = "fix or fetch their files, then run the same command with --retry-failed"
 
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
@@ -79,7 +80,8 @@ def run_build(arguments: argparse.Namespace) -> int:
         print(json.dumps(_as_json(result), indent=1, sort_keys=True))
     else:
         print("\n".join([f"{result.folder}: {result.state}", *_summary(result), *display.rate()]))
-    for line in (*failure_lines(result.failed), *filter(None, [result.nothing])):
+    retry = f"{len(result.failed)} episodes failed; {_RETRY}" if result.failed and not result.nothing else ""
+    for line in (*failure_lines(result.failed), *filter(None, [retry, result.nothing])):
         print(f"vita-data build: {arguments.source}: {line}", file=sys.stderr)
     return 1 if result.failed or result.nothing else 0
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vita_data.build.causes import by_cause
 from vita_data.build.records import EpisodeOutcome, EpisodeRow
 from vita_data.types import Reason, SourceSettings
 
@@ -68,7 +69,9 @@ def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder:
     example = f", such as: {' '.join(detail.split())[:_MAX_DETAIL]}" if detail else ""
     told = f"stored nothing: {counted} of {len(rows)} episodes, most ({count})"
     if outcome is EpisodeOutcome.FAILED:
-        return f"{told} failed{example}; fix the cause and run the same command again with --retry-failed"
+        is_one = count == len(rows) and len(by_cause(rows)) == 1
+        ask = "all for one cause: is --raw the folder of this source? If it is, " if is_one else ""
+        return f"{told} failed{example}; {ask}fix the cause and run the same command again with --retry-failed"
     rule = DROPS[Reason(code)] if code in set(Reason) else DropRule("a reason unknown to this version")
     return f"{told} as {str(code)!r} ({rule.meaning}){example}; {_advice(rule, settings, folder)}"
 

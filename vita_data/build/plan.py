@@ -5,9 +5,8 @@ Units come from the data, never from the cluster, so that workers and machines m
 
 import hashlib
 import importlib.metadata
-import itertools
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -171,36 +170,3 @@ def config_hash(print_: Json) -> str:
 def plan_digest(print_: Json, grouping: Grouping) -> str:
     """Hash what must be equal for a unit's record to be valid: all but raw sizes and how far `--limit` goes."""
     return config_hash({**print_, "limit": None, "parts": [list(ids) for ids in grouping]})
-
-
-def refuse_difference(before: Json, now: Json, *, folder: AnyPath, ignored: Collection[str] = ()) -> None:
-    """Refuse to touch an output that was made otherwise.
-
-    Args:
-        before: the fingerprint of the output.
-        now: the fingerprint of the request.
-        folder: the output, for the message.
-        ignored: fields that may differ.
-
-    Raises:
-        RequestError: names the first setting, raw part or version that differs.
-    """
-    for name in now:
-        if before.get(name) == now[name] or name in ignored:
-            continue
-        what, old, new = _first_difference(name, before.get(name), now[name])
-        raise RequestError(
-            f"{folder} was built with {what} = {old!r}, now asked for {new!r}; "
-            "use the same settings, or another --out, or remove that folder"
-        )
-
-
-def _first_difference(name: str, before: object, now: object) -> tuple[str, object, object]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        key = next(key for key in sorted({*before, *now}) if before.get(key) != now.get(key))
-        return f"{name}.{key}", before.get(key), now.get(key)
-    if isinstance(before, list) and isinstance(now, list):
-        pairs = itertools.zip_longest(before, now)
-        number, (old, new) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-        return f"{name}[{number}]", old, new
-    return name, before, now

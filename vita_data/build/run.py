@@ -132,7 +132,8 @@ def build(
         records = _built({**plan.records, **built}, mine)
         if share is not None:
             return _result(BuildState.SHARE_BUILT, request, records, card=None)
-        require_plan(request.folder, plan.digest, limit=request.limit)
+        limit = plan.fingerprint["limit"]
+        require_plan(request.folder, plan.digest, limit=limit if isinstance(limit, int) else None)
         card = finish(request.folder, source.INFO, plan.fingerprint, records)
     return replace(_result(BuildState.BUILT, request, records, card=card), unread=unread)
 

@@ -1,9 +1,10 @@
 """The plan that a build leaves beside its records, and how a later run goes on from both."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from vita_data.build.differences import refuse_difference
 from vita_data.build.finish import EPISODES, failed_rows
 from vita_data.build.plan import (
     BuildRequest,
@@ -14,7 +15,6 @@ from vita_data.build.plan import (
     fingerprint,
     group_parts,
     plan_digest,
-    refuse_difference,
 )
 from vita_data.build.records import PLAN, UnitRecord, read_records, record_path
 from vita_data.build.settings import settings_json
@@ -109,6 +109,8 @@ def open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None)
     if before is None:
         return _started(request, parts, print_)
     before = _with_new_settings(before, request)
+    if (same := _same_if_whole(request, before)) is not request:
+        request, print_ = same, {**print_, "limit": None}
     _refuse_smaller(request, before)
     if before.limit is not None and before.num_units is None:
         return _regrouped(request, parts, print_, before)
@@ -120,19 +122,35 @@ def _with_new_settings(before: StoredPlan, request: BuildRequest) -> StoredPlan:
     found = before.fingerprint.get("settings")
     if not isinstance(found, dict):
         return before
-    defaults = json.loads(json.dumps(settings_json(type(request.settings)())))
-    return replace(before, fingerprint={**before.fingerprint, "settings": {**defaults, **found}})
+    return replace(before, fingerprint={**before.fingerprint, "settings": {**_defaults(request), **found}})
 
 
 def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
     """Refuse a smaller `--limit` than that of the output: it would remove what is built, or is being built."""
     if request.limit is None or (before.limit is not None and before.limit <= request.limit):
         return
-    asked = "without --limit" if before.limit is None else f"with --limit {before.limit}"
+    if before.limit is None:
+        numbers = range(len(before.grouping))
+        held = list(read_records(request.folder, numbers, plan=before.digest).values())
+        whole = all(held)
+        count = sum(len(record.episodes) for record in held if record)
+        holds = f"already holds all {count} raw episodes" if whole else "was started without --limit"
+        remedy = "Leave --limit out"
+    else:
+        holds, remedy = f"was built with --limit {before.limit}", f"Give --limit {before.limit} or more"
     raise RequestError(
-        f"{request.folder} was built {asked} (limit = {before.limit}), now asked for --limit {request.limit}, which is "
-        "less: run the first command again, or give another --out, or remove that folder"
+        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some. "
+        f"{remedy}, or give another --out"
     )
+
+
+def _same_if_whole(request: BuildRequest, before: StoredPlan) -> BuildRequest:
+    """Take a `--limit` that is no less than the whole of a finished build for none: it asks for the same."""
+    if request.limit is None or before.limit is not None:
+        return request
+    held = read_records(request.folder, range(len(before.grouping)), plan=before.digest).values()
+    num_episodes = sum(len(record.episodes) for record in held if record)
+    return replace(request, limit=None) if all(held) and num_episodes <= request.limit else request
 
 
 def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> OpenPlan:
@@ -153,7 +171,7 @@ def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> Open
 def _regrouped(request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan) -> OpenPlan:
     """Begin anew: with a limit an earlier version grouped the first parts alone."""
     ignored = ["limit", "parts"] if _part_ids(before.fingerprint) == _part_ids(print_) else ["limit"]
-    refuse_difference(before.fingerprint, print_, folder=request.folder, ignored=ignored)
+    _refuse_difference(request, before, print_, ignored=ignored)
     remove(request.folder / CARD)
     for number in range(len(before.grouping)):
         remove(record_path(request.folder, number))
@@ -173,7 +191,7 @@ def _continued(
     ignored = ["versions"] if is_done and not request.retry_failed else []
     if request.retry_failed and _only_failed_changed(before.fingerprint, print_, units, records):
         ignored.append("parts")
-    refuse_difference(before.fingerprint, print_, folder=folder, ignored=[*ignored, "limit"])
+    _refuse_difference(request, before, print_, ignored=[*ignored, "limit"], failed=_redone_parts(units, records))
     is_changed = before.fingerprint["parts"] != print_["parts"]
     # Before the plan: a run that is killed in between must not take these records for those of the new files.
     stale = [number for number, record in found.items() if record and not records[number]]
@@ -215,11 +233,36 @@ def _part_ids(print_: Json) -> list[object]:
     return [id_ for id_, _ in parts] if isinstance(parts, list) else []
 
 
+def _refuse_difference(
+    request: BuildRequest, before: StoredPlan, now: Json, *, ignored: Sequence[str], failed: Collection[str] = ()
+) -> None:
+    refuse_difference(
+        before.fingerprint,
+        now,
+        folder=request.folder,
+        raw=request.raw,
+        defaults=_defaults(request),
+        failed=failed,
+        ignored=ignored,
+    )
+
+
+def _defaults(request: BuildRequest) -> Json:
+    """The settings of the source where none is given, as they come back from the file."""
+    defaults: Json = json.loads(json.dumps(settings_json(type(request.settings)())))
+    return defaults
+
+
+def _redone_parts(units: Sequence[Unit], records: Records) -> set[str]:
+    """The raw parts of the units that `--retry-failed` builds again."""
+    redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
+    return {planned.part.id for unit in redone for planned in unit.parts}
+
+
 def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records: Records) -> bool:
     """Tell whether the raw parts that have another size are all in units that will be built again."""
     old, new = before["parts"], now["parts"]
     if not isinstance(old, list) or not isinstance(new, list) or _part_ids(before) != _part_ids(now):
         return False
     changed = {id_ for (id_, old_size), (_, new_size) in zip(old, new, strict=True) if old_size != new_size}
-    redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
-    return changed <= {planned.part.id for unit in redone for planned in unit.parts}
+    return changed <= _redone_parts(units, records)

@@ -151,9 +151,11 @@ def _refuse_undescribed(raw: RawTree) -> None:
 
 def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
     """Name the recordings of each form, each with its files that are there; none counts where its table is absent."""
-    tables = list_lerobot_recordings(raw)
+    tables, files = list_lerobot_recordings(raw), raw.glob("*/*/*.hdf5")
+    # Other datasets are HDF5 files two folders deep, too: LIBERO's, seen from a level too high.
+    is_numbered = any(path[0].isdigit() for path in files)
     return {
-        Form.HDF5: {path: [path] for path in raw.glob("*/*/*.hdf5")},
+        Form.HDF5: {path: [path] for path in files if is_numbered},
         Form.LEROBOT: {path: _present(raw, path, *stored.episode.videos.values()) for path, stored in tables.items()},
     }
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,41 @@ def test_damage_costs_only_what_is_damaged(toy_raw: Path, tmp_path: Path) -> Non
         assert sum(counts.values()) == len(damaged)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: next(raw.rglob("*.hdf5")).unlink(), r": 1 file is gone \(.*hdf5\)"),
+        (lambda raw: shutil.copy(file := next(raw.rglob("*.hdf5")), file.with_name("new_demo.hdf5")),
+         r": 1 file is new \(.*new_demo\.hdf5\)"),
+    ],
+)  # fmt: skip
+def test_raw_files_that_came_or_went_are_named(
+    change: Callable[[Path], object], said: str, toy_raw: Path, toy_shards: Path, tmp_path: Path
+) -> None:
+    raw, out = copy_tree(toy_raw / "libero", tmp_path / "raw"), tmp_path / "out"
+    copy_tree(toy_shards / "libero", out / "libero")
+    change(raw)
+    told = rf"raw data under --raw {raw} differs.*{said}\. Put the raw data back as it was, or build into .* --out$"
+    with pytest.raises(RequestError, match=told) as raised:
+        build(request("libero", raw, out, settings=load("libero").Settings()))
+    assert not set("[]") & set(str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frames": FrameSelection.ALL}, "with --frames keyframes, now asked for --frames all;"),
+        ({"settings": load("libero").Settings(min_frames=14)},
+         r"with --set min_frames=13 \(the default\), now asked for --set min_frames=14;"),
+    ],
+)  # fmt: skip
+def test_other_settings_are_named_as_they_are_given(
+    changes: dict[str, object], said: str, toy_raw: Path, toy_shards: Path
+) -> None:
+    with pytest.raises(RequestError, match=said):
+        build(request("libero", toy_raw / "libero", toy_shards, **changes))
+
+
 def test_failed_units_are_tried_again_on_request(toy_raw: Path, tmp_path: Path) -> None:
     raw = copy_tree(toy_raw / "ssv2", tmp_path / "raw")
     victim = min(raw.rglob("*.webm"))
@@ -302,11 +338,14 @@ def test_a_file_fetched_again_may_have_another_size_when_failed_units_are_tried_
     asked = request("ssv2", raw, tmp_path / "out")
     assert build(asked).failed
     victim.write_bytes(good)
-    with pytest.raises(RequestError, match=r"parts\["):
+    said = rf"{victim.name} has changed since the build \(2,000 bytes then, {len(good):,} now\).*with --retry-failed$"
+    with pytest.raises(RequestError, match=said):
         build(asked)
     other.write_bytes(good_other + b"0")
-    with pytest.raises(RequestError, match=r"parts\["):
-        build(replace(asked, retry_failed=True))
+    said = rf"raw data under --raw {raw} differs from that of the build .*/ssv2: 2 files are of another size"
+    for retry_failed in (False, True):
+        with pytest.raises(RequestError, match=said):
+            build(replace(asked, retry_failed=retry_failed))
     other.write_bytes(good_other)
 
     assert build(replace(asked, retry_failed=True)).failed == ()

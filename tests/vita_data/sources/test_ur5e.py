@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.spatial.transform import Rotation
 
+from vita_data.build import BuildRequest, build
 from vita_data.errors import RequestError
 from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.tree import FsspecTree
@@ -391,3 +392,9 @@ def test_another_layout_is_refused_with_the_expected_one(tmp_path: Path) -> None
 def test_settings_of_another_class_are_a_programming_fault(toy: Path) -> None:
     with pytest.raises(TypeError, match="SourceSettings"):
         ur5e.parts(FsspecTree(str(toy)), SourceSettings())
+
+
+def test_files_of_another_dataset_two_folders_deep_are_no_recordings(toy_raw: Path) -> None:
+    """A folder that holds the trees of many datasets is refused, and the right one of them named."""
+    with pytest.raises(RequestError, match=rf"; give {toy_raw}/ur5e$"):
+        build(BuildRequest(source="ur5e", raw=str(toy_raw), out=toy_raw.parent / "unwritten", settings=ur5e.Settings()))
