@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vita_data.errors import RequestError
+from vita_data.nearby import near_name
 from vita_data.storage import AnyPath, expand_home, open_path, require_local
 
 MAX_PORT = 65535
@@ -118,7 +119,7 @@ def _possible(path: Path) -> Path:
 
 def _require_folder(path: Path) -> None:
     if not path.is_dir():
-        hint = f": it is a file; give a folder, such as {path.parent}" if path.exists() else ""
+        hint = f": it is a file; give a folder, such as {path.parent}" if path.exists() else near_name(path)
         raise argparse.ArgumentTypeError(f"{path}: no such directory{hint}")
 
 

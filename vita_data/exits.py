@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import difflib
 import errno
+import itertools
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from vita_data import __version__
@@ -28,9 +30,50 @@ class OneLineParser(argparse.ArgumentParser):
         shown = argparse.SUPPRESS if verbs else "print the version and exit"
         self.add_argument("--version", action="version", version=f"{command} {__version__}", help=shown)
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse; what no verb knows is refused by the verb that was asked, with the option that was meant."""
+        given = sys.argv[1:] if args is None else list(args)
+        found, unknown = self.parse_known_args(given, namespace)
+        if unknown:
+            self._verb_of(given)._refuse_unknown(unknown)
+        return found
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an unknown option is told before a required one that is lacking, which it may be, misspelt."""
+        given = sys.argv[1:] if args is None else list(args)
+        known = self._option_string_actions
+        if given and not self._verbs():
+            options = [text.partition("=")[0] for text in itertools.takewhile(lambda text: text != "--", given)]
+            unknown = [text for text in options if text.startswith("--") and not _is_prefix(text, known)]
+            if unknown and not {"-h", "--help"} & set(options):
+                self._refuse_unknown(unknown)
+        return super().parse_known_args(given, namespace)
+
+    def _verbs(self) -> dict[str, "OneLineParser"]:
+        found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return dict(found[0]) if found else {}
+
+    def _verb_of(self, given: Sequence[str]) -> "OneLineParser":
+        verbs = self._verbs()
+        name = next((text for text in given if text in verbs), None)
+        return self if name is None else verbs[name]._verb_of(given[given.index(name) + 1 :])
+
+    def _refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
+        first = unknown[0].partition("=")[0]
+        if not first.startswith("-"):
+            self.error(f"one value too many: {first}")
+        near = difflib.get_close_matches(first, self._option_string_actions, n=1)
+        self.error(f"unknown option {first}" + (f"; did you mean {near[0]}?" if near else ""))
+
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
-        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+        told = one_line(message)
+        self.exit(2, f"{self.prog}: {told}{'' if told.endswith('?') else ';'} see {self.prog} --help\n")
+
+
+def _is_prefix(text: str, options: Iterable[str]) -> bool:
+    """Tell whether argparse takes a text for an option, written out or not."""
+    return any(option.startswith(text) for option in options)
 
 
 def one_line(text: str) -> str:

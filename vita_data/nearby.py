@@ -1,5 +1,6 @@
 """Which folder was meant where the given one lies a level too deep or too high: the end of a message."""
 
+import difflib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -10,6 +11,8 @@ from vita_data.storage import AnyPath
 MAX_ABOVE, MAX_BELOW = 4, 200
 """Folders that are looked at: as many levels up, and so many one level down."""
 _MAX_TOLD = 5
+_SAME_WORD = 0.8
+"""Likeness, of 1, of two names that are taken for one and the same, misspelt."""
 
 
 def meant(folder: AnyPath, fits: Callable[[AnyPath], bool]) -> str:
@@ -21,6 +24,13 @@ def meant(folder: AnyPath, fits: Callable[[AnyPath], bool]) -> str:
     """
     below = sorted(path for path in islice(_children(folder), MAX_BELOW) if _does(fits, path))
     return advice([str(path) for path in below or islice(filter(lambda one: _does(fits, one), above(folder)), 1)])
+
+
+def near_name(path: AnyPath) -> str:
+    """Name what lies beside an absent file or folder and is called nearly the same: `; did you mean shards3?`."""
+    beside = {one.name: one for one in islice(_children(path.parent), MAX_BELOW)}
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=_SAME_WORD)
+    return f"; did you mean {beside[near[0]]}?" if near else ""
 
 
 def advice(found: list[str]) -> str:

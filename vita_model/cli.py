@@ -19,6 +19,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.exits import OneLineParser, exit_code
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
+from vita_data.nearby import near_name
 from vita_data.types import Manifest
 from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
 from vita_model.override import override
@@ -75,8 +76,11 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """Refuse folders that will not do; training itself asks again, when it holds the run."""
-    if "://" not in arguments.shards and not Path(arguments.shards).is_dir():
-        raise RequestError(f"--shards {arguments.shards} is no folder: build one with `vita-data build --out DIR`")
+    shards = Path(arguments.shards)
+    if "://" not in arguments.shards and not shards.is_dir():
+        build = f"; build one with `vita-data build --source NAME --raw RAW --out {shards}`"
+        hint = ": it is a file" if shards.exists() else near_name(shards) or build
+        raise RequestError(f"--shards {shards}: no such folder{hint}")
     run = Path(arguments.out)
     require_startable(run)
     # Of several ranks one begins to write while another may still be here.

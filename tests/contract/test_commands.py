@@ -22,7 +22,7 @@ from vita_model.sims import cli as sims_cli
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "vita-data": data_cli._parser(),
-    "vita-bench": bench_cli._parser([]),
+    "vita-bench": bench_cli._parser({}),
     "vita-train": cli_arguments.train_parser(),
     "vita-train params": cli_arguments.params_parser(),
     "vita-train export": cli_arguments.export_parser(),
@@ -186,7 +186,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", [], "the following arguments are required: RECIPE.py, --shards, --out"),
         ("vita-train", ["parms", RECIPE], "unknown verb 'parms'; did you mean 'params'?"),
         ("vita-train", [*train, "--step"], "argument --steps: expected one argument"),
-        ("vita-train", [*train, "--stpes", "3"], "unrecognized arguments: --stpes 3"),
+        ("vita-train", [*train, "--stpes", "3"], "unknown option --stpes; did you mean --steps?"),
         ("vita-train", [*train, "--steps", "x"], "argument --steps: expected a whole number above 0, got 'x'"),
         ("vita-train", [*train, "--steps", "-1"], "argument --steps: expected a whole number above 0, got '-1'"),
         ("vita-train", ["absent.py", *shards, *out], "no recipe absent.py"),
@@ -204,7 +204,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", [*train, "--set", f"init={step}"], f"; give {run}"),
         ("vita-train", [*train, "--set", f"init={run.parent}"], f"; give {run}"),
         ("vita-train", [*train, "--set", "length=5", "--set", "model.backbone.num_latents=x"], "is not of type int"),
-        ("vita-train", [RECIPE, "--shards", "absent", *out], "--shards absent is no folder"),
+        ("vita-train", [RECIPE, "--shards", "absent", *out], "--shards absent: no such folder"),
         ("vita-train", [RECIPE, "--shards", str(toy_shards / "bridge"), *out], f"; give {toy_shards}"),
         ("vita-train", [RECIPE, *shards, "--out", str(file)], "is a file"),
         ("vita-train", [RECIPE, *shards, "--out", str(run)], "is not empty"),

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vita_data.errors import RequestError, ShardError
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 
 
 def failing(fault: BaseException):
@@ -69,7 +69,7 @@ def test_a_pipe_of_somebody_elses_is_named(capsys):
 HANGS_UP = """
 import sys
 from vita_data.errors import RequestError
-from vita_data.exits import exit_code
+from vita_data.exits import OneLineParser, exit_code
 
 def command():
     sys.stdin.read()
@@ -95,3 +95,25 @@ def test_a_reader_that_hangs_up_gets_no_traceback(then, code, said, unbuffered):
         found = process.stderr.read()
     # Without a buffer the first line fails already, before the request is found bad.
     assert (process.returncode, found) == ((1, "") if unbuffered else (code, said))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["build", "--source", "a", "--workes", "2"], "build: unknown option --workes; did you mean --workers? see"),
+        (["build", "--souce=a"], "build: unknown option --souce; did you mean --source? see"),
+        (["build", "--source", "a", "--qqq"], "build: unknown option --qqq; see"),
+        (["build", "--source", "a", "b"], "build: one value too many: b; see"),
+        (["build"], "build: the following arguments are required: --source; see"),
+    ],
+)
+def test_what_a_verb_does_not_know_is_said_by_that_verb(given, said, capsys):
+    parser = OneLineParser(prog="vita-x")
+    build = parser.add_subparsers(dest="name", required=True).add_parser("build")
+    build.add_argument("--source", required=True)
+    build.add_argument("--workers")
+    assert parser.parse_args(["build", "--sou", "a", "--workers=2"]).workers == "2"
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(given)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"vita-x {said} vita-x build --help\n"

@@ -1,16 +1,19 @@
 """A folder that lies a level too deep or too high: every command names the one that was meant, and it is right."""
 
+import argparse
 import threading
 from pathlib import Path
 
 import pytest
 
 from vita_data import nearby_raw, sources
+from vita_data.arguments import any_folder
 from vita_data.cli import main
-from vita_data.errors import RequestError
+from vita_data.errors import ManifestError, RequestError
 from vita_data.formats.tree import FsspecTree
-from vita_data.nearby import meant
+from vita_data.nearby import meant, near_name
 from vita_data.pages.run_files import read_metrics
+from vita_data.shards.index import read_card
 from vita_data.types import Part, RawTree, SourceSettings
 
 MANIFEST = (
@@ -189,3 +192,18 @@ def test_many_folders_that_fit_are_not_all_named(tmp_path: Path) -> None:
     told = meant(tmp_path, lambda path: path.name.startswith("run"))
     assert told.startswith(f"; give one of {tmp_path / 'run0'}, ")
     assert told.endswith("run4 and 3 more")
+
+
+def test_what_lies_beside_and_is_called_nearly_the_same_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shards3").mkdir()
+    assert near_name(tmp_path / "shard3") == f"; did you mean {tmp_path}/shards3?"
+    assert near_name(tmp_path / "runs") == near_name(tmp_path / "no" / "shards3") == ""
+    with pytest.raises(argparse.ArgumentTypeError, match=r"did you mean .*/shards3\?"):
+        any_folder(str(tmp_path / "shard3"))
+
+
+def test_the_advice_to_build_a_source_can_be_run(toy_raw: Path, toy_shards: Path) -> None:
+    with pytest.raises(ManifestError, match=r"this is not a built source \(a build writes OUT/NAME"):
+        read_card(toy_raw / "bridge")
+    with pytest.raises(ManifestError, match=rf"`vita-data build --source nosuch --raw RAW --out {toy_shards}`"):
+        read_card(toy_shards / "nosuch")

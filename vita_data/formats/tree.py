@@ -4,7 +4,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Self
 
 import fsspec
@@ -14,6 +14,7 @@ from vita_data.formats.disk_tree import DiskFolder, is_dangling, leads_nowhere
 from vita_data.formats.folder_entries import Entry
 from vita_data.formats.object_tree import Copies, ObjectFolder, RangeFile, reading
 from vita_data.formats.twice import find_twice
+from vita_data.nearby import near_name
 from vita_data.storage import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
 from vita_data.types import READ_BLOCK_BYTES
 
@@ -155,6 +156,6 @@ def _require_directory(base: str, root: str) -> None:
             is_folder = stat.S_ISDIR(os.stat(base).st_mode)
         except FileNotFoundError:
             what = "a link to nothing" if is_dangling(base) else "no such directory"
-            raise RequestError(f"--raw {root}: {what}") from None
+            raise RequestError(f"--raw {root}: {what}{near_name(Path(root))}") from None
     if not is_folder:
         raise RequestError(f"--raw {root} is a file: name the folder that contains it")

@@ -25,6 +25,8 @@ from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage import AnyPath, open_path, storage_errors
 from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
 
+_SAME_WORD = 0.8
+"""Likeness, of 1, of two names that are taken for one and the same, misspelt."""
 _OPENERS = 8
 """Sources of a store that are opened side by side."""
 
@@ -147,8 +149,11 @@ def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> I
         built = sources_in(folder)
         if not built and (hint := meant_shards(folder)):
             raise ManifestError(f"{place}: --shards {folder} holds no built source{hint}") from error
-        near = difflib.get_close_matches(entry.source, built, n=1)
-        raise ManifestError(f"{place}: {error}" + (f"; did you mean {near[0]!r}?" if near else "")) from error
+        # Two sources may have names as near as robomind_franka and robomind_agilex.
+        near = [] if entry.source in built else difflib.get_close_matches(entry.source, built, n=1, cutoff=_SAME_WORD)
+        if near:
+            raise ManifestError(f"{place} is not built in {folder}; did you mean {near[0]!r}?") from error
+        raise ManifestError(f"{place}: {error}") from error
 
 
 def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:

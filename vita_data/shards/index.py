@@ -89,8 +89,8 @@ def _remedy(folder: AnyPath) -> str:
     if hint := meant(folder, is_built):
         return f"it lies inside a built source{hint}"
     if not is_empty(folder):
-        return "what lies there is no built source; give a folder OUT/NAME that `vita-data build --out OUT` wrote"
-    return f"run `vita-data build --source {folder.name} --raw RAW --out {folder.parent}`"
+        return f"this is not a built source (a build writes OUT/NAME with {CARD} in it)"
+    return f"run `vita-data build --source {folder.name or 'NAME'} --raw RAW --out {folder.parent}`"
 
 
 def _resize(card: Json) -> ResizeMode:

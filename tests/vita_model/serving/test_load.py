@@ -73,7 +73,7 @@ def test_both_clients_give_the_answer_or_the_error_in_a_line(
         (["--clients", "4", "33"], "--clients 4 33: 1 to 32 may wait"),
         (["--clients", "4", "--requests", "3"], "--requests 3: fewer than the 4 clients"),
         (["--requests", "many"], "argument --requests: invalid int value: 'many'"),
-        (["--clinets", "4"], "unrecognized arguments: --clinets 4"),
+        (["--clinets", "4"], "unknown option --clinets; did you mean --clients?"),
         (["--preset", "tiny", "--policy", "x"], "not allowed with argument"),
         (["--policy", "nowhere"], "nowhere holds neither a checkpoint"),
         (["--out", "nowhere/load.json"], "nowhere is no folder"),
