@@ -6,13 +6,17 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python="${VITA_PYTHON:-python3}"
+if ! command -v "$python" > /dev/null; then
+    echo "setup: $python: no such program; set VITA_PYTHON to a Python 3.11 or newer" >&2
+    exit 2
+fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "setup: $python is not Python 3.11 or newer; set VITA_PYTHON to one that is" >&2
     exit 2
 fi
 
 # The stamp names what was installed; a changed pin or dependency installs again.
-stamp="$(cat pyproject.toml pipelines/constraints.txt pipelines/setup.sh | sha256sum | cut -d' ' -f1) $("$python" -V) $PWD"
+stamp="$(cat pyproject.toml pipelines/constraints.txt pipelines/setup.sh | sha256sum | cut -d' ' -f1) $("$python" -V) $PWD ${VITA_TORCH_INDEX:-}"
 if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$stamp" ]; then
     exit 0
 fi
@@ -29,3 +33,4 @@ pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,s
 # Only tests use it; its own pins would take numpy back by a year.
 pip install --quiet --no-deps --constraint pipelines/constraints.txt openpi-client
 echo "$stamp" > .venv/installed
+echo "setup: done; source .venv/bin/activate"

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from vita_data.exits import OneLineParser, exit_code, one_line
 from vita_data.storage import require_no_file, storage_errors
 
 if TYPE_CHECKING:
-    from vita_data.types import Json
+    from vita_data.storage import AnyPath
+    from vita_data.types import Json, Manifest
 
 # Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
 
@@ -58,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", required=True, type=local_path, metavar="DIR", help="NAME/ is written there; a valid --raw"
     )
 
-    sources = _verb(verbs, "sources", _sources, "the sources: rate, cameras, actions, licence, raw layout, settings")
+    sources = _verb(
+        verbs,
+        "sources",
+        _sources,
+        "the sources: rate, cameras, actions, licence; of one by its name also raw layout and settings",
+    )
+    sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="tell all of this source")
     _json_flag(sources)
 
     _mix_verb(verbs)
@@ -120,7 +127,7 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     probe.add_argument("--html", type=local_path, metavar="F", help="a page with contact sheets, tables and examples")
     probe.add_argument("--limit", type=positive, metavar="N", help="raw episodes looked at (default: 50)")
     probe.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources --json`"
+        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources NAME`"
     )
     _json_flag(probe)
 
@@ -168,6 +175,7 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 def _toy(arguments: argparse.Namespace) -> int:
     from vita_data import sources
+    from vita_data.nearby_raw import holds_raw
 
     names = sources.names() if arguments.source == "all" else [arguments.source]
     loaded = [sources.load(name) for name in names]
@@ -176,6 +184,9 @@ def _toy(arguments: argparse.Namespace) -> int:
         folder = arguments.raw / name
         if folder.exists() and any(folder.iterdir()):
             raise RequestError(f"{folder} is not empty; a toy tree is only written into a new folder")
+    for name, source in zip(names, loaded, strict=True):
+        if arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
+            raise RequestError(f"--raw {arguments.raw} holds raw data of {name!r} already; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         folder = arguments.raw / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,11 +200,14 @@ def _sources(arguments: argparse.Namespace) -> int:
     from vita_data.build.settings import describe_settings
 
     described: list[Json] = []
-    for name in sources.names():
+    for name in [arguments.source] if arguments.source else sources.names():
         source = sources.load(name)
         described.append({**asdict(source.INFO), "settings": describe_settings(source.Settings)})
     if arguments.json:
         _print_json(described)
+        return 0
+    if arguments.source:
+        print("\n".join(_source_lines(described[0])))
         return 0
     rows = [["source", "hz", "modality", "cameras", "actions", "licence", "passing on", "access"]]
     for name in sources.names():
@@ -214,6 +228,26 @@ def _sources(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _source_lines(described: "Json") -> list[str]:
+    """Lay out one source for people: a line a fact, then a line a setting."""
+    lines: list[str] = []
+    for key, value in described.items():
+        if key == "settings" and isinstance(value, dict):
+            lines.append("settings:")
+            lines += [f"  {name}={_plain(one['default'])}  ({one['type']})" for name, one in value.items()]
+        elif isinstance(value, dict):
+            lines.append(f"{key}: " + ", ".join(f"{name} {one}" for name, one in value.items()))
+        elif isinstance(value, list | tuple):
+            lines += [f"{key}:", *(f"  {one}" for one in value)]
+        else:
+            lines.append(f"{key}: {_plain(value)}")
+    return lines
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -228,11 +262,13 @@ def _mix(arguments: argparse.Namespace) -> int:
 
     basis = None if arguments.basis is None else Basis(arguments.basis)
     batch_size = arguments.batch_size or BATCH_SIZE
-    report = mix(load_manifest(arguments.manifest), arguments.shards, basis=basis, batch_size=batch_size)
+    manifest = load_manifest(arguments.manifest)
+    report = mix(manifest, arguments.shards, basis=basis, batch_size=batch_size)
     if arguments.json:
         _print_json(report.as_json())
     else:
         print(mix_text(report))
+        print("".join(_limit_notes(manifest, arguments.shards)), end="")
     try:
         lock = report.write_lock(arguments.shards)
     except RequestError as error:
@@ -242,6 +278,14 @@ def _mix(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"lock file: {lock}")
     return 0
+
+
+def _limit_notes(manifest: "Manifest", shards: "AnyPath") -> "Iterator[str]":
+    from vita_data.shards.index import read_card
+
+    for name in sorted({entry.source for entry in manifest.entries}):
+        if (limit := read_card(shards / name).get("limit")) is not None:
+            yield f"note: {name} is limited to its first {limit} raw episodes (--limit {limit})\n"
 
 
 def _stats(arguments: argparse.Namespace) -> int:
@@ -264,7 +308,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         print(
             f"{report.source}: {report.num_shards} shards, {report.num_clips} clips, {report.num_members} members, "
-            f"{len(report.problems)} problems"
+            f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
         )
     for problem in report.problems:
         print(f"vita-data verify: {problem}", file=sys.stderr)
@@ -285,8 +329,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _require_folder_of(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise RequestError(f"--html {path}: not a file in an existing directory")
+    if path.is_dir():
+        raise RequestError(f"--html {path} is a folder; give the file to write")
+    if not path.parent.is_dir():
+        raise RequestError(f"--html {path}: the folder {path.parent} does not exist")
 
 
 def _write_page(path: Path, page: str) -> int:

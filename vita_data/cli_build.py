@@ -15,6 +15,8 @@ from vita_data.arguments import address, any_path, positive, setting, word
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vita_data.build import BuildResult, Engine, Share
     from vita_data.build.run import Started, UnitDone
     from vita_data.build.status import BuildStatus
@@ -51,7 +53,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
     build.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources --json`"
+        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources NAME`"
     )
 
 
@@ -79,7 +81,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(_as_json(result), indent=1, sort_keys=True))
     else:
-        print("\n".join([f"{result.folder}: {result.state}", *_summary(result), *display.rate()]))
+        print("\n".join([f"{result.folder}: {_state(result)}", *_summary(result), *display.rate()]))
     retry = f"{len(result.failed)} episodes failed; {_RETRY}" if result.failed and not result.nothing else ""
     for line in (*failure_lines(result.failed), *filter(None, [retry, result.nothing])):
         print(f"vita-data build: {arguments.source}: {line}", file=sys.stderr)
@@ -204,6 +206,15 @@ def format_bytes(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
+def _limited(limit: object) -> str:
+    return "" if limit is None else f", limited to the first {limit} raw episodes (--limit {limit})"
+
+
+def _state(result: "BuildResult") -> str:
+    limit = None if result.card is None else result.card["limit"]
+    return ("finished, nothing stored" if result.nothing else str(result.state)) + _limited(limit)
+
+
 def _summary(result: "BuildResult") -> list[str]:
     card = result.card
     if card is None:
@@ -212,7 +223,7 @@ def _summary(result: "BuildResult") -> list[str]:
     for title in ("outcomes", "drops"):
         counts = card[title]
         if isinstance(counts, dict) and counts:
-            lines.append(f"  {title}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+            lines.append(f"  {title}: {_counted(counts)}")
     shards = card["shards"]
     listed = [shard for split in shards.values() for shard in split] if isinstance(shards, dict) else []
     lines.append(f"  size: {format_bytes(sum(shard['num_bytes'] for shard in listed))} in {len(listed)} shards")
@@ -221,6 +232,15 @@ def _summary(result: "BuildResult") -> list[str]:
     if result.unread is not None and (told := result.unread.line()):
         lines.append(f"  {told}")
     return lines
+
+
+def _counted(counts: "Mapping[str, object]") -> str:
+    """Write counts by name, a drop code with its meaning."""
+    from vita_data.build.drops import DROPS
+    from vita_data.types import Reason
+
+    meanings = {str(code): f" ({DROPS[code].meaning})" for code in Reason}
+    return ", ".join(f"{name}{meanings.get(name, '')} {count}" for name, count in counts.items())
 
 
 def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:
@@ -251,9 +271,10 @@ def run_status(arguments: argparse.Namespace) -> int:
 
 def _status_lines(found: "BuildStatus") -> list[str]:
     state = "finished" if found.finished else "under way or stopped"
+    state += _limited(found.limit)
     lines = [f"{found.source}: {state}, {found.num_done} of {found.num_units} units"]
     for name, counts in (("outcomes", found.outcomes), ("drops", found.drops)):
-        lines.append(f"  {name}: " + (", ".join(f"{key} {count}" for key, count in counts.items()) or "none"))
+        lines.append(f"  {name}: " + (_counted(counts) or "none"))
     lines.append(f"  size: {found.num_frames} frames, {format_bytes(found.num_bytes)}")
     if found.num_units_under_way:
         of_all = "" if found.num_episodes_expected is None else f" of {found.num_episodes_expected}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vita_data import SCHEMA_VERSION
-from vita_data.errors import ManifestError
+from vita_data.errors import ManifestError, forbidden
 from vita_data.nearby import advice
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
@@ -77,6 +77,10 @@ def load_manifest(path: str | Path) -> Manifest:
         raise ManifestError(f"{place}: is a folder, expected a TOML file{advice(files)}")
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ManifestError(f"{place}: no such file") from error
+    except PermissionError as error:
+        raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{place}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:

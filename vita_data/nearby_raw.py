@@ -13,6 +13,7 @@ from vita_data.errors import RequestError
 from vita_data.formats.tree import FsspecTree
 from vita_data.formats.unread import AskedTree
 from vita_data.nearby import MAX_BELOW, above, advice
+from vita_data.shards.index import is_built
 from vita_data.storage import AnyPath
 from vita_data.types import Source, SourceSettings
 
@@ -30,11 +31,30 @@ def raw_advice(source: Source, raw: str, settings: SourceSettings) -> Iterator[N
     try:
         yield
     except RequestError as error:
+        if what := _other_folder(raw):
+            raise RequestError(f"--raw {raw}: {what}; give the folder that contains the owner's download") from error
         # A refusal that names a setting says already what to change, and this level is the right one.
         hint = "" if "--set" in str(error) else _meant(source, raw, settings)
         if not hint:
             raise
         raise type(error)(f"{error}{hint}") from error
+
+
+def _other_folder(raw: str) -> str:
+    """Say what a folder of this machine is that holds no raw data; empty where it may."""
+    with suppress(OSError):
+        folder = Path(raw)
+        if "://" in raw or not folder.is_dir():
+            return ""
+        if is_built(folder):
+            return "this is a built source, no raw data"
+        return "" if any(folder.iterdir()) else "the folder is empty"
+    return ""
+
+
+def holds_raw(source: Source, folder: str) -> bool:
+    """Tell whether a folder holds raw data of a source; no where that takes long to find out."""
+    return _holds(source, folder, source.Settings(), time.monotonic() + _PATIENCE_S)
 
 
 def _meant(source: Source, raw: str, settings: SourceSettings) -> str:

@@ -23,7 +23,7 @@ from vita_model.serving.options import LoadSpec
 
 
 def train(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench train`; returns its exit code."""
+    """Time training steps beside their floor; returns the exit code."""
     arguments = train_parser().parse_args(argv)
     return exit_code("vita-bench train", lambda: _train(arguments), interrupted="interrupted")
 
@@ -66,7 +66,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def latency(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench latency`; returns its exit code."""
+    """Time a policy's answers by part and chunk length; returns the exit code."""
     arguments = latency_parser().parse_args(argv)
     return exit_code("vita-bench latency", lambda: _latency(arguments), interrupted="interrupted")
 
@@ -107,7 +107,7 @@ def _latency(arguments: argparse.Namespace) -> None:
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench serve`; returns its exit code."""
+    """Load vita-serve with clients beside the same policy in process; returns the exit code."""
     arguments = serve_parser().parse_args(argv)
     return exit_code("vita-bench serve", lambda: _serve(arguments), interrupted="interrupted")
 

@@ -91,7 +91,7 @@ def test_a_raw_path_that_is_a_file_or_absent_names_the_tree_above_it(
 def test_a_folder_above_is_no_advice_where_only_its_other_folders_would_be_read(
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine").symlink_to(toy_raw / "ur5e" / "01")
+    (tmp_path / "07").symlink_to(toy_raw / "ur5e" / "01")
     other = tmp_path / "deep" / "other"
     (other / "meta").mkdir(parents=True)
     (other / "meta" / "info.json").write_text('{"codebase_version": "v3.0"}')
@@ -105,9 +105,7 @@ def test_a_folder_of_other_files_is_not_said_to_want_a_build(
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:
     told = refusal(capsys, "verify", toy_raw / "bridge")
-    assert told.endswith(
-        "what lies there is no built source; give a folder OUT/NAME that `vita-data build --out OUT` wrote"
-    )
+    assert told.endswith("this is not a built source (a build writes OUT/NAME with dataset.json in it)")
     (tmp_path / "kuka").mkdir()
     told = refusal(capsys, "verify", tmp_path / "kuka")
     assert told.endswith(f"run `vita-data build --source kuka --raw RAW --out {tmp_path}`")

@@ -1,12 +1,14 @@
 """The `vita-bench` command: its verbs, and errors as one line."""
 
 import argparse
+import ast
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in elsewhere:
         run: Callable[[Sequence[str]], int] = elsewhere[argv[0]].load()
         return run(argv[1:])
-    arguments = _parser(sorted(elsewhere)).parse_args(argv)
+    arguments = _parser(elsewhere).parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     remedy = "fix that and run the same command again"
     return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
@@ -41,12 +43,18 @@ def _verbs_elsewhere() -> dict[str, EntryPoint]:
     return {one.name: one for one in found if one.dist is None or one.dist.name != "vita"}
 
 
-def _parser(elsewhere: Sequence[str]) -> OneLineParser:
-    parser = OneLineParser(
-        prog="vita-bench",
-        description="Measurements, each beside its limit in the same run.",
-        epilog=f"further verbs, each with its own --help: {', '.join(elsewhere)}" if elsewhere else None,
-    )
+def _summary_of(verb: EntryPoint) -> str:
+    """Read the first line of what a verb elsewhere says of itself, without importing what it needs."""
+    found = find_spec(verb.module)
+    if found is None or found.origin is None:
+        return ""
+    body = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
+    texts = [ast.get_docstring(one) for one in body if isinstance(one, ast.FunctionDef) and one.name == verb.attr]
+    return (texts[0] or "").partition("; returns")[0] if texts else ""
+
+
+def _parser(elsewhere: Mapping[str, EntryPoint]) -> OneLineParser:
+    parser = OneLineParser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
     summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
     build = verbs.add_parser("build", help=summary, description=summary)
@@ -54,6 +62,8 @@ def _parser(elsewhere: Sequence[str]) -> OneLineParser:
     summary = "shards to batches: ours, bare decoding and peers over the same bytes; a million clips' index"
     loader = verbs.add_parser("loader", help=summary, description=summary)
     loader.set_defaults(verb=_loader)
+    for name, entry in sorted(elsewhere.items()):
+        verbs.add_parser(name, help=_summary_of(entry))
     for verb in (build, loader):
         verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
         verb.add_argument("--dir", type=local_path, metavar="DIR", help="keep the generated data here and use it again")

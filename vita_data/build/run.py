@@ -112,6 +112,7 @@ def build(
     source, listeners = load(request.source), listeners or Listeners()
     require_no_file(request.out, "--out")
     _require_no_source(request.out)
+    _require_outside(request.out, request.raw)
     with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
         listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
@@ -199,6 +200,15 @@ def _require_no_source(out: AnyPath) -> None:
             raise RequestError(
                 f"--out {out} is a built source itself, and each lies in a folder of its own; give {out.parent}"
             )
+
+
+def _require_outside(out: AnyPath, raw: str) -> None:
+    """Refuse an output inside the raw data, where the next build would find it among them."""
+    if not isinstance(out, Path) or "://" in raw:
+        return
+    place, root = out.resolve(), Path(expand_home(raw)).resolve()
+    if place == root or root in place.parents:
+        raise RequestError(f"--out {out} lies inside --raw {raw}; give an --out outside of the raw data")
 
 
 @contextmanager

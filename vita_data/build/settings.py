@@ -11,6 +11,13 @@ from enum import StrEnum
 from vita_data.errors import RequestError
 from vita_data.types import Json, SourceSettings
 
+_WORDS: dict[object, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}
+
 
 def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, source: str) -> SourceSettings:
     """Make a source's settings from `KEY=VALUE` texts.
@@ -66,7 +73,7 @@ def _value(text: str, hint: object, *, asked: str) -> object:
             return value
         raise TypeError(f"a setting cannot be of type {kind!r}")
     except (ValueError, KeyError):
-        raise RequestError(f"--set {asked}: expected {_type_name(hint)}, found {text!r}") from None
+        raise RequestError(f"--set {asked}: expected {_wanted(hint)}, found {text!r}") from None
 
 
 def _options(hint: object) -> tuple[object, ...]:
@@ -83,6 +90,12 @@ def _type_name(hint: object) -> str:
         else:
             names.append("none" if option is type(None) else str(getattr(option, "__name__", option)))
     return " or ".join(names)
+
+
+def _wanted(hint: object) -> str:
+    """Say in words what a setting takes."""
+    options = _options(hint)
+    return _WORDS.get(options[0], _type_name(options[0]))
 
 
 def _plain(value: object) -> object:

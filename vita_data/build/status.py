@@ -38,6 +38,8 @@ class BuildStatus:
     """Raw episodes that were read in them so far."""
     num_episodes_expected: int | None
     """Raw episodes that they have; None where only reading tells."""
+    limit: int | None
+    """The first raw episodes to which `--limit` keeps the build; None: all."""
     reported_s: float | None
     """Seconds since the last report from them."""
 
@@ -77,6 +79,7 @@ def status(folder: AnyPath) -> BuildStatus:
         num_units_under_way=len(under_way),
         num_episodes_under_way=sum(unit.num_episodes for unit in under_way),
         num_episodes_expected=sum(expected) if len(expected) == len(under_way) else None,
+        limit=plan.limit,
         reported_s=None if reported_s is None else max(time.time() - reported_s, 0.0),
     )
 

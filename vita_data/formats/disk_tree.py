@@ -155,7 +155,7 @@ class DiskFolder:
     def _refuse_dangling(self, path: str) -> None:
         if is_dangling(path):
             raise StorageError(
-                f"{self._where}: {self._shown(path)} is a link to {os.readlink(path)}, where nothing is; restore that "
+                f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore that "
                 f"(a lost mount?) or remove the link, and {AGAIN}"
             )
 

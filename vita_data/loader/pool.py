@@ -20,10 +20,10 @@ from vita_data.errors import ManifestError
 from vita_data.loader.permute import key_of
 from vita_data.loader.view import ShardView
 from vita_data.loader.windows import count_windows
-from vita_data.shards.index import SourceIndex, meant_shards, open_source, sources_in
+from vita_data.shards.index import SourceIndex, meant_shards, open_source, read_card, sources_in
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage import AnyPath, open_path, storage_errors
-from vita_data.types import Bool, Int64, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
+from vita_data.types import Bool, Int64, Json, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
 
 _SAME_WORD = 0.8
 """Likeness, of 1, of two names that are taken for one and the same, misspelt."""
@@ -162,11 +162,22 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
         index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
     if not sum(len(view) for view in views):
+        _refuse_nothing(place, read_card(folder / entry.source))
         raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
         chosen=_chosen(place, entry, index.table),
     )  # fmt: skip
+
+
+def _refuse_nothing(place: str, card: Json) -> None:
+    """Refuse a source of which no episode was stored, in any split."""
+    outcomes, drops = card.get("outcomes"), card.get("drops")
+    if not isinstance(outcomes, dict) or not isinstance(drops, dict) or outcomes.get("ok"):
+        return
+    most = max(drops, key=lambda code: drops[code], default="")
+    why = f"{drops[most]} of {sum(outcomes.values())} dropped: {most}" if most else "all failed"
+    raise ManifestError(f"{place} was built, but no episode was stored ({why}); build it again with other settings")
 
 
 def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:

@@ -69,3 +69,12 @@ def test_every_way_runs_and_every_row_has_a_ratio(capsys: pytest.CaptureFixture[
     assert len(report["peaks"]) == 5
     assert all(50 < peak["peak_mb"] < 1500 for peak in report["peaks"])
     assert not list(tmp_path.glob("scratch-*"))
+
+
+def test_help_and_a_mistyped_verb_list_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ("--help", "trian"):
+        with pytest.raises(SystemExit):
+            cli.main([given])
+        captured = capsys.readouterr()
+        assert all(name in captured.out + captured.err for name in ("build", "loader", "latency", "serve", "train"))
+        assert given != "--help" or "Time training steps beside their floor" in captured.out

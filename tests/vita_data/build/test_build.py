@@ -316,7 +316,7 @@ def test_settings_come_from_text_with_their_types() -> None:
     ("text", "message"),
     [
         ("min_frame=3", "did you mean 'min_frames'"),
-        ("min_frames=many", "expected int, found 'many'"),
+        ("min_frames=many", "expected a whole number, found 'many'"),
         ("min_frames", "expected KEY=VALUE"),
         ("hz=inf", "--set hz=inf: expected a finite number, found 'inf'"),
         ("hz=1e999", "expected a finite number"),

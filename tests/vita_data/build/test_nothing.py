@@ -44,11 +44,11 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     assert (code, "stored nothing" in out + err) == (0, False)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()[-1]) == (1, told)
-    assert "  drops: T3 1, short 7" in out.splitlines()
+    assert f"  drops: T3 ({DROPS[Reason.TEMPLATE].meaning}) 1, short (fewer rows than asked) 7" in out.splitlines()
     before = contents(tmp_path)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()) == (1, [told])
-    assert out.startswith(f"{tmp_path}/ssv2: already done\n")
+    assert out.startswith(f"{tmp_path}/ssv2: finished, nothing stored\n")
     code, out, err = run(capsys, raw, tmp_path, *short, "--json")
     found = json.loads(out)
     assert (code, err.splitlines(), found["state"]) == (1, [told], "already done")
@@ -159,3 +159,37 @@ def test_a_tree_without_any_of_the_files_it_names_is_one_refusal(
         source="bridge", raw=str(toy_raw / "bridge"), out=tmp_path / "out", settings=sources.load("bridge").Settings()
     )
     assert build(asked).nothing == ""
+
+
+def test_a_folder_that_holds_no_raw_data_is_told_for_what_it_is(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, toy_shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for raw, said in (("empty", "the folder is empty"), (toy_shards / "ssv2", "this is a built source, no raw data")):
+        code, _, err = run(capsys, tmp_path / raw, tmp_path / "out")
+        assert code == 2
+        assert f"--raw {tmp_path / raw}: {said}; give the folder" in err
+    raw = toy_raw / "ssv2"
+    for out in (raw, raw / "shards"):
+        code, _, err = run(capsys, raw, out)
+        assert code == 2
+        assert f"--out {out} lies inside --raw {raw}; give an --out outside" in err
+    assert not (raw / "shards").exists()
+    assert main(["toy", "--source", "ssv2", "--raw", str(raw)]) == 2
+    assert f"--raw {raw} holds raw data of 'ssv2' already" in capsys.readouterr().err
+
+
+def test_a_limited_build_says_so(capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path) -> None:
+    code, out, _ = run(capsys, toy_raw / "ssv2", tmp_path, "--limit", 4)
+    said = ", limited to the first 4 raw episodes (--limit 4)"
+    assert code == 0
+    assert out.startswith(f"{tmp_path}/ssv2: built{said}\n")
+    assert main(["status", f"{tmp_path}/ssv2"]) == 0
+    assert capsys.readouterr().out.startswith(f"ssv2: finished{said}, ")
+
+
+def test_one_source_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sources", "ssv2"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert f"raw_layout: {sources.load('ssv2').INFO.raw_layout}" in out
+    assert "  min_frames=13  (int)" in out
