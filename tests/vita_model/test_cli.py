@@ -93,7 +93,10 @@ def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_t
     ("arguments", "message"),
     [
         (["absent.py", "--shards", "shards", "--out", "run"], "no recipe absent.py"),
-        (["mine.py", "--shards", "nowhere", "--out", "run"], "--shards nowhere is no folder"),
+        (
+            ["mine.py", "--shards", "nowhere", "--out", "run"],
+            "--shards nowhere: no such folder; build one with `vita-data build --source NAME --raw RAW",
+        ),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "sed=1"], "did you mean 'seed'"),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "manifest=no.toml"], "no.toml, which is absent"),
         (["mine.py", "--shards", "shards", "--out", "shards/.."], "is not empty"),
