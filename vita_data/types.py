@@ -622,6 +622,8 @@ class WindowSpec:
     frame_interval_s: float = 1.0
     views: tuple[CameraRole, ...] = (CameraRole.PRIMARY,)
     min_futures: int = 0
+    chunk_s: float | None = None
+    """Span that an action chunk covers in `horizon` equal samples, whatever the rate; None: `horizon` native steps."""
 
 
 class Order(StrEnum):

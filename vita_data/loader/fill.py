@@ -19,6 +19,7 @@ from vita_data.loader.near import MemberSource
 from vita_data.loader.normalize import ACTION14
 from vita_data.loader.permute import key_of
 from vita_data.loader.read import NO_FACTS, BatchArrays, Damage, Facts, InstructionChoice, WindowReader
+from vita_data.loader.resample import resampled
 from vita_data.loader.view import ShardView
 from vita_data.loader.windows import ABSENT
 from vita_data.shards.schema import ACTION_NPY, STATE_NPY
@@ -73,8 +74,9 @@ class BatchFill:
         self._facts: list[Facts] = [NO_FACTS] * len(cut)
         has_vectors = arrays.action is not None
         self._needs_facts = has_vectors or reader.instruction is InstructionChoice.ANY
-        num_rows = len(cut) if has_vectors else 0
-        self._chunks = np.empty((num_rows, reader.sampler.plan.windows.horizon, ACTION_DIM), np.float32)
+        num_rows, timed = len(cut) if has_vectors else 0, cut.parts.timed
+        num_steps = reader.sampler.plan.windows.horizon if timed is None else timed.offset.shape[1]
+        self._chunks = np.empty((num_rows, num_steps, ACTION_DIM), np.float32)
         self._states = np.empty((num_rows, 1, STATE_DIM), np.float32)
         self._vectors = ((ACTION_NPY, self._chunks), (STATE_NPY, self._states)) if has_vectors else ()
         self._images = [images for images in (arrays.images, arrays.future) if images is not None]
@@ -201,9 +203,12 @@ class BatchFill:
 
     def _scale(self) -> None:
         """Turn the rows that were read into what a batch holds."""
-        arrays, picks = self._arrays, self._cut.picks
+        arrays, picks, timed = self._arrays, self._cut.picks, self._cut.parts.timed
+        chunks = self._chunks[..., ACTION14]
+        if timed is not None:
+            chunks = resampled(timed, chunks, np.array([facts.action_mask for facts in self._facts]))
         vectors = (
-            (arrays.action, arrays.action_mask, self._chunks[..., ACTION14]),
+            (arrays.action, arrays.action_mask, chunks),
             (arrays.state, arrays.state_mask, self._states[:, 0]),
         )
         if arrays.action_mask is not None and arrays.state_mask is not None:

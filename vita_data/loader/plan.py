@@ -155,6 +155,7 @@ class Plan:
                 "starts": str(spec.starts), "horizon": spec.horizon, "futures": spec.futures,
                 "frame_interval_s": spec.frame_interval_s, "views": [str(view) for view in spec.views],
                 "min_futures": spec.min_futures,
+                **({} if spec.chunk_s is None else {"chunk_s": spec.chunk_s}),
             },
         }  # fmt: skip
 

@@ -11,11 +11,13 @@ from vita_data.loader.pool import OpenEntry
 from vita_data.types import Basis, CameraRole, DrawOrder, Modality, Stage, Starts, WindowSpec
 
 MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
-    Stage.WARMUP: (Modality.VIDEO, Modality.ACTION),
+    Stage.WARMUP: (Modality.VIDEO, Modality.ACTION, Modality.PAIRED),
     Stage.COTRAIN: (Modality.VIDEO, Modality.PAIRED),
     Stage.FINETUNE: (Modality.PAIRED,),
 }
 """The kinds of batch of each stage."""
+_ASKED_FOR: Mapping[Stage, frozenset[Modality]] = {Stage.WARMUP: frozenset({Modality.PAIRED})}
+"""Those that come only where modality_steps gives them a share."""
 
 GLOBAL_ORDER = DrawOrder()
 
@@ -54,9 +56,10 @@ class PlanRequest:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The stage's modalities, less those that modality_steps leaves out."""
-        steps = self.modality_steps
-        return tuple(m for m in MODALITIES[self.stage] if steps is None or steps.get(m, 0) > 0)
+        """The stage's modalities, less those that modality_steps leaves out, or that have to be asked for."""
+        steps, asked_for = self.modality_steps, _ASKED_FOR.get(self.stage, frozenset())
+        known = MODALITIES[self.stage]
+        return tuple(m for m in known if (m not in asked_for if steps is None else steps.get(m, 0) > 0))
 
     def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
         """Give each modality in use its batch size.
@@ -125,9 +128,10 @@ def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
 
 
 def _check_windows(spec: WindowSpec) -> None:
-    fits = spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
+    fits = spec.chunk_s is None or 0 < spec.chunk_s < inf
+    fits = fits and spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
     if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
         raise RequestError(
-            f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, and distinct views, "
-            "primary first"
+            f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, chunk_s > 0, and "
+            "distinct views, primary first"
         )

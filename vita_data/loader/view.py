@@ -118,6 +118,29 @@ class ClipSet(ABC):
         run = clips if self._is_plain else self._run_steps.searchsorted(clip_keys(clips, steps), side="right") - 1
         return np.asarray(row[run] + (steps - step[run]), np.int64)
 
+    def last_rows_at(self, clips: Int64, steps: Int64) -> Int64:
+        """Find in clips [...] the last rows whose native step is at most `steps` [...], none before a clip's start."""
+        row, step = self.runs.columns
+        run = self._run_steps.searchsorted(clip_keys(clips, steps), side="right") - 1
+        return np.asarray(np.minimum(row[run] + (steps - step[run]), self._run_ends[run] - 1), np.int64)
+
+    @cached_property
+    def _run_ends(self) -> Int64:
+        """First row after each run."""
+        row = self.runs.columns[0]
+        ends = np.append(row[1:], 0).astype(np.int64)
+        last = self.runs.offsets[1:] - 1
+        ends[last] = self.num_steps
+        return ends
+
+    def is_valid(self, clips: Int64, rows: Int64) -> Bool:
+        """Tell which rows [...] of clips [...] may be learned from."""
+        start, stop = self.valid.columns
+        if not start.size:
+            return np.zeros(rows.shape, bool)
+        span = clip_keys(self.valid.clips, start).searchsorted(clip_keys(clips, rows), side="right") - 1
+        return np.asarray((span >= self.valid.offsets[clips]) & (rows < stop[span]))
+
     @cached_property
     def _is_plain(self) -> bool:
         # One run a clip: there is nothing to look up.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vita_data.loader.resample import TimedChunk, timed_chunk
 from vita_data.loader.view import ClipSet, Images, clip_keys, clips_of, steps_of
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
@@ -26,13 +27,15 @@ class Cut:
     futures: Int64
     """[B, F]"""
     action_real: Bool
-    """[B, H] rows row..row+H-1 that may be learned from."""
+    """[B, H] rows row..row+H-1, or samples of the timed chunk, that may be learned from."""
+    timed: TimedChunk | None = None
+    """Where chunks cover a span of time (`WindowSpec.chunk_s`)."""
 
     def part(self, samples: slice) -> "Cut":
         """Take some of the samples."""
         return Cut(
             row=self.row[samples], views=self.views[samples], futures=self.futures[samples],
-            action_real=self.action_real[samples],
+            action_real=self.action_real[samples], timed=None if self.timed is None else self.timed.part(samples),
         )  # fmt: skip
 
 
@@ -89,11 +92,15 @@ def cut(clips: ClipSet, steps: Int64, spec: WindowSpec, modality: Modality) -> C
     """Cut one window of each clip, at native steps [C]: which images and rows it takes."""
     images = modality is not Modality.ACTION
     rows = clips.rows_of_steps(np.arange(len(clips)), steps)
+    horizon, timed = spec.horizon if modality is not Modality.VIDEO else 0, None
+    if horizon and spec.chunk_s is not None:
+        timed = timed_chunk(clips, steps, rows, span_s=spec.chunk_s, horizon=horizon)
     return Cut(
         row=rows,
         views=_views(clips, steps, spec.views if images else ()),
         futures=_futures(clips, steps, spec) if images else np.zeros((len(clips), 0), np.int64),
-        action_real=_chunk(clips, rows, spec.horizon if modality is not Modality.VIDEO else 0),
+        action_real=_chunk(clips, rows, horizon) if timed is None else timed.real,
+        timed=timed,
     )
 
 
@@ -181,15 +188,7 @@ def _chunk(clips: ClipSet, rows: Int64, horizon: int) -> Bool:
     if not horizon:
         return np.zeros((len(clips), 0), bool)
     each, wanted = np.arange(len(clips)), rows[:, None] + np.arange(horizon)
-    return _is_valid(clips, np.repeat(each[:, None], horizon, axis=1), wanted) & (wanted < _ends(clips, rows)[:, None])
-
-
-def _is_valid(clips: ClipSet, each: Int64, rows: Int64) -> Bool:
-    start, stop = clips.valid.columns
-    if not start.size:
-        return np.zeros(rows.shape, bool)
-    span = clip_keys(clips.valid.clips, start).searchsorted(clip_keys(each, rows), side="right") - 1
-    return np.asarray((span >= clips.valid.offsets[each]) & (rows < stop[span]))
+    return clips.is_valid(np.repeat(each[:, None], horizon, axis=1), wanted) & (wanted < _ends(clips, rows)[:, None])
 
 
 def _ends(clips: ClipSet, rows: Int64) -> Int64:
