@@ -56,6 +56,8 @@ class ActionEncoder(nn.Module):
 class ActionDecoder(nn.Module):
     """D_a: latents and optional context -> an action chunk, as MLP(inverse DCT(transformer)) (VITA eq 8, 8.1).
 
+    Assumes: no context. A decoder that sees the backbone's states reads the actions there, past the latents: those of
+        another sample then cost it nothing.
     Assumes: one learned query a frequency, fully parallel, so the same weights serve every horizon.
     """
 

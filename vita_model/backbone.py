@@ -5,9 +5,9 @@ subtasks and gives the latents. Released weights are put in by `paligemma.load_p
 Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W width, D latent width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisi
 from transformers.initialization import no_init_weights
 
 from vita_data.types import STATE_DIM
-from vita_model.configs import RANDOM, BackboneConfig, LatentAttention
+from vita_model.configs import RANDOM, BackboneConfig, LatentAttention, LatentDecoding
 from vita_model.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.layers import learned, mlp, unit_images
 from vita_model.thought import ThoughtConfig, VisualThought
@@ -46,6 +46,10 @@ class Subtasks:
     indices: Tensor
     probabilities: Tensor
 
+    def rolled(self) -> "Subtasks":
+        """Give each sample the subtasks of the one before."""
+        return Subtasks(**{one.name: getattr(self, one.name).roll(1, dims=0) for one in fields(self)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
@@ -58,6 +62,20 @@ class Reasoning:
     subtasks: Subtasks
 
 
+Choose = Callable[[Tensor, int], Tensor]
+"""Gives the code [B, 1, D] that token number i takes for its predicted vector [B, 1, D]."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokensBefore:
+    """What each latent sees of the tokens before it, where they are decoded autoregressively."""
+
+    codes: Tensor | None = None
+    """[B, L, D] true codes, teacher-forced: latent i sees that of token i - 1; None: decode token by token."""
+    choose: Choose | None = None
+    """How a token's code is chosen where none is given."""
+
+
 class Backbone(nn.Module):
     """p_theta: images, instruction and state -> subtasks -> latents.
 
@@ -65,10 +83,22 @@ class Backbone(nn.Module):
     model whose weights were forgotten gives nothing that could be taken for a result.
     """
 
-    def __init__(self, config: BackboneConfig, *, latent_width: int, thought: ThoughtConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: BackboneConfig,
+        *,
+        latent_width: int,
+        thought: ThoughtConfig | None = None,
+        decoding: LatentDecoding = LatentDecoding.PARALLEL,
+    ) -> None:
         super().__init__()
         self.config = config
         thought = thought or ThoughtConfig()
+        is_autoregressive = decoding is LatentDecoding.AUTOREGRESSIVE
+        if is_autoregressive and (
+            thought.visual is not VisualThought.INTERNAL or config.latent_attention is not LatentAttention.CAUSAL
+        ):
+            raise ValueError("latents.decoding=autoregressive needs cot.visual=internal and causal latents")
         self.num_subtasks = config.num_subtasks if thought.text else 0
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
@@ -90,6 +120,7 @@ class Backbone(nn.Module):
         self.subtask_rows = learned(len(SUBTASKS), width, std=scale)
         self.latent_queries = learned(config.max_latents, width, std=scale)
         self.latent_head = nn.Linear(width, latent_width)
+        self.latent_in = nn.Linear(latent_width, width) if is_autoregressive else None
         explicit = thought.visual is VisualThought.EXPLICIT
         self.visual_queries = learned(config.max_latents, width, std=scale) if explicit else None
         self.visual_head = nn.Linear(width, latent_width) if explicit else None
@@ -104,17 +135,29 @@ class Backbone(nn.Module):
         return Tokens(ids=tokens.ids.to(device), mask=tokens.mask.to(device))
 
     def forward(
-        self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
+        self,
+        images: Tensor,
+        image_mask: Tensor,
+        tokens: Tokens,
+        state: Tensor,
+        state_mask: Tensor,
+        before: TokensBefore | None = None,
     ) -> Reasoning:
         """Reason over images uint8 [B, V, 256, 256, 3] with mask [B, V], text, and state [B, 64] with mask [B, 64].
 
-        Nothing in it looks at a value or reaches for the host, so that it compiles as one graph.
+        `before` is what latents see of one another where they are decoded autoregressively. Nothing in it looks at a
+        value or reaches for the host, so that it compiles as one graph.
         """
         rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
         context, answers = self._read(rows, mask)
         subtasks = self._choose(answers)
-        latents, visual = self._imagine(context, subtasks)
+        latents, visual = self._imagine(context, subtasks, before)
         return Reasoning(latents=latents, visual=visual, context=context, subtasks=subtasks)
+
+    def with_subtasks(self, reasoning: Reasoning, subtasks: Subtasks, before: TokensBefore | None = None) -> Reasoning:
+        """Run the second pass again over the same inputs with other subtasks."""
+        latents, visual = self._imagine(reasoning.context, subtasks, before)
+        return replace(reasoning, latents=latents, visual=visual, subtasks=subtasks)
 
     def _inputs(
         self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
@@ -154,7 +197,9 @@ class Backbone(nn.Module):
         embeddings = choice.to(answers.dtype) @ self.subtask_rows
         return Subtasks(embeddings=embeddings, mask=mask, indices=indices, probabilities=probabilities)
 
-    def _imagine(self, context: Context, subtasks: Subtasks) -> tuple[Tensor, Tensor | None]:
+    def _imagine(
+        self, context: Context, subtasks: Subtasks, before: TokensBefore | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the second pass over subtasks and latent queries (VITA eq 14, 15).
 
         Returns:
@@ -163,6 +208,10 @@ class Backbone(nn.Module):
         batch, num_latents = len(context.mask), self.config.num_latents
         queries, groups = self._latent_queries()
         queries = queries.expand(batch, -1, -1)
+        if self.latent_in is not None:
+            if before is None or before.codes is None:
+                return self._unrolled(context, subtasks, queries, before), None
+            queries = torch.cat([queries[:, :1], queries[:, 1:] + self.latent_in(before.codes[:, :-1])], dim=1)
         own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(batch, len(groups))], dim=1)
         own = [Group.TEXT] * self.num_subtasks + groups
         is_causal = self.config.latent_attention is LatentAttention.CAUSAL
@@ -180,6 +229,32 @@ class Backbone(nn.Module):
         if self.visual_head is None:
             return latents, None
         return latents, self.visual_head(hidden[:, -2 * num_latents : -num_latents])
+
+    def _unrolled(self, context: Context, subtasks: Subtasks, queries: Tensor, before: TokensBefore | None) -> Tensor:
+        """Decode latents one by one over a growing cache: each sees the codes that were chosen before it (VITA eq 15).
+
+        Raises:
+            ValueError: nothing says how codes are chosen.
+        """
+        if before is None or before.choose is None or self.latent_in is None:
+            raise ValueError("autoregressive latents need true codes, or a way of choosing them")
+        own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(len(queries), queries.shape[1])], dim=1)
+        place = positions(own_mask, start=context.mask.sum(dim=1))
+        rows, first, cache = torch.cat([subtasks.embeddings.to(queries.dtype), queries[:, :1]], dim=1), 0, context.cache
+        found: list[Tensor] = []
+        for number in range(queries.shape[1]):
+            stop = first + rows.shape[1]
+            own = [Group.TEXT] * self.num_subtasks + [Group.LATENT] * (number + 1)
+            keys = torch.cat([context.mask, own_mask[:, :stop]], dim=1)
+            groups = [Group.INPUT] * context.mask.shape[1] + own
+            allowed = group_mask(own[first:], groups, keys, causal=(Group.LATENT,))
+            hidden, kept = run_layers(self.gemma, rows, place[:, first:stop], allowed, cache)
+            cache = [old.followed_by(new) for old, new in zip(cache, kept, strict=True)]
+            found.append(self.latent_head(hidden[:, -1:]))
+            if number + 1 < queries.shape[1]:
+                code = before.choose(found[-1], number)
+                rows, first = queries[:, number + 1 : number + 2] + self.latent_in(code.to(queries.dtype)), stop
+        return torch.cat(found, dim=1)
 
     def _latent_queries(self) -> tuple[Tensor, list[Group]]:
         """Give the queries of the second pass with their groups: one stream, or the frames' before the actions'."""

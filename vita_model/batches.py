@@ -9,11 +9,13 @@ from torch import Tensor
 
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage, WindowSpec
 from vita_model.action import NUM_ACTION_DIMS
-from vita_model.vita import Draws
+from vita_model.prediction import Draws
 
 _TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
 _FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
 _HORIZON = 12
+_PER_SAMPLE = ("keep_context", "view_shift", "token_seeds")
+"""Draws of each sample."""
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
@@ -41,10 +43,15 @@ def micro_batches(batch: Batch, draws: Draws, count: int) -> list[tuple[Batch, D
     if rest or not size:
         raise ValueError(f"a batch of {len(batch.key)} cannot be cut into {count} equal parts")
     parts = [slice(number * size, (number + 1) * size) for number in range(count)]
-    keep = draws.keep_context
-    return [
-        (samples(batch, part), draws if keep is None else replace(draws, keep_context=keep[part])) for part in parts
-    ]
+    return [(samples(batch, part), _drawn(draws, part)) for part in parts]
+
+
+def _drawn(draws: Draws, part: slice) -> Draws:
+    """Keep the choices of some samples; those of the whole batch stay."""
+    mine: dict[str, Any] = {
+        name: None if (value := getattr(draws, name)) is None else value[part] for name in _PER_SAMPLE
+    }
+    return replace(draws, **mine)
 
 
 def random_batch(

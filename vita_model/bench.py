@@ -142,7 +142,9 @@ class _Bench:
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed)
         frames = recipe.num_supervised_frames
-        draws = draw(self.model, batch, num_supervised_frames=frames, generator=generator, ranks=self.ranks)
+        draws = draw(
+            self.model, batch, num_supervised_frames=frames, loss=recipe.loss, generator=generator, ranks=self.ranks
+        )
         self.optimizer.zero_grad(set_to_none=True)
         uses_bf16 = recipe.precision is Precision.BF16
         cached, device = not recipe.recompute, self.ranks.device.type

@@ -3,8 +3,12 @@
 Codes are learned in train mode, by moving averages or by gradient, and frozen in eval mode; all of it runs in float32,
 since bfloat16 makes ties. What is counted, summed and remembered is that of the global batch, so that every rank holds
 the same codes as one process would.
+Training begins with a continuous phase: encodings pass through whitened and unquantized, so that the auto-encoders
+learn what is worth a code before there are any. The codes are then filled with what the encoders have learnt to say.
 Letters: B batch, Q latents, D width, K codes, n real vectors of a batch.
 
+Assumes: the continuous phase. Encodings that say nothing yet, once quantized, keep saying nothing: without it those of
+videos collapse to one direction. `continuous_updates=0` is the paper.
 Assumes: EMA instead of the gradient of Algorithm 1 (`update=grad` is the paper), dead codes replaced, a normalization
 per modality before the search; without them most codes die and the modalities use disjoint codes (EMA: van den Oord et
 al., 2017).
@@ -32,9 +36,11 @@ class Quantized:
     """Codes of a batch of encodings."""
 
     latents: Tensor
-    """[B, Q, D] the code's value with the encoding's gradient."""
-    indices: Tensor
-    """int64 [B, Q]"""
+    """[B, Q, D] the code's value with the encoding's gradient; in the continuous phase the encoding itself."""
+    indices: Tensor | None
+    """int64 [B, Q]; None in the continuous phase."""
+    vectors: Tensor
+    """[B, Q, D] what was searched: whitened encodings, or predicted vectors."""
     commitment: Tensor
     """Scalar: mean squared distance of real encodings to their (constant) codes."""
     codebook: Tensor | None
@@ -103,12 +109,15 @@ class Codebook(nn.Module):
     def _encode(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         with torch.autocast(encodings.device.type, enabled=False):
             encodings, real = self._normalized(encodings.float(), modality, mask)
+            if self.is_continuous:
+                return self._pass_through(encodings, real)
             if not self.training:
                 return self.nearest(encodings, mask)
             self._fill(real.detach())
-            result = self.nearest(encodings, mask)
+            indices = self._indices(encodings)
+            result = self._coded(encodings, indices, mask)
             match = self._usage_match(real, modality)
-            self._learn(real.detach(), result.indices[mask].flatten(), modality)
+            self._learn(real.detach(), indices[mask].flatten(), modality)
         return replace(result, usage_match=match)
 
     def project(self, vectors: Tensor, modality: Modality, mask: Tensor) -> Quantized:
@@ -122,8 +131,9 @@ class Codebook(nn.Module):
                 return self.nearest(vectors, mask)
             real = vectors[mask].flatten(0, 1).detach()
             self._fill(real)
-            result = self.nearest(vectors, mask)
-            self._learn(real, result.indices[mask].flatten(), modality)
+            indices = self._indices(vectors)
+            result = self._coded(vectors, indices, mask)
+            self._learn(real, indices[mask].flatten(), modality)
         return result
 
     @property
@@ -131,6 +141,19 @@ class Codebook(nn.Module):
         """Tell whether every code has had its first value."""
         filled = int(self.num_filled) == self.config.num_codes
         return filled and (self.actions is None or self.actions.is_filled)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Tell whether encodings still pass through without a code."""
+        return not int(self.num_filled) and int(self.num_updates) < self.config.continuous_updates
+
+    def _pass_through(self, encodings: Tensor, real: Tensor) -> Quantized:
+        if self.training and bool(all_sum(real.new_tensor(len(real)))):
+            self.num_updates = self.num_updates + 1
+        zero = encodings.new_zeros(())
+        return Quantized(
+            latents=encodings, indices=None, vectors=encodings, commitment=zero, codebook=None, usage_match=zero
+        )
 
     @property
     def used(self) -> Tensor:
@@ -170,13 +193,19 @@ class Codebook(nn.Module):
 
     def nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
         """Map vectors float32 [B, Q, D] to this table's nearest codes, learning nothing."""
-        with torch.no_grad():
-            indices = self._scores(vectors).argmax(dim=-1)
+        return self._coded(vectors, self._indices(vectors), mask)
+
+    @torch.no_grad()
+    def _indices(self, vectors: Tensor) -> Tensor:
+        return self._scores(vectors).argmax(dim=-1)
+
+    def _coded(self, vectors: Tensor, indices: Tensor, mask: Tensor) -> Quantized:
         codes, real = self.codes[indices], mask[:, None, None]
         trains = self.training and self.codes.requires_grad
         return Quantized(
             latents=vectors + (codes - vectors).detach(),
             indices=indices,
+            vectors=vectors,
             commitment=masked_mean((vectors - codes.detach()).square(), real),
             codebook=masked_mean((vectors.detach() - codes).square(), real) if trains else None,
             usage_match=vectors.new_zeros(()),
@@ -211,6 +240,8 @@ class Codebook(nn.Module):
     def _learn(self, real: Tensor, indices: Tensor, modality: Modality) -> None:
         """Move averages and codes towards the vectors assigned to them, replace dead codes, keep statistics.
 
+        A code that nobody took keeps its value: its sum and count decay together, and their quotient would go to zero
+        once both are below what can be told from it. A zero code is the nearest of every small vector.
         Buffers are replaced rather than written in place: autograd still holds the old ones.
         """
         decay, num_codes = self.config.decay, self.config.num_codes
@@ -223,7 +254,8 @@ class Codebook(nn.Module):
             if self.config.update is CodeUpdate.EMA:
                 total = all_sum(torch.zeros_like(self.sums).index_add_(0, indices, real))
                 self.sums = decay * self.sums + (1 - decay) * total
-                self.codes = self.sums / self.counts.clamp(min=_TINY)[:, None]
+                moved = self.sums / self.counts.clamp(min=_TINY)[:, None]
+                self.codes = torch.where((hits > 0)[:, None], moved, self.codes)
             self.ages = self.ages + 1
             self.num_updates = self.num_updates + 1
             self._replace_dead()

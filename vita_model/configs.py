@@ -4,7 +4,7 @@ Imports no torch, so that a typo in a recipe or in `--set` is told at once. What
 used: the module that builds the part.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from vita_model.checks import (
@@ -76,6 +76,13 @@ class FeatureConfig:
         return self.input_size // self.patch_size
 
 
+class PositionStart(StrEnum):
+    """What the learned positions of image patches start as."""
+
+    SINCOS = "sincos"
+    NORMAL = "normal"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisualEncoderConfig:
     """The M-Former of 20M parameters (VITA 3.1.1, table 11).
@@ -87,11 +94,17 @@ class VisualEncoderConfig:
     num_latents: int = 1
     """Latents of one frame pair."""
     num_memory: int = 7
+    positions: PositionStart = PositionStart.NORMAL
+    moved_views: float = 0.0
+    """Largest shift of both frames of a pair, as a share of the image side, that the encoder sees in training and the
+    decoder does not: a code can then say what moves, and not where things are. For mixtures without paired windows,
+    where nothing else asks for motion (`presets.without_pairs`); 0 is the paper."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that no encoder has; raises RequestError."""
         require_whole(self, "num_latents")
         require_whole(self, "num_memory", least=0)
+        require_part(self, "moved_views")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +117,14 @@ class VisualDecoderConfig:
     """Pixels along a side; a smaller preset compares with the target resized to this."""
     max_latents: int = 64
     max_frames: int = 64
+    positions: PositionStart = PositionStart.NORMAL
+    predicts_features: bool = False
+    """Predict the features of the future frame too, as a change of the present ones (VITA 8.1: "a forward model in
+    DINOv2's feature space"; `loss.features` weighs it). L1 alone leaves a pixel as it is unless change is likelier."""
+    sees_pixels: bool = False
+    """Read the present frame's pixels beside its features; for mixtures without paired windows."""
+    residual: bool = False
+    """Add the output to the present frame; for mixtures without paired windows."""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1; raises RequestError."""
@@ -125,6 +146,15 @@ class ActionEncoderConfig:
         require_whole(self, "horizon", "width")
 
 
+class ActionContext(StrEnum):
+    """What the action decoder reads beside the latents."""
+
+    NONE = "none"
+    """Nothing: what the actions need must pass through the latents (VITA eq 16)."""
+    STATES = "states"
+    """The backbone's states of images, text and state (VITA 8.1: "contextual inputs")."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionDecoderConfig:
     """The transformer decoder of 228M parameters (VITA 4.1.2, 8.1)."""
@@ -134,8 +164,9 @@ class ActionDecoderConfig:
     max_latents: int = 64
     num_segments: int = 1
     """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
+    context: ActionContext = ActionContext.STATES
     context_dropout: float = 0.1
-    """Share of co-train samples that hide the context, so that the decoder keeps reading the latents."""
+    """Share of samples that hide the states in training, so that the decoder keeps reading the latents."""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
@@ -174,6 +205,8 @@ class CodebookConfig:
     """Updates a fresh code is left alone."""
     num_recent: int = 4096
     """Recent encodings kept to replace dead codes with."""
+    continuous_updates: int = 0
+    """Updates in which encodings pass through unquantized before codes are filled; 0: codes from the first batch."""
     last_replacement: int = 160_000
     """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
     shared: bool = True
@@ -184,7 +217,7 @@ class CodebookConfig:
     def __post_init__(self) -> None:
         """Refuse what no codebook can be; raises RequestError."""
         require_whole(self, "num_codes", "width", "num_recent")
-        require_whole(self, "grace_updates", "last_replacement", least=0)
+        require_whole(self, "grace_updates", "continuous_updates", "last_replacement", least=0)
         require_part(self, "decay")
         require_positive(self, "match_temperature")
         require_not_negative(self, "dead_below")
@@ -230,10 +263,57 @@ class BackboneConfig:
         require_whole(self, "num_latents", most=self.max_latents)
 
 
+class LatentGradient(StrEnum):
+    """How the gradient passes from a token's code to the vector that chose it."""
+
+    NEAREST = "nearest"
+    """Straight through: the code's gradient is the vector's."""
+    SOFTMAX = "softmax"
+    """Through the expected code under the distribution."""
+    GUMBEL = "gumbel"
+    """As softmax, of logits with Gumbel noise, which also choose the code in training: samples of the distribution."""
+
+
+class LatentDecoding(StrEnum):
+    """How tokens come out of the backbone."""
+
+    PARALLEL = "parallel"
+    """All in one pass, each from its query."""
+    AUTOREGRESSIVE = "autoregressive"
+    """One after the other, each seeing the codes before it; teacher-forced in training."""
+
+
+class LatentChoice(StrEnum):
+    """Which code of the distribution a policy takes."""
+
+    ARGMAX = "argmax"
+    SAMPLE = "sample"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentConfig:
+    """What latent tokens are.
+
+    Assumes: nearest codes in one parallel pass; eq 15 reads as a distribution decoded token by token, but 12 passes a
+        chunk exceed the latency of the paper's table 9.
+    """
+
+    gradient: LatentGradient = LatentGradient.NEAREST
+    temperature: float = 1.0
+    """Of the distribution: logits are minus the mean squared distance a dimension, over this."""
+    decoding: LatentDecoding = LatentDecoding.PARALLEL
+
+    def __post_init__(self) -> None:
+        """Refuse a temperature that is not above 0; raises RequestError."""
+        require_positive(self, "temperature")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
     """Weights of the loss terms.
 
+    Assumes: features and cross, which the paper does not have; they weigh nothing unless features are predicted and
+        warmup draws paired windows.
     Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
     """
 
@@ -244,14 +324,26 @@ class LossConfig:
     """Pulls codes to their encodings; there is no such term where moving averages do that (`codebook.update=ema`)."""
     usage_match: float = 0.1
     """Pulls the two modalities onto the same codes; 0 is the paper."""
+    features: float = 0.5
+    """Warmup: error of predicted features, in units of how much they change (`visual_decoder.predicts_features`)."""
+    motion: float = 0.0
+    """Weighs L1 by 1 + motion x change / mean change of a pixel, mean 1 an image; 0: all pixels alike."""
+    cross: float = 1.0
+    """Warmup, paired windows: error of the actions decoded from the video's code."""
     visual: float = 1.0
     action: float = 1.0
+    tokens: float = 0.0
+    """Co-training: cross-entropy of the latent tokens to the codes that the frozen encoder gives the true futures."""
+    subtasks: float = 0.0
+    """Co-training, paired batches: cross-entropy of the subtasks to weak labels, guessed from the actions."""
+    subtask_entropy: float = 0.0
+    """Co-training: rewards different samples for choosing different subtasks; 0 is the paper."""
     paired_ssim: bool = False
     """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
 
     def __post_init__(self) -> None:
         """Refuse weights that are negative or not finite; raises RequestError."""
-        require_not_negative(self, "l1", "ssim", "commitment", "codebook", "usage_match", "visual", "action")
+        require_not_negative(self, *(one.name for one in fields(self) if one.name != "paired_ssim"))
 
 
 class Component(StrEnum):
@@ -277,3 +369,4 @@ class VitaConfig:
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     cot: ThoughtConfig = field(default_factory=ThoughtConfig)
+    latents: LatentConfig = field(default_factory=LatentConfig)

@@ -6,7 +6,6 @@ beat them has learned nothing of use, whatever its loss.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +17,16 @@ from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
 from vita_data.storage import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.configs import LossConfig
-from vita_model.distributed import all_names, all_sum
+from vita_model.distributed import all_sum
+from vita_model.latents import LatentReport, verdict
 from vita_model.losses import absolute_error, ssim
+from vita_model.means import MaskedMeans
+from vita_model.prediction import ActionPrediction, Draws, FramePrediction
 from vita_model.stages import RULES, set_modes
-from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
+from vita_model.vita import Vita
 
 _ARMS = (slice(0, 7), slice(7, 14))
 EVALUATION = "evaluation.json"
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Weighted sums by name, of all ranks in the end."""
-
-    device: torch.device
-    totals: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, name: str, values: Tensor, mask: Tensor) -> None:
-        """Add values where the mask, of the same shape, is True."""
-        pair = torch.stack([torch.where(mask, values.double(), 0.0).sum(), mask.double().sum()]).cpu()
-        self.totals[name] = self.totals[name] + pair if name in self.totals else pair
-
-    def means(self) -> dict[str, float]:
-        """Average over all that was added, on all ranks."""
-        # A rank may have met sources that another has not.
-        nothing = torch.zeros(2, dtype=torch.float64)
-        found = {
-            name: all_sum(self.totals.get(name, nothing).to(self.device)).tolist() for name in all_names(self.totals)
-        }
-        return {name: total / count for name, (total, count) in found.items() if count}
 
 
 @torch.no_grad()
@@ -60,48 +40,35 @@ def evaluate(
         `frames/l1`, `frames/ssim`, `frames/psnr_db`, `actions/mse`, `actions/mean_mse` (normalized units; of the mean
         action), and for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` with `mean_position_m` and
         `mean_rotation_rad` beside them: the mean distance per step, rotations as differences of small Euler angles.
-        `frames/shuffled_loss` and `actions/shuffled_mse` are of decoders that were given another sample's latents.
-        `codes/used` is the part of the codebook that any of the batches used.
+        `codes/used` is the part of the codebook that any of the batches used; what else says whether the latents carry
+        anything stands in `latents.KEYS`.
     """
     device = model.codebook.codes.device
-    sums, used = _Sums(device), torch.zeros(model.config.codebook.num_codes, device=device)
+    sums, used = MaskedMeans(device), torch.zeros(model.config.codebook.num_codes, device=device)
+    report = LatentReport(model, stage, config)
     model.eval()
     try:
         for batch in batches:
             prediction = RULES[stage].predict(model, batch, Draws())
-            for quantized in prediction.quantized:
-                used[quantized.indices.flatten()] = 1.0
+            for indices in [one.indices for one in prediction.quantized if one.indices is not None]:
+                used[indices.flatten()] = 1.0
             if prediction.frames is not None:
                 _add_frames(sums, prediction.frames, config)
-            if prediction.actions is not None:
+            crosses = stage is Stage.WARMUP and prediction.frames is not None
+            if prediction.actions is not None and not crosses:
                 _add_actions(sums, prediction.actions, batch.source, statistics)
-            if prediction.reasoning is not None:
-                with_frames = prediction.frames is not None
-                shuffled = model.decode(batch, prediction.reasoning, _shuffled(batch), with_frames=with_frames)
-                _add_shuffled(sums, shuffled, config)
+            report.add(batch, prediction)
     finally:
         set_modes(model, stage)
-    return {**sums.means(), "codes/used": float((all_sum(used) > 0).float().mean())}
+    figures = {**sums.means(), **report.figures()}
+    return figures if model.codebook.is_continuous else {**figures, "codes/used": _share_of(used)}
 
 
-def _shuffled(batch: Batch) -> Draws:
-    """Have every sample decoded from the latents of the one before it."""
-    return Draws(latent_order=torch.arange(len(batch.key)).roll(1))
+def _share_of(used: Tensor) -> float:
+    return float((all_sum(used) > 0).float().mean())
 
 
-def _add_shuffled(sums: _Sums, prediction: Prediction, config: LossConfig) -> None:
-    """Add errors of decoders that read somebody else's latents: no worse means that they do not read them."""
-    frames, actions = prediction.frames, prediction.actions
-    if frames is not None:
-        images, true = frames.predicted.flatten(0, 1).float().clamp(0, 1), frames.true.flatten(0, 1)
-        error = config.l1 * absolute_error(images, true) + config.ssim * (1 - ssim(images, true))
-        sums.add("frames/shuffled_loss", error, frames.mask.flatten())
-    if actions is not None:
-        true = torch.where(actions.mask, actions.true, 0.0).float()
-        sums.add("actions/shuffled_mse", (actions.predicted.float() - true).square(), actions.mask)
-
-
-def _add_frames(sums: _Sums, frames: FramePrediction, config: LossConfig) -> None:
+def _add_frames(sums: MaskedMeans, frames: FramePrediction, config: LossConfig) -> None:
     true, mask = frames.true.flatten(0, 1), frames.mask.flatten()
     copied = frames.start[:, None].expand_as(frames.true).flatten(0, 1)
     for prefix, images in (("", frames.predicted.flatten(0, 1).float().clamp(0, 1)), ("copy_", copied)):
@@ -113,7 +80,9 @@ def _add_frames(sums: _Sums, frames: FramePrediction, config: LossConfig) -> Non
         sums.add(f"frames/{prefix}loss", config.l1 * distance + config.ssim * (1 - alike), mask)
 
 
-def _add_actions(sums: _Sums, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]) -> None:
+def _add_actions(
+    sums: MaskedMeans, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]
+) -> None:
     mask, true = actions.mask, torch.where(actions.mask, actions.true, 0.0).float()
     mean = (
         torch.stack([_mean_action(statistics, source) for source in sources]).to(true.device)[:, None].expand_as(true)
@@ -127,7 +96,7 @@ def _add_actions(sums: _Sums, actions: ActionPrediction, sources: list[str], sta
             _add_arms(sums, f"actions/{source}/{prefix}", apart, mask[rows].cpu())
 
 
-def _add_arms(sums: _Sums, name: str, apart: Tensor, mask: Tensor) -> None:
+def _add_arms(sums: MaskedMeans, name: str, apart: Tensor, mask: Tensor) -> None:
     """Add distances [n, H, 14] in physical units, both arms alike."""
     for arm in _ARMS:
         error, real = apart[..., arm], mask[..., arm]
@@ -180,15 +149,9 @@ def summary(figures: Mapping[str, float]) -> list[str]:
             f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
         )
-    shuffled = [
-        f"{name} {figures[key]:.4f} instead of {figures[own]:.4f}"
-        for name, key, own in (
-            ("frames", "frames/shuffled_loss", "frames/loss"),
-            ("actions", "actions/shuffled_mse", "actions/mse"),
-        )
-        if key in figures
-    ]
-    if shuffled:
-        lines.append(f"with another sample's latents: {', '.join(shuffled)}")
-    lines.append(f"codes used: {figures['codes/used']:.0%}")
+    lines += verdict(figures)
+    if "codes/used" in figures:
+        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone says nothing)")
+    else:
+        lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
     return lines

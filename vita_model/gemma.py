@@ -37,6 +37,10 @@ class KeyValue:
         """Keep the first rows."""
         return KeyValue(key=self.key[:, :, :num_rows], value=self.value[:, :, :num_rows])
 
+    def followed_by(self, later: "KeyValue") -> "KeyValue":
+        """Append the rows of a later pass."""
+        return KeyValue(key=_joined(self.key, later.key), value=_joined(self.value, later.value))
+
 
 def group_mask(query: Sequence[Group], key: Sequence[Group], key_mask: Tensor, *, causal: Collection[Group]) -> Tensor:
     """Say who may look at whom: bool [B, 1, len(query), len(key)].

@@ -14,11 +14,12 @@ from vita_data.types import Modality, WindowSpec
 from vita_model.batches import random_batch
 from vita_model.codebook import Codebook, Quantized
 from vita_model.parallel import blocks_of
+from vita_model.prediction import Draws
 from vita_model.presets import with_random_weights
 from vita_model.recipe import Precision, Recipe, building
 from vita_model.recompute import recompute_in_backward
 from vita_model.stages import RULES, Terms, set_modes
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 _ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward

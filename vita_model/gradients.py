@@ -10,9 +10,10 @@ from vita_data.types import Batch
 from vita_model.batches import micro_batches
 from vita_model.distributed import Ranks
 from vita_model.parallel import whole_tensor, without_sync
+from vita_model.prediction import Draws
 from vita_model.recipe import Precision, Recipe
 from vita_model.stages import draw
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 _MAX_KEYS = 32
 
@@ -38,7 +39,9 @@ class Gradients:
         """
         recipe, count = self.recipe, self.recipe.accumulate
         frames = recipe.num_supervised_frames
-        choices = draw(self.model, batch, num_supervised_frames=frames, generator=self.draws, ranks=self.ranks)
+        choices = draw(
+            self.model, batch, num_supervised_frames=frames, loss=recipe.loss, generator=self.draws, ranks=self.ranks
+        )
         values: dict[str, float] = {}
         self.model.zero_grad(set_to_none=True)
         for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):

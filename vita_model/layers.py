@@ -3,6 +3,7 @@
 Letters: B batch, S sequence, M memory rows, D width. Masks are True where a row is real.
 """
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import Image
-from vita_model.configs import TransformerConfig
+from vita_model.configs import PositionStart, TransformerConfig
 
 
 class Attention(nn.Module):
@@ -77,6 +78,31 @@ def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape) * std)
 
 
+_LONGEST_WAVE, _STEPS_PER_PATCH = 100.0, 1.5
+
+
+def patch_positions(grid: int, width: int, start: PositionStart) -> nn.Parameter:
+    """Make the learned positions [grid * grid, width] of patches, row by row.
+
+    Sines and cosines of the row in the first half of the columns, of the column in the second, with amplitude 1, as MAE
+    starts its tables (He et al., 2022). Normal entries of 0.02 are too weak beside the features to tell motion by.
+
+    Raises:
+        ValueError: sines and cosines of rows and columns do not fill the width evenly.
+    """
+    if start is PositionStart.NORMAL:
+        return learned(grid**2, width)
+    if width % 4:
+        raise ValueError(
+            f"positions=sincos needs a width that is a multiple of 4, got {width}; or set positions=normal"
+        )
+    frequency = torch.exp(-math.log(_LONGEST_WAVE) * torch.arange(width // 4) / (width // 4))
+    phase = torch.arange(grid)[:, None] * frequency * _STEPS_PER_PATCH
+    axis = torch.cat([phase.sin(), phase.cos()], dim=1)
+    rows, columns = axis[:, None].expand(-1, grid, -1), axis[None].expand(grid, -1, -1)
+    return nn.Parameter(torch.cat([rows, columns], dim=-1).reshape(grid**2, width))
+
+
 def unit_images(images: Tensor, size: int) -> Tensor:
     """Turn uint8 [..., 256, 256, 3] into float32 [..., 3, size, size] in [0, 1], on the tensor's own device."""
     lead = images.shape[:-3]
@@ -84,6 +110,19 @@ def unit_images(images: Tensor, size: int) -> Tensor:
     if pixels.shape[-1] != size:
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
     return (pixels / 255).reshape(*lead, 3, size, size)  # divided last: fewer pixels then
+
+
+def moved_images(images: Tensor, shift: Tensor) -> Tensor:
+    """Move uint8 images [B, h, w, 3] by `shift` [B, 2] (down, right; shares of a side), edges repeated.
+
+    Whole pixels: what is moved is as sharp as what is not.
+    """
+    rows, columns = (
+        (torch.arange(size, device=images.device) - (shift[:, axis] * size).round().long()[:, None]).clamp(0, size - 1)
+        for axis, size in enumerate(images.shape[1:3])
+    )
+    sample = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[sample, rows[:, :, None], columns[:, None, :]]
 
 
 def byte_images(images: Tensor) -> Image:

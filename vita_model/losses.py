@@ -10,6 +10,7 @@ from vita_model.distributed import all_sum
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+_LEAST_CHANGE, _TINY = 1e-3, 1e-8
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -31,9 +32,28 @@ def action_error(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     return masked_mean((predicted.float() - true).square(), mask)
 
 
-def absolute_error(predicted: Tensor, true: Tensor) -> Tensor:
-    """L1 distance of each image [N, 3, h, w] as [N]."""
-    return (predicted.float() - true.float()).abs().mean(dim=(1, 2, 3))
+def absolute_error(predicted: Tensor, true: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 distance of each image [N, 3, h, w] as [N]; `weight` [N, 1, h, w] weighs its pixels."""
+    distance = (predicted.float() - true.float()).abs()
+    return (distance if weight is None else weight * distance).mean(dim=(1, 2, 3))
+
+
+def motion_weight(start: Tensor, true: Tensor, strength: float) -> Tensor:
+    """Weigh the pixels of images [N, 3, h, w] by how much they differ from `start`: [N, 1, h, w], mean 1 an image."""
+    change = (true - start).abs().mean(dim=1, keepdim=True)
+    relative = change / change.mean(dim=(1, 2, 3), keepdim=True).clamp(min=_LEAST_CHANGE)
+    weight = 1 + strength * relative
+    return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def feature_error(predicted: Tensor, true: Tensor, present: Tensor, mask: Tensor) -> Tensor:
+    """Squared error of predicted features [N, P, F] where mask [N] is True, in units of how much the true ones change.
+
+    1 is the error of predicting no change.
+    """
+    real = mask[:, None, None]
+    change = masked_mean((true - present).float().square(), real)
+    return masked_mean((predicted.float() - true.float()).square(), real) / change.detach().clamp(min=_TINY)
 
 
 def ssim(predicted: Tensor, true: Tensor) -> Tensor:

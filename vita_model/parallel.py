@@ -25,10 +25,11 @@ from vita_model.configs import LossConfig
 from vita_model.distributed import Ranks
 from vita_model.gemma import CachedLayer
 from vita_model.layers import Block
+from vita_model.prediction import Draws
 from vita_model.recipe import Parallel, Precision, Recipe
 from vita_model.recompute import recompute_in_backward
 from vita_model.stages import StageRule, details
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 _BLOCKS = (Block, CachedLayer, SiglipEncoderLayer)
 

@@ -38,11 +38,12 @@ from vita_model.checks import require_device
 from vita_model.configs import Component, VitaConfig
 from vita_model.layers import byte_images
 from vita_model.parallel import begin_answer, compile_whole
+from vita_model.prediction import Draws, Prediction
 from vita_model.rebuild import from_json
 from vita_model.recipe import Precision
 from vita_model.run_folder import find_policy
 from vita_model.state import Progress, weights_digest
-from vita_model.vita import Draws, Prediction, Vita
+from vita_model.vita import Vita
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
 """What choosing actions needs."""

@@ -11,6 +11,7 @@ from vita_model.configs import (
     BackboneConfig,
     CodebookConfig,
     FeatureConfig,
+    PositionStart,
     TransformerConfig,
     VisualDecoderConfig,
     VisualEncoderConfig,
@@ -20,6 +21,7 @@ from vita_model.recipe import OptimizerConfig, Recipe
 
 _IMAGE_SIZE = 112
 _OUTPUT_SIZE = 128
+_MOVED_VIEWS = 0.19
 _BLOCKS = TransformerConfig(width=64, num_layers=2, num_heads=4, ffn_width=256)
 
 
@@ -56,6 +58,33 @@ def tiny_codes() -> VitaConfig:
         model.codebook, num_codes=128, decay=0.95, grace_updates=20, num_recent=512, last_replacement=1200
     )
     return replace(model, codebook=codebook)
+
+
+def with_motion_codes(model: VitaConfig, *, num_steps: int) -> VitaConfig:
+    """Change a model so that a warmup of `num_steps` learns codes that carry motion (vita_model/README.md).
+
+    Encodings stay continuous for the first third, positions start as sines and cosines, and the visual decoder predicts
+    features. The recipe should draw paired windows whose chunk covers the pair (`modality_steps`, `windows.chunk_s`).
+    """
+    sincos = PositionStart.SINCOS
+    return replace(
+        model,
+        visual_encoder=replace(model.visual_encoder, positions=sincos),
+        visual_decoder=replace(model.visual_decoder, positions=sincos, predicts_features=True),
+        codebook=replace(model.codebook, continuous_updates=num_steps // 3, last_replacement=num_steps * 4 // 5),
+    )
+
+
+def without_pairs(model: VitaConfig) -> VitaConfig:
+    """Change a model for a mixture without paired windows, where nothing asks the codes for motion but the frames.
+
+    The encoder sees moved views, and the decoder paints a change of the present frame.
+    """
+    return replace(
+        model,
+        visual_encoder=replace(model.visual_encoder, moved_views=_MOVED_VIEWS),
+        visual_decoder=replace(model.visual_decoder, sees_pixels=True, residual=True),
+    )
 
 
 def quarter() -> VitaConfig:

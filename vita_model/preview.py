@@ -17,10 +17,11 @@ from vita_model.action import ACTION_NAMES
 from vita_model.batches import samples
 from vita_model.distributed import Ranks
 from vita_model.layers import byte_images
+from vita_model.prediction import ActionPrediction, Draws, FramePrediction, Prediction
 from vita_model.run_folder import step_name
 from vita_model.stages import RULES, set_modes
 from vita_model.usage import usage_plot
-from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
+from vita_model.vita import Vita
 
 _MAX_SAMPLES = 4
 _MARGIN = 4

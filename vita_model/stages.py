@@ -3,6 +3,7 @@
 Assumes: where section 8.2 contradicts Algorithm 1 about what is frozen in fine-tuning, Algorithm 1 holds.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,13 +14,18 @@ from torch import Tensor
 from vita_data.types import Batch, Modality, Stage
 from vita_model.backbone import SUBTASKS
 from vita_model.codebook import Quantized
-from vita_model.configs import Component, LossConfig, VitaConfig
+from vita_model.configs import Component, LatentDecoding, LatentGradient, LossConfig, VitaConfig
 from vita_model.distributed import Ranks, all_sum
-from vita_model.losses import absolute_error, action_error, masked_mean, ssim
+from vita_model.losses import absolute_error, action_error, feature_error, masked_mean, motion_weight, ssim
+from vita_model.prediction import ActionPrediction, Draws, FramePrediction, Prediction
+from vita_model.subtasks import weak_subtasks
 from vita_model.thought import VisualThought
-from vita_model.vita import ActionPrediction, Draws, FramePrediction, Prediction, Vita
+from vita_model.tokens import token_error
+from vita_model.vita import Vita
 
 Terms = dict[str, Tensor]
+_MAX_SEED = 2**62
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +66,17 @@ def needed_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
 
 
 def draw(
-    model: Vita, batch: Batch, *, num_supervised_frames: int | None, generator: torch.Generator, ranks: Ranks
+    model: Vita,
+    batch: Batch,
+    *,
+    num_supervised_frames: int | None,
+    loss: LossConfig,
+    generator: torch.Generator,
+    ranks: Ranks,
 ) -> Draws:
     """Draw the random choices of one training step from a CPU generator, for batches that carry images.
+
+    Views are moved only where the visual encoder trains.
 
     Each rank draws for the whole global batch and takes its part, so that they are the choices of one process.
     Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
@@ -76,7 +90,22 @@ def draw(
     frames = present[torch.randperm(len(present), generator=generator)[:num_supervised_frames]].sort().values
     size = len(batch.image_mask)
     keep = torch.rand(size * ranks.world_size, generator=generator) >= dropout
-    return Draws(frames=frames, keep_context=keep[ranks.rank * size : (ranks.rank + 1) * size])
+    mine = slice(ranks.rank * size, (ranks.rank + 1) * size)
+    shift = None
+    if model.visual_encoder.training and model.config.visual_encoder.moved_views:
+        shift = (2 * torch.rand(size * ranks.world_size, 2, generator=generator) - 1)[mine]
+        shift = shift.to(batch.image_mask.device)
+    seeds, tokens = None, model.config.latents
+    thinks = model.backbone is not None and model.backbone.training
+    if thinks and tokens.gradient is LatentGradient.GUMBEL:
+        seeds = torch.randint(_MAX_SEED, (size * ranks.world_size,), generator=generator)[mine]
+    return Draws(
+        frames=frames,
+        keep_context=keep[mine],
+        view_shift=shift,
+        token_seeds=seeds,
+        teach=thinks and (loss.tokens > 0 or tokens.decoding is LatentDecoding.AUTOREGRESSIVE),
+    )
 
 
 def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
@@ -85,8 +114,9 @@ def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
     These are the perplexity of the codes that were taken, and the entropy of subtask usage (nats).
     """
     values: dict[str, float] = {}
-    if prediction.quantized:
-        counts = all_sum(prediction.quantized[-1].indices.flatten().bincount(minlength=num_codes).float())
+    taken_codes = prediction.quantized[-1].indices if prediction.quantized else None
+    if taken_codes is not None:
+        counts = all_sum(taken_codes.flatten().bincount(minlength=num_codes).float())
         values["token_perplexity"] = float(_entropy(counts).exp())
     if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
         chosen = prediction.reasoning.subtasks
@@ -101,7 +131,8 @@ def _entropy(counts: Tensor) -> Tensor:
 
 
 def _predict_warmup(model: Vita, batch: Batch, draws: Draws) -> Prediction:
-    return model.reconstruct_pair(batch) if batch.modality is Modality.VIDEO else model.reconstruct_chunk(batch)
+    chunks = batch.modality is Modality.ACTION
+    return model.reconstruct_chunk(batch, draws) if chunks else model.reconstruct_pair(batch, draws)
 
 
 def _predict_cotrain(model: Vita, batch: Batch, draws: Draws) -> Prediction:
@@ -109,13 +140,25 @@ def _predict_cotrain(model: Vita, batch: Batch, draws: Draws) -> Prediction:
 
 
 def _predict_finetune(model: Vita, batch: Batch, draws: Draws) -> Prediction:
-    return model.reason(batch, Draws(), with_frames=False)
+    return model.reason(batch, draws, with_frames=False)
 
 
 def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
-    """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9)."""
-    terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
-    terms |= _action_terms(prediction.actions, config)
+    """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9).
+
+    Paired windows add the error of their actions, decoded from the video's code: one code then means one motion to both
+    decoders.
+    """
+    frames, actions = prediction.frames, prediction.actions
+    terms = _frame_terms(frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
+    if frames is not None and frames.features is not None and config.features:
+        found = frames.features
+        error = feature_error(found.predicted, found.true, found.present, frames.mask.flatten())
+        terms["features"] = config.features * error
+    if actions is not None and frames is not None:
+        terms["cross"] = config.cross * action_error(actions.predicted, actions.true, actions.mask)
+    else:
+        terms |= _action_terms(actions, config)
     terms |= _code_terms(prediction.quantized, config)
     terms["usage_match"] = config.usage_match * sum_of([one.usage_match for one in prediction.quantized])
     return terms
@@ -124,12 +167,32 @@ def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
 def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
     """Frames for all, actions for paired batches (VITA eq 19, 20); the commitment keeps p_theta near the codes."""
     if prediction.actions is None:
-        terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim)
+        terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
     else:
         similarity = config.ssim if config.paired_ssim else 0.0
-        terms = _frame_terms(prediction.frames, l1=config.visual, similarity=similarity)
+        terms = _frame_terms(prediction.frames, l1=config.visual, similarity=similarity, motion=config.motion)
     terms |= _action_terms(prediction.actions, config)
+    if prediction.tokens is not None and config.tokens:
+        terms["tokens"] = config.tokens * token_error(prediction.tokens.logits, prediction.tokens.teacher)
+    terms |= _subtask_terms(prediction, config)
     return terms | _code_terms(prediction.quantized, config)
+
+
+def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
+    """What makes the textual chain of thought say something; nothing where the model chooses no subtasks."""
+    terms: Terms = {}
+    chosen = None if prediction.reasoning is None else prediction.reasoning.subtasks
+    if chosen is None or not chosen.indices.numel():
+        return terms
+    if config.subtasks and prediction.actions is not None:
+        labels = weak_subtasks(prediction.actions.true, prediction.actions.mask, num_subtasks=chosen.indices.shape[1])
+        error = -chosen.probabilities.clamp(min=_TINY).log().gather(-1, labels.indices[..., None])[..., 0]
+        terms["subtasks"] = config.subtasks * masked_mean(error, labels.mask)
+    if config.subtask_entropy:
+        mean = all_sum(chosen.probabilities.sum(dim=0)) / all_sum(chosen.probabilities.new_tensor(len(chosen.indices)))
+        entropy = -(mean * mean.clamp(min=_TINY).log()).sum(dim=-1).mean()
+        terms["subtask_entropy"] = config.subtask_entropy * (math.log(len(SUBTASKS)) - entropy)
+    return terms
 
 
 def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:
@@ -152,12 +215,14 @@ def sum_of(values: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(values)).sum()
 
 
-def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float) -> Terms:
+def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float, motion: float) -> Terms:
     if frames is None:
         return {}
     predicted, true = frames.predicted.flatten(0, 1), frames.true.flatten(0, 1)
-    mask = frames.mask.flatten()
-    terms = {"l1": l1 * masked_mean(absolute_error(predicted, true), mask)}
+    mask, weight = frames.mask.flatten(), None
+    if motion:
+        weight = motion_weight(frames.start[:, None].expand_as(frames.true).flatten(0, 1), true, motion)
+    terms = {"l1": l1 * masked_mean(absolute_error(predicted, true, weight), mask)}
     if similarity:
         terms["ssim"] = similarity * masked_mean(1 - ssim(predicted, true), mask)
     return terms
@@ -175,7 +240,7 @@ _AUTOENCODERS = _ALL - {Component.BACKBONE}
 RULES: Mapping[Stage, StageRule] = MappingProxyType(
     {
         Stage.WARMUP: StageRule(
-            modalities=(Modality.VIDEO, Modality.ACTION),
+            modalities=(Modality.VIDEO, Modality.ACTION, Modality.PAIRED),
             builds=_AUTOENCODERS,
             trains=_AUTOENCODERS,
             needs=frozenset(),

@@ -364,6 +364,9 @@ def _build(recipe: Recipe) -> Vita:
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:
+    """Say how the codes are used; nothing before there are any."""
+    if model.codebook.is_continuous:
+        return {}
     usage = model.codebook.summary()
     perplexity = {f"perplexity_{modality}": value for modality, value in usage.perplexity.items()}
     return {**perplexity, "overlap": usage.overlap, "dead_codes": float(usage.num_dead)}

@@ -6,86 +6,32 @@ Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import STATE_DIM, Batch, Modality
 from vita_model.action import ActionDecoder, ActionEncoder
-from vita_model.backbone import Backbone, Reasoning
+from vita_model.backbone import Backbone, Reasoning, TokensBefore
 from vita_model.codebook import Codebook, Quantized
-from vita_model.configs import Component, VitaConfig
+from vita_model.configs import ActionContext, Component, LatentDecoding, LatentGradient, VitaConfig
 from vita_model.features import FrozenFeatures
-from vita_model.layers import unit_images
+from vita_model.layers import moved_images, unit_images
+from vita_model.prediction import (
+    ActionPrediction,
+    Draws,
+    FeaturePrediction,
+    FramePrediction,
+    Prediction,
+    Stream,
+    TokenPrediction,
+)
 from vita_model.thought import VisualThought
-from vita_model.visual import VisualDecoder, VisualEncoder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draws:
-    """The random choices of one step; the defaults choose nothing: all frames, context kept."""
-
-    frames: Tensor | None = None
-    """int64 [T], which futures are decoded."""
-    keep_context: Tensor | None = None
-    """bool [B], which samples show the action decoder their context."""
-    latent_order: Tensor | None = None
-    """int64 [B], whose latents the decoders of each sample read; None: its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FramePrediction:
-    """Futures [B, T, 3, s, s] in [0, 1] beside what the shards hold, and the real ones of them [B, T]."""
-
-    present: Tensor
-    """uint8 [B, 256, 256, 3] the frame they start from, as it is stored."""
-    predicted: Tensor
-    true: Tensor
-    mask: Tensor
-
-    @property
-    def start(self) -> Tensor:
-        """The present frame [B, 3, s, s] as the futures are; resized when asked for, which training never does."""
-        return unit_images(self.present, self.predicted.shape[-1])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionPrediction:
-    """Action chunks [B, H, 14] in normalized units and the mask of real entries."""
-
-    predicted: Tensor
-    true: Tensor
-    mask: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """What the decoders read of a thought: latents [B, L, D] of the frames and of the actions, often the same."""
-
-    actions: Tensor
-    frames: Tensor | None
-    """None where the latents stand for nothing visual."""
-    quantized: tuple[Quantized, ...]
-    """The codes they were mapped to, of frames and of actions where these differ; none without codes."""
-
-    def taken(self, order: Tensor | None) -> "Stream":
-        """Give each sample the latents of another one."""
-        if order is None:
-            return self
-        frames = None if self.frames is None else self.frames[order]
-        return replace(self, actions=self.actions[order], frames=frames)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What one forward gives the losses and the previews."""
-
-    quantized: tuple[Quantized, ...]
-    """One a stream of codes: one, or those of frames and of actions, or none."""
-    frames: FramePrediction | None = None
-    actions: ActionPrediction | None = None
-    reasoning: Reasoning | None = None
+from vita_model.tokens import Teacher, gumbel_noise, through_softmax, token_logits
+from vita_model.visual import DecodedFrames, VisualDecoder, VisualEncoder
 
 
 class Vita(nn.Module):
@@ -104,7 +50,7 @@ class Vita(nn.Module):
             self.visual_encoder = VisualEncoder(
                 config.visual_encoder,
                 feature_width=features.encoder.width,
-                num_patches=features.grid**2,
+                grid=features.grid,
                 latent_width=width,
             )
         with self._place(Component.VISUAL_DECODER):
@@ -116,7 +62,11 @@ class Vita(nn.Module):
                 config.action_decoder, latent_width=width, context_width=config.backbone.language.width
             )
         has_backbone = Component.BACKBONE in components
-        self.backbone = Backbone(config.backbone, latent_width=width, thought=config.cot) if has_backbone else None
+        self.backbone = (
+            Backbone(config.backbone, latent_width=width, thought=config.cot, decoding=config.latents.decoding)
+            if has_backbone
+            else None
+        )
 
     def _place(self, name: Component) -> AbstractContextManager[object]:
         """Where a part is built: one that is left out has shapes and no memory."""
@@ -126,8 +76,10 @@ class Vita(nn.Module):
         """Give the module of a component."""
         return self.get_submodule(name.value)
 
-    def reconstruct_pair(self, batch: Batch) -> Prediction:
+    def reconstruct_pair(self, batch: Batch, draws: Draws) -> Prediction:
         """Encode a frame pair as codes and decode its second frame from its first (VITA eq 2 to 4).
+
+        Where the batch has the actions of the pair too, they are decoded from the video's code.
 
         Raises:
             ValueError: the batch holds no images.
@@ -136,22 +88,60 @@ class Vita(nn.Module):
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
         real = image_mask[:, :1] & future_mask[:, :1]
         first, second = self.features(images[:, 0]), self.features(future[:, 0])
-        quantized = self.codebook(self.visual_encoder(first, second), batch.modality, real[:, 0])
-        predicted = self._decode_frames(first, quantized.latents, torch.zeros(1, dtype=torch.int64))
-        frames = self._compare(images, future[:, :1], predicted, real)
-        return Prediction(quantized=(quantized,), frames=frames)
+        quantized = self.codebook(
+            self._encoded_pair(images, future, draws, (first, second)), Modality.VIDEO, real[:, 0]
+        )
+        latents = draws.latents.of(quantized.latents)
+        decoded = self._decode_frames(images, first, latents, torch.zeros(1, dtype=torch.int64))
+        frames = self._compare(images, future[:, :1], decoded.images, real)
+        if decoded.features is not None:
+            features = FeaturePrediction(predicted=decoded.features, true=second, present=first)
+            frames = replace(frames, features=features)
+        return Prediction(quantized=(quantized,), frames=frames, actions=self._crossed(batch, latents, real))
 
-    def reconstruct_chunk(self, batch: Batch) -> Prediction:
+    def _encoded_pair(self, images: Tensor, future: Tensor, draws: Draws, features: tuple[Tensor, Tensor]) -> Tensor:
+        """Encode the first pair of a batch, from features of both frames, or of moved views of them."""
+        if draws.view_shift is None:
+            return cast("Tensor", self.visual_encoder(*features))
+        far = self.config.visual_encoder.moved_views
+        moved = (moved_images(frames[:, 0], draws.view_shift * far) for frames in (images, future))
+        return cast("Tensor", self.visual_encoder(*(self.features(view) for view in moved)))
+
+    def _crossed(self, batch: Batch, latents: Tensor, real: Tensor) -> ActionPrediction | None:
+        """Decode the actions of paired windows from their video's latents; a pair that is not real teaches nothing."""
+        if batch.action is None or batch.action_mask is None:
+            return None
+        predicted = self.action_decoder(latents, num_steps=batch.action.shape[1])
+        return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask & real[..., None])
+
+    def reconstruct_chunk(self, batch: Batch, draws: Draws) -> Prediction:
         """Encode an action chunk as a code and decode it again (VITA eq 6 to 8).
 
         Raises:
             ValueError: the batch holds no actions.
         """
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
-        quantized = self.codebook(self.action_encoder(action, mask), batch.modality, mask.flatten(1).any(dim=1))
-        predicted = self.action_decoder(quantized.latents, num_steps=action.shape[1])
+        quantized = self.encode_chunk(action, mask)
+        predicted = self.action_decoder(draws.latents.of(quantized.latents), num_steps=action.shape[1])
         actions = ActionPrediction(predicted=predicted, true=action, mask=mask)
         return Prediction(quantized=(quantized,), actions=actions)
+
+    def encode_chunk(self, action: Tensor, mask: Tensor) -> Quantized:
+        """Encode action chunks [B, H, 14] with their mask as a code each (VITA eq 6, 7)."""
+        quantized: Quantized = self.codebook(
+            self.action_encoder(action, mask), Modality.ACTION, mask.flatten(1).any(dim=1)
+        )
+        return quantized
+
+    def paint(self, batch: Batch, latents: Tensor) -> Tensor:
+        """Decode the second frame of a batch's pairs from given latents [B, K, D]: images [B, 1, 3, s, s].
+
+        Raises:
+            ValueError: the batch holds no images.
+        """
+        images = _present(batch.images, "images")
+        first = torch.zeros(1, dtype=torch.int64)
+        return self._decode_frames(images, self.features(images[:, 0]), latents, first).images
 
     def reason(self, batch: Batch, draws: Draws, *, with_frames: bool) -> Prediction:
         """Predict futures (if asked) and actions (if the batch has them) from one latent stream (VITA eq 11 to 16).
@@ -164,8 +154,77 @@ class Vita(nn.Module):
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
         tokens = self.backbone.tokens(batch.instruction, images.device)
-        reasoning: Reasoning = self.backbone(images, image_mask, tokens, state, state_mask)
-        return self.decode(batch, reasoning, draws, with_frames=with_frames)
+        teacher = self.teacher(batch) if draws.teach else None
+        reasoning: Reasoning = self.backbone(
+            images, image_mask, tokens, state, state_mask, self._before(teacher, draws)
+        )
+        found = self.decode(batch, reasoning, draws, with_frames=with_frames)
+        if teacher is None:
+            return found
+        vectors = reasoning.latents if reasoning.visual is None else reasoning.visual
+        return replace(found, tokens=TokenPrediction(logits=self._logits(vectors, Modality.VIDEO), teacher=teacher))
+
+    @torch.no_grad()
+    def teacher(self, batch: Batch) -> Teacher:
+        """Encode the true transitions of a batch as the codes that its latent tokens should be.
+
+        Assumes: the frozen visual encoder is the teacher of every token; the paper names none.
+
+        Raises:
+            ValueError: the batch holds no images, or the codebook still learns.
+        """
+        if self.codebook.training:
+            raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
+        images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
+        future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
+        num_latents, per_pair = self.backbone_latents, self.config.visual_encoder.num_latents
+        frames = torch.cat([images[:, :1], future], dim=1)[:, : num_latents // per_pair + 1]
+        shown = torch.cat([image_mask[:, :1], future_mask], dim=1)[:, : frames.shape[1]]
+        features = self.features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        pairs, real = features[:, :-1].shape[:2], shown[:, :-1] & shown[:, 1:]
+        encoded = self.visual_encoder(features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1))
+        codes = self.codebook(encoded, Modality.VIDEO, real.flatten()).indices
+        indices = _present(codes, "codes, which an untrained codebook has not").reshape(pairs[0], -1)
+        missing = num_latents - indices.shape[1]
+        mask = real.repeat_interleave(per_pair, dim=1)
+        return Teacher(indices=F.pad(indices, (0, missing)), mask=F.pad(mask, (0, missing)))
+
+    @property
+    def backbone_latents(self) -> int:
+        """How many latent tokens the backbone gives."""
+        return self.config.backbone.num_latents
+
+    def _before(self, teacher: Teacher | None, draws: Draws) -> TokensBefore | None:
+        """Say what autoregressive latents see of those before them."""
+        if self.config.latents.decoding is LatentDecoding.PARALLEL:
+            return None
+        if teacher is not None:
+            return TokensBefore(codes=torch.where(teacher.mask[..., None], self.codebook.codes[teacher.indices], 0.0))
+
+        def choose(vectors: Tensor, number: int) -> Tensor:
+            mask = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
+            noise = None if draws.token_seeds is None else draws.token_seeds + number
+            return self._token(vectors, Modality.VIDEO, mask, noise).latents
+
+        return TokensBefore(choose=choose)
+
+    def _logits(self, vectors: Tensor, modality: Modality) -> Tensor:
+        codes = self.codebook.table(modality).codes
+        with torch.autocast(vectors.device.type, enabled=False):
+            return token_logits(vectors.float(), codes, self.config.latents.temperature)
+
+    def _token(self, vectors: Tensor, modality: Modality, mask: Tensor, seeds: Tensor | None) -> Quantized:
+        """Map predicted vectors [B, L, D] to codes as `latents.gradient` says; `seeds` [B] draw instead of choosing."""
+        quantized = self.codebook.project(vectors, modality, mask)
+        if self.config.latents.gradient is LatentGradient.NEAREST and seeds is None:
+            return quantized
+        logits = self._logits(vectors, modality)
+        if seeds is not None:
+            logits = logits + gumbel_noise(seeds, (logits.shape[1], logits.shape[2]), logits.device)
+        latents, indices = through_softmax(logits, self.codebook.table(modality).codes)
+        if self.config.latents.gradient is LatentGradient.NEAREST:
+            latents = vectors + (self.codebook.table(modality).codes[indices] - vectors).detach()
+        return replace(quantized, latents=latents, indices=indices)
 
     def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:
         """Decode a thought about a batch as `reason` does (VITA eq 16).
@@ -175,7 +234,8 @@ class Vita(nn.Module):
         """
         image_mask = _present(batch.image_mask, "image_mask")
         acts = batch.action is not None
-        stream = self.stream(reasoning, image_mask.any(dim=1), acts=acts).taken(draws.latent_order)
+        seeds = draws.token_seeds
+        stream = self.stream(reasoning, image_mask.any(dim=1), acts=acts, seeds=seeds).shown(draws.latents)
         shows = with_frames and stream.frames is not None
         return Prediction(
             quantized=stream.quantized,
@@ -184,8 +244,8 @@ class Vita(nn.Module):
             actions=self._chosen_actions(batch, stream.actions, reasoning, draws),
         )
 
-    def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True) -> Stream:
-        """Map a thought's latents to codes; `mask` [B] says which samples are real.
+    def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True, seeds: Tensor | None = None) -> Stream:
+        """Map a thought's latents to codes; `mask` [B] says which samples are real, `seeds` [B] draw the codes.
 
         One stream of codes is for both decoders, unless the codebook or the latents are each modality's own. The
         actions' own then stay out of batches that have none (`acts` False): nothing supervises them there.
@@ -194,12 +254,12 @@ class Vita(nn.Module):
         if self.config.cot.visual is VisualThought.NONE:
             return Stream(actions=latents, frames=None, quantized=())
         if visual is None and self.codebook.actions is None:
-            quantized = self.codebook.project(latents, Modality.VIDEO, mask)
+            quantized = self._token(latents, Modality.VIDEO, mask, seeds)
             return Stream(actions=quantized.latents, frames=quantized.latents, quantized=(quantized,))
-        seen = self.codebook.project(latents if visual is None else visual, Modality.VIDEO, mask)
+        seen = self._token(latents if visual is None else visual, Modality.VIDEO, mask, seeds)
         if not acts:
             return Stream(actions=latents, frames=seen.latents, quantized=(seen,))
-        done = self.codebook.project(latents, Modality.ACTION, mask)
+        done = self._token(latents, Modality.ACTION, mask, seeds)
         return Stream(actions=done.latents, frames=seen.latents, quantized=(seen, done))
 
     def _imagined_frames(self, batch: Batch, latents: Tensor | None, draws: Draws) -> FramePrediction:
@@ -207,23 +267,28 @@ class Vita(nn.Module):
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
         latents = _present(latents, "latents of frames")
         chosen = torch.arange(future.shape[1]) if draws.frames is None else draws.frames
-        predicted = self._decode_frames(self.features(images[:, 0]), latents, chosen)
+        decoded = self._decode_frames(images, self.features(images[:, 0]), latents, chosen)
         chosen = chosen.to(future.device)
-        return self._compare(images, future[:, chosen], predicted, future_mask[:, chosen] & image_mask[:, :1])
+        return self._compare(images, future[:, chosen], decoded.images, future_mask[:, chosen] & image_mask[:, :1])
 
-    def _decode_frames(self, features: Tensor, latents: Tensor, chosen: Tensor) -> Tensor:
-        """Decode futures `chosen` [T] (0 is the first) of each sample at once as [B, T, 3, s, s]."""
+    def _decode_frames(self, images: Tensor, features: Tensor, latents: Tensor, chosen: Tensor) -> DecodedFrames:
+        """Decode futures `chosen` [T] (0 is the first) of each sample at once: images [B, T, 3, s, s]."""
         batch, num_latents = latents.shape[:2]
         chosen = chosen.to(latents.device)
         per_frame = self.config.visual_encoder.num_latents
         visible = torch.arange(num_latents, device=latents.device) < (chosen[:, None] + 1) * per_frame
-        images: Tensor = self.visual_decoder(
+        present = None
+        if self.visual_decoder.needs_present:
+            present = unit_images(images[:, 0], self.config.visual_decoder.output_size)
+            present = present.repeat_interleave(len(chosen), dim=0)
+        decoded: DecodedFrames = self.visual_decoder(
             features.repeat_interleave(len(chosen), dim=0),
             latents.repeat_interleave(len(chosen), dim=0),
             visible.repeat(batch, 1),
             (chosen + 1).repeat(batch),
+            present,
         )
-        return images.reshape(batch, len(chosen), *images.shape[1:])
+        return replace(decoded, images=decoded.images.reshape(batch, len(chosen), *decoded.images.shape[1:]))
 
     def _compare(self, images: Tensor, future: Tensor, predicted: Tensor, mask: Tensor) -> FramePrediction:
         size = self.config.visual_decoder.output_size
@@ -235,12 +300,12 @@ class Vita(nn.Module):
     ) -> ActionPrediction | None:
         if batch.action is None or batch.action_mask is None:
             return None
-        shown = reasoning.context.mask
-        if draws.keep_context is not None:
-            shown = shown & draws.keep_context.to(shown.device)[:, None]
-        predicted = self.action_decoder(
-            latents, num_steps=batch.action.shape[1], context=reasoning.context.hidden, context_mask=shown
-        )
+        num_steps, context, shown = batch.action.shape[1], None, None
+        if self.config.action_decoder.context is ActionContext.STATES:
+            context, shown = reasoning.context.hidden, reasoning.context.mask
+            if draws.keep_context is not None:
+                shown = shown & draws.keep_context.to(shown.device)[:, None]
+        predicted = self.action_decoder(latents, num_steps=num_steps, context=context, context_mask=shown)
         return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask)
 
 

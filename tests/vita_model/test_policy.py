@@ -21,11 +21,11 @@ from vita_model import policy as policy_module
 from vita_model.cli import main
 from vita_model.parallel import begin_answer
 from vita_model.policy import Observation, PolicyOptions, VitaPolicy
+from vita_model.prediction import Draws
 from vita_model.preview_clip import compare, draw
 from vita_model.recipe import Precision, load_recipe
 from vita_model.run_folder import find_checkpoint, latest
 from vita_model.state import load_progress
-from vita_model.vita import Draws
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "recipes"
 MANIFEST = RECIPES.parents[1] / "manifests" / "toy_finetune.toml"

@@ -7,9 +7,9 @@ import torch
 
 from vita_data.types import Stage
 from vita_model.action import ACTION_NAMES
+from vita_model.prediction import FramePrediction
 from vita_model.preview import frame_grid, write_previews
 from vita_model.stages import set_modes
-from vita_model.vita import FramePrediction
 
 
 def test_the_grid_has_a_row_a_sample_and_columns_start_true_predicted():

@@ -22,10 +22,11 @@ from vita_model.checkpoint import load_components
 from vita_model.configs import Component
 from vita_model.distributed import joined_ranks
 from vita_model.lock import held
+from vita_model.prediction import Draws
 from vita_model.recipe import OptimizerConfig, Parallel, Precision, Recipe
 from vita_model.run_folder import checkpoint_dirs, latest
 from vita_model.train import train
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 STEPS = 20
 LOSSES = ("loss", "l1", "ssim", "action", "commitment", "usage_match")

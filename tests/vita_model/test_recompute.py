@@ -8,9 +8,9 @@ import torch
 from vita_data.types import Stage
 from vita_model.configs import LossConfig
 from vita_model.parallel import StageLoss, blocks_of
+from vita_model.prediction import Draws
 from vita_model.recompute import recompute_in_backward
 from vita_model.stages import RULES, set_modes
-from vita_model.vita import Draws
 
 CASES = [(Stage.COTRAIN, "paired"), (Stage.COTRAIN, "video"), (Stage.FINETUNE, "paired"), (Stage.WARMUP, "video")]
 

@@ -8,9 +8,10 @@ import torch
 from vita_data.types import Modality, Stage
 from vita_model.configs import Component, LossConfig
 from vita_model.distributed import Ranks
+from vita_model.prediction import Draws
 from vita_model.stages import RULES, draw, set_modes
 from vita_model.train import Trainer
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 
 def snapshot(model):
@@ -179,7 +180,14 @@ def test_paired_loss_is_the_papers_without_ssim_unless_asked(model, make_batch):
 def test_draws_choose_supervised_frames_in_order_and_repeat_with_the_generator(model, make_batch):
     batch = make_batch("video", futures=12)
     first, again = (
-        draw(model, batch, num_supervised_frames=4, generator=torch.Generator().manual_seed(5), ranks=Ranks())
+        draw(
+            model,
+            batch,
+            num_supervised_frames=4,
+            loss=LossConfig(),
+            generator=torch.Generator().manual_seed(5),
+            ranks=Ranks(),
+        )
         for _ in range(2)
     )
 
@@ -194,10 +202,22 @@ def test_frames_that_no_sample_has_are_not_drawn(model, make_batch):
     mask[0, [2, 5]] = True
     generator = torch.Generator().manual_seed(5)
 
-    drawn = draw(model, replace(batch, future_mask=mask), num_supervised_frames=4, generator=generator, ranks=Ranks())
+    drawn = draw(
+        model,
+        replace(batch, future_mask=mask),
+        num_supervised_frames=4,
+        loss=LossConfig(),
+        generator=generator,
+        ranks=Ranks(),
+    )
     assert drawn.frames.tolist() == [2, 5]
     none = draw(
-        model, replace(batch, future_mask=mask & False), num_supervised_frames=4, generator=generator, ranks=Ranks()
+        model,
+        replace(batch, future_mask=mask & False),
+        num_supervised_frames=4,
+        loss=LossConfig(),
+        generator=generator,
+        ranks=Ranks(),
     )
     assert none.frames.tolist() == [0]
 

@@ -16,10 +16,11 @@ from vita_model.codebook import Codebook
 from vita_model.configs import Component, LossConfig
 from vita_model.override import override
 from vita_model.parallel import StageLoss
+from vita_model.prediction import Draws
 from vita_model.recipe import check_windows, resolved
 from vita_model.stages import RULES, needed_parts, set_modes, trained_parts
 from vita_model.thought import ThoughtConfig, VisualThought
-from vita_model.vita import Draws, Vita
+from vita_model.vita import Vita
 
 README = Path(__file__).parents[2] / "vita_model" / "README.md"
 EVERY = [ThoughtConfig(text=text, visual=visual) for text in (True, False) for visual in VisualThought]

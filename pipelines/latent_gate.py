@@ -1,0 +1,183 @@
+"""Does warmup learn codes that carry motion? Trains on the known world and holds the figures against limits.
+
+    python -m pipelines.latent_gate [--recipe paired|unpaired|before] [--seed N] [--steps N] [--json]
+
+About a minute and a half on one core; exit code 1 where a limit is missed. `before` is the negative control, a warmup
+without what makes codes carry motion: it must miss.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from pipelines.latent_world import PAIRED_MIX, SIZE, UNPAIRED_MIX, Scenes, WorldMix, WorldStream, draw_scenes
+from vita_data.types import Stage
+from vita_model.configs import LossConfig, VitaConfig
+from vita_model.evaluate import evaluate
+from vita_model.latents import explained
+from vita_model.prediction import Draws
+from vita_model.presets import tiny_codes, with_motion_codes, without_pairs
+from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.stages import RULES
+from vita_model.train import Trainer
+from vita_model.vita import Vita
+
+NUM_STEPS = 900
+_PATCH = 4
+_HELD_OUT = 10_000_000
+"""Seeds from here on are never trained on."""
+_NUM_BATCHES, _BATCH = 8, 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What a figure, or its ratio to another one, must keep."""
+
+    figure: str
+    over: str | None = None
+    most: float | None = None
+    least: float | None = None
+
+    def value(self, figures: Mapping[str, float]) -> float:
+        """Give what is held against the limit."""
+        return figures[self.figure] / (figures[self.over] if self.over else 1.0)
+
+    def line(self, figures: Mapping[str, float]) -> str:
+        """Say the value and the limit."""
+        name = self.figure if self.over is None else f"{self.figure} / {self.over}"
+        bound = f"at most {self.most:g}" if self.most is not None else f"at least {self.least:g}"
+        word = "ok" if self.is_kept(figures) else "MISSED"
+        return f"{word:6}  {name}: {self.value(figures):.4g} ({bound})"
+
+    def is_kept(self, figures: Mapping[str, float]) -> bool:
+        """Tell whether the value is within the limit."""
+        value = self.value(figures)
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+
+PAIRED_LIMITS = (
+    Limit(figure="frames/l1", over="frames/shuffled_l1", most=0.85),
+    Limit(figure="frames/l1", over="frames/mean_latent_l1", most=0.90),
+    Limit(figure="frames/l1", over="frames/copy_l1", most=0.80),
+    Limit(figure="world/motion_r2", least=0.75),
+    Limit(figure="world/motion_r2", over="world/place_r2_or_tiny", least=1.0),
+    Limit(figure="codes/rank_video", least=2.0),
+    Limit(figure="cross/action_mse", over="cross/action_mean_mse", most=0.15),
+    Limit(figure="codes/agreement", least=0.2),
+    Limit(figure="codes/agreement", over="codes/agreement_chance", least=10.0),
+    Limit(figure="codes/least_norm", least=1e-3),
+)
+UNPAIRED_LIMITS = (
+    Limit(figure="frames/l1", over="frames/shuffled_l1", most=0.90),
+    Limit(figure="world/motion_r2", least=0.5),
+    Limit(figure="codes/least_norm", least=1e-3),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A way of warming up, what it draws and what it must reach."""
+
+    change: Callable[[VitaConfig, int], VitaConfig]
+    """Of the model, for so many steps."""
+    mix: WorldMix
+    limits: tuple[Limit, ...]
+
+
+def _paired(model: VitaConfig, num_steps: int) -> VitaConfig:
+    return with_motion_codes(model, num_steps=num_steps)
+
+
+def _unpaired(model: VitaConfig, num_steps: int) -> VitaConfig:
+    return without_pairs(with_motion_codes(model, num_steps=num_steps))
+
+
+def _before(model: VitaConfig, num_steps: int) -> VitaConfig:
+    return replace(model, codebook=replace(model.codebook, last_replacement=num_steps * 4 // 5))
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "paired": Variant(change=_paired, mix=PAIRED_MIX, limits=PAIRED_LIMITS),
+    "unpaired": Variant(change=_unpaired, mix=UNPAIRED_MIX, limits=UNPAIRED_LIMITS),
+    "before": Variant(change=_before, mix=UNPAIRED_MIX, limits=PAIRED_LIMITS),
+}
+
+
+def world_model() -> VitaConfig:
+    """Shape `tiny_codes` for images of 32 px."""
+    model = tiny_codes()
+    return replace(
+        model,
+        visual=replace(model.visual, input_size=SIZE, position_size=SIZE, patch_size=_PATCH),
+        visual_decoder=replace(model.visual_decoder, output_size=SIZE),
+    )
+
+
+def world_recipe(variant: Variant, *, seed: int, num_steps: int = NUM_STEPS) -> Recipe:
+    """Make the warmup of a variant."""
+    return Recipe(
+        name="world", stage=Stage.WARMUP, manifest="", num_steps=num_steps, batch_size=1, seed=seed,
+        model=variant.change(world_model(), num_steps), precision=Precision.FP32, save_every=num_steps,
+        report_every=max(num_steps // 3, 1), eval_batches=0,
+        optimizer=OptimizerConfig(lr=3e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=num_steps),
+    )  # fmt: skip
+
+
+def trained(variant: Variant, recipe: Recipe, report: Callable[[str], None]) -> Vita:
+    """Train a recipe on the world; the run's folder goes."""
+    with tempfile.TemporaryDirectory() as folder:
+        stream = WorldStream(variant.mix, seed=recipe.seed)
+        trainer = Trainer(recipe, stream, Path(folder), statistics={}, report=report)
+        trainer.start()
+        trainer.fit()
+    return trainer.model
+
+
+def measured(model: Vita) -> dict[str, float]:
+    """Give the latent report on held-out windows, and what a code's mean explains of the true motion and place."""
+    scenes = [draw_scenes(_BATCH, _HELD_OUT + number) for number in range(_NUM_BATCHES)]
+    batches = [one.batch for one in scenes]
+    figures = evaluate(model, Stage.WARMUP, batches, {}, LossConfig())
+    codes, num_codes = torch.cat([_codes(model, one) for one in scenes]), model.config.codebook.num_codes
+    for name in ("motion", "place"):
+        values = torch.cat([getattr(one, name)[:, :2] for one in scenes])
+        figures[f"world/{name}_r2"] = explained(codes, values, num_codes)
+    figures["world/place_r2_or_tiny"] = max(figures["world/place_r2"], 1e-6)
+    return figures
+
+
+@torch.no_grad()
+def _codes(model: Vita, scenes: Scenes) -> torch.Tensor:
+    model.eval()
+    (quantized,) = RULES[Stage.WARMUP].predict(model, scenes.batch, Draws()).quantized
+    if quantized.indices is None:
+        raise ValueError("the run ended in its continuous phase: train longer, or set continuous_updates lower")
+    return quantized.indices[:, 0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the gate of one variant."""
+    parser = argparse.ArgumentParser(prog="latent_gate", description="Does warmup learn codes that carry motion?")
+    parser.add_argument("--recipe", choices=sorted(VARIANTS), default="paired")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=NUM_STEPS)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args(argv)
+    variant = VARIANTS[arguments.recipe]
+    recipe = world_recipe(variant, seed=arguments.seed, num_steps=arguments.steps)
+    model = trained(variant, recipe, lambda line: print(line, file=sys.stderr))
+    figures = measured(model)
+    print(json.dumps(figures, indent=1, sort_keys=True) if arguments.json else "\n".join(
+        limit.line(figures) for limit in variant.limits
+    ))  # fmt: skip
+    return 0 if all(limit.is_kept(figures) for limit in variant.limits) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""A world whose future cannot be read off the present: a hand in a coloured scene moves by a random action.
+
+Every batch is drawn anew from its seed, so that nothing can be memorized and each evaluation is held out. The true
+motion and place of the hand are known, so that what a code says can be measured. Batches are those that a
+loader gives, with images of 32 px.
+Letters: B batch, H steps of a chunk.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vita_data.loader import PlanChange
+from vita_data.types import STATE_DIM, Batch, Modality
+
+SIZE = 32
+HORIZON = 12
+_NUM_DIMS = 14
+_DX, _DY, _GRIPPER = 7, 8, 13
+_REACH = 0.3
+"""Largest displacement along an axis within the second, as a share of the image side."""
+_EDGE = 0.15
+_HAND_RADIUS, _FINGER_RADIUS = 0.15, 0.08
+_HAND_RGB, _FINGER_RGB = (0.95, 0.6, 0.1), (0.05, 0.05, 0.35)
+_NOISE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenes:
+    """Paired windows and what is true of them."""
+
+    batch: Batch
+    """Of modality paired: one view, one future a second later, a chunk that covers the same second."""
+    motion: Tensor
+    """[B, 3] displacement right and down in reaches, change of the gripper."""
+    place: Tensor
+    """[B, 2] where the hand ends, -1..1."""
+
+
+def draw_scenes(size: int, seed: int) -> Scenes:
+    """Draw windows; the same seed gives the same."""
+    generator = torch.Generator().manual_seed(seed)
+    start, stop, grippers = _moves(size, generator)
+    ground = F.interpolate(
+        0.2 + 0.3 * torch.rand(size, 3, 3, 3, generator=generator), size=(SIZE, SIZE), mode="bilinear"
+    )
+    frames = [
+        _painted(ground.permute(0, 2, 3, 1), place, gripper, generator)
+        for place, gripper in zip((start, stop), grippers, strict=True)
+    ]
+    action, mask = _chunk(stop - start, grippers[1], generator)
+    state = torch.zeros(size, STATE_DIM)
+    batch = Batch(
+        modality=Modality.PAIRED, source=["world"] * size, key=[f"world-{seed}-{row}" for row in range(size)],
+        instruction=["move the hand"] * size,
+        images=frames[0][:, None], image_mask=torch.ones(size, 1, dtype=torch.bool),
+        future=frames[1][:, None], future_mask=torch.ones(size, 1, dtype=torch.bool),
+        action=action, action_mask=mask, state=state, state_mask=torch.zeros_like(state, dtype=torch.bool),
+    )  # fmt: skip
+    motion = torch.cat([(stop - start) / _REACH, (grippers[1] - grippers[0])[:, None]], dim=1)
+    return Scenes(batch=batch, motion=motion, place=2 * stop - 1)
+
+
+def _moves(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Draw where hands start and end [B, 2] and their grippers before and after [B], 1 open."""
+    start = _EDGE + (1 - 2 * _EDGE) * torch.rand(size, 2, generator=generator)
+    step = (2 * torch.rand(size, 2, generator=generator) - 1) * _REACH
+    leaves = (start + step < _EDGE) | (start + step > 1 - _EDGE)
+    step = torch.where(leaves, -step, step)
+    before = (torch.rand(size, generator=generator) < 0.5).float()
+    after = torch.where(torch.rand(size, generator=generator) < 0.3, 1 - before, before)
+    return start, start + step, (before, after)
+
+
+def _chunk(step: Tensor, gripper: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Spread displacements [B, 2] over the second with a random start-to-end slope: actions and mask [B, H, 14]."""
+    slope = torch.rand(len(step), 1, 2, generator=generator) - 0.5
+    profile = 1 + slope * torch.cos(math.pi * (torch.arange(HORIZON) + 0.5) / HORIZON)[None, :, None]
+    action = torch.zeros(len(step), HORIZON, _NUM_DIMS)
+    action[:, :, _DX : _DY + 1] = step[:, None] * profile / _REACH
+    action[:, :, _GRIPPER] = (2 * gripper - 1)[:, None]
+    mask = torch.zeros_like(action, dtype=torch.bool)
+    mask[:, :, [_DX, _DY, _GRIPPER]] = True
+    return action, mask
+
+
+def _painted(ground: Tensor, place: Tensor, gripper: Tensor, generator: torch.Generator) -> Tensor:
+    """Paint hands on scenes [B, SIZE, SIZE, 3]: a disc, with a dark one inside while the gripper is closed."""
+    axis = (torch.arange(SIZE) + 0.5) / SIZE
+    distance = (
+        (axis[None, None] - place[:, 0, None, None]) ** 2 + (axis[None, :, None] - place[:, 1, None, None]) ** 2
+    ).sqrt()
+    hand = distance < _HAND_RADIUS
+    finger = (distance < _FINGER_RADIUS) & (gripper < 0.5)[:, None, None]
+    image = torch.where(hand[..., None], torch.tensor(_HAND_RGB), ground)
+    image = torch.where(finger[..., None], torch.tensor(_FINGER_RGB), image)
+    image = image + _NOISE * torch.randn(image.shape, generator=generator)
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldMix:
+    """Which modality each batch of a cycle has, and how many windows."""
+
+    cycle: tuple[Modality, ...]
+    sizes: Mapping[Modality, int]
+
+
+PAIRED_MIX = WorldMix(
+    cycle=(Modality.PAIRED, Modality.PAIRED, Modality.PAIRED, Modality.ACTION),
+    sizes={Modality.PAIRED: 32, Modality.ACTION: 64},
+)
+UNPAIRED_MIX = WorldMix(
+    cycle=(Modality.VIDEO, Modality.VIDEO, Modality.VIDEO, Modality.ACTION),
+    sizes={Modality.VIDEO: 32, Modality.ACTION: 64},
+)
+
+
+class WorldStream:
+    """An endless stream of the world's batches with the loader's face; batch k is a function of seed and k."""
+
+    def __init__(self, mix: WorldMix, *, seed: int = 0) -> None:
+        self._mix, self._seed, self._step = mix, seed, 0
+
+    def __next__(self) -> Batch:
+        """Give the next batch."""
+        modality = self._mix.cycle[self._step % len(self._mix.cycle)]
+        self._step += 1
+        scenes = draw_scenes(self._mix.sizes[modality], 100_000 * self._seed + self._step)
+        return as_modality(scenes.batch, modality)
+
+    @property
+    def substituted(self) -> Mapping[str, int]:
+        """Nothing: no window is damaged."""
+        return {}
+
+    def state_dict(self) -> Mapping[str, object]:
+        """Describe the position."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
+        """Go to a position."""
+        self._step = int(str(state["step"]))
+
+
+def as_modality(batch: Batch, modality: Modality) -> Batch:
+    """Leave out of a paired batch what another modality does not have."""
+    if modality is Modality.VIDEO:
+        return replace(batch, modality=modality, action=None, action_mask=None, state=None, state_mask=None)
+    if modality is Modality.ACTION:
+        return replace(batch, modality=modality, images=None, image_mask=None, future=None, future_mask=None,
+                       state=None, state_mask=None)  # fmt: skip
+    return batch

@@ -1,0 +1,165 @@
+"""Latent tokens as a distribution over codes (VITA eq 15)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vita_data.types import Modality, Stage
+from vita_model.backbone import SUBTASKS
+from vita_model.configs import LatentConfig, LatentDecoding, LatentGradient, LossConfig
+from vita_model.distributed import Ranks
+from vita_model.prediction import Draws
+from vita_model.stages import RULES, draw, set_modes
+from vita_model.subtasks import weak_subtasks
+from vita_model.tokens import gumbel_noise, through_softmax, token_logits
+from vita_model.vita import Vita
+
+
+def filled(config):
+    torch.manual_seed(0)
+    model = Vita(config)
+    model.codebook.train()
+    encodings = torch.randn(config.codebook.num_codes, 1, config.codebook.width)
+    model.codebook(encodings, Modality.VIDEO, torch.ones(len(encodings), dtype=torch.bool))
+    return model.eval()
+
+
+def with_latents(config, **options):
+    return replace(config, latents=LatentConfig(**options))
+
+
+def test_the_likeliest_code_is_the_nearest():
+    vectors, codes = torch.randn(3, 2, 8), torch.randn(16, 8)
+    logits = token_logits(vectors, codes, 0.5)
+    assert torch.equal(logits.argmax(dim=-1), torch.cdist(vectors, codes.expand(3, -1, -1)).argmin(dim=-1))
+    distance = torch.cdist(vectors, codes.expand(3, -1, -1)).square() / 8 / 0.5
+    shift = logits + distance
+    torch.testing.assert_close(shift, shift[..., :1].expand_as(shift), atol=1e-4, rtol=1e-4)
+
+
+def test_softmax_gradient_is_that_of_the_expected_code():
+    codes, logits = torch.randn(5, 3), torch.randn(1, 1, 5, requires_grad=True)
+    chosen, indices = through_softmax(logits, codes)
+    torch.testing.assert_close(chosen[0, 0], codes[indices[0, 0]])
+    (grad,) = torch.autograd.grad(chosen.sum(), logits)
+    (expected,) = torch.autograd.grad((logits.softmax(dim=-1) @ codes).sum(), logits)
+    torch.testing.assert_close(grad, expected)
+
+
+def test_noise_follows_each_sample_s_seed_and_draws_the_distribution():
+    seeds = torch.tensor([3, 4, 3])
+    noise = gumbel_noise(seeds, (2, 5), torch.device("cpu"))
+    assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+
+    logits = torch.tensor([2.0, 1.0, 0.0])
+    many = gumbel_noise(torch.arange(4000), (1, 3), torch.device("cpu"))[:, 0]
+    shares = (logits + many).argmax(dim=-1).bincount(minlength=3) / 4000
+    torch.testing.assert_close(shares, logits.softmax(dim=0), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("gradient", list(LatentGradient))
+def test_every_gradient_reaches_the_backbone_through_the_codes(config, make_batch, gradient):
+    model = filled(with_latents(config, gradient=gradient))
+    set_modes(model, Stage.COTRAIN)
+    batch = make_batch("paired", futures=2)
+    draws = draw(
+        model, batch, num_supervised_frames=None, loss=LossConfig(), generator=torch.Generator(), ranks=Ranks()
+    )
+    assert (draws.token_seeds is not None) == (gradient is LatentGradient.GUMBEL)
+    found = RULES[Stage.COTRAIN].predict(model, batch, draws)
+    found.actions.predicted.sum().backward()
+    assert model.backbone.latent_head.weight.grad.abs().sum() > 0
+    (quantized,) = found.quantized
+    torch.testing.assert_close(quantized.latents.detach(), model.codebook.codes[quantized.indices], atol=1e-5, rtol=0)
+
+
+def test_teacher_codes_are_those_of_the_true_transitions(config, make_batch):
+    model, batch = filled(config), make_batch("paired", futures=3)
+    teacher = model.teacher(batch)
+    first, second = model.features(batch.images[:, 0]), model.features(batch.future[:, 0])
+    real = batch.future_mask[:, 0]
+    expected = model.codebook(model.visual_encoder(first, second), Modality.VIDEO, real).indices
+
+    assert torch.equal(teacher.indices[real, 0], expected[real, 0])
+    assert torch.equal(teacher.mask[:, 1], batch.future_mask[:, 0] & batch.future_mask[:, 1])
+    assert not teacher.mask[:, 3:].any()
+
+
+def test_token_cross_entropy_falls_when_a_batch_is_learnt_by_heart(config, make_batch):
+    model, batch = filled(config), make_batch("paired", futures=2)
+    set_modes(model, Stage.COTRAIN)
+    loss = LossConfig(tokens=1.0)
+    optimizer = torch.optim.AdamW([p for p in model.backbone.parameters() if p.requires_grad], lr=3e-3)
+    errors = []
+    for _ in range(12):
+        terms = RULES[Stage.COTRAIN].loss(RULES[Stage.COTRAIN].predict(model, batch, Draws(teach=True)), loss)
+        optimizer.zero_grad()
+        terms["tokens"].backward()
+        optimizer.step()
+        errors.append(float(terms["tokens"].detach()))
+    assert errors[-1] < 0.8 * errors[0]
+
+
+def test_autoregressive_decoding_gives_the_latents_of_the_teacher_forced_pass(config, make_batch):
+    model = filled(with_latents(config, decoding=LatentDecoding.AUTOREGRESSIVE))
+    batch = make_batch("paired", futures=2)
+    with torch.no_grad():
+        free = model.reason(batch, Draws(), with_frames=False)
+        codes = model.codebook.codes[free.quantized[0].indices]
+        reasoning = free.reasoning
+        from vita_model.backbone import TokensBefore
+
+        forced = model.backbone.with_subtasks(reasoning, reasoning.subtasks, TokensBefore(codes=codes))
+
+    torch.testing.assert_close(forced.latents, reasoning.latents, atol=1e-4, rtol=1e-4)
+
+
+def test_autoregressive_latents_see_the_codes_before_them_and_none_after(config, make_batch):
+    model = filled(with_latents(config, decoding=LatentDecoding.AUTOREGRESSIVE))
+    batch = make_batch("paired", futures=2)
+    from vita_model.backbone import TokensBefore
+
+    with torch.no_grad():
+        reasoning = model.reason(batch, Draws(), with_frames=False).reasoning
+        num = reasoning.latents.shape[1]
+        codes = torch.randn(4, num, config.codebook.width)
+        other = codes.clone()
+        other[:, 2] += 3
+        first, second = (
+            model.backbone.with_subtasks(reasoning, reasoning.subtasks, TokensBefore(codes=each)).latents
+            for each in (codes, other)
+        )
+    torch.testing.assert_close(first[:, :3], second[:, :3])
+    assert (first[:, 3:] - second[:, 3:]).abs().max() > 1e-4
+
+
+def test_weak_subtasks_are_told_by_gripper_events_and_phases():
+    actions = torch.zeros(1, 8, 14)
+    actions[0, :, 13] = 1.0
+    actions[0, 0:2, 7] = 0.5
+    actions[0, 3:, 13] = -1.0
+    actions[0, 4:6, 9] = 0.6
+    actions[0, 6:, 11] = 0.8
+    mask = torch.zeros_like(actions, dtype=torch.bool)
+    mask[..., 7:] = True
+    found = weak_subtasks(actions, mask, num_subtasks=8)
+
+    chain = [SUBTASKS[index] for index, real in zip(found.indices[0], found.mask[0], strict=True) if real]
+    assert chain == ["move", "grasp", "lift", "rotate", "end_subtask"]
+    assert not weak_subtasks(actions, mask & False, num_subtasks=8).mask.any()
+
+
+def test_weak_labels_and_entropy_are_terms_only_where_they_weigh(config, make_batch):
+    model, batch = filled(config), make_batch("paired", futures=2)
+    set_modes(model, Stage.COTRAIN)
+    found = RULES[Stage.COTRAIN].predict(model, batch, Draws())
+    plain = RULES[Stage.COTRAIN].loss(found, LossConfig())
+    weighed = RULES[Stage.COTRAIN].loss(found, LossConfig(subtasks=0.5, subtask_entropy=0.1))
+
+    assert not {"subtasks", "subtask_entropy"} & plain.keys()
+    assert weighed["subtasks"] > 0
+    assert weighed["subtask_entropy"] >= 0
+    (weighed["subtasks"] + weighed["subtask_entropy"]).backward()
+    assert model.backbone.subtask_rows.grad.abs().sum() > 0
