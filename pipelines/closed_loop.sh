@@ -50,7 +50,8 @@ train() {
     local stage="$1" run="$out/runs/$1"; shift
     local more=()
     if compgen -G "$run/checkpoints/step-????????" > /dev/null; then more=(--resume); else rm -rf "$run"; fi
-    [ -n "${VITA_STEPS:-}" ] && more+=(--steps "$VITA_STEPS")
+    # A short warmup ends before its codes begin: it has them from the first step.
+    [ -n "${VITA_STEPS:-}" ] && more+=(--steps "$VITA_STEPS" --set codebook.continuous_updates=0)
     vita-train "pipelines/recipes/lift_$stage.py" --shards "$out/shards" --out "$run" "$@" "${more[@]}"
 }
 

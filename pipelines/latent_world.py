@@ -111,8 +111,8 @@ class WorldMix:
 
 
 PAIRED_MIX = WorldMix(
-    cycle=(Modality.PAIRED, Modality.PAIRED, Modality.PAIRED, Modality.ACTION),
-    sizes={Modality.PAIRED: 32, Modality.ACTION: 64},
+    cycle=(Modality.PAIRED, Modality.VIDEO, Modality.PAIRED, Modality.ACTION),
+    sizes={Modality.PAIRED: 32, Modality.VIDEO: 32, Modality.ACTION: 64},
 )
 UNPAIRED_MIX = WorldMix(
     cycle=(Modality.VIDEO, Modality.VIDEO, Modality.VIDEO, Modality.ACTION),

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vita_model.configs import ActionDecoderConfig, ActionEncoderConfig
+from vita_model.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig
 from vita_model.layers import blocks, learned, mlp
 
 NUM_ACTION_DIMS = 14
@@ -69,7 +69,8 @@ class ActionDecoder(nn.Module):
         self.segments = learned(config.num_segments, width) if config.num_segments > 1 else None
         self.latent_in = nn.Linear(latent_width, width)
         self.latent_position = learned(config.max_latents, width)
-        self.context_in = nn.Linear(context_width, width)
+        reads_states = config.context is ActionContext.STATES
+        self.context_in = nn.Linear(context_width, width) if reads_states else None
         self.blocks = blocks(config.blocks, cross_attention=True)
         self.norm = nn.LayerNorm(width)
         self.out = mlp(width, width, NUM_ACTION_DIMS)
@@ -80,7 +81,7 @@ class ActionDecoder(nn.Module):
         """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A].
 
         Raises:
-            ValueError: the steps are no multiple of the segments.
+            ValueError: the steps are no multiple of the segments, or a decoder of latents alone is given a context.
         """
         length, rest = divmod(num_steps, self.num_segments)
         if rest or not length:
@@ -89,6 +90,8 @@ class ActionDecoder(nn.Module):
         memory = self.latent_in(latents) + self.latent_position[:num_latents]
         mask = None
         if context is not None and context_mask is not None:
+            if self.context_in is None:
+                raise ValueError("a context was given, and action_decoder.context is none")
             memory = torch.cat([memory, self.context_in(context)], dim=1)
             mask = torch.cat([context_mask.new_ones(len(latents), num_latents), context_mask], dim=1)
         queries = self.queries[:length]

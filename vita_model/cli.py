@@ -194,6 +194,7 @@ def _plan(recipe: Recipe, manifest: Manifest, shards: str) -> Plan:
         seed=recipe.seed,
         windows=recipe.windows,
         modality_steps=recipe.modality_steps,
+        also=recipe.also,
         order=recipe.order,
     )
 

@@ -145,7 +145,7 @@ class Codebook(nn.Module):
     @property
     def is_continuous(self) -> bool:
         """Tell whether encodings still pass through without a code."""
-        return not int(self.num_filled) and int(self.num_updates) < self.config.continuous_updates
+        return not int(self.num_filled) and int(self.num_updates) < (self.config.continuous_updates or 0)
 
     def _pass_through(self, encodings: Tensor, real: Tensor) -> Quantized:
         if self.training and bool(all_sum(real.new_tensor(len(real)))):
@@ -264,7 +264,7 @@ class Codebook(nn.Module):
     def _replace_dead(self) -> None:
         """Give dead codes the newest remembered encodings, as many as there are of either."""
         config = self.config
-        if int(self.num_updates) > config.last_replacement:
+        if int(self.num_updates) > (config.last_replacement or 0):
             return
         dead = ((self.counts < config.dead_below) & (self.ages > config.grace_updates)).nonzero().flatten()
         stored = int(self.num_recent)

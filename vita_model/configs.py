@@ -94,7 +94,7 @@ class VisualEncoderConfig:
     num_latents: int = 1
     """Latents of one frame pair."""
     num_memory: int = 7
-    positions: PositionStart = PositionStart.NORMAL
+    positions: PositionStart = PositionStart.SINCOS
     moved_views: float = 0.0
     """Largest shift of both frames of a pair, as a share of the image side, that the encoder sees in training and the
     decoder does not: a code can then say what moves, and not where things are. For mixtures without paired windows,
@@ -117,8 +117,8 @@ class VisualDecoderConfig:
     """Pixels along a side; a smaller preset compares with the target resized to this."""
     max_latents: int = 64
     max_frames: int = 64
-    positions: PositionStart = PositionStart.NORMAL
-    predicts_features: bool = False
+    positions: PositionStart = PositionStart.SINCOS
+    predicts_features: bool = True
     """Predict the features of the future frame too, as a change of the present ones (VITA 8.1: "a forward model in
     DINOv2's feature space"; `loss.features` weighs it). L1 alone leaves a pixel as it is unless change is likelier."""
     sees_pixels: bool = False
@@ -164,7 +164,7 @@ class ActionDecoderConfig:
     max_latents: int = 64
     num_segments: int = 1
     """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
-    context: ActionContext = ActionContext.STATES
+    context: ActionContext = ActionContext.NONE
     context_dropout: float = 0.1
     """Share of samples that hide the states in training, so that the decoder keeps reading the latents."""
 
@@ -205,10 +205,11 @@ class CodebookConfig:
     """Updates a fresh code is left alone."""
     num_recent: int = 4096
     """Recent encodings kept to replace dead codes with."""
-    continuous_updates: int = 0
-    """Updates in which encodings pass through unquantized before codes are filled; 0: codes from the first batch."""
-    last_replacement: int = 160_000
-    """Updates after which codes are no longer replaced: the last 20% of warmup only settle."""
+    continuous_updates: int | None = None
+    """Updates in which encodings pass through unquantized before codes are filled; None: a third of warmup; 0: codes
+    from the first batch, as in the paper."""
+    last_replacement: int | None = None
+    """Updates after which codes are no longer replaced; None: in the last 20% of the run they only settle."""
     shared: bool = True
     """One table for both modalities; false: one each (VITA figure 20, "w/o modality alignment")."""
     freeze: bool = True
@@ -217,7 +218,9 @@ class CodebookConfig:
     def __post_init__(self) -> None:
         """Refuse what no codebook can be; raises RequestError."""
         require_whole(self, "num_codes", "width", "num_recent")
-        require_whole(self, "grace_updates", "continuous_updates", "last_replacement", least=0)
+        require_whole(self, "grace_updates", least=0)
+        given = [name for name in ("continuous_updates", "last_replacement") if getattr(self, name) is not None]
+        require_whole(self, *given, least=0)
         require_part(self, "decay")
         require_positive(self, "match_temperature")
         require_not_negative(self, "dead_below")
@@ -294,12 +297,12 @@ class LatentChoice(StrEnum):
 class LatentConfig:
     """What latent tokens are.
 
-    Assumes: nearest codes in one parallel pass; eq 15 reads as a distribution decoded token by token, but 12 passes a
-        chunk exceed the latency of the paper's table 9.
+    Assumes: one parallel pass; eq 15 reads as decoded token by token, but 12 passes a chunk exceed the latency of the
+        paper's table 9.
     """
 
-    gradient: LatentGradient = LatentGradient.NEAREST
-    temperature: float = 1.0
+    gradient: LatentGradient = LatentGradient.SOFTMAX
+    temperature: float = 0.1
     """Of the distribution: logits are minus the mean squared distance a dimension, over this."""
     decoding: LatentDecoding = LatentDecoding.PARALLEL
 
@@ -312,8 +315,7 @@ class LatentConfig:
 class LossConfig:
     """Weights of the loss terms.
 
-    Assumes: features and cross, which the paper does not have; they weigh nothing unless features are predicted and
-        warmup draws paired windows.
+    Assumes: features, cross and tokens, which the paper does not have (`--set preset=paper`).
     Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
     """
 
@@ -332,8 +334,9 @@ class LossConfig:
     """Warmup, paired windows: error of the actions decoded from the video's code."""
     visual: float = 1.0
     action: float = 1.0
-    tokens: float = 0.0
-    """Co-training: cross-entropy of the latent tokens to the codes that the frozen encoder gives the true futures."""
+    tokens: float = 1.0
+    """Co-training: cross-entropy of the latent tokens to the codes that the frozen encoder gives the true futures;
+    without it the tokens of a fresh backbone collapse to one code. 0 is the paper, and holds while codes learn."""
     subtasks: float = 0.0
     """Co-training, paired batches: cross-entropy of the subtasks to weak labels, guessed from the actions."""
     subtask_entropy: float = 0.0

@@ -44,7 +44,10 @@ def hand_over(
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
-        raise RequestError(f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer")
+        raise RequestError(
+            f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer, or with --set "
+            "codebook.continuous_updates=0 for a short try"
+        )
     return loaded
 
 

@@ -135,7 +135,7 @@ class _Answers:
         return LatencyRow(horizon=self.horizon, parts=parts, total=total)
 
     def _reason(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give what the action decoder reads: latents, context, and which rows of that are real."""
+        """Give what the action decoder may read: latents, context, and which rows of that are real."""
         reasoning: Reasoning = self.backbone(
             self.images, self.image_mask, self.backbone.tokens([_SENTENCE], self.device), self.state, self.state_mask
         )
@@ -143,7 +143,9 @@ class _Answers:
         return stream.actions, context.hidden, context.mask
 
     def _act(self, latents: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-        actions: Tensor = self.model.action_decoder(latents, num_steps=self.horizon, context=hidden, context_mask=mask)
+        decoder = self.model.action_decoder
+        shown = {"context": hidden, "context_mask": mask} if decoder.context_in is not None else {}
+        actions: Tensor = decoder(latents, num_steps=self.horizon, **shown)
         return actions
 
     def _answer(self, call: Callable[[], object]) -> None:

@@ -9,23 +9,28 @@ import ast
 import dataclasses
 import difflib
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from types import UnionType
 from typing import TypeVar
 
 from vita_data.errors import RequestError
 from vita_model.checks import is_finite
 from vita_model.configs import VitaConfig
+from vita_model.presets import RECIPE_PRESETS
 from vita_model.recipe import Recipe
 
 Config = TypeVar("Config")
 _RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
+_PRESET = "preset"
 _MODEL_FIELDS = frozenset(field.name for field in dataclasses.fields(VitaConfig))
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, of the model, `visual.backbone`.
+
+    `preset=paper` changes all fields in which we differ from the paper; what follows it changes them further.
 
     Raises:
         RequestError: no such field, or a value of another type.
@@ -34,8 +39,15 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         key, separator, text = setting.partition("=")
         if not separator:
             raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
-        recipe = _replaced(recipe, _full_path(key), text, setting)
+        change = partial(_replaced, path=_full_path(key), text=text, setting=setting)
+        recipe = _preset(text, setting)(recipe) if key == _PRESET else change(recipe)
     return recipe
+
+
+def _preset(name: str, setting: str) -> Callable[[Recipe], Recipe]:
+    if name not in RECIPE_PRESETS:
+        raise RequestError(f"--set {setting}: no such preset; there is {', '.join(RECIPE_PRESETS)}")
+    return RECIPE_PRESETS[name]
 
 
 def _full_path(key: str) -> list[str]:

@@ -73,7 +73,7 @@ def _parts(model: Vita) -> list[Part]:
     rows = [
         _part("DINOv2", [model.features], paper=86e6, note="frozen, not in checkpoints"),
         _part("M-Former", [model.visual_encoder], paper=20e6),
-        _part("visual decoder", [model.visual_decoder], paper=96e6),
+        _part("visual decoder", [model.visual_decoder], paper=96e6, note=_feature_note(model)),
         _part("action encoder", [model.action_encoder], paper=10e6),
         _part("action decoder", [model.action_decoder], paper=228e6),
         Part(
@@ -98,6 +98,13 @@ def _parts(model: Vita) -> list[Part]:
         _part("token embeddings", [embeddings], note="no loss reads them"),
         _part("queries, subtasks, state, views, latent head", [*extras, *_own(backbone)]),
     ]
+
+
+def _feature_note(model: Vita) -> str:
+    head = model.visual_decoder.features_out
+    if head is None:
+        return ""
+    return f"{_millions(sum(one.numel() for one in head.parameters()))} of them predict features, in warmup alone"
 
 
 def _own(module: nn.Module) -> Sequence[nn.Parameter]:

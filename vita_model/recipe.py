@@ -27,7 +27,7 @@ from vita_model.checks import (
     require_positive,
     require_whole,
 )
-from vita_model.configs import Component, LossConfig, VitaConfig
+from vita_model.configs import CodebookConfig, Component, LossConfig, VitaConfig
 from vita_model.loading import LoaderConfig
 from vita_model.thought import VisualThought
 
@@ -173,13 +173,38 @@ class Recipe:
             require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
 
     @property
+    def also(self) -> tuple[Modality, ...]:
+        """List the batches that join the stage's usual ones: paired windows in warmup, for what they teach the codes.
+
+        Assumes: they take half of the steps (`modality_steps` says otherwise); without `loss.cross`, or with each
+            modality's codes its own, none are drawn, as in the paper.
+        """
+        teaches = self.stage is Stage.WARMUP and self.loss.cross > 0 and self.model.codebook.shared
+        return (Modality.PAIRED,) if teaches else ()
+
+    @property
+    def draws_pairs_in_warmup(self) -> bool:
+        """Tell whether warmup asks for paired windows."""
+        asked = self.modality_steps
+        return bool(self.also) if asked is None else self.stage is Stage.WARMUP and asked.get(Modality.PAIRED, 0) > 0
+
+    @property
     def takes_paired_alone(self) -> bool:
         """Tell whether a video batch would have no loss: co-training without anything visual to predict."""
         return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualThought.NONE
 
 
+_PAIR_WINDOWS = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1, chunk_s=1.0)
+_CONTINUOUS_PART, _REPLACED_PART = 1 / 3, 0.8
+"""Parts of a run in which encodings have no codes yet, and in which dead codes are replaced."""
+
+
 def resolved(recipe: Recipe) -> Recipe:
     """Carry what one field says of several into the others: `length`, a thought without frames, `~` in paths.
+
+    Chunks of a warmup that draws pairs cover the second between the two frames, whatever the source's rate. Phases of
+    the codebook that the recipe leaves open follow its `num_steps`; `--steps` comes later, and a run that it cuts short
+    is the same run when it goes on.
 
     Raises:
         RequestError: the model has no room for the length.
@@ -187,6 +212,9 @@ def resolved(recipe: Recipe) -> Recipe:
     recipe = _with_home(recipe)
     if recipe.takes_paired_alone:
         recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
+    if recipe.windows is None and recipe.draws_pairs_in_warmup:
+        recipe = replace(recipe, windows=_PAIR_WINDOWS)
+    recipe = replace(recipe, model=replace(recipe.model, codebook=_phased(recipe)))
     length = recipe.length
     if length is None:
         return recipe
@@ -194,6 +222,16 @@ def resolved(recipe: Recipe) -> Recipe:
     backbone = replace(model.backbone, num_latents=length * model.visual_encoder.num_latents)
     model = replace(model, backbone=backbone, action_encoder=replace(model.action_encoder, horizon=length))
     return replace(recipe, model=model, windows=_windows_of(recipe, length))
+
+
+def _phased(recipe: Recipe) -> CodebookConfig:
+    """Say when codes begin and when they only settle."""
+    codebook, updates = recipe.model.codebook, recipe.num_steps * recipe.accumulate
+    continuous, last = codebook.continuous_updates, codebook.last_replacement
+    if continuous is None and recipe.stage is Stage.WARMUP:
+        continuous = int(_CONTINUOUS_PART * updates)
+    last = int(_REPLACED_PART * updates) if last is None else last
+    return replace(codebook, continuous_updates=continuous, last_replacement=last)
 
 
 def _with_home(config: _Config) -> _Config:

@@ -48,6 +48,8 @@ def set_modes(model: Vita, stage: Stage) -> None:
     for name in model.components:
         trains = name in parts
         model.component(name).requires_grad_(trains).train(mode=trains)
+    if stage is not Stage.WARMUP:
+        model.visual_decoder.freeze_feature_head()
     if model.backbone is not None:
         model.backbone.freeze_vocabulary()
 
@@ -59,10 +61,18 @@ def trained_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
     return trained | {Component.CODEBOOK} if learns else trained
 
 
-def needed_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
+def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozenset[Component]:
     """List what a stage must take from an earlier run: what it needs and does not train itself."""
     needs = RULES[stage].needs - trained_parts(stage, config)
+    if stage is Stage.COTRAIN and has_teacher(config, loss):
+        needs |= {Component.VISUAL_ENCODER}
     return needs - {Component.CODEBOOK} if config.cot.visual is VisualThought.NONE else needs
+
+
+def has_teacher(config: VitaConfig, loss: LossConfig) -> bool:
+    """Tell whether co-training's tokens are taught the codes of the true futures: where these codes are settled."""
+    wanted = loss.tokens > 0 or config.latents.decoding is LatentDecoding.AUTOREGRESSIVE
+    return wanted and config.codebook.freeze and config.cot.visual is not VisualThought.NONE
 
 
 def draw(
@@ -104,7 +114,7 @@ def draw(
         keep_context=keep[mine],
         view_shift=shift,
         token_seeds=seeds,
-        teach=thinks and (loss.tokens > 0 or tokens.decoding is LatentDecoding.AUTOREGRESSIVE),
+        teach=thinks and has_teacher(model.config, loss),
     )
 
 

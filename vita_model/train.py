@@ -108,7 +108,7 @@ class Trainer:
         Raises:
             RequestError: the stage needs parts of an earlier run and gets none, or released weights cannot be had.
         """
-        stage, needs = self.recipe.stage, needed_parts(self.recipe.stage, self.recipe.model)
+        stage, needs = self.recipe.stage, needed_parts(self.recipe.stage, self.recipe.model, self.recipe.loss)
         loaded: frozenset[Component] = frozenset()
         if self.recipe.init is not None:
             parts = (

@@ -75,6 +75,11 @@ class VisualDecoder(nn.Module):
         if config.residual:
             _start_near_zero(self.pixels)
 
+    def freeze_feature_head(self) -> None:
+        """Keep what predicts features as warmup made it: no other stage has a loss for it."""
+        if self.features_out is not None:
+            self.features_out.requires_grad_(requires_grad=False)
+
     def forward(
         self,
         features: Tensor,

@@ -1,18 +1,21 @@
 """Stage 1 on toy data with the tiny model: 100 steps on two CPU cores in seconds."""
 
+from dataclasses import replace
+
 from vita_data.types import Stage
 from vita_model.presets import tiny
 from vita_model.recipe import OptimizerConfig, Precision, Recipe
 
 
 def recipe() -> Recipe:
+    model = tiny()  # its codes begin early, so that a short try has some
     return Recipe(
         name="debug_warmup",
         stage=Stage.WARMUP,
         manifest="manifests/toy.toml",
         num_steps=100,
         batch_size=8,
-        model=tiny(),
+        model=replace(model, codebook=replace(model.codebook, continuous_updates=5)),
         optimizer=OptimizerConfig(lr=2e-3, ramp_steps=5),
         precision=Precision.FP32,
         save_every=20,

@@ -5,7 +5,7 @@ otherwise never have seen the wrist's.
 """
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
-from vita_model.presets import tiny_codes
+from vita_model.presets import tiny_codes, with_states
 from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
@@ -24,7 +24,7 @@ def recipe() -> Recipe:
             starts=Starts.ROWS, horizon=12, futures=12, frame_interval_s=_FRAME_INTERVAL_S, views=_VIEWS
         ),
         num_supervised_frames=1,
-        model=tiny_codes(),
+        model=with_states(tiny_codes()),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,
         save_every=250,

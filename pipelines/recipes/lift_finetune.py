@@ -1,7 +1,7 @@
 """Stage 3 of the closed loop; start it with `--set init=` the run of lift_cotrain."""
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
-from vita_model.presets import tiny_codes
+from vita_model.presets import tiny_codes, with_states
 from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
@@ -18,7 +18,7 @@ def recipe() -> Recipe:
         num_steps=_NUM_STEPS,
         batch_size=64,
         windows=WindowSpec(starts=Starts.ROWS, horizon=12, futures=0, frame_interval_s=_FRAME_INTERVAL_S, views=_VIEWS),
-        model=tiny_codes(),
+        model=with_states(tiny_codes()),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,
         save_every=250,

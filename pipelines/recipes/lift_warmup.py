@@ -15,9 +15,14 @@ def recipe() -> Recipe:
         stage=Stage.WARMUP,
         manifest="manifests/lift.toml",
         num_steps=_NUM_STEPS,
-        batch_size={"video": 16, "action": 64},
+        batch_size={"video": 16, "action": 64, "paired": 16},
         windows=WindowSpec(
-            starts=Starts.ROWS, horizon=12, futures=1, frame_interval_s=_FRAME_INTERVAL_S, min_futures=1
+            starts=Starts.ROWS,
+            horizon=12,
+            futures=1,
+            frame_interval_s=_FRAME_INTERVAL_S,
+            min_futures=1,
+            chunk_s=_FRAME_INTERVAL_S,
         ),
         model=tiny_codes(),
         optimizer=OptimizerConfig(lr=2e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),

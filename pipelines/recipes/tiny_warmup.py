@@ -13,7 +13,7 @@ def recipe() -> Recipe:
         stage=Stage.WARMUP,
         manifest="manifests/toy.toml",
         num_steps=_NUM_STEPS,
-        batch_size={"video": 16, "action": 64},
+        batch_size={"video": 16, "action": 64, "paired": 16},
         model=tiny_codes(),
         optimizer=OptimizerConfig(lr=2e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,

@@ -82,7 +82,8 @@ def test_numbers_reach_the_commands(run):
     _, _, said = run(VITA_DEMOS="7", VITA_EPISODES="3", VITA_STEPS="20")
     lines = said.splitlines()
     assert lines[0].endswith("--num-demos 7")
-    assert all(line.endswith("--steps 20") for line in lines if line.startswith("vita-train"))
+    short = "--steps 20 --set codebook.continuous_updates=0"
+    assert all(line.endswith(short) for line in lines if line.startswith("vita-train"))
     assert lines[-1].endswith("--episodes 3 --replan-steps 10")
 
 

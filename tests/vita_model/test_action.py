@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.fft import dct
 
 from vita_model.action import ACTION_NAMES, ActionDecoder, ActionEncoder, dct_matrix
+from vita_model.configs import ActionContext
 
 
 @pytest.mark.parametrize("num_steps", [5, 12, 15, 50])
@@ -37,7 +40,8 @@ def test_decoder_serves_every_horizon_with_the_same_weights(config, num_steps):
 
 
 def test_decoder_ignores_hidden_context_and_reads_shown_context(config):
-    decoder = ActionDecoder(config.action_decoder, latent_width=64, context_width=64)
+    reads_states = replace(config.action_decoder, context=ActionContext.STATES)
+    decoder = ActionDecoder(reads_states, latent_width=64, context_width=64)
     latents, context = torch.randn(1, 3, 64), torch.randn(1, 5, 64)
     mask = torch.tensor([[True, False, True, False, False]])
     changed, shown = context.clone(), context.clone()
@@ -47,6 +51,12 @@ def test_decoder_ignores_hidden_context_and_reads_shown_context(config):
 
     assert torch.equal(plain, decoder(latents, num_steps=4, context=changed, context_mask=mask))
     assert not torch.equal(plain, decoder(latents, num_steps=4, context=shown, context_mask=mask))
+
+
+def test_a_decoder_of_latents_alone_refuses_a_context(config):
+    decoder = ActionDecoder(config.action_decoder, latent_width=64, context_width=64)
+    with pytest.raises(ValueError, match=r"action_decoder\.context is none"):
+        decoder(torch.randn(1, 3, 64), num_steps=4, context=torch.randn(1, 5, 64), context_mask=torch.ones(1, 5))
 
 
 def test_action_names_cover_both_arms_left_first():

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vita_data.types import STATE_DIM
-from vita_model.configs import VitaConfig
+from vita_model.configs import ActionContext, VitaConfig
 from vita_model.parallel import compile_whole
 from vita_model.policy import CONTROL
 from vita_model.thought import ThoughtConfig, VisualThought
@@ -36,14 +36,18 @@ def answer(
     reasoning = model.backbone(images, image_mask, tokens, state, state_mask)
     latents = model.stream(reasoning, image_mask.any(dim=1)).actions
     context = reasoning.context
-    actions = model.action_decoder(latents, num_steps=HORIZON, context=context.hidden, context_mask=context.mask)
+    shown = {"context": context.hidden, "context_mask": context.mask} if model.action_decoder.context_in else {}
+    actions = model.action_decoder(latents, num_steps=HORIZON, **shown)
     return actions, reasoning.subtasks.indices
 
 
-@pytest.fixture(params=[VisualThought.INTERNAL, VisualThought.EXPLICIT])
+@pytest.fixture(params=[(VisualThought.INTERNAL, ActionContext.NONE), (VisualThought.EXPLICIT, ActionContext.STATES)])
 def model(config: VitaConfig, request: pytest.FixtureRequest) -> Vita:
     torch.manual_seed(0)
-    return Vita(replace(config, cot=ThoughtConfig(visual=request.param)), CONTROL).eval().requires_grad_(False)
+    visual, context = request.param
+    decoder = replace(config.action_decoder, context=context)
+    config = replace(config, cot=ThoughtConfig(visual=visual), action_decoder=decoder)
+    return Vita(config, CONTROL).eval().requires_grad_(False)
 
 
 def test_an_answer_is_one_graph(model: Vita) -> None:

@@ -253,7 +253,7 @@ def test_narrow_weights_answer_nearly_alike(runs: Path) -> None:
     wide = VitaPolicy.from_pretrained(runs / "finetune").predict(image, "push").right
     narrow = VitaPolicy.from_pretrained(runs / "finetune", PolicyOptions(precision=Precision.BF16))
     assert np.abs(narrow.predict(image, "push").right - wide).max() < 0.05
-    assert narrow.model.action_decoder.context_in.weight.dtype == torch.bfloat16
+    assert narrow.model.action_decoder.latent_in.weight.dtype == torch.bfloat16
 
 
 def test_imagined_frames_come_a_latent_each(runs: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from vita_data.errors import RequestError
 from vita_data.loader import Damage, RemoteOptions
-from vita_data.types import CameraRole, DrawOrder, Order, Stage, Starts, WindowSpec
-from vita_model.configs import ModalityNorm
+from vita_data.types import CameraRole, DrawOrder, Modality, Order, Stage, Starts, WindowSpec
+from vita_model.configs import ActionContext, CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.loading import LoaderConfig, RemoteConfig
 from vita_model.optim import learning_rate
 from vita_model.override import override
@@ -214,3 +214,41 @@ def test_the_learning_rate_ramps_then_stays_or_falls_to_a_tenth():
     assert [learning_rate(step, constant) for step in (0, 1, 3, 900)] == [0.25, 0.5, 1.0, 1.0]
     assert learning_rate(54, cosine) == pytest.approx(0.55)
     assert learning_rate(104, cosine) == learning_rate(9999, cosine) == pytest.approx(0.1)
+
+
+def test_phases_of_the_codebook_follow_the_steps_of_a_run_where_the_recipe_leaves_them_open(make_recipe) -> None:
+    warmup = replace(make_recipe(Stage.WARMUP), num_steps=900)
+    warmup = replace(warmup, model=replace(warmup.model, codebook=CodebookConfig(num_codes=4, width=2)))
+    found = resolved(warmup).model.codebook
+    assert (found.continuous_updates, found.last_replacement) == (300, 720)
+    found = resolved(replace(warmup, accumulate=2)).model.codebook
+    assert (found.continuous_updates, found.last_replacement) == (600, 1440), "each micro-batch is an update"
+    told = override(warmup, ["codebook.continuous_updates=0", "codebook.last_replacement=5"])
+    told = resolved(told).model.codebook
+    assert (told.continuous_updates, told.last_replacement) == (0, 5)
+    assert resolved(replace(warmup, stage=Stage.COTRAIN)).model.codebook.continuous_updates is None
+
+
+def test_warmup_asks_for_pairs_and_chunks_that_cover_them_unless_told_otherwise(make_recipe) -> None:
+    warmup = replace(make_recipe(Stage.WARMUP), windows=None)
+    asked = resolved(warmup)
+    assert (asked.also, asked.windows.chunk_s) == ((Modality.PAIRED,), 1.0)
+    for other in (["loss.cross=0"], ["codebook.shared=false"], ['modality_steps={"video": 1, "action": 1}']):
+        assert resolved(override(warmup, other)).windows is None
+    assert not override(warmup, ["loss.cross=0"]).also
+    assert not replace(warmup, stage=Stage.COTRAIN).also
+    own = WindowSpec(starts=Starts.ROWS, horizon=12, futures=1)
+    assert resolved(replace(warmup, windows=own)).windows == own, "a recipe's own windows stay"
+
+
+def test_the_preset_of_the_paper_takes_away_what_we_added(recipe) -> None:
+    printed = override(replace(recipe, windows=None), ["preset=paper", "loss.features=0.1"])
+    model, loss = printed.model, printed.loss
+    assert (loss.cross, loss.usage_match, loss.features) == (0.0, 0.0, 0.1), "what follows it holds"
+    assert (model.codebook.update, model.codebook.modality_norm) == (CodeUpdate.GRAD, ModalityNorm.NONE)
+    assert model.codebook.continuous_updates == 0
+    assert not model.visual_decoder.predicts_features
+    assert model.action_decoder.context is ActionContext.NONE
+    assert resolved(printed).windows is None
+    with pytest.raises(RequestError, match="preset=papr: no such preset; there is paper"):
+        override(recipe, ["preset=papr"])

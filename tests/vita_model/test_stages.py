@@ -247,9 +247,15 @@ def test_warmup_builds_no_backbone(config):
         (Stage.FINETUNE, "paired", "action"),
     ],
 )
-def test_each_stage_learns_a_batch_by_heart(make_trainer, make_batch, stage, modality, term):
-    trainer = make_trainer(stage)
+def test_each_stage_learns_a_batch_by_heart(make_trainer, make_batch, model, stage, modality, term):
     batch = make_batch(modality, futures=1)
+    if stage is Stage.FINETUNE:
+        # The codes of a frozen backbone are all that the action decoder sees; an untrained one gives all samples one.
+        head = model.backbone.latent_head
+        head.weight.data.normal_(std=10.0)
+        with torch.no_grad():
+            head.bias -= RULES[stage].predict(model, batch, Draws()).reasoning.latents.mean(dim=(0, 1))
+    trainer = make_trainer(stage)
     values = [trainer.gradients.compute(batch, step=1)[term]]
     for group in trainer.optimizer.param_groups:
         group["lr"] = 5e-3

@@ -125,7 +125,7 @@ def test_without_visual_thought_latents_are_continuous_and_frames_cost_nothing(b
     terms["action"].backward()
     assert model.backbone.latent_head.weight.grad.abs().sum() > 0
     assert model.visual_decoder.pixels.weight.grad is None
-    assert Component.CODEBOOK not in needed_parts(Stage.COTRAIN, model.config)
+    assert Component.CODEBOOK not in needed_parts(Stage.COTRAIN, model.config, LossConfig())
 
 
 @pytest.mark.parametrize("cot", EVERY, ids=str)
@@ -167,7 +167,7 @@ def test_a_codebook_that_is_not_frozen_learns_in_cotraining_and_never_in_finetun
         learns = stage is Stage.COTRAIN and not freeze
         assert torch.equal(before, model.codebook.codes) is not learns
         assert (Component.CODEBOOK in trained_parts(stage, model.config)) is learns
-    assert (Component.CODEBOOK in needed_parts(Stage.COTRAIN, model.config)) is freeze
+    assert (Component.CODEBOOK in needed_parts(Stage.COTRAIN, model.config, LossConfig())) is freeze
 
 
 def test_segments_have_a_spectrum_each(config):

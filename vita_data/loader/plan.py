@@ -5,7 +5,7 @@ A plan holds numbers and open indexes; it reads no clip and decides nothing late
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -84,6 +84,7 @@ class Plan:
         seed: int = 0,
         windows: WindowSpec | None = None,
         modality_steps: Mapping[str, float] | None = None,
+        also: Collection[Modality] = (),
         basis: Basis | None = None,
         order: DrawOrder = GLOBAL_ORDER,
     ) -> Self:
@@ -97,6 +98,8 @@ class Plan:
             seed: another seed gives another order of the same proportions.
             windows: how samples are cut; default: the stage's (vita_data/README.md).
             modality_steps: share of the steps a modality gets; default: the stage's.
+            also: kinds of batch that take half of the steps where sources have such windows, and leave the stage's
+                usual ones the other half: warmup may draw paired ones too.
             basis: overrides the manifest's.
             order: of the windows of each source.
 
@@ -106,7 +109,7 @@ class Plan:
         """
         request = PlanRequest(
             stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
-            modality_steps=modality_steps, basis=basis, order=order,
+            modality_steps=modality_steps, also=also, basis=basis, order=order,
         )  # fmt: skip
         return cls.resolve(manifest, open_entries(manifest, shards), request)
 
@@ -124,7 +127,7 @@ class Plan:
         sizes = request.batch_sizes(list(pools))
         weights = masses(pools, manifest, basis=basis)
         totals = {m: float(weights[m].sum()) for m in pools}
-        steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes)
+        steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes, also=request.also)
         statistics = {one.entry.source: one.stats.as_json() for one in opened}
         resizes = {one.entry.source: one.index.resize for one in opened}
         planned = {

@@ -1,6 +1,6 @@
 """What a caller asks of a plan, checked, with each stage's defaults (vita_data/README.md) filled in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
@@ -17,7 +17,7 @@ MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
 }
 """The kinds of batch of each stage."""
 _ASKED_FOR: Mapping[Stage, frozenset[Modality]] = {Stage.WARMUP: frozenset({Modality.PAIRED})}
-"""Those that come only where modality_steps gives them a share."""
+"""Those that come only where they are asked for: by a share in modality_steps, or by `also`."""
 
 GLOBAL_ORDER = DrawOrder()
 
@@ -34,6 +34,9 @@ class PlanRequest:
     seed: int = 0
     windows: WindowSpec | None = None
     modality_steps: Mapping[str, float] | None = None
+    also: Collection[Modality] = ()
+    """Kinds of batch that take half of the steps, where sources have such windows and modality_steps says nothing; the
+    stage's usual ones share the other half."""
     basis: Basis | None = None
     order: DrawOrder = GLOBAL_ORDER
 
@@ -57,9 +60,9 @@ class PlanRequest:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The stage's modalities, less those that modality_steps leaves out, or that have to be asked for."""
-        steps, asked_for = self.modality_steps, _ASKED_FOR.get(self.stage, frozenset())
-        known = MODALITIES[self.stage]
-        return tuple(m for m in known if (m not in asked_for if steps is None else steps.get(m, 0) > 0))
+        steps, known = self.modality_steps, MODALITIES[self.stage]
+        left_out = _ASKED_FOR.get(self.stage, frozenset()) - set(self.also)
+        return tuple(m for m in known if (m not in left_out if steps is None else steps.get(m, 0) > 0))
 
     def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
         """Give each modality in use its batch size.

@@ -1,6 +1,6 @@
 """Weights to shares: what part of a modality's draws each source gets, and of the steps each modality."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -56,7 +56,11 @@ def _size(pool: Pool, basis: Basis) -> float:
 
 
 def step_shares(
-    stage: Stage, totals: Mapping[Modality, float], batch_size: Mapping[Modality, int]
+    stage: Stage,
+    totals: Mapping[Modality, float],
+    batch_size: Mapping[Modality, int],
+    *,
+    also: Collection[Modality] = (),
 ) -> Mapping[Modality, float]:
     """Share a stage's steps among the modalities that have windows (vita_data/README.md).
 
@@ -64,13 +68,16 @@ def step_shares(
         stage: warmup takes equal parts, the others W_m / B_m.
         totals: W_m, the mass of each modality's pools.
         batch_size: B_m.
+        also: those of the modalities that take half of the steps together, in equal parts; the others share the rest.
 
     Assumes: equal parts in warmup, and a source with windows in two modalities counts in both; the paper is silent.
     """
     parts = {
         modality: 1.0 if stage is Stage.WARMUP else total / batch_size[modality] for modality, total in totals.items()
     }
-    return {modality: part / sum(parts.values()) for modality, part in parts.items()}
+    groups = [[m for m in parts if (m in also) is joins] for joins in (False, True)]
+    groups = [group for group in groups if group]
+    return {m: parts[m] / sum(parts[one] for one in group) / len(groups) for group in groups for m in group}
 
 
 def repeats(pool: Pool, *, share: float, step_share: float, batch_size: int) -> float:

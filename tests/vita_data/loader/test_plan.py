@@ -33,6 +33,15 @@ def test_warmup_pools_are_all_clips_with_two_images_and_all_actions(shards: Path
     assert plan.pools[Modality.ACTION][0].pool.num_windows == sum(range(20, 51, 5))
 
 
+def test_warmup_draws_pairs_where_they_are_asked_for_and_there_are_any(shards: Path, manifest) -> None:
+    plan = plan_of(manifest(**ALL), shards, also=(Modality.PAIRED,))
+    assert plan.modality_steps == {Modality.VIDEO: 0.25, Modality.ACTION: 0.25, Modality.PAIRED: 0.5}
+    assert shares(plan, Modality.PAIRED) == {"arm": 0.5, "hand": 0.5}
+    assert plan_of(manifest(human=1), shards, also=(Modality.PAIRED,)).modality_steps == {Modality.VIDEO: 1.0}
+    given = plan_of(manifest(**ALL), shards, also=(Modality.PAIRED,), modality_steps={"video": 1, "action": 1})
+    assert Modality.PAIRED not in given.modality_steps, "modality_steps says all"
+
+
 def test_cotrain_shares_steps_so_that_samples_follow_the_weights(shards: Path, manifest) -> None:
     plan = plan_of(manifest(**ALL), shards, "cotrain", batch_size={"video": 4, "paired": 16})
     steps, sizes = plan.modality_steps, plan.batch_size
