@@ -1,12 +1,13 @@
-"""Batches: moved to a device, cut into micro-batches, shortened for a preview, made of noise."""
+"""Batches: where they come from, moved to a device, cut into micro-batches, shortened for a preview, made of noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from vita_data.loader import PlanChange
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage, WindowSpec
 from vita_model.action import NUM_ACTION_DIMS
 from vita_model.prediction import Draws
@@ -16,6 +17,23 @@ _FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
 _HORIZON = 12
 _PER_SAMPLE = ("keep_context", "view_shift", "token_seeds")
 """Draws of each sample."""
+
+
+class BatchStream(Protocol):
+    """An endless iterator of batches that knows and restores its position, as `vita_data.loader` makes it."""
+
+    def __next__(self) -> Batch:
+        """Give the next batch."""
+
+    @property
+    def substituted(self) -> Mapping[str, int]:
+        """How many damaged windows were replaced since this process began, by source."""
+
+    def state_dict(self) -> Mapping[str, object]:
+        """Describe the position after the last batch given, in JSON values."""
+
+    def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
+        """Go to a position; `plan_change` says what to do if another mixture wrote it."""
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -23,7 +23,7 @@ from vita_data.nearby import near_name
 from vita_data.types import Manifest
 from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
 from vita_model.override import override
-from vita_model.recipe import Recipe, check_windows, find_manifest, limited, load_recipe, resolved
+from vita_model.recipe import Recipe, check_eval_every, check_windows, find_manifest, limited, load_recipe, resolved
 from vita_model.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _train(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
     if arguments.steps is not None:
         recipe = replace(recipe, num_steps=arguments.steps)
+    check_eval_every(recipe, recipe.eval_split)
     _check_folders(recipe, arguments)
     plans = _plans(recipe, arguments)
 

@@ -19,6 +19,7 @@ from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.configs import LossConfig
 from vita_model.distributed import all_sum
 from vita_model.latents import LatentReport, verdict
+from vita_model.log import rows_up_to
 from vita_model.losses import absolute_error, ssim
 from vita_model.means import MaskedMeans
 from vita_model.prediction import ActionPrediction, Draws, FramePrediction
@@ -26,7 +27,7 @@ from vita_model.stages import RULES, set_modes
 from vita_model.vita import Vita
 
 _ARMS = (slice(0, 7), slice(7, 14))
-EVALUATION = "evaluation.json"
+EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"
 
 
 @torch.no_grad()
@@ -118,9 +119,16 @@ def _mean_action(statistics: Mapping[str, Json], source: str) -> Tensor:
 
 
 def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path:
-    """Write a run's figures as RUN/evaluation.json."""
-    path = run / EVALUATION
-    write_atomically(path, (json.dumps({"step": step, **figures}, indent=1, sort_keys=True) + "\n").encode())
+    """Write a run's figures, with the `verdict` in sentences, as RUN/evaluation.json, and add them to evaluation.jsonl.
+
+    Rows of this step and of later ones, left by a run that died, are dropped from evaluation.jsonl.
+    """
+    path, history = run / EVALUATION, run / HISTORY
+    row = {"step": step, **figures}
+    kept = rows_up_to(history, step - 1) if history.is_file() else []
+    write_atomically(history, ("".join(kept) + json.dumps(row, sort_keys=True) + "\n").encode())
+    said = {**row, "verdict": verdict(figures)}
+    write_atomically(path, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
     return path
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vita_data.types import Batch, Modality, Stage
+from vita_model.codebook import Quantized
 from vita_model.configs import LossConfig
 from vita_model.distributed import all_names, all_rows
 from vita_model.losses import absolute_error, ssim
@@ -84,7 +85,7 @@ class LatentReport:
             if quantized.indices is not None:
                 self._indices.setdefault(kind, []).append(quantized.indices.flatten())
         for shown, name in ((ShownLatents.SHUFFLED, "shuffled"), (ShownLatents.MEAN, "mean_latent")):
-            self._add_errors(self._redecoded(batch, prediction, shown), name)
+            self._add_errors(redecoded(self.model, self.stage, batch, prediction, shown), name)
         if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
             self._add_subtasks(batch, prediction)
         if self.stage is Stage.WARMUP and batch.modality is Modality.PAIRED:
@@ -107,13 +108,6 @@ class LatentReport:
         if self.stage is not Stage.WARMUP:
             return "predicted"
         return "action" if batch.modality is Modality.ACTION else "video"
-
-    def _redecoded(self, batch: Batch, prediction: Prediction, shown: ShownLatents) -> Prediction:
-        draws = Draws(latents=shown)
-        if prediction.reasoning is None:
-            return RULES[self.stage].predict(self.model, batch, draws)
-        with_frames = prediction.frames is not None
-        return self.model.decode(batch, prediction.reasoning, draws, with_frames=with_frames)
 
     def _add_errors(self, prediction: Prediction, name: str) -> None:
         frames, actions = prediction.frames, prediction.actions
@@ -156,9 +150,9 @@ class LatentReport:
         ):
             self._means.add(f"cross/{name}_l1", absolute_error(images.float().clamp(0, 1), target), real)
         both = real & actions.mask.flatten(1).any(dim=1)
-        if quantized.indices is not None and done.indices is not None:
-            shared = min(quantized.indices.shape[1], done.indices.shape[1])
-            self._pairs.append(torch.stack([quantized.indices[both, :shared], done.indices[both, :shared]], dim=-1))
+        pairs = paired_codes(quantized, done)
+        if pairs is not None:
+            self._pairs.append(pairs[both])
             self._motion.append(true[both][..., _HAND_MOTION].sum(dim=1))
 
     def _pair_figures(self) -> dict[str, float]:
@@ -175,6 +169,37 @@ class LatentReport:
         if len(codes) >= _LEAST_WINDOWS:
             found["codes/motion_r2"] = explained(video[:, 0], _joined(self._motion), num_codes)
         return found
+
+
+def redecoded(model: Vita, stage: Stage, batch: Batch, prediction: Prediction, shown: ShownLatents) -> Prediction:
+    """Decode what was predicted for a batch again, from other latents."""
+    draws = Draws(latents=shown)
+    if prediction.reasoning is None:
+        return RULES[stage].predict(model, batch, draws)
+    with_frames = prediction.frames is not None
+    return model.decode(batch, prediction.reasoning, draws, with_frames=with_frames)
+
+
+def paired_codes(video: Quantized, actions: Quantized) -> Tensor | None:
+    """Put the codes that videos and actions of the same windows take side by side [B, Q, 2]; None before any codes."""
+    if video.indices is None or actions.indices is None:
+        return None
+    shared = min(video.indices.shape[1], actions.indices.shape[1])
+    return torch.stack([video.indices[:, :shared], actions.indices[:, :shared]], dim=-1)
+
+
+def headline(figures: Mapping[str, float]) -> str:
+    """Say in one line whether the decoders need the latents, and in how many directions these vary."""
+    parts = []
+    for name, error in _DECODED:
+        own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
+        if own is not None and other is not None:
+            ratio = own / max(other, 1e-12)
+            parts.append(f"{name} own/shuffled {error.upper()} {own:.4f}/{other:.4f} = {ratio:.2f}")
+    ranks = {name.removeprefix("codes/rank_"): value for name, value in figures.items() if "/rank_" in name}
+    if ranks:
+        parts.append("rank " + ", ".join(f"{kind} {value:.1f}" for kind, value in sorted(ranks.items())))
+    return "; ".join(parts)
 
 
 def verdict(figures: Mapping[str, float]) -> list[str]:

@@ -65,6 +65,14 @@ class RunLog:
         if step % self.report_every == 0 or step == self.num_steps:
             self._terminal_line(step, modality, values["loss"], substituted)
 
+    def evaluation(self, step: int, figures: Mapping[str, float]) -> None:
+        """Show the figures of an evaluation beside the scalars."""
+        scalars = {f"evaluation/{name}": value for name, value in figures.items()}
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=step)
+
     def pictures(self, step: int, paths: Iterable[Path]) -> None:
         """Show the previews that are JPEGs, by the last word of their names."""
         for path in paths:
@@ -103,6 +111,13 @@ def _keep_rows(path: Path, last_step: int) -> None:
     """Rewrite metrics.jsonl with the rows up to a step; a torn last line goes too."""
     if not path.is_file():
         return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(rows_up_to(path, last_step)))
+    temporary.replace(path)
+
+
+def rows_up_to(path: Path, last_step: int) -> list[str]:
+    """Read the lines of a file of JSON rows up to a step; nothing from a torn line on."""
     kept = []
     for line in path.read_text().splitlines():
         try:
@@ -110,6 +125,4 @@ def _keep_rows(path: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    return kept

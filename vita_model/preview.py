@@ -15,6 +15,7 @@ from torch import Tensor
 from vita_data.types import Batch, Image, Stage
 from vita_model.action import ACTION_NAMES
 from vita_model.batches import samples
+from vita_model.canvas import GREY, tiled
 from vita_model.distributed import Ranks
 from vita_model.layers import byte_images
 from vita_model.prediction import ActionPrediction, Draws, FramePrediction, Prediction
@@ -24,10 +25,7 @@ from vita_model.usage import usage_plot
 from vita_model.vita import Vita
 
 _MAX_SAMPLES = 4
-_MARGIN = 4
 _QUALITY = 90
-_ABSENT = 128
-"""Grey of a future past the clip's end."""
 
 
 def write_previews(
@@ -65,17 +63,10 @@ def frame_grid(frames: FramePrediction) -> Image:
     Futures that no sample has at the end are left out; one that some sample lacks is grey.
     """
     shown = int(frames.mask.any(dim=0).nonzero().max()) + 1 if frames.mask.any() else 1
+    # What lies past the clip's end is grey.
     real = frames.mask[:, :shown, None, None, None]
-    true, predicted = (torch.where(real, f[:, :shown].float(), _ABSENT / 255) for f in (frames.true, frames.predicted))
-    pixels = byte_images(torch.cat([frames.start[:, None], true, predicted], dim=1))
-    num_rows, num_columns, size = pixels.shape[0], pixels.shape[1], pixels.shape[2]
-    pitch = size + _MARGIN
-    grid = np.full((num_rows * pitch + _MARGIN, num_columns * pitch + _MARGIN, 3), 255, np.uint8)
-    for row in range(num_rows):
-        for column in range(num_columns):
-            top, left = _MARGIN + row * pitch, _MARGIN + column * pitch
-            grid[top : top + size, left : left + size] = pixels[row, column]
-    return grid
+    true, predicted = (torch.where(real, f[:, :shown].float(), GREY / 255) for f in (frames.true, frames.predicted))
+    return tiled(byte_images(torch.cat([frames.start[:, None], true, predicted], dim=1)))
 
 
 def action_json(actions: ActionPrediction) -> dict[str, object]:

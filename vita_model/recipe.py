@@ -142,7 +142,9 @@ class Recipe:
     """Checkpoints left in the run, older ones are removed; None: all stay."""
     report_every: int = 10
     eval_batches: int = 8
-    """Batches after the last step that the result is measured on, beside trivial predictors; 0: it is not."""
+    """Batches that the result is measured on, beside trivial predictors; 0: it is not measured."""
+    eval_every: int | None = None
+    """Steps between evaluations, always on the same windows of `eval_split`; None: after the last step alone."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no run can have; what the shards must allow is the loader's to check.
@@ -162,7 +164,7 @@ class Recipe:
         require(self, "save_steps", fits=fits, wanted="whole numbers, at least 1")
         if self.init_parts is not None:
             require(self, "init_parts", fits=set(self.init_parts) <= set(Component), wanted=", ".join(Component))
-        for name in ("length", "num_supervised_frames", "keep_last"):
+        for name in ("length", "num_supervised_frames", "keep_last", "eval_every"):
             if getattr(self, name) is not None:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
@@ -334,6 +336,26 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     for fits, what in rooms:
         if not fits:
             raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")
+
+
+def check_eval_every(recipe: Recipe, held_out: object | None) -> None:
+    """Refuse to measure during training where there is nothing held out, or nothing to measure on.
+
+    Batches that would come next are no help: a later evaluation would be on windows trained on meanwhile.
+
+    Raises:
+        RequestError: says what to set.
+    """
+    if recipe.eval_every is None:
+        return
+    told = f"recipe {recipe.name}: eval_every={recipe.eval_every}"
+    if held_out is None:
+        raise RequestError(
+            f"{told} needs windows that are not trained on: expected eval_split=val, got none; --set eval_split=val, "
+            "or --set eval_every=none to measure after the last step alone"
+        )
+    if not recipe.eval_batches:
+        raise RequestError(f"{told} with eval_batches=0 measures nothing; --set eval_batches=8, or eval_every=none")
 
 
 @contextmanager

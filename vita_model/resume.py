@@ -24,6 +24,7 @@ _MAY_CHANGE = (
     "keep_last",
     "report_every",
     "eval_batches",
+    "eval_every",
     "manifest",
     "parallel",
     "recompute",

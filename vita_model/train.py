@@ -6,11 +6,11 @@ What differs between stages is data in `stages.RULES`. Each rank runs it on its 
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 
@@ -18,43 +18,29 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
 from vita_data.types import Batch, Json, Modality
 from vita_model.averages import WeightAverages
-from vita_model.batches import on_device
+from vita_model.batches import BatchStream, on_device
 from vita_model.checkpoint import TrainerState, load_components, load_trainer, save
 from vita_model.configs import Component
 from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
 from vita_model.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.evaluations import Evaluations
 from vita_model.gradients import Gradients
 from vita_model.hand_over import hand_over
+from vita_model.latent_picture import write_latents
+from vita_model.latents import headline
 from vita_model.lock import held
 from vita_model.log import Report, RunLog
 from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
 from vita_model.paligemma import check_tokenizer, load_paligemma
 from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.preview import write_previews
-from vita_model.recipe import Recipe, as_json, building
+from vita_model.recipe import Recipe, as_json, building, check_eval_every
 from vita_model.resume import check_same_run
 from vita_model.run_folder import latest, require_new, require_startable
 from vita_model.signals import on_sigterm
 from vita_model.stages import RULES, needed_parts, set_modes
 from vita_model.state import Progress, load_progress
 from vita_model.vita import Vita
-
-
-class BatchStream(Protocol):
-    """An endless iterator of batches that knows and restores its position, as `vita_data.loader` makes it."""
-
-    def __next__(self) -> Batch:
-        """Give the next batch."""
-
-    @property
-    def substituted(self) -> Mapping[str, int]:
-        """How many damaged windows were replaced since this process began, by source."""
-
-    def state_dict(self) -> Mapping[str, object]:
-        """Describe the position after the last batch given, in JSON values."""
-
-    def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
-        """Go to a position; `plan_change` says what to do if another mixture wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +70,8 @@ class Trainer:
         held_out: BatchStream | None = None,
     ) -> None:
         self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
-        self.conventions, self.resizes, self.held_out = conventions or {}, resizes or {}, held_out
+        self.conventions, self.resizes = conventions or {}, resizes or {}
+        self.evaluations = Evaluations(recipe, stream, held_out)
         self.ranks = ranks or Ranks()
         self.report = report if self.ranks.is_first else _silent
         self.rule = RULES[recipe.stage]
@@ -148,52 +135,64 @@ class Trainer:
         self.report(f"resumed {checkpoint} at step {self.step}")
 
     def fit(self) -> RunEnd:
-        """Train up to the recipe's last step, saving on the way; a SIGTERM saves and ends early.
+        """Train up to the recipe's last step, saving and measuring on the way; a SIGTERM saves and ends early.
 
         Raises:
             TrainingError: a loss or gradient is not finite; names the batch's keys.
         """
-        log = self._log()
         checkpoint, stops, stop = None, False, threading.Event()
-        try:
+        with self._logged() as log:
+            # A SIGTERM leaves out what was due after its step.
+            if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
+                self._evaluate(log)
             with on_sigterm(stop.set):
                 while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
                     # All ranks stop after the same step: a signal that comes from here on counts for the next one.
                     stops = any_rank(stop.is_set(), self.ranks.device)
+                    if self.evaluations.is_due(self.step) and not stops:
+                        self._evaluate(log)  # Before it is saved: a run that dies meanwhile does this step again.
                     checkpoint = self._save(log, stops=stops) if self._is_due(stops=stops) else checkpoint
-        finally:
-            if log is not None:
-                log.close()
-        interrupted = self.step < self.recipe.num_steps
-        if not interrupted:
-            self.evaluate()
+            interrupted = self.step < self.recipe.num_steps
+            if not interrupted:
+                self._evaluate(log)
         return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
 
     def evaluate(self) -> None:
         """Measure the result on the held-out split if there is one, else on the batches that would come next."""
+        if self.recipe.eval_batches:
+            with self._logged() as log:
+                self._evaluate(log)
+
+    def _evaluate(self, log: RunLog | None) -> None:
         if not self.recipe.eval_batches:
             return
-        stream = self.stream if self.held_out is None else self.held_out
-        batches = (on_device(next(stream), self.ranks.device) for _ in range(self.recipe.eval_batches))
+        batches = self.evaluations.batches(self.ranks.device)
         with unsharded(self.loss):
             statistics = cast(Mapping[str, Json], self.statistics)
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
-        if self.ranks.is_first:
+        if log is not None:
             write_evaluation(self.run_dir, self.step, figures)
-        for line in summary(figures):
+            log.evaluation(self.step, figures)
+        is_end = self.step >= self.recipe.num_steps
+        for line in summary(figures) if is_end else [f"held out at step {self.step}: {headline(figures)}"]:
             self.report(line)
 
-    def _log(self) -> RunLog | None:
+    @contextmanager
+    def _logged(self) -> Iterator[RunLog | None]:
+        """Open the run's log on the first rank, which alone writes."""
         if not self.ranks.is_first:
-            return None
-        return RunLog(
+            yield None
+            return
+        log = RunLog(
             self.run_dir,
             start_step=self.step,
             num_steps=self.recipe.num_steps,
             report_every=self.recipe.report_every,
             report=self.report,
         )
+        with closing(log):
+            yield log
 
     def _train_step(self, log: RunLog | None) -> None:
         begin_s = time.monotonic()
@@ -270,13 +269,20 @@ class Trainer:
             ranks=self.ranks,
         )
         if self.shown and not stops:
-            shown = [self.shown[m] for m in self.rule.modalities if m in self.shown]
             with unsharded(self.loss):
-                stage, ranks = self.recipe.stage, self.ranks
-                written = write_previews(self.run_dir, self.step, self.model, stage, shown, ranks=ranks)
+                written = self._write_pictures()
             if log is not None:
                 log.pictures(self.step, written)
         return checkpoint
+
+    def _write_pictures(self) -> list[Path]:
+        """Show the newest batches; what the latents carry on held-out windows where there are any."""
+        run, step, model, stage, ranks = self.run_dir, self.step, self.model, self.recipe.stage, self.ranks
+        newest = [self.shown[m] for m in self.rule.modalities if m in self.shown]
+        measures = self.evaluations.is_held_out and self.recipe.eval_batches
+        looked_at = self.evaluations.batches(ranks.device) if measures else newest
+        written = write_previews(run, step, model, stage, newest, ranks=ranks)
+        return written + write_latents(run, step, model, stage, looked_at, ranks=ranks)
 
 
 def train(
@@ -305,6 +311,7 @@ def train(
     if ranks is None and not is_alone():
         raise ValueError("this process is one of several ranks: train needs `ranks`, as joined_ranks gives them")
     _check_accumulate(recipe, ranks or Ranks())
+    check_eval_every(recipe, held_out)
     checkpoint = first_says(lambda: _found(run, resume=resume))
     trainer = Trainer(
         recipe,

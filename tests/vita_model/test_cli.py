@@ -116,6 +116,8 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
     ("setting", "message"),
     [
         ("save_every=0", "Recipe.save_every must be a whole number, at least 1; found 0"),
+        ("eval_every=0", "Recipe.eval_every must be a whole number, at least 1; found 0"),
+        ("eval_every=2", "recipe mine: eval_every=2 needs windows that are not trained on"),
         ("report_every=0", "Recipe.report_every must be"),
         ("keep_last=0", "Recipe.keep_last must be"),
         ("num_steps=100000000", "Recipe.num_steps must be a whole number, at least 1 and at most 99999999"),

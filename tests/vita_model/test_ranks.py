@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tests.vita_model.conftest import SyntheticStream, small_config
 from tests.vita_model.ranks import run_ranks
 from tests.vita_model.released import write_paligemma
+from tests.vita_model.test_evaluate import statistics_of
 from vita_data.types import Stage
 from vita_model import train as training
 from vita_model.batches import samples
@@ -58,15 +59,16 @@ def recipe_of(stage: Stage, parallel: Parallel, **fields) -> Recipe:
 def train_here(run: str, recipe: Recipe, *, resume: bool = False, before: Callable[[], None] = lambda: None) -> None:
     with joined_ranks() as ranks:
         before()
-        stream = SlicedStream(recipe.stage, ranks.rank, ranks.world_size, size=8)
+        stream, held_out = (SlicedStream(recipe.stage, ranks.rank, ranks.world_size, size=8) for _ in range(2))
         train(
             recipe,
             stream,
             Path(run),
-            statistics={name: {} for name in ("toy_a", "toy_b")},
+            statistics=statistics_of("toy_a", "toy_b"),
             report=lambda line: None,
             resume=resume,
             ranks=ranks,
+            held_out=held_out if recipe.eval_every else None,
         )
 
 
@@ -110,8 +112,11 @@ def alone(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("parallel", list(Parallel))
 def test_two_ranks_give_the_losses_of_one_in_warmup(parallel: Parallel, alone: Path, tmp_path: Path) -> None:
-    go(tmp_path / "two", recipe_of(Stage.WARMUP, parallel), 2)
+    # Measuring on the way, by all ranks, changes nothing.
+    go(tmp_path / "two", recipe_of(Stage.WARMUP, parallel, eval_every=10, eval_batches=2), 2)
 
+    measured = [json.loads(line) for line in (tmp_path / "two" / "evaluation.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["actions/shuffled_mse"] > 0) for row in measured] == [(10, True), (20, True)]
     assert len(rows(alone)) == STEPS
     assert_same_run(alone, tmp_path / "two")
     one, two = (weights(latest(run)) for run in (alone, tmp_path / "two"))

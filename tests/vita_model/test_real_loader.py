@@ -1,5 +1,6 @@
 """The command on toy shards through the real loader: three stages, hand-over, exact resume."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def assert_equal_runs(expected_run, actual_run):
 
 def test_three_stages_run_one_after_the_other_and_resume_exactly(vita_train, tmp_path):
     warmup, cotrain, finetune, whole = (tmp_path / name for name in ("warmup", "cotrain", "finetune", "whole"))
-    assert vita_train("warmup", whole, "--steps", "18") == 0
+    measured = ("--set", "eval_split=val", "--set", "eval_every=12", "--set", "eval_batches=2")
+    assert vita_train("warmup", whole, "--steps", "18", *measured) == 0
     assert vita_train("warmup", warmup, "--steps", "7") == 0
     assert vita_train("warmup", warmup, "--steps", "18", "--resume") == 0
     assert_equal_runs(whole, warmup)
@@ -59,7 +61,10 @@ def test_three_stages_run_one_after_the_other_and_resume_exactly(vita_train, tmp
     progress = load_progress(latest(finetune))
     assert progress.step == 2
     assert set(progress.statistics) == {"libero"}
-    assert [path.name for path in (finetune / "previews").iterdir()] == ["step-00000002-actions.json"]
+    shown = sorted(path.name for path in (finetune / "previews").iterdir())
+    assert shown == ["step-00000002-actions.json", "step-00000002-latents.jpg"]
+    rows = [json.loads(line) for line in (whole / "evaluation.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [12, 18]
 
 
 def test_a_run_on_shards_in_a_store_is_the_run_on_a_disk(toy_shards, tmp_path, capsys):
