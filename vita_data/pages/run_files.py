@@ -1,4 +1,4 @@
-"""The files that a training run leaves, read back as typed values: metrics.jsonl and the newest previews.
+"""The files that a training run leaves, read back as typed values: metrics, evaluations and the newest previews.
 
 Knows the form of these files and nothing of the model that wrote them. A run stands alone: nothing else is opened.
 """
@@ -16,6 +16,7 @@ from vita_data.nearby import meant
 from vita_data.types import Bool, Float64
 
 METRICS = "metrics.jsonl"
+EVALUATION, EVALUATIONS = "evaluation.json", "evaluation.jsonl"
 PREVIEWS = "previews"
 ACTION_PREVIEW_DIM = 14
 _WORDS = ("step", "stage", "modality", "shares")
@@ -46,11 +47,20 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FramePreview:
-    """A grid of images: a row a sample; start, true futures, predicted futures."""
+class PicturePreview:
+    """A picture and the step after which it was drawn."""
 
     step: int
     jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Figures by their names, as vita_model/README.md lists them, after a step, and what they mean in sentences."""
+
+    step: int
+    figures: Mapping[str, float]
+    verdict: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +99,51 @@ def read_metrics(run: Path) -> Metrics:
     )  # fmt: skip
 
 
-def newest_frames(run: Path) -> FramePreview | None:
+def read_evaluation(run: Path) -> Evaluation | None:
+    """Read a run's newest evaluation, None if the run has none.
+
+    Raises:
+        ShardError: the file is damaged.
+    """
+    path = run / EVALUATION
+    return _evaluation(path.read_text(), str(path)) if path.is_file() else None
+
+
+def read_evaluations(run: Path) -> tuple[Evaluation, ...]:
+    """Read all of a run's evaluations in the order of steps; an earlier version of training left none.
+
+    Raises:
+        ShardError: a line is damaged.
+    """
+    path = run / EVALUATIONS
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return tuple(_evaluation(line, f"{path} line {number}") for number, line in enumerate(lines, 1))
+
+
+def newest_frames(run: Path) -> PicturePreview | None:
     """Read the newest picture of predicted frames, None if the run has none."""
-    path = _newest(run, "frames.jpg")
-    return None if path is None else FramePreview(step=_step(path), jpeg=path.read_bytes())
+    return _picture(run, "frames.jpg")
+
+
+def newest_latents(run: Path) -> PicturePreview | None:
+    """Read the newest picture of what the latents carry, None if the run has none."""
+    return _picture(run, "latents.jpg")
+
+
+def _picture(run: Path, ending: str) -> PicturePreview | None:
+    path = _newest(run, ending)
+    return None if path is None else PicturePreview(step=_step(path), jpeg=path.read_bytes())
+
+
+def _evaluation(content: str, where: str) -> Evaluation:
+    try:
+        value = json.loads(content)
+        figures = {name: float(one) for name, one in value.items() if isinstance(one, int | float) and name != "step"}
+        verdict = tuple(str(line) for line in value.get("verdict", ()))
+        return Evaluation(step=int(value["step"]), figures=figures, verdict=verdict)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes another"
+                         ) from error  # fmt: skip
 
 
 def newest_actions(run: Path) -> ActionPreview | None:

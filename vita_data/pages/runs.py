@@ -6,21 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from vita_data.errors import ShardError
 from vita_data.pages.chart import Chart, Series, Stroke, charts
-from vita_data.pages.clips import Group, arm_action_groups, shrink_jpeg
-from vita_data.pages.html import Cell, Markup, Picture, Section, Table, element, join, paragraph, picture, table, text
+from vita_data.pages.clips import Group, arm_action_groups
+from vita_data.pages.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.pages.latents import latent_parts
+from vita_data.pages.previews import preview_picture
 from vita_data.pages.run_files import (
     ActionPreview,
     Curve,
-    FramePreview,
     Metrics,
+    PicturePreview,
     newest_actions,
     newest_frames,
     read_metrics,
 )
 
-_MAX_PREVIEW_WIDTH = 1600
 _MAX_CURVE_POINTS = 200
 _MAX_SAMPLES = 4
 _PREVIEW_GROUPS = (*arm_action_groups("left arm", 0), *arm_action_groups("right arm", 7))
@@ -62,15 +62,17 @@ def run_section(run: Path) -> Section:
         *_curves(metrics, _LOSSES, "Losses", "What training minimises; one line a modality, lower is better."),
         *_curves(metrics, _CODES, "Codes", "How well the shared codebook is used; a perplexity of 1 means one code."),
         *_curves(metrics, {**_PACE, **rest}, "Pace", "How the optimizer moves and how fast."),
+        *latent_parts(run, metrics),
         *_shares(metrics),
         *_frames(newest_frames(run), run),
         *_actions(newest_actions(run)),
     ]
     return Section(
         title=f"Training run {run.name}: {', '.join(metrics.stages)}, {metrics.num_steps} steps",
-        explanation="From the run's metrics.jsonl and its newest previews; rest the pointer on a chart to see values.",
+        explanation="From the run's metrics.jsonl, evaluation.json and newest previews; rest the pointer on a chart to "
+                    "see values.",
         body=join(parts),
-    )
+    )  # fmt: skip
 
 
 def _curves(metrics: Metrics, titles: Mapping[str, str], heading: str, words: str) -> list[Markup]:
@@ -110,19 +112,14 @@ def _shares(metrics: Metrics) -> list[Markup]:
     return [element("h3", text("Realised shares")), paragraph(words, css="explain"), shown]
 
 
-def _frames(preview: FramePreview | None, run: Path) -> list[Markup]:
+def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
     if preview is None:
         return []
-    try:
-        small = shrink_jpeg(preview.jpeg, max_width=_MAX_PREVIEW_WIDTH)
-    except ValueError as error:
-        raise ShardError(f"{run}: the preview of step {preview.step} is no JPEG ({error})") from error
     caption = (
         f"After step {preview.step}, a row a sample. Columns from the left: the start image, the true future images, "
         "the predicted ones in the same order; grey where the clip has ended."
     )
-    shown = element("div", picture(Picture(jpeg=small, caption=caption)), class_="picture")
-    return [element("h3", text("Predicted against true frames")), shown]
+    return [element("h3", text("Predicted against true frames")), preview_picture(preview, run, caption)]
 
 
 def _actions(preview: ActionPreview | None) -> list[Markup]:
