@@ -41,9 +41,9 @@ class HeldOut(SyntheticStream):
 def go(make_recipe, make_stream, tmp_path):
     def run(name, stage=Stage.WARMUP, *, held_out=None, resume=False, report=lambda line: None, **fields):
         recipe = make_recipe(stage, save_every=2, **fields)
-        if stage is Stage.COTRAIN:
-            codebook = replace(recipe.model.codebook, freeze=False)
-            recipe = replace(recipe, model=replace(recipe.model, codebook=codebook))
+        # Said in updates, so that a run with fewer steps is the beginning of one with more; trained without a warmup.
+        codebook = replace(recipe.model.codebook, continuous_updates=2, last_replacement=5, freeze=False)
+        recipe = replace(recipe, model=replace(recipe.model, codebook=codebook))
         return train(
             recipe, make_stream(stage), tmp_path / name, statistics=statistics_of("toy_a", "toy_b"), report=report,
             resume=resume, held_out=held_out,
