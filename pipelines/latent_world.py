@@ -7,7 +7,7 @@ Letters: B batch, H steps of a chunk.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -120,18 +120,26 @@ UNPAIRED_MIX = WorldMix(
 )
 
 
-class WorldStream:
-    """An endless stream of the world's batches with the loader's face; batch k is a function of seed and k."""
+DrawBatch = Callable[[Modality, int, int], Batch]
+"""Draws a batch of a modality, so many windows, from a seed."""
 
-    def __init__(self, mix: WorldMix, *, seed: int = 0) -> None:
-        self._mix, self._seed, self._step = mix, seed, 0
+
+def draw_batch(modality: Modality, size: int, seed: int) -> Batch:
+    """Draw windows of the world, of a modality."""
+    return as_modality(draw_scenes(size, seed).batch, modality)
+
+
+class WorldStream:
+    """An endless stream of a world's batches with the loader's face; batch k is a function of seed and k."""
+
+    def __init__(self, mix: WorldMix, *, seed: int = 0, draw: DrawBatch = draw_batch) -> None:
+        self._mix, self._seed, self._step, self._draw = mix, seed, 0, draw
 
     def __next__(self) -> Batch:
         """Give the next batch."""
         modality = self._mix.cycle[self._step % len(self._mix.cycle)]
         self._step += 1
-        scenes = draw_scenes(self._mix.sizes[modality], 100_000 * self._seed + self._step)
-        return as_modality(scenes.batch, modality)
+        return self._draw(modality, self._mix.sizes[modality], 100_000 * self._seed + self._step)
 
     @property
     def substituted(self) -> Mapping[str, int]:

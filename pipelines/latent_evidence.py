@@ -1,0 +1,217 @@
+"""What the shared code is worth on held-out demonstrations: trains the arms of an experiment and tabulates them.
+
+    python -m pipelines.latent_evidence [--arm NAME ...] [--seed N ...] [--work DIR] [--out FILE] [--json]
+
+`all`: every demonstration has actions; does the action decoder need the latents where it reads nothing else, and where
+it reads the backbone's states too; and what are the latents without the codes of the true futures as teachers?
+`tenth`: all demonstrations are video and a tenth has actions; what are the video of the others, and warmup, worth?
+An arm takes three minutes on a core that it has for itself; warmups in the work folder are not repeated.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from pipelines.latent_gate import world_model
+from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations
+from pipelines.latent_world import SIZE, WorldMix, WorldStream
+from vita_data.types import Batch, Modality, Stage
+from vita_model.configs import ActionContext, LatentGradient, LossConfig, TransformerConfig, VitaConfig
+from vita_model.evaluate import evaluate
+from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule, resolved
+from vita_model.run_folder import step_name
+from vita_model.train import Trainer
+from vita_model.vita import Vita
+
+NUM_DEMONSTRATIONS, TENTH = 1000, 0.1
+NUM_STEPS = 500
+"""Of warmup, and of co-training."""
+_HELD_OUT_SEED, _NUM_HELD_OUT, _HELD_OUT_BATCH = 10_000_000, 256, 256
+_LR = 3e-3
+_SIZES = {Modality.PAIRED: 32, Modality.VIDEO: 32, Modality.ACTION: 64}
+_BLOCKS = TransformerConfig(width=32, num_layers=2, num_heads=4, ffn_width=128)
+_PATCH, _TEXT = 8, 8
+
+FIGURES = (
+    "actions/mse", "actions/shuffled_mse", "actions/mean_latent_mse", "actions/mean_mse",
+    "frames/l1", "frames/shuffled_l1", "frames/copy_l1",
+)  # fmt: skip
+"""Columns of the table (`vita_model.latents.KEYS`, `vita_model.evaluate`)."""
+COMPARED = (("all", "all-states"), ("tenth-no-video", "tenth"), ("tenth", "all"))
+"""Arms whose action errors are compared seed by seed."""
+_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""Student's t of a two-sided interval of 95%, by number of seeds."""
+
+_WITH_VIDEO = (
+    WorldMix(cycle=(Modality.PAIRED, Modality.VIDEO, Modality.PAIRED, Modality.ACTION), sizes=_SIZES),
+    WorldMix(cycle=(Modality.VIDEO, Modality.PAIRED), sizes=_SIZES),
+)
+_WITHOUT_VIDEO = (
+    WorldMix(cycle=(Modality.PAIRED, Modality.PAIRED, Modality.PAIRED, Modality.ACTION), sizes=_SIZES),
+    WorldMix(cycle=(Modality.PAIRED,), sizes=_SIZES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way of training that is compared with others."""
+
+    share_with_actions: float = 1.0
+    context: ActionContext = ActionContext.NONE
+    sees_video: bool = True
+    """Of the demonstrations without actions."""
+    warms_up: bool = True
+    """Otherwise codes are learnt in co-training."""
+    tokens: float = 1.0
+    """`loss.tokens`: cross-entropy of the latent tokens to the codes of the true futures. At 0 nothing teaches them but
+    the errors of the decoders, straight through their nearest codes."""
+
+
+ARMS: Mapping[str, Arm] = {
+    "all": Arm(),
+    "all-states": Arm(context=ActionContext.STATES),
+    "all-untaught": Arm(tokens=0.0),
+    "all-states-untaught": Arm(context=ActionContext.STATES, tokens=0.0),
+    "tenth": Arm(share_with_actions=TENTH),
+    "tenth-no-video": Arm(share_with_actions=TENTH, sees_video=False),
+    "tenth-no-warmup": Arm(share_with_actions=TENTH, warms_up=False, tokens=0.0),
+}
+
+
+def task_model(arm: Arm) -> VitaConfig:
+    """Shape the gate's model for windows of `FUTURES` seconds, a backbone that sees them, and half the width."""
+    model = world_model()
+    latents = model.latents if arm.tokens else replace(model.latents, gradient=LatentGradient.NEAREST)
+    return replace(
+        model,
+        visual=replace(model.visual, encoder=_BLOCKS, patch_size=_PATCH),
+        visual_encoder=replace(model.visual_encoder, blocks=_BLOCKS),
+        visual_decoder=replace(model.visual_decoder, blocks=_BLOCKS),
+        action_decoder=replace(model.action_decoder, blocks=_BLOCKS, context=arm.context),
+        codebook=replace(model.codebook, freeze=arm.warms_up),
+        backbone=replace(
+            model.backbone, vision=_BLOCKS, language=_BLOCKS, head_width=_BLOCKS.width // _BLOCKS.num_heads,
+            image_size=SIZE, patch_size=_PATCH, num_latents=FUTURES, max_text_tokens=_TEXT, num_subtasks=2,
+        ),
+        latents=latents,
+    )  # fmt: skip
+
+
+def recipe_of(arm: Arm, stage: Stage, *, seed: int, num_steps: int, init: Path | None) -> Recipe:
+    """Make the recipe of a stage of an arm."""
+    return resolved(Recipe(
+        name="tasks", stage=stage, manifest="", num_steps=num_steps, batch_size=1, seed=seed, model=task_model(arm),
+        loss=LossConfig(tokens=arm.tokens), init=None if init is None else str(init),
+        precision=Precision.FP32, num_supervised_frames=1, save_every=num_steps, keep_last=1, eval_batches=0,
+        report_every=max(num_steps // 3, 1),
+        optimizer=OptimizerConfig(lr=_LR, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=num_steps),
+    ))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """Trains arms on one seed's demonstrations; runs lie in the work folder."""
+
+    work: Path
+    seed: int
+    num_steps: int = NUM_STEPS
+    num_demonstrations: int = NUM_DEMONSTRATIONS
+    num_held_out: int = _NUM_HELD_OUT
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Train an arm and give the latent report of co-training on held-out windows."""
+        arm = ARMS[name]
+        shown = draw_demonstrations(
+            self.num_demonstrations, 1000 + self.seed, share_with_actions=arm.share_with_actions
+        )
+        warmup, cotrain = _WITH_VIDEO if arm.sees_video else _WITHOUT_VIDEO
+        init = None
+        if arm.warms_up:
+            init = self.work / f"warmup-{arm.context}-{arm.share_with_actions}-{arm.sees_video}-{self.seed}"
+            recipe = recipe_of(arm, Stage.WARMUP, seed=self.seed, num_steps=self.num_steps, init=None)
+            if not (init / "checkpoints" / step_name(self.num_steps)).is_dir():
+                trained(recipe, shown, warmup, init, futures=1)
+        recipe = recipe_of(arm, Stage.COTRAIN, seed=self.seed, num_steps=self.num_steps, init=init)
+        model = trained(recipe, shown, cotrain, self.work / f"{name}-{self.seed}", futures=FUTURES)
+        held_out = draw_demonstrations(self.num_held_out, _HELD_OUT_SEED)
+        batches = held_out.every_window(_HELD_OUT_BATCH, futures=FUTURES)
+        return evaluate(model, Stage.COTRAIN, batches, shown.statistics(), LossConfig())
+
+
+def trained(recipe: Recipe, shown: Demonstrations, mix: WorldMix, run: Path, *, futures: int) -> Vita:
+    """Train a stage on demonstrations."""
+
+    def draw(modality: Modality, size: int, seed: int) -> Batch:
+        return shown.draw(modality, size, seed, futures=futures)
+
+    run.mkdir(parents=True, exist_ok=True)
+    stream = WorldStream(mix, seed=recipe.seed, draw=draw)
+    trainer = Trainer(
+        recipe, stream, run, statistics=shown.statistics(), report=lambda line: print(line, file=sys.stderr)
+    )
+    trainer.start()
+    trainer.fit()
+    return trainer.model
+
+
+def interval(values: Sequence[float]) -> str:
+    """Give the mean of some seeds and half the width of its interval of 95%."""
+    if len(values) < 2:
+        return f"{values[0]:.4f}"
+    half = _T95.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):.4f} ± {half:.4f}"
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Tabulate results by arm: the mean over seeds of each figure with its interval."""
+    lines = ["| arm | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
+    for name in dict.fromkeys(str(row["arm"]) for row in rows):
+        found = [row for row in rows if row["arm"] == name]
+        cells = [interval([float(str(row[figure])) for row in found]) for figure in FIGURES]
+        lines.append(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def difference(rows: Sequence[Mapping[str, object]], worse: str, better: str) -> str:
+    """Say by how much the action error of one arm exceeds that of another, seed by seed."""
+    errors = {(row["arm"], row["seed"]): float(str(row["actions/mse"])) for row in rows}
+    seeds = [seed for arm, seed in errors if arm == worse and (better, seed) in errors]
+    apart = [errors[worse, seed] - errors[better, seed] for seed in seeds]
+    return f"actions/mse, {worse} minus {better}, of the same seeds: {interval(apart)}" if apart else ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the arms asked for."""
+    parser = argparse.ArgumentParser(prog="latent_evidence", description="What is the shared code worth, held out?")
+    parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=NUM_STEPS)
+    parser.add_argument("--work", type=Path, help="folder of the runs; none: they are removed at the end")
+    parser.add_argument("--out", type=Path, help="file that each result is added to as a line of JSON")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in arguments.seed:
+            experiment = Experiment(work=arguments.work or Path(folder), seed=seed, num_steps=arguments.steps)
+            for name in arguments.arm:
+                rows.append({"arm": name, "seed": seed, **experiment.figures(name)})
+                if arguments.out is not None:
+                    with arguments.out.open("a") as file:
+                        file.write(json.dumps(rows[-1]) + "\n")
+    compared = [line for pair in COMPARED if (line := difference(rows, *pair))]
+    print(json.dumps(rows, indent=1) if arguments.json else "\n".join([table(rows), "", *compared]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
