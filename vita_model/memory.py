@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, UntypedStorage
 
 from vita_data.errors import RequestError
-from vita_data.types import Modality, Stage, WindowSpec
+from vita_data.types import Modality, WindowSpec
 from vita_model.ghost import ghost_model, ghost_terms
 from vita_model.optim import make_optimizer
 from vita_model.parallel import blocks_of
@@ -119,16 +119,12 @@ def batches_that_come(recipe: Recipe) -> list[Modality]:
     Raises:
         RequestError: there are none.
     """
-    sizes, steps = recipe.batch_size, recipe.modality_steps
-    known = RULES[recipe.stage].modalities
-    asked_for = {Modality.PAIRED} - set(recipe.also) if recipe.stage is Stage.WARMUP else set()
-    usual = [m for m in known if m not in asked_for]
-    come = [m for m in (usual if steps is None else known) if isinstance(sizes, int) or m in sizes]
-    come = [m for m in come if steps is None or steps.get(m, 0) > 0]
+    sizes = recipe.batch_size
+    come = [m for m in recipe.modalities if isinstance(sizes, int) or m in sizes]
     if not come:
         raise RequestError(
-            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {steps} leave no batches of stage "
-            f"{recipe.stage}, which takes {', '.join(known)}"
+            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {recipe.modality_steps} leave no batches of "
+            f"stage {recipe.stage}, which takes {', '.join(RULES[recipe.stage].modalities)}"
         )
     return come
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vita_data.errors import RequestError
+from vita_data.loader.request import drawn_modalities
 from vita_data.storage import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.annotated import first_misfit
@@ -185,10 +186,14 @@ class Recipe:
         return (Modality.PAIRED,) if teaches else ()
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """List the kinds of batch that the run asks for."""
+        return drawn_modalities(self.stage, self.modality_steps, self.also)
+
+    @property
     def draws_pairs_in_warmup(self) -> bool:
         """Tell whether warmup asks for paired windows."""
-        asked = self.modality_steps
-        return bool(self.also) if asked is None else self.stage is Stage.WARMUP and asked.get(Modality.PAIRED, 0) > 0
+        return self.stage is Stage.WARMUP and Modality.PAIRED in self.modalities
 
     @property
     def takes_paired_alone(self) -> bool:

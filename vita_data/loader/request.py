@@ -60,9 +60,7 @@ class PlanRequest:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The stage's modalities, less those that modality_steps leaves out, or that have to be asked for."""
-        steps, known = self.modality_steps, MODALITIES[self.stage]
-        left_out = _ASKED_FOR.get(self.stage, frozenset()) - set(self.also)
-        return tuple(m for m in known if (m not in left_out if steps is None else steps.get(m, 0) > 0))
+        return drawn_modalities(self.stage, self.modality_steps, self.also)
 
     def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
         """Give each modality in use its batch size.
@@ -102,6 +100,16 @@ class PlanRequest:
                 raise RequestError(f"{name}: stage {self.stage} has no {key!r} batches, only {', '.join(known)}")
             if not _is_finite(value) or value < 0:
                 raise RequestError(f"{name}: {key} must be a finite number, 0 or more; found {value!r}")
+
+
+def drawn_modalities(
+    stage: Stage, modality_steps: Mapping[str, float] | None, also: Collection[Modality]
+) -> tuple[Modality, ...]:
+    """List the kinds of batch that a stage draws where sources have such windows: see `PlanRequest`."""
+    left_out = _ASKED_FOR.get(stage, frozenset()) - set(also)
+    return tuple(
+        m for m in MODALITIES[stage] if (m not in left_out if modality_steps is None else modality_steps.get(m, 0) > 0)
+    )
 
 
 def _is_finite(value: object) -> bool:
