@@ -84,7 +84,7 @@ def _add_frames(sums: MaskedMeans, frames: FramePrediction, config: LossConfig) 
 def _add_actions(
     sums: MaskedMeans, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]
 ) -> None:
-    mask, true = actions.mask, torch.where(actions.mask, actions.true, 0.0).float()
+    mask, true = actions.mask, actions.real
     mean = (
         torch.stack([_mean_action(statistics, source) for source in sources]).to(true.device)[:, None].expand_as(true)
     )

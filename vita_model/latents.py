@@ -119,8 +119,8 @@ class LatentReport:
             self._means.add(f"frames/{name}_l1", distance, mask)
             self._means.add(f"frames/{name}_loss", loss, mask)
         if actions is not None and (frames is None or self.stage is not Stage.WARMUP):
-            true = torch.where(actions.mask, actions.true, 0.0).float()
-            self._means.add(f"actions/{name}_mse", (actions.predicted.float() - true).square(), actions.mask)
+            error = (actions.predicted.float() - actions.real).square()
+            self._means.add(f"actions/{name}_mse", error, actions.mask)
 
     def _add_subtasks(self, batch: Batch, prediction: Prediction) -> None:
         """Think again with the subtasks of the sample before: no worse means that the latents do not follow them."""
@@ -137,7 +137,7 @@ class LatentReport:
         frames, actions, (quantized,) = prediction.frames, prediction.actions, prediction.quantized
         if frames is None or actions is None:
             return
-        true = torch.where(actions.mask, actions.true, 0.0).float()
+        true = actions.real
         self._means.add("cross/action_mse", (actions.predicted.float() - true).square(), actions.mask)
         mean = (true * actions.mask).sum(dim=(0, 1)) / actions.mask.sum(dim=(0, 1)).clamp(min=1)
         self._means.add("cross/action_mean_mse", (mean - true).square(), actions.mask)

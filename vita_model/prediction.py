@@ -6,6 +6,7 @@ Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import torch
 from torch import Tensor
 
 from vita_model.backbone import Reasoning
@@ -82,6 +83,11 @@ class ActionPrediction:
     predicted: Tensor
     true: Tensor
     mask: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """The true values as float32, 0 where they are masked."""
+        return torch.where(self.mask, self.true, 0.0).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

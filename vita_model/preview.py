@@ -71,10 +71,9 @@ def frame_grid(frames: FramePrediction) -> Image:
 
 def action_json(actions: ActionPrediction) -> dict[str, object]:
     """Turn chunks into JSON: names of the 14 columns, true, predicted and mask as [sample][H][14], normalized units."""
-    true = torch.where(actions.mask, actions.true, 0.0)
     return {
         "dims": list(ACTION_NAMES),
-        "true": _rounded(true),
+        "true": _rounded(actions.real),
         "predicted": _rounded(actions.predicted),
         "mask": actions.mask.cpu().tolist(),
     }
