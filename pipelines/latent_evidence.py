@@ -20,22 +20,20 @@ from pathlib import Path
 
 import torch
 
-from pipelines.latent_gate import world_model
+from pipelines.latent_gate import fitted, short_recipe, world_model
 from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Batch, Modality, Stage
 from vita_model.configs import ActionContext, LatentGradient, LossConfig, TransformerConfig, VitaConfig
 from vita_model.evaluate import evaluate
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule, resolved
+from vita_model.recipe import Recipe, resolved
 from vita_model.run_folder import step_name
-from vita_model.train import Trainer
 from vita_model.vita import Vita
 
 NUM_DEMONSTRATIONS, TENTH = 1000, 0.1
 NUM_STEPS = 500
 """Of warmup, and of co-training."""
 _HELD_OUT_SEED, _NUM_HELD_OUT, _HELD_OUT_BATCH = 10_000_000, 256, 256
-_LR = 3e-3
 _SIZES = {Modality.PAIRED: 32, Modality.VIDEO: 32, Modality.ACTION: 64}
 _BLOCKS = TransformerConfig(width=32, num_layers=2, num_heads=4, ffn_width=128)
 _PATCH, _TEXT = 8, 8
@@ -107,12 +105,10 @@ def task_model(arm: Arm) -> VitaConfig:
 
 def recipe_of(arm: Arm, stage: Stage, *, seed: int, num_steps: int, init: Path | None) -> Recipe:
     """Make the recipe of a stage of an arm."""
-    return resolved(Recipe(
-        name="tasks", stage=stage, manifest="", num_steps=num_steps, batch_size=1, seed=seed, model=task_model(arm),
-        loss=LossConfig(tokens=arm.tokens), init=None if init is None else str(init),
-        precision=Precision.FP32, num_supervised_frames=1, save_every=num_steps, keep_last=1, eval_batches=0,
-        report_every=max(num_steps // 3, 1),
-        optimizer=OptimizerConfig(lr=_LR, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=num_steps),
+    recipe = short_recipe(stage, task_model(arm), seed=seed, num_steps=num_steps)
+    return resolved(replace(
+        recipe, name="tasks", loss=LossConfig(tokens=arm.tokens), init=None if init is None else str(init),
+        num_supervised_frames=1, keep_last=1,
     ))  # fmt: skip
 
 
@@ -154,12 +150,7 @@ def trained(recipe: Recipe, shown: Demonstrations, mix: WorldMix, run: Path, *, 
 
     run.mkdir(parents=True, exist_ok=True)
     stream = WorldStream(mix, seed=recipe.seed, draw=draw)
-    trainer = Trainer(
-        recipe, stream, run, statistics=shown.statistics(), report=lambda line: print(line, file=sys.stderr)
-    )
-    trainer.start()
-    trainer.fit()
-    return trainer.model
+    return fitted(recipe, stream, run, statistics=shown.statistics(), report=lambda line: print(line, file=sys.stderr))
 
 
 def interval(values: Sequence[float]) -> str:

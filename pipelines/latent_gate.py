@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from pipelines.latent_world import PAIRED_MIX, SIZE, UNPAIRED_MIX, Scenes, WorldMix, WorldStream, draw_scenes
-from vita_data.types import Stage
+from vita_data.types import Json, Stage
 from vita_model.configs import LossConfig, PositionStart, VitaConfig
 from vita_model.evaluate import evaluate
 from vita_model.latents import explained
@@ -126,21 +126,29 @@ def world_model() -> VitaConfig:
 
 def world_recipe(variant: Variant, *, seed: int, num_steps: int = NUM_STEPS) -> Recipe:
     """Make the warmup of a variant."""
-    return resolved(Recipe(
-        name="world", stage=Stage.WARMUP, manifest="", num_steps=num_steps, batch_size=1, seed=seed,
-        model=variant.change(world_model()), precision=Precision.FP32, save_every=num_steps,
-        report_every=max(num_steps // 3, 1), eval_batches=0,
+    return resolved(short_recipe(Stage.WARMUP, variant.change(world_model()), seed=seed, num_steps=num_steps))
+
+
+def short_recipe(stage: Stage, model: VitaConfig, *, seed: int, num_steps: int) -> Recipe:
+    """Make a stage of minutes on a world, which is measured from outside."""
+    return Recipe(
+        name="world", stage=stage, manifest="", num_steps=num_steps, batch_size=1, seed=seed, model=model,
+        precision=Precision.FP32, save_every=num_steps, report_every=max(num_steps // 3, 1), eval_batches=0,
         optimizer=OptimizerConfig(lr=3e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=num_steps),
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def trained(variant: Variant, recipe: Recipe, report: Callable[[str], None]) -> Vita:
     """Train a recipe on the world; the run's folder goes."""
     with tempfile.TemporaryDirectory() as folder:
-        stream = WorldStream(variant.mix, seed=recipe.seed)
-        trainer = Trainer(recipe, stream, Path(folder), statistics={}, report=report)
-        trainer.start()
-        trainer.fit()
+        return fitted(recipe, WorldStream(variant.mix, seed=recipe.seed), Path(folder), statistics={}, report=report)
+
+
+def fitted(recipe: Recipe, stream: WorldStream, run: Path, *, statistics: Json, report: Callable[[str], None]) -> Vita:
+    """Train a recipe on a world's batches to its end."""
+    trainer = Trainer(recipe, stream, run, statistics=statistics, report=report)
+    trainer.start()
+    trainer.fit()
     return trainer.model
 
 
