@@ -144,12 +144,12 @@ def load_components(
     model: Vita,
     parts: Collection[Component] = tuple(Component),
     *,
-    may_begin: Mapping[Component, str] = MappingProxyType({}),
+    may_begin: Mapping[Component, tuple[str, ...]] = MappingProxyType({}),
 ) -> frozenset[Component]:
     """Load every one of some components that both checkpoint and model have; tell which.
 
-    A backbone brings its tokenizer. `may_begin` names a tensor of a component that stays as it is where the checkpoint
-    has none.
+    A backbone brings its tokenizer. `may_begin` says how the names of a component's tensors begin that stay as they
+    are where the checkpoint has none of them.
 
     Raises:
         VitaDataError: a file is damaged, or not what its sha256 says.
@@ -159,7 +159,7 @@ def load_components(
     for name in model.components:
         file = f"{name}.safetensors"
         if name in parts and (checkpoint / file).is_file():
-            _load_into(model.component(name), checked(checkpoint, file, sha256), may_begin.get(name))
+            _load_into(model.component(name), checked(checkpoint, file, sha256), may_begin.get(name, ()))
             loaded.add(name)
     if model.backbone is not None and Component.BACKBONE in loaded:
         if TOKENIZER in sha256:
@@ -179,14 +179,14 @@ def _check_finite(weights: Weights, step: int) -> None:
                 )
 
 
-def _load_into(module: nn.Module, path: Path, may_begin: str | None) -> None:
+def _load_into(module: nn.Module, path: Path, may_begin: tuple[str, ...]) -> None:
     try:
         tensors = load_file(path)
     except Exception as fault:
         raise VitaDataError(f"{path} cannot be read: {fault}") from fault
     own = module.state_dict()
-    if may_begin is not None and may_begin not in tensors:
-        own.pop(may_begin, None)
+    begins = [start for start in may_begin if not any(key.startswith(start) for key in tensors)]
+    own = {key: value for key, value in own.items() if not key.startswith(tuple(begins))}
     for key in sorted(own.keys() | tensors.keys()):
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:

@@ -19,8 +19,9 @@ from vita_model.vita import Vita
 
 _THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 """Configs that say how a backbone thinks, and fields of them that do not."""
-_BEGINS = MappingProxyType({Component.ACTION_DECODER: "segments"})
-"""A tensor that begins with a stage that cuts its chunks into segments where the stage before did not."""
+BEGINS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
+"""Tensors that begin with a stage that cuts its chunks into segments, or shows the decoder the backbone's states, where
+the stage before did not."""
 
 
 def hand_over(
@@ -37,7 +38,7 @@ def hand_over(
     model.features.check_same(progress.features, f"--set init={run}")
     if Component.BACKBONE in needs:
         _check_same_thought(progress.recipe, model.config, f"--set init={run}")
-    loaded = load_components(checkpoint, model, parts, may_begin=_BEGINS)
+    loaded = load_components(checkpoint, model, parts, may_begin=BEGINS)
     if left_out := sorted(needs - set(parts)):
         raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
     if missing := sorted(needs - loaded):

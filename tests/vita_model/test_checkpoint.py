@@ -7,7 +7,7 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.checkpoint import TrainerState, load_components, load_trainer, save
-from vita_model.configs import Component, LatentAttention
+from vita_model.configs import ActionContext, Component, LatentAttention
 from vita_model.hand_over import hand_over
 from vita_model.run_folder import checkpoint_dirs, latest
 from vita_model.state import Progress, load_progress
@@ -165,6 +165,17 @@ def test_hand_over_begins_segments_that_the_run_did_not_have(run, model, config)
     assert torch.equal(other.action_decoder.segments, begun)
     assert torch.equal(other.action_decoder.queries, model.action_decoder.queries)
     with pytest.raises(RequestError, match="segments is absent"):
+        load_components(latest(run), other)  # a resumed run had them
+
+
+def test_hand_over_begins_the_context_that_the_run_did_not_have(run, model, config):
+    states = replace(config.action_decoder, context=ActionContext.STATES)
+    other = Vita(replace(config, action_decoder=states))
+    begun = other.action_decoder.context_in.weight.detach().clone()
+    assert Component.ACTION_DECODER in hand_over(run, other, frozenset())
+    assert torch.equal(other.action_decoder.context_in.weight, begun)
+    assert torch.equal(other.action_decoder.queries, model.action_decoder.queries)
+    with pytest.raises(RequestError, match=r"context_in\.bias is absent"):
         load_components(latest(run), other)  # a resumed run had them
 
 
