@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vita_model.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig
+from vita_model.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig, SegmentLatents
 from vita_model.layers import blocks, learned, mlp
 
 NUM_ACTION_DIMS = 14
@@ -66,6 +66,7 @@ class ActionDecoder(nn.Module):
         width = config.blocks.width
         self.queries = learned(config.max_steps, width)
         self.num_segments = config.num_segments
+        self.reads_own = config.num_segments > 1 and config.segment_latents is SegmentLatents.OWN
         self.segments = learned(config.num_segments, width) if config.num_segments > 1 else None
         self.latent_in = nn.Linear(latent_width, width)
         self.latent_position = learned(config.max_latents, width)
@@ -81,27 +82,39 @@ class ActionDecoder(nn.Module):
         """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A].
 
         Raises:
-            ValueError: the steps are no multiple of the segments, or a decoder of latents alone is given a context.
+            ValueError: the segments do not divide the steps, or, where each reads its own, the latents; or a decoder of
+                latents alone is given a context.
         """
         length, rest = divmod(num_steps, self.num_segments)
         if rest or not length:
             raise ValueError(f"{num_steps} steps cannot be cut into {self.num_segments} segments")
-        num_latents = latents.shape[1]
-        memory = self.latent_in(latents) + self.latent_position[:num_latents]
+        memory = self.latent_in(latents) + self.latent_position[: latents.shape[1]]
+        rows = self._queries(length).expand(len(latents), -1, -1)
+        num_parts = self.num_segments if self.reads_own else 1
+        if latents.shape[1] % num_parts:
+            raise ValueError(f"{latents.shape[1]} latents cannot be shared out among {num_parts} segments")
+        memory, rows = _parts(memory, num_parts), _parts(rows, num_parts)
         mask = None
         if context is not None and context_mask is not None:
             if self.context_in is None:
                 raise ValueError("a context was given, and action_decoder.context is none")
-            memory = torch.cat([memory, self.context_in(context)], dim=1)
-            mask = torch.cat([context_mask.new_ones(len(latents), num_latents), context_mask], dim=1)
-        queries = self.queries[:length]
-        if self.segments is not None:
-            queries = (self.segments[:, None] + queries).flatten(0, 1)
-        rows = queries.expand(len(latents), -1, -1)
+            shown = context_mask.repeat_interleave(num_parts, dim=0)
+            mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
+            memory = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)
         for block in self.blocks:
             rows = block(rows, memory=memory, memory_mask=mask)
         with torch.autocast(rows.device.type, enabled=False):
-            spectra = self.norm(rows.float()).unflatten(1, (self.num_segments, length))
+            spectra = self.norm(rows.float()).reshape(len(latents), self.num_segments, length, -1)
             steps = (dct_matrix(length, rows.device).T @ spectra).flatten(1, 2)
         actions: Tensor = self.out(steps)
         return actions
+
+    def _queries(self, length: int) -> Tensor:
+        """Give one query a frequency of each segment [S x length, W]."""
+        queries = self.queries[:length]
+        return queries if self.segments is None else (self.segments[:, None] + queries).flatten(0, 1)
+
+
+def _parts(rows: Tensor, num_parts: int) -> Tensor:
+    """Cut the rows of each sample [B, N, W] into parts that are decoded by themselves [B x parts, N / parts, W]."""
+    return rows.unflatten(1, (num_parts, -1)).flatten(0, 1)

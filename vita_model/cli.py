@@ -23,7 +23,8 @@ from vita_data.nearby import near_name
 from vita_data.types import Manifest
 from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
 from vita_model.override import override
-from vita_model.recipe import Recipe, check_eval_every, check_windows, find_manifest, limited, load_recipe, resolved
+from vita_model.recipe import Recipe, find_manifest, limited, load_recipe, resolved
+from vita_model.recipe_checks import check_eval_every, check_windows
 from vita_model.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
 
 if TYPE_CHECKING:

@@ -155,6 +155,14 @@ class ActionContext(StrEnum):
     """The backbone's states of images, text and state (VITA 8.1: "contextual inputs")."""
 
 
+class SegmentLatents(StrEnum):
+    """Which latents a segment of a chunk is decoded from."""
+
+    ALL = "all"
+    OWN = "own"
+    """Those of its own transition: segment i is the actions of second i (VITA 10.8)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionDecoderConfig:
     """The transformer decoder of 228M parameters (VITA 4.1.2, 8.1)."""
@@ -164,6 +172,8 @@ class ActionDecoderConfig:
     max_latents: int = 64
     num_segments: int = 1
     """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
+    segment_latents: SegmentLatents = SegmentLatents.ALL
+    """`own` with `windows.chunk_s` as long as the futures makes one stream of seconds: each has a frame and actions."""
     context: ActionContext = ActionContext.NONE
     context_dropout: float = 0.1
     """Share of samples that hide the states in training, so that the decoder keeps reading the latents."""
@@ -337,6 +347,9 @@ class LossConfig:
     tokens: float = 1.0
     """Co-training: cross-entropy of the latent tokens to the codes that the frozen encoder gives the true futures;
     without it the tokens of a fresh backbone collapse to one code. 0 is the paper, and holds while codes learn."""
+    chunk_tokens: float = 0.0
+    """Co-training, paired batches: cross-entropy of the latent tokens to the codes that the frozen encoder gives the
+    true chunks: of each segment with its own latents, otherwise of the first latent."""
     subtasks: float = 0.0
     """Co-training, paired batches: cross-entropy of the subtasks to weak labels, guessed from the actions."""
     subtask_entropy: float = 0.0

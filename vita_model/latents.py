@@ -19,7 +19,7 @@ from vita_model.distributed import all_names, all_rows
 from vita_model.losses import absolute_error, ssim
 from vita_model.means import MaskedMeans
 from vita_model.prediction import Draws, Prediction, ShownLatents
-from vita_model.stages import RULES
+from vita_model.stages import RULES, has_teacher
 from vita_model.vita import Vita
 
 KEYS: Mapping[str, str] = {
@@ -45,6 +45,8 @@ KEYS: Mapping[str, str] = {
     "codes/used_video": "number of codes that the videos took",
     "codes/used_action": "number of codes that the actions took",
     "codes/used_predicted": "number of codes that the predicted latents took",
+    "codes/token_accuracy": "co-training: share of latent tokens that take the code of the true future",
+    "codes/token_accuracy_commonest": "the same, if all tokens took the commonest of these codes",
     "codes/least_norm": "norm of the smallest code; one near zero swallows every small latent",
     "codes/motion_r2": "share of the displacements' variance that a code's mean explains on other windows",
     "subtasks/distinct": "number of different chains of subtasks that were chosen",
@@ -72,6 +74,8 @@ class LatentReport:
     _motion: list[Tensor] = field(default_factory=list)
     """Their displacement [n, 3], over the chunk, in normalized units."""
     _chains: list[Tensor] = field(default_factory=list)
+    _tokens: list[Tensor] = field(default_factory=list)
+    """Codes that predicted tokens take beside those of the true futures, int64 [n, 2]."""
 
     def __post_init__(self) -> None:
         """Count on the model's device."""
@@ -90,6 +94,8 @@ class LatentReport:
             self._add_subtasks(batch, prediction)
         if self.stage is Stage.WARMUP and batch.modality is Modality.PAIRED:
             self._add_pairs(batch, prediction)
+        if self.stage is Stage.COTRAIN and has_teacher(self.model.config, self.config):
+            self._add_tokens(batch, prediction)
 
     def figures(self) -> dict[str, float]:
         """Give the figures by the names in `KEYS`."""
@@ -102,6 +108,11 @@ class LatentReport:
             found["codes/least_norm"] = float(self.model.codebook.codes.norm(dim=1).min())
         if self._chains:
             found["subtasks/distinct"] = float(_num_distinct(_joined(self._chains)))
+        if self._tokens:
+            taken, true = _joined(self._tokens).unbind(dim=1)
+            if len(true):
+                found["codes/token_accuracy"] = float((taken == true).double().mean())
+                found["codes/token_accuracy_commonest"] = float(true.bincount().max() / len(true))
         return found | self._pair_figures()
 
     def _kind(self, batch: Batch) -> str:
@@ -131,6 +142,12 @@ class LatentReport:
         other = backbone.with_subtasks(reasoning, reasoning.subtasks.rolled())
         again = self.model.decode(batch, other, Draws(), with_frames=prediction.frames is not None)
         self._add_errors(again, "shuffled_subtasks")
+
+    def _add_tokens(self, batch: Batch, prediction: Prediction) -> None:
+        """Compare the codes that were predicted without seeing the future with those that the true future takes."""
+        teacher, taken = self.model.teacher(batch), prediction.quantized[0].indices
+        if taken is not None:
+            self._tokens.append(torch.stack([taken[teacher.mask], teacher.indices[teacher.mask]], dim=1))
 
     def _add_pairs(self, batch: Batch, prediction: Prediction) -> None:
         """Compare what video and actions of the same windows say, each through the other's decoder."""
@@ -212,6 +229,11 @@ def verdict(figures: Mapping[str, float]) -> list[str]:
     if "codes/agreement" in figures:
         shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
         lines.append(f"paired windows whose video and actions take one code: {shared:.0%} (by chance {chance:.1%})")
+    if "codes/token_accuracy" in figures:
+        right, common = figures["codes/token_accuracy"], figures["codes/token_accuracy_commonest"]
+        lines.append(
+            f"latent tokens that take the code of the true future: {right:.0%} (all the commonest: {common:.0%})"
+        )
     if "cross/action_mse" in figures:
         lines.append(
             f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (the mean action "

@@ -19,7 +19,7 @@ from vita_data.errors import RequestError
 from vita_model.checks import is_finite
 from vita_model.configs import VitaConfig
 from vita_model.presets import RECIPE_PRESETS
-from vita_model.recipe import Recipe
+from vita_model.recipe import Recipe, own_windows
 
 Config = TypeVar("Config")
 _RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
@@ -65,6 +65,13 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
         hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
         raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
     old = getattr(config, path[0])
+    if isinstance(config, Recipe) and path[0] == "windows" and old is None:
+        old = own_windows(config)
+        if old is None:
+            raise RequestError(
+                f"--set {setting}: windows of fine-tuning follow the sources' cameras; give recipe {config.name} a "
+                "WindowSpec to change"
+            )
     if len(path) > 1 and not dataclasses.is_dataclass(old):
         raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
     value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)

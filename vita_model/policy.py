@@ -293,6 +293,11 @@ class VitaPolicy:
 def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
     sampler: Any = progress.sampler
     windows = sampler["fields"]["windows"]
+    if windows.get("chunk_s") is not None:
+        raise RequestError(
+            f"expected chunks of native steps, which are a policy's commands; this run's chunks cover "
+            f"{windows['chunk_s']:g} s at any rate; fine-tune it first"
+        )
     conventions: Any = progress.conventions
     resizes: Any = progress.resizes
     return Signature(

@@ -45,6 +45,8 @@ class Draws:
     """int64 [B], seeds of the noise with which latent tokens are sampled; None: the likeliest code is taken."""
     teach: bool = False
     """Give the codes that the frozen encoders give the true futures: teacher-forced, and for `loss.tokens`."""
+    teach_chunks: bool = False
+    """Give the codes that the frozen encoders give the true chunks, for `loss.chunk_tokens`."""
     view_shift: Tensor | None = None
     """float [B, 2] in -1..1 (down, right): how far the encoder's view of each pair is moved, of the largest shift."""
 
@@ -124,3 +126,6 @@ class Prediction:
     actions: ActionPrediction | None = None
     reasoning: Reasoning | None = None
     tokens: TokenPrediction | None = None
+    """Beside the codes of the true futures."""
+    chunk_tokens: TokenPrediction | None = None
+    """Beside the codes of the true chunks."""

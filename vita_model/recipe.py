@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vita_data.errors import RequestError
-from vita_data.loader.request import drawn_modalities
+from vita_data.loader.request import default_windows, drawn_modalities
 from vita_data.storage import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.annotated import first_misfit
@@ -201,6 +201,13 @@ class Recipe:
         return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualThought.NONE
 
 
+def own_windows(recipe: Recipe) -> WindowSpec | None:
+    """Give the windows of a recipe that names none; None in fine-tuning, where they follow the sources' cameras."""
+    if recipe.draws_pairs_in_warmup:
+        return _PAIR_WINDOWS
+    return None if recipe.stage is Stage.FINETUNE else default_windows(recipe.stage, ())
+
+
 _PAIR_WINDOWS = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1, chunk_s=1.0)
 _CONTINUOUS_PART, _REPLACED_PART = 1 / 3, 0.8
 """Parts of a run in which encodings have no codes yet, and in which dead codes are replaced."""
@@ -220,7 +227,7 @@ def resolved(recipe: Recipe) -> Recipe:
     if recipe.takes_paired_alone:
         recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
     if recipe.windows is None and recipe.draws_pairs_in_warmup:
-        recipe = replace(recipe, windows=_PAIR_WINDOWS)
+        recipe = replace(recipe, windows=own_windows(recipe))
     recipe = replace(recipe, model=replace(recipe.model, codebook=_phased(recipe)))
     length = recipe.length
     if length is None:
@@ -305,62 +312,6 @@ def find_manifest(recipe: Recipe, path: Path) -> Path:
         if place.is_file():
             return place
     raise RequestError(f"recipe {recipe.name} names manifest {recipe.manifest}, which is absent: --set manifest=PATH")
-
-
-def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
-    """Refuse windows that the recipe's model has no room for.
-
-    Raises:
-        RequestError: names both numbers.
-    """
-    model = recipe.model
-    encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
-    sees = recipe.stage is Stage.COTRAIN and model.cot.visual is not VisualThought.NONE
-    per_frame = model.visual_encoder.num_latents
-    fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon
-    rooms = (
-        (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
-        (
-            windows.horizon % decoder.num_segments == 0,
-            f"chunks of {windows.horizon} steps, model.action_decoder.num_segments is {decoder.num_segments}",
-        ),
-        (
-            windows.horizon <= decoder.max_steps * decoder.num_segments,
-            f"chunks of {windows.horizon} steps, model.action_decoder.max_steps is {decoder.max_steps}",
-        ),
-        (
-            windows.futures <= frames.max_frames,
-            f"{windows.futures} futures, model.visual_decoder.max_frames is {frames.max_frames}",
-        ),
-        (
-            not sees or windows.futures * per_frame <= model.backbone.num_latents,
-            f"{windows.futures} futures of {per_frame} latents, model.backbone.num_latents is "
-            f"{model.backbone.num_latents}",
-        ),
-    )
-    for fits, what in rooms:
-        if not fits:
-            raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")
-
-
-def check_eval_every(recipe: Recipe, held_out: object | None) -> None:
-    """Refuse to measure during training where there is nothing held out, or nothing to measure on.
-
-    Batches that would come next are no help: a later evaluation would be on windows trained on meanwhile.
-
-    Raises:
-        RequestError: says what to set.
-    """
-    if recipe.eval_every is None:
-        return
-    told = f"recipe {recipe.name}: eval_every={recipe.eval_every}"
-    if held_out is None:
-        raise RequestError(
-            f"{told} needs windows that are not trained on: expected eval_split=val, got none; --set eval_split=val, "
-            "or --set eval_every=none to measure after the last step alone"
-        )
-    if not recipe.eval_batches:
-        raise RequestError(f"{told} with eval_batches=0 measures nothing; --set eval_batches=8, or eval_every=none")
 
 
 @contextmanager

@@ -66,13 +66,24 @@ def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozense
     needs = RULES[stage].needs - trained_parts(stage, config)
     if stage is Stage.COTRAIN and has_teacher(config, loss):
         needs |= {Component.VISUAL_ENCODER}
+    if stage is Stage.COTRAIN and has_chunk_teacher(config, loss):
+        needs |= {Component.ACTION_ENCODER}
     return needs - {Component.CODEBOOK} if config.cot.visual is VisualThought.NONE else needs
 
 
 def has_teacher(config: VitaConfig, loss: LossConfig) -> bool:
     """Tell whether co-training's tokens are taught the codes of the true futures: where these codes are settled."""
     wanted = loss.tokens > 0 or config.latents.decoding is LatentDecoding.AUTOREGRESSIVE
-    return wanted and config.codebook.freeze and config.cot.visual is not VisualThought.NONE
+    return wanted and _has_settled_codes(config)
+
+
+def has_chunk_teacher(config: VitaConfig, loss: LossConfig) -> bool:
+    """Tell whether co-training's tokens are taught the codes of the true chunks: where these codes are settled."""
+    return loss.chunk_tokens > 0 and _has_settled_codes(config)
+
+
+def _has_settled_codes(config: VitaConfig) -> bool:
+    return config.codebook.freeze and config.cot.visual is not VisualThought.NONE
 
 
 def draw(
@@ -115,6 +126,7 @@ def draw(
         view_shift=shift,
         token_seeds=seeds,
         teach=thinks and has_teacher(model.config, loss),
+        teach_chunks=thinks and has_chunk_teacher(model.config, loss),
     )
 
 
@@ -184,6 +196,9 @@ def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
     terms |= _action_terms(prediction.actions, config)
     if prediction.tokens is not None and config.tokens:
         terms["tokens"] = config.tokens * token_error(prediction.tokens.logits, prediction.tokens.teacher)
+    if prediction.chunk_tokens is not None and config.chunk_tokens:
+        found = prediction.chunk_tokens
+        terms["chunk_tokens"] = config.chunk_tokens * token_error(found.logits, found.teacher)
     terms |= _subtask_terms(prediction, config)
     return terms | _code_terms(prediction.quantized, config)
 

@@ -34,7 +34,8 @@ from vita_model.optim import learning_rate, load_optimizer, make_optimizer, whol
 from vita_model.paligemma import check_tokenizer, load_paligemma
 from vita_model.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.preview import write_previews
-from vita_model.recipe import Recipe, as_json, building, check_eval_every
+from vita_model.recipe import Recipe, as_json, building
+from vita_model.recipe_checks import check_eval_every
 from vita_model.resume import check_same_run
 from vita_model.run_folder import latest, require_new, require_startable
 from vita_model.signals import on_sigterm

@@ -17,7 +17,14 @@ from vita_data.types import STATE_DIM, Batch, Modality
 from vita_model.action import ActionDecoder, ActionEncoder
 from vita_model.backbone import Backbone, Reasoning, TokensBefore
 from vita_model.codebook import Codebook, Quantized
-from vita_model.configs import ActionContext, Component, LatentDecoding, LatentGradient, VitaConfig
+from vita_model.configs import (
+    ActionContext,
+    Component,
+    LatentDecoding,
+    LatentGradient,
+    SegmentLatents,
+    VitaConfig,
+)
 from vita_model.features import FrozenFeatures
 from vita_model.layers import moved_images, unit_images
 from vita_model.prediction import (
@@ -159,6 +166,9 @@ class Vita(nn.Module):
             images, image_mask, tokens, state, state_mask, self._before(teacher, draws)
         )
         found = self.decode(batch, reasoning, draws, with_frames=with_frames)
+        if draws.teach_chunks and batch.action is not None:
+            logits = self._logits(reasoning.latents, Modality.ACTION)
+            found = replace(found, chunk_tokens=TokenPrediction(logits=logits, teacher=self.chunk_teacher(batch)))
         if teacher is None:
             return found
         vectors = reasoning.latents if reasoning.visual is None else reasoning.visual
@@ -173,8 +183,7 @@ class Vita(nn.Module):
         Raises:
             ValueError: the batch holds no images, or the codebook still learns.
         """
-        if self.codebook.training:
-            raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
+        self._check_teaches()
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
         num_latents, per_pair = self.backbone_latents, self.config.visual_encoder.num_latents
@@ -188,6 +197,31 @@ class Vita(nn.Module):
         missing = num_latents - indices.shape[1]
         mask = real.repeat_interleave(per_pair, dim=1)
         return Teacher(indices=F.pad(indices, (0, missing)), mask=F.pad(mask, (0, missing)))
+
+    @torch.no_grad()
+    def chunk_teacher(self, batch: Batch) -> Teacher:
+        """Encode the true chunks of a batch as the codes that its latent tokens should be.
+
+        Where each segment of a chunk has its own latents, the first of these has a teacher; otherwise the first of all.
+
+        Raises:
+            ValueError: the batch holds no actions, they are not as long as the encoder's, or the codebook still learns.
+        """
+        self._check_teaches()
+        action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
+        num_parts = self.action_decoder.num_segments if self.action_decoder.reads_own else 1
+        action, mask = (one.unflatten(1, (num_parts, -1)) for one in (action, mask))
+        codes = self.encode_chunk(action.flatten(0, 1), mask.flatten(0, 1)).indices
+        taken = _present(codes, "codes, which an untrained codebook has not").reshape(mask.shape[:2])
+        indices = taken.new_zeros(len(taken), self.backbone_latents)
+        known = torch.zeros_like(indices, dtype=torch.bool)
+        first = torch.arange(num_parts, device=taken.device) * (self.backbone_latents // num_parts)
+        indices[:, first], known[:, first] = taken, mask.flatten(2).any(dim=2)
+        return Teacher(indices=indices, mask=known)
+
+    def _check_teaches(self) -> None:
+        if self.codebook.training:
+            raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
 
     @property
     def backbone_latents(self) -> int:
@@ -314,6 +348,12 @@ def _check_latents(config: VitaConfig) -> None:
     room = min(config.visual_decoder.max_latents, config.action_decoder.max_latents)
     if most > room:
         raise ValueError(f"{most} latents come, and a decoder has room for {room} (max_latents)")
+    decoder = config.action_decoder
+    if decoder.segment_latents is SegmentLatents.OWN and config.backbone.num_latents % decoder.num_segments:
+        raise ValueError(
+            f"expected a multiple of action_decoder.num_segments={decoder.num_segments} as backbone.num_latents, got "
+            f"{config.backbone.num_latents}"
+        )
 
 
 def _present(member: Tensor | None, name: str) -> Tensor:

@@ -76,6 +76,8 @@ def test_a_warmup_batch_of_pairs_is_measured_through_both_decoders(config, make_
         "codes/rank_predicted",
         "codes/used_predicted",
         "codes/motion_r2",
+        "codes/token_accuracy",
+        "codes/token_accuracy_commonest",
     }
     assert wanted <= figures.keys()
     assert 0 <= figures["codes/agreement"] <= 1

@@ -30,7 +30,7 @@ from vita_model.train import train
 from vita_model.vita import Vita
 
 STEPS = 20
-LOSSES = ("loss", "l1", "ssim", "action", "commitment", "usage_match")
+LOSSES = ("loss", "l1", "ssim", "action", "commitment", "usage_match", "features", "cross", "tokens", "chunk_tokens")
 TOLERANCE = 1e-5
 
 

@@ -13,11 +13,12 @@ from vita_data.errors import RequestError
 from vita_data.types import Modality, Stage, Starts, WindowSpec
 from vita_model.action import ActionDecoder
 from vita_model.codebook import Codebook
-from vita_model.configs import Component, LossConfig
+from vita_model.configs import Component, LossConfig, SegmentLatents
 from vita_model.override import override
 from vita_model.parallel import StageLoss
 from vita_model.prediction import Draws
-from vita_model.recipe import check_windows, resolved
+from vita_model.recipe import resolved
+from vita_model.recipe_checks import check_windows
 from vita_model.stages import RULES, needed_parts, set_modes, trained_parts
 from vita_model.thought import ThoughtConfig, VisualThought
 from vita_model.vita import Vita
@@ -187,6 +188,26 @@ def test_segments_have_a_spectrum_each(config):
         decoder(latents, num_steps=13)
 
 
+def test_a_segment_with_its_own_latents_reads_no_others(config):
+    shape = replace(config.action_decoder, num_segments=3, segment_latents=SegmentLatents.OWN)
+    torch.manual_seed(0)
+    decoder = ActionDecoder(shape, latent_width=8, context_width=8)
+    latents = torch.randn(2, 6, 8)
+    plain = decoder(latents, num_steps=12)
+    latents[:, 2:4] += 1
+    changed = decoder(latents, num_steps=12)
+    for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
+        assert torch.equal(plain[:, part], changed[:, part]) is same
+    with pytest.raises(ValueError, match="5 latents cannot be shared out among 3 segments"):
+        decoder(latents[:, :5], num_steps=12)
+
+
+def test_segments_with_own_latents_that_do_not_divide_them_are_refused(config):
+    decoder = replace(config.action_decoder, num_segments=5, segment_latents=SegmentLatents.OWN)
+    with pytest.raises(ValueError, match=r"expected a multiple of action_decoder.num_segments=5"):
+        Vita(replace(config, action_decoder=decoder))
+
+
 @pytest.mark.parametrize("length", [12, 24, 48])
 @pytest.mark.parametrize("stage", Stage)
 def test_a_length_moves_latents_futures_and_chunk_together(make_recipe, stage, length):
@@ -244,3 +265,28 @@ def test_a_row_of_the_readme_is_a_recipe_that_trains(make_recipe, make_batch, na
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert torch.isfinite(total)
+
+
+def test_chunks_that_teach_tokens_are_as_long_as_the_encoder_s(make_recipe):
+    own = ["action_decoder.segment_latents=own", "action_decoder.num_segments=2", "loss.chunk_tokens=1"]
+    recipe = override(make_recipe(Stage.COTRAIN), own)
+    windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=24, futures=2)
+    check_windows(recipe, windows)
+    with pytest.raises(RequestError, match=r"chunks of 12 steps, loss.chunk_tokens teaches 24"):
+        check_windows(recipe, replace(windows, horizon=12))
+
+
+def test_fine_tuning_refuses_chunks_of_a_span(make_recipe):
+    windows = WindowSpec(starts=Starts.ROWS, horizon=12, futures=0, chunk_s=1.0)
+    with pytest.raises(RequestError, match=r"expected chunks of native steps in fine-tuning.*chunk_s=none"):
+        check_windows(make_recipe(Stage.FINETUNE), windows)
+
+
+def test_one_field_of_the_stage_s_own_windows_can_be_set(make_recipe):
+    settings = ["windows.horizon=144", "windows.chunk_s=12.0"]
+    windows = override(replace(make_recipe(Stage.COTRAIN), windows=None), settings).windows
+    assert windows == WindowSpec(starts=Starts.KEYFRAMES, horizon=144, futures=12, chunk_s=12.0)
+    pairs = override(replace(make_recipe(Stage.WARMUP), windows=None), ["windows.horizon=6"]).windows
+    assert pairs == WindowSpec(starts=Starts.KEYFRAMES, horizon=6, futures=1, chunk_s=1.0)
+    with pytest.raises(RequestError, match="windows of fine-tuning follow the sources' cameras"):
+        override(replace(make_recipe(Stage.FINETUNE), windows=None), ["windows.horizon=6"])

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.vita_model.test_evaluate import statistics_of
 from vita_data.types import Modality, Stage
 from vita_model.backbone import SUBTASKS
-from vita_model.configs import LatentConfig, LatentDecoding, LatentGradient, LossConfig
+from vita_model.configs import Component, LatentConfig, LatentDecoding, LatentGradient, LossConfig, SegmentLatents
 from vita_model.distributed import Ranks
+from vita_model.evaluate import evaluate
 from vita_model.prediction import Draws
-from vita_model.stages import RULES, draw, set_modes
+from vita_model.stages import RULES, draw, needed_parts, set_modes
 from vita_model.subtasks import weak_subtasks
 from vita_model.tokens import gumbel_noise, through_softmax, token_logits
 from vita_model.vita import Vita
@@ -87,19 +89,71 @@ def test_teacher_codes_are_those_of_the_true_transitions(config, make_batch):
     assert not teacher.mask[:, 3:].any()
 
 
-def test_token_cross_entropy_falls_when_a_batch_is_learnt_by_heart(config, make_batch):
+def with_own_segments(config, num_segments):
+    decoder = replace(config.action_decoder, num_segments=num_segments, segment_latents=SegmentLatents.OWN)
+    encoder = replace(config.action_encoder, horizon=config.action_encoder.horizon // num_segments)
+    return replace(config, action_decoder=decoder, action_encoder=encoder)
+
+
+def test_token_accuracy_is_the_share_of_real_tokens_that_take_the_true_code(config, make_batch):
+    model, batches = filled(config), [make_batch("paired", futures=3, seed=seed) for seed in (0, 1)]
+    figures = evaluate(model, Stage.COTRAIN, batches, statistics_of("toy_a", "toy_b"), LossConfig())
+    taken, true = [], []
+    for batch in batches:
+        teacher = model.teacher(batch)
+        indices = RULES[Stage.COTRAIN].predict(model.eval(), batch, Draws()).quantized[0].indices
+        taken += indices[teacher.mask].tolist()
+        true += teacher.indices[teacher.mask].tolist()
+    right = sum(one == other for one, other in zip(taken, true, strict=True))
+    assert figures["codes/token_accuracy"] == pytest.approx(right / len(true))
+    assert figures["codes/token_accuracy_commonest"] == pytest.approx(max(map(true.count, true)) / len(true))
+    assert "codes/token_accuracy" not in evaluate(
+        model, Stage.COTRAIN, batches, statistics_of("toy_a", "toy_b"), LossConfig(tokens=0.0)
+    )
+
+
+@pytest.mark.parametrize("num_segments", [1, 2, 4])
+def test_chunk_teacher_gives_each_segment_the_code_of_its_own_steps(config, make_batch, num_segments):
+    model, batch = filled(with_own_segments(config, num_segments)), make_batch("paired", futures=2)
+    length = batch.action.shape[1] // num_segments
+    mask = batch.action_mask.clone()
+    mask[0, -length:] = False
+    batch = replace(batch, action_mask=mask)
+    teacher = model.chunk_teacher(batch)
+    apart = config.backbone.num_latents // num_segments
+    for segment in range(num_segments):
+        steps = slice(segment * length, (segment + 1) * length)
+        expected = model.encode_chunk(batch.action[:, steps], mask[:, steps]).indices
+        assert torch.equal(teacher.indices[:, segment * apart], expected[:, 0])
+        assert torch.equal(teacher.mask[:, segment * apart], mask[:, steps].flatten(1).any(dim=1))
+    assert teacher.mask.sum() == mask.unflatten(1, (num_segments, length)).flatten(2).any(dim=2).sum()
+    with pytest.raises(ValueError, match="the action encoder was built for"):
+        model.chunk_teacher(replace(batch, action=batch.action[:, :-num_segments], action_mask=mask[:, :-num_segments]))
+
+
+@pytest.mark.parametrize("term", ["tokens", "chunk_tokens"])
+def test_token_cross_entropy_falls_when_a_batch_is_learnt_by_heart(config, make_batch, term):
     model, batch = filled(config), make_batch("paired", futures=2)
     set_modes(model, Stage.COTRAIN)
-    loss = LossConfig(tokens=1.0)
+    loss = LossConfig(**{"tokens": 0.0, term: 1.0})
+    draws = draw(model, batch, num_supervised_frames=None, loss=loss, generator=torch.Generator(), ranks=Ranks())
     optimizer = torch.optim.AdamW([p for p in model.backbone.parameters() if p.requires_grad], lr=3e-3)
     errors = []
     for _ in range(12):
-        terms = RULES[Stage.COTRAIN].loss(RULES[Stage.COTRAIN].predict(model, batch, Draws(teach=True)), loss)
+        terms = RULES[Stage.COTRAIN].loss(RULES[Stage.COTRAIN].predict(model, batch, draws), loss)
         optimizer.zero_grad()
-        terms["tokens"].backward()
+        terms[term].backward()
         optimizer.step()
-        errors.append(float(terms["tokens"].detach()))
+        errors.append(float(terms[term].detach()))
     assert errors[-1] < 0.8 * errors[0]
+
+
+def test_a_chunk_teacher_needs_the_action_encoder_and_settled_codes(config):
+    taught = LossConfig(chunk_tokens=1.0)
+    assert Component.ACTION_ENCODER in needed_parts(Stage.COTRAIN, config, taught)
+    assert Component.ACTION_ENCODER not in needed_parts(Stage.COTRAIN, config, LossConfig())
+    learns = replace(config, codebook=replace(config.codebook, freeze=False))
+    assert Component.ACTION_ENCODER not in needed_parts(Stage.COTRAIN, learns, taught)
 
 
 def test_autoregressive_decoding_gives_the_latents_of_the_teacher_forced_pass(config, make_batch):
