@@ -8,6 +8,7 @@ without what makes codes carry motion: it must miss.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -145,10 +146,11 @@ def trained(variant: Variant, recipe: Recipe, report: Callable[[str], None]) -> 
 
 
 def fitted(recipe: Recipe, stream: WorldStream, run: Path, *, statistics: Json, report: Callable[[str], None]) -> Vita:
-    """Train a recipe on a world's batches to its end."""
+    """Train a recipe on a world's batches to its end; SIGTERM ends the command, half a run measures nothing."""
     trainer = Trainer(recipe, stream, run, statistics=statistics, report=report)
     trainer.start()
-    trainer.fit()
+    if trainer.fit().interrupted:
+        raise SystemExit(128 + signal.SIGTERM)
     return trainer.model
 
 

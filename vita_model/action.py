@@ -117,4 +117,4 @@ class ActionDecoder(nn.Module):
 
 def _parts(rows: Tensor, num_parts: int) -> Tensor:
     """Cut the rows of each sample [B, N, W] into parts that are decoded by themselves [B x parts, N / parts, W]."""
-    return rows.unflatten(1, (num_parts, -1)).flatten(0, 1)
+    return rows.reshape(len(rows) * num_parts, rows.shape[1] // num_parts, rows.shape[2])

@@ -17,6 +17,7 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
     sees = recipe.stage is Stage.COTRAIN and model.cot.visual is not VisualThought.NONE
     per_frame = model.visual_encoder.num_latents
+    teaches = recipe.stage is Stage.COTRAIN and recipe.loss.chunk_tokens > 0
     fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon
     rooms = (
         (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
@@ -33,15 +34,15 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
             f"{windows.futures} futures, model.visual_decoder.max_frames is {frames.max_frames}",
         ),
         (
+            not teaches or windows.horizon == _taught_steps(model),
+            f"chunks of {windows.horizon} steps, loss.chunk_tokens teaches {_taught_steps(model)}",
+        ),
+        (
             not sees or windows.futures * per_frame <= model.backbone.num_latents,
             f"{windows.futures} futures of {per_frame} latents, model.backbone.num_latents is "
             f"{model.backbone.num_latents}",
         ),
     )
-    if recipe.stage is Stage.COTRAIN and recipe.loss.chunk_tokens:
-        taught = _taught_steps(model)
-        rooms = (*rooms, (windows.horizon == taught,
-                          f"chunks of {windows.horizon} steps, loss.chunk_tokens teaches {taught}"))  # fmt: skip
     for fits, what in rooms:
         if not fits:
             raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")

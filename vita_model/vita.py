@@ -210,13 +210,14 @@ class Vita(nn.Module):
         self._check_teaches()
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
         num_parts = self.action_decoder.num_segments if self.action_decoder.reads_own else 1
-        action, mask = (one.unflatten(1, (num_parts, -1)) for one in (action, mask))
-        codes = self.encode_chunk(action.flatten(0, 1), mask.flatten(0, 1)).indices
-        taken = _present(codes, "codes, which an untrained codebook has not").reshape(mask.shape[:2])
+        cut = (len(action) * num_parts, action.shape[1] // num_parts, action.shape[2])
+        action, mask = action.reshape(cut), mask.reshape(cut)
+        codes = self.encode_chunk(action, mask).indices
+        taken = _present(codes, "codes, which an untrained codebook has not").reshape(-1, num_parts)
         indices = taken.new_zeros(len(taken), self.backbone_latents)
         known = torch.zeros_like(indices, dtype=torch.bool)
         first = torch.arange(num_parts, device=taken.device) * (self.backbone_latents // num_parts)
-        indices[:, first], known[:, first] = taken, mask.flatten(2).any(dim=2)
+        indices[:, first], known[:, first] = taken, mask.flatten(1).any(dim=1).reshape(taken.shape)
         return Teacher(indices=indices, mask=known)
 
     def _check_teaches(self) -> None:
