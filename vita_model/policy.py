@@ -95,6 +95,8 @@ class Decision:
     """[14] columns that the source has."""
     subtasks: tuple[str, ...]
     """The textual chain of thought, up to its end."""
+    codes: tuple[int, ...] = ()
+    """Codes of the latent tokens; none where the latents are continuous."""
     frames: Image | None = None
     """uint8 [F, s, s, 3] the imagined futures of the first view, `Signature.frame_interval_s` apart."""
 
@@ -286,8 +288,15 @@ class VitaPolicy:
         frames = None if prediction.frames is None else byte_images(prediction.frames.predicted[row])
         return Decision(
             source=source, actions=actions, action_mask=real, frames=frames,
+            codes=_codes(prediction, row),
             subtasks=tuple(SUBTASKS[index] for index in indices if index != len(SUBTASKS) - 1),
         )  # fmt: skip
+
+
+def _codes(prediction: Prediction, row: int) -> tuple[int, ...]:
+    """Give the codes of a sample's latent tokens, of the actions where these have their own."""
+    taken = prediction.quantized[-1].indices if prediction.quantized else None
+    return () if taken is None else tuple(taken[row].tolist())
 
 
 def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
