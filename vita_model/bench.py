@@ -141,10 +141,11 @@ class _Bench:
     def _step(self, batch: Batch) -> None:
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed)
-        frames = recipe.num_supervised_frames
         draws = draw(
-            self.model, batch, num_supervised_frames=frames, loss=recipe.loss, generator=generator, ranks=self.ranks
-        )
+            self.model, batch, num_supervised_frames=recipe.num_supervised_frames,
+            num_taught_transitions=recipe.num_taught_transitions, loss=recipe.loss, generator=generator,
+            ranks=self.ranks,
+        )  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         uses_bf16 = recipe.precision is Precision.BF16
         cached, device = not recipe.recompute, self.ranks.device.type

@@ -10,15 +10,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers.initialization import no_init_weights
 
-from vita_data.types import Modality, WindowSpec
+from vita_data.types import Batch, Modality, Stage, WindowSpec
 from vita_model.batches import random_batch
 from vita_model.codebook import Codebook, Quantized
+from vita_model.configs import LatentDecoding
 from vita_model.parallel import blocks_of
 from vita_model.prediction import Draws
 from vita_model.presets import with_random_weights
 from vita_model.recipe import Precision, Recipe, building
 from vita_model.recompute import recompute_in_backward
-from vita_model.stages import RULES, Terms, set_modes
+from vita_model.stages import RULES, Terms, has_chunk_teacher, has_teacher, set_modes
 from vita_model.vita import Vita
 
 _ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -47,11 +48,22 @@ def ghost_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, wind
     """Run the forward of a batch of noise; gives its loss terms."""
     rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
     batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
-    frames = None
-    if batch.future is not None and recipe.num_supervised_frames is not None:
-        frames = torch.arange(min(recipe.num_supervised_frames, batch.future.shape[1]))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
-        return rule.loss(rule.predict(model, batch, Draws(frames=frames)), recipe.loss)
+        return rule.loss(rule.predict(model, batch, _draws(recipe, batch)), recipe.loss)
+
+
+def _draws(recipe: Recipe, batch: Batch) -> Draws:
+    """Choose as many frames and transitions as a step does."""
+    num_futures = 0 if batch.future is None else batch.future.shape[1]
+    frames, taught = recipe.num_supervised_frames, recipe.num_taught_transitions
+    parallel = recipe.model.latents.decoding is LatentDecoding.PARALLEL
+    thinks = recipe.stage is Stage.COTRAIN
+    return Draws(
+        frames=None if frames is None or not num_futures else torch.arange(min(frames, num_futures)),
+        taught=tuple(range(min(taught, num_futures))) if taught is not None and parallel else None,
+        teach=thinks and has_teacher(recipe.model, recipe.loss),
+        teach_chunks=thinks and has_chunk_teacher(recipe.model, recipe.loss),
+    )
 
 
 def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:

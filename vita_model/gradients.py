@@ -38,10 +38,11 @@ class Gradients:
             TrainingError: a loss or gradient is not finite; names the step and the batch's keys.
         """
         recipe, count = self.recipe, self.recipe.accumulate
-        frames = recipe.num_supervised_frames
         choices = draw(
-            self.model, batch, num_supervised_frames=frames, loss=recipe.loss, generator=self.draws, ranks=self.ranks
-        )
+            self.model, batch, num_supervised_frames=recipe.num_supervised_frames,
+            num_taught_transitions=recipe.num_taught_transitions, loss=recipe.loss, generator=self.draws,
+            ranks=self.ranks,
+        )  # fmt: skip
         values: dict[str, float] = {}
         self.model.zero_grad(set_to_none=True)
         for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):

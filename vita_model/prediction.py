@@ -45,6 +45,8 @@ class Draws:
     """int64 [B], seeds of the noise with which latent tokens are sampled; None: the likeliest code is taken."""
     teach: bool = False
     """Give the codes that the frozen encoders give the true futures: teacher-forced, and for `loss.tokens`."""
+    taught: tuple[int, ...] | None = None
+    """Which transitions have a teacher (0 is the first); None: all."""
     teach_chunks: bool = False
     """Give the codes that the frozen encoders give the true chunks, for `loss.chunk_tokens`."""
     view_shift: Tensor | None = None

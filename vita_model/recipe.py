@@ -110,6 +110,9 @@ class Recipe:
     """Futures, latents and steps of a chunk, all alike (table 9); None: what windows and model say."""
     num_supervised_frames: int | None = None
     """Futures decoded per co-train step, drawn anew each step; None: all."""
+    num_taught_transitions: int | None = None
+    """Transitions whose latent tokens are taught per co-train step (`loss.tokens`), drawn anew each step; None: all.
+    A few cost less: the frozen encoder sees their frames alone."""
     init: str | None = None
     """Run whose components are the start (stage hand-over)."""
     init_parts: tuple[str, ...] | None = None
@@ -165,7 +168,7 @@ class Recipe:
         require(self, "save_steps", fits=fits, wanted="whole numbers, at least 1")
         if self.init_parts is not None:
             require(self, "init_parts", fits=set(self.init_parts) <= set(Component), wanted=", ".join(Component))
-        for name in ("length", "num_supervised_frames", "keep_last", "eval_every"):
+        for name in ("length", "num_supervised_frames", "num_taught_transitions", "keep_last", "eval_every"):
             if getattr(self, name) is not None:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)

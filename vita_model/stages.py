@@ -91,6 +91,7 @@ def draw(
     batch: Batch,
     *,
     num_supervised_frames: int | None,
+    num_taught_transitions: int | None = None,
     loss: LossConfig,
     generator: torch.Generator,
     ranks: Ranks,
@@ -101,6 +102,7 @@ def draw(
 
     Each rank draws for the whole global batch and takes its part, so that they are the choices of one process.
     Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
+    Tokens that come one by one are all taught: each sees the codes before it.
     """
     if batch.future_mask is None or batch.image_mask is None:
         return Draws()
@@ -120,12 +122,18 @@ def draw(
     thinks = model.backbone is not None and model.backbone.training
     if thinks and tokens.gradient is LatentGradient.GUMBEL:
         seeds = torch.randint(_MAX_SEED, (size * ranks.world_size,), generator=generator)[mine]
+    teach = thinks and has_teacher(model.config, loss)
+    taught = None
+    if teach and num_taught_transitions is not None and tokens.decoding is LatentDecoding.PARALLEL:
+        num_transitions = min(batch.future_mask.shape[1], model.num_transitions)
+        taught = torch.randperm(num_transitions, generator=generator)[:num_taught_transitions]
     return Draws(
         frames=frames,
         keep_context=keep[mine],
         view_shift=shift,
         token_seeds=seeds,
-        teach=thinks and has_teacher(model.config, loss),
+        teach=teach,
+        taught=None if taught is None else tuple(sorted(taught.tolist())),
         teach_chunks=thinks and has_chunk_teacher(model.config, loss),
     )
 

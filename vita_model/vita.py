@@ -4,13 +4,12 @@ Losses and what trains are said in `stages.py`.
 Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D latent width.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import STATE_DIM, Batch, Modality
@@ -161,7 +160,7 @@ class Vita(nn.Module):
             raise ValueError("this model was built without a backbone")
         state, state_mask = _state(batch, images)
         tokens = self.backbone.tokens(batch.instruction, images.device)
-        teacher = self.teacher(batch) if draws.teach else None
+        teacher = self.teacher(batch, draws.taught) if draws.teach else None
         reasoning: Reasoning = self.backbone(
             images, image_mask, tokens, state, state_mask, self._before(teacher, draws)
         )
@@ -175,8 +174,8 @@ class Vita(nn.Module):
         return replace(found, tokens=TokenPrediction(logits=self._logits(vectors, Modality.VIDEO), teacher=teacher))
 
     @torch.no_grad()
-    def teacher(self, batch: Batch) -> Teacher:
-        """Encode the true transitions of a batch as the codes that its latent tokens should be.
+    def teacher(self, batch: Batch, chosen: Sequence[int] | None = None) -> Teacher:
+        """Encode the true transitions of a batch, or the chosen ones, as the codes that its tokens should be.
 
         Assumes: the frozen visual encoder is the teacher of every token; the paper names none.
 
@@ -186,17 +185,23 @@ class Vita(nn.Module):
         self._check_teaches()
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
-        num_latents, per_pair = self.backbone_latents, self.config.visual_encoder.num_latents
-        frames = torch.cat([images[:, :1], future], dim=1)[:, : num_latents // per_pair + 1]
+        frames = torch.cat([images[:, :1], future], dim=1)[:, : self.num_transitions + 1]
         shown = torch.cat([image_mask[:, :1], future_mask], dim=1)[:, : frames.shape[1]]
-        features = self.features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        pairs, real = features[:, :-1].shape[:2], shown[:, :-1] & shown[:, 1:]
-        encoded = self.visual_encoder(features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1))
+        first = list(range(frames.shape[1] - 1) if chosen is None else chosen)
+        second = [number + 1 for number in first]
+        needed = sorted({*first, *second})
+        features = self.features(frames[:, needed].flatten(0, 1)).unflatten(0, (len(frames), len(needed)))
+        real = shown[:, first] & shown[:, second]
+        ends = ([needed.index(number) for number in numbers] for numbers in (first, second))
+        encoded = self.visual_encoder(*(features[:, end].flatten(0, 1) for end in ends))
         codes = self.codebook(encoded, Modality.VIDEO, real.flatten()).indices
-        indices = _present(codes, "codes, which an untrained codebook has not").reshape(pairs[0], -1)
-        missing = num_latents - indices.shape[1]
-        mask = real.repeat_interleave(per_pair, dim=1)
-        return Teacher(indices=F.pad(indices, (0, missing)), mask=F.pad(mask, (0, missing)))
+        taken = _present(codes, "codes, which an untrained codebook has not").reshape(len(frames), -1)
+        per_pair = self.config.visual_encoder.num_latents
+        tokens = [number * per_pair + place for number in first for place in range(per_pair)]
+        indices = taken.new_zeros(len(frames), self.config.backbone.num_latents)
+        known = torch.zeros_like(indices, dtype=torch.bool)
+        indices[:, tokens], known[:, tokens] = taken, real.repeat_interleave(per_pair, dim=1)
+        return Teacher(indices=indices, mask=known)
 
     @torch.no_grad()
     def chunk_teacher(self, batch: Batch) -> Teacher:
@@ -214,9 +219,9 @@ class Vita(nn.Module):
         action, mask = action.reshape(cut), mask.reshape(cut)
         codes = self.encode_chunk(action, mask).indices
         taken = _present(codes, "codes, which an untrained codebook has not").reshape(-1, num_parts)
-        indices = taken.new_zeros(len(taken), self.backbone_latents)
+        indices = taken.new_zeros(len(taken), self.config.backbone.num_latents)
         known = torch.zeros_like(indices, dtype=torch.bool)
-        first = torch.arange(num_parts, device=taken.device) * (self.backbone_latents // num_parts)
+        first = torch.arange(num_parts, device=taken.device) * (self.config.backbone.num_latents // num_parts)
         indices[:, first], known[:, first] = taken, mask.flatten(1).any(dim=1).reshape(taken.shape)
         return Teacher(indices=indices, mask=known)
 
@@ -225,9 +230,9 @@ class Vita(nn.Module):
             raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
 
     @property
-    def backbone_latents(self) -> int:
-        """How many latent tokens the backbone gives."""
-        return self.config.backbone.num_latents
+    def num_transitions(self) -> int:
+        """How many transitions the backbone's latent tokens stand for."""
+        return self.config.backbone.num_latents // self.config.visual_encoder.num_latents
 
     def _before(self, teacher: Teacher | None, draws: Draws) -> TokensBefore | None:
         """Say what autoregressive latents see of those before them."""

@@ -24,6 +24,7 @@ def recipe() -> Recipe:
             starts=Starts.ROWS, horizon=12, futures=12, frame_interval_s=_FRAME_INTERVAL_S, views=_VIEWS
         ),
         num_supervised_frames=1,
+        num_taught_transitions=2,
         model=with_states(tiny_codes()),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=_NUM_STEPS),
         precision=Precision.FP32,

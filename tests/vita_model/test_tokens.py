@@ -89,6 +89,30 @@ def test_teacher_codes_are_those_of_the_true_transitions(config, make_batch):
     assert not teacher.mask[:, 3:].any()
 
 
+def test_only_the_chosen_transitions_are_encoded_and_taught(config, make_batch):
+    model, batch = filled(config), make_batch("paired", futures=3)
+    everything, some = model.teacher(batch), model.teacher(batch, (0, 2))
+    assert torch.equal(some.mask[:, [0, 2]], everything.mask[:, [0, 2]])
+    assert torch.equal(some.indices[some.mask], everything.indices[some.mask])
+    assert not some.mask[:, 1].any()
+    seen = []
+    model.features.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    model.teacher(batch, (1,))
+    assert seen == [2 * len(batch.key)]
+
+
+@pytest.mark.parametrize("decoding", list(LatentDecoding))
+def test_taught_transitions_are_drawn_anew_unless_tokens_come_one_by_one(config, make_batch, decoding):
+    model, generator = filled(with_latents(config, decoding=decoding)), torch.Generator().manual_seed(0)
+    set_modes(model, Stage.COTRAIN)
+    options = {"loss": LossConfig(), "generator": generator, "ranks": Ranks(), "num_supervised_frames": 1}
+    found = {
+        draw(model, make_batch("paired", futures=3), num_taught_transitions=2, **options).taught for _ in range(30)
+    }
+    parallel = decoding is LatentDecoding.PARALLEL
+    assert found == ({(0, 1), (0, 2), (1, 2)} if parallel else {None})
+
+
 def with_own_segments(config, num_segments):
     decoder = replace(config.action_decoder, num_segments=num_segments, segment_latents=SegmentLatents.OWN)
     encoder = replace(config.action_encoder, horizon=config.action_encoder.horizon // num_segments)
