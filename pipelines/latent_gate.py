@@ -19,7 +19,7 @@ import torch
 
 from pipelines.latent_world import PAIRED_MIX, SIZE, UNPAIRED_MIX, Scenes, WorldMix, WorldStream, draw_scenes
 from vita_data.types import Json, Stage
-from vita_model.configs import LossConfig, PositionStart, VitaConfig
+from vita_model.configs import LossConfig, PositionStart, TransformerConfig, VitaConfig
 from vita_model.evaluate import evaluate
 from vita_model.latents import explained
 from vita_model.prediction import Draws
@@ -31,6 +31,8 @@ from vita_model.vita import Vita
 
 NUM_STEPS = 900
 _PATCH = 4
+NARROW_BLOCKS = TransformerConfig(width=32, num_layers=2, num_heads=4, ffn_width=128)
+NARROW_PATCH = 8
 _HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
 _NUM_BATCHES, _BATCH = 8, 256
@@ -125,6 +127,18 @@ def world_model() -> VitaConfig:
     )
 
 
+def narrow_world_model() -> VitaConfig:
+    """Shape `world_model` at half the width and on larger patches, for experiments of many runs."""
+    model = world_model()
+    return replace(
+        model,
+        visual=replace(model.visual, encoder=NARROW_BLOCKS, patch_size=NARROW_PATCH),
+        visual_encoder=replace(model.visual_encoder, blocks=NARROW_BLOCKS),
+        visual_decoder=replace(model.visual_decoder, blocks=NARROW_BLOCKS),
+        action_decoder=replace(model.action_decoder, blocks=NARROW_BLOCKS),
+    )
+
+
 def world_recipe(variant: Variant, *, seed: int, num_steps: int = NUM_STEPS) -> Recipe:
     """Make the warmup of a variant."""
     return resolved(short_recipe(Stage.WARMUP, variant.change(world_model()), seed=seed, num_steps=num_steps))
@@ -154,9 +168,9 @@ def fitted(recipe: Recipe, stream: WorldStream, run: Path, *, statistics: Json, 
     return trainer.model
 
 
-def measured(model: Vita) -> dict[str, float]:
+def measured(model: Vita, draw: Callable[[int, int], Scenes] = draw_scenes) -> dict[str, float]:
     """Give the latent report on held-out windows, and what a code's mean explains of the true motion and place."""
-    scenes = [draw_scenes(_BATCH, _HELD_OUT + number) for number in range(_NUM_BATCHES)]
+    scenes = [draw(_BATCH, _HELD_OUT + number) for number in range(_NUM_BATCHES)]
     batches = [one.batch for one in scenes]
     figures = evaluate(model, Stage.WARMUP, batches, {}, LossConfig())
     codes, num_codes = torch.cat([_codes(model, one) for one in scenes]), model.config.codebook.num_codes

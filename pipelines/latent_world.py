@@ -19,11 +19,14 @@ from vita_data.types import STATE_DIM, Batch, Modality
 
 SIZE = 32
 HORIZON = 12
-_NUM_DIMS = 14
-_DX, _DY, _GRIPPER = 7, 8, 13
-_REACH = 0.3
+NUM_DIMS = 14
+MOVED = [7, 8, 13]
+"""Columns of the right hand's displacement right and down, and of its gripper."""
+REACH = 0.3
 """Largest displacement along an axis within the second, as a share of the image side."""
 _EDGE = 0.15
+_SWITCHES = 0.3
+"""Share of the seconds in which the gripper opens or closes."""
 _HAND_RADIUS, _FINGER_RADIUS = 0.15, 0.08
 _HAND_RGB, _FINGER_RGB = (0.95, 0.6, 0.1), (0.05, 0.05, 0.35)
 _NOISE = 0.01
@@ -44,15 +47,58 @@ class Scenes:
 def draw_scenes(size: int, seed: int) -> Scenes:
     """Draw windows; the same seed gives the same."""
     generator = torch.Generator().manual_seed(seed)
-    start, stop, grippers = _moves(size, generator)
+    moves = draw_moves(size, generator)
+    frames = painted(moves, generator)
+    return scenes_of(moves, frames, _chunk(moves.stop - moves.start, moves.grippers[1], generator), seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """What hands do within a second."""
+
+    start: Tensor
+    """[B, 2] right and down, as shares of the image side."""
+    stop: Tensor
+    grippers: tuple[Tensor, Tensor]
+    """[B] before and after, 1 open."""
+
+    @property
+    def motion(self) -> Tensor:
+        """[B, 2] displacements in reaches."""
+        return (self.stop - self.start) / REACH
+
+
+def draw_moves(size: int, generator: torch.Generator) -> Moves:
+    """Draw moves that stay in the image."""
+    start = _EDGE + (1 - 2 * _EDGE) * torch.rand(size, 2, generator=generator)
+    step = (2 * torch.rand(size, 2, generator=generator) - 1) * REACH
+    leaves = (start + step < _EDGE) | (start + step > 1 - _EDGE)
+    step = torch.where(leaves, -step, step)
+    before = (torch.rand(size, generator=generator) < 0.5).float()
+    return Moves(start=start, stop=start + step, grippers=(before, next_gripper(before, generator)))
+
+
+def next_gripper(before: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw grippers [B] a second later."""
+    return torch.where(torch.rand(len(before), generator=generator) < _SWITCHES, 1 - before, before)
+
+
+def painted(moves: Moves, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paint the frames before and after the second, uint8 [B, SIZE, SIZE, 3], on one ground."""
     ground = F.interpolate(
-        0.2 + 0.3 * torch.rand(size, 3, 3, 3, generator=generator), size=(SIZE, SIZE), mode="bilinear"
-    )
-    frames = [
-        _painted(ground.permute(0, 2, 3, 1), place, gripper, generator)
-        for place, gripper in zip((start, stop), grippers, strict=True)
-    ]
-    action, mask = _chunk(stop - start, grippers[1], generator)
+        0.2 + 0.3 * torch.rand(len(moves.start), 3, 3, 3, generator=generator), size=(SIZE, SIZE), mode="bilinear"
+    ).permute(0, 2, 3, 1)
+    first = _painted(ground, moves.start, moves.grippers[0], generator)
+    return first, _painted(ground, moves.stop, moves.grippers[1], generator)
+
+
+def scenes_of(moves: Moves, frames: tuple[Tensor, Tensor], chunk: Tensor, seed: int) -> Scenes:
+    """Put frames and chunks [B, H, 3] together: speeds right and down, in reaches a second, and the gripper, -1..1."""
+    size = len(chunk)
+    action = torch.zeros(size, chunk.shape[1], NUM_DIMS)
+    action[:, :, MOVED] = chunk
+    mask = torch.zeros_like(action, dtype=torch.bool)
+    mask[:, :, MOVED] = True
     state = torch.zeros(size, STATE_DIM)
     batch = Batch(
         modality=Modality.PAIRED, source=["world"] * size, key=[f"world-{seed}-{row}" for row in range(size)],
@@ -61,31 +107,17 @@ def draw_scenes(size: int, seed: int) -> Scenes:
         future=frames[1][:, None], future_mask=torch.ones(size, 1, dtype=torch.bool),
         action=action, action_mask=mask, state=state, state_mask=torch.zeros_like(state, dtype=torch.bool),
     )  # fmt: skip
-    motion = torch.cat([(stop - start) / _REACH, (grippers[1] - grippers[0])[:, None]], dim=1)
-    return Scenes(batch=batch, motion=motion, place=2 * stop - 1)
+    before, after = moves.grippers
+    motion = torch.cat([moves.motion, (after - before)[:, None]], dim=1)
+    return Scenes(batch=batch, motion=motion, place=2 * moves.stop - 1)
 
 
-def _moves(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Draw where hands start and end [B, 2] and their grippers before and after [B], 1 open."""
-    start = _EDGE + (1 - 2 * _EDGE) * torch.rand(size, 2, generator=generator)
-    step = (2 * torch.rand(size, 2, generator=generator) - 1) * _REACH
-    leaves = (start + step < _EDGE) | (start + step > 1 - _EDGE)
-    step = torch.where(leaves, -step, step)
-    before = (torch.rand(size, generator=generator) < 0.5).float()
-    after = torch.where(torch.rand(size, generator=generator) < 0.3, 1 - before, before)
-    return start, start + step, (before, after)
-
-
-def _chunk(step: Tensor, gripper: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Spread displacements [B, 2] over the second with a random start-to-end slope: actions and mask [B, H, 14]."""
+def _chunk(step: Tensor, gripper: Tensor, generator: torch.Generator) -> Tensor:
+    """Spread displacements [B, 2] over the second with a random start-to-end slope: chunks [B, H, 3]."""
     slope = torch.rand(len(step), 1, 2, generator=generator) - 0.5
     profile = 1 + slope * torch.cos(math.pi * (torch.arange(HORIZON) + 0.5) / HORIZON)[None, :, None]
-    action = torch.zeros(len(step), HORIZON, _NUM_DIMS)
-    action[:, :, _DX : _DY + 1] = step[:, None] * profile / _REACH
-    action[:, :, _GRIPPER] = (2 * gripper - 1)[:, None]
-    mask = torch.zeros_like(action, dtype=torch.bool)
-    mask[:, :, [_DX, _DY, _GRIPPER]] = True
-    return action, mask
+    closed = (2 * gripper - 1)[:, None, None].expand(-1, HORIZON, -1)
+    return torch.cat([step[:, None] * profile / REACH, closed], dim=-1)
 
 
 def _painted(ground: Tensor, place: Tensor, gripper: Tensor, generator: torch.Generator) -> Tensor:
