@@ -353,7 +353,7 @@ class LossConfig:
     subtasks: float = 0.0
     """Co-training, paired batches: cross-entropy of the subtasks to weak labels, guessed from the actions."""
     subtask_entropy: float = 0.0
-    """Co-training: rewards different samples for choosing different subtasks; 0 is the paper."""
+    """Co-training: rewards choices that tell samples apart: even over all samples, decided for each; 0 is the paper."""
     paired_ssim: bool = False
     """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
 

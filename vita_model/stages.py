@@ -222,10 +222,22 @@ def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
         error = -chosen.probabilities.clamp(min=_TINY).log().gather(-1, labels.indices[..., None])[..., 0]
         terms["subtasks"] = config.subtasks * masked_mean(error, labels.mask)
     if config.subtask_entropy:
-        mean = all_sum(chosen.probabilities.sum(dim=0)) / all_sum(chosen.probabilities.new_tensor(len(chosen.indices)))
-        entropy = -(mean * mean.clamp(min=_TINY).log()).sum(dim=-1).mean()
-        terms["subtask_entropy"] = config.subtask_entropy * (math.log(len(SUBTASKS)) - entropy)
+        terms["subtask_entropy"] = config.subtask_entropy * _alike(chosen.probabilities)
     return terms
+
+
+def _alike(probabilities: Tensor) -> Tensor:
+    """Say by how many nats the choices [B, M, 8] fall short of the most that they could tell samples apart by.
+
+    Evenly used subtasks alone are no aim: a choice between all with equal odds is even, and the same for each sample.
+    """
+    size = all_sum(probabilities.new_tensor(len(probabilities)))
+    mean, own = all_sum(probabilities.sum(dim=0)) / size, all_sum(_entropies(probabilities).sum(dim=0)) / size
+    return math.log(len(SUBTASKS)) - (_entropies(mean) - own).mean()
+
+
+def _entropies(probabilities: Tensor) -> Tensor:
+    return -(probabilities * probabilities.clamp(min=_TINY).log()).sum(dim=-1)
 
 
 def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:

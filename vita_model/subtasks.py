@@ -30,22 +30,22 @@ class WeakSubtasks:
     indices: Tensor
     """int64 [B, M], of `SUBTASKS`; the chain's end after the last one."""
     mask: Tensor
-    """bool [B, M] up to and with the first end; nothing of samples without a real arm."""
+    """bool [B, M] up to and with the first end, where an idle arm is at once; nothing of samples without a real arm."""
 
 
 def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSubtasks:
     """Guess chains of subtasks from normalized actions [B, H, 14] with mask [B, H, 14].
 
     A step is a gripper event (closing: grasp; opening while lowering or still: place, else open), else what moves most:
-    turning, rising with a closed hand (lift), or moving. Equal neighbours are one subtask. The arm that moves more in a
-    chunk speaks for it.
+    turning, rising with a closed hand (lift), or moving. Equal neighbours are one subtask. The arm that does more in a
+    chunk, gripper events included, speaks for it.
 
     Assumes: this vocabulary and these limits; the paper names the subtasks and no labels.
     """
-    steps, real = _steps(actions, mask)
+    steps, active, real = _steps(actions, mask)
     chain = torch.full((len(steps), num_subtasks), _END, device=steps.device)
-    is_new = real.clone()
-    is_new[:, 1:] &= (steps[:, 1:] != steps[:, :-1]) | ~real[:, :-1]
+    is_new = active.clone()
+    is_new[:, 1:] &= (steps[:, 1:] != steps[:, :-1]) | ~active[:, :-1]
     place = is_new.long().cumsum(dim=1) - 1
     fits = is_new & (place < num_subtasks)
     sample, step = fits.nonzero(as_tuple=True)
@@ -55,11 +55,10 @@ def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSu
     return WeakSubtasks(indices=chain, mask=known)
 
 
-def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Name the subtask of each step [B, H], and say which steps are real and not idle."""
+def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Name the subtask of each step [B, H]; say which steps are real and not idle, and which are real."""
     clean = torch.where(mask, actions, 0.0).float()
-    moved = torch.stack([clean[..., arm][..., :6].abs().sum(dim=(1, 2)) for arm in _ARMS])
-    busier = moved.argmax(dim=0)
+    busier = torch.stack([_business(clean[..., arm], mask[..., arm]) for arm in _ARMS]).argmax(dim=0)
     each = torch.arange(len(clean), device=clean.device)
     arm = torch.stack([clean[..., arm] for arm in _ARMS])[busier, each]
     real = torch.stack([mask[..., arm].any(dim=-1) for arm in _ARMS])[busier, each]
@@ -73,4 +72,10 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     opening = torch.where(lowers | (shift < _STILL), _PLACE, _OPEN)
     named = torch.where(change > _SWITCH, opening, named)
     active = (shift.maximum(turn) >= _STILL) | (change.abs() > _SWITCH)
-    return named, real & active
+    return named, real & active, real
+
+
+def _business(arm: Tensor, mask: Tensor) -> Tensor:
+    """Say how much an arm [B, H, 7] does: motion and changes of the gripper, [B]; below 0 where none of it is real."""
+    done = arm[..., :6].abs().sum(dim=(1, 2)) + torch.diff(arm[..., _GRIPPER], dim=1).abs().sum(dim=1)
+    return torch.where(mask.flatten(1).any(dim=1), done, -1.0)

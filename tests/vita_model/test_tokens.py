@@ -1,5 +1,6 @@
 """Latent tokens as a distribution over codes (VITA eq 15)."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -227,6 +228,34 @@ def test_weak_subtasks_are_told_by_gripper_events_and_phases():
     chain = [SUBTASKS[index] for index, real in zip(found.indices[0], found.mask[0], strict=True) if real]
     assert chain == ["move", "grasp", "lift", "rotate", "end_subtask"]
     assert not weak_subtasks(actions, mask & False, num_subtasks=8).mask.any()
+
+
+def test_a_gripper_that_closes_on_a_still_arm_is_a_grasp_and_an_arm_that_does_nothing_is_at_its_end():
+    actions = torch.zeros(2, 8, 14)
+    actions[0, :4, 13], actions[0, 4:, 13] = 1.0, -1.0
+    mask = torch.zeros_like(actions, dtype=torch.bool)
+    mask[..., [7, 8, 13]] = True
+    for real in (mask, torch.ones_like(mask)):
+        found = weak_subtasks(actions, real, num_subtasks=3)
+        assert [SUBTASKS[index] for index in found.indices[:, 0]] == ["grasp", "end_subtask"]
+        assert found.mask.tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_the_entropy_term_asks_for_choices_that_differ_not_for_undecided_ones(config, make_batch):
+    model = filled(config)
+    found = RULES[Stage.COTRAIN].predict(model, make_batch("paired", size=8, futures=2), Draws())
+
+    def term(probabilities):
+        subtasks = replace(found.reasoning.subtasks, probabilities=probabilities)
+        given = replace(found, reasoning=replace(found.reasoning, subtasks=subtasks))
+        return float(RULES[Stage.COTRAIN].loss(given, LossConfig(subtask_entropy=1.0))["subtask_entropy"])
+
+    num_queries = found.reasoning.subtasks.indices.shape[1]
+    each = torch.eye(8)[:, None].expand(-1, num_queries, -1)
+    worst = pytest.approx(math.log(8), abs=1e-5)
+    assert term(each) == pytest.approx(0, abs=1e-5)
+    assert term(torch.full_like(each, 1 / 8)) == worst
+    assert term(each[:1].expand_as(each)) == worst
 
 
 def test_weak_labels_and_entropy_are_terms_only_where_they_weigh(config, make_batch):
