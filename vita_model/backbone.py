@@ -30,7 +30,10 @@ _MAX_VIEWS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Final hidden states [B, N, W] of the input rows, the real ones of them [B, N], and their keys and values."""
+    """Final hidden states [B, N, W] of the input rows, the real ones of them [B, N], and their keys and values.
+
+    An instruction that is hidden from the latents is none of them.
+    """
 
     hidden: Tensor
     mask: Tensor
@@ -100,6 +103,7 @@ class Backbone(nn.Module):
         ):
             raise ValueError("latents.decoding=autoregressive needs cot.visual=internal and causal latents")
         self.num_subtasks = config.num_subtasks if thought.text else 0
+        self.hides_text = thought.hides_text
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
             raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
@@ -149,7 +153,7 @@ class Backbone(nn.Module):
         value or reaches for the host, so that it compiles as one graph.
         """
         rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
-        context, answers = self._read(rows, mask)
+        context, answers = self._read(rows, mask, num_words=tokens.ids.shape[1])
         subtasks = self._choose(answers)
         latents, visual = self._imagine(context, subtasks, before)
         return Reasoning(latents=latents, visual=visual, context=context, subtasks=subtasks)
@@ -162,27 +166,33 @@ class Backbone(nn.Module):
     def _inputs(
         self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Embed the input group as rows [B, N, W] with mask [B, N]: views, text, state."""
+        """Embed the inputs as rows [B, N, W] with mask [B, N]: views, text, state; text that is hidden comes last."""
         batch, views = image_mask.shape
         pixels = unit_images(images.flatten(0, 1), self.config.image_size) * 2 - 1
         seen: Tensor = self.projector(self.vision(pixels).last_hidden_state)
         seen = seen.reshape(batch, views, -1, seen.shape[-1]) + self.view[:views, None]
         clean = torch.where(state_mask, state, 0.0)
         felt: Tensor = self.state(torch.cat([clean, state_mask.to(clean.dtype)], dim=-1))
-        rows = torch.cat([seen.flatten(1, 2), self.gemma.embed_tokens(tokens.ids), felt[:, None]], dim=1)
+        rows = [seen.flatten(1, 2), self.gemma.embed_tokens(tokens.ids), felt[:, None]]
         seen_mask = image_mask.repeat_interleave(seen.shape[2], dim=1)
-        return rows, torch.cat([seen_mask, tokens.mask, state_mask.any(dim=1, keepdim=True)], dim=1)
+        masks = [seen_mask, tokens.mask, state_mask.any(dim=1, keepdim=True)]
+        order = (0, 2, 1) if self.hides_text else (0, 1, 2)
+        return torch.cat([rows[part] for part in order], dim=1), torch.cat([masks[part] for part in order], dim=1)
 
-    def _read(self, rows: Tensor, mask: Tensor) -> tuple[Context, Tensor]:
-        """Run the prefix pass with the textual queries behind it; returns the context and the answers [B, M, W]."""
-        (batch, num_input, _), num_text = rows.shape, self.num_subtasks
+    def _read(self, rows: Tensor, mask: Tensor, *, num_words: int) -> tuple[Context, Tensor]:
+        """Run the prefix pass with the textual queries behind it; returns the context and the answers [B, M, W].
+
+        An instruction that is hidden is one of the textual tokens: no other input sees it, and no later pass.
+        """
+        (batch, num_rows, _), num_text = rows.shape, self.num_subtasks
+        num_input = num_rows - num_words if self.hides_text else num_rows
         whole = torch.cat([mask, mask.new_ones(batch, num_text)], dim=1)
-        groups = [Group.INPUT] * num_input + [Group.TEXT] * num_text
+        groups = [Group.INPUT] * num_input + [Group.TEXT] * (num_rows - num_input + num_text)
         rows = torch.cat([rows, self.text_queries[:num_text].to(rows.dtype).expand(batch, -1, -1)], dim=1)
         allowed = group_mask(groups, groups, whole, causal=())
         hidden, cache = run_layers(self.gemma, rows, positions(whole), allowed)
         cut = [layer.first(num_input) for layer in cache]
-        return Context(hidden=hidden[:, :num_input], mask=mask, cache=cut), hidden[:, num_input:]
+        return Context(hidden=hidden[:, :num_input], mask=mask[:, :num_input], cache=cut), hidden[:, num_rows:]
 
     def _choose(self, answers: Tensor) -> Subtasks:
         """Pick a subtask per query (VITA eq 12): hard forward, softmax gradient; nothing counts after the first end."""

@@ -23,11 +23,16 @@ class ThoughtConfig:
 
     text: bool = True
     """Choose subtasks before the latents."""
+    hides_text: bool = False
+    """Latents, and the images that they read, see the instruction through the chosen subtasks alone; false is eq 14.
+    Where they see it themselves, they have no use for subtasks, which are a function of the same inputs."""
     visual: VisualThought = VisualThought.INTERNAL
 
     def __post_init__(self) -> None:
         """Refuse values of another type; raises RequestError."""
-        require(self, "text", fits=isinstance(self.text, bool), wanted="true or false")
+        for name in ("text", "hides_text"):
+            require(self, name, fits=isinstance(getattr(self, name), bool), wanted="true or false")
+        require(self, "hides_text", fits=self.text or not self.hides_text, wanted="false where text is false")
         require(
             self, "visual", fits=isinstance(self.visual, VisualThought), wanted=f"one of {', '.join(VisualThought)}"
         )

@@ -83,6 +83,25 @@ def test_without_text_there_is_no_subtask(build, make_batch, visual):
     assert subtasks.indices.shape == (2, 0)
 
 
+@pytest.mark.parametrize("hides_text", [False, True])
+def test_a_hidden_instruction_reaches_latents_through_the_chosen_subtasks_alone(build, make_batch, hides_text):
+    model = build(ThoughtConfig(hides_text=hides_text))
+    batch = make_batch("paired", size=2)
+    first = think(model, batch)
+    other = think(model, replace(batch, instruction=["open the drawer"] * 2))
+    assert not torch.allclose(first.subtasks.probabilities, other.subtasks.probabilities)
+    with torch.no_grad():
+        same = model.backbone.with_subtasks(other, first.subtasks).latents
+        changed = model.backbone.with_subtasks(other, replace(first.subtasks, embeddings=-first.subtasks.embeddings))
+    assert torch.allclose(same, first.latents, atol=1e-6) is hides_text
+    assert not torch.allclose(changed.latents, same)
+
+
+def test_hidden_text_needs_subtasks():
+    with pytest.raises(RequestError, match="hides_text"):
+        ThoughtConfig(text=False, hides_text=True)
+
+
 @pytest.mark.parametrize("visual", [VisualThought.INTERNAL, VisualThought.EXPLICIT])
 def test_batches_without_actions_leave_the_actions_own_codes_alone(build, make_batch, visual):
     model = build(ThoughtConfig(visual=visual), shared=False)
