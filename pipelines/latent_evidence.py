@@ -4,6 +4,7 @@
 
 `all`: every demonstration has actions; does the action decoder need the latents where it reads nothing else, and where
 it reads the backbone's states too; and what are the latents without the codes of the true futures as teachers?
+`orders`: the instruction says what a hand does with what it holds; do the latents follow the chosen subtasks?
 `tenth`: all demonstrations are video and a tenth has actions; what are the video of the others, and warmup, worth?
 An arm takes three minutes on a core that it has for itself; warmups in the work folder are not repeated.
 """
@@ -14,17 +15,17 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from pipelines.latent_gate import fitted, short_recipe, world_model
-from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations
+from pipelines.latent_gate import NARROW_BLOCKS, NARROW_PATCH, fitted, narrow_world_model, short_recipe
+from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Batch, Modality, Stage
-from vita_model.configs import ActionContext, LatentGradient, LossConfig, TransformerConfig, VitaConfig
+from vita_model.configs import ActionContext, LatentGradient, LossConfig, VitaConfig
 from vita_model.evaluate import evaluate
 from vita_model.recipe import Recipe, resolved
 from vita_model.run_folder import step_name
@@ -35,12 +36,11 @@ NUM_STEPS = 500
 """Of warmup, and of co-training."""
 _HELD_OUT_SEED, _NUM_HELD_OUT, _HELD_OUT_BATCH = 10_000_000, 256, 256
 _SIZES = {Modality.PAIRED: 32, Modality.VIDEO: 32, Modality.ACTION: 64}
-_BLOCKS = TransformerConfig(width=32, num_layers=2, num_heads=4, ffn_width=128)
-_PATCH, _TEXT = 8, 8
+_TEXT = 8
 
 FIGURES = (
-    "actions/mse", "actions/shuffled_mse", "actions/mean_latent_mse", "actions/mean_mse",
-    "frames/l1", "frames/shuffled_l1", "frames/copy_l1",
+    "actions/mse", "actions/shuffled_mse", "actions/mean_latent_mse", "actions/shuffled_subtasks_mse",
+    "actions/mean_mse", "frames/l1", "frames/shuffled_l1", "frames/copy_l1", "subtasks/distinct",
 )  # fmt: skip
 """Columns of the table (`vita_model.latents.KEYS`, `vita_model.evaluate`)."""
 COMPARED = (("all", "all-states"), ("tenth-no-video", "tenth"), ("tenth", "all"))
@@ -71,6 +71,12 @@ class Arm:
     tokens: float = 1.0
     """`loss.tokens`: cross-entropy of the latent tokens to the codes of the true futures. At 0 nothing teaches them but
     the errors of the decoders, straight through their nearest codes."""
+    draws: Callable[..., Demonstrations] = draw_demonstrations
+    subtasks: float = 0.0
+    """`loss.subtasks`: weak labels."""
+    subtask_entropy: float = 0.0
+    hides_text: bool = False
+    """`cot.hides_text`."""
 
 
 ARMS: Mapping[str, Arm] = {
@@ -78,6 +84,11 @@ ARMS: Mapping[str, Arm] = {
     "all-states": Arm(context=ActionContext.STATES),
     "all-untaught": Arm(tokens=0.0),
     "all-states-untaught": Arm(context=ActionContext.STATES, tokens=0.0),
+    "orders": Arm(draws=draw_orders),
+    "orders-labels": Arm(draws=draw_orders, subtasks=1.0),
+    "orders-hidden": Arm(draws=draw_orders, hides_text=True),
+    "orders-hidden-entropy": Arm(draws=draw_orders, hides_text=True, subtask_entropy=0.3),
+    "orders-hidden-labels": Arm(draws=draw_orders, hides_text=True, subtasks=1.0),
     "tenth": Arm(share_with_actions=TENTH),
     "tenth-no-video": Arm(share_with_actions=TENTH, sees_video=False),
     "tenth-no-warmup": Arm(share_with_actions=TENTH, warms_up=False, tokens=0.0),
@@ -86,18 +97,16 @@ ARMS: Mapping[str, Arm] = {
 
 def task_model(arm: Arm) -> VitaConfig:
     """Shape the gate's model for windows of `FUTURES` seconds, a backbone that sees them, and half the width."""
-    model = world_model()
+    model, blocks = narrow_world_model(), NARROW_BLOCKS
     latents = model.latents if arm.tokens else replace(model.latents, gradient=LatentGradient.NEAREST)
     return replace(
         model,
-        visual=replace(model.visual, encoder=_BLOCKS, patch_size=_PATCH),
-        visual_encoder=replace(model.visual_encoder, blocks=_BLOCKS),
-        visual_decoder=replace(model.visual_decoder, blocks=_BLOCKS),
-        action_decoder=replace(model.action_decoder, blocks=_BLOCKS, context=arm.context),
+        cot=replace(model.cot, hides_text=arm.hides_text),
+        action_decoder=replace(model.action_decoder, context=arm.context),
         codebook=replace(model.codebook, freeze=arm.warms_up),
         backbone=replace(
-            model.backbone, vision=_BLOCKS, language=_BLOCKS, head_width=_BLOCKS.width // _BLOCKS.num_heads,
-            image_size=SIZE, patch_size=_PATCH, num_latents=FUTURES, max_text_tokens=_TEXT, num_subtasks=2,
+            model.backbone, vision=blocks, language=blocks, head_width=blocks.width // blocks.num_heads,
+            image_size=SIZE, patch_size=NARROW_PATCH, num_latents=FUTURES, max_text_tokens=_TEXT, num_subtasks=2,
         ),
         latents=latents,
     )  # fmt: skip
@@ -107,9 +116,13 @@ def recipe_of(arm: Arm, stage: Stage, *, seed: int, num_steps: int, init: Path |
     """Make the recipe of a stage of an arm."""
     recipe = short_recipe(stage, task_model(arm), seed=seed, num_steps=num_steps)
     return resolved(replace(
-        recipe, name="tasks", loss=LossConfig(tokens=arm.tokens), init=None if init is None else str(init),
+        recipe, name="tasks", loss=_loss_of(arm), init=None if init is None else str(init),
         num_supervised_frames=1, keep_last=1,
     ))  # fmt: skip
+
+
+def _loss_of(arm: Arm) -> LossConfig:
+    return LossConfig(tokens=arm.tokens, subtasks=arm.subtasks, subtask_entropy=arm.subtask_entropy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,19 +138,18 @@ class Experiment:
     def figures(self, name: str) -> dict[str, float]:
         """Train an arm and give the latent report of co-training on held-out windows."""
         arm = ARMS[name]
-        shown = draw_demonstrations(
-            self.num_demonstrations, 1000 + self.seed, share_with_actions=arm.share_with_actions
-        )
+        shown = arm.draws(self.num_demonstrations, 1000 + self.seed, share_with_actions=arm.share_with_actions)
         warmup, cotrain = _WITH_VIDEO if arm.sees_video else _WITHOUT_VIDEO
         init = None
         if arm.warms_up:
-            init = self.work / f"warmup-{arm.context}-{arm.share_with_actions}-{arm.sees_video}-{self.seed}"
+            shared = f"{arm.draws.__name__}-{arm.context}-{arm.share_with_actions}-{arm.sees_video}"
+            init = self.work / f"warmup-{shared}-{self.seed}"
             recipe = recipe_of(arm, Stage.WARMUP, seed=self.seed, num_steps=self.num_steps, init=None)
             if not (init / "checkpoints" / step_name(self.num_steps)).is_dir():
                 trained(recipe, shown, warmup, init, futures=1)
         recipe = recipe_of(arm, Stage.COTRAIN, seed=self.seed, num_steps=self.num_steps, init=init)
         model = trained(recipe, shown, cotrain, self.work / f"{name}-{self.seed}", futures=FUTURES)
-        held_out = draw_demonstrations(self.num_held_out, _HELD_OUT_SEED)
+        held_out = arm.draws(self.num_held_out, _HELD_OUT_SEED)
         batches = held_out.every_window(_HELD_OUT_BATCH, futures=FUTURES)
         return evaluate(model, Stage.COTRAIN, batches, shown.statistics(), LossConfig())
 

@@ -2,6 +2,8 @@
 
 Each scene has a red target at the left, a blue one at the right and a hand between them; the instruction names one.
 Each second the hand moves towards it by a reach at most, and the second after it has arrived the gripper closes.
+`draw_orders` begins with a hand that holds a target, and the instruction says what it does: lift, move, or open. Seen
+from the side, a hand that rises goes up in the image.
 Demonstrations are a finite set, all of them video, the first of them with actions; those of another seed are held out.
 Batches are those that a loader gives, with images of 32 px.
 Letters: N demonstrations, T stored seconds, B batch, F futures, H steps of a chunk.
@@ -22,11 +24,12 @@ FUTURES = 3
 NUM_STARTS = 3
 """Seconds of a demonstration that a window may start at."""
 NUM_FRAMES = NUM_STARTS + FUTURES
+ORDERS = ("lift", "move", "open")
 _COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.15, 0.25, 0.95)}
 _ACROSS = ((0.15, 0.3), (0.7, 0.85), (0.42, 0.58))
 """Between which shares of the image's width the targets and the hand begin."""
 _NUM_DIMS, _STORED_DIMS = 14, 40
-_DX, _DY, _GRIPPER = 7, 8, 13
+_DX, _DY, _DZ, _GRIPPER = 7, 8, 9, 13
 _STORED_GRIPPERS = (6, 22)
 _REACH = 0.25
 """How far the hand moves within a second at most, as a share of the image side."""
@@ -50,6 +53,8 @@ class Demonstrations:
     instructions: list[str]
     num_with_actions: int
     """The first so many have actions; the others are video."""
+    from_side: bool = False
+    """Up in the image is up, and the gripper moves in the middle of a second; otherwise seen from above, at once."""
 
     def __len__(self) -> int:
         """Count the demonstrations."""
@@ -80,11 +85,15 @@ class Demonstrations:
     def _chunks(self, number: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """Give the motion within a second as actions and mask [B, H, 14]: displacements in reaches, -1 is closed."""
         step = (self.places[number, start + 1] - self.places[number, start]) / _REACH
+        before, after = (2 * self.grippers[number, second] - 1 for second in (start, start + 1))
         action = torch.zeros(len(number), HORIZON, _NUM_DIMS)
-        action[:, :, _DX : _DY + 1] = step[:, None]
-        action[:, :, _GRIPPER] = (2 * self.grippers[number, start + 1] - 1)[:, None]
+        action[:, :, _DX] = step[:, None, 0]
+        action[:, :, _DZ if self.from_side else _DY] = (-step if self.from_side else step)[:, None, 1]
+        action[:, :, _GRIPPER] = after[:, None]
+        if self.from_side:
+            action[:, : HORIZON // 2, _GRIPPER] = before[:, None]
         mask = torch.zeros_like(action, dtype=torch.bool)
-        mask[:, :, [_DX, _DY, _GRIPPER]] = True
+        mask[:, :, [_DX, _DZ if self.from_side else _DY, _GRIPPER]] = True
         return action, mask
 
     def every_window(self, size: int, *, futures: int) -> Iterator[Batch]:
@@ -98,7 +107,7 @@ class Demonstrations:
         everything = self.windows(torch.arange(self.num_with_actions).repeat_interleave(NUM_STARTS),
                                   torch.arange(NUM_STARTS).repeat(self.num_with_actions), futures=1)  # fmt: skip
         mean = [0.0] * _STORED_DIMS
-        for column, stored in ((_DX, 16), (_DY, 17), (_GRIPPER, 22)):
+        for column, stored in ((_DX, 16), (_DY, 17), (_DZ, 18), (_GRIPPER, 22)):
             value = 0.0 if everything.action is None else float(everything.action[..., column].mean())
             mean[stored] = (value + 1) / 2 if stored in _STORED_GRIPPERS else value
         low, high, known = [-1.0] * _STORED_DIMS, [1.0] * _STORED_DIMS, [True] * _STORED_DIMS
@@ -123,6 +132,28 @@ def draw_demonstrations(size: int, seed: int, *, share_with_actions: float = 1.0
     )  # fmt: skip
 
 
+def draw_orders(size: int, seed: int, *, share_with_actions: float = 1.0) -> Demonstrations:
+    """Draw demonstrations of hands that hold a target at the left and do what they are told; the seed says all."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.tensor([0.15, 0.6]) + torch.tensor([0.2, 0.25]) * torch.rand(size, 2, generator=generator)
+    orders = torch.randint(len(ORDERS), (size,), generator=generator)
+    goals = torch.stack([start * torch.tensor([1.0, 0.0]) + torch.tensor([0.0, _EDGE]),
+                         start * torch.tensor([0.0, 1.0]) + torch.tensor([1 - _EDGE, 0.0]), start])  # fmt: skip
+    places, _ = _paths(start, goals[orders, torch.arange(size)])
+    grippers = torch.zeros(places.shape[:2])
+    grippers[orders == ORDERS.index("open"), 1:] = 1.0
+    ground = (0.3 + 0.2 * torch.rand(size, 1, 1, 3, generator=generator)).expand(-1, SIZE, SIZE, -1)
+    seconds = [
+        _with_hand(_with_targets(ground, places[:, t, None]), places[:, t], grippers[:, t], generator)
+        for t in range(NUM_FRAMES)
+    ]
+    return Demonstrations(
+        seed=seed, frames=torch.stack(seconds, dim=1), places=places, grippers=grippers,
+        instructions=[ORDERS[order] for order in orders.tolist()],
+        num_with_actions=round(size * share_with_actions), from_side=True,
+    )  # fmt: skip
+
+
 def _layouts(size: int, generator: torch.Generator) -> Tensor:
     """Draw where the targets and, last, the hand are [B, 3, 2]."""
     low, high = (torch.tensor(ends) for ends in zip(*_ACROSS, strict=True))
@@ -144,9 +175,9 @@ def _paths(start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _with_targets(ground: Tensor, targets: Tensor) -> Tensor:
-    """Paint a square in each colour at targets [B, 2, 2] on scenes [B, SIZE, SIZE, 3]."""
+    """Paint a square in each colour at targets [B, 1 or 2, 2] on scenes [B, SIZE, SIZE, 3]."""
     axis, image = (torch.arange(SIZE) + 0.5) / SIZE, ground
-    for place, colour in zip(targets.unbind(dim=1), _COLOURS.values(), strict=True):
+    for place, colour in zip(targets.unbind(dim=1), _COLOURS.values(), strict=False):
         inside = [(axis - place[:, one, None]).abs() < _TARGET_HALF for one in (0, 1)]
         square = inside[1][:, :, None] & inside[0][:, None, :]
         image = torch.where(square[..., None], torch.tensor(colour), image)

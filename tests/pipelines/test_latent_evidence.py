@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.latent_evidence import ARMS, TENTH, Experiment, difference, interval, recipe_of, table
-from pipelines.latent_tasks import FUTURES, NUM_FRAMES, NUM_STARTS, draw_demonstrations
+from pipelines.latent_evidence import ARMS, FIGURES, TENTH, Experiment, difference, interval, recipe_of, table
+from pipelines.latent_tasks import FUTURES, NUM_FRAMES, NUM_STARTS, ORDERS, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Modality, Stage
+from vita_model.backbone import SUBTASKS
 from vita_model.configs import ActionContext
+from vita_model.subtasks import weak_subtasks
 
 _REACH = 0.25
 
@@ -67,6 +69,21 @@ def test_the_hand_is_seen_where_it_is_and_ends_at_the_named_target(shown):
     assert shown.frames.shape[:2] == (20, NUM_FRAMES)
 
 
+def test_an_order_is_seen_in_the_actions_and_not_in_the_first_frame():
+    told = draw_orders(60, 1)
+    batch = told.windows(torch.arange(60), torch.zeros(60, dtype=torch.int64), futures=FUTURES)
+    labels = weak_subtasks(batch.action, batch.action_mask, num_subtasks=2).indices[:, 0]
+    expected = {"lift": "lift", "move": "move", "open": "place"}
+    assert [SUBTASKS[label] for label in labels] == [expected[order] for order in batch.instruction]
+    moved = told.places[:, 1] - told.places[:, 0]
+    torch.testing.assert_close(_REACH * batch.action[:, 0, 7], moved[:, 0])
+    torch.testing.assert_close(-_REACH * batch.action[:, 0, 9], moved[:, 1])
+    assert (batch.action[:, 0, 13] == -1).all()
+    each = [told.places[[order == name for order in told.instructions], 0].mean(dim=0) for name in ORDERS]
+    torch.testing.assert_close(each[0], each[1], atol=0.05, rtol=0)
+    torch.testing.assert_close(each[0], each[2], atol=0.05, rtol=0)
+
+
 def test_statistics_hold_the_mean_action(shown):
     mean = shown.statistics()["tasks"]["source"]["tasks"]["action"]["mean"]
     windows = shown.windows(torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2), futures=1)
@@ -91,14 +108,15 @@ def test_recipes_of_arms_say_what_the_arms_say():
     assert recipes["all-states"].model.action_decoder.context is ActionContext.STATES
     assert not recipes["tenth-no-warmup"].model.codebook.freeze
     assert recipes["all-untaught"].loss.tokens == 0
+    hidden = recipes["orders-hidden-labels"]
+    assert (hidden.model.cot.hides_text, hidden.loss.subtasks) == (True, 1.0)
+    assert not recipes["all"].model.cot.hides_text
 
 
 def test_the_table_gives_means_with_intervals_over_seeds():
     assert interval([1.0]) == "1.0000"
     assert interval([1.0, 2.0, 3.0]) == "2.0000 ± 2.4843"
-    figures = dict.fromkeys(
-        ("actions/mse", "actions/shuffled_mse", "actions/mean_latent_mse", "actions/mean_mse", "frames/l1",
-         "frames/shuffled_l1", "frames/copy_l1"), 0.5)  # fmt: skip
+    figures = dict.fromkeys(FIGURES, 0.5)
     text = table([{"arm": "all", "seed": seed, **figures} for seed in range(3)])
     assert "| all | 3 | 0.5000 ± 0.0000 |" in text
 
@@ -120,6 +138,14 @@ def test_actions_and_frames_need_the_latents(tmp_path, seed):
     figures = run(tmp_path, "all", seed)
     assert figures["actions/shuffled_mse"] > 2 * figures["actions/mse"]
     assert figures["frames/l1"] < figures["frames/copy_l1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_another_samples_subtasks_cost_the_actions_where_they_alone_say_what_is_asked(tmp_path, seed):
+    figures = run(tmp_path, "orders-hidden-labels", seed)
+    assert figures["subtasks/distinct"] >= 3
+    assert figures["actions/shuffled_subtasks_mse"] > 1.2 * figures["actions/mse"]
 
 
 @pytest.mark.slow
