@@ -105,7 +105,7 @@ def _uneven(steps: Tensor, generator: torch.Generator) -> Tensor:
     knots = _DEVIATION * torch.randn(size, 2, _KNOTS, generator=generator)
     varied = F.interpolate(knots, size=_CELLS, mode="linear", align_corners=True)
     varied = varied - varied.mean(dim=-1, keepdim=True)
-    return (steps.flatten(0, 1)[..., None] + varied).transpose(1, 2).unflatten(0, steps.shape[:2]).flatten(1, 2)
+    return (steps.flatten(0, 1)[..., None] + varied).transpose(1, 2).reshape(len(steps), -1, 2)
 
 
 def _switched(first: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
