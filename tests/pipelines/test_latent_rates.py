@@ -64,7 +64,7 @@ def test_the_table_gives_means_over_seeds():
 
 
 @pytest.mark.slow
-def test_codes_carry_more_motion_where_the_chunk_covers_the_second():
+def test_video_and_actions_share_more_codes_where_the_chunk_covers_the_second():
     native, second = (figures(Recording(hz=3, chunk=chunk), seed=0) for chunk in (Chunk.NATIVE, Chunk.SECOND))
-    assert second["world/motion_r2"] > native["world/motion_r2"] + 0.1
-    assert second["codes/agreement"] > 2 * native["codes/agreement"]
+    assert second["codes/agreement"] > 1.5 * native["codes/agreement"]
+    assert second["cross/over_mean"] < 0.5 < native["cross/over_mean"]
