@@ -20,7 +20,7 @@ from vita_data.types import Stage
 from vita_model import train as training
 from vita_model.batches import samples
 from vita_model.checkpoint import load_components
-from vita_model.configs import Component
+from vita_model.configs import Component, LatentConfig, LatentDecoding, LatentGradient, LossConfig
 from vita_model.distributed import joined_ranks
 from vita_model.lock import held
 from vita_model.prediction import Draws
@@ -30,7 +30,10 @@ from vita_model.train import train
 from vita_model.vita import Vita
 
 STEPS = 20
-LOSSES = ("loss", "l1", "ssim", "action", "commitment", "usage_match", "features", "cross", "tokens", "chunk_tokens")
+LOSSES = (
+    "loss", "l1", "ssim", "action", "commitment", "usage_match", "features", "cross", "tokens", "chunk_tokens",
+    "subtasks", "subtask_entropy",
+)  # fmt: skip
 TOLERANCE = 1e-5
 
 
@@ -209,6 +212,30 @@ def test_two_ranks_give_the_losses_of_one_in_later_stages(
     frozen = [name for name in one if torch.equal(one[name], load_before(before, stage)[name])]
     assert all(torch.equal(one[name], two[name]) for name in frozen)
     assert "backbone.gemma.embed_tokens.weight" in frozen
+
+
+@pytest.mark.parametrize(
+    ("latents", "loss"),
+    [
+        (LatentConfig(decoding=LatentDecoding.AUTOREGRESSIVE), LossConfig()),
+        (LatentConfig(gradient=LatentGradient.GUMBEL), LossConfig()),
+        (LatentConfig(), LossConfig(chunk_tokens=1.0, subtasks=1.0, subtask_entropy=0.1)),
+    ],
+    ids=["one-by-one", "drawn", "taught-by-chunks"],
+)
+@pytest.mark.parametrize("parallel", list(Parallel))
+@pytest.mark.slow
+def test_two_ranks_give_the_losses_of_one_whatever_tokens_are(
+    latents: LatentConfig, loss: LossConfig, parallel: Parallel, before: Path, tmp_path: Path
+) -> None:
+    recipe = later(Stage.COTRAIN, before, parallel, loss=loss, num_taught_transitions=2)
+    recipe = replace(recipe, model=replace(recipe.model, latents=latents))
+    train_here(str(tmp_path / "one"), recipe)
+    go(tmp_path / "two", recipe, 2)
+
+    assert "tokens" in rows(tmp_path / "one")[0]
+    assert ("chunk_tokens" in rows(tmp_path / "one")[0]) is (loss.chunk_tokens > 0)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
 def load_before(before: Path, stage: Stage) -> dict[str, torch.Tensor]:
