@@ -10,7 +10,7 @@ import torch
 from vita_data.bench.cli import main as vita_bench
 from vita_data.types import Modality
 from vita_model.cli_bench import train as main
-from vita_model.configs import Component
+from vita_model.configs import Component, LossConfig
 from vita_model.ghost import count_flop
 from vita_model.half import held_in_bf16
 from vita_model.prediction import Draws
@@ -71,9 +71,19 @@ def test_a_model_held_in_bf16_computes_in_the_format_of_its_rows(make_batch, con
 
 
 def test_recomputing_costs_arithmetic_that_is_counted() -> None:
-    recipe = load_recipe(RECIPES / "debug_cotrain.py")
+    # Frozen teachers are not computed again.
+    recipe = replace(load_recipe(RECIPES / "debug_cotrain.py"), loss=LossConfig(tokens=0.0))
     plain, again = (count_flop(replace(recipe, recompute=recompute), Modality.PAIRED, 2) for recompute in (False, True))
     assert 1.15 * plain < again < 1.35 * plain
+
+
+def test_a_teacher_costs_arithmetic_that_is_counted() -> None:
+    recipe = load_recipe(RECIPES / "debug_cotrain.py")
+    untaught = replace(recipe, loss=LossConfig(tokens=0.0))
+    flop = [
+        count_flop(one, Modality.PAIRED, 2) for one in (untaught, replace(recipe, num_taught_transitions=2), recipe)
+    ]
+    assert flop[0] < flop[1] < flop[2]
 
 
 def test_a_kind_of_batch_that_the_stage_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def rewrite(folder, target, tensors) -> None:
 def prefix_pass(backbone, batch):
     tokens = backbone.tokenizer.encode(batch.instruction)
     rows, mask = backbone._inputs(batch.images, batch.image_mask, tokens, batch.state, batch.state_mask)
-    return backbone._read(rows, mask)[0], tokens
+    return backbone._read(rows, mask, num_words=tokens.ids.shape[1])[0], tokens
 
 
 def test_the_prefix_pass_gives_the_hidden_states_of_the_librarys_paligemma(config, released, make_batch):
