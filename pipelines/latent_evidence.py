@@ -25,11 +25,11 @@ from pipelines.latent_gate import NARROW_BLOCKS, NARROW_PATCH, fitted, narrow_wo
 from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Batch, Modality, Stage
-from vita_model.configs import ActionContext, LatentGradient, LossConfig, VitaConfig
-from vita_model.evaluate import evaluate
-from vita_model.recipe import Recipe, resolved
-from vita_model.run_folder import step_name
-from vita_model.vita import Vita
+from vita_model.network.configs import ActionContext, LatentGradient, LossConfig, VitaConfig
+from vita_model.training.evaluation.evaluate import evaluate
+from vita_model.training.recipes.recipe import Recipe, resolved
+from vita_model.training.checkpoint.run_folder import step_name
+from vita_model.network.vita import Vita
 
 NUM_DEMONSTRATIONS, TENTH = 1000, 0.1
 NUM_STEPS = 500
@@ -42,7 +42,7 @@ FIGURES = (
     "actions/mse", "actions/shuffled_mse", "actions/mean_latent_mse", "actions/shuffled_subtasks_mse",
     "actions/mean_mse", "frames/l1", "frames/shuffled_l1", "frames/copy_l1", "subtasks/distinct",
 )  # fmt: skip
-"""Columns of the table (`vita_model.latents.KEYS`, `vita_model.evaluate`)."""
+"""Columns of the table (`vita_model.training.evaluation.latents.KEYS`, `vita_model.training.evaluation.evaluate`)."""
 COMPARED = (("all", "all-states"), ("tenth-no-video", "tenth"), ("tenth", "all"))
 """Arms whose action errors are compared seed by seed."""
 _T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}

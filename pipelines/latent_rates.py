@@ -39,9 +39,9 @@ from pipelines.latent_world import (
     painted,
     scenes_of,
 )
-from vita_data.loader.resample import TimedChunk, resampled
+from vita_data.loader.windows.resample import TimedChunk, resampled
 from vita_data.types import Batch, Modality, Stage
-from vita_model.recipe import resolved
+from vita_model.training.recipes.recipe import resolved
 
 RATES = (3, 5, 15, 30)
 NUM_STEPS = 600

@@ -15,8 +15,8 @@ import numpy as np
 
 from vita_data.errors import VitaDataError
 from vita_data.types import Float32, Image
-from vita_model.policy import PolicyOptions, VitaPolicy
-from vita_model.preview_clip import Comparison, compare
+from vita_model.policy.policy import PolicyOptions, VitaPolicy
+from vita_model.policy.preview import Comparison, compare
 
 _WIDTH, _MARGIN, _TILE, _NUM_TILES, _HEADING, _CELL = 1200, 16, 136, 8, 44, 46
 _PANEL_HEIGHT = 150

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from vita_data import sources
-from vita_data.build import BuildRequest, build
+from vita_data.builder import BuildRequest, build
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from vita_data.storage import AnyPath
+from vita_data.storage.files import AnyPath
 
 MAX_ABOVE, MAX_BELOW = 4, 200
 """Folders that are looked at: as many levels up, and so many one level down."""

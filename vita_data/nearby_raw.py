@@ -10,11 +10,11 @@ from pathlib import Path
 from upath import UPath
 
 from vita_data.errors import RequestError
-from vita_data.formats.tree import FsspecTree
-from vita_data.formats.unread import AskedTree
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.raw_tree.unread import AskedTree
 from vita_data.nearby import MAX_BELOW, above, advice
 from vita_data.shards.index import is_built
-from vita_data.storage import AnyPath
+from vita_data.storage.files import AnyPath
 from vita_data.types import Source, SourceSettings
 
 _PATIENCE_S = 3.0

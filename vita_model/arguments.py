@@ -1,8 +1,8 @@
-"""Types of the arguments that only the model's commands have; the others are those of `vita_data.arguments`."""
+"""Types of the arguments that only the model's commands have; the others are those of `vita_data.command.arguments`."""
 
 import argparse
 
-from vita_model.checks import DEVICES, is_device_name
+from vita_data.config.checks import DEVICES, is_device_name
 
 
 def device(text: str) -> str:

@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.exits import OneLineParser, exit_code
-from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
+from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.loader import Plan, PlanChange, held_out, make_loader, only_paired
+from vita_data.loader import action_conventions as conventions
 from vita_data.manifest import load_manifest
 from vita_data.nearby import near_name
 from vita_data.types import Manifest
 from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
-from vita_model.override import override
-from vita_model.recipe import Recipe, find_manifest, limited, load_recipe, resolved
-from vita_model.recipe_checks import check_eval_every, check_windows
-from vita_model.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
+from vita_model.training.recipes.override import override
+from vita_model.training.recipes.recipe import Recipe, find_manifest, limited, load_recipe, resolved
+from vita_model.training.recipes.checks import check_eval_every, check_windows
+from vita_model.training.checkpoint.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
 
 if TYPE_CHECKING:
     from vita_data.loader.loader import Loader
     from vita_model.distributed import Ranks
-    from vita_model.train import RunEnd
+    from vita_model.training.train import RunEnd
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,7 +96,8 @@ def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def _params(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
 
-    from vita_model import memory, params
+    from vita_model.training.estimate import memory
+    from vita_model.training.estimate import params
 
     table, estimate = params.parameter_table(recipe), memory.estimate_memory(recipe, num_ranks=arguments.ranks)
     if arguments.json:
@@ -108,7 +110,7 @@ def _export(arguments: argparse.Namespace) -> None:
     find_checkpoint(arguments.run)
 
     # A policy resizes images with OpenCV, which no training process needs.
-    from vita_model.export import ExportWeights, export
+    from vita_model.policy.export import ExportWeights, export
 
     weights = ExportWeights(arguments.weights)
     print(export(arguments.run, arguments.out, imagine=arguments.imagine, weights=weights))
@@ -119,7 +121,7 @@ def _preview(arguments: argparse.Namespace) -> None:
     if arguments.out.is_dir() or not arguments.out.parent.is_dir():
         raise RequestError(f"--out {arguments.out}: expected the path of a picture in a folder that is there")
 
-    from vita_model import preview_clip
+    from vita_model.policy import preview as preview_clip
 
     print(preview_clip.run(arguments))
 
@@ -159,8 +161,8 @@ def _plans(recipe: Recipe, arguments: argparse.Namespace) -> _Plans:
 
 
 def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "Ranks") -> "RunEnd":
-    from vita_model.memory import as_text, estimate_memory
-    from vita_model.train import train
+    from vita_model.training.estimate.memory import as_text, estimate_memory
+    from vita_model.training.train import train
 
     plan = plans.train
     for note in plan.notes if ranks.is_first else ():

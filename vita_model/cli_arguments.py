@@ -2,8 +2,8 @@
 
 import argparse
 
-from vita_data.arguments import address, local_path, positive, setting, word
-from vita_data.exits import OneLineParser
+from vita_data.command.arguments import address, local_path, positive, setting, word
+from vita_data.command.exits import OneLineParser
 
 
 def train_parser() -> OneLineParser:

@@ -1,8 +1,8 @@
 """Stage 2 on toy data with the tiny model; start it with `--set init=` the run of debug_warmup."""
 
 from vita_data.types import Stage
-from vita_model.presets import tiny
-from vita_model.recipe import OptimizerConfig, Precision, Recipe
+from vita_model.training.recipes.presets import tiny
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe
 
 
 def recipe() -> Recipe:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from vita_data.types import Stage
-from vita_model.presets import tiny
-from vita_model.recipe import OptimizerConfig, Precision, Recipe
+from vita_model.training.recipes.presets import tiny
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe
 
 
 def recipe() -> Recipe:

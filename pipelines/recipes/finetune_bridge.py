@@ -4,8 +4,8 @@ VITA 7.3: BridgeData V2, third-person camera, batch 128, 80,000 steps, chunk 5.
 """
 
 from vita_data.types import CameraRole
-from vita_model.presets import finetuning
-from vita_model.recipe import Recipe
+from vita_model.training.recipes.presets import finetuning
+from vita_model.training.recipes.recipe import Recipe
 
 
 def recipe() -> Recipe:

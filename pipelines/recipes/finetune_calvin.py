@@ -4,8 +4,8 @@ VITA 7.3: batch 192, 40,000 steps, third-person and gripper camera; its chunk is
 """
 
 from vita_data.types import CameraRole
-from vita_model.presets import finetuning
-from vita_model.recipe import Recipe
+from vita_model.training.recipes.presets import finetuning
+from vita_model.training.recipes.recipe import Recipe
 
 
 def recipe() -> Recipe:

@@ -4,8 +4,8 @@ VITA 10.4: chunk 15, learning rate 5e-5, batch 128, 40,000 steps.
 """
 
 from vita_data.types import CameraRole
-from vita_model.presets import finetuning
-from vita_model.recipe import Recipe
+from vita_model.training.recipes.presets import finetuning
+from vita_model.training.recipes.recipe import Recipe
 
 
 def recipe() -> Recipe:

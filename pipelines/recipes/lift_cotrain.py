@@ -5,8 +5,8 @@ otherwise never have seen the wrist's.
 """
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
-from vita_model.presets import tiny_codes, with_states
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.training.recipes.presets import tiny_codes, with_states
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)

@@ -1,8 +1,8 @@
 """Stage 3 of the closed loop; start it with `--set init=` the run of lift_cotrain."""
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
-from vita_model.presets import tiny_codes, with_states
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.training.recipes.presets import tiny_codes, with_states
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
 """Of the futures that the co-trained run imagines, for previews; none are decoded here."""

@@ -1,8 +1,8 @@
 """Stage 1 of the closed loop on scripted Lift demonstrations; minutes on two CPU cores."""
 
 from vita_data.types import Stage, Starts, WindowSpec
-from vita_model.presets import tiny_codes
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.training.recipes.presets import tiny_codes
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
 """Of futures, the same in co-training: a demonstration lasts two seconds, where the paper's tasks last many."""

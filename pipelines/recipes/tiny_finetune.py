@@ -1,8 +1,8 @@
 """Stage 3 on toy data after tiny_cotrain, measured on clips that were not trained on; a minute on two CPU cores."""
 
 from vita_data.types import Split, Stage
-from vita_model.presets import tiny_codes
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.training.recipes.presets import tiny_codes
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _NUM_STEPS = 300
 

@@ -1,8 +1,8 @@
 """Stage 1 on toy data, long enough to be measured beside trivial predictors; minutes on two CPU cores."""
 
 from vita_data.types import Stage
-from vita_model.presets import tiny_codes
-from vita_model.recipe import OptimizerConfig, Precision, Recipe, Schedule
+from vita_model.training.recipes.presets import tiny_codes
+from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _NUM_STEPS = 1500
 

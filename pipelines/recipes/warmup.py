@@ -1,7 +1,7 @@
 """Stage 1 at full size: both auto-encoders and the shared codebook (VITA table 11: 200k steps, batch 1024, 1e-4)."""
 
 from vita_data.types import Stage
-from vita_model.recipe import OptimizerConfig, Recipe, Schedule
+from vita_model.training.recipes.recipe import OptimizerConfig, Recipe, Schedule
 
 
 def recipe() -> Recipe:

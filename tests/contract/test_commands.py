@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from vita_data import __version__, arguments
-from vita_data import cli as data_cli
-from vita_data.bench import cli as bench_cli
-from vita_data.exits import OneLineParser
-from vita_model import cli_arguments, cli_bench
+from vita_data import __version__
+from vita_data.command import arguments
+from vita_data.cli import main as data_cli
+from pipelines.bench import cli as bench_cli
+from vita_data.command.exits import OneLineParser
+from vita_model import cli_arguments
+from pipelines.bench.model import cli as cli_bench
 from vita_model.arguments import device
 from vita_model.serving import cli as serving_cli
-from vita_model.sims import cli as sims_cli
+from vita_model.sims.cli import main as sims_cli
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -69,7 +71,7 @@ def test_the_home_folder_is_written_out_in_every_path(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     num_paths = 0
     for where, action in valued():
-        assert callable(action.type), f"{where}: give it a type of vita_data.arguments"
+        assert callable(action.type), f"{where}: give it a type of vita_data.command.arguments"
         if action.type is arguments.setting:
             assert action.type("key.inner=~/x") == f"key.inner={tmp_path}/x", where
             assert action.type("key=a~/x") == "key=a~/x", where
@@ -77,7 +79,7 @@ def test_the_home_folder_is_written_out_in_every_path(tmp_path: Path, monkeypatc
             assert str(action.type("~/x")) == f"{tmp_path}/x", where
             num_paths += 1
         else:
-            assert action.type in (*WORDS, *NUMBERS), f"{where}: is it a path? See vita_data.arguments"
+            assert action.type in (*WORDS, *NUMBERS), f"{where}: is it a path? See vita_data.command.arguments"
     assert num_paths > 30
 
 
@@ -129,7 +131,7 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 from vita_data import cli as data_cli
-from vita_data.bench import cli as bench_cli
+from pipelines.bench import cli as bench_cli
 from vita_model import cli, cli_bench
 from vita_model.serving import cli as serving_cli
 from vita_model.sims import cli as sims_cli

@@ -23,9 +23,9 @@ from tests.raw_trees import (
     strew_copies,
 )
 from vita_data import sources
-from vita_data.build.parts import list_parts
+from vita_data.builder.parts import list_parts
 from vita_data.errors import RequestError, StorageError, VitaDataError
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.types import Drop, Failure, Outcome
 
 NAMES = sources.names()

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from vita_data import __version__
-from vita_data.build.plan import codec_versions
+from vita_data.builder.plan import codec_versions
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vita_data import sources
-from vita_data.build import BuildRequest, build
+from vita_data.builder import BuildRequest, build
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.verify import verify

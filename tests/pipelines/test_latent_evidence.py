@@ -9,9 +9,9 @@ from pipelines.latent_evidence import ARMS, FIGURES, TENTH, Experiment, differen
 from pipelines.latent_tasks import FUTURES, NUM_FRAMES, NUM_STARTS, ORDERS, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Modality, Stage
-from vita_model.backbone import SUBTASKS
-from vita_model.configs import ActionContext
-from vita_model.subtasks import weak_subtasks
+from vita_model.network.backbone import SUBTASKS
+from vita_model.network.configs import ActionContext
+from vita_model.training.subtasks import weak_subtasks
 
 _REACH = 0.25
 

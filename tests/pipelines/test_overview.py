@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.overview import main, overview
-from vita_model.policy import Decision
-from vita_model.preview_clip import Comparison
+from vita_model.policy.policy import Decision
+from vita_model.policy.preview import Comparison
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from vita_data import nearby_raw, sources
-from vita_data.arguments import any_folder
-from vita_data.cli import main
+from vita_data.command.arguments import any_folder
+from vita_data.cli.main import main
 from vita_data.errors import ManifestError, RequestError
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.nearby import meant, near_name
-from vita_data.pages.run_files import read_metrics
+from vita_data.pages.runs.run_files import read_metrics
 from vita_data.shards.index import read_card
 from vita_data.types import Part, RawTree, SourceSettings
 

@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 from transformers.utils import logging
 
-from vita_model.configs import BackboneConfig
+from vita_model.network.configs import BackboneConfig
 
 SENTENCES = [
     "grasp the red block", "lift the lid", "move block 1", "place it left", "rotate the knob", "open the drawer",

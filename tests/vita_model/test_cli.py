@@ -8,13 +8,13 @@ from vita_data.errors import ManifestError
 from vita_data.loader import Damage, InstructionChoice, RemoteOptions
 from vita_data.types import DrawOrder, Manifest, Order, ResizeMode, Stage, Starts, WindowSpec
 from vita_model import cli
-from vita_model.train import RunEnd
+from vita_model.training.train import RunEnd
 
 RECIPE = """
 from dataclasses import replace
 from vita_data.types import ResizeMode, Stage
-from vita_model.presets import tiny
-from vita_model.recipe import Precision, Recipe
+from vita_model.training.recipes.presets import tiny
+from vita_model.training.recipes.recipe import Precision, Recipe
 
 def recipe():
     model = tiny()
@@ -174,7 +174,7 @@ def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
     def interrupt(recipe, stream, run, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vita_model.train.train", interrupt)
+    monkeypatch.setattr("vita_model.training.train.train", interrupt)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
 
@@ -183,7 +183,7 @@ def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
     def stop(recipe, stream, run, **options):
         return RunEnd(step=3, interrupted=True, checkpoint=run / "step-00000003")
 
-    monkeypatch.setattr("vita_model.train.train", stop)
+    monkeypatch.setattr("vita_model.training.train.train", stop)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == (
         "vita-train: stopped at step 3 by SIGTERM, saved as run/step-00000003; --resume goes on\n"

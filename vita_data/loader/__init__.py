@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from vita_data.loader.conventions import conventions
-from vita_data.loader.mix import MixReport, mix
-from vita_data.loader.narrowed import held_out, only_paired
-from vita_data.loader.plan import Plan
-from vita_data.loader.read import Damage, InstructionChoice
-from vita_data.loader.remote import RemoteOptions
-from vita_data.loader.resume import PlanChange, resume_plan
-from vita_data.loader.sampler import MixedModalitySampler
+from vita_data.loader.action_conventions import conventions
+from vita_data.loader.mixture.report import MixReport, mix
+from vita_data.loader.order.subset import held_out, only_paired
+from vita_data.loader.order.plan import Plan
+from vita_data.loader.read.decode import Damage, InstructionChoice
+from vita_data.loader.store.remote import RemoteOptions
+from vita_data.loader.order.resume import PlanChange, resume_plan
+from vita_data.loader.order.sampler import MixedModalitySampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vita_data.formats.file_head import look
+from vita_data.formats.raw_tree.file_head import look
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
 

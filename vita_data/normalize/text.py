@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vita_data.types import Instruction, Reason, TextStyle
-from vita_data.wording import normalize_text
+from vita_data.instruction_text import normalize_text
 
 _PLACEHOLDERS = frozenset(
     ("none", "[none]", "null", "nan", "n/a", "na", "unknown", "todo", "test", "task", "instruction", ".")

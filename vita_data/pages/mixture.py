@@ -1,16 +1,16 @@
 """What a manifest makes of the built sources, stage by stage: the numbers of `vita-data mix`, and the paper's beside.
 
-Shows what `vita_data.loader.mix` found; computes nothing.
+Shows what `vita_data.loader.mixture.report` found; computes nothing.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from vita_data.loader.mix import MixReport, ModalityMix, Realised, StageMix, mix
-from vita_data.loader.mix_text import percent, points, terms
+from vita_data.loader.mixture.report import MixReport, ModalityMix, Realised, StageMix, mix
+from vita_data.loader.mixture.text import percent, points, terms
 from vita_data.manifest import load_manifest
-from vita_data.pages.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
-from vita_data.storage import AnyPath
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.storage.files import AnyPath
 from vita_data.types import Stage
 
 _HEADER = ("modality", "source", "clips", "windows", "weight", "share of the samples", "repeats per 100k steps",

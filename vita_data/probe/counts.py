@@ -1,6 +1,6 @@
 """P7: is a download whole; partial ones are fine, so another count than published is a warning at most."""
 
-from vita_data.pages.html import Table
+from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample
 from vita_data.types import SourceInfo, SourceSettings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.pages.html import Table
+from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
 from vita_data.types import Arm, Float64, SourceInfo, SourceSettings

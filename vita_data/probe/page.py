@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import simplejpeg
 
-from vita_data.pages.html import (
+from vita_data.pages.drawing.html import (
     Markup,
     Picture,
     Section,

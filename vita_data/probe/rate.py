@@ -6,7 +6,7 @@ Tells a wrong rate from a right one only as far as speeds or recorded joint velo
 import numpy as np
 
 from vita_data.geometry import wrap_angle
-from vita_data.pages.html import Table
+from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
 from vita_data.types import Float64, SourceInfo, SourceSettings

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vita_data.pages.html import Cell
+from vita_data.pages.drawing.html import Cell
 from vita_data.probe.sample import Sample, SampledEpisode
 from vita_data.types import CameraRole, Float64
 

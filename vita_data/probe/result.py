@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vita_data.formats.unread import Unread
-from vita_data.pages.html import Table
+from vita_data.formats.raw_tree.unread import Unread
+from vita_data.pages.drawing.html import Table
 from vita_data.types import Json, SourceSettings
 
 

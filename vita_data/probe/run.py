@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.nearby_raw import raw_advice
 from vita_data.probe.counts import counts
 from vita_data.probe.gripper import gripper_polarity

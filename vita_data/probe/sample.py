@@ -11,13 +11,13 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from vita_data.build.parts import list_parts, unread_files
+from vita_data.builder.parts import list_parts, unread_files
 from vita_data.errors import RequestError
-from vita_data.formats.unread import ListedTree, Unread
+from vita_data.formats.raw_tree.unread import ListedTree, Unread
 from vita_data.guard import data_fault
 from vita_data.normalize.images import UndecodableFrameError, rgb_pixels
 from vita_data.normalize.vectors import arm_delta, is_finite
-from vita_data.pages.chart import evenly
+from vita_data.pages.drawing.chart import evenly
 from vita_data.resize import to_square
 from vita_data.types import (
     Arm,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vita_data.pages.html import Cell, Table
+from vita_data.pages.drawing.html import Cell, Table
 from vita_data.probe.readings import reading_rows
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, setting_keys
 from vita_data.probe.sample import Sample, SampledEpisode

@@ -15,7 +15,7 @@ from vita_data.nearby import meant
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
-from vita_data.storage import AnyPath, is_empty, list_files, read_files, storage_errors
+from vita_data.storage.files import AnyPath, is_empty, list_files, read_files, storage_errors
 from vita_data.types import Clip, Json, ResizeMode, Split
 
 CARD = "dataset.json"

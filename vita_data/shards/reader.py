@@ -10,7 +10,7 @@ from isal.isal_zlib import crc32
 
 from vita_data.errors import ShardError, raise_machine_fault
 from vita_data.shards.schema import MemberRef
-from vita_data.storage import AnyPath, describe_fault, read_ranges
+from vita_data.storage.files import AnyPath, describe_fault, read_ranges
 
 _RESERVED_HANDLES = 256
 """Left to everything else in the process."""

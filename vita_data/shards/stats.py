@@ -26,7 +26,7 @@ from vita_data.shards.index import (
     source_name,
 )
 from vita_data.shards.reader import ShardFiles
-from vita_data.storage import AnyPath, read_files, write_atomically
+from vita_data.storage.files import AnyPath, read_files, write_atomically
 from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json, Split, Track
 
 STATS = "stats.json"

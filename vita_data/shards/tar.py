@@ -12,7 +12,7 @@ from isal.isal_zlib import crc32
 
 from vita_data.errors import ShardError
 from vita_data.shards.schema import MemberRef
-from vita_data.storage import AnyPath
+from vita_data.storage.files import AnyPath
 
 _BLOCK = 512
 END = bytes(2 * _BLOCK)

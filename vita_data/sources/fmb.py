@@ -14,11 +14,11 @@ import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames, any_image
-from vita_data.formats.rlds import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
-from vita_data.formats.rlds_features import FeatureKind, FeatureSpec, TensorEncoding, require_features
-from vita_data.formats.rlds_files import RldsSettings
-from vita_data.formats.rlds_record import RldsRecord
-from vita_data.formats.rlds_write import RldsValues, write_rlds
+from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
+from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, require_features
+from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.record import RldsRecord
+from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
 from vita_data.types import (

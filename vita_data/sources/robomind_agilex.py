@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 
 from vita_data.errors import RequestError
-from vita_data.formats.hdf5 import read_floats
-from vita_data.formats.robomind import (
+from vita_data.formats.hdf5.opener import read_floats
+from vita_data.sources._shared.robomind.episodes import (
     COMMON_NOTES,
     HZ,
     ArmLog,
@@ -25,9 +25,9 @@ from vita_data.formats.robomind import (
     refuse_length,
     unusable,
 )
-from vita_data.formats.robomind_frames import FrameBytes
-from vita_data.formats.robomind_tree import RAW_LAYOUT, RobomindSettings, Trajectory
-from vita_data.formats.robomind_write import (
+from vita_data.sources._shared.robomind.frames import FrameBytes
+from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
+from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
     toy_depths,

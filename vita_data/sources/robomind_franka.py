@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import h5py
 
-from vita_data.formats.robomind import (
+from vita_data.sources._shared.robomind.episodes import (
     COMMON_NOTES,
     HZ,
     Recording,
@@ -18,9 +18,9 @@ from vita_data.formats.robomind import (
     read_part,
     read_single_arm,
 )
-from vita_data.formats.robomind_frames import FrameBytes
-from vita_data.formats.robomind_tree import RAW_LAYOUT, RobomindSettings, Trajectory
-from vita_data.formats.robomind_write import (
+from vita_data.sources._shared.robomind.frames import FrameBytes
+from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
+from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
     single_arm_readings,

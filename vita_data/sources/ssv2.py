@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
-from vita_data.formats.file_head import look, unreadable, unreadable_text
+from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.formats.toy import toy_frame
-from vita_data.formats.video import VideoStream, scan_video, write_toy_video
+from vita_data.formats.video.stream import VideoStream, scan_video, write_toy_video
 from vita_data.guard import guarded
 from vita_data.types import (
     Arms,

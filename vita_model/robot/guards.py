@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError
 from vita_data.types import Float64
-from vita_model.checks import require_positive
+from vita_data.config.checks import require_positive
 from vita_model.robot.interfaces import Pose
 
 

@@ -6,13 +6,13 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from vita_data.arguments import local_path, port, positive, word
-from vita_data.convention import CANONICAL
+from vita_data.command.arguments import local_path, port, positive, word
+from vita_data.action_convention import CANONICAL
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.exits import OneLineParser, exit_code
+from vita_data.command.exits import OneLineParser, exit_code
 from vita_model.arguments import device
-from vita_model.recipe import Precision
-from vita_model.run_folder import find_policy
+from vita_model.training.recipes.recipe import Precision
+from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.serving.options import API_KEY, ServeOptions, require_convention
 
 
@@ -59,8 +59,8 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     from aiohttp import web
 
-    from vita_model.policy import PolicyOptions, VitaPolicy
-    from vita_model.serving.actor import PolicyActor
+    from vita_model.policy.policy import PolicyOptions, VitaPolicy
+    from vita_model.serving.request_handler import PolicyActor
     from vita_model.serving.server import PolicyServer
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)

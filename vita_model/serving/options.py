@@ -4,9 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from vita_data.convention import CANONICAL
+from vita_data.action_convention import CANONICAL
 from vita_data.errors import RequestError
-from vita_model.presets import PRESETS
+from vita_model.training.recipes.presets import PRESETS
 
 API_KEY = "VITA_API_KEY"
 """Name in the environment of the key that a server wants and `vita-eval` sends."""

@@ -13,7 +13,7 @@ import simplejpeg
 
 from vita_data.errors import RequestError
 from vita_data.types import Image
-from vita_model.openpi import decode_array
+from vita_model.policy.openpi import decode_array
 
 _MAX_SIDE = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"

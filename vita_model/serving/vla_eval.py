@@ -14,11 +14,11 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from vita_data.convention import Convention, Flip, Turn, turned
+from vita_data.action_convention import Convention, Flip, Turn, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
-from vita_model.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array, reading
-from vita_model.serving.actor import Actor
+from vita_model.policy.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array, reading
+from vita_model.serving.request_handler import Actor
 from vita_model.serving.pictures import decode_picture
 
 LIBERO = "libero"

@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from vita_data.errors import EpisodeError, StorageError, VitaDataError
-from vita_data.formats.ego4d_json import load_json, parse_metadata
-from vita_data.formats.hdf5 import demo_names, find_dataset, find_group, open_hdf5, read_floats
-from vita_data.formats.hdf5_rows import DatasetRows
-from vita_data.formats.lerobot import read_table
-from vita_data.formats.lerobot_meta import LeRobotEpisode, open_lerobot
+from vita_data.sources.ego4d.json_files import load_json, parse_metadata
+from vita_data.formats.hdf5.opener import demo_names, find_dataset, find_group, open_hdf5, read_floats
+from vita_data.formats.hdf5.rows import DatasetRows
+from vita_data.formats.lerobot.dataset import read_table
+from vita_data.formats.lerobot.meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
-from vita_data.formats.rlds import open_dataset
-from vita_data.formats.robomind_text import INSTRUCTION_LIST, check_texts
-from vita_data.formats.tfrecord import read_records, write_records
-from vita_data.formats.tree import FsspecTree
-from vita_data.formats.video import VideoStream, scan_video, write_toy_video
+from vita_data.formats.rlds.dataset import open_dataset
+from vita_data.sources._shared.robomind.text import INSTRUCTION_LIST, check_texts
+from vita_data.formats.rlds.tfrecord import read_records, write_records
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.video.stream import VideoStream, scan_video, write_toy_video
 from vita_data.sources import load
 from vita_data.types import ResizeMode
 
@@ -241,7 +241,7 @@ def test_an_io_error_while_a_video_is_read(
     path = files / f"x.{kind}"
     info = scan_video(str(path), name="x")
     breaking(path)
-    monkeypatch.setattr("vita_data.formats.file_head.open", lambda *_: FaultyFile(errno.EIO), raising=False)
+    monkeypatch.setattr("vita_data.formats.raw_tree.file_head.open", lambda *_: FaultyFile(errno.EIO), raising=False)
     with pytest.raises(StorageError, match="Input/output error"):
         list(VideoStream(str(path), info=info, name="x").read(range(30), ResizeMode.PLAIN))
 

@@ -12,9 +12,9 @@ import simplejpeg
 
 from vita_data.formats.toy import toy_frame
 from vita_data.loader import Plan
-from vita_data.loader.pool import OpenEntry
-from vita_data.loader.request import PlanRequest
-from vita_data.loader.view import ShardView
+from vita_data.loader.order.pool import OpenEntry
+from vita_data.loader.order.request import PlanRequest
+from vita_data.loader.windows.clips import ShardView
 from vita_data.shards.index import SourceIndex
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import GroupStats, StatsFile, write_stats

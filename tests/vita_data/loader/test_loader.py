@@ -236,7 +236,7 @@ def test_only_the_members_that_are_needed_are_read(shards: Path, tmp_path: Path,
 
 def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shards: Path) -> None:
     code = (
-        "import sys, vita_model.cli, vita_model.train\n"
+        "import sys, vita_model.cli, vita_model.training.train\n"
         "from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
         "m = Manifest(name='t', path='t', entries=(MixtureEntry(source='arm', weight=1),))\n"
         f"p = Plan.from_manifest(m, shards={str(shards)!r}, stage='finetune', batch_size=2)\n"
@@ -295,5 +295,5 @@ def test_a_result_that_comes_at_the_timeout_of_the_wait_is_taken(plan_for, monke
             super().result(10)
             raise TimeoutError
 
-    monkeypatch.setattr("vita_data.loader.crew.Future", Late)
+    monkeypatch.setattr("vita_data.loader.store.daemon_pool.Future", Late)
     assert len(batches(plan_for("warmup"), 3)) == 3

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from vita_data.formats.ur5e_toy import write_ur5e_toy_vectors
-from vita_data.sources import calvin, robomind_agilex, ur5e
+from vita_data.sources.ur5e.toy import write_ur5e_toy_vectors
+from vita_data.sources import robomind_agilex
+from vita_data.sources.calvin import source as calvin
+from vita_data.sources.ur5e import source as ur5e
 
 MAX_BYTES = 1_500_000_000
 WALK = """
 import sys
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import FrameSelection, iter_clips
 from vita_data.shards.schema import clip_members
 from vita_data.sources import load

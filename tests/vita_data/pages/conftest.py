@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from vita_data.build.finish import finish
-from vita_data.build.records import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.builder.finish import finish
+from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord
 from vita_data.formats.toy import toy_frame
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.types import (

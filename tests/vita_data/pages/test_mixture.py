@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.vita_data.pages.page_parser import PageParser
-from vita_data.loader.mix import mix, printed_shares, sample_shares
+from vita_data.loader.mixture.report import mix, printed_shares, sample_shares
 from vita_data.manifest import load_manifest
-from vita_data.pages.html import page
+from vita_data.pages.drawing.html import page
 from vita_data.pages.mixture import mixture_section
 
 PRETRAIN = Path(__file__).parents[3] / "manifests" / "pretrain.toml"

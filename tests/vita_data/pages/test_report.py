@@ -6,7 +6,7 @@ import pytest
 
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.errors import ManifestError, RequestError
-from vita_data.loader.mix import mix
+from vita_data.loader.mixture.report import mix
 from vita_data.manifest import load_manifest
 from vita_data.pages.report import report_page
 from vita_data.shards.index import read_card

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.geometry import matrix_from_euler_xyz, rotation_delta
 from vita_data.probe import Probe, ProbeResult, probe_tree
 from vita_data.probe.run import Probed

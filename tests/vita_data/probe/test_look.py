@@ -20,7 +20,7 @@ from tests.vita_data.probe.made import (
     probed,
 )
 from vita_data import sources
-from vita_data.build.settings import parse_settings
+from vita_data.config.settings import parse_settings
 from vita_data.formats.toy import read_toy_frame
 from vita_data.probe import Probe, Verdict, probe, probe_page
 from vita_data.types import (

@@ -10,8 +10,8 @@ from tests.vita_data.probe.made import (
     probed,
 )
 from vita_data import sources
-from vita_data.cli import main
-from vita_data.formats.tree import FsspecTree
+from vita_data.cli.main import main
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.probe import Verdict
 from vita_data.probe.sample import read_sample
 from vita_data.types import (

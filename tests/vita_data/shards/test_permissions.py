@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.raw_trees import locked, same_files
-from vita_data.build import status
+from vita_data.builder import status
 from vita_data.errors import StorageError
 from vita_data.pages.report import report_page
 from vita_data.shards.index import read_card

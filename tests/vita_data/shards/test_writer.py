@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import EpisodeError, StorageError
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.shards.writer import ShardWriter
 from vita_data.sources import load

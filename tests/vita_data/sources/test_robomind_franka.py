@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.formats.robomind_frames import FrameBytes
-from vita_data.formats.robomind_write import encode_frame
+from vita_data.sources._shared.robomind.frames import FrameBytes
+from vita_data.sources._shared.robomind.toy import encode_frame
 from vita_data.formats.toy import ToyMark, read_toy_frame, toy_frame
-from vita_data.formats.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels, to_square

@@ -15,7 +15,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from vita_model.openpi import pack, read_request
+from vita_model.policy.openpi import pack, read_request
 
 IMAGE = np.full((8, 8, 3), 10, np.uint8)
 GOOD = {"observation/image": IMAGE, "prompt": "push"}

@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from vita_data.convention import Flip
+from vita_data.action_convention import Flip
 from vita_data.errors import VitaDataError
 from vita_model.serving.vla_eval import EnvelopeTalk
 

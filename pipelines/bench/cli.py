@@ -1,0 +1,151 @@
+"""The `vita-bench` command: its verbs, and errors as one line."""
+
+import argparse
+import ast
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vita_data.command.arguments import local_path
+from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.storage.files import require_no_file
+
+if TYPE_CHECKING:
+    from pipelines.bench.build.report import Report
+    from pipelines.bench.build.sizes import Sizes
+
+# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
+    argv = sys.argv[1:] if argv is None else argv
+    elsewhere = _verbs_elsewhere()
+    if argv and argv[0] in elsewhere:
+        run: Callable[[Sequence[str]], int] = elsewhere[argv[0]].load()
+        return run(argv[1:])
+    arguments = _parser(elsewhere).parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = arguments.verb
+    remedy = "fix that and run the same command again"
+    return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
+
+
+def _verbs_elsewhere() -> dict[str, EntryPoint]:
+    """Find the verbs of packages that this one may not import, by the entry points that they declare."""
+    found = entry_points(group="vita.bench")
+    # What an installation under this distribution's first name, `vita`, left behind points at other functions.
+    return {one.name: one for one in found if one.dist is None or one.dist.name != "vita"}
+
+
+def _summary_of(verb: EntryPoint) -> str:
+    """Read the first line of what a verb elsewhere says of itself, without importing what it needs."""
+    found = find_spec(verb.module)
+    if found is None or found.origin is None:
+        return ""
+    body = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
+    texts = [ast.get_docstring(one) for one in body if isinstance(one, ast.FunctionDef) and one.name == verb.attr]
+    return (texts[0] or "").partition("; returns")[0] if texts else ""
+
+
+def _parser(elsewhere: Mapping[str, EntryPoint]) -> OneLineParser:
+    parser = OneLineParser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
+    verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
+    summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
+    build = verbs.add_parser("build", help=summary, description=summary)
+    build.set_defaults(verb=_build)
+    summary = "shards to batches: ours, bare decoding and peers over the same bytes; a million clips' index"
+    loader = verbs.add_parser("loader", help=summary, description=summary)
+    loader.set_defaults(verb=_loader)
+    for name, entry in sorted(elsewhere.items()):
+        verbs.add_parser(name, help=_summary_of(entry))
+    for verb in (build, loader):
+        verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
+        verb.add_argument("--dir", type=local_path, metavar="DIR", help="keep the generated data here and use it again")
+        verb.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
+        verb.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    peers = "environment with the peers (default: .venv-peers of this repository, made by pipelines/bench_peers.sh)"
+    loader.add_argument("--peers", type=local_path, metavar="DIR", help=peers)
+    return parser
+
+
+def _loader(arguments: argparse.Namespace) -> int:
+    from pipelines.bench.loader.contestants import REPOSITORY
+    from pipelines.bench.loader.report import as_json, as_markdown
+    from pipelines.bench.loader.sizes import FULL, QUICK
+    from pipelines.bench.loader.verb import measure_loader
+
+    if arguments.dir is not None:
+        require_no_file(arguments.dir, "--dir")
+    environment = arguments.peers or REPOSITORY / ".venv-peers"
+    with _folder(arguments.dir) as base:
+        report = measure_loader(
+            QUICK if arguments.quick else FULL,
+            base=base,
+            environment=environment.absolute(),
+            tell=lambda what: _tell("loader", what),
+        )
+    print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
+    return 1 if arguments.strict and not report.is_met else 0
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """Give the folder for generated data, one that is removed afterwards unless it is to be kept."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+    else:
+        with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
+            yield Path(folder)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from pipelines.bench.build.report import as_json, as_markdown
+    from pipelines.bench.build.sizes import FULL, QUICK
+
+    sizes = QUICK if arguments.quick else FULL
+    if arguments.dir is not None:
+        require_no_file(arguments.dir, "--dir")
+        arguments.dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.dir, prefix="scratch-") as scratch:
+        report = _measure_build(sizes, base=arguments.dir or Path(scratch), scratch=Path(scratch))
+    print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
+    return 1 if arguments.strict and not report.is_met else 0
+
+
+def _measure_build(sizes: "Sizes", *, base: Path, scratch: Path) -> "Report":
+    from pipelines.bench.build.verb import contests, memory_runs, prepare_workloads
+    from pipelines.bench.build.measure import run_contest
+    from pipelines.bench.build.memory import measure_peak
+    from pipelines.bench.build.report import Report, this_machine
+
+    _tell("build", "generating data")
+    workloads = prepare_workloads(base, sizes)
+    rows, peaks = [], []
+    for contest in contests(workloads, sizes, scratch):
+        _tell("build", contest.what)
+        rows += run_contest(contest, num_rounds=sizes.num_rounds)
+    for what, run in memory_runs(workloads, scratch):
+        _tell("build", f"memory: {what}")
+        peaks.append(measure_peak(what, run))
+    return Report(
+        machine=this_machine(),
+        num_rounds=sizes.num_rounds,
+        rows=tuple(rows),
+        peaks=tuple(peaks),
+        workloads=workloads.all(),
+    )
+
+
+def _tell(verb: str, what: str) -> None:
+    print(f"vita-bench {verb}: {what}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

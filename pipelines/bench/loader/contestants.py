@@ -1,0 +1,147 @@
+"""Who takes part, and where the data of each comes from."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import vita_data
+from pipelines.bench.loader.drive import Turn, TurnSpec
+from pipelines.bench.loader.sizes import LoaderSizes
+from pipelines.bench.build.workload import Workload, prepare
+from vita_data.errors import VitaDataError
+
+REPOSITORY = Path(vita_data.__file__).parent.parent
+HINT = "run `bash pipelines/bench_peers.sh`"
+_PEERS = {
+    "webdataset": "webdataset",
+    "mosaicml-streaming": "streaming",
+    "megatron-energon": "energon",
+    "litdata": "litdata",
+    "HF datasets": "datasets",
+}
+OURS, LIMIT, READ_LIMIT = "vita", "raw decode of the same JPEGs", "read, crc32, decode"
+# One thread each: contestants differ in how many they would start, and workers would multiply them.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_TIMEOUT_S = 600
+
+
+class ContestantError(VitaDataError):
+    """A contestant cannot run; says why in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """One loader: what runs it, over which data."""
+
+    name: str
+    module: str
+    """Module under this package, and its function."""
+    python: Path
+    data: Path
+    num_bytes: int
+    workers: tuple[int, ...]
+    is_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A peer that does not run here, and why."""
+
+    name: str
+    why: str
+
+
+def built_in(clips: Workload, sizes: LoaderSizes) -> list[Contestant]:
+    """List the limits and ours."""
+    pairs, shards = clips.raw / "pairs", clips.raw / "shards"
+    return [
+        _built_in(LIMIT, "limit:batches", pairs, workers=sizes.threads[:2]),
+        _built_in(READ_LIMIT, "limit:read_batches", pairs, workers=sizes.threads[:1]),
+        _built_in(OURS, "ours:batches", shards, workers=sizes.threads),
+    ]
+
+
+def _built_in(name: str, module: str, data: Path, *, workers: tuple[int, ...]) -> Contestant:
+    num_bytes = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+    return Contestant(
+        name=name, module=module, python=Path(sys.executable), data=data, num_bytes=num_bytes, workers=workers
+    )
+
+
+def peers(base: Path, clips: Workload, sizes: LoaderSizes, environment: Path) -> list[Contestant | Absent]:
+    """List the peers, with their data exported; one without an environment or that fails is absent."""
+    return [_peer(name, module, base, clips, sizes, environment) for name, module in _PEERS.items()]
+
+
+def _peer(
+    name: str, module: str, base: Path, clips: Workload, sizes: LoaderSizes, environment: Path
+) -> Contestant | Absent:
+    python = environment / "bin" / "python"
+    if not python.exists():
+        return Absent(name=name, why=f"no environment with peers; {HINT}")
+    contestant = f"peers.{module}:batches"
+    pairs = clips.raw / "pairs"
+
+    def export(raw: Path) -> int:
+        _drive(python, ["export", contestant, str(pairs), str(raw)])
+        return clips.num_frames
+
+    code = hashlib.sha256((Path(__file__).parent / "peers" / f"{module}.py").read_bytes()).hexdigest()
+    try:
+        data = prepare(base, f"loader-{module}", (clips.folder.name, code), export)
+    except ContestantError as error:
+        return Absent(name=name, why=str(error))
+    return Contestant(
+        name=name, module=contestant, python=python, data=data.raw, num_bytes=data.num_bytes, workers=sizes.workers,
+        is_peer=True,
+    )  # fmt: skip
+
+
+def run_turn(contestant: Contestant, *, pairs: Path, spec: TurnSpec) -> Turn:
+    """Let a contestant load in a new process, its data in the page cache.
+
+    Raises:
+        ContestantError: it failed.
+    """
+    _read_once(contestant.data)
+    arguments = ["turn", contestant.module, str(pairs), str(contestant.data), json.dumps(asdict(spec))]
+    return Turn.from_json(_drive(contestant.python, arguments))
+
+
+def run_module(python: Path, module: str, arguments: Sequence[str]) -> str:
+    """Run a module of this project by any Python and return what it prints.
+
+    Raises:
+        ContestantError: it failed; the last line that it wrote to stderr says why.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", **dict.fromkeys(_THREADS, "1")}
+    command = [str(python), "-m", module, *arguments]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=REPOSITORY
+        )
+    except subprocess.TimeoutExpired:
+        raise ContestantError(f"did not end within {_TIMEOUT_S} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ContestantError(lines[-1])
+    return done.stdout
+
+
+def _drive(python: Path, arguments: Sequence[str]) -> str:
+    return run_module(python, "pipelines.bench.loader.drive", arguments)
+
+
+def _read_once(folder: Path) -> None:
+    """Bring a folder's files into the page cache."""
+    buffer = bytearray(1 << 20)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass

@@ -1,0 +1,157 @@
+"""The verbs `vita-bench train | latency | serve`: their arguments; what they measure needs torch and is imported late.
+
+`vita-bench` finds them by the entry points that `pyproject.toml` declares.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from vita_data.command.arguments import local_path, positives, setting, word
+from vita_data.errors import RequestError
+from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.storage.files import write_atomically
+from vita_data.types import Modality
+from vita_model.arguments import device
+from pipelines.bench.model.specs import LatencySpec, StepPart, Trial
+from vita_model.training.recipes.override import override
+from vita_model.training.recipes.presets import PRESETS
+from vita_model.training.recipes.recipe import Precision, load_recipe, resolved
+from vita_model.training.checkpoint.run_folder import find_policy
+from vita_model.serving.options import LoadSpec
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Time training steps beside their floor; returns the exit code."""
+    arguments = train_parser().parse_args(argv)
+    return exit_code("vita-bench train", lambda: _train(arguments), interrupted="interrupted")
+
+
+def train_parser() -> OneLineParser:
+    """Make the parser of `vita-bench train`."""
+    parser = OneLineParser(prog="vita-bench train", description="Time training steps beside their floor.")
+    parser.add_argument("recipe", type=local_path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
+    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples a batch (default 2)")
+    parser.add_argument(
+        "--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5); 0: one step, cold"
+    )
+    parser.add_argument("--part", choices=list(StepPart), default="all", help="leave the optimizer out (default all)")
+    parser.add_argument("--weights", choices=list(Precision), default="fp32", help="how they are held (default fp32)")
+    parser.add_argument("--modality", choices=list(Modality), help="one kind of batch (default all of the stage)")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", type=setting, metavar="KEY=VALUE", help="as vita-train"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    recipe = resolved(override(load_recipe(arguments.recipe), arguments.settings))
+    trial = Trial(
+        batch_size=arguments.batch_size,
+        num_steps=arguments.steps,
+        part=StepPart(arguments.part),
+        weights=Precision(arguments.weights),
+        modality=None if arguments.modality is None else Modality(arguments.modality),
+    )
+
+    from pipelines.bench.model.train import as_markdown, measure_training
+    from vita_model.distributed import joined_ranks
+
+    with joined_ranks() as ranks:
+        report = measure_training(recipe, ranks, trial)
+    rows = [{**asdict(row), "mfu": row.mfu} for row in report.rows]
+    print(json.dumps({**asdict(report), "rows": rows}, indent=1) if arguments.json else as_markdown(report))
+
+
+def latency(argv: Sequence[str] | None = None) -> int:
+    """Time a policy's answers by part and chunk length; returns the exit code."""
+    arguments = latency_parser().parse_args(argv)
+    return exit_code("vita-bench latency", lambda: _latency(arguments), interrupted="interrupted")
+
+
+def latency_parser() -> OneLineParser:
+    """Make the parser of `vita-bench latency`."""
+    parser = OneLineParser(
+        prog="vita-bench latency", description="Time a policy's answers by part and chunk length beside their floors."
+    )
+    parser.add_argument(
+        "--preset", type=word, default="quarter", help=f"size of the model: {', '.join(PRESETS)} (default quarter)"
+    )
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
+    parser.add_argument("--views", type=int, default=2, metavar="N", help="camera views (default 2)")
+    parser.add_argument("--horizons", type=positives, default=(12, 24, 48), metavar="H,H", help="default 12,24,48")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="answers that are timed (default 10)")
+    parser.add_argument("--compile", action="store_true", help="compile backbone and action decoder, each as one graph")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    return parser
+
+
+def _latency(arguments: argparse.Namespace) -> None:
+    spec = LatencySpec(
+        preset=arguments.preset,
+        device=arguments.device,
+        precision=arguments.precision,
+        num_views=arguments.views,
+        horizons=arguments.horizons,
+        num_runs=arguments.runs,
+        compile=arguments.compile,
+    )
+
+    from pipelines.bench.model.latency import as_markdown, measure_latency
+
+    report = measure_latency(spec)
+    print(json.dumps(asdict(report), indent=1) if arguments.json else as_markdown(report))
+
+
+def serve(argv: Sequence[str] | None = None) -> int:
+    """Load vita-serve with clients beside the same policy in process; returns the exit code."""
+    arguments = serve_parser().parse_args(argv)
+    return exit_code("vita-bench serve", lambda: _serve(arguments), interrupted="interrupted")
+
+
+def serve_parser() -> OneLineParser:
+    """Make the parser of `vita-bench serve`."""
+    parser = OneLineParser(
+        prog="vita-bench serve",
+        description="Load vita-serve with clients; its rate and latencies beside the same policy called in process.",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--preset", type=word, help=f"drawn weights of a size: {', '.join(PRESETS)} (default tiny)")
+    what.add_argument(
+        "--policy", type=local_path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote"
+    )
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=(1, 4, 16), metavar="N", help="at once (default 1 4 16)"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=400, metavar="N", help="that are timed, of each row (default 400)"
+    )
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--out", type=local_path, metavar="FILE", help="write the figures as JSON, too")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    spec = LoadSpec(
+        preset=arguments.preset or LoadSpec().preset, policy=arguments.policy, clients=tuple(arguments.clients),
+        num_requests=arguments.requests, device=arguments.device,
+    )  # fmt: skip
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise RequestError(f"--out {arguments.out}: {arguments.out.parent} is no folder; make it")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise RequestError(f"--out {arguments.out} is a folder: name a file")
+    if spec.policy is not None:
+        find_policy(spec.policy)
+
+    from pipelines.bench.model.serve_table import as_markdown
+    from pipelines.bench.model.load_test import measure_load
+
+    report = measure_load(spec)
+    text = json.dumps(asdict(report), indent=1)
+    if arguments.out is not None:
+        write_atomically(arguments.out, text.encode())
+    print(text if arguments.json else as_markdown(report))

@@ -1,0 +1,214 @@
+"""Requests per second and latencies of `vita-serve`, beside the same answers in process.
+
+The server is a process of its own, its clients are threads of this one, each of which asks again as soon as it has its
+answer. The policy is called here in turns with them, on the same requests, while the server stands idle.
+"""
+
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from vita_data.types import CameraRole, Float64, Image
+from pipelines.bench.model.train import device_name
+from vita_model.policy.openpi import IMAGE_KEYS, PROMPT_KEY, Message
+from vita_model.policy.policy import PolicyOptions, VitaPolicy
+from vita_model.training.recipes.presets import PRESETS
+from pipelines.bench.model.server_process import served
+from pipelines.bench.model.clients import Ask, client_name, connected
+from pipelines.bench.model.random_policy import write_drawn_policy
+from vita_model.serving.options import LoadSpec
+
+_VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
+SIDE = 224
+"""Of the pictures that openpi's clients send."""
+_NUM_DIFFERENT = 8
+_MAX_TURNS = 4
+_PROMPT = "pick up the cup"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Answers that came one after another, or to several clients at once."""
+
+    requests_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    policy_ms: float
+    """Median of what the policy took of it, as the server says: the rest is the queue and the wire."""
+
+    @classmethod
+    def of(cls, times_s: Sequence[float], policy_s: Sequence[float], total_s: float) -> Self:
+        """Summarize the time of each answer, the policy's part of it, and the time of all together."""
+        p50, p95, p99 = (float(time_s) * 1e3 for time_s in np.percentile(times_s, (50, 95, 99)))
+        return cls(
+            requests_per_s=len(times_s) / total_s,
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+            policy_ms=1e3 * float(np.median(policy_s)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRow:
+    """So many clients at once."""
+
+    num_clients: int
+    figures: Figures
+    ratio: float
+    """Requests per second over those in process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """All that one run measured."""
+
+    policy: str
+    device: str
+    num_cores: int
+    num_views: int
+    num_requests: int
+    client: str
+    largest_difference: float
+    """Between an action that was served and the same one in process."""
+    in_process: Figures
+    rows: tuple[LoadRow, ...]
+
+
+def measure_load(spec: LoadSpec) -> LoadReport:
+    """Serve a policy, ask it, and call it.
+
+    Raises:
+        RequestError: there is no such policy.
+        VitaDataError: the server ends, or answers with an error.
+    """
+    with _policy_folder(spec) as folder:
+        policy = VitaPolicy.from_pretrained(folder, PolicyOptions(device=spec.device))
+        inputs = tuple(_Input.drawn(policy, number) for number in range(_NUM_DIFFERENT))
+        with served(folder, device=spec.device) as port, ExitStack() as connections:
+            asks = [connections.enter_context(connected(port)) for _ in range(max(spec.clients))]
+            difference = max(_difference(policy, one, asks[0](one.request)) for one in inputs)
+            in_process, loads = _in_turns(spec, policy, asks, inputs)
+    rows = tuple(
+        LoadRow(num_clients=number, figures=load, ratio=load.requests_per_s / in_process.requests_per_s)
+        for number, load in zip(spec.clients, loads, strict=True)
+    )
+    return LoadReport(
+        policy=spec.preset if spec.policy is None else str(spec.policy), device=device_name(policy.device),
+        num_cores=os.cpu_count() or 1, num_views=len(inputs[0].images), num_requests=spec.num_requests,
+        client=client_name(), largest_difference=difference, in_process=in_process, rows=rows,
+    )  # fmt: skip
+
+
+@contextmanager
+def _policy_folder(spec: LoadSpec) -> Iterator[Path]:
+    if spec.policy is not None:
+        yield spec.policy
+        return
+    with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
+        write_drawn_policy(Path(folder), PRESETS[spec.preset](), views=_VIEWS)
+        yield Path(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Input:
+    """What is asked, as a request and as `VitaPolicy.predict` takes it; the state is masked."""
+
+    images: dict[CameraRole, Image]
+    source: str
+
+    @classmethod
+    def drawn(cls, policy: VitaPolicy, seed: int) -> Self:
+        rng = np.random.default_rng(seed)
+        views = [view for view in policy.signature.views if view in IMAGE_KEYS]
+        images = {view: rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for view in views}
+        return cls(images=images, source=policy.signature.sources[0])
+
+    @property
+    def request(self) -> Message:
+        pictures = {IMAGE_KEYS[view]: image for view, image in self.images.items()}
+        return {**pictures, PROMPT_KEY: _PROMPT, "source": self.source}
+
+    def answer(self, policy: VitaPolicy) -> Float64:
+        decision = policy.predict(self.images, _PROMPT, source=self.source)
+        return decision.right.astype(np.float64)
+
+
+def _difference(policy: VitaPolicy, asked: _Input, answer: Mapping[str, Any]) -> float:
+    return float(np.abs(asked.answer(policy) - answer["actions"]).max())
+
+
+_Asker = Callable[[_Input], float | None]
+"""Gives what the policy took in ms, where somebody says so."""
+
+
+class _Timer:
+    """Times answers in bursts, and sums the bursts up."""
+
+    def __init__(self) -> None:
+        self.times_s: list[tuple[float, float]] = []
+        self.total_s = 0.0
+
+    @property
+    def figures(self) -> Figures:
+        times_s, policy_s = zip(*self.times_s, strict=True)
+        return Figures.of(times_s, policy_s, self.total_s)
+
+    def burst(self, asks: Sequence[_Asker], inputs: Sequence[_Input]) -> None:
+        """Ask everything once, each asker again as soon as it is answered."""
+        waiting = deque(inputs)
+        with ThreadPoolExecutor(len(asks)) as threads:
+            start_s = time.perf_counter()
+            try:
+                found = list(threads.map(_drained, asks, [waiting] * len(asks)))
+            finally:
+                waiting.clear()  # Ctrl-C or a fault: nobody asks on
+            self.total_s += time.perf_counter() - start_s
+        self.times_s += [times_s for part in found for times_s in part]
+
+
+def _drained(ask: _Asker, waiting: deque[_Input]) -> list[tuple[float, float]]:
+    times_s: list[tuple[float, float]] = []
+    while True:
+        try:
+            one = waiting.popleft()
+        except IndexError:
+            return times_s
+        start_s = time.perf_counter()
+        told_ms = ask(one)
+        took_s = time.perf_counter() - start_s
+        times_s.append((took_s, took_s if told_ms is None else told_ms / 1e3))
+
+
+def _in_turns(
+    spec: LoadSpec, policy: VitaPolicy, asks: Sequence[Ask], inputs: Sequence[_Input]
+) -> tuple[Figures, list[Figures]]:
+    """Measure policy and rows in turns, several times over, so that a busy machine slows them alike."""
+    called, loads = _Timer(), [_Timer() for _ in spec.clients]
+    num_turns = min(_MAX_TURNS, spec.num_requests // max(spec.clients))
+    askers = [partial(_ask_server, ask) for ask in asks]
+    for part in np.array_split(np.arange(spec.num_requests) % len(inputs), num_turns):
+        turn = [inputs[number] for number in part]
+        called.burst([partial(_call, policy)], turn)
+        for number, load in zip(spec.clients, loads, strict=True):
+            load.burst(askers[:number], turn)
+    return called.figures, [load.figures for load in loads]
+
+
+def _ask_server(ask: Ask, one: _Input) -> float:
+    return float(ask(one.request)["server_timing"]["infer_ms"])
+
+
+def _call(policy: VitaPolicy, one: _Input) -> None:
+    one.answer(policy)

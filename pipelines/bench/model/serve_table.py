@@ -1,0 +1,26 @@
+"""The table that `vita-bench serve` prints of what `pipelines.bench.model.load_test` measured."""
+
+from pipelines.bench.model.load_test import SIDE, Figures, LoadReport
+
+
+def as_markdown(report: LoadReport) -> str:
+    """Lay a report out as a table."""
+    lines = [
+        f"{report.policy} on {report.device} ({report.num_cores} cores), {report.num_views} views of {SIDE}x{SIDE}, "
+        f"{report.num_requests} requests a row; {report.client}, its threads in a process beside the server's",
+        "",
+        "| clients | requests/s | p50 | p95 | p99 | the policy alone, p50 | of the requests/s in process |",
+        "|---|---|---|---|---|---|---|",
+        _line("in process", report.in_process, 1.0),
+        *(_line(str(row.num_clients), row.figures, row.ratio) for row in report.rows),
+        "",
+        f"Served actions differ from those in process by {report.largest_difference:.1e} at most.",
+    ]
+    return "\n".join(lines)
+
+
+def _line(who: str, figures: Figures, ratio: float) -> str:
+    latencies = (
+        f"{time_ms:,.1f} ms" for time_ms in (figures.p50_ms, figures.p95_ms, figures.p99_ms, figures.policy_ms)
+    )
+    return f"| {who} | {figures.requests_per_s:,.1f} | {' | '.join(latencies)} | {ratio:.2f} |"

@@ -1,0 +1,58 @@
+"""`vita-serve` as a process of its own, on a free port of the loopback, for as long as somebody asks it."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from vita_data.errors import VitaDataError
+from vita_model.serving.options import API_KEY
+from vita_data.command.signals import interrupt, on_sigterm
+
+_END_S = 30.0
+
+
+@contextmanager
+def served(run: Path, *, device: str) -> Iterator[int]:
+    """Serve a run while inside, with as many threads as this process has and no key; gives the port.
+
+    Raises:
+        VitaDataError: it ends before it serves; says its last words.
+    """
+    command = [sys.executable, "-m", "vita_model.serving.cli", str(run), "--port", "0", "--device", device]
+    environment = {name: value for name, value in os.environ.items() if name != API_KEY}
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as server,
+        on_sigterm(interrupt),  # our end would leave the server
+    ):
+        try:
+            yield _port(server, said)
+        finally:
+            _end(server)
+
+
+def _port(server: "subprocess.Popen[str]", said: IO[str]) -> int:
+    for line in server.stdout or ():
+        if found := re.search(r"http://[\d.]+:(\d+)", line):
+            return int(found[1])
+    code = server.wait()
+    said.seek(0)
+    words = said.read().strip().splitlines() or ["it said nothing"]
+    raise VitaDataError(f"the server ended with exit code {code} before it served: {words[-1]}")
+
+
+def _end(server: "subprocess.Popen[str]") -> None:
+    server.terminate()
+    try:
+        server.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        server.kill()

@@ -1,0 +1,57 @@
+"""What the measurements of training and of a policy's latency are asked for; imports no torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vita_data.errors import RequestError
+from vita_data.types import Modality
+from vita_data.config.checks import require_device, require_whole
+from vita_model.training.recipes.presets import PRESETS
+from vita_model.training.recipes.recipe import Precision
+
+
+class StepPart(StrEnum):
+    """What of a step is run."""
+
+    ALL = "all"
+    FORWARD_BACKWARD = "forward-backward"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What `measure_training` runs besides the recipe."""
+
+    batch_size: int = 2
+    num_steps: int = 5
+    """Steps that are timed, behind two that are not; 0: the first one alone is run and timed."""
+    part: StepPart = StepPart.ALL
+    weights: Precision = Precision.FP32
+    """In which format matrices are held; products are taken as the recipe says, whatever they are held in."""
+    modality: Modality | None = None
+    """None: all of the stage."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing can be measured with; raises RequestError."""
+        require_whole(self, "batch_size")
+        require_whole(self, "num_steps", least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySpec:
+    """What is measured."""
+
+    preset: str = "quarter"
+    device: str = "cpu"
+    precision: Precision = Precision.FP32
+    num_views: int = 2
+    horizons: tuple[int, ...] = (12, 24, 48)
+    num_runs: int = 10
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured; raises RequestError."""
+        if self.preset not in PRESETS:
+            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+        if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
+            raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
+        require_device(self, "device")

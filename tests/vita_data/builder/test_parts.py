@@ -1,0 +1,64 @@
+"""What a build and a probe refuse before they read: parts that are one, cannot be named, or of which none is there."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vita_data import sources
+from vita_data.builder.parts import PartList, list_parts
+from vita_data.errors import RequestError
+from vita_data.formats.raw_tree.tree import FsspecTree
+
+
+@pytest.fixture
+def raw(toy_raw: Path, tmp_path: Path) -> Path:
+    """Recordings `<task>/<scene>/<episode>.hdf5`."""
+    return Path(shutil.copytree(toy_raw / "ur5e", tmp_path / "raw"))
+
+
+def parts_of(raw: Path) -> PartList:
+    source = sources.load("ur5e")
+    return list_parts(source, FsspecTree(str(raw)), source.Settings())
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "told"),
+    [
+        ("12", "11", "11 and 12 are the same"),
+        ("02/scene_9", "scene_004", "02/scene_004 and 02/scene_9 are the same"),
+        ("02/scene_9", "../11/scene_001", "02/scene_9 and 11/scene_001 are the same"),
+        ("11/scene_001/latest.hdf5", "000.hdf5", "11/scene_001/000.hdf5 and 11/scene_001/latest.hdf5 are the same"),
+    ],
+)
+def test_links_that_make_one_folder_or_file_two_are_refused(raw: Path, link: str, target: str, told: str) -> None:
+    (raw / link).symlink_to(target)
+    with pytest.raises(RequestError, match=rf"{told}.*come twice; remove the link"):
+        parts_of(raw)
+
+
+def test_equal_files_that_a_store_keeps_once_are_two(raw: Path, tmp_path: Path) -> None:
+    """As in the cache of Hugging Face, where the names of equal files are links to one blob."""
+    blob = tmp_path / "blobs" / ("0" * 64)
+    blob.parent.mkdir()
+    (raw / "11/scene_001/000.hdf5").rename(blob)
+    for name in ("000.hdf5", "001.hdf5"):
+        (raw / "11/scene_001" / name).symlink_to(os.path.relpath(blob, raw / "11/scene_001"))
+    assert [part.id for part in parts_of(raw).parts][-2:] == ["11/scene_001/000.hdf5", "11/scene_001/001.hdf5"]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_a_stray_one_is_none(raw: Path) -> None:
+    (raw / os.fsdecode(b"caf\xe9")).mkdir()
+    assert len(parts_of(raw).parts) == 5
+    (raw / "11").rename(raw / os.fsdecode(b"11\xe9"))
+    with pytest.raises(RequestError, match=r"the name '11\\udce9/scene_001/000\.hdf5' is not UTF-8; rename it"):
+        parts_of(raw)
+
+
+def test_a_clone_whose_data_were_not_fetched_is_told_what_to_run(raw: Path) -> None:
+    for file in raw.rglob("*.hdf5"):
+        file.unlink()
+        file.symlink_to("../../.git/annex/objects/Xk/9q/MD5E-s1--0a.hdf5/MD5E-s1--0a.hdf5")
+    with pytest.raises(RequestError, match=r"of the 5 files .* none is there.*git-annex.*; run `git annex get`"):
+        parts_of(raw)

@@ -1,0 +1,90 @@
+"""What each drop code means and which settings change how many episodes it costs; why a build stored nothing."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vita_data.builder.causes import by_cause
+from vita_data.builder.records import EpisodeOutcome, EpisodeRow
+from vita_data.types import Reason, SourceSettings
+
+_MAX_DETAIL = 300
+
+
+@dataclass(frozen=True, slots=True)
+class DropRule:
+    """A drop code in words, and the `--set` keys that may change it; a source has some of them."""
+
+    meaning: str
+    settings: tuple[str, ...] = ()
+
+
+DROPS: Mapping[Reason, DropRule] = {
+    Reason.EMPTY: DropRule("empty instruction", ("mode",)),
+    Reason.PLACEHOLDER: DropRule("placeholder instead of an instruction"),
+    Reason.TEMPLATE: DropRule("unfilled template"),
+    Reason.UNSURE: DropRule("annotator unsure"),
+    Reason.NOT_WEARER: DropRule("not done by the camera's wearer"),
+    Reason.TOO_FEW_WORDS: DropRule("too few words"),
+    Reason.GLUED: DropRule("words glued together"),
+    Reason.GARBAGE: DropRule("garbage text"),
+    Reason.NO_LETTERS: DropRule("text without letters"),
+    Reason.TOO_LONG: DropRule("text too long"),
+    Reason.REPETITION: DropRule("repeated words"),
+    Reason.UNDECODABLE: DropRule("an image does not decode"),
+    Reason.BLACK: DropRule("black images"),
+    Reason.SHORT: DropRule("fewer rows than asked", ("min_frames", "idle")),
+    Reason.UNSUCCESSFUL: DropRule("task not achieved", ("outcome",)),
+    Reason.NO_OUTCOME: DropRule("neither success nor failure is told", ("outcome",)),
+    Reason.IDLE: DropRule("nothing moves", ("idle",)),
+    Reason.STUCK_EEF: DropRule("hand pose stuck"),
+    Reason.REDACTED: DropRule("redacted video"),
+    Reason.STEREO: DropRule("stereo video"),
+    Reason.INVALID_ANNOTATION: DropRule("invalid annotation", ("mode",)),
+    Reason.OUTLIERS: DropRule("outlying values"),
+    Reason.NONFINITE: DropRule("values that are not finite"),
+    Reason.HELD_OUT: DropRule("held out for evaluation"),
+    Reason.NO_CAMERA: DropRule("primary camera absent"),
+}
+
+
+def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder: object) -> str:
+    """Say why no episode was stored, the commonest reason and which setting changes it; empty where one was.
+
+    Args:
+        rows: all raw episodes of the build.
+        settings: those of the build.
+        folder: its output, which is refused with other settings.
+    """
+    if any(row.outcome is EpisodeOutcome.OK for row in rows):
+        return ""
+    if not rows:
+        return "stored nothing: the raw files hold no episodes; `vita-data probe` shows what they hold"
+    outcomes = Counter(row.outcome for row in rows)
+    counted = " and ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    ((outcome, code), count), *_ = Counter((row.outcome, row.reason) for row in rows).most_common()
+    detail = next(row.detail for row in rows if (row.outcome, row.reason) == (outcome, code))
+    example = f", such as: {' '.join(detail.split())[:_MAX_DETAIL]}" if detail else ""
+    told = f"stored nothing: {counted} of {len(rows)} episodes, most ({count})"
+    if outcome is EpisodeOutcome.FAILED:
+        is_one = count == len(rows) and len(by_cause(rows)) == 1
+        ask = "all for one cause: is --raw the folder of this source? If it is, " if is_one else ""
+        return f"{told} failed{example}; {ask}fix the cause and run the same command again with --retry-failed"
+    rule = DROPS[Reason(code)] if code in set(Reason) else DropRule("a reason unknown to this version")
+    return f"{told} as {str(code)!r} ({rule.meaning}){example}; {_advice(rule, settings, folder)}"
+
+
+def _advice(rule: DropRule, settings: SourceSettings, folder: object) -> str:
+    present = {field.name for field in dataclasses.fields(settings)}
+    keys = [_assignment(key, getattr(settings, key)) for key in rule.settings if key in present]
+    if not keys:
+        return "no setting changes that: `vita-data probe` shows what the raw files hold"
+    return f"{' or '.join(keys)} changes that: remove {folder} first, or give another --out"
+
+
+def _assignment(key: str, value: object) -> str:
+    """Write `--set KEY=` with the values that can be given and the one that was."""
+    others = "|".join(option for option in type(value) if option != value) if isinstance(value, StrEnum) else "N"
+    return f"--set {key}={others} (now {value})"

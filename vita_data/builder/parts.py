@@ -1,0 +1,86 @@
+"""The parts of a raw tree, as a build and a probe list them: refused where none is there, or links make one two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+from vita_data.errors import RequestError
+from vita_data.formats.raw_tree.file_head import look
+from vita_data.formats.raw_tree.unread import AskedTree, ListedTree, Unread, find_unread
+from vita_data.types import Part, RawTree, Source, SourceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartList:
+    """The parts, and the tree that they were listed from, which knows what it was asked for."""
+
+    parts: tuple[Part, ...]
+    raw: AskedTree
+
+
+def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartList:
+    """List a source's parts.
+
+    Raises:
+        RequestError: the tree is not this dataset's layout, holds none of the files that its annotations name or some
+            of them twice, or a name is not UTF-8.
+        SourceError: a file that describes the whole tree cannot be read.
+    """
+    asked = AskedTree(raw)
+    parts = source.parts(asked, settings)
+    ids = [part.id for part in parts]
+    if not ids:
+        raise RequestError(f"--raw {raw.root}: no data of source {source.INFO.name!r} found")
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"source {source.INFO.name} lists a part twice")
+    listed = PartList(parts=tuple(parts), raw=asked)
+    _refuse_absent(listed, raw)
+    _refuse_names(parts, raw)
+    _refuse_twice(parts, raw)
+    return listed
+
+
+def unread_files(listed: PartList, raw: ListedTree) -> Unread:
+    """Count the files of the tree that no part reads."""
+    return find_unread(raw, listed.parts, listed.raw.asked)
+
+
+def _refuse_absent(listed: PartList, raw: RawTree) -> None:
+    """Refuse a tree whose annotations are there alone: else each of 200,000 episodes would fail for it."""
+    parts = listed.parts
+    if any(part.num_bytes for part in parts):
+        return
+    first = parts[0].id
+    is_file = PurePosixPath(first).suffix and "#" not in first
+    found = look(partial(raw.open, first), name=first) if is_file and raw.exists(first) else None
+    told, advice = (f" ({found.what})", found.advice) if found else ("", "fetch or extract them")
+    beside = unread_files(listed, raw).line() if isinstance(raw, ListedTree) else ""
+    raise RequestError(
+        f"--raw {raw.root}: of the {len(parts)} files that should hold the episodes none is there, or all are empty; "
+        f"the first is {first}{told}; {advice}, or give the folder that contains both{beside and f' ({beside})'}"
+    )
+
+
+def _refuse_names(parts: Sequence[Part], raw: RawTree) -> None:
+    """Refuse a name in other bytes than UTF-8: it becomes an episode's, and no index of shards can hold it."""
+    for part in parts:
+        try:
+            part.id.encode()
+        except UnicodeEncodeError:
+            raise RequestError(
+                f"--raw {raw.root}: the name {part.id!r} is not UTF-8; rename it, or link it under another name"
+            ) from None
+
+
+def _refuse_twice(parts: Sequence[Part], raw: RawTree) -> None:
+    """Refuse links that make one folder or file two, whose episodes would all come twice."""
+    twice = raw.find_twice(list(dict.fromkeys(part.id.partition("#")[0] for part in parts)))
+    if twice is not None:
+        first, second = (PurePosixPath(path) for path in twice)
+        while first.name == second.name:
+            first, second = first.parent, second.parent
+        raise RequestError(
+            f"--raw {raw.root}: {first} and {second} are the same by a link, so that all its episodes would come "
+            "twice; remove the link"
+        )

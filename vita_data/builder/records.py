@@ -1,0 +1,134 @@
+"""What a build leaves beside its shards: a record a unit with a row for each raw episode; a restart goes on from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from vita_data.errors import FIX_THAT, StorageError
+from vita_data.shards.index import RECORDS
+from vita_data.shards.schema import json_bytes
+from vita_data.shards.writer import ShardSummary
+from vita_data.storage.files import AnyPath, FileInfo, list_files, read_files, write_atomically
+from vita_data.types import Split
+
+PLAN = "plan.json"
+
+
+class EpisodeOutcome(StrEnum):
+    """What became of a raw episode."""
+
+    OK = "ok"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeRow:
+    """One row of episodes.parquet."""
+
+    id: str
+    part: str
+    outcome: EpisodeOutcome
+    reason: str = ""
+    detail: str = ""
+    clip: str = ""
+    shard: str = ""
+    split: str = ""
+    modality: str = ""
+    embodiment: str = ""
+    release: str = ""
+    num_clips: int = 0
+    num_steps: int = 0
+    num_frames: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRecord:
+    """What a committed unit leaves behind; its existence means that its shards are whole."""
+
+    number: int
+    plan: str
+    """Digest of the plan that it was built for."""
+    episodes: tuple[EpisodeRow, ...]
+    shards: tuple[tuple[Split, ShardSummary], ...]
+    limit: int | None = None
+    """The unit's, where `--limit` ended inside it."""
+
+    def count(self, outcome: EpisodeOutcome) -> int:
+        """How many raw episodes ended so."""
+        return sum(row.outcome is outcome for row in self.episodes)
+
+
+def record_path(folder: AnyPath, number: int) -> AnyPath:
+    """Where a unit's record lies."""
+    return folder / RECORDS / f"unit-{number:06d}.json"
+
+
+def write_record(folder: AnyPath, record: UnitRecord) -> None:
+    """Commit a unit: its shards are in their places."""
+    rows = [_flat(row) for row in record.episodes]
+    shards = [[split, _flat(shard)] for split, shard in record.shards]
+    limit = {} if record.limit is None else {"limit": record.limit}
+    data = json_bytes({"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards, **limit})
+    write_atomically(record_path(folder, record.number), data)
+
+
+def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
+    # `asdict` would copy each value deeply: too dear for a row an episode, and there is nothing to copy.
+    return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[int, UnitRecord | None]:
+    """Read units' records by number; None: the unit has to be built.
+
+    So it is where there is no whole record, where one is another plan's, and where a shard of it is gone.
+    """
+    there = list_files(folder / RECORDS)
+    known = [number for number in numbers if record_path(folder, number).name in there]
+    shards = {split: list_files(folder / split) for split in Split} if known else {}
+    found = zip(known, read_files([record_path(folder, number) for number in known]), strict=True)
+    records = {number: _parse_record(number, data) for number, data in found}
+    whole = {
+        number: record
+        for number, record in records.items()
+        if record and record.plan == plan and _has_shards(record, shards)
+    }
+    return {number: whole.get(number) for number in numbers}
+
+
+def read_record(folder: AnyPath, number: int) -> UnitRecord:
+    """Read the record of a unit that was committed a moment ago.
+
+    Raises:
+        StorageError: it is not there, or not whole.
+    """
+    path = record_path(folder, number)
+    with suppress(FileNotFoundError):
+        record = _parse_record(number, read_files([path])[0])
+        if record is not None:
+            return record
+    raise StorageError(f"{path}: was just written and cannot be read; {FIX_THAT}")
+
+
+def _parse_record(number: int, data: bytes) -> UnitRecord | None:
+    try:
+        value = json.loads(data)
+        plan = str(value["plan"])
+        rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
+        shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
+        limit = None if value.get("limit") is None else int(value["limit"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return UnitRecord(number=number, plan=plan, episodes=rows, shards=shards, limit=limit)
+
+
+def _has_shards(record: UnitRecord, there: Mapping[Split, Mapping[str, FileInfo]]) -> bool:
+    for split, shard in record.shards:
+        found = there[split].get(shard.name)
+        if found is None or found.num_bytes != shard.num_bytes:
+            return False
+        if shard.name.removesuffix(".tar") + ".arrow" not in there[split]:
+            return False
+    return True

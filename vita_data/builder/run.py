@@ -1,0 +1,246 @@
+"""Runs a build's units, goes on where an earlier run stopped, and finishes the source."""
+
+import errno
+import fcntl
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from vita_data.builder.drops import why_nothing
+from vita_data.builder.engines import Engine, LocalEngine
+from vita_data.builder.finish import failed_rows, finish
+from vita_data.builder.parts import list_parts, unread_files
+from vita_data.builder.plan import BuildRequest, Share, Unit
+from vita_data.builder.records import EpisodeRow, UnitRecord
+from vita_data.builder.stored_plan import OpenPlan, Records, open_plan, require_plan
+from vita_data.builder.under_way import remove_reports
+from vita_data.builder.unit import OnProgress, UnitTask, ignore_progress
+from vita_data.errors import RequestError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.raw_tree.unread import Unread
+from vita_data.nearby_raw import raw_advice
+from vita_data.shards.index import CARD, RECORDS, is_built, read_card
+from vita_data.sources import load
+from vita_data.storage.files import (
+    AnyPath,
+    expand_home,
+    is_empty,
+    list_files,
+    remove,
+    remove_abandoned,
+    require_no_file,
+    storage_errors,
+)
+from vita_data.types import Json, Split
+
+LOCK = "lock"
+_MAX_LANDMARKS = 100
+_LEFTOVER = re.compile(r"\..*-(\d{6})\.(?:tar|arrow|json)\.[0-9a-f]+\.tmp")
+
+
+class BuildState(StrEnum):
+    """What this call did."""
+
+    BUILT = "built"
+    ALREADY_DONE = "already done"
+    SHARE_BUILT = "share built"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build left: its card (None after a share), and the raw episodes that could not be read."""
+
+    state: BuildState
+    folder: AnyPath
+    card: Json | None
+    failed: tuple[EpisodeRow, ...]
+    nothing: str = ""
+    """Why a finished build holds no clip, and which setting changes that; empty where it holds some."""
+    unread: Unread | None = None
+    """Files of the raw tree that no part reads; not looked for by a share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitDone:
+    """Told after each unit, in the order in which units end."""
+
+    record: UnitRecord
+    num_done: int
+    num_units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Told before the first unit: what is done already, in units and raw bytes."""
+
+    num_done: int
+    num_units: int
+    num_bytes_done: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Who is told how a build goes; each call comes from this process, `on_progress` from any of its threads."""
+
+    on_start: Callable[[Started], None] = lambda started: None
+    on_unit: Callable[[UnitDone], None] = lambda done: None
+    on_progress: OnProgress = ignore_progress
+
+
+def build(
+    request: BuildRequest,
+    *,
+    engine: Engine | None = None,
+    share: Share | None = None,
+    listeners: Listeners | None = None,
+) -> BuildResult:
+    """Build a source, or go on with a build that stopped.
+
+    A unit whose record or shards are gone is built again. `retry_failed` builds units with failed episodes again, from
+    files that may have been fetched anew. A `share` builds only its units and leaves the card to a run without one.
+
+    Raises:
+        RequestError: unknown source, wrong raw tree, an output made with other settings, or a build under way on it.
+        StorageError: a disk or an object store is full, unreachable or gone.
+        WorkerError: a worker process or a node was lost.
+    """
+    source, listeners = load(request.source), listeners or Listeners()
+    require_no_file(request.out, "--out")
+    _require_no_source(request.out)
+    _require_outside(request.out, request.raw)
+    with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
+        listed = list_parts(source, raw, request.settings)
+        landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
+        unread = unread_files(listed, raw) if share is None else None
+    with storage_errors(request.folder), _held(request.folder, share):
+        plan = open_plan(request, listed.parts, share)
+        if share is None and plan.is_finished:
+            records = _built(plan.records, plan.units)
+            card = read_card(request.folder)
+            return replace(_result(BuildState.ALREADY_DONE, request, records, card=card), unread=unread)
+        mine = [unit for unit in plan.units if share is None or share.has(unit.number)]
+        tasks = [_task(request, unit, plan, landmarks) for unit in mine if not plan.records[unit.number]]
+        if tasks:
+            remove(request.folder / CARD)
+        _clear_leftovers(request.folder, tasks)
+        with closing(_run(engine or LocalEngine(), tasks, plan, listeners)) as done_units:
+            built = {record.number: record for record in done_units}
+        records = _built({**plan.records, **built}, mine)
+        if share is not None:
+            return _result(BuildState.SHARE_BUILT, request, records, card=None)
+        limit = plan.fingerprint["limit"]
+        require_plan(request.folder, plan.digest, limit=limit if isinstance(limit, int) else None)
+        card = finish(request.folder, source.INFO, plan.fingerprint, records)
+    return replace(_result(BuildState.BUILT, request, records, card=card), unread=unread)
+
+
+def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
+    """List the records of the units that are built, in the units' order."""
+    return [record for unit in units if (record := records[unit.number])]
+
+
+def _result(
+    state: BuildState, request: BuildRequest, records: Sequence[UnitRecord], *, card: Json | None
+) -> BuildResult:
+    rows = [row for record in records for row in record.episodes]
+    nothing = "" if card is None else why_nothing(rows, request.settings, folder=request.folder)
+    failed = tuple(failed_rows(records))
+    return BuildResult(state=state, folder=request.folder, card=card, failed=failed, nothing=nothing)
+
+
+def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[str, ...]) -> UnitTask:
+    versions = plan.fingerprint["versions"]
+    if not isinstance(versions, dict):
+        raise TypeError(f"versions in the plan are {versions!r}")
+    raw = request.raw if "://" in request.raw else str(Path(expand_home(request.raw)).absolute())
+    out = request.out.absolute() if isinstance(request.out, Path) else request.out
+    # A worker of a cluster runs in another folder.
+    request = replace(request, raw=raw, out=out)
+    return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, landmarks=landmarks)
+
+
+def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
+    """Remove what killed runs left of these units: on a full disk it would stand in the way."""
+    if not isinstance(folder, Path):
+        return
+    remove_reports(folder, [task.unit.number for task in tasks])
+    wanted = {f"{task.unit.number:06d}" for task in tasks}
+    for place in (folder / RECORDS, *(folder / split for split in Split)):
+        for name in list_files(place):
+            number = _LEFTOVER.fullmatch(name)
+            if number and number[1] in wanted:
+                remove_abandoned(place / name)
+
+
+def _run(
+    engine: Engine, tasks: Sequence[UnitTask], plan: OpenPlan, listeners: Listeners
+) -> Generator[UnitRecord, None, None]:
+    to_do = {task.unit.number for task in tasks}
+    sizes = {unit.number: sum(planned.part.num_bytes for planned in unit.parts) for unit in plan.units}
+    num_done, num_units = len(sizes) - len(to_do), len(sizes)
+    num_bytes_done = sum(size for number, size in sizes.items() if number not in to_do)
+    listeners.on_start(
+        Started(num_done=num_done, num_units=num_units, num_bytes_done=num_bytes_done, num_bytes=sum(sizes.values()))
+    )
+    with closing(engine.run(tasks, listeners.on_progress)) as records:
+        for number, record in enumerate(records, start=num_done + 1):
+            listeners.on_unit(UnitDone(record=record, num_done=number, num_units=num_units))
+            yield record
+
+
+def _require_no_source(out: AnyPath) -> None:
+    """Refuse to build a source into another one: its shards would lie a level deeper than anybody looks."""
+    with storage_errors(out):
+        if is_built(out) or list_files(out / RECORDS):
+            raise RequestError(
+                f"--out {out} is a built source itself, and each lies in a folder of its own; give {out.parent}"
+            )
+
+
+def _require_outside(out: AnyPath, raw: str) -> None:
+    """Refuse an output inside the raw data, where the next build would find it among them."""
+    if not isinstance(out, Path) or "://" in raw:
+        return
+    place, root = out.resolve(), Path(expand_home(raw)).resolve()
+    if place == root or root in place.parents:
+        raise RequestError(f"--out {out} lies inside --raw {raw}; give an --out outside of the raw data")
+
+
+@contextmanager
+def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
+    """Hold the output against a second build; the kernel lets go when this process ends, however it ends.
+
+    Shares of one build hold it together. An object store has no locks: two builds there do the same work twice, and
+    every file that they write is whole and the same.
+    """
+    records = folder / RECORDS
+    if not is_empty(folder) and is_empty(records) and not (isinstance(records, Path) and records.exists()):
+        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
+    if not isinstance(records, Path):
+        yield
+        return
+    with _lock_file(records / LOCK) as lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RequestError(f"{folder}: another build is running on it; wait for it or stop it") from None
+        except OSError:
+            # Some network file systems have no locks; as on an object store, a second build is waste and no damage.
+            pass
+        yield
+
+
+def _lock_file(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+b")
+    except OSError as error:
+        # Where nothing can be written a finished build is still found to be one; a lock needs no right to write.
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not path.exists():
+            raise
+        return path.open("rb")

@@ -1,0 +1,268 @@
+"""The plan that a build leaves beside its records, and how a later run goes on from both."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from vita_data.builder.differences import refuse_difference
+from vita_data.builder.finish import EPISODES, failed_rows
+from vita_data.builder.plan import (
+    BuildRequest,
+    Grouping,
+    Share,
+    Unit,
+    cut_units,
+    fingerprint,
+    group_parts,
+    plan_digest,
+)
+from vita_data.builder.records import PLAN, UnitRecord, read_records, record_path
+from vita_data.config.settings import settings_json
+from vita_data.errors import BRING_BACK, RequestError, StorageError
+from vita_data.shards.index import CARD, RECORDS
+from vita_data.shards.stats import STATS
+from vita_data.storage.files import AnyPath, list_files, read_files, remove, write_atomically
+from vita_data.types import Json, Part
+
+Records = dict[int, UnitRecord | None]
+"""Each unit's record by number, None where the unit has to be built."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlan:
+    """What `.build/plan.json` holds."""
+
+    digest: str
+    """Of all that makes a record of another plan worthless: settings, versions, the parts of each unit; no sizes."""
+    fingerprint: Json
+    grouping: tuple[tuple[str, ...], ...]
+    """The parts of each unit, those behind `--limit` included."""
+    num_units: int | None
+    """How many of the units `--limit` lets in; None: all, or a plan of an earlier version, which had no others."""
+
+    @property
+    def limit(self) -> int | None:
+        """How many raw episodes the build has; None: all."""
+        found = self.fingerprint.get("limit")
+        return found if isinstance(found, int) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPlan:
+    """A plan that a run works on, and what was done of it before."""
+
+    digest: str
+    fingerprint: Json
+    units: tuple[Unit, ...]
+    records: Records
+    is_finished: bool
+    """Nothing is left to do."""
+
+
+def read_plan(folder: AnyPath) -> StoredPlan | None:
+    """Read the plan of a build; None where none was started.
+
+    Raises:
+        RequestError: the file is damaged.
+    """
+    path = folder / RECORDS / PLAN
+    try:
+        value = json.loads(read_files([path])[0])
+        return StoredPlan(
+            digest=str(value["digest"]),
+            fingerprint={**value["fingerprint"]},
+            grouping=tuple(tuple(str(id_) for id_ in ids) for ids in value["units"]),
+            num_units=value.get("num_units"),
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
+
+
+def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:
+    """Refuse to write where the build's plan is not: the disk is another one, or another build has taken the folder.
+
+    Raises:
+        StorageError: the plan is gone.
+        RequestError: the plan is another build's.
+    """
+    found = read_plan(folder)
+    if found is None:
+        raise StorageError(f"{folder}: its plan was there when the build started and is gone; {BRING_BACK}")
+    if (found.digest, found.limit) != (digest, limit):
+        raise RequestError(
+            f"{folder}: another build, with other settings or other raw data, has taken this output meanwhile; "
+            "give each its own --out, and run both again"
+        )
+
+
+def open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None) -> OpenPlan:
+    """Write the plan of a new build, or compare the request with the plan that is there.
+
+    Raises:
+        RequestError: the output was made with other settings, raw data or versions, or has more episodes than asked.
+    """
+    # As it comes back from the file.
+    print_: Json = json.loads(json.dumps(fingerprint(request, parts)))
+    before = read_plan(request.folder)
+    if before is None:
+        return _started(request, parts, print_)
+    before = _with_new_settings(before, request)
+    if (same := _same_if_whole(request, before)) is not request:
+        request, print_ = same, {**print_, "limit": None}
+    _refuse_smaller(request, before)
+    if before.limit is not None and before.num_units is None:
+        return _regrouped(request, parts, print_, before)
+    return _continued(request, parts, print_, before, share)
+
+
+def _with_new_settings(before: StoredPlan, request: BuildRequest) -> StoredPlan:
+    """Give settings that an earlier version did not have their defaults, which build what it built."""
+    found = before.fingerprint.get("settings")
+    if not isinstance(found, dict):
+        return before
+    return replace(before, fingerprint={**before.fingerprint, "settings": {**_defaults(request), **found}})
+
+
+def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
+    """Refuse a smaller `--limit` than that of the output: it would remove what is built, or is being built."""
+    if request.limit is None or (before.limit is not None and before.limit <= request.limit):
+        return
+    if before.limit is None:
+        numbers = range(len(before.grouping))
+        held = list(read_records(request.folder, numbers, plan=before.digest).values())
+        whole = all(held)
+        count = sum(len(record.episodes) for record in held if record)
+        holds = f"already holds all {count} raw episodes" if whole else "was started without --limit"
+        remedy = "Leave --limit out"
+    else:
+        holds, remedy = f"was built with --limit {before.limit}", f"Give --limit {before.limit} or more"
+    raise RequestError(
+        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some. "
+        f"{remedy}, or give another --out"
+    )
+
+
+def _same_if_whole(request: BuildRequest, before: StoredPlan) -> BuildRequest:
+    """Take a `--limit` that is no less than the whole of a finished build for none: it asks for the same."""
+    if request.limit is None or before.limit is not None:
+        return request
+    held = read_records(request.folder, range(len(before.grouping)), plan=before.digest).values()
+    num_episodes = sum(len(record.episodes) for record in held if record)
+    return replace(request, limit=None) if all(held) and num_episodes <= request.limit else request
+
+
+def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> OpenPlan:
+    grouping = group_parts(parts, unit_bytes=request.settings.unit_bytes)
+    units = cut_units(parts, grouping, limit=request.limit)
+    digest = plan_digest(print_, grouping)
+    _write_plan(request.folder, digest, print_, grouping, units)
+    # Whatever records lie there are another plan's.
+    return OpenPlan(
+        digest=digest,
+        fingerprint=print_,
+        units=tuple(units),
+        records=dict.fromkeys(unit.number for unit in units),
+        is_finished=False,
+    )
+
+
+def _regrouped(request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan) -> OpenPlan:
+    """Begin anew: with a limit an earlier version grouped the first parts alone."""
+    ignored = ["limit", "parts"] if _part_ids(before.fingerprint) == _part_ids(print_) else ["limit"]
+    _refuse_difference(request, before, print_, ignored=ignored)
+    remove(request.folder / CARD)
+    for number in range(len(before.grouping)):
+        remove(record_path(request.folder, number))
+    return _started(request, parts, print_)
+
+
+def _continued(
+    request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan, share: Share | None
+) -> OpenPlan:
+    folder, grows = request.folder, before.limit != request.limit
+    units = cut_units(parts, before.grouping, limit=request.limit)
+    digest = plan_digest(print_, before.grouping) if grows else before.digest
+    found = read_records(folder, [unit.number for unit in units], plan=digest)
+    records = _whole_records(found, units)
+    is_done = not grows and _is_finished(folder, records)
+    # Other library versions do not matter where nothing is left to build.
+    ignored = ["versions"] if is_done and not request.retry_failed else []
+    if request.retry_failed and _only_failed_changed(before.fingerprint, print_, units, records):
+        ignored.append("parts")
+    _refuse_difference(request, before, print_, ignored=[*ignored, "limit"], failed=_redone_parts(units, records))
+    is_changed = before.fingerprint["parts"] != print_["parts"]
+    # Before the plan: a run that is killed in between must not take these records for those of the new files.
+    stale = [number for number, record in found.items() if record and not records[number]]
+    if request.retry_failed:
+        mine = [unit for unit in units if is_changed or share is None or share.has(unit.number)]
+        stale += [unit.number for unit in mine if (record := records[unit.number]) and failed_rows([record])]
+    is_other = grows or (request.retry_failed and is_changed)
+    if stale or is_other:
+        remove(folder / CARD)
+    for number in stale:
+        remove(record_path(folder, number))
+    if is_other:
+        _write_plan(folder, digest, print_, before.grouping, units)
+    records = {**records, **dict.fromkeys(stale)}
+    is_finished = is_done and not stale and not is_other
+    return OpenPlan(digest=digest, fingerprint=print_, units=tuple(units), records=records, is_finished=is_finished)
+
+
+def _whole_records(found: Records, units: Sequence[Unit]) -> Records:
+    """Leave out the records of units that had another limit."""
+    return {
+        unit.number: record if (record := found[unit.number]) and record.limit == unit.limit else None for unit in units
+    }
+
+
+def _is_finished(folder: AnyPath, records: Records) -> bool:
+    return all(records.values()) and {CARD, STATS, EPISODES} <= set(list_files(folder))
+
+
+def _write_plan(folder: AnyPath, digest: str, print_: Json, grouping: Grouping, units: Sequence[Unit]) -> None:
+    plan: dict[str, object] = {"digest": digest, "fingerprint": print_, "units": [list(ids) for ids in grouping]}
+    if print_["limit"] is not None:
+        plan["num_units"] = len(units)
+    write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _part_ids(print_: Json) -> list[object]:
+    parts = print_["parts"]
+    return [id_ for id_, _ in parts] if isinstance(parts, list) else []
+
+
+def _refuse_difference(
+    request: BuildRequest, before: StoredPlan, now: Json, *, ignored: Sequence[str], failed: Collection[str] = ()
+) -> None:
+    refuse_difference(
+        before.fingerprint,
+        now,
+        folder=request.folder,
+        raw=request.raw,
+        defaults=_defaults(request),
+        failed=failed,
+        ignored=ignored,
+    )
+
+
+def _defaults(request: BuildRequest) -> Json:
+    """The settings of the source where none is given, as they come back from the file."""
+    defaults: Json = json.loads(json.dumps(settings_json(type(request.settings)())))
+    return defaults
+
+
+def _redone_parts(units: Sequence[Unit], records: Records) -> set[str]:
+    """The raw parts of the units that `--retry-failed` builds again."""
+    redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
+    return {planned.part.id for unit in redone for planned in unit.parts}
+
+
+def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records: Records) -> bool:
+    """Tell whether the raw parts that have another size are all in units that will be built again."""
+    old, new = before["parts"], now["parts"]
+    if not isinstance(old, list) or not isinstance(new, list) or _part_ids(before) != _part_ids(now):
+        return False
+    changed = {id_ for (id_, old_size), (_, new_size) in zip(old, new, strict=True) if old_size != new_size}
+    return changed <= _redone_parts(units, records)

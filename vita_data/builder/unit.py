@@ -1,0 +1,257 @@
+"""One unit of work: read its parts, normalize, write its shards, and last of all its record.
+
+Nothing is lost silently: every raw episode leaves one row, ok, dropped or failed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+
+from vita_data.builder.plan import BuildRequest, PlannedPart, Unit, codec_versions
+from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
+from vita_data.builder.stored_plan import require_plan
+from vita_data.builder.under_way import reported
+from vita_data.errors import BRING_BACK, RequestError, StorageError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.guard import data_fault
+from vita_data.normalize import EpisodeDroppedError, iter_clips
+from vita_data.shards.writer import ShardSummary, ShardWriter
+from vita_data.sources import load
+from vita_data.storage.files import remove, storage_errors
+from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What was done since the last report: raw episodes met, frames stored, raw bytes read."""
+
+    num_episodes: int = 0
+    num_frames: int = 0
+    num_bytes: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def ignore_progress(progress: Progress) -> None:
+    """Report to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitTask:
+    """A unit with all that a worker on any machine must know to build it."""
+
+    request: BuildRequest
+    unit: Unit
+    plan: str
+    """Digest of the plan that it is a unit of."""
+    versions: Json
+    """The library versions of the build: a worker that has others would write other bytes."""
+    landmarks: tuple[str, ...]
+    """Entries of the raw tree when the build started: where one is gone, the tree is, and no file is to blame."""
+
+
+def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitRecord:
+    """Build one unit and commit it: its shards, and last of all its record.
+
+    Raises:
+        StorageError: a disk or bucket is full, unreachable or gone; nothing of the unit is committed.
+        RequestError: this process has other library versions than the build, or another build has taken the output.
+    """
+    if codec_versions() != task.versions:
+        raise RequestError(
+            f"unit {task.unit.number}: this worker has other library versions than the build: {codec_versions()}; "
+            "install the same ones on every node"
+        )
+    cv2.setNumThreads(1)
+    with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
+        require_plan(task.request.folder, task.plan, limit=task.request.limit)
+        with reported(task.request.folder, task.unit, on_progress) as report:
+            rows, shards = _write_shards(task, raw, report)
+        require_plan(task.request.folder, task.plan, limit=task.request.limit)
+        require_landmarks(raw, task.landmarks)
+        require_failed_parts(raw, task.unit, rows)
+        _remove_other_shards(task, shards)
+        unit = task.unit
+        record = UnitRecord(number=unit.number, plan=task.plan, episodes=rows, shards=shards, limit=unit.limit)
+        write_record(task.request.folder, record)
+    return record
+
+
+def _open_raw(root: str) -> FsspecTree:
+    try:
+        return FsspecTree(root)
+    except RequestError as error:
+        # It was there when the build started.
+        raise StorageError(f"{error}; {BRING_BACK}") from error
+
+
+def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
+    """Refuse to call files unreadable, or a part empty, where the tree itself has vanished.
+
+    Raises:
+        StorageError: an entry that was there when the build started is gone.
+    """
+    found = set(raw.glob("*"))
+    gone = [name for name in landmarks if name not in found]
+    if gone:
+        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+
+
+def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
+    """Refuse to call a part unreadable that is no longer there at all: what it lies on has vanished.
+
+    Raises:
+        StorageError: a file that had a size when the build started is gone.
+    """
+    failed = {row.part for row in rows if row.outcome is EpisodeOutcome.FAILED}
+    # CALVIN's parts are ranges of a folder: `folder#first-last`.
+    listed = [planned.part.id for planned in unit.parts if planned.part.id in failed and planned.part.num_bytes]
+    gone = [part for part in listed if not _is_there(raw, part.partition("#")[0])]
+    if gone:
+        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+
+
+def _is_there(raw: RawTree, path: str) -> bool:
+    return raw.exists(path) and not raw.is_dangling(path)
+
+
+def _remove_other_shards(task: UnitTask, shards: "_Shards") -> None:
+    """Remove what an earlier try of this unit wrote to a split that gets nothing any more."""
+    written = {split for split, _ in shards}
+    for split in set(Split) - written:
+        tar = task.request.folder / split / _shard_name(task, split)
+        for path in (tar, tar.with_suffix(".arrow")):
+            remove(path)
+
+
+def _shard_name(task: UnitTask, split: Split) -> str:
+    return f"{task.request.source}-{split}-{task.unit.number:06d}.tar"
+
+
+_Shards = tuple[tuple[Split, ShardSummary], ...]
+
+
+def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
+    request, source = task.request, load(task.request.source)
+    names = {split: _shard_name(task, split) for split in Split}
+    rows: list[EpisodeRow] = []
+    with (
+        ShardWriter(request.folder / Split.TRAIN / names[Split.TRAIN]) as train,
+        ShardWriter(request.folder / Split.VAL / names[Split.VAL]) as val,
+    ):
+        writers = {Split.TRAIN: train, Split.VAL: val}
+        for planned in task.unit.parts:
+            left = planned.part.num_bytes
+            for outcome in part_outcomes(source, raw, planned, request):
+                rows.append(_write_outcome(outcome, planned, request, source, writers, names))
+                share = min(left, planned.part.num_bytes // max(planned.part.num_episodes or 1, 1))
+                left -= share
+                on_progress(Progress(num_episodes=1, num_frames=rows[-1].num_frames, num_bytes=share))
+            on_progress(Progress(num_bytes=left))
+            raw.let_go()
+    shards = tuple((split, writer.summary) for split, writer in writers.items() if writer.summary is not None)
+    return tuple(rows), shards
+
+
+def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: BuildRequest) -> Iterator[Outcome]:
+    """Yield what a part holds, the raw episodes that a broken file hides included."""
+    part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
+    try:
+        for outcome in islice(source.episodes(raw, part, request.settings), wanted):
+            num_seen += 1
+            yield outcome
+    except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
+        fault = data_fault(error, part.id)
+    num_announced = part.num_episodes or 0
+    num_wanted = num_announced if wanted is None else min(wanted, num_announced)
+    for number in range(num_seen, num_wanted):
+        detail = fault or f"{part.id} announced {num_announced} episodes and holds {num_seen}"
+        yield Failure(episode=f"{part.id}#{number}", detail=detail)
+    if fault and num_seen >= num_wanted:
+        yield Failure(episode=part.id, detail=fault)
+
+
+def _write_outcome(
+    outcome: Outcome,
+    planned: PlannedPart,
+    request: BuildRequest,
+    source: Source,
+    writers: Mapping[Split, ShardWriter],
+    names: Mapping[Split, str],
+) -> EpisodeRow:
+    """Write an episode's clips one by one; a drop or failure on the way takes back those that were written."""
+    part, ended = planned.part.id, outcome
+    if isinstance(outcome, Episode):
+        marks = {split: writer.mark() for split, writer in writers.items()}
+        written: list[_Written] = []
+        try:
+            for clip in iter_clips(outcome, source.INFO, request.settings, request.frames):
+                writers[clip.split].add(clip)
+                written.append(_Written.of(clip))
+                del clip  # its images, before the next clip's come
+            return _ok_row(written, part, names)
+        except EpisodeDroppedError as error:
+            ended = error.drop
+        except Exception as error:  # noqa: BLE001 - as for parts, for one episode
+            ended = Failure(episode=outcome.id, detail=data_fault(error, outcome.id))
+        for split, writer in writers.items():
+            writer.take_back(marks[split])
+    return _lost_row(ended, part)
+
+
+def _lost_row(outcome: Outcome, part: str) -> EpisodeRow:
+    if isinstance(outcome, Drop):
+        return EpisodeRow(
+            id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason, detail=outcome.detail
+        )
+    if isinstance(outcome, Failure):
+        return EpisodeRow(id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=outcome.detail)
+    raise TypeError(f"episode {outcome.id} was neither written, dropped nor failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What a row says of a clip, kept without its images."""
+
+    key: str
+    episode: str
+    split: Split
+    modality: str
+    embodiment: str
+    release: str
+    num_steps: int
+    num_frames: int
+
+    @staticmethod
+    def of(clip: Clip) -> "_Written":
+        return _Written(
+            key=clip.key,
+            episode=clip.episode,
+            split=clip.split,
+            modality=clip.modality,
+            embodiment=clip.embodiment,
+            release=clip.release,
+            num_steps=clip.num_steps,
+            num_frames=sum(len(frames) for frames in clip.frames.values()),
+        )
+
+
+def _ok_row(written: Sequence[_Written], part: str, names: Mapping[Split, str]) -> EpisodeRow:
+    first = written[0]
+    return EpisodeRow(
+        id=first.episode,
+        part=part,
+        outcome=EpisodeOutcome.OK,
+        clip=first.key,
+        shard=names[first.split],
+        split=first.split,
+        modality=first.modality,
+        embodiment=first.embodiment,
+        release=first.release,
+        num_clips=len(written),
+        num_steps=sum(clip.num_steps for clip in written),
+        num_frames=sum(clip.num_frames for clip in written),
+    )

@@ -1,0 +1,202 @@
+"""HDF5 files of demonstrations in the robomimic layout (`data/demo_0`, `data/demo_1`, ...), with errors that say where.
+
+It opens, lists and reads; what the values mean is the source's business.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.raw_tree.file_head import unreadable
+from vita_data.formats.hdf5.heap import UNWRITTEN
+from vita_data.formats.hdf5.rows import DAMAGE, DatasetRows, open_read_only
+from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
+
+_DEMO = re.compile(r"demo_(\d+)")
+
+
+@contextmanager
+def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
+    """Open a file for reading, for a `with` block.
+
+    Args:
+        path: what the library opens: a path, or a file that can seek (`RawTree.open`).
+        name: the path relative to the raw tree, for messages.
+
+    Raises:
+        SourceError: the file is absent, truncated or not HDF5, or the block met damage in it.
+        StorageError: it may not be read, or the machine is to blame.
+    """
+    try:
+        file = open_read_only(path)
+    except OSError as error:
+        raise_machine_fault(error, name)
+        raise SourceError(f"{name}: cannot be opened {_why_not_opened(path, name, str(error))}") from error
+    with file:
+        try:
+            yield file
+        except (OSError, RuntimeError) as error:  # what h5py makes of an error of HDF5
+            raise_machine_fault(error, name)
+            what = unreadable(path, name=name, reason="the file is damaged", own={"hdf5"})
+            raise SourceError(f"{name}: cannot be read {what}") from error
+
+
+def _why_not_opened(path: str | BinaryIO, name: str, told: str) -> str:
+    """Say why in words of our own: the library's may hold the absolute path, which must not reach a build's records."""
+    if "already open for write" in told:
+        advice = "close that program; if it ended before it closed the file, run `h5clear -s` on the file"
+        return f"(another program has it open for writing); {advice}"
+    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written and is zeros"}
+    reason = next((reason for words, reason in reasons.items() if words in told), "not a whole HDF5 file")
+    return unreadable(path, name=name, reason=reason, own={"hdf5"})
+
+
+def demo_names(file: h5py.File, *, name: str) -> list[str]:
+    """List the entries `demo_<number>` of `data` by number; numbers may be missing (`demo_2`, `demo_10`).
+
+    What else lies under `data` is no demonstration. An entry is listed by its name alone, so that one whose content is
+    damaged fails (`find_group`) instead of vanishing.
+
+    Raises:
+        SourceError: there is no group `data`, its list is damaged, or no demonstration is in it.
+    """
+    try:
+        data = find_node(file, "data", name=name)
+        keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
+    if not isinstance(data, h5py.Group):
+        advice = "the file is damaged, fetch it again" if "data" in keys else f"found {keys[:5]}"
+        raise SourceError(f"{name}: no group 'data' that can be opened; {advice}")
+    names = [key for key in keys if isinstance(key, str)]
+    if len(names) < len(keys):
+        raise SourceError(f"{name}: a name under 'data' is not UTF-8; the file is damaged, fetch it again")
+    numbers = {key: int(match[1]) for key in names if (match := _DEMO.fullmatch(key))}
+    if not numbers:
+        raise SourceError(f"{name}: no demo_<number> under 'data'; found {names[:5]}")
+    return sorted(numbers, key=lambda key: (numbers[key], key))
+
+
+def find_node(group: h5py.Group, key: str, *, name: str) -> object:
+    """Open what lies under a key; None where nothing does, or nothing that can be opened.
+
+    `Group.get` gives None for what the machine fails to read as well.
+
+    Raises:
+        StorageError: the machine is to blame.
+    """
+    try:
+        return group[key]
+    except KeyError as error:
+        raise_machine_fault(error, name)
+        return None
+
+
+def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
+    """Find a group, such as `data/demo_0`.
+
+    Raises:
+        EpisodeError: the key is missing, damaged or no group.
+    """
+    try:
+        found = find_node(file, key, name=name)
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
+    if not isinstance(found, h5py.Group):
+        raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
+    return found
+
+
+def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
+    """Find a dataset without reading it.
+
+    Raises:
+        EpisodeError: the key is missing or no dataset, or its type or shape cannot be read.
+    """
+    path = f"{(group.name or '').rstrip('/')}/{key}"
+    try:
+        found = find_node(group, key, name=name)
+        if isinstance(found, h5py.Dataset) and found.dtype is not None and found.shape is not None:
+            return found
+        siblings = list(group)[:8]
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise EpisodeError(f"{name}: {path} cannot be opened; the file is damaged") from error
+    raise EpisodeError(f"{name}: no dataset {path} that can be opened; found {siblings}")
+
+
+def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
+    """Read a whole numeric dataset [T, width] at once.
+
+    Raises:
+        EpisodeError: it is missing, unreadable or of another shape.
+    """
+    found = find_dataset(group, key, name=name)
+    if found.ndim != 2 or found.shape[1] != width:
+        raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
+    try:
+        return np.asarray(found[()], np.float64)
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
+
+
+def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
+    """Parse an attribute that holds a JSON object; None where the attribute is absent.
+
+    Raises:
+        SourceError: it is no JSON object, or the attributes are damaged.
+    """
+    try:
+        text = node.attrs.get(key)
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise SourceError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON object but {type(value).__name__}")
+    return value
+
+
+class DatasetStream:
+    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read block by block when frames are asked for.
+
+    It opens the file anew then, so it does not depend on the file handle that found it.
+    """
+
+    def __init__(self, images: h5py.Dataset, *, rows: Int64, strides: tuple[int, int] = (1, 1), name: str) -> None:
+        """Show image `rows[t]`, ascending, as row t; a stride of -1 mirrors the image's rows or columns.
+
+        Raises:
+            EpisodeError: the dataset does not hold RGB images.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+            raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 [T, h, w, 3]")
+        self._images, self._rows, self._strides = DatasetRows(images, name=name), rows, strides
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return len(self._rows)
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
+        """Yield the images of `rows` at their stored size, turned as asked; `resize` is left to the caller.
+
+        Raises:
+            EpisodeError: the images cannot be read.
+        """
+        for image in self._images.read(self._rows[list(rows)].tolist()):
+            yield RgbFrame(np.ascontiguousarray(image[:: self._strides[0], :: self._strides[1]]))

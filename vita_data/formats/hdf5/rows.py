@@ -1,0 +1,124 @@
+"""Rows of an HDF5 dataset, read in blocks of bounded bytes that never split a chunk.
+
+A chunk is decompressed whole for any row of it, so rows that share one are read together; a whole dataset may be larger
+than memory, so no more than a block is held. What the rows mean is the caller's business.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.errors import EpisodeError, StorageError, raise_machine_fault
+from vita_data.formats.raw_tree.file_head import unreadable
+from vita_data.formats.hdf5.heap import require_ended_heaps, require_written
+
+_LOCKING = "HDF5_USE_FILE_LOCKING"
+"""A variable of the environment that HDF5 obeys rather than the program."""
+MAX_BLOCK_BYTES = 32 << 20
+_ENTRY_BYTES = 1 << 20
+"""What an entry of its own length, an encoded image, is taken to be at most on average."""
+# what the library raises on damage depends on the structure that is hit: a tree, a heap, a name, a type, a block
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+
+
+class DatasetRows:
+    """The rows of a dataset; the file is opened anew for them, so the handle that found them may be closed."""
+
+    def __init__(self, dataset: h5py.Dataset, *, name: str) -> None:
+        self._path, self._key, self._name = dataset.file.filename, dataset.name, name
+
+    def read(self, rows: Sequence[int], *, max_bytes: int = MAX_BLOCK_BYTES) -> Iterator[NDArray[Any]]:
+        """Yield the values of ascending `rows`, one [...] a row, holding about `max_bytes` and at least a chunk.
+
+        Raises:
+            EpisodeError: they cannot be read.
+        """
+        try:
+            with open_read_only(self._path) as file:
+                dataset = file[self._key]
+                sizes = {"chunk_rows": _chunk_rows(dataset), "max_rows": _max_rows(dataset, max_bytes)}
+                for first, group in blocks(rows, **sizes):
+                    block = read_slice(dataset, first, group[-1] + 1)
+                    for row in group:
+                        yield block[row - first]
+                    del block
+        except (*DAMAGE, IndexError) as error:
+            raise_machine_fault(error, self._name)
+            what = unreadable(self._path, name=self._name, reason="the file is damaged", own={"hdf5"})
+            raise EpisodeError(f"{self._name}: {self._key} cannot be read {what}") from error
+
+
+def read_slice(dataset: h5py.Dataset, first: int, stop: int) -> NDArray[Any]:
+    """Read rows `first` to `stop` of a dataset.
+
+    Raises:
+        OSError: they are damaged, or HDF5 would never end reading them; `DAMAGE` has what else it may raise.
+    """
+    if dataset.dtype.kind == "O" and dataset.ndim == 1:
+        require_ended_heaps(dataset, first, stop)
+    return np.asarray(dataset[first:stop])
+
+
+def open_read_only(path: str | BinaryIO) -> h5py.File:
+    """Open an HDF5 file for reading and lock nothing.
+
+    A lock keeps out writers, which raw data has none of, and cannot be had on every network file system, nor while
+    another program has the file open for writing: a whole file then looks like a broken one.
+
+    Raises:
+        OSError: it cannot be opened.
+        StorageError: the environment makes HDF5 lock it, which fails.
+    """
+    try:
+        return _open_without_lock(path)
+    except OSError as error:
+        if "unable to lock" in str(error) and (value := os.environ.get(_LOCKING)):
+            raise StorageError(
+                f"{path}: HDF5 cannot lock it, and {_LOCKING}={value} makes it try; unset that variable and run the "
+                "same command again"
+            ) from error
+        raise
+
+
+def _open_without_lock(path: str | BinaryIO) -> h5py.File:
+    if isinstance(path, str):
+        require_written(path)
+    # What this process has open with a lock, HDF5 opens again in the same way only, and locks nothing more.
+    for locking in (False, None):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "flag values don't match" not in str(error):
+                raise
+    return h5py.File(path, "r", locking=True)
+
+
+def _chunk_rows(dataset: h5py.Dataset) -> int:
+    # Entries of their own length lie outside the chunks, which hold references alone.
+    return int(dataset.chunks[0]) if dataset.chunks and dataset.dtype.kind != "O" else 1
+
+
+def _max_rows(dataset: h5py.Dataset, max_bytes: int) -> int:
+    if dataset.dtype.kind == "O":
+        return max_bytes // _ENTRY_BYTES
+    return int(max_bytes // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64))))
+
+
+def blocks(rows: Sequence[int], *, chunk_rows: int, max_rows: int) -> Iterator[tuple[int, list[int]]]:
+    """Group ascending `rows` into reads (first row, rows): all that share a chunk, and neighbouring chunks while the
+    read is within `max_rows`; a chunk without a wanted row is left out.
+    """
+    group: list[int] = []
+    for row in rows:
+        if group:
+            gap = row // chunk_rows - group[-1] // chunk_rows
+            if gap > 1 or (gap == 1 and (row // chunk_rows + 1) * chunk_rows - group[0] > max_rows):
+                yield group[0], group
+                group = []
+        group.append(int(row))
+    if group:
+        yield group[0], group

@@ -1,0 +1,161 @@
+"""A raw dataset folder behind fsspec, so that sources read local paths and object stores alike."""
+
+import os
+import posixpath
+import stat
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Self
+
+import fsspec
+
+from vita_data.errors import RequestError, StorageError
+from vita_data.formats.raw_tree.disk import DiskFolder, is_dangling, leads_nowhere
+from vita_data.formats.raw_tree.entries import Entry
+from vita_data.formats.raw_tree.objects import Copies, ObjectFolder, RangeFile, reading
+from vita_data.formats.raw_tree.twice import find_twice
+from vita_data.nearby import near_name
+from vita_data.storage.files import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
+from vita_data.types import READ_BLOCK_BYTES
+
+
+class FsspecTree:
+    """A read-only folder; every path is relative to its root and uses `/`.
+
+    Leaving a `with` block, or `let_go`, removes the local copies of what lies in an object store.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        if "://" not in root:
+            try:
+                require_local(root)
+            except RequestError as error:
+                raise RequestError(f"--raw {error}") from None
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
+        except (ImportError, ValueError) as error:
+            reason = unopened(root, error)
+            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({reason})") from error
+        self._is_local = is_local_fs(self._fs)
+        self._copies = Copies(self._fs)
+        self._folder: DiskFolder | ObjectFolder
+        if self._is_local:
+            self._folder = DiskFolder(self._base, where=f"--raw {root}")
+            _require_directory(self._base, root)
+            return
+        self._folder = ObjectFolder(self._fs, self._base.rstrip("/"))
+        require_store(self._fs, self._base, address=f"--raw {root}")
+        with storage_errors(f"--raw {root}"):
+            self._require_folder()
+
+    def _require_folder(self) -> None:
+        try:
+            found = self._fs.info(self._base)
+        except FileNotFoundError:
+            bucket = self._base.split("/")[0]
+            if self._fs.exists(bucket):
+                raise RequestError(f"--raw {self.root}: no such folder in the bucket {bucket}") from None
+            raise StorageError(
+                f"--raw {self.root}: there is no bucket {bucket}; check its name and whose store is asked "
+                "(for S3: AWS_ENDPOINT_URL), then run the same command again"
+            ) from None
+        if found["type"] != "directory":
+            raise RequestError(f"--raw {self.root} is a file: name the folder that contains it")
+
+    def _full(self, path: str) -> str:
+        full = posixpath.join(self._base, path) if self._is_local else str(PurePosixPath(self._base) / path)
+        if ".." not in path.split("/"):
+            return full
+        outer = posixpath.normpath(full)
+        if self._is_local:
+            # What lies beside a linked folder may lie beside the link, or beside the folder it leads to.
+            return full if os.path.lexists(full) else outer
+        # To an object store `..` is a name. Nothing lies above a bucket.
+        return outer if outer.startswith(f"{self._base.split('/')[0]}/") else full
+
+    def _where(self, path: str) -> str:
+        return f"--raw {self.root}, {path}"
+
+    def glob(self, pattern: str) -> list[str]:
+        """List files and folders that match, sorted; see `RawTree`."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.glob(pattern)
+        with storage_errors(f"--raw {self.root}"):
+            return self._folder.glob(pattern)
+
+    def list_folder(self, path: str) -> list[Entry] | None:
+        """List a folder ("" is the root) with all that lies in it; None: it may not be listed.
+
+        Links to folders of the same tree are left out: what they lead to is listed where it lies.
+        """
+        full = self._full(path).rstrip("/")
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.entries(full)
+        with storage_errors(f"--raw {self.root}"):
+            return self._folder.entries(full)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file or folder is there; see `RawTree`."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.exists(self._full(path))
+        with storage_errors(f"--raw {self.root}"):
+            return self._folder.exists(self._full(path))
+
+    def is_dangling(self, path: str) -> bool:
+        """Tell whether a path is, or is below, a link to nothing; an object store has no links."""
+        return self._is_local and leads_nowhere(self._full(path))
+
+    def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
+        """Name two of the paths that are one and the same file or folder; see `RawTree`."""
+        return find_twice(self._base, paths) if self._is_local else None
+
+    def size(self, path: str) -> int:
+        """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""
+        if isinstance(self._folder, DiskFolder):
+            return self._folder.size(self._full(path))
+        with reading(self._where(path)):
+            return self._folder.size(self._full(path))
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole of a small file."""
+        if self._is_local:
+            with open(self._full(path), "rb") as file:
+                return file.read()
+        with reading(self._where(path)):
+            return bytes(self._fs.cat_file(self._full(path)))
+
+    def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
+        """Open a file for reading from any place in it; see `RawTree`."""
+        if self._is_local:
+            return open(self._full(path), "rb")
+        with reading(self._where(path)):
+            file = self._fs.open(self._full(path), "rb", block_size=block_bytes, cache_type="readahead")
+        return RangeFile(file, where=self._where(path))
+
+    def local_path(self, path: str) -> str:
+        """A path that C libraries can open; see `RawTree`."""
+        if self._is_local:
+            return self._full(path)
+        return self._copies.path_of(self._full(path), where=self._where(path))
+
+    def let_go(self) -> None:
+        """Remove the copies that `local_path` made."""
+        self._copies.remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.let_go()
+
+
+def _require_directory(base: str, root: str) -> None:
+    with storage_errors(f"--raw {root}"):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(base).st_mode)
+        except FileNotFoundError:
+            what = "a link to nothing" if is_dangling(base) else "no such directory"
+            raise RequestError(f"--raw {root}: {what}{near_name(Path(root))}") from None
+    if not is_folder:
+        raise RequestError(f"--raw {root} is a file: name the folder that contains it")

@@ -1,0 +1,137 @@
+"""One record of an RLDS file: an episode whose flat keys (`steps/action`) hold all steps end to end.
+
+Turns a key into a typed array of the shape that `features.json` gives; does not know what the values mean.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.errors import EpisodeError
+from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding
+from vita_data.formats.rlds.tf_example import FeatureValues, decode_feature, index_example
+from vita_data.types import Float64, Int64, Split
+
+
+class RldsRecord:
+    """One episode of a tfrecord, decoded key by key when asked; `id` is `<file>#<record>` and unique in a tree."""
+
+    def __init__(
+        self, data: bytes | EpisodeError, *, file: str, index: int, split: Split | None,
+        features: Mapping[str, FeatureSpec],
+    ) -> None:  # fmt: skip
+        """Make a record of its bytes, or of why they cannot be read, which is raised when a key is asked for."""
+        self.file, self.index, self.split = file, index, split
+        self._data, self._features = data, features
+        self._messages: dict[str, memoryview] | None = None
+
+    @property
+    def id(self) -> str:
+        """The episode id.
+
+        Assumes: a release is never re-sharded under the same version, so that file and position identify an episode.
+        """
+        return record_id(self.file, self.index)
+
+    def has(self, path: str) -> bool:
+        """Tell whether the record holds a known key."""
+        return path in self._features and path in self._index()
+
+    def floats(self, path: str) -> Float64:
+        """Read floating values, [T, *shape] under `steps`, else [*shape].
+
+        Raises:
+            EpisodeError: the key is absent, of another type, or does not fill its shape.
+        """
+        return self._array(path, "f").astype(np.float64)
+
+    def ints(self, path: str) -> Int64:
+        """Read integer or boolean values, [T, *shape] under `steps`, else [*shape].
+
+        Raises:
+            EpisodeError: the key is absent, of another type, or does not fill its shape.
+        """
+        return self._array(path, "iub").astype(np.int64)
+
+    def byte_strings(self, path: str) -> Sequence[bytes]:
+        """Read images or texts as stored, one a step; each is copied out of the record when it is asked for.
+
+        Raises:
+            EpisodeError: the key is absent or holds numbers.
+        """
+        values = self._values(path)
+        if isinstance(values, np.ndarray):
+            raise self._error(path, f"holds {values.dtype}, asked for byte strings")
+        return values
+
+    def texts(self, path: str) -> list[str]:
+        """Read UTF-8 texts, one a step; bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            EpisodeError: the key is absent or holds numbers.
+        """
+        return [text.decode(errors="replace") for text in self.byte_strings(path)]
+
+    def text(self, path: str) -> str | None:
+        """Read the first text under a key; None where the record lacks the key or has an empty list under it.
+
+        Raises:
+            EpisodeError: the key holds numbers.
+        """
+        return next(iter(self.texts(path)), None) if self.has(path) else None
+
+    def _index(self) -> dict[str, memoryview]:
+        if self._messages is None:
+            if isinstance(self._data, EpisodeError):
+                raise self._data
+            try:
+                self._messages = index_example(self._data)
+            except ValueError as error:
+                raise EpisodeError(f"{self.id}: not a tf.train.Example: {error}") from error
+        return self._messages
+
+    def _values(self, path: str) -> FeatureValues:
+        if path not in self._features:
+            raise self._error(path, f"is not in features.json, which has: {', '.join(sorted(self._features))}")
+        if path not in self._index():
+            raise self._error(path, f"is missing; the record has: {', '.join(sorted(self._index()))}")
+        try:
+            return decode_feature(self._index()[path])
+        except ValueError as error:
+            raise self._error(path, f"cannot be decoded: {error}") from error
+
+    def _array(self, path: str, kinds: str) -> NDArray[np.generic]:
+        values, spec = self._values(path), self._features[path]
+        numbers = values if isinstance(values, np.ndarray) else self._unpack(path, values)
+        if numbers.size and numbers.dtype.kind not in kinds:
+            raise self._error(path, f"holds {numbers.dtype}, asked for {'floats' if kinds == 'f' else 'integers'}")
+        sizes = ((-1,) if spec.num_levels else ()) + tuple(-1 if size is None else size for size in spec.shape)
+        if sizes.count(-1) > 1 or spec.num_levels > 1:
+            raise self._error(path, f"has several unknown sizes {sizes}; ragged values are not supported")
+        try:
+            return numbers.reshape(sizes)
+        except ValueError as error:
+            raise self._error(path, f"has {numbers.size} values, which do not fill the shape {sizes}") from error
+
+    def _unpack(self, path: str, stored: Sequence[bytes]) -> NDArray[np.generic]:
+        spec = self._features[path]
+        if not stored:
+            return np.zeros(0)
+        if spec.encoding is TensorEncoding.NONE:
+            raise self._error(path, "holds byte strings, asked for numbers")
+        try:
+            raw = stored if spec.encoding is TensorEncoding.BYTES else [zlib.decompress(item) for item in stored]
+            # Each string is one step's tensor: a short one must not borrow from the next.
+            return np.stack([np.frombuffer(item, spec.dtype) for item in raw])
+        except (zlib.error, ValueError, TypeError) as error:
+            raise self._error(path, f"is not {spec.encoding}-encoded {spec.dtype}: {error}") from error
+
+    def _error(self, path: str, what: str) -> EpisodeError:
+        return EpisodeError(f"{self.id}: feature {path!r} {what}")
+
+
+def record_id(file: str, index: int) -> str:
+    """Name a record of a tfrecord file: `<file>#<5 digits>`."""
+    return f"{file}#{index:05d}"

@@ -1,0 +1,128 @@
+"""TFRecord files: length-framed records with masked CRC-32C sums, read one at a time.
+
+Says nothing about what a record holds. The framing is TensorFlow's (tensorflow/core/lib/io/record_writer.h):
+uint64 length, uint32 masked crc of the length, the data, uint32 masked crc of the data, all little-endian.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+
+from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.raw_tree.file_head import look, unreadable
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+_MASK_DELTA = 0xA282EAD8
+_READ_BYTES = 64 << 20
+"""Bytes asked for at once, so that an absurd length costs no more memory than the file has bytes."""
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Compute the sum TFRecord stores: CRC-32C rotated right by 15 bits plus a constant."""
+    crc = int(google_crc32c.value(data))
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def read_records(path: str, *, name: str) -> Iterator[bytes]:
+    """Yield the records of the file at `path`; see `stream_records`.
+
+    Raises:
+        SourceError: as `stream_records`, or the data of a record do not match their sum.
+    """
+
+    def open_file() -> BinaryIO:
+        return open(path, "rb")
+
+    for record in stream_records(open_file, name=name):
+        if isinstance(record, EpisodeError):
+            raise SourceError(str(record))
+        yield record
+
+
+def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[bytes | EpisodeError]:
+    """Yield the records of a file in order, holding one in memory at a time.
+
+    A record whose data do not match their sum comes as the error that says so: its length is right, so the records
+    after it are whole.
+
+    Args:
+        open_file: opens the file, wherever it is; called when the first record is asked for.
+        name: what messages call the file.
+
+    Raises:
+        SourceError: the file cannot be opened, ends inside a record, or the sum of a length does not match; names file
+            and record. Records before that have been yielded.
+    """
+    try:
+        with open_file() as file:
+            index = 0
+            while (record := _next_record(file, index, name)) is not None:
+                yield record
+                index += 1
+    except OSError as error:
+        raise_machine_fault(error, name)
+        what = unreadable(open_file, name=name, reason=str(error.strerror))
+        raise SourceError(f"{name}: cannot be read {what}") from error
+
+
+def _next_record(file: BinaryIO, index: int, name: str) -> bytes | EpisodeError | None:
+    try:
+        return _read_record(file, f"{name} record {index}")
+    except SourceError as error:
+        # What is no TFRecord file at all fails at its first record; the sums of the later ones tell damage.
+        if index or (found := look(file, name=name)) is None:
+            raise
+        raise SourceError(f"{name}: cannot be read ({found.what}); {found.advice}") from error
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Write `records` to a new file at `path`."""
+    with path.open("wb") as file:
+        for record in records:
+            length = struct.pack("<Q", len(record))
+            file.write(length + _FOOTER.pack(masked_crc32c(length)))
+            file.write(record + _FOOTER.pack(masked_crc32c(record)))
+
+
+def _read_record(file: BinaryIO, where: str) -> bytes | EpisodeError | None:
+    header = file.read(_HEADER.size)
+    if not header:
+        return None
+    if len(header) < _HEADER.size:
+        raise _truncated(where, expected=_HEADER.size, found=len(header), what="header")
+    length, length_crc = _HEADER.unpack(header)
+    # The length is checked before it is believed: a flipped bit must not become a request for exabytes.
+    if fault := _crc_fault(header[:8], length_crc, f"{where}: length"):
+        raise SourceError(fault)
+    data = _read_up_to(file, length)
+    footer = file.read(_FOOTER.size)
+    if len(data) + len(footer) < length + _FOOTER.size:
+        raise _truncated(where, expected=length + _FOOTER.size, found=len(data) + len(footer), what="data")
+    fault = _crc_fault(data, _FOOTER.unpack(footer)[0], f"{where}: data")
+    return EpisodeError(fault) if fault else data
+
+
+def _read_up_to(file: BinaryIO, num_bytes: int) -> bytes:
+    data = file.read(min(num_bytes, _READ_BYTES))
+    if len(data) == num_bytes or not data:
+        return data
+    chunks, num_left = [data], num_bytes - len(data)
+    while num_left and (chunk := file.read(min(num_left, _READ_BYTES))):
+        chunks.append(chunk)
+        num_left -= len(chunk)
+    return b"".join(chunks)
+
+
+def _crc_fault(data: bytes, stored: int, where: str) -> str:
+    found = masked_crc32c(data)
+    if found == stored:
+        return ""
+    return f"{where} has crc {found:#010x}, the file says {stored:#010x}: damaged; fetch the file again"
+
+
+def _truncated(where: str, *, expected: int, found: int, what: str) -> SourceError:
+    return SourceError(f"{where}: truncated, {what} has {found} of {expected} bytes; fetch the file again")

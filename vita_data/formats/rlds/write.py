@@ -1,0 +1,71 @@
+"""Writes small RLDS trees in TFDS's layout, so that a toy dataset can be read by anything that reads the real one."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding, dump_features
+from vita_data.formats.rlds.tf_example import encode_example
+from vita_data.formats.rlds.tfrecord import write_records
+
+Values = NDArray[np.generic] | Sequence[bytes]
+RldsValues = Mapping[str, Values]
+"""Flat key -> [T, *shape] under `steps`, else [*shape]; one byte string a step for images and texts."""
+
+
+def write_rlds(
+    root: str,
+    *,
+    release: str,
+    features: Mapping[str, FeatureSpec],
+    splits: Mapping[str, Sequence[Sequence[RldsValues]]],
+) -> None:
+    """Write `<root>/<release>`, the release being `<name>/<version>`.
+
+    Args:
+        root: the raw tree.
+        release: `<name>/<version>`.
+        features: what each flat key holds; keys of the steps have one level.
+        splits: split name -> files -> records.
+    """
+    name, version = release.split("/")
+    folder = Path(root) / release
+    folder.mkdir(parents=True, exist_ok=True)
+    infos = []
+    for split, files in splits.items():
+        num_bytes = 0
+        for index, records in enumerate(files):
+            path = folder / f"{name}-{split}.tfrecord-{index:05d}-of-{len(files):05d}"
+            write_records(path, [encode_example(_stored(record, features)) for record in records])
+            num_bytes += path.stat().st_size
+        infos.append(_split_info(split, [len(records) for records in files], num_bytes))
+    (folder / "features.json").write_text(dump_features(features))
+    (folder / "dataset_info.json").write_text(
+        json.dumps(
+            {"name": name, "version": version, "fileFormat": "tfrecord", "splits": infos}, indent=2, sort_keys=True
+        )
+    )
+
+
+def _split_info(split: str, lengths: Sequence[int], num_bytes: int) -> dict[str, object]:
+    return {
+        "name": split,
+        "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        "numBytes": str(num_bytes),
+        "shardLengths": [str(length) for length in lengths],
+    }
+
+
+def _stored(record: RldsValues, features: Mapping[str, FeatureSpec]) -> dict[str, Values]:
+    return {path: _stored_values(values, features[path]) for path, values in record.items()}
+
+
+def _stored_values(values: Values, spec: FeatureSpec) -> Values:
+    if not isinstance(values, np.ndarray) or spec.encoding is TensorEncoding.NONE:
+        return values
+    raw = [np.asarray(step, spec.dtype).tobytes() for step in (values if spec.num_levels else [values])]
+    return raw if spec.encoding is TensorEncoding.BYTES else [zlib.compress(step) for step in raw]

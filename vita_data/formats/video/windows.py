@@ -1,0 +1,175 @@
+"""Many, possibly overlapping, windows of one long video, all served by a single forward pass.
+
+A video of an hour is never held, nor is it opened or sought in once per window: the decoder runs forward as windows are
+read in the order of their starts, and a frame that a later window may still ask for is kept as 256x256 RGB. What the
+windows mean, and which of them are wanted, is the source's business.
+"""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from vita_data.errors import EpisodeError
+from vita_data.formats.video.stream import LOST_FRAME, VideoTimes
+from vita_data.formats.video.decode import DamagedFrame, ShownFrame, decode_frames, frame_time
+from vita_data.formats.video.gops import decode_wanted
+from vita_data.formats.video.scale import frame_scaler
+from vita_data.types import Int64, JpegFrame, ResizeMode, RgbFrame
+
+_MAX_HELD = 900
+
+
+class VideoPass:
+    """One forward pass over a video file for the windows cut from it.
+
+    Which rows a window will be asked for is not known before it is read. Rows one second apart are expected of all
+    windows if the first read is of such rows, else every row; windows read in the order they were given then cost one
+    decode of what is expected, and no more of the file than that needs (`video_gops`). A frame that was not expected,
+    or has passed and is no longer held (a stream that is read late or twice, windows that overlap by more than
+    `max_held` frames), starts another pass: slower, never wrong.
+    """
+
+    def __init__(
+        self, path: str, *, times: VideoTimes, windows: Sequence[Int64], name: str, max_held: int = _MAX_HELD
+    ) -> None:
+        """Prepare the pass; nothing is opened yet.
+
+        Args:
+            path: what the decoder opens.
+            times: the scan of the same file.
+            windows: the shown frames [T] that each window's rows are, ascending; in the order they will be read.
+            name: the path relative to the raw tree, for messages.
+            max_held: most frames kept for later windows; a frame takes 196,608 bytes.
+        """
+        self._path, self._times, self._name, self._max_held = path, times, name, max_held
+        self._windows = windows
+        self._seconds = [_second_apart(frames, times) for frames in windows]
+        self._last_user = np.full(len(times.time_s), -1, np.int64)
+        self._is_coming = np.zeros(len(times.time_s), np.bool_)
+        self._held: dict[int, JpegFrame | RgbFrame] = {}
+        self._failure: EpisodeError | None = None
+        self._failed_at = len(times.time_s)
+        self._resize = ResizeMode.PLAIN
+        self._frames: Iterator[tuple[int, ShownFrame]] = iter(())
+
+    @property
+    def num_held(self) -> int:
+        """Frames kept at this moment for windows that were not read yet."""
+        return len(self._held)
+
+    def stream(self, number: int) -> "WindowStream":
+        """Give window `number` as a camera."""
+        return WindowStream(self, number=number, frames=self._windows[number])
+
+    def pictures(self, frames: Int64, *, reader: int, resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Decode forward to each of some shown frames and give it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
+
+        Args:
+            frames: which shown frames, ascending.
+            reader: the window that asks; frames that only it and earlier ones use are let go.
+            resize: how the image becomes square.
+
+        Raises:
+            EpisodeError: the file does not decode as far as a frame, or not as it was listed.
+        """
+        for frame in frames.tolist():
+            if self._failure is not None and frame >= self._failed_at:
+                # later windows fail at once instead of decoding up to the damage again
+                raise self._failure
+            if resize is not self._resize:
+                self._resize = resize
+                self._held.clear()
+                self._is_coming[:] = False
+            for past in [held for held in self._held if self._last_user[held] < reader]:
+                del self._held[past]
+            if frame not in self._held and not self._is_coming[frame]:
+                self._start(frames, frame, reader)
+            yield self._held[frame] if frame in self._held else self._decode_to(frame, reader)
+
+    def _start(self, frames: Int64, first: int, reader: int) -> None:
+        """Start a pass for what a window asks for from `first` on, and for what later windows are expected to."""
+        expected = self._seconds if np.array_equal(frames, self._seconds[reader]) else self._windows
+        self._last_user[:] = -1
+        self._last_user[frames[frames >= first]] = reader
+        for number in range(reader + 1, len(expected)):
+            self._last_user[expected[number]] = number
+        self._is_coming = self._last_user >= 0
+        self._is_coming[list(self._held)] = False
+        wanted, packets = np.flatnonzero(self._is_coming), self._times.packets
+        self._frames = self._all_frames(wanted) if packets is None else decode_wanted(packets, wanted)
+        self._scale = frame_scaler(self._resize)
+
+    def _decode_to(self, frame: int, reader: int) -> JpegFrame | RgbFrame:
+        while True:
+            index, decoded = self._decode_next()
+            is_kept = self._last_user[index] > reader and len(self._held) < self._max_held
+            if is_kept or index == frame:
+                picture = LOST_FRAME if isinstance(decoded, DamagedFrame) else RgbFrame(self._scale(decoded))
+            if is_kept:
+                self._held[index] = picture
+            if index == frame:
+                return picture
+
+    def _decode_next(self) -> tuple[int, ShownFrame]:
+        try:
+            index, decoded = next(self._frames)
+        except EpisodeError as error:
+            self._failure, self._failed_at = error, int(np.argmax(self._is_coming))
+            raise
+        self._is_coming[index] = False
+        return index, decoded
+
+    def _all_frames(self, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
+        """Decode a file whose packets do not tell which frame is which.
+
+        A decoder may leave out a damaged frame in silence, so that each is held against its place in the list.
+        """
+        listed, is_wanted, num_frames, first_time = self._times.time_s, set(wanted.tolist()), 0, Fraction(0)
+        for index, frame in enumerate(decode_frames(self._path, self._name)):
+            num_frames, time = index + 1, frame_time(frame, index, self._name)
+            first_time = time if index == 0 else first_time
+            shown_s = float(time - first_time)
+            if index >= len(listed) or abs(shown_s - listed[index]) * self._times.hz > 0.5:
+                place = f"{listed[index]:.3f} s" if index < len(listed) else "no more frames"
+                raise EpisodeError(
+                    f"{self._name}: frame {index} is shown at {shown_s:.3f} s where the file lists {place}"
+                )
+            if index in is_wanted:
+                yield index, frame
+        raise EpisodeError(f"{self._name}: {num_frames} frames decode where the file lists {len(listed)}")
+
+
+def _second_apart(frames: Int64, times: VideoTimes) -> Int64:
+    """Choose the frames [K] of a window that are nearest to whole seconds after its first, counted in whole steps.
+
+    A second with none within half a step has none, as among the keyframes that a build asks for.
+    """
+    steps = times.step[frames].astype(np.float64)
+    if not len(steps):
+        return frames
+    targets = steps[0] + np.arange(0, steps[-1] - steps[0] + 0.5, times.hz)
+    after = np.minimum(np.searchsorted(steps, targets), len(steps) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(targets - steps[before] <= steps[after] - targets, before, after)
+    return np.unique(frames[nearest[np.abs(steps[nearest] - targets) <= 0.5]])
+
+
+class WindowStream:
+    """One window of a `VideoPass` as a `CameraStream`: row t is the t-th frame of the window."""
+
+    def __init__(self, video: VideoPass, *, number: int, frames: Int64) -> None:
+        self._video, self._number, self._frames = video, number, frames
+
+    @property
+    def num_frames(self) -> int:
+        """How many rows have a frame."""
+        return len(self._frames)
+
+    def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
+        """Yield ascending `rows` as RGB [256, 256, 3], damaged ones as `LOST_FRAME`.
+
+        Raises:
+            EpisodeError: the video does not decode as far as a row.
+        """
+        yield from self._video.pictures(self._frames[list(rows)], reader=self._number, resize=resize)

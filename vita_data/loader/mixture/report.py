@@ -1,0 +1,249 @@
+"""What a manifest comes to with the shards at hand, stage by stage: the numbers behind `vita-data mix`.
+
+Uses the same plan as training, so that what is counted is what will be drawn. The paper's proportions stand in the
+notes of a manifest's entries and nowhere else; they are read from there. `vita_data.loader.mixture.text` lays it out.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from vita_data import SCHEMA_VERSION
+from vita_data.errors import ManifestError, RequestError, StorageError
+from vita_data.loader.order.plan import Plan, PlannedPool
+from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
+from vita_data.loader.order.request import PlanRequest
+from vita_data.loader.order.shares import masses
+from vita_data.storage.files import AnyPath, describe_fault, open_path, write_atomically
+from vita_data.types import Basis, Json, Manifest, Modality, Stage
+
+BATCH_SIZE = 1024
+"""Of pre-training (VITA 7.2)."""
+
+_PRINTED = re.compile(r"Table 10: (\d+(?:\.\d+)?)% printed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMix:
+    """A source in one modality of a stage."""
+
+    label: str
+    num_clips: int
+    num_steps: int
+    """Native steps of those clips: what basis `frames` counts."""
+    num_windows: int
+    weight: float
+    share: float
+    share_before: float | None
+    """Share without the manifest's temperature and cap; None if there would be none worth drawing."""
+    repeats_per_100k_steps: float
+    num_without_instruction: int
+    """Clips that this stage leaves out for want of an instruction."""
+    num_clips_whole: int
+    """Clips with a window if `where` and `fraction` left all in."""
+    num_windows_whole: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModalityMix:
+    """One kind of batch of a stage."""
+
+    modality: Modality
+    step_share: float
+    sources: tuple[SourceMix, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMix:
+    """A stage; `refused` says why it cannot be trained with this manifest, and is empty if it can."""
+
+    stage: Stage
+    refused: str
+    notes: tuple[str, ...]
+    modalities: tuple[ModalityMix, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Realised:
+    """A source's part of all samples, every modality together, beside the paper's Table 10; parts of 1."""
+
+    label: str
+    printed: float | None
+    """The proportion in the table, as the entry's note states it."""
+    scaled: float | None
+    """The same among the entries of this manifest whose notes state one."""
+    shares: Mapping[str, float]
+    """Of each stage that is possible, by its name, for batches of one size in every modality."""
+    points: Mapping[str, float]
+    """Each stage's share less `scaled`, in percentage points; empty without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixReport:
+    """A manifest resolved against built shards."""
+
+    name: str
+    basis: Basis
+    temperature: float
+    max_repeats_per_100k_steps: float | None
+    batch_size: int
+    digests: dict[str, str]
+    """Digest of each entry's shards, by label."""
+    stages: tuple[StageMix, ...]
+    realised: tuple[Realised, ...]
+    """One a manifest entry, in its order."""
+
+    @property
+    def reweighs(self) -> bool:
+        """Whether a temperature or a cap changes the shares."""
+        return self.temperature != 1 or self.max_repeats_per_100k_steps is not None
+
+    def as_json(self) -> Json:
+        """Lay the report out for machines."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    def write_lock(self, shards: str | AnyPath) -> AnyPath:
+        """Write `<name>.lock.json` beside the shards: digests and resolved shares; return its path.
+
+        Raises:
+            RequestError: the folder, or the bucket, cannot be written to.
+        """
+        path = (open_path(shards) if isinstance(shards, str) else shards) / f"{self.name}.lock.json"
+        data = json.dumps(self.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        try:
+            write_atomically(path, data)
+        except (OSError, StorageError) as error:
+            reason = getattr(error, "strerror", None) or describe_fault(error.__cause__ or error)
+            raise RequestError(
+                f"lock file {path} cannot be written ({reason}); the mixture itself is fine: make {shards} writable to "
+                "record it"
+            ) from error
+        return path
+
+
+def mix(
+    manifest: Manifest, shards: str | AnyPath, *, basis: Basis | None = None, batch_size: int = BATCH_SIZE
+) -> MixReport:
+    """Resolve a manifest for every stage.
+
+    Args:
+        manifest: what to mix.
+        shards: the folder that `vita-data build` wrote to.
+        basis: overrides the manifest's.
+        batch_size: global batch that repeats are counted for, and a cap on them kept.
+
+    Raises:
+        ManifestError: a source is not built, or no stage can be trained.
+    """
+    opened = open_entries(manifest, shards)
+    stages = tuple(
+        _stage_mix(manifest, opened, PlanRequest(stage=stage, batch_size=batch_size, basis=basis)) for stage in Stage
+    )
+    if all(stage.refused for stage in stages):
+        raise ManifestError(stages[0].refused)
+    return MixReport(
+        name=manifest.name, basis=basis or manifest.basis, temperature=manifest.temperature,
+        max_repeats_per_100k_steps=manifest.max_repeats_per_100k_steps, batch_size=batch_size, stages=stages,
+        digests={one.label: one.index.digest for one in opened},
+        realised=_realised([one.label for one in opened], printed_shares(manifest), stages),
+    )  # fmt: skip
+
+
+def sample_shares(stage: StageMix) -> Mapping[str, float]:
+    """Which part of a stage's samples each source gives, over all modalities, for batches of one size.
+
+    A source that gives samples of two modalities counts with both.
+    """
+    found: dict[str, float] = {}
+    for part in stage.modalities:
+        for source in part.sources:
+            found[source.label] = found.get(source.label, 0.0) + part.step_share * source.share
+    return found
+
+
+def printed_shares(manifest: Manifest) -> tuple[float | None, ...]:
+    """The proportions of the paper's Table 10 that a manifest's notes state, as parts of 1, one an entry."""
+    found = (_PRINTED.search(entry.note) for entry in manifest.entries)
+    return tuple(None if match is None else float(f"{match[1]}e-2") for match in found)
+
+
+def _realised(
+    labels: Sequence[str], printed: Sequence[float | None], stages: Sequence[StageMix]
+) -> tuple[Realised, ...]:
+    total = sum(share or 0.0 for share in printed)
+    drawn = {str(one.stage): sample_shares(one) for one in stages if not one.refused}
+    made: list[Realised] = []
+    for label, paper in zip(labels, printed, strict=True):
+        shares = {stage: found.get(label, 0.0) for stage, found in drawn.items()}
+        scaled = paper / total if paper else paper
+        points = {} if scaled is None else {stage: 100 * (share - scaled) for stage, share in shares.items()}
+        made.append(Realised(label=label, printed=paper, scaled=scaled, shares=shares, points=points))
+    return tuple(made)
+
+
+def _stage_mix(manifest: Manifest, opened: Sequence[OpenEntry], request: PlanRequest) -> StageMix:
+    try:
+        plan = Plan.resolve(manifest, opened, request)
+    except ManifestError as error:
+        return StageMix(stage=request.stage, refused=str(error), notes=(), modalities=())
+    before = _shares_before(plan)
+    modalities = tuple(
+        ModalityMix(
+            modality=modality, step_share=plan.modality_steps[modality],
+            sources=tuple(
+                _source_mix(one, request.stage, share) for one, share in zip(planned, before[modality], strict=True)
+            ),
+        )
+        for modality, planned in plan.pools.items()
+    )  # fmt: skip
+    return StageMix(
+        stage=request.stage, refused="", notes=(*plan.notes, *_subset_notes(plan, modalities)), modalities=modalities
+    )
+
+
+def _source_mix(planned: PlannedPool, stage: Stage, share_before: float | None) -> SourceMix:
+    pool = planned.pool
+    whole = _whole(pool, stage)
+    return SourceMix(
+        label=planned.label, num_clips=len(pool.rows), num_steps=pool.num_steps, num_windows=pool.num_windows,
+        weight=pool.opened.entry.weight, share=planned.share, share_before=share_before,
+        repeats_per_100k_steps=planned.repeats_per_100k_steps,
+        num_without_instruction=pool.num_without_instruction,
+        num_clips_whole=len(whole.rows), num_windows_whole=whole.num_windows,
+    )  # fmt: skip
+
+
+def _whole(pool: Pool, stage: Stage) -> Pool:
+    """The pool that the entry would have without `where` and `fraction`."""
+    opened = pool.opened
+    if opened.chosen.all():
+        return pool
+    everything = replace(opened, chosen=np.ones_like(opened.chosen))
+    return make_pool(everything, stage=stage, modality=pool.modality, spec=pool.spec)
+
+
+def _shares_before(plan: Plan) -> Mapping[Modality, Sequence[float | None]]:
+    pools = {modality: [one.pool for one in planned] for modality, planned in plan.pools.items()}
+    try:
+        found = masses(pools, replace(plan.manifest, temperature=1.0), basis=plan.basis)
+    except ManifestError:
+        # A temperature may be what makes this mixture possible.
+        return {modality: [None] * len(members) for modality, members in pools.items()}
+    return {modality: (values / values.sum()).tolist() for modality, values in found.items()}
+
+
+def _subset_notes(plan: Plan, modalities: Sequence[ModalityMix]) -> Iterator[str]:
+    entries = {one.label: one.pool.opened.entry for planned in plan.pools.values() for one in planned}
+    for part in modalities:
+        for source in part.sources:
+            entry = entries[source.label]
+            limits = [f"{key} = {value}" for key, value in sorted(entry.where.items())]
+            limits += [] if entry.fraction == 1 else [f"fraction = {entry.fraction:g}"]
+            if limits:
+                yield (
+                    f"{entry.source}: {', '.join(limits)} leaves {part.modality} batches {source.num_clips:,} of "
+                    f"{source.num_clips_whole:,} clips, {source.num_windows:,} of {source.num_windows_whole:,} windows"
+                )

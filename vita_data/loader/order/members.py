@@ -1,0 +1,117 @@
+"""A rank's slice of a batch, cut: for each slot the shard, clip, rows and images that it is read from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from vita_data.errors import ShardError
+from vita_data.loader.order.sampler import MixedModalitySampler, Picks
+from vita_data.loader.windows.clips import ShardView, SomeClips
+from vita_data.loader.windows.rules import ABSENT, Cut, cut, start_steps
+from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef
+from vita_data.types import Modality
+
+MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}
+"""The index's columns of the members that are no images."""
+
+
+class Member(NamedTuple):
+    """A member of an open shard: one that is no image by its name, an image by its number.
+
+    A tuple, since a loader makes thousands of these a second.
+    """
+
+    view: ShardView
+    clip: int
+    ref: MemberRef
+    name: str
+    frame: int = ABSENT
+
+    @property
+    def key(self) -> str:
+        """The clip's key."""
+        return self.view.text("key", self.clip)
+
+    @property
+    def member_name(self) -> str:
+        """Its name after the key's dot."""
+        return self.name if self.frame == ABSENT else self.view.frame_name(self.frame)
+
+    def __str__(self) -> str:
+        where = f"{self.ref.size} bytes at byte {self.ref.offset}"
+        return f"shard {self.view.shard}, clip {self.key}, member {self.member_name}, {where}"
+
+
+def named(view: ShardView, clip: int, name: str) -> Member | None:
+    """Find a member that is no image; None where the clip has none."""
+    ref = view.member(clip, MEMBERS[name])
+    return None if ref is None else Member(view, clip, ref, name)
+
+
+def image(view: ShardView, clip: int, frame: int) -> Member:
+    """Find an image by its number in its shard."""
+    return Member(view, clip, view.frame_ref(frame), "", frame)
+
+
+def metadata(view: ShardView, clip: int) -> Member:
+    """Find a clip's metadata.
+
+    Raises:
+        ShardError: its index lists none.
+    """
+    member = named(view, clip, CLIP_JSON)
+    if member is None:
+        raise ShardError(f"shard {view.shard}, clip {view.text('key', clip)}: its index lists no {CLIP_JSON}")
+    return member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCut:
+    """What a rank's slice of a batch is read from, slot by slot."""
+
+    picks: Picks
+    views: Sequence[ShardView]
+    clips: Sequence[int]
+    parts: Cut
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def members(self) -> Iterator[Member]:
+        """Name all that the slots are read from."""
+        modality = self.picks.modality
+        frames = np.concatenate([self.parts.views, self.parts.futures], axis=1)
+        for slot in range(len(self)):
+            view, clip = self.views[slot], self.clips[slot]
+            for frame in frames[slot].tolist():
+                if frame != ABSENT:
+                    yield image(view, clip, frame)
+            if modality is not Modality.VIDEO:
+                yield from (member for name in MEMBERS if (member := named(view, clip, name)) is not None)
+
+
+def cut_batch(sampler: MixedModalitySampler, picks: Picks) -> BatchCut:
+    """Cut the windows of a rank's slice."""
+    return cut_batches(sampler, [picks])[0]
+
+
+def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list[BatchCut]:
+    """Cut several batches of one modality at once, which costs little more than one."""
+    spec, modality = sampler.plan.windows, batches[0].modality
+    together = replace(
+        batches[0],
+        pool=np.concatenate([one.pool for one in batches]),
+        window=np.concatenate([one.window for one in batches]),
+    )
+    places = sampler.locate(together)
+    clips = places.clips.tolist()
+    found = SomeClips(places.views, clips)
+    steps = start_steps(found, places.numbers, spec, modality, is_plain=places.is_plain)
+    parts, size = cut(found, steps, spec, modality), len(batches[0].pool)
+    slices = [slice(place * size, (place + 1) * size) for place in range(len(batches))]
+    return [
+        BatchCut(picks=picks, views=places.views[one], clips=clips[one], parts=parts.part(one))
+        for picks, one in zip(batches, slices, strict=True)
+    ]

@@ -1,0 +1,234 @@
+"""Everything that the order of a run depends on, resolved once: pools, shares, batch sizes, windows, seed.
+
+A plan holds numbers and open indexes; it reads no clip and decides nothing later. Two plans of one hash give one order.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from vita_data import SCHEMA_VERSION
+from vita_data.errors import ManifestError
+from vita_data.loader.normalize import scaling_digest
+from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
+from vita_data.loader.order.request import GLOBAL_ORDER, PlanRequest, default_windows, stage_named
+from vita_data.loader.order.shares import masses, repeats, shares, step_shares
+from vita_data.shards.schema import json_bytes
+from vita_data.storage.files import AnyPath
+from vita_data.types import (
+    Basis,
+    DrawOrder,
+    Float64,
+    Json,
+    Manifest,
+    Modality,
+    Order,
+    ResizeMode,
+    Stage,
+    Starts,
+    WindowSpec,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedPool:
+    """A pool and what the mixture gives it."""
+
+    pool: Pool
+    share: float
+    """Part of its modality's draws."""
+    repeats_per_100k_steps: float
+    statistics: str
+    """Digest of the figures that its actions and states are scaled by; empty where a batch holds neither."""
+    offset: int = 0
+    """Added to its draws, so that a source keeps its position when the plan around it changes."""
+
+    @property
+    def label(self) -> str:
+        """Name of the mixture entry."""
+        return self.pool.opened.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The resolved mixture of a stage."""
+
+    manifest: Manifest
+    stage: Stage
+    seed: int
+    basis: Basis
+    windows: WindowSpec
+    order: DrawOrder
+    batch_size: Mapping[Modality, int]
+    """Of the whole global batch, for each modality in use."""
+    modality_steps: Mapping[Modality, float]
+    """Share of the steps; adds to 1."""
+    pools: Mapping[Modality, tuple[PlannedPool, ...]]
+    statistics: Mapping[str, Json]
+    """Each source's stats.json, for checkpoints."""
+    resizes: Mapping[str, ResizeMode]
+    """How each source's images became square, likewise."""
+    notes: tuple[str, ...]
+    """What a user should know about how the request was met."""
+
+    @classmethod
+    def from_manifest(
+        cls,
+        manifest: Manifest,
+        *,
+        shards: str | AnyPath,
+        stage: Stage | str,
+        batch_size: int | Mapping[str, int],
+        seed: int = 0,
+        windows: WindowSpec | None = None,
+        modality_steps: Mapping[str, float] | None = None,
+        also: Collection[Modality] = (),
+        basis: Basis | None = None,
+        order: DrawOrder = GLOBAL_ORDER,
+    ) -> Self:
+        """Resolve a manifest against built shards.
+
+        Args:
+            manifest: what to mix.
+            shards: the folder that `vita-data build` wrote to.
+            stage: decides the modalities, the pools and the defaults below.
+            batch_size: of the global batch; one number, or one a modality.
+            seed: another seed gives another order of the same proportions.
+            windows: how samples are cut; default: the stage's (vita_data/README.md).
+            modality_steps: share of the steps a modality gets; default: the stage's.
+            also: kinds of batch that take half of the steps where sources have such windows, and leave the stage's
+                usual ones the other half: warmup may draw paired ones too.
+            basis: overrides the manifest's.
+            order: of the windows of each source.
+
+        Raises:
+            ManifestError: a source is not built, or has no window in any modality in use.
+            RequestError: stage, batch size, windows or modality_steps make no sense.
+        """
+        request = PlanRequest(
+            stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
+            modality_steps=modality_steps, also=also, basis=basis, order=order,
+        )  # fmt: skip
+        return cls.resolve(manifest, open_entries(manifest, shards), request)
+
+    @classmethod
+    def resolve(cls, manifest: Manifest, opened: Sequence[OpenEntry], request: PlanRequest) -> Self:
+        """Resolve a manifest whose indexes are open; raises what `from_manifest` does."""
+        stage, basis = request.stage, request.basis or manifest.basis
+        spec = request.windows or default_windows(stage, opened)
+        counted = {
+            modality: [make_pool(one, stage=stage, modality=modality, spec=spec) for one in opened]
+            for modality in request.modalities
+        }
+        _check_used(manifest, opened, stage, counted)
+        pools = {m: kept for m, all_ in counted.items() if (kept := [pool for pool in all_ if pool.num_windows])}
+        sizes = request.batch_sizes(list(pools))
+        weights = masses(pools, manifest, basis=basis)
+        totals = {m: float(weights[m].sum()) for m in pools}
+        steps = request.given_steps(list(pools)) or step_shares(stage, totals, sizes, also=request.also)
+        statistics = {one.entry.source: one.stats.as_json() for one in opened}
+        resizes = {one.entry.source: one.index.resize for one in opened}
+        planned = {
+            m: _planned(kept, statistics, shares(kept, weights[m], manifest, step_share=steps[m], batch_size=sizes[m]),
+                        step_share=steps[m], batch_size=sizes[m])
+            for m, kept in pools.items()
+        }  # fmt: skip
+        return cls(
+            manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, order=request.order,
+            batch_size=sizes, modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
+            statistics=statistics, resizes=resizes,
+        )  # fmt: skip
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """What the order depends on beside the sources, by name; JSON-able."""
+        spec, order = self.windows, self.order
+        # The global order is not named, so that states from before there was another are still read.
+        other = {"order": {"kind": str(order.kind), "num_shards": order.num_shards}}
+        return {
+            **({} if order.kind is Order.GLOBAL else other),
+            "schema_version": SCHEMA_VERSION,
+            "stage": str(self.stage),
+            "seed": self.seed,
+            "batch_size": {str(modality): size for modality, size in self.batch_size.items()},
+            "modality_steps": {str(modality): share for modality, share in self.modality_steps.items()},
+            "windows": {
+                "starts": str(spec.starts), "horizon": spec.horizon, "futures": spec.futures,
+                "frame_interval_s": spec.frame_interval_s, "views": [str(view) for view in spec.views],
+                "min_futures": spec.min_futures,
+                **({} if spec.chunk_s is None else {"chunk_s": spec.chunk_s}),
+            },
+        }  # fmt: skip
+
+    @property
+    def hash(self) -> str:
+        """sha256 over all that the order depends on."""
+        sources = {
+            str(modality): [[one.label, one.pool.digest, one.statistics, one.share, one.offset] for one in planned]
+            for modality, planned in self.pools.items()
+        }
+        return hashlib.sha256(json_bytes([self.fields, sources])).hexdigest()
+
+    def with_offsets(self, offsets: Mapping[tuple[Modality, str], int]) -> Self:
+        """Move the draws of some sources, named by modality and label; the others start where they do."""
+        pools = {
+            modality: tuple(dataclasses.replace(one, offset=offsets.get((modality, one.label), 0)) for one in planned)
+            for modality, planned in self.pools.items()
+        }
+        return dataclasses.replace(self, pools=pools)
+
+
+def _planned(
+    pools: Sequence[Pool], statistics: Mapping[str, Json], parts: Float64, *, step_share: float, batch_size: int
+) -> tuple[PlannedPool, ...]:
+    return tuple(
+        PlannedPool(
+            pool=pool, share=float(part),
+            repeats_per_100k_steps=repeats(pool, share=float(part), step_share=step_share, batch_size=batch_size),
+            statistics=_statistics_digest(pool, statistics),
+        )
+        for pool, part in zip(pools, parts, strict=True)
+    )  # fmt: skip
+
+
+def _statistics_digest(pool: Pool, statistics: Mapping[str, Json]) -> str:
+    return "" if pool.modality is Modality.VIDEO else scaling_digest(statistics, pool.opened.entry.source)
+
+
+def _check_used(
+    manifest: Manifest, opened: Sequence[OpenEntry], stage: Stage, counted: Mapping[Modality, Sequence[Pool]]
+) -> None:
+    for number, one in enumerate(opened):
+        mine = [pools[number] for pools in counted.values()]
+        if not any(pool.num_windows for pool in mine):
+            skipped = sum(pool.num_without_instruction for pool in mine)
+            why = f"; {skipped} clips were left out because they have no instruction" if skipped else ""
+            raise ManifestError(
+                f"manifest {manifest.path}: source {one.label!r} has no window for stage {stage}, which takes "
+                f"{' and '.join(counted)} batches{why}; remove it from the manifest of this stage"
+            )
+
+
+def _notes(
+    opened: Sequence[OpenEntry], stage: Stage, spec: WindowSpec, counted: Mapping[Modality, Sequence[Pool]]
+) -> tuple[str, ...]:
+    notes = [
+        f"stage {stage}: no source has {modality} windows, so it has no {modality} batches"
+        for modality, pools in counted.items()
+        if not any(pool.num_windows for pool in pools)
+    ]
+    notes += [
+        f"{pool.opened.label}: {modality} batches leave out {pool.num_without_instruction} clips without instruction"
+        for modality, pools in counted.items()
+        for pool in pools
+        if pool.num_without_instruction
+    ]
+    if spec.starts is Starts.ROWS:
+        notes += [
+            f"{one.label}: built with keyframes only, so windows start at keyframes instead of at every row"
+            for one in opened
+            if all(view.keyframes_only for view in one.views)
+        ]
+    return tuple(notes)

@@ -1,0 +1,234 @@
+"""The windows of one mixture entry in one modality: how many, and which clip each number stands for.
+
+Holds a row number and a running count a clip; no table of windows, and no clip's frames until a window is asked for.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vita_data.errors import ManifestError
+from vita_data.loader.order.permute import key_of
+from vita_data.loader.windows.clips import ShardView
+from vita_data.loader.windows.rules import count_windows
+from vita_data.shards.index import SourceIndex, meant_shards, open_source, read_card, sources_in
+from vita_data.shards.stats import StatsFile, load_stats
+from vita_data.storage.files import AnyPath, open_path, storage_errors
+from vita_data.types import Bool, Int64, Json, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
+
+_SAME_WORD = 0.8
+"""Likeness, of 1, of two names that are taken for one and the same, misspelt."""
+_OPENERS = 8
+"""Sources of a store that are opened side by side."""
+
+
+@dataclass(frozen=True)
+class OpenEntry:
+    """A mixture entry with its shards' indexes open and its clips chosen."""
+
+    entry: MixtureEntry
+    index: SourceIndex
+    stats: StatsFile
+    views: tuple[ShardView, ...]
+    first_rows: Int64
+    """Row of the source at which each shard starts [S]."""
+    chosen: Bool
+    """[C] clips that `where` and `fraction` leave in."""
+
+    @cached_property
+    def label(self) -> str:
+        """What tells this entry from the others of its manifest: the source, and split and `where` if given."""
+        where = ",".join(f"{key}={value}" for key, value in sorted(self.entry.where.items()))
+        split = "" if self.entry.split is Split.TRAIN else f":{self.entry.split}"
+        return self.entry.source + split + (f"[{where}]" if where else "")
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column of the index over all shards."""
+        return self.index.table.column(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Windows [n] by the shard and clip that they are cut from, and their number inside the clip."""
+
+    views: tuple[ShardView, ...]
+    clips: Int64
+    numbers: Int64
+    is_plain: Bool
+    """As `windows.Counted.is_plain`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The windows of an entry in a modality, numbered 0..num_windows-1."""
+
+    modality: Modality
+    spec: WindowSpec
+    opened: OpenEntry
+    rows: Int64
+    """[C] rows of the source that have a window."""
+    ends: Int64
+    """[C] windows up to and with each of those rows."""
+    is_plain: Bool
+    """[C] as `windows.Counted.is_plain`."""
+    num_steps: int
+    """Native steps of the clips that have a window."""
+    num_without_instruction: int
+    """Clips that would have a window but no instruction, which this stage leaves out."""
+
+    @property
+    def num_windows(self) -> int:
+        """How many windows there are."""
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @property
+    def digest(self) -> str:
+        """Changes when any window of the pool, or its number, does."""
+        windows = hashlib.sha256(self.rows.tobytes() + self.ends.tobytes()).hexdigest()
+        return f"{key_of(self.opened.index.digest, self.opened.label, self.modality, self.spec, windows):016x}"
+
+    def locate(self, numbers: Int64) -> Places:
+        """Find windows [n] by their numbers."""
+        places = np.searchsorted(self.ends, numbers, side="right")
+        rows = self.rows[places]
+        first_rows, views = self.opened.first_rows, self.opened.views
+        shards = np.searchsorted(first_rows, rows, side="right") - 1
+        before = np.where(places > 0, self.ends[places - 1], 0)
+        return Places(
+            views=tuple([views[shard] for shard in shards.tolist()]), clips=rows - first_rows[shards],
+            numbers=numbers - before, is_plain=self.is_plain[places],
+        )  # fmt: skip
+
+    @cached_property
+    def shard_ends(self) -> Int64:
+        """Windows in all shards up to and with each [S]."""
+        ends = np.append(self.opened.first_rows[1:], len(self.opened.chosen))
+        found = np.searchsorted(self.rows, ends)
+        return np.concatenate([[0], self.ends])[found]
+
+
+def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, ...]:
+    """Open the indexes of everything that a manifest names.
+
+    Raises:
+        ManifestError: a source has no shards or no statistics there, or `where` leaves nothing of it.
+        ShardError: an index is damaged.
+        StorageError: an object store does not answer, or refuses.
+    """
+    folder = open_path(shards) if isinstance(shards, str) else shards
+    with storage_errors(folder):
+        if not folder.is_dir():
+            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
+    if isinstance(folder, Path):
+        return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
+    # A store takes its time over each request.
+    with ThreadPoolExecutor(_OPENERS, thread_name_prefix="vita-open") as openers:
+        return tuple(openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries))
+
+
+@contextmanager
+def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> Iterator[None]:
+    """Say who asked for a source that is not built in a folder, and what was meant, for a `with` block.
+
+    Raises:
+        ManifestError: the source is not built there.
+    """
+    try:
+        yield
+    except ManifestError as error:
+        place = f"manifest {manifest.path}: source {entry.source!r}"
+        built = sources_in(folder)
+        if not built and (hint := meant_shards(folder)):
+            raise ManifestError(f"{place}: --shards {folder} holds no built source{hint}") from error
+        # Two sources may have names as near as robomind_franka and robomind_agilex.
+        near = [] if entry.source in built else difflib.get_close_matches(entry.source, built, n=1, cutoff=_SAME_WORD)
+        if near:
+            raise ManifestError(f"{place} is not built in {folder}; did you mean {near[0]!r}?") from error
+        raise ManifestError(f"{place}: {error}") from error
+
+
+def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry:
+    place = f"manifest {manifest.path}: source {entry.source!r}"
+    with shards_advice(manifest, entry, folder):
+        index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
+    views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
+    if not sum(len(view) for view in views):
+        _refuse_nothing(place, read_card(folder / entry.source))
+        raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
+    return OpenEntry(
+        entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
+        chosen=_chosen(place, entry, index.table),
+    )  # fmt: skip
+
+
+def _refuse_nothing(place: str, card: Json) -> None:
+    """Refuse a source of which no episode was stored, in any split."""
+    outcomes, drops = card.get("outcomes"), card.get("drops")
+    if not isinstance(outcomes, dict) or not isinstance(drops, dict) or outcomes.get("ok"):
+        return
+    most = max(drops, key=lambda code: drops[code], default="")
+    why = f"{drops[most]} of {sum(outcomes.values())} dropped: {most}" if most else "all failed"
+    raise ManifestError(f"{place} was built, but no episode was stored ({why}); build it again with other settings")
+
+
+def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
+    chosen = np.ones(table.num_rows, bool)
+    for key, value in entry.where.items():
+        column = table.column(key)
+        chosen &= np.asarray(pc.fill_null(pc.equal(column, value), False))  # noqa: FBT003 - Arrow's own signature
+        if not chosen.any():
+            found = ", ".join(sorted(str(name) for name in pc.unique(column).to_pylist())[:20])
+            raise ManifestError(f"{place}: where {key} = {value!r} leaves no clip; its shards hold {key}: {found}")
+    return chosen if entry.fraction == 1 else chosen & _few_shot(table, chosen, entry.fraction)
+
+
+def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
+    """Keep a fraction of the episodes of every task, at least one, by the order of their hashes.
+
+    A smaller fraction is a part of a larger one. The task is the index's `task`, where that is empty the instruction.
+    """
+    episodes = table.column("episode").to_pylist()
+    tasks = pc.coalesce(table.column("task"), table.column("instruction")).to_pylist()
+    by_task: dict[str, set[str]] = {}
+    for row in np.flatnonzero(chosen):
+        by_task.setdefault(tasks[row], set()).add(episodes[row])
+    kept: set[tuple[str, str]] = set()
+    for task, found in by_task.items():
+        ordered = sorted(found, key=lambda episode: hashlib.sha256(episode.encode()).hexdigest())
+        kept.update((task, episode) for episode in ordered[: max(1, int(fraction * len(ordered) + 0.5))])
+    return np.array([pair in kept for pair in zip(tasks, episodes, strict=True)], bool)
+
+
+def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
+    """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
+    counts = [count_windows(view, spec, modality) for view in opened.views]
+    windows = np.concatenate([one.counts for one in counts])
+    windows = np.where(opened.chosen & _in_pool(opened, stage, modality), windows, 0)
+    skipped = 0
+    if stage is not Stage.WARMUP:
+        silent = np.asarray(pc.equal(pc.fill_null(opened.column("instruction"), ""), ""))
+        skipped = int(np.count_nonzero(windows[silent]))
+        windows = np.where(silent, 0, windows)
+    rows = np.flatnonzero(windows)
+    steps = np.concatenate([view.num_steps for view in opened.views])
+    return Pool(
+        modality=modality, spec=spec, opened=opened, rows=rows, ends=np.cumsum(windows[rows]),
+        is_plain=np.concatenate([one.is_plain for one in counts])[rows],
+        num_steps=int(steps[rows].sum()), num_without_instruction=skipped,
+    )  # fmt: skip
+
+
+def _in_pool(opened: OpenEntry, stage: Stage, modality: Modality) -> Bool:
+    if stage is Stage.WARMUP and modality is Modality.VIDEO:
+        return np.ones(len(opened.chosen), bool)
+    wanted = Modality.VIDEO if modality is Modality.VIDEO else Modality.PAIRED
+    return np.asarray(pc.equal(opened.column("modality"), str(wanted)))

@@ -1,0 +1,148 @@
+"""What a caller asks of a plan, checked, with each stage's defaults (vita_data/README.md) filled in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import pyarrow.compute as pc
+
+from vita_data.errors import ManifestError, RequestError
+from vita_data.loader.order.pool import OpenEntry
+from vita_data.types import Basis, CameraRole, DrawOrder, Modality, Stage, Starts, WindowSpec
+
+MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
+    Stage.WARMUP: (Modality.VIDEO, Modality.ACTION, Modality.PAIRED),
+    Stage.COTRAIN: (Modality.VIDEO, Modality.PAIRED),
+    Stage.FINETUNE: (Modality.PAIRED,),
+}
+"""The kinds of batch of each stage."""
+_ASKED_FOR: Mapping[Stage, frozenset[Modality]] = {Stage.WARMUP: frozenset({Modality.PAIRED})}
+"""Those that come only where they are asked for: by a share in modality_steps, or by `also`."""
+
+GLOBAL_ORDER = DrawOrder()
+
+_HORIZON = 12
+_MAX_BATCH = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """The arguments of `Plan.from_manifest` beside manifest and shards; None takes the default."""
+
+    stage: Stage
+    batch_size: int | Mapping[str, int]
+    seed: int = 0
+    windows: WindowSpec | None = None
+    modality_steps: Mapping[str, float] | None = None
+    also: Collection[Modality] = ()
+    """Kinds of batch that take half of the steps, where sources have such windows and modality_steps says nothing; the
+    stage's usual ones share the other half."""
+    basis: Basis | None = None
+    order: DrawOrder = GLOBAL_ORDER
+
+    def __post_init__(self) -> None:
+        """Refuse what no data could satisfy.
+
+        Raises:
+            RequestError: names the argument, what was found and what would do.
+        """
+        if self.modality_steps is not None:
+            self._check_numbers("modality_steps", self.modality_steps)
+            if not any(self.modality_steps.values()):
+                raise RequestError("modality_steps: at least one modality needs a share above 0")
+        if isinstance(self.batch_size, Mapping):
+            self._check_numbers("batch_size", self.batch_size)
+        if self.windows is not None:
+            _check_windows(self.windows)
+        if type(self.order.num_shards) is not int or self.order.num_shards < 1:
+            raise RequestError(f"{self.order}: num_shards must be a whole number, at least 1")
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The stage's modalities, less those that modality_steps leaves out, or that have to be asked for."""
+        return drawn_modalities(self.stage, self.modality_steps, self.also)
+
+    def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
+        """Give each modality in use its batch size.
+
+        Raises:
+            RequestError: one has none.
+        """
+        given = self.batch_size if isinstance(self.batch_size, Mapping) else dict.fromkeys(used, self.batch_size)
+        for modality in used:
+            size = given.get(modality)
+            if type(size) is not int or not 1 <= size <= _MAX_BATCH:
+                raise RequestError(
+                    f"batch_size: stage {self.stage} needs a whole number, at least 1 and at most {_MAX_BATCH}, for "
+                    f"{modality} batches; found {self.batch_size!r}"
+                )
+        return {modality: given[modality] for modality in used}
+
+    def given_steps(self, used: Sequence[Modality]) -> Mapping[Modality, float] | None:
+        """Normalize modality_steps over the modalities in use; None if none were given.
+
+        Raises:
+            ManifestError: a modality with a share has no window.
+        """
+        if self.modality_steps is None:
+            return None
+        for modality in self.modalities:
+            if modality not in used:
+                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has such a window")
+        largest = max(self.modality_steps[modality] for modality in used)
+        parts = {modality: self.modality_steps[modality] / largest for modality in used}
+        return {modality: part / sum(parts.values()) for modality, part in parts.items()}
+
+    def _check_numbers(self, name: str, given: Mapping[str, float]) -> None:
+        known = MODALITIES[self.stage]
+        for key, value in given.items():
+            if key not in list(known):
+                raise RequestError(f"{name}: stage {self.stage} has no {key!r} batches, only {', '.join(known)}")
+            if not _is_finite(value) or value < 0:
+                raise RequestError(f"{name}: {key} must be a finite number, 0 or more; found {value!r}")
+
+
+def drawn_modalities(
+    stage: Stage, modality_steps: Mapping[str, float] | None, also: Collection[Modality]
+) -> tuple[Modality, ...]:
+    """List the kinds of batch that a stage draws where sources have such windows: see `PlanRequest`."""
+    left_out = _ASKED_FOR.get(stage, frozenset()) - set(also)
+    return tuple(
+        m for m in MODALITIES[stage] if (m not in left_out if modality_steps is None else modality_steps.get(m, 0) > 0)
+    )
+
+
+def _is_finite(value: object) -> bool:
+    # A recipe's value need not have the annotated type.
+    return isinstance(value, (int, float)) and isfinite(value)
+
+
+def stage_named(stage: Stage | str) -> Stage:
+    """Look a stage up.
+
+    Raises:
+        RequestError: there is no such stage.
+    """
+    try:
+        return Stage(stage)
+    except ValueError:
+        raise RequestError(f"unknown stage {stage!r}; the stages are: {', '.join(Stage)}") from None
+
+
+def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
+    """The windows of a stage: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrists (AgileX has two)."""
+    if stage is not Stage.FINETUNE:
+        return WindowSpec(starts=Starts.KEYFRAMES, horizon=_HORIZON, futures=1 if stage is Stage.WARMUP else 12)
+    two_arms = any(pc.any(pc.equal(one.column("embodiment"), "agilex")).as_py() for one in opened)
+    wrists = (CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT) if two_arms else (CameraRole.WRIST_RIGHT,)
+    return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=0, views=(CameraRole.PRIMARY, *wrists))
+
+
+def _check_windows(spec: WindowSpec) -> None:
+    fits = spec.chunk_s is None or 0 < spec.chunk_s < inf
+    fits = fits and spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
+    if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
+        raise RequestError(
+            f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, chunk_s > 0, and "
+            "distinct views, primary first"
+        )

@@ -1,0 +1,187 @@
+"""Members to pixels and numbers: checked reads, decoding straight into a batch's memory.
+
+Called from many threads at once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from vita_data.errors import TRAINING_RESUMES, ShardError, VitaDataError, WorkerError
+from vita_data.loader.order.members import Member
+from vita_data.loader.store.prefetch import Data, MemberSource
+from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
+from vita_data.loader.order.sampler import MixedModalitySampler
+from vita_data.loader.windows.clips import ShardView
+from vita_data.shards.reader import matches, mismatch
+from vita_data.shards.schema import npy_array
+from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Bool, Float32, Image
+
+_KEPT_FACTS = 1 << 16
+_IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+class Damage(StrEnum):
+    """What to do about a damaged member: end the run, or take the source's next window and count it."""
+
+    RAISE = "raise"
+    SUBSTITUTE = "substitute"
+
+
+class InstructionChoice(StrEnum):
+    """Which of a clip's instructions a sample carries: the main one, or any, drawn by seed, step and slot."""
+
+    MAIN = "main"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchArrays:
+    """The memory of a batch, filled slot by slot; None where the modality has no such member (types.Batch: shapes)."""
+
+    images: Image | None
+    image_mask: Bool | None
+    future: Image | None
+    future_mask: Bool | None
+    action: Float32 | None
+    action_mask: Bool | None
+    state: Float32 | None
+    state_mask: Bool | None
+
+
+ARRAYS = tuple(field.name for field in fields(BatchArrays))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What only clip.json knows."""
+
+    action_mask: Bool
+    """[14], the columns of a batch."""
+    state_mask: Bool
+    instructions: tuple[str, ...]
+
+
+NO_FACTS = Facts(action_mask=np.zeros(len(ACTION14), bool), state_mask=np.zeros(STATE_DIM, bool), instructions=())
+
+
+class WindowReader:
+    """Reads windows of a plan into batches; safe to share between threads."""
+
+    def __init__(self, sampler: MixedModalitySampler, *, damage: Damage, instruction: InstructionChoice) -> None:
+        self.sampler = sampler
+        self.damage, self.instruction = damage, instruction
+        self._facts: dict[tuple[ShardView, int], Facts] = {}
+        plan = sampler.plan
+        self.sources = {
+            modality: [one.pool.opened.entry.source for one in pools] for modality, pools in plan.pools.items()
+        }
+        """Of each pool of a modality."""
+        self.scalings = {
+            modality: [
+                Scaling.stack([scaling(plan.statistics, source) for source in sources])
+                for scaling in (action_scaling, state_scaling)
+            ]
+            for modality, sources in self.sources.items()
+        }
+        """Of actions and of states, a row a pool of a modality."""
+
+    def read(self, members: Sequence[Member], source: MemberSource) -> list[Data]:
+        """Read members, checked; what it gives holds until the same thread reads again.
+
+        Raises:
+            ShardError: one is damaged.
+            StorageError: a disk, mount or store does not give one.
+        """
+        found: list[Data] = []
+        try:
+            # Each is checked while it is still in the processor's cache.
+            for member, data in zip(members, source.read(members), strict=True):
+                if not matches(member.ref, data):
+                    raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
+                found.append(data)
+        except VitaDataError:
+            raise
+        except BaseException as error:
+            raise _broken(members[len(found)], error) from error
+        return found
+
+    def decode(self, member: Member, data: Data, image: Image) -> None:
+        """Decode an image into its place in a batch.
+
+        Raises:
+            ShardError: the bytes are none of our images.
+        """
+        try:
+            shape = simplejpeg.decode_jpeg(data, "RGB", buffer=image).shape
+        except BaseException as error:
+            raise _fault(member, error) from error
+        if shape != _IMAGE_SHAPE:
+            raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
+
+    def rows(self, member: Member, data: Data, row: int, count: int) -> Float32:
+        """Take rows of a vector that was read, fewer where the clip ends.
+
+        Raises:
+            ShardError: the bytes are no vector of ours.
+        """
+        try:
+            return npy_array(data)[row : row + count]
+        except BaseException as error:
+            raise _fault(member, error) from error
+
+    def facts(self, view: ShardView, clip: int) -> Facts | None:
+        """Remember what only a clip's metadata says; None if it has to be read."""
+        return self._facts.get((view, clip))
+
+    def learn(self, member: Member, data: Data) -> Facts:
+        """Take a clip's metadata that was read, and remember what it says.
+
+        Raises:
+            ShardError: the bytes are no metadata of ours.
+        """
+        try:
+            facts = _facts(data)
+        except BaseException as error:
+            raise _fault(member, error) from error
+        if len(self._facts) >= _KEPT_FACTS:
+            self._facts.clear()
+        self._facts[member.view, member.clip] = facts
+        return facts
+
+
+def _facts(data: Data) -> Facts:
+    meta = json.loads(bytes(data))
+    return Facts(
+        action_mask=_mask(meta["action_mask"], ACTION_DIM)[ACTION14], state_mask=_mask(meta["state_mask"], STATE_DIM),
+        instructions=tuple(text["text"] for text in meta["instructions"] if text["text"]),
+    )  # fmt: skip
+
+
+def _mask(values: list[bool] | None, dim: int) -> NDArray[np.bool_]:
+    return np.zeros(dim, bool) if values is None else np.array(values, bool)
+
+
+def _fault(member: Member, error: BaseException) -> VitaDataError:
+    """Name the member in whatever reading it raised: an exit or a lack of memory in a thread must not go unseen."""
+    if isinstance(error, VitaDataError):
+        return error
+    if isinstance(error, (ValueError, KeyError, TypeError)):
+        return _unfit(member, error)
+    return _broken(member, error)
+
+
+def _broken(member: Member, error: BaseException) -> WorkerError:
+    return WorkerError(f"{member}: reading it failed ({error!r}); {TRAINING_RESUMES}")
+
+
+def _unfit(member: Member, why: object) -> ShardError:
+    return ShardError(
+        f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: its bytes are as written, but "
+        f"are not what the format says ({why}); build the source again"
+    )

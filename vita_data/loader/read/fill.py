@@ -1,0 +1,235 @@
+"""One batch being filled, slot by slot, by many threads; whoever fills its last slot scales the vectors of all.
+
+Reads only the members that a slot needs. What can be done for all slots at once is, since a thread that computes in
+Python keeps the others from it.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from vita_data.errors import ShardError
+from vita_data.loader.order.members import BatchCut, Member, cut_batch, image, metadata, named
+from vita_data.loader.store.prefetch import MemberSource
+from vita_data.loader.normalize import ACTION14
+from vita_data.loader.order.permute import key_of
+from vita_data.loader.read.decode import NO_FACTS, BatchArrays, Damage, Facts, InstructionChoice, WindowReader
+from vita_data.loader.windows.resample import resampled
+from vita_data.loader.windows.clips import ShardView
+from vita_data.loader.windows.rules import ABSENT
+from vita_data.shards.schema import ACTION_NPY, STATE_NPY
+from vita_data.types import ACTION_DIM, STATE_DIM, Float32, Image, Int64
+
+_log = logging.getLogger(__name__)
+
+_MAX_SUBSTITUTES = 100
+
+
+class _Window(NamedTuple):
+    """What a slot is filled from."""
+
+    slot: int
+    view: ShardView
+    clip: int
+    row: int
+    frames: list[list[int]]
+    """Numbers of its images, array by array of the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Members of some slots, and what each is for, by its place among them."""
+
+    members: list[Member] = field(default_factory=list)
+    images: list[tuple[int, Image]] = field(default_factory=list)
+    """With the memory that it is decoded into."""
+    vectors: list[tuple[int, int, Float32]] = field(default_factory=list)
+    """With the first row that is taken, and where rows go."""
+    facts: list[tuple[int, int]] = field(default_factory=list)
+    """With the slot."""
+
+    def add(self, member: Member) -> int:
+        """Want one more; gives its place."""
+        self.members.append(member)
+        return len(self.members) - 1
+
+
+class BatchFill:
+    """The work on one batch."""
+
+    def __init__(
+        self, reader: WindowReader, arrays: BatchArrays, cut: BatchCut, members: MemberSource, *, first: int
+    ) -> None:
+        """Fill `arrays` with what `cut` names; `first` is the place of the slice in the global batch."""
+        self._reader, self._arrays, self._cut, self._members, self._first = reader, arrays, cut, members, first
+        self._pools: list[int] = cut.picks.pool.tolist()
+        self.sources = [reader.sources[cut.picks.modality][pool] for pool in self._pools]
+        self.keys, self.instructions = [""] * len(cut), [""] * len(cut)
+        """What each slot says in words, once all are filled."""
+        self._facts: list[Facts] = [NO_FACTS] * len(cut)
+        has_vectors = arrays.action is not None
+        self._needs_facts = has_vectors or reader.instruction is InstructionChoice.ANY
+        num_rows, timed = len(cut) if has_vectors else 0, cut.parts.timed
+        num_steps = reader.sampler.plan.windows.horizon if timed is None else timed.offset.shape[1]
+        self._chunks = np.empty((num_rows, num_steps, ACTION_DIM), np.float32)
+        self._states = np.empty((num_rows, 1, STATE_DIM), np.float32)
+        self._vectors = ((ACTION_NPY, self._chunks), (STATE_NPY, self._states)) if has_vectors else ()
+        self._images = [images for images in (arrays.images, arrays.future) if images is not None]
+        self._replaced: dict[int, int] = {}
+        self._windows = self._windows_of(cut, range(len(cut)))
+        self._left = len(cut)
+        self._lock = threading.Lock()
+        _set_masks(arrays, cut, slice(None))
+
+    @property
+    def substituted(self) -> Counter[str]:
+        """How many damaged windows another took the place of, by source."""
+        found: Counter[str] = Counter()
+        for slot, count in self._replaced.items():
+            found[self.sources[slot]] += count
+        return found
+
+    def fill(self, slots: Sequence[int]) -> None:
+        """Read the windows of some slots.
+
+        Raises:
+            ShardError: a member is damaged, and the options do not allow another window in its place.
+            StorageError: a disk, mount or store cannot be read.
+        """
+        windows = [self._windows[slot] for slot in slots]
+        try:
+            self._fill(windows)
+        except ShardError:
+            if self._reader.damage is Damage.RAISE:
+                raise
+            for window in windows:
+                self._fill_or_substitute(window)
+        with self._lock:
+            self._left -= len(slots)
+            is_last = not self._left
+        if is_last:
+            self._scale()
+
+    def _windows_of(self, cut: BatchCut, slots: Sequence[int]) -> list[_Window]:
+        # Lists of numbers, since taking single ones out of arrays is slow.
+        frames, rows = [numbers.tolist() for numbers in self._numbers(cut)], cut.parts.row.tolist()
+        return [
+            _Window(slot, cut.views[place], cut.clips[place], rows[place], [numbers[place] for numbers in frames])
+            for place, slot in enumerate(slots)
+        ]
+
+    def _numbers(self, cut: BatchCut) -> list[Int64]:
+        every = ((self._arrays.images, cut.parts.views), (self._arrays.future, cut.parts.futures))
+        return [numbers for images, numbers in every if images is not None]
+
+    def _fill(self, windows: Sequence[_Window]) -> None:
+        # All reads first, then all decoding: Python between two images would each time start from cold caches.
+        wanted = _Wanted()
+        for window in windows:
+            self._want(window, wanted)
+        found, reader = self._reader.read(wanted.members, self._members), self._reader
+        for place, slot in wanted.facts:
+            self._facts[slot] = reader.learn(wanted.members[place], found[place])
+        for place, row, rows in wanted.vectors:
+            stored = reader.rows(wanted.members[place], found[place], row, len(rows))
+            rows[: len(stored)] = stored
+            if len(stored) < len(rows):
+                rows[len(stored) :] = 0
+        for window in windows:
+            self._say(window)
+        for place, memory in wanted.images:
+            reader.decode(wanted.members[place], found[place], memory)
+
+    def _want(self, window: _Window, wanted: _Wanted) -> None:
+        slot, view, clip, row, frames = window
+        for images, numbers in zip(self._images, frames, strict=True):
+            for place, number in enumerate(numbers):
+                if number == ABSENT:
+                    images[slot, place] = 0
+                else:
+                    wanted.images.append((wanted.add(image(view, clip, number)), images[slot, place]))
+        for name, rows in self._vectors:
+            member = named(view, clip, name)
+            if member is None:
+                rows[slot] = 0
+            else:
+                wanted.vectors.append((wanted.add(member), row, rows[slot]))
+        if self._needs_facts:
+            known = self._reader.facts(view, clip)
+            if known is None:
+                wanted.facts.append((wanted.add(metadata(view, clip)), slot))
+            else:
+                self._facts[slot] = known
+
+    def _say(self, window: _Window) -> None:
+        slot, view, clip = window.slot, window.view, window.clip
+        self.keys[slot] = view.text("key", clip)
+        texts = self._facts[slot].instructions
+        if texts and self._reader.instruction is InstructionChoice.ANY:
+            seed, step = self._reader.sampler.plan.seed, self._cut.picks.step
+            self.instructions[slot] = texts[instruction_draw(seed, step, self._first + slot) % len(texts)]
+        else:
+            self.instructions[slot] = view.text("instruction", clip)
+
+    def _fill_or_substitute(self, window: _Window) -> None:
+        """Fill a slot, with the first whole window after its own in the same pool if that is damaged."""
+        try:
+            self._fill([window])
+            return
+        except ShardError as fault:
+            error = fault
+        picks, slot = self._cut.picks, window.slot
+        one = slice(slot, slot + 1)
+        pool = self._reader.sampler.plan.pools[picks.modality][self._pools[slot]]
+        for attempt in range(1, _MAX_SUBSTITUTES + 1):
+            _log.warning("%s; taking the next window of %s", error, pool.label)
+            self._replaced[slot] = attempt
+            numbers = (picks.window[one] + attempt) % pool.pool.num_windows
+            cut = cut_batch(self._reader.sampler, replace(picks, pool=picks.pool[one], window=numbers))
+            _set_masks(self._arrays, cut, one)
+            try:
+                self._fill(self._windows_of(cut, [slot]))
+                return
+            except ShardError as next_error:
+                error = next_error
+        raise ShardError(
+            f"source {pool.label}: {_MAX_SUBSTITUTES} windows in a row are damaged; run `vita-data verify` on it"
+        )
+
+    def _scale(self) -> None:
+        """Turn the rows that were read into what a batch holds."""
+        arrays, picks, timed = self._arrays, self._cut.picks, self._cut.parts.timed
+        chunks = self._chunks[..., ACTION14]
+        if timed is not None:
+            chunks = resampled(timed, chunks, np.array([facts.action_mask for facts in self._facts]))
+        vectors = (
+            (arrays.action, arrays.action_mask, chunks),
+            (arrays.state, arrays.state_mask, self._states[:, 0]),
+        )
+        if arrays.action_mask is not None and arrays.state_mask is not None:
+            arrays.action_mask[:] &= np.array([facts.action_mask for facts in self._facts])[:, None]
+            arrays.state_mask[:] = [facts.state_mask for facts in self._facts]
+        for stack, (values, mask, rows) in zip(self._reader.scalings[picks.modality], vectors, strict=True):
+            if values is not None and mask is not None:
+                scaling = stack.rows(picks.pool, num_axes=values.ndim)
+                mask[:] &= scaling.known
+                values[:] = scaling.normalize(rows, mask)
+
+
+def _set_masks(arrays: BatchArrays, cut: BatchCut, slots: slice) -> None:
+    """Say which images and which rows of a chunk the windows have; the columns of a vector are each clip's own."""
+    for mask, frames in ((arrays.image_mask, cut.parts.views), (arrays.future_mask, cut.parts.futures)):
+        if mask is not None:
+            mask[slots] = frames != ABSENT
+    if arrays.action_mask is not None:
+        arrays.action_mask[slots] = cut.parts.action_real[:, :, None]
+
+
+def instruction_draw(seed: int, step: int, slot: int) -> int:
+    """Number an instruction draw by seed, step and slot of the global batch."""
+    return key_of(seed, "instruction", step, slot)

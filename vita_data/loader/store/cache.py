@@ -1,0 +1,200 @@
+"""Parts of remote shards kept on a disk, within a limit of bytes.
+
+Each shard has one sparse file in which a member lies where it lies in the shard. Whether it is there, and whole, its
+crc32 tells: a hole, a write cut short and a shard that was built anew all fail it and are fetched again. So there is
+nothing to keep in step with the files, and the ranks of a node may share a folder.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from vita_data.errors import RequestError
+from vita_data.shards.reader import matches
+from vita_data.shards.schema import MemberRef
+from vita_data.storage.files import describe_fault
+
+_log = logging.getLogger(__name__)
+
+_TOUCH_S = 10.0
+"""How often a file that is read is marked as used."""
+_FULL, _CLEARED = 15 / 16, 14 / 16
+"""Parts of the limit at which a clearing begins and ends: not every write clears, and other ranks write meanwhile."""
+_UNSEEN = 1 / 256
+"""Part of the limit that is written before a look at what the other ranks have written."""
+_BLOCK = 512
+"""Bytes of a block in `stat`."""
+_PAGE = 4096
+_MAX_OPEN = 512
+_WHOLE, _CLAIM = ".whole", ".claim"
+
+
+@dataclass(slots=True)
+class _File:
+    """An open file of the cache; closes with its last user."""
+
+    number: int
+    touched_s: float = field(default_factory=time.monotonic)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class ShardCache:
+    """A folder of sparse files; safe to share between threads and processes."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int) -> None:
+        """Use a folder, which is made where it is absent; what lies in it from earlier runs is used.
+
+        Raises:
+            RequestError: it cannot be made or written to, or the limit is none.
+        """
+        if limit_bytes < 1:
+            raise RequestError(f"cache {folder}: its limit must be at least 1 byte; found {limit_bytes}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RequestError(f"cache {folder}: cannot be written to ({describe_fault(error)})") from error
+        self._folder, self._limit_bytes = folder, limit_bytes
+        self._lock = threading.Lock()
+        self._files: dict[str, _File] = {}
+        self._num_bytes = sum(size for _, size, _ in self._listed())
+        self._num_unseen = self._num_pending = 0
+        self._told: set[str] = set()
+
+    def read(self, address: str, ref: MemberRef) -> bytes | None:
+        """Give a member's bytes if they are there and whole."""
+        with suppress(OSError):
+            file = self._open(address, os.O_RDWR)
+            data = os.pread(file.number, ref.size, ref.offset)
+            if matches(ref, data):
+                self._touch(file)
+                return data
+            # Nobody else would notice that the shard was built anew, or the disk has lost something.
+            self._path(address).with_suffix(_WHOLE).unlink(missing_ok=True)
+        return None
+
+    def write(self, address: str, offset: int, data: bytes) -> None:
+        """Keep bytes of a shard; where the disk does not take them that is told once, and they are not kept."""
+        size = (len(data) // _PAGE + 2) * _PAGE
+        with self._lock:
+            has_room = self._make_room(size)
+            self._num_pending += size
+        try:
+            if has_room:
+                os.pwrite(self._open(address, os.O_RDWR | os.O_CREAT).number, data, offset)
+        except OSError as error:
+            self._tell(f"cannot be written to ({describe_fault(error)}); reading goes on without")
+        finally:
+            with self._lock:
+                self._num_pending -= size
+                self._num_bytes += size if has_room else 0
+
+    @contextmanager
+    def claimed(self, address: str) -> Iterator[bool]:
+        """Claim a shard for a `with` block; tells whether nobody else has, in this process or another."""
+        with open(self._path(address).with_suffix(_CLAIM), "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # some network file systems have no locks
+                pass
+            yield True
+
+    def mark_whole(self, address: str) -> None:
+        """Note that all of a shard was written."""
+        with suppress(OSError):
+            self._path(address).with_suffix(_WHOLE).touch()
+
+    def is_whole(self, address: str) -> bool:
+        """Tell whether all of a shard was written and nothing of it was removed."""
+        return self._path(address).exists() and self._path(address).with_suffix(_WHOLE).exists()
+
+    def close(self) -> None:
+        """Close the files that nobody is using."""
+        with self._lock:
+            self._files.clear()
+
+    def _path(self, address: str) -> Path:
+        return self._folder / _name(address)
+
+    def _open(self, address: str, flags: int) -> _File:
+        name = _name(address)
+        with self._lock:
+            file = self._files.get(name)
+            if file is None or not os.fstat(file.number).st_nlink:
+                # Not there, or another rank has removed it: what is written to it would be lost.
+                self._files.pop(name, None)
+                file = self._files[name] = _File(os.open(self._folder / name, flags | os.O_CLOEXEC, 0o644))
+            while len(self._files) > _MAX_OPEN:
+                del self._files[next(iter(self._files))]
+        return file
+
+    def _touch(self, file: _File) -> None:
+        now_s = time.monotonic()
+        if now_s - file.touched_s > _TOUCH_S:
+            file.touched_s = now_s
+            os.utime(file.number)
+
+    def _listed(self) -> list[tuple[float, int, Path]]:
+        """When each file was last used, its bytes on the disk, its path."""
+        found = []
+        for path in self._folder.glob("*.tar"):
+            with suppress(OSError):
+                stat = path.stat()
+                found.append((stat.st_mtime, stat.st_blocks * _BLOCK, path))
+        return sorted(found)
+
+    def _make_room(self, size: int) -> bool:
+        """See that so many bytes more stay within the limit; tell whether they do."""
+        if size > self._limit_bytes:
+            return False
+        self._num_unseen += size
+        if self._num_unseen > _UNSEEN * self._limit_bytes or self._is_over(size, _FULL):
+            listed = self._listed()
+            self._num_bytes, self._num_unseen = sum(one for _, one, _ in listed), size
+            if self._is_over(size, _FULL):
+                self._clear(listed, size)
+        return not self._is_over(size, 1.0)
+
+    def _is_over(self, size: int, part: float) -> bool:
+        return self._num_bytes + self._num_pending + size > part * self._limit_bytes
+
+    def _clear(self, listed: list[tuple[float, int, Path]], size: int) -> None:
+        """Remove the files that were used longest ago."""
+        for used_s, num_bytes, path in listed:
+            if not self._is_over(size, _CLEARED):
+                break
+            if time.time() - used_s < _TOUCH_S:
+                self._tell(f"its limit, {self._limit_bytes:,} bytes, is less than what is in use; raise cache_bytes")
+            with suppress(OSError):
+                path.with_suffix(_WHOLE).unlink(missing_ok=True)
+                # Cut first: what other ranks hold open would stay on the disk.
+                os.truncate(path, 0)
+                path.unlink()
+                path.with_suffix(_CLAIM).unlink(missing_ok=True)
+            self._files.pop(path.name, None)
+            self._num_bytes -= num_bytes
+
+    def _tell(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("cache %s: %s", self._folder, what)
+
+
+@lru_cache(maxsize=1 << 16)
+def _name(address: str) -> str:
+    return f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{address.rsplit('/', 1)[-1]}"

@@ -1,0 +1,76 @@
+"""Whole shards brought into the cache in large ranges, beside the members that batches wait for."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from vita_data.errors import StorageError
+from vita_data.loader.store.cache import ShardCache
+from vita_data.loader.store.daemon_pool import Crew, Watch
+from vita_data.loader.windows.clips import ShardView
+from vita_data.storage.files import read_ranges
+
+_THREADS = 4
+"""Few beside the connections that fetch what the next batches wait for."""
+_RANGE = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a shard that is being read."""
+
+    view: ShardView
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"shard {self.view.shard}, {self.size} bytes at byte {self.offset}"
+
+
+class WholeShards:
+    """Fetches shards; of the ranks that share a cache, one fetches each."""
+
+    def __init__(self, cache: ShardCache, watch: Watch) -> None:
+        self._cache, self._watch = cache, watch
+        self._crew = Crew(_THREADS, name="vita-shard")
+        self._under_way: set[str] = set()
+        self._closed = threading.Event()
+
+    def begin(self, views: Iterable[ShardView]) -> None:
+        """Fetch the shards that are neither here nor under way; those evicted since are fetched again."""
+        for view in views:
+            if view.address not in self._under_way and not self._cache.is_whole(view.address):
+                self._under_way.add(view.address)
+                self._crew.submit(partial(self._fetch, view))
+
+    def close(self) -> None:
+        """Stop after the ranges at hand."""
+        self._closed.set()
+        self._crew.close()
+
+    def _fetch(self, view: ShardView) -> None:
+        """Fetch a shard piece by piece; whoever needs a member that has not come yet asks for that alone."""
+        try:
+            with self._cache.claimed(view.address) as is_mine:
+                if is_mine and not self._cache.is_whole(view.address):
+                    self._fetch_parts(view)
+        except (OSError, StorageError):
+            # The next batch begins it again; a member that is needed says what is wrong.
+            pass
+        finally:
+            self._under_way.discard(view.address)
+
+    def _fetch_parts(self, view: ShardView) -> None:
+        desk, end = self._watch.desk(), view.num_bytes
+        for offset in range(0, end, _RANGE):
+            if self._closed.is_set():
+                return
+            size = min(_RANGE, end - offset)
+            desk.begin(_Part(view, offset, size))
+            try:
+                (data,) = read_ranges(view.shard, [(offset, size)])
+            finally:
+                desk.end()
+            self._cache.write(view.address, offset, data)
+        self._cache.mark_whole(view.address)

@@ -1,0 +1,199 @@
+"""Where windows may start in a clip, and which stored rows and images each is cut from.
+
+One rule serves counting (the clips of a whole shard) and cutting (the clips of a batch), so that they cannot disagree.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vita_data.loader.windows.resample import TimedChunk, timed_chunk
+from vita_data.loader.windows.clips import ClipSet, Images, clip_keys, clips_of, steps_of
+from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
+
+ABSENT = -1
+_ROUNDING = 1e-9
+"""Steps by which a tie may be missed: 3 x 0.1 s at 5 Hz comes to a little more than 1.5 steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What samples [B] are made of; images by their number in their shard, ABSENT where there is none."""
+
+    row: Int64
+    """[B] row of the start in the clip."""
+    views: Int64
+    """[B, V]"""
+    futures: Int64
+    """[B, F]"""
+    action_real: Bool
+    """[B, H] rows row..row+H-1, or samples of the timed chunk, that may be learned from."""
+    timed: TimedChunk | None = None
+    """Where chunks cover a span of time (`WindowSpec.chunk_s`)."""
+
+    def part(self, samples: slice) -> "Cut":
+        """Take some of the samples."""
+        return Cut(
+            row=self.row[samples], views=self.views[samples], futures=self.futures[samples],
+            action_real=self.action_real[samples], timed=None if self.timed is None else self.timed.part(samples),
+        )  # fmt: skip
+
+
+def needed_futures(spec: WindowSpec, modality: Modality) -> int:
+    """How many real futures a start needs.
+
+    A video batch has nothing but images, so each of its windows holds two at least, whatever `min_futures` says.
+    """
+    return max(spec.min_futures, min(1, spec.futures)) if modality is Modality.VIDEO else spec.min_futures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The windows of clips [C]."""
+
+    counts: Int64
+    is_plain: Bool
+    """Whether window n of the clip starts at its n-th image, so that nothing need be looked for."""
+
+
+def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Counted:
+    """Count the windows of each clip."""
+    if modality is Modality.ACTION:
+        counts = np.diff(_valid_rows_before(clips)[clips.valid.offsets])
+        return Counted(counts=np.asarray(counts, np.int64), is_plain=np.zeros(len(clips), bool))
+    stored = clips.image_keys(CameraRole.PRIMARY)
+    starts = _image_starts(clips, stored, spec, modality)
+    counts = np.bincount(clips_of(starts), minlength=len(clips))
+    last, some = np.cumsum(counts) - 1, counts > 0
+    first = stored.searchsorted(clip_keys(np.arange(len(clips)), np.zeros(len(clips), np.int64)))
+    is_plain = np.ones(len(clips), bool)
+    is_plain[some] = starts[last[some]] == stored[(first + counts - 1)[some]]
+    return Counted(counts=counts, is_plain=is_plain)
+
+
+def start_steps(
+    clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality, *, is_plain: Bool | None = None
+) -> Int64:
+    """Find the native step [C] at which window `numbers` [C] of each clip starts; `is_plain` as it was counted."""
+    if is_plain is not None and is_plain.all():
+        images = clips.images(CameraRole.PRIMARY).steps
+        return np.asarray(images.columns[0][images.offsets[:-1] + numbers], np.int64)
+    each = np.arange(len(clips))
+    if modality is Modality.ACTION:
+        before = _valid_rows_before(clips)
+        place = before[clips.valid.offsets[:-1]] + numbers
+        span = np.searchsorted(before, place, side="right") - 1
+        return clips.steps_of_rows(each, clips.valid.columns[0][span] + (place - before[span]))
+    starts = _image_starts(clips, clips.image_keys(CameraRole.PRIMARY), spec, modality)
+    return steps_of(starts[np.searchsorted(starts, clip_keys(each, np.zeros_like(each))) + numbers])
+
+
+def cut(clips: ClipSet, steps: Int64, spec: WindowSpec, modality: Modality) -> Cut:
+    """Cut one window of each clip, at native steps [C]: which images and rows it takes."""
+    images = modality is not Modality.ACTION
+    rows = clips.rows_of_steps(np.arange(len(clips)), steps)
+    horizon, timed = spec.horizon if modality is not Modality.VIDEO else 0, None
+    if horizon and spec.chunk_s is not None:
+        timed = timed_chunk(clips, steps, rows, span_s=spec.chunk_s, horizon=horizon)
+    return Cut(
+        row=rows,
+        views=_views(clips, steps, spec.views if images else ()),
+        futures=_futures(clips, steps, spec) if images else np.zeros((len(clips), 0), np.int64),
+        action_real=_chunk(clips, rows, horizon) if timed is None else timed.real,
+        timed=timed,
+    )
+
+
+def _valid_rows_before(clips: ClipSet) -> Int64:
+    """Valid action rows before each range, and in all [n + 1]."""
+    start, stop = clips.valid.columns
+    return np.concatenate([[0], np.cumsum((stop - start).astype(np.int64))])
+
+
+def _image_starts(clips: ClipSet, stored: Int64, spec: WindowSpec, modality: Modality) -> Int64:
+    """Find the starts among the primary camera's stored images (keys)."""
+    starts = stored
+    if spec.starts is Starts.KEYFRAMES:
+        where = clips.keyframes.clips
+        starts = clip_keys(where, clips.steps_of_rows(where, clips.keyframes.columns[0]))
+        if not np.array_equal(starts, stored):
+            starts = starts[_find(stored, starts) != ABSENT]
+    needed = needed_futures(spec, modality)
+    return _with_futures(clips, starts, stored, spec, needed) if needed and starts.size else starts
+
+
+def _with_futures(clips: ClipSet, starts: Int64, stored: Int64, spec: WindowSpec, needed: int) -> Int64:
+    """Keep the starts that have enough futures; most have the first, so few are asked for the others."""
+    found = np.zeros(len(starts), np.int64)
+    if needed == 1 and len(starts) == len(stored):
+        # The future of most images is the next image, which is told without a search.
+        distance = _early(spec.frame_interval_s * clips.hz)[clips_of(starts[:-1])]
+        found[:-1] = stored[1:] == starts[:-1] + distance
+    lacking = np.flatnonzero(found < needed)
+    for number in range(1, spec.futures + 1):
+        if not lacking.size:
+            break
+        asked = starts[lacking]
+        distance_steps = number * spec.frame_interval_s * clips.hz[clips_of(asked)]
+        found[lacking] += _nearest(stored, asked, distance_steps) != ABSENT
+        lacking = lacking[found[lacking] < needed]
+    return starts[found >= needed]
+
+
+def _find(stored: Int64, keys: Int64) -> Int64:
+    if not stored.size:
+        return np.full(keys.shape, ABSENT)
+    place = stored.searchsorted(keys)
+    np.minimum(place, len(stored) - 1, out=place)
+    place[stored[place] != keys] = ABSENT
+    return place
+
+
+def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
+    # Steps are whole, so at most two lie within half a step, and only at a tie: the earlier one is taken.
+    early, late = _early(distance_steps), np.floor(distance_steps + (0.5 + _ROUNDING)).astype(np.int64)
+    found = _find(stored, starts + early)
+    ties = (early != late) & (found == ABSENT)
+    if ties.any():
+        found[ties] = _find(stored, (starts + late)[ties])
+    return found
+
+
+def _early(distance_steps: Float64) -> Int64:
+    return np.ceil(distance_steps - (0.5 + _ROUNDING)).astype(np.int64)
+
+
+def _image_numbers(images: Images, places: Int64) -> Int64:
+    """Turn places [C, n] among a camera's images in all clips into numbers in their shards."""
+    inside = places - images.steps.offsets[:-1, None]
+    return np.where(places == ABSENT, ABSENT, images.first[:, None] + inside)
+
+
+def _views(clips: ClipSet, steps: Int64, roles: tuple[CameraRole, ...]) -> Int64:
+    keys = clip_keys(np.arange(len(clips)), steps)
+    found = [_image_numbers(clips.images(role), _find(clips.image_keys(role), keys)[:, None]) for role in roles]
+    return np.concatenate([np.zeros((len(clips), 0), np.int64), *found], axis=1)
+
+
+def _futures(clips: ClipSet, steps: Int64, spec: WindowSpec) -> Int64:
+    if not spec.futures:
+        return np.zeros((len(clips), 0), np.int64)
+    starts = np.repeat(clip_keys(np.arange(len(clips)), steps)[:, None], spec.futures, axis=1)
+    distance = np.arange(1, spec.futures + 1) * spec.frame_interval_s * clips.hz[:, None]
+    places = _nearest(clips.image_keys(CameraRole.PRIMARY), starts, distance)
+    return _image_numbers(clips.images(CameraRole.PRIMARY), places)
+
+
+def _chunk(clips: ClipSet, rows: Int64, horizon: int) -> Bool:
+    if not horizon:
+        return np.zeros((len(clips), 0), bool)
+    each, wanted = np.arange(len(clips)), rows[:, None] + np.arange(horizon)
+    return clips.is_valid(np.repeat(each[:, None], horizon, axis=1), wanted) & (wanted < _ends(clips, rows)[:, None])
+
+
+def _ends(clips: ClipSet, rows: Int64) -> Int64:
+    """First row after each of `rows` that a chunk may not reach: the next gap that breaks, or the clip's end."""
+    next_run = clips.run_rows.searchsorted(clip_keys(np.arange(len(clips)), rows), side="right")
+    at_gap = clips.ends_at_gaps & (next_run < clips.runs.offsets[1:])
+    gap = clips.runs.columns[0][np.minimum(next_run, len(clips.runs.columns[0]) - 1)]
+    return np.where(at_gap, gap, clips.num_steps)

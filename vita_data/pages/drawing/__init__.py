@@ -1,0 +1,1 @@
+"""Pieces of pages: HTML, tables, line charts and bars as inline SVG."""

@@ -1,0 +1,99 @@
+"""Bars as inline SVG: how values are distributed, and how often things occur."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vita_data.pages.drawing.axes import HEIGHT, WIDTH, Scale, axes, horizontal, px, round_step, vertical
+from vita_data.pages.drawing.html import Markup, element, number, text
+from vita_data.types import Float64, Int64
+
+_COLOUR = "#0072b2"
+_MIN_BINS, _MAX_BINS = 6, 30
+_ROW, _NAME_WIDTH, _COUNT_WIDTH = 20, 116, 62
+_MAX_NAME = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How often values [N] fall into bins of one round width; the labels carry the units."""
+
+    title: str
+    x_label: str
+    y_label: str
+    values: Float64
+    least_width: float = 0.0
+    """No bin is narrower; 1 for whole numbers, which then lie in the middle of their bins."""
+
+
+def histogram(content: Histogram) -> Markup:
+    """Draw one histogram with its title."""
+    edges, counts = bins(content.values, content.least_width)
+    x = replace(horizontal([edges]), least_step=content.least_width)
+    y = replace(
+        vertical([counts.astype(np.float64)]), low=0.0, high=max(1.05 * counts.max(initial=0), 1.0), least_step=1.0
+    )
+    drawing = element(
+        "svg",
+        axes(x, y, x_label=content.x_label, y_label=content.y_label),
+        *(_bar(content, edges[at : at + 2], int(count), x, y) for at, count in enumerate(counts) if count),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=f"{content.title}: {content.y_label} by {content.x_label}",
+    )
+    return element("figure", element("figcaption", text(content.title)), drawing)
+
+
+def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
+    """Count values [N] in at most 31 bins of a round width: edges [M + 1], counts [M]; no value gives no bin."""
+    if not values.size:
+        return np.zeros(1), np.zeros(0, np.int64)
+    low, high = float(values.min()), float(values.max())
+    num_wanted = min(max(2 * math.sqrt(values.size), _MIN_BINS), _MAX_BINS)
+    # A constant gets one bin around it: as narrow as allowed, or a tenth of it wide.
+    constant = 0.0 if high > low or least_width else max(abs(high) / 10, 1e-6)
+    width = round_step(max((high - low) / num_wanted, least_width, constant))
+    shift = 0.5 if least_width == width == 1 else 0.0
+    first, last = np.floor(low / width + shift), np.floor(high / width + shift)
+    edges = (np.arange(first, last + 2) - shift) * width
+    places = np.clip(np.floor(values / width + shift) - first, 0, len(edges) - 2).astype(np.int64)
+    return edges, np.bincount(places, minlength=len(edges) - 1)
+
+
+def bar_list(title: str, counts: Mapping[str, int]) -> Markup:
+    """Draw a bar a name, in the order given, with its count."""
+    most = max(counts.values(), default=1)
+    length = Scale(0.0, float(most), _NAME_WIDTH, WIDTH - _COUNT_WIDTH)
+    rows = [_bar_row(name, count, place, length) for place, (name, count) in enumerate(counts.items())]
+    drawing = element(
+        "svg", element("g", *rows, font_size="12", fill="#333"), viewBox=f"0 0 {WIDTH} {_ROW * max(len(rows), 1)}",
+        role="img", aria_label=title,
+    )  # fmt: skip
+    return element("figure", element("figcaption", text(title)), drawing)
+
+
+def _bar_row(name: str, count: int, place: int, length: Scale) -> Markup:
+    top = place * _ROW
+    shown = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    middle, end = px(top + _ROW / 2), length.at(count)
+    return element(
+        "g",
+        element("title", text(f"{name}: {number(count)}")),
+        element("text", text(shown), x=px(_NAME_WIDTH - 6), y=middle, dy="0.35em", text_anchor="end"),
+        element("rect", x=px(_NAME_WIDTH), y=px(top + 3), width=px(max(end - _NAME_WIDTH, 1.0)), height=px(_ROW - 6),
+                fill=_COLOUR),
+        element("text", text(number(count)), x=px(end + 5), y=middle, dy="0.35em"),
+    )  # fmt: skip
+
+
+def _bar(content: Histogram, edges: Float64, count: int, x: Scale, y: Scale) -> Markup:
+    (left, right), top = x(edges), y.at(count)
+    low, high = (float(edge) for edge in edges)
+    span = number(int(low + 0.5)) if content.least_width == high - low == 1 else f"{number(low)} to {number(high)}"
+    hint = f"{content.x_label}: {span}\n{content.y_label}: {number(count)}"
+    # A bar of one clip among a million is still to be seen.
+    height = max(y.start - top, 1.0)
+    return element("rect", element("title", text(hint)), x=px(left), width=px(max(right - left - 1.0, 0.5)),
+                   y=px(y.start - height), height=px(height), fill=_COLOUR)  # fmt: skip

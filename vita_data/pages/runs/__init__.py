@@ -1,0 +1,1 @@
+"""Training runs on a page: curves, shares, previews, the latent report."""

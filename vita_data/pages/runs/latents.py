@@ -1,0 +1,151 @@
+"""What the latents of a run carry, on a page: errors with the own and with other latents, codes, verdict and picture.
+
+The figures are those of RUN/evaluation.json; vita_model/README.md says what each is.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vita_data.pages.drawing.chart import Chart, Series, charts
+from vita_data.pages.drawing.html import Cell, Markup, Table, element, facts, paragraph, table, text
+from vita_data.pages.runs.previews import preview_picture
+from vita_data.pages.runs.run_files import Evaluation, Metrics, newest_latents, read_evaluation, read_evaluations
+
+_Figures = Mapping[str, float]
+
+_ERRORS = (
+    ("frames: absolute error (L1)", "frames", "l1", "copy_l1"),
+    ("actions: squared error (normalized)", "actions", "mse", "mean_mse"),
+)
+"""What is decoded, its part of the names, the error, and the trivial predictor's."""
+_CROSSED = (
+    ("actions decoded from the video's code: squared error", "cross/action_mse", "", "cross/action_mean_mse"),
+    ("frames decoded from the actions' code: absolute error (L1)", "cross/frames_l1", "cross/frames_own_l1",
+     "cross/frames_copy_l1"),
+)  # fmt: skip
+_CODES = (
+    ("video", "video", "perplexity_video", ("frames",)),
+    ("actions", "action", "perplexity_action", ("actions",)),
+    ("latents that the backbone predicts", "predicted", "token_perplexity", ("frames", "actions")),
+)
+"""Whose codes, their part of the names, their perplexity in metrics.jsonl, and the decoders that read them."""
+_FACTS = (
+    ("paired windows whose video and actions take one code", "codes/agreement", ".1%"),
+    ("the same by chance", "codes/agreement_chance", ".1%"),
+    ("share of the motion's variance that the video's code explains (R2)", "codes/motion_r2", ".2f"),
+    ("norm of the smallest code (near zero: it swallows every small latent)", "codes/least_norm", ".3g"),
+    ("different chains of subtasks that were chosen", "subtasks/distinct", ".0f"),
+)
+_CAPTION = (
+    "After step {step}, what the run has of these. From above: frames, a row a sample: present, true, decoded from the "
+    "own latents, from another sample's, from the mean of the latents. The hand's path within the chunk, a panel a "
+    "sample, x to the right, y up: true black, from the own latents blue (in a warmup with paired windows: from the "
+    "video's code), from another sample's orange. Codes that video (rows) and actions (columns) of the same windows "
+    "take, the most frequent first, darker for more; orange on the diagonal: both take one code."
+)
+
+
+def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
+    """Show what a run's latents carry; nothing if it has neither been measured nor drawn.
+
+    Raises:
+        ShardError: one of the files is damaged.
+    """
+    evaluation, preview = read_evaluation(run), newest_latents(run)
+    if evaluation is None and preview is None:
+        return []
+    parts = [element("h3", text("What the latents carry"))]
+    if evaluation is None:
+        parts.append(paragraph("Not measured yet: a run is measured after its last step, and on the way every "
+                               "eval_every steps.", css="explain"))  # fmt: skip
+    else:
+        parts += [*_verdict(evaluation), *_tables(evaluation.figures, metrics), *_course(read_evaluations(run))]
+    if preview is not None:
+        parts.append(preview_picture(preview, run, _CAPTION.format(step=preview.step)))
+    return parts
+
+
+def _verdict(evaluation: Evaluation) -> Iterator[Markup]:
+    yield paragraph(
+        f"Measured after step {evaluation.step}. A decoder needs its latents where another sample's, or the mean of "
+        "them, cost it much; beating the trivial predictor alone does not show that.", css="explain",
+    )  # fmt: skip
+    for line in evaluation.verdict:
+        yield paragraph(line[:1].upper() + line[1:] + ".", css="warning" if line.startswith("warning") else "")
+
+
+def _tables(figures: _Figures, metrics: Metrics) -> Iterator[Markup]:
+    yield from _table(
+        ("decoded", "own latents", "another sample's latents", "mean of the latents", "another sample's subtasks",
+         "trivial: copied frame, mean action", "own / another's"),
+        [
+            (title, *(figures.get(f"{kind}/{prefix}{error}") for prefix in ("", "shuffled_", "mean_latent_",
+             "shuffled_subtasks_")), figures.get(f"{kind}/{trivial}"), _ratio(figures, kind, error))
+            for title, kind, error, trivial in _ERRORS
+        ],
+    )  # fmt: skip
+    crossed = [(title, *(figures.get(name) for name in names)) for title, *names in _CROSSED]
+    yield from _table(("paired windows", "across", "own code", "trivial: copied frame, mean action"), crossed)
+    yield from _table(
+        ("codes of", "effective rank", "codes taken", "perplexity (even use)", "frames: own / another's",
+         "actions: own / another's"),
+        [
+            (title, figures.get(f"codes/rank_{kind}"), figures.get(f"codes/used_{kind}"), _last(metrics, perplexity),
+             *(_ratio(figures, name, error) if name in decoders else None for _, name, error, _ in _ERRORS))
+            for title, kind, perplexity, decoders in _CODES
+            if f"codes/rank_{kind}" in figures
+        ],
+    )  # fmt: skip
+    known = [(title, format(figures[name], form)) for title, name, form in _FACTS if name in figures]
+    if known:
+        yield facts(known)
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Iterator[Markup]:
+    """Draw a table without the rows and columns that this run has nothing for."""
+    rows = [row for row in rows if row[1] is not None]
+    if not rows:
+        return
+    kept = [column for column in range(len(header)) if any(row[column] is not None for row in rows)]
+    chosen = tuple(tuple(row[column] for column in kept) for row in rows)
+    yield table(Table(header=tuple(header[column] for column in kept), rows=chosen))
+
+
+def _ratio(figures: _Figures, kind: str, error: str) -> float | None:
+    """Give the error with the own latents over that with another sample's: 1 where the decoder ignores them."""
+    own, other = figures.get(f"{kind}/{error}"), figures.get(f"{kind}/shuffled_{error}")
+    return None if own is None or not other else own / other
+
+
+def _last(metrics: Metrics, metric: str) -> float | None:
+    """Give the newest value of a scalar that each modality's steps may log."""
+    newest = max(metrics.of(metric), key=lambda curve: curve.step[-1], default=None)
+    return None if newest is None else float(newest.value[-1])
+
+
+def _course(evaluations: Sequence[Evaluation]) -> Iterator[Markup]:
+    """Draw how the figures changed, where the run was measured more than once."""
+    if len(evaluations) < 2:
+        return
+    drawn = [
+        _chart(title, evaluations, {
+            "own latents": f"{kind}/{error}", "another sample's": f"{kind}/shuffled_{error}",
+            "mean latent": f"{kind}/mean_latent_{error}", "trivial": f"{kind}/{trivial}",
+        })
+        for title, kind, error, trivial in _ERRORS
+    ]  # fmt: skip
+    drawn.append(_chart("effective rank", evaluations, {title: f"codes/rank_{kind}" for title, kind, *_ in _CODES}))
+    yield charts([chart for chart in drawn if chart.series])
+
+
+def _chart(title: str, evaluations: Sequence[Evaluation], names: Mapping[str, str]) -> Chart:
+    steps = np.array([one.step for one in evaluations], np.float64)
+    values = {word: np.array([one.figures.get(name, np.nan) for one in evaluations]) for word, name in names.items()}
+    lines = [
+        Series(name=word, x=steps, y=y, colour=colour)
+        for colour, (word, y) in enumerate(values.items())
+        if np.isfinite(y).any()
+    ]
+    return Chart(title=f"Measured: {title}", x_label="training step", y_label=title, series=tuple(lines))

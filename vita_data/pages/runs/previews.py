@@ -1,0 +1,23 @@
+"""A run's preview pictures on a page, scaled down to what a page needs."""
+
+from pathlib import Path
+
+from vita_data.errors import ShardError
+from vita_data.pages.shards.clips import shrink_jpeg
+from vita_data.pages.drawing.html import Markup, Picture, element, picture
+from vita_data.pages.runs.run_files import PicturePreview
+
+_MAX_WIDTH = 1600
+
+
+def preview_picture(preview: PicturePreview, run: Path, caption: str) -> Markup:
+    """Show a preview.
+
+    Raises:
+        ShardError: it is no JPEG.
+    """
+    try:
+        small = shrink_jpeg(preview.jpeg, max_width=_MAX_WIDTH)
+    except ValueError as error:
+        raise ShardError(f"{run}: the preview of step {preview.step} is no JPEG ({error})") from error
+    return element("div", picture(Picture(jpeg=small, caption=caption)), class_="picture")

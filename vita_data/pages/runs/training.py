@@ -1,0 +1,151 @@
+"""Training runs on a page: loss and code curves, realised shares, predicted against true frames and actions."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vita_data.pages.drawing.chart import Chart, Series, Stroke, charts
+from vita_data.pages.shards.clips import Group, arm_action_groups
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.pages.runs.latents import latent_parts
+from vita_data.pages.runs.previews import preview_picture
+from vita_data.pages.runs.run_files import (
+    ActionPreview,
+    Curve,
+    Metrics,
+    PicturePreview,
+    newest_actions,
+    newest_frames,
+    read_metrics,
+)
+
+_MAX_CURVE_POINTS = 200
+_MAX_SAMPLES = 4
+_PREVIEW_GROUPS = (*arm_action_groups("left arm", 0), *arm_action_groups("right arm", 7))
+
+_LOSSES: Mapping[str, str] = {
+    "loss": "Total loss (weighted sum of the terms)",
+    "l1": "Frames: absolute error (L1, weighted)",
+    "ssim": "Frames: 1 - structural similarity (SSIM, weighted)",
+    "action": "Actions: squared error (normalized units, weighted)",
+    "commitment": "Codebook: distance of encodings to their codes (commitment, weighted)",
+    "usage_match": "Codebook: difference in code use of the modalities (weighted)",
+}
+_CODES: Mapping[str, str] = {
+    "token_perplexity": "Codes in even use within a batch (perplexity)",
+    "perplexity_video": "Codes in even use for video (perplexity, moving average)",
+    "perplexity_action": "Codes in even use for actions (perplexity, moving average)",
+    "overlap": "Overlap of the codes of video and actions (0 disjoint, 1 equal)",
+    "dead_codes": "Codes without use (number)",
+    "subtask_entropy": "Variety of the subtask tokens chosen (entropy, nats)",
+}
+_PACE: Mapping[str, str] = {
+    "grad_norm": "Gradient norm before clipping",
+    "lr": "Learning rate",
+    "samples_per_s": "Speed (samples per second)",
+}
+
+
+def run_section(run: Path) -> Section:
+    """Show a run.
+
+    Raises:
+        RequestError: the folder is no run, or the run has not written a step yet.
+        ShardError: one of the run's files is damaged.
+    """
+    metrics = read_metrics(run)
+    known = {**_LOSSES, **_CODES, **_PACE}
+    rest = {curve.metric: curve.metric for curve in metrics.curves if curve.metric not in known}
+    parts = [
+        *_curves(metrics, _LOSSES, "Losses", "What training minimises; one line a modality, lower is better."),
+        *_curves(metrics, _CODES, "Codes", "How well the shared codebook is used; a perplexity of 1 means one code."),
+        *_curves(metrics, {**_PACE, **rest}, "Pace", "How the optimizer moves and how fast."),
+        *latent_parts(run, metrics),
+        *_shares(metrics),
+        *_frames(newest_frames(run), run),
+        *_actions(newest_actions(run)),
+    ]
+    return Section(
+        title=f"Training run {run.name}: {', '.join(metrics.stages)}, {metrics.num_steps} steps",
+        explanation="From the run's metrics.jsonl, evaluation.json and newest previews; rest the pointer on a chart to "
+                    "see values.",
+        body=join(parts),
+    )  # fmt: skip
+
+
+def _curves(metrics: Metrics, titles: Mapping[str, str], heading: str, words: str) -> list[Markup]:
+    drawn = [_chart(metrics, metric, title) for metric, title in titles.items() if metrics.of(metric)]
+    if not drawn:
+        return []
+    return [element("h3", text(heading)), paragraph(words, css="explain"), charts(drawn)]
+
+
+def _chart(metrics: Metrics, metric: str, title: str) -> Chart:
+    colours = {modality: colour for colour, modality in enumerate(sorted({c.modality for c in metrics.curves}))}
+    lines = tuple(_line(curve, colours[curve.modality]) for curve in metrics.of(metric))
+    return Chart(title=title, x_label="training step", y_label=metric, series=lines)
+
+
+def _line(curve: Curve, colour: int) -> Series:
+    """Draw a curve; a long one as means of equal runs of steps, or noise would hide its course."""
+    per_point = math.ceil(len(curve.step) / _MAX_CURVE_POINTS)
+    if per_point == 1:
+        return Series(name=curve.modality, x=curve.step, y=curve.value, colour=colour)
+    firsts = np.arange(0, len(curve.step), per_point)
+    sizes = np.diff(firsts, append=len(curve.step))
+    x, y = (np.add.reduceat(values, firsts) / sizes for values in (curve.step, curve.value))
+    return Series(name=f"{curve.modality} (means of {per_point} steps)", x=x, y=y, colour=colour)
+
+
+def _shares(metrics: Metrics) -> list[Markup]:
+    rows: list[tuple[Cell, ...]] = [
+        (modality, source, f"{share:.2%}")
+        for modality, shares in metrics.shares.items()
+        for source, share in shares.items()
+    ]
+    if not rows:
+        return []
+    words = "Which part of a modality's samples each source really gave, up to the last step."
+    shown = table(Table(header=("modality", "source", "realised share"), rows=tuple(rows)))
+    return [element("h3", text("Realised shares")), paragraph(words, css="explain"), shown]
+
+
+def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
+    if preview is None:
+        return []
+    caption = (
+        f"After step {preview.step}, a row a sample. Columns from the left: the start image, the true future images, "
+        "the predicted ones in the same order; grey where the clip has ended."
+    )
+    return [element("h3", text("Predicted against true frames")), preview_picture(preview, run, caption)]
+
+
+def _actions(preview: ActionPreview | None) -> list[Markup]:
+    if preview is None:
+        return []
+    parts = [
+        element("h3", text(f"Predicted against true actions after step {preview.step}")),
+        paragraph("The next steps of some samples in normalized units (-1..1 is q01..q99 of the source): the true "
+                  "chunk solid, the predicted one dashed. Columns that a robot does not have are left out.",
+                  css="explain"),
+    ]  # fmt: skip
+    for sample in range(min(len(preview.mask), _MAX_SAMPLES)):
+        drawn = [_chunk_chart(preview, sample, group) for group in _PREVIEW_GROUPS
+                 if preview.mask[sample][:, group.columns()].any()]  # fmt: skip
+        parts.append(charts(drawn) if drawn else paragraph(f"Sample {sample + 1} has no real action."))
+    return parts
+
+
+def _chunk_chart(preview: ActionPreview, sample: int, group: Group) -> Chart:
+    steps = np.arange(preview.mask.shape[1], dtype=np.float64)
+    lines = [
+        Series(name=f"{name} {word}", x=steps, colour=colour, stroke=stroke,
+               y=np.where(preview.mask[sample, :, column], values[sample, :, column], np.nan))
+        for colour, (name, column) in enumerate(zip(group.names, group.columns(), strict=True))
+        if preview.mask[sample, :, column].any()
+        for word, values, stroke in (("true", preview.true, Stroke.SOLID), ("pred.", preview.predicted, Stroke.DASHED))
+    ]  # fmt: skip
+    return Chart(title=f"Sample {sample + 1}: {group.title}", x_label="step of the chunk", y_label="normalized",
+                 series=tuple(lines))  # fmt: skip

@@ -1,0 +1,1 @@
+"""Built shards on a page: card, dropped episodes, lengths, texts, statistics, clips."""

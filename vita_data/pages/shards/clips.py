@@ -1,0 +1,238 @@
+"""One clip on a page: which clips to show, its stored images as a contact sheet, its actions and state as charts.
+
+Reads only the images that are shown, so that a clip of ten minutes costs no more than one of ten seconds.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import simplejpeg
+
+from vita_data.builder.finish import EPISODES
+from vita_data.errors import RequestError
+from vita_data.normalize.vectors import (
+    BASE_ACTION,
+    BASE_STATE,
+    LEFT_ACTION,
+    LEFT_STATE,
+    RIGHT_ACTION,
+    RIGHT_STATE,
+)
+from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
+from vita_data.pages.drawing.html import Picture
+from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
+from vita_data.shards.reader import ShardFiles
+from vita_data.shards.schema import DEPTH, frame_name
+from vita_data.storage.files import AnyPath
+from vita_data.types import CameraRole, Clip, Gaps, Json, Split, Track
+
+THUMBNAIL_SIZE = 128
+_QUALITY = 80
+_MAX_KEYS_COMPARED = 20_000
+_AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipView:
+    """A clip without its images, and small copies of some of them."""
+
+    clip: Clip
+    num_stored: Mapping[CameraRole, int]
+    pictures: Mapping[CameraRole, tuple[Picture, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Columns of a vector that share a unit and therefore a chart."""
+
+    title: str
+    unit: str
+    start: int
+    names: tuple[str, ...]
+
+    def columns(self) -> range:
+        """Where the group lies in its vector."""
+        return range(self.start, self.start + len(self.names))
+
+
+def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
+    """The seven canonical action columns of one arm (vita_data/README.md)."""
+    return (
+        Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
+        Group(title=f"{arm} rotation", unit="rad per step", start=start + 3, names=("droll", "dpitch", "dyaw")),
+        Group(title=f"{arm} gripper", unit="0 closed, 1 open", start=start + 6, names=("gripper",)),
+    )
+
+
+def _arm_state_groups(arm: str, start: int) -> tuple[Group, ...]:
+    rotation = tuple(f"R{row}{column}" for column in (1, 2) for row in (1, 2, 3))
+    joints = tuple(f"joint {joint}" for joint in range(1, 8))
+    return (
+        Group(title=f"{arm} position", unit="m", start=start, names=_AXES),
+        Group(title=f"{arm} rotation (two matrix columns)", unit="no unit", start=start + 3, names=rotation),
+        Group(title=f"{arm} gripper opening", unit="0 closed, 1 open", start=start + 9, names=("gripper",)),
+        Group(title=f"{arm} joint positions", unit="rad", start=start + 10, names=joints),
+        Group(title=f"{arm} joint velocities", unit="rad/s", start=start + 17, names=joints),
+    )
+
+
+ACTION_GROUPS = (
+    *arm_action_groups("left arm", LEFT_ACTION),
+    *arm_action_groups("right arm", RIGHT_ACTION),
+    Group(title="base motion", unit="m, rad per step", start=BASE_ACTION, names=("dx", "dy", "dyaw")),
+)
+STATE_GROUPS = (
+    *_arm_state_groups("left arm", LEFT_STATE),
+    *_arm_state_groups("right arm", RIGHT_STATE),
+    Group(title="base pose", unit="m, rad", start=BASE_STATE, names=("x", "y", "yaw")),
+)
+
+
+def first_clips(folder: AnyPath, *, max_clips: int, max_frames: int) -> list[ClipView]:
+    """Read the first clips of a built source, train before val, each with up to `max_frames` images a camera.
+
+    Raises:
+        ManifestError: the source has not been built there.
+        ShardError: a shard is damaged.
+    """
+    views: list[ClipView] = []
+    for index in (open_source(folder, split) for split in Split):
+        for shard, table in zip(index.shards, index.tables, strict=True):
+            rows = table.slice(0, max_clips - len(views)).to_pylist()
+            views += [_view(shard, row, max_frames=max_frames) for row in rows]
+    return views
+
+
+def clip_by_key(folder: AnyPath, key: str, *, max_frames: int) -> ClipView:
+    """Read one clip of a built source.
+
+    Raises:
+        RequestError: no clip has that key; names near ones and where all stand.
+        ManifestError: the source has not been built there.
+        ShardError: a shard is damaged.
+    """
+    indexes = [open_source(folder, split) for split in Split]
+    for index in indexes:
+        for shard, table in zip(index.shards, index.tables, strict=True):
+            row = pc.index(table.column("key"), key).as_py()
+            if row >= 0:
+                return _view(shard, table.slice(row, 1).to_pylist()[0], max_frames=max_frames)
+    raise RequestError(f"no clip {key!r} in {folder}; {_hint(indexes, key)}"
+                       f"the column `clip` of {folder / EPISODES} lists the first key of each episode")  # fmt: skip
+
+
+def _hint(indexes: Sequence[SourceIndex], key: str) -> str:
+    """Guess what was meant: an episode's id instead of its clip's key, or a key with a slip."""
+    for table in (index.table for index in indexes):
+        row = pc.index(table.column("episode"), key).as_py()
+        if row >= 0:
+            return f"it is an episode; its clip is {table.column('key')[row].as_py()!r}; "
+    keys = pa.concat_tables([index.table.select(["key"]) for index in indexes]).slice(0, _MAX_KEYS_COMPARED)
+    near = difflib.get_close_matches(key, keys.column("key").to_pylist(), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def _view(shard: AnyPath, row: Json, *, max_frames: int) -> ClipView:
+    files = ShardFiles()
+    try:
+        clip = read_clip(files, shard, row, with_frames=False)
+        stored = _stored_steps(row)
+        pictures = {
+            camera: tuple(_thumbnails(files, shard, row, camera, [steps[at] for at in evenly(len(steps), max_frames)]))
+            for camera, steps in stored.items()
+        }
+    finally:
+        files.close()
+    return ClipView(clip=clip, num_stored={role: len(steps) for role, steps in stored.items()}, pictures=pictures)
+
+
+def _stored_steps(row: Json) -> dict[CameraRole, list[int]]:
+    frames = row["frames"]
+    steps: dict[CameraRole, list[int]] = {}
+    for frame in frames if isinstance(frames, list) else []:
+        if not frame["camera"].startswith(DEPTH):
+            steps.setdefault(CameraRole(frame["camera"]), []).append(frame["step"])
+    return steps
+
+
+def _thumbnails(
+    files: ShardFiles, shard: AnyPath, row: Json, camera: CameraRole, steps: Sequence[int]
+) -> Iterator[Picture]:
+    refs, hz = member_refs(row), float(str(row["hz"]))
+    wanted = {frame_name(camera, step): step for step in steps}
+    jpegs = files.read_many(shard, {name: refs[name] for name in wanted}, clip=str(row["key"]))
+    for name, step in wanted.items():
+        yield Picture(
+            jpeg=shrink_jpeg(jpegs[name], max_width=THUMBNAIL_SIZE), caption=f"step {step}, {step / hz:.2f} s"
+        )
+
+
+def shrink_jpeg(jpeg: bytes, *, max_width: int) -> bytes:
+    """Scale a JPEG down to a width, for a smaller page; one that fits already is returned unchanged.
+
+    Raises:
+        ValueError: the bytes are no JPEG.
+    """
+    height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    if width <= max_width:
+        return jpeg
+    size = (max_width, max(1, round(height * max_width / width)))
+    small = cv2.resize(simplejpeg.decode_jpeg(jpeg), size, interpolation=cv2.INTER_AREA)
+    encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=_QUALITY, colorsubsampling="420")
+    return encoded
+
+
+def action_charts(clip: Clip) -> tuple[Chart, ...]:
+    """Draw the canonical actions that are real, a chart a unit; rows that may not be learned from are shaded."""
+    if clip.action is None:
+        return ()
+    invalid = [Band(start=start, stop=stop, meaning="invalid rows: not learned from", shade=Shade.FAULT)
+               for start, stop in _time_ranges(clip, _outside(clip.action.valid, clip.num_steps))]  # fmt: skip
+    return _track_charts(clip, clip.action.track, ACTION_GROUPS, tuple(invalid))
+
+
+def state_charts(clip: Clip) -> tuple[Chart, ...]:
+    """Draw the state columns that are real, a chart a unit."""
+    return () if clip.state is None else _track_charts(clip, clip.state, STATE_GROUPS, ())
+
+
+def _track_charts(
+    clip: Clip, track: Track, groups: Sequence[Group], bands: tuple[Band, ...]
+) -> tuple[Chart, ...]:  # fmt: skip
+    breaks = np.flatnonzero(np.diff(clip.step_index) > 1) + 1
+    x = np.insert(clip.step_index.astype(np.float64), breaks, clip.step_index[breaks] - 0.5) / clip.hz
+    values = np.insert(track.values.astype(np.float64), breaks, np.nan, axis=0)
+    real = [(group, [column for column in group.columns() if track.mask[column]]) for group in groups]
+    return tuple(
+        Chart(
+            title=f"{group.title} ({group.unit})", x_label="time (s)", y_label=group.unit,
+            series=tuple(Series(name=group.names[column - group.start], x=x, y=values[:, column], colour=colour)
+                         for colour, column in enumerate(columns)),
+            bands=(*bands, *_gap_bands(clip)),
+        )
+        for group, columns in real if columns
+    )  # fmt: skip
+
+
+def _gap_bands(clip: Clip) -> Iterator[Band]:
+    meaning = {Gaps.BREAK: "steps left out", Gaps.BRIDGE: "steps without motion left out"}[clip.gaps]
+    for row in np.flatnonzero(np.diff(clip.step_index) > 1):
+        start, stop = clip.step_index[row] / clip.hz, clip.step_index[row + 1] / clip.hz
+        yield Band(start=float(start), stop=float(stop), meaning=meaning, shade=Shade.ABSENCE)
+
+
+def _outside(valid: Sequence[tuple[int, int]], num_rows: int) -> list[tuple[int, int]]:
+    """The row ranges that lie in none of the valid ones."""
+    edges = [0, *(edge for span in valid for edge in span), num_rows]
+    return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start]
+
+
+def _time_ranges(clip: Clip, ranges: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+    """Turn row ranges into seconds, half a step wider on both sides so that one row can be seen."""
+    steps = clip.step_index
+    return [(float(steps[a] - 0.5) / clip.hz, float(steps[b - 1] + 0.5) / clip.hz) for a, b in ranges]

@@ -1,0 +1,134 @@
+"""Raw episodes that are not in the shards, and why: counts by reason with examples, and what could not be read."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vita_data.builder.finish import EPISODES
+from vita_data.builder.records import EpisodeOutcome
+from vita_data.errors import ShardError
+from vita_data.pages.shards.card import Card, reason_meaning
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.shards.index import card_sums, read_card
+from vita_data.storage.files import AnyPath, read_files
+
+_COLUMNS = ("id", "part", "outcome", "reason", "detail")
+_MAX_EXAMPLES = 3
+_MAX_FAILED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A raw episode that was dropped or failed, and what was found in it."""
+
+    episode: str
+    part: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """Examples of the raw episodes that were not stored."""
+
+    dropped: Mapping[str, tuple[Example, ...]]
+    """By reason code, the first few of each."""
+    failed: tuple[Example, ...]
+
+
+def read_losses(folder: AnyPath) -> Losses:
+    """Read examples from a built source's list of raw episodes.
+
+    Raises:
+        ManifestError: the source has not been built there.
+        ShardError: the list is missing or does not match the card's sum.
+    """
+    rows = _rows(folder)
+    dropped = rows.filter(pc.equal(rows["outcome"], EpisodeOutcome.DROPPED))
+    codes = sorted(pc.unique(dropped["reason"]).to_pylist())
+    return Losses(
+        dropped={code: _examples(dropped.filter(pc.equal(dropped["reason"], code)), _MAX_EXAMPLES) for code in codes},
+        failed=_examples(rows.filter(pc.equal(rows["outcome"], EpisodeOutcome.FAILED)), _MAX_FAILED),
+    )
+
+
+def _rows(folder: AnyPath) -> pa.Table:
+    path, repair = folder / EPISODES, "run the same build again"
+    try:
+        data = read_files([path])[0]
+    except FileNotFoundError:
+        raise ShardError(f"{path}: is missing; {repair}") from None
+    if hashlib.sha256(data).hexdigest() != card_sums(read_card(folder)).get(EPISODES):
+        raise ShardError(f"{path}: does not match the card's sha256; {repair}")
+    return pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
+
+
+def _examples(rows: pa.Table, num_wanted: int) -> tuple[Example, ...]:
+    return tuple(
+        Example(episode=row["id"], part=row["part"], detail=row["detail"] or "")
+        for row in rows.slice(0, num_wanted).to_pylist()
+    )
+
+
+def losses_section(card: Card, losses: Losses) -> Section:
+    """Show why raw episodes of a source were not stored."""
+    num_raw = sum(card.num_outcome(outcome) for outcome in EpisodeOutcome)
+    num_lost = num_raw - card.num_outcome(EpisodeOutcome.OK)
+    return Section(
+        title="What was left out",
+        explanation="Every raw episode is stored, dropped for a reason, or failed to read; the first few of each "
+                    "reason stand here, all of them in episodes.parquet.",
+        body=join([
+            paragraph(f"{num_lost:,} of {num_raw:,} raw episodes were not stored."),
+            *_dropped(card, losses, num_raw), *_failed(card, losses),
+        ]),
+    )  # fmt: skip
+
+
+def drops_table(cards: Sequence[Card]) -> Markup:
+    """Show the drops by reason, a row a reason and a column a source that dropped or failed any."""
+    lossy = [card for card in cards if card.drops or card.num_outcome(EpisodeOutcome.FAILED)]
+    if not lossy:
+        return paragraph("No raw episode was dropped, and none failed.")
+    codes = sorted({code for card in lossy for code in card.drops})
+    rows: list[tuple[Cell, ...]] = [
+        (code, reason_meaning(code), *_with_total([card.drops.get(code, 0) for card in lossy])) for code in codes
+    ]
+    rows.append(("failed", "could not be read", *_with_total([c.num_outcome(EpisodeOutcome.FAILED) for c in lossy])))
+    return table(Table(header=("reason", "meaning", "all", *(card.source for card in lossy)), rows=tuple(rows)))
+
+
+def _with_total(counts: Sequence[int]) -> tuple[Cell, ...]:
+    return (sum(counts), *(count or None for count in counts))
+
+
+def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:
+    heading = element("h3", text("Dropped, by reason"))
+    if not card.drops:
+        return [heading, paragraph("None was dropped.")]
+    counts: list[tuple[Cell, ...]] = [
+        (code, reason_meaning(code), count, f"{count / num_raw:.2%}") for code, count in card.drops.items()
+    ]
+    examples: list[tuple[Cell, ...]] = [
+        (code, one.episode, one.detail) for code, few in losses.dropped.items() for one in few
+    ]
+    return [
+        heading,
+        table(Table(header=("reason", "meaning", "raw episodes", "part of all"), rows=tuple(counts))),
+        element("h3", text("Examples of dropped episodes")),
+        table(Table(header=("reason", "raw episode", "what was found"), rows=tuple(examples))),
+    ]
+
+
+def _failed(card: Card, losses: Losses) -> list[Markup]:
+    num_failed = card.num_outcome(EpisodeOutcome.FAILED)
+    if not num_failed:
+        return [element("h3", text("Failed to read")), paragraph("None failed.")]
+    rows: list[tuple[Cell, ...]] = [(example.episode, example.part, example.detail) for example in losses.failed]
+    heading = f"Failed to read: {len(rows)} of {num_failed:,}"
+    header = ("raw episode", "part", "what was found")
+    return [element("h3", text(heading)), table(Table(header=header, rows=tuple(rows)))]

@@ -1,0 +1,120 @@
+"""The page of `vita-data inspect`: what one built source holds, and some of its clips as they are stored.
+
+Reads the card, the indexes, the list of raw episodes and the statistics whole, and of the shards a few members alone.
+"""
+
+import json
+
+from vita_data.pages.shards.card import card_facts, licence_warnings, load_card
+from vita_data.pages.drawing.chart import charts
+from vita_data.pages.shards.clips import ClipView, action_charts, clip_by_key, first_clips, state_charts
+from vita_data.pages.shards.column_stats import statistics_section
+from vita_data.pages.shards.contents import read_contents
+from vita_data.pages.shards.dropped import losses_section, read_losses
+from vita_data.pages.drawing.html import (
+    Markup,
+    Section,
+    contact_sheet,
+    element,
+    facts,
+    join,
+    page,
+    paragraph,
+ text,
+)  # fmt: skip
+from vita_data.pages.shards.lengths import lengths_section
+from vita_data.pages.shards.texts import texts_section
+from vita_data.shards.stats import load_stats
+from vita_data.storage.files import AnyPath
+from vita_data.types import Clip, Instruction
+
+_MAX_CLIPS = 3
+_MAX_FRAMES = 16
+
+
+def inspect_page(folder: AnyPath, *, key: str | None) -> str:
+    """Write the page of a built source: what it holds, what was left out, and the clip `key` or the first three.
+
+    Raises:
+        ManifestError: the source has not been built in `folder`, or its statistics are missing.
+        RequestError: no clip has that key.
+        ShardError: a shard is damaged.
+    """
+    card, contents = load_card(folder), read_contents(folder)
+    if key is None:
+        views = first_clips(folder, max_clips=_MAX_CLIPS, max_frames=_MAX_FRAMES)
+    else:
+        views = [clip_by_key(folder, key, max_frames=_MAX_FRAMES)]
+    sections = [
+        Section(
+            title=f"What {card.source} is",
+            explanation="The source's card: facts of the dataset, and what became of every raw episode in this build.",
+            body=card_facts(card),
+        ),
+        lengths_section(card, contents),
+        texts_section(contents),
+        losses_section(card, read_losses(folder)),
+        statistics_section(card, load_stats(folder)),
+        *(_clip_section(view) for view in views),
+    ]
+    introduction = (
+        "What was built of this source, and clips as they are stored in the shards: one clip is one demonstration (or "
+        "at most 600 s of it), with a few of its images, its instruction, and its actions and state in physical units."
+    )
+    return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
+
+
+def _clip_section(view: ClipView) -> Section:
+    clip = view.clip
+    parts = [_clip_facts(clip)]
+    for camera, pictures in view.pictures.items():
+        heading = f"Camera {camera}: {len(pictures)} of {view.num_stored[camera]} stored images"
+        parts += [element("h3", text(heading)), contact_sheet(pictures)]
+    parts += [element("h3", text("Actions")), _actions(clip), element("h3", text("State")), _state(clip)]
+    return Section(
+        title=f"Clip {clip.key}",
+        explanation="Steps count the raw episode's own recording steps, time is step / rate; one image is one step.",
+        body=join(parts),
+    )
+
+
+def _clip_facts(clip: Clip) -> Markup:
+    origin = "none" if clip.action is None else clip.action.origin
+    return facts((
+        ("instruction", _instruction(clip.instruction)),
+        ("all texts", "\n".join(_instruction(each) for each in clip.instructions)),
+        ("episode", clip.episode),
+        ("provenance", _json(clip.provenance)),
+        ("split, modality", f"{clip.split}, {clip.modality}"),
+        ("embodiment", f"{clip.embodiment} (arms: {clip.arms})"),
+        ("rate", f"{clip.hz:.6g} Hz, stride {clip.stride} steps"),
+        ("steps", clip.num_steps),
+        ("keyframes", len(clip.keyframes)),
+        ("action origin", origin),
+        ("extras", _json(clip.extras)),
+    ))  # fmt: skip
+
+
+def _actions(clip: Clip) -> Markup:
+    if clip.action is None:
+        return paragraph("This clip has no actions: it is video alone.")
+    words = (
+        "What each step tells the hand to do, relative to where it is: displacement and rotation in the robot's base "
+        "frame, and the gripper as an absolute opening. Columns that this robot does not have are left out."
+    )
+    return join([paragraph(words, css="explain"), charts(action_charts(clip))])
+
+
+def _state(clip: Clip) -> Markup:
+    if clip.state is None:
+        return paragraph("This clip has no state: nothing was measured.")
+    words = "What was measured at each step; columns that were not are left out."
+    return join([paragraph(words, css="explain"), charts(state_charts(clip))])
+
+
+def _instruction(instruction: Instruction) -> str:
+    return f"{instruction.text or '(empty)'} [{instruction.origin}]"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

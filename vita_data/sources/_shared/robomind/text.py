@@ -1,0 +1,127 @@
+"""RoboMIND's language: the instruction list (one text a task) and the annotations (one summary a trajectory).
+
+They come apart from the trajectories and lie in the raw folder or beside it. Whether a text is good is not judged here.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from weakref import WeakKeyDictionary
+
+from vita_data.errors import RequestError, raise_machine_fault
+from vita_data.formats.raw_tree.file_head import unreadable_text
+from vita_data.sources._shared.robomind.tree import Trajectory
+from vita_data.types import Instruction, RawTree, Split
+from vita_data.instruction_text import normalize_text
+
+INSTRUCTION_LIST = "RoboMIND_v1_2_instr.csv"
+ANNOTATIONS = "language_description_annotation_json"
+_NOTHING = frozenset(("", "none"))
+_PARSED: WeakKeyDictionary[RawTree, dict[str, Mapping[str, str]]] = WeakKeyDictionary()
+
+
+def instructions(raw: RawTree, trajectory: Trajectory) -> tuple[Instruction, ...]:
+    """Collect the texts of a trajectory: its own summary, its task's instruction, and for want of both the task's name.
+
+    A summary `[none]` counts as absent. Steps of an annotation describe a stretch, not the trajectory, and stay out.
+
+    Assumes: a list or annotation that is not there is no fault; the origin `task_name` shows what was used instead.
+
+    Raises:
+        RequestError: one of the files is not what its name says.
+    """
+    summaries = _parsed(raw, f"{ANNOTATIONS}/{trajectory.folder}.json")
+    summary = next((summaries[place] for place in _annotated_places(trajectory) if place in summaries), "")
+    listed = _parsed(raw, INSTRUCTION_LIST).get(trajectory.task, "")
+    found = [Instruction(text=text, origin="human") for text in (summary, listed) if not _is_nothing(text)]
+    return tuple(found) or (Instruction(text=task_name(trajectory.task), origin="task_name"),)
+
+
+def check_texts(raw: RawTree, folders: Iterable[str]) -> None:
+    """Read the instruction list and the annotations of these robot folders, so that a broken one is told early.
+
+    Raises:
+        RequestError: one of the files is not what its name says.
+    """
+    for file in (INSTRUCTION_LIST, *(f"{ANNOTATIONS}/{folder}.json" for folder in folders)):
+        _parsed(raw, file)
+
+
+def task_name(task: str) -> str:
+    """Make words of a task folder's name: no underscores, no digits (dates and running numbers)."""
+    words = (word.strip("-") for word in re.sub(r"\d+", "", task.replace("_", " ")).split())
+    return " ".join(word for word in words if word)
+
+
+def parse_instruction_list(text: str) -> list[tuple[str, str]]:
+    """Read the rows (task, instruction) of the instruction list, in order; a task may come twice.
+
+    Raises:
+        ValueError: it is not a CSV file, or has no columns of these names.
+    """
+    try:
+        # with lines that end as on any system
+        rows = list(csv.DictReader(io.StringIO(text, newline=None)))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if not rows or not {"task", "instruction"} <= set(rows[0]):
+        raise ValueError("no columns task and instruction")
+    return [(row["task"] or "", row["instruction"] or "") for row in rows]
+
+
+def parse_annotations(text: str) -> dict[str, str]:
+    """Map the place of each annotated trajectory inside a release to its summary.
+
+    An odd item annotates nothing, and a summary that is no text says nothing.
+
+    Raises:
+        ValueError: it is no list of {"id", "response": {"task_summary"}}.
+    """
+    items = json.loads(text)
+    found: dict[str, str] = {}
+    for item in items if isinstance(items, list) else [items]:
+        match item:
+            case {"id": str(place), "response": dict(response)}:
+                summary = response.get("task_summary")
+                found[place.removesuffix("/data")] = summary if isinstance(summary, str) else ""
+    if not isinstance(items, list) or (items and not found):
+        raise ValueError("no list of items with id and response")
+    return found
+
+
+def _annotated_places(trajectory: Trajectory) -> Iterable[str]:
+    """The trajectory's own place; without a train/val level also those that have one."""
+    if trajectory.split is not None:
+        return (trajectory.place,)
+    folder, _, episode = trajectory.place.rpartition("/")
+    return (trajectory.place, *(f"{folder}/{split}/{episode}" for split in Split))
+
+
+def _parsed(raw: RawTree, file: str) -> Mapping[str, str]:
+    # every one of 26,000 parts asks for them
+    cache = _PARSED.setdefault(raw, {})
+    if file not in cache:
+        cache[file] = _parse_file(raw, file)
+    return cache[file]
+
+
+def _parse_file(raw: RawTree, file: str) -> Mapping[str, str]:
+    path = next((path for path in (file, f"../{file}") if raw.exists(path)), None)
+    if path is None:
+        return {}
+    try:
+        text = raw.read_bytes(path).decode("utf-8-sig")
+        if file != INSTRUCTION_LIST:
+            return parse_annotations(text)
+        # of a task that comes twice, the first
+        return dict(reversed(parse_instruction_list(text)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise_machine_fault(error, path)
+        what = unreadable_text(raw, path, reason=str(error))
+        raise RequestError(f"--raw {raw.root}: {path} cannot be read {what}") from error
+
+
+def _is_nothing(text: str) -> bool:
+    return normalize_text(text).strip("[]. ").lower() in _NOTHING

@@ -1,0 +1,1 @@
+"""CALVIN: the source, its language annotations, and the toy tree in its layout."""

@@ -1,0 +1,355 @@
+"""CALVIN: teleoperated play of a simulated Franka, one `.npz` file a frame; `paired`, reached poses.
+
+Language mode reads the labelled windows, play mode the recordings themselves, which have no text. Facts come from
+the benchmark's own recorder and renderer. Tactile images and precomputed text embeddings are not read, nor is
+`rel_actions`: it is clipped, and `actions` holds the exact pose.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.sources.calvin.annotations import (
+    LABELS,
+    SPANS,
+    FrameWindow,
+    labelled_windows,
+    play_windows,
+    read_scenes,
+    read_spans,
+)
+from vita_data.sources.calvin.toy import write_calvin_toy
+from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
+from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.guard import guarded
+from vita_data.types import (
+    ActionOrigin,
+    Arm,
+    ArmAction,
+    Arms,
+    CameraRole,
+    Episode,
+    Instruction,
+    Int64,
+    Json,
+    Modality,
+    Outcome,
+    Part,
+    PoseTarget,
+    RawTree,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    TextStyle,
+)
+
+HZ = 30.0
+"""Control rate of the recorder (calvin_env, play_table_env.py)."""
+WIDTH_OPEN_M = 0.08
+"""Width of the open gripper; slightly negative ones are recorded when it is closed."""
+_CAMERAS = {CameraRole.PRIMARY: "rgb_static", CameraRole.WRIST_RIGHT: "rgb_gripper"}
+_DEPTHS = {CameraRole.PRIMARY: "depth_static", CameraRole.WRIST_RIGHT: "depth_gripper"}
+_VECTORS = (("robot_obs", 15), ("actions", 7))
+_XYZ, _EULER, _WIDTH, _JOINTS = slice(0, 3), slice(3, 6), 6, slice(7, 14)
+_INDEXES = (SPANS, LABELS)
+_SPLITS = {"training": Split.TRAIN, "validation": Split.VAL}
+_PART_FRAMES = 2048
+"""Frames after which a part ends at the next frame that no window shares: about half a gigabyte."""
+_NUM_KEPT = 1024
+"""Reads kept: the vectors and four images of all frames that two overlapping windows of 65 can still share."""
+
+INFO = SourceInfo(
+    name="calvin",
+    title="CALVIN",
+    embodiment="franka",
+    arms=Arms.RIGHT,
+    modality=Modality.PAIRED,
+    hz=HZ,
+    cameras=_CAMERAS,
+    action_origin=ActionOrigin.REACHED,
+    action_space="absolute pose reached at the next frame, world frame, xyz and extrinsic xyz Euler; gripper +1 open",
+    text_style=TextStyle.IMPERATIVE,
+    licence="MIT (code); the data comes without a licence text",
+    redistributable=False,
+    access="open",
+    url="http://calvin.cs.uni-freiburg.de",
+    raw_layout="task_ABC_D/{training,validation}/: episode_<7 digits>.npz, ep_start_end_ids.npy, scene_info.npy, "
+    "lang_annotations/auto_lang_ann.npy",
+    notes=(
+        "The training folder is train, the validation folder (scene D) is val and is never trained on.",
+        "Downloads made before 16 September 2022 have wrong annotations and scenes for ABC; files do not tell: fetch "
+        "lang_annotations again if yours may be older.",
+        "The training folder of task_ABCD_D holds frames of its validation set (its issue 40), task_ABC_D's does not.",
+        "Commanded targets were not stored: motion is the pose reached next, the gripper the command in force then.",
+        "Windows overlap, so a frame may be in several clips. Wrist images are enlarged from 84x84.",
+        "A recording of play is one episode, however long; its clips have an empty instruction: stages that need text "
+        "skip them.",
+    ),
+)
+
+
+class Mode(StrEnum):
+    """Which raw episodes are read: the labelled windows, or the recordings without text."""
+
+    LANGUAGE = "language"
+    PLAY = "play"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`."""
+
+    mode: Mode = Mode.LANGUAGE
+    depth: bool = False
+    release: str | None = None
+    """Folder such as `task_ABC_D`, where the raw tree holds several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """The folder of one split, opened: what is known about all its frames, and the frames."""
+
+    path: str
+    raw: RawTree
+    spans: Int64
+    scenes: Mapping[str, tuple[int, int]]
+    steps: NpzSequence
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List the parts: windows that share frames lie in one, and it ends where a new frame begins.
+
+    Assumes: frame files are about equally large, so that a part is as large as its first frame times its frames;
+        looking at each of 1.8 million files would take longer than it is worth.
+
+    Raises:
+        RequestError: no split of CALVIN is there, several releases are, or there are no annotations to train on.
+        SourceError: an index file that the windows to train on need cannot be read.
+    """
+    settings = _own(settings)
+    release = _pick_release(raw, settings.release)
+    folders = [f"{release}/{name}" for name in _SPLITS]
+    folders = [folder for folder in folders if any(raw.exists(f"{folder}/{index}") for index in _INDEXES)]
+    return [part for folder in folders for part in _parts(raw, folder, settings, is_first=folder == folders[0])]
+
+
+def _parts(raw: RawTree, folder: str, settings: Settings, *, is_first: bool) -> list[Part]:
+    """List the parts of a split; of the validation split beside training, an index without which nobody knows a window.
+
+    Downloads whose validation folder has no annotations are common (mees/calvin, issues 115 and 121).
+    """
+    try:
+        return [_part(raw, folder, windows) for windows in _groups(_windows(raw, folder, settings))]
+    except (RequestError, SourceError):
+        if is_first:
+            raise
+        return [Part(id=f"{folder}/{_index(settings)}", num_bytes=0, num_episodes=None)]
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Read the windows of one part in the order of their frames; each array of a frame is decoded once.
+
+    Raises:
+        SourceError: an index file cannot be read.
+    """
+    settings = _own(settings)
+    folder, _, frames = part.id.partition("#")
+    if not frames:
+        raise SourceError(_index_fault(raw, folder.removesuffix(f"/{_index(settings)}"), settings))
+    first, last = (int(number) for number in frames.split("-"))
+    windows = [window for window in _windows(raw, folder, settings) if first <= window.first <= last]
+    opened = _Folder(
+        path=folder,
+        raw=raw,
+        spans=read_spans(raw, folder),
+        scenes=read_scenes(raw, folder),
+        steps=NpzSequence(partial(_place, raw, folder), num_kept=_NUM_KEPT),
+    )
+    for window in windows:
+        yield guarded(_id(folder, window), partial(_read_window, opened, window, settings))
+
+
+def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
+    if window.fault:
+        raise EpisodeError(window.fault)
+    frames, steps, cameras = range(window.first, window.last + 1), folder.steps, _recorded(folder, window)
+    scenes = [name for name, (first, last) in folder.scenes.items() if first <= window.first <= last]
+    return Episode(
+        id=_id(folder.path, window),
+        source=INFO.name,
+        release=PurePosixPath(folder.path).parts[0],
+        split=_SPLITS[PurePosixPath(folder.path).name],
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=settings.hz or HZ,
+        step_index=np.arange(len(frames)),
+        instructions=() if window.text is None else (Instruction(text=window.text, origin="auto"),),
+        cameras={role: NpzImages(steps, frames=frames, key=key) for role, key in cameras.items()},
+        depths={role: NpzDepths(steps, frames=frames, key=_DEPTHS[role]) for role in cameras if settings.depth},
+        right=_arm(steps, frames, next_frame=_next_frame(folder, window)),
+        action_origin=INFO.action_origin,
+        provenance={
+            "file": f"{folder.path}/{LABELS if window.text is not None else SPANS}",
+            "record": window.record,
+            "first_frame": window.first,
+            "last_frame": window.last,
+        },
+        extras=_simulator_convention(window.task, next(iter(scenes), None)),
+    )
+
+
+def _recorded(folder: _Folder, window: FrameWindow) -> dict[CameraRole, str]:
+    """Name the cameras of a window: those that its first frame has."""
+    return {role: key for role, key in _CAMERAS.items() if folder.steps.has(window.first, key)}
+
+
+def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:
+    """Pair each frame with the pose that its own `actions` say was reached next.
+
+    The gripper is the command in force at the next frame, `actions[6]`, not `robot_obs[14]`, the one at this frame.
+    The last joint target is the next frame's where the recording goes on, else its own (vita_data/README.md).
+    """
+    observed, reached = steps.vectors(frames, _VECTORS)
+    joints = observed[:, _JOINTS]
+    after = joints[-1:] if next_frame is None else steps.vectors([next_frame], _VECTORS)[0][:, _JOINTS]
+    return Arm(
+        xyz_m=observed[:, _XYZ],
+        rotation=matrix_from_euler_xyz(observed[:, _EULER]),
+        gripper_open=np.clip(observed[:, _WIDTH] / WIDTH_OPEN_M, 0.0, 1.0),
+        joint_position_rad=joints,
+        action=ArmAction(
+            motion=PoseTarget(xyz_m=reached[:, _XYZ], rotation=matrix_from_euler_xyz(reached[:, _EULER])),
+            gripper_open=(reached[:, 6] + 1.0) / 2.0,
+            joint_target_rad=np.concatenate([joints[1:], after]),
+        ),
+    )
+
+
+def _simulator_convention(task: str | None, scene: str | None) -> Json:
+    """What maps canonical actions back to the scaled form that the environment takes.
+
+    Source: calvin_env, utils.to_relative_action; these constants replace a copy of `rel_actions`.
+    """
+    known = {"task": task, "scene": scene}
+    return {key: value for key, value in known.items() if value is not None} | {
+        "rel_actions_position_scale_m": 0.02,
+        "rel_actions_euler_scale_rad": 0.05,
+        "rel_actions_limit": 1.0,
+        "gripper_open_command": 1,
+        "gripper_closed_command": -1,
+    }
+
+
+def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]:
+    """List a split's raw episodes in the order of their frames, so that those which share frames follow each other."""
+    index = _index(settings)
+    if not raw.exists(f"{folder}/{index}"):
+        hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
+        raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
+    windows = play_windows(raw, folder) if settings.mode is Mode.PLAY else labelled_windows(raw, folder)
+    return sorted(windows, key=lambda window: (window.first, window.last, window.record))
+
+
+def _index(settings: Settings) -> str:
+    return SPANS if settings.mode is Mode.PLAY else LABELS
+
+
+def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
+    """Say why nobody knows the windows of a split, and how to do without it."""
+    reason = "no such file"
+    if raw.exists(f"{folder}/{_index(settings)}"):
+        try:
+            _windows(raw, folder, settings)
+            reason = "it could not be read when the build started"
+        except SourceError as error:
+            reason = str(error)
+    return (
+        f"{folder}/{_index(settings)}: the windows of {folder} are unknown: {reason}. Fetch the file, or move {folder} "
+        "out of the raw tree to do without it, and build into an empty --out"
+    )
+
+
+def _next_frame(folder: _Folder, window: FrameWindow) -> int | None:
+    """Name the frame after a window where the same recording has one; which recording is not asked if none is known."""
+    following, spans = window.last + 1, folder.spans
+    goes_on = bool(np.any((spans[:, 0] <= window.last) & (following <= spans[:, 1])))
+    exists = folder.raw.exists(_frame_name(folder.path, following))
+    return following if exists and (goes_on or not len(spans)) else None
+
+
+def _groups(windows: Sequence[FrameWindow]) -> Iterator[list[FrameWindow]]:
+    group: list[FrameWindow] = []
+    last = -1
+    for window in windows:
+        if window.first > last and _num_frames(group) >= _PART_FRAMES:
+            yield group
+            group = []
+        group.append(window)
+        last = max(last, window.last)
+    if group:
+        yield group
+
+
+def _part(raw: RawTree, folder: str, windows: Sequence[FrameWindow]) -> Part:
+    first, last = windows[0].first, max(window.last for window in windows)
+    name = _frame_name(folder, first)
+    frame_bytes = raw.size(name) if raw.exists(name) else 0
+    return Part(
+        id=f"{folder}#{first:07d}-{last:07d}",
+        num_bytes=frame_bytes * _num_frames(windows),
+        num_episodes=len(windows),
+    )
+
+
+def _num_frames(windows: Sequence[FrameWindow]) -> int:
+    """Count the frames of windows in the order of their first ones, those that several share once."""
+    num_frames, last = 0, -1
+    for window in windows:
+        num_frames += max(0, window.last - max(window.first - 1, last))
+        last = max(last, window.last)
+    return num_frames
+
+
+def _pick_release(raw: RawTree, wanted: str | None) -> str:
+    paths = [path for split in _SPLITS for index in _INDEXES for path in raw.glob(f"*/{split}/{index}")]
+    found = sorted({PurePosixPath(path).parts[0] for path in paths})
+    if wanted is not None and wanted not in found:
+        raise RequestError(f"--set release={wanted}: not in {raw.root}; found {', '.join(found) or 'none'}")
+    if not found:
+        raise RequestError(f"--raw {raw.root}: no */training/{SPANS}; --raw is the folder that contains task_ABC_D")
+    if wanted is None and len(found) > 1:
+        raise RequestError(f"--raw {raw.root}: {', '.join(found)}; choose one with --set release=")
+    return wanted or found[0]
+
+
+def _id(folder: str, window: FrameWindow) -> str:
+    kind = "play" if window.text is None else "language"
+    return f"{folder}#{kind}-{window.record:06d}-{window.first:07d}-{window.last:07d}"
+
+
+def _place(raw: RawTree, folder: str, frame: int) -> tuple[str, str]:
+    name = _frame_name(folder, frame)
+    return raw.local_path(name), name
+
+
+def _frame_name(folder: str, frame: int) -> str:
+    return f"{folder}/episode_{frame:07d}.npz"
+
+
+def _own(settings: SourceSettings) -> Settings:
+    if not isinstance(settings, Settings):
+        raise TypeError(f"calvin needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+
+def write_toy(root: str) -> None:
+    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate."""
+    write_calvin_toy(root, hz=HZ, width_open_m=WIDTH_OPEN_M)

@@ -1,0 +1,1 @@
+"""Ego4D: the source, its annotation files in both releases, and the toy tree in its layout."""

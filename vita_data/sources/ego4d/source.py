@@ -1,0 +1,444 @@
+"""Ego4D: narrated first-person video cut into clips; `video`, no actions.
+
+Two cuts: the 8-s windows of the Forecasting Hands and Objects (FHO) actions, and windows around single narrations.
+Which videos are kept follows the Ego4D CLEP preprocessing. Hand poses, gaze, sound and the canonical clip files are not
+read.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.sources.ego4d.catalogue import (
+    Packed,
+    read_actions,
+    read_narrations,
+    unpack_actions,
+    unpack_narrations,
+)
+from vita_data.sources.ego4d.json_files import (
+    FRAMES_PER_S,
+    Ego4dVideo,
+    FhoAction,
+    Span,
+    find_json,
+    load_json,
+    parse_clip_uids,
+    parse_metadata,
+)
+from vita_data.sources.ego4d.narrations import narration_spans
+from vita_data.sources.ego4d.toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
+from vita_data.formats.video.stream import VideoTimes, scan_times, write_toy_video
+from vita_data.formats.video.windows import VideoPass, WindowStream
+from vita_data.guard import data_fault, guarded
+from vita_data.types import (
+    Arms,
+    CameraRole,
+    Drop,
+    Episode,
+    Failure,
+    Float64,
+    Instruction,
+    Int64,
+    Modality,
+    Outcome,
+    Part,
+    RawTree,
+    Reason,
+    ResizeMode,
+    SourceInfo,
+    SourceSettings,
+    Split,
+    TextStyle,
+)
+
+METADATA = ("ego4d.json", "v2/ego4d.json")
+VIDEO_FOLDERS = ("v2/video_540ss", "v2/full_scale")
+ANNOTATIONS = "v2/annotations"
+ACTIONS = (f"{ANNOTATIONS}/fho_main.json",)
+NARRATIONS = (f"{ANNOTATIONS}/narration.json", f"{ANNOTATIONS}/all_narrations_redacted.json")
+_MULTI = "multi"
+_CLIP_SPLITS = (Split.TRAIN, Split.VAL)
+
+INFO = SourceInfo(
+    name="ego4d",
+    title="Ego4D",
+    embodiment="human",
+    arms=Arms.NONE,
+    modality=Modality.VIDEO,
+    hz=None,
+    cameras={CameraRole.PRIMARY: "the video"},
+    action_origin=None,
+    action_space="none",
+    text_style=TextStyle.NARRATION,
+    licence="Ego4D licence agreement",
+    redistributable=False,
+    access="signed agreement, about 48 hours; keys are valid for 14 days",
+    url="https://ego4d-data.org",
+    raw_layout="ego4d.json and v2/{video_540ss or full_scale}/<video_uid>.mp4 with v2/annotations/fho_main.json "
+    "(mode=narration: narration.json or all_narrations_redacted.json)",
+    notes=(
+        "The rate is measured on each video's time stamps; canonical videos have 30 Hz.",
+        "Images are the centre square: what happens at the sides of a wide video is cut off.",
+        "Videos that are validation or test of another Ego4D benchmark are left out (held_out).",
+        "Steps count from the clip's first frame; provenance says where in the video that is.",
+    ),
+    published_episodes={"VITA Table 10": 59427},
+)
+
+
+class Mode(StrEnum):
+    """What a raw episode is: the window of an FHO action, or an interval around a narration."""
+
+    FHO_WINDOW = "fho_window"
+    NARRATION = "narration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(SourceSettings):
+    """The keys of `--set`: human video keeps its aspect, so the centre square is the default."""
+
+    mode: Mode = Mode.FHO_WINDOW
+    resize: ResizeMode = ResizeMode.CENTER_CROP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """Why the annotations rule an episode out."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One raw episode: an FHO action or a narration."""
+
+    id: str
+    span: Span | None
+    text: str
+    record: str
+    split: Split | None = None
+    fault: _Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Catalogue:
+    """Everything annotated, packed, of every video that has annotations and is not FHO test."""
+
+    videos: Mapping[str, Ego4dVideo]
+    packed: Mapping[str, Packed]
+    unpack: Callable[[str, Packed], list[_Item]]
+
+    def items(self, uid: str) -> tuple[_Item, ...]:
+        """Make the raw episodes of one video, in the order of their starts."""
+        split_fho = self.videos[uid].split_fho if uid in self.videos else None
+        return _in_order([_with_split(item, split_fho) for item in self.unpack(uid, self.packed[uid])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a catalogue was read for and from; a file that was fetched again counts as another by its size."""
+
+    root: str
+    mode: Mode
+    min_frames: int
+    metadata: str
+    annotations: str
+    file_bytes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Rows of a video [T]: its shown frames, their steps and their times."""
+
+    frame_index: Int64
+    step: Int64
+    time_s: Float64
+
+    def within(self, span: Span, hz: float) -> "_Rows":
+        """Keep the rows of a window; one less than half a frame before its start is its first."""
+        start, stop = np.searchsorted(self.time_s, np.array([span.start_s, span.end_s]) - 0.5 / hz)
+        return _Rows(
+            frame_index=self.frame_index[start:stop], step=self.step[start:stop], time_s=self.time_s[start:stop]
+        )
+
+
+_LAST: dict[_Asked, _Catalogue] = {}
+"""The catalogue that was asked for last: a worker asks for each of thousands of videos, every time through a tree of
+its own, and to read a gigabyte of annotations takes most of a minute."""
+
+
+def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
+    """List one part per annotated video that is not FHO test, also for one that is missing: its episodes fail.
+
+    Raises:
+        RequestError: no metadata, annotations or video folder, or a JSON file of another shape.
+    """
+    packed = _catalogue(raw, settings).packed
+    folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
+    if not folders:
+        raise RequestError(f"--raw {raw.root}: no folder {' or '.join(VIDEO_FOLDERS)}; download one of them")
+    # the copy with a short side of 540 wins over the full one: it decodes faster and is larger than 256 still
+    found = {PurePosixPath(path).stem: path for folder in reversed(folders) for path in raw.glob(f"{folder}/*.mp4")}
+    listed = [
+        Part(
+            id=found.get(uid, f"{VIDEO_FOLDERS[0]}/{uid}.mp4"),
+            num_bytes=raw.size(found[uid]) if uid in found else 0,
+            num_episodes=of_video.num_rows,
+        )
+        for uid, of_video in packed.items()
+    ]
+    return sorted(listed, key=lambda part: part.id)
+
+
+def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+    """Cut one video into its clips, all served by one pass over it, in the order of their starts.
+
+    Where the file of a video in use is missing or broken, each of its episodes is a Failure.
+
+    Source: vita_data/README.md (steps from the clip's first frame, held-out videos, which copy is read).
+    Assumes: annotations count frames and seconds from the video's first frame; a `--set hz=` replaces the measured
+        rate but not the step numbers.
+    """
+    uid = PurePosixPath(part.id).stem
+    catalogue = _catalogue(raw, settings)
+    items, video = catalogue.items(uid), catalogue.videos.get(uid)
+    if video is not None and (fault := _video_fault(video)):
+        yield from (_drop(item, fault) for item in items)
+        return
+    try:
+        if video is None:
+            what = f"annotated, but {METADATA[0]} has no entry of it that can be read"
+            raise EpisodeError(f"{part.id}: {what}; take both from one release")
+        if not raw.exists(part.id):
+            raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
+        path = raw.local_path(part.id)
+        times = scan_times(path, name=part.id)
+    except Exception as error:  # noqa: BLE001 - as `guarded`: what is wrong with a video is its episodes' Failure
+        detail = data_fault(error, part.id)
+        yield from (Failure(episode=item.id, detail=detail) for item in items)
+        return
+    rows = _video_rows(times)
+    faults = [_fault(item, video) for item in items]
+    kept = [
+        rows.within(item.span, times.hz)
+        for item, fault in zip(items, faults, strict=True)
+        if fault is None and item.span is not None
+    ]
+    windows = VideoPass(path, times=times, windows=[window.frame_index for window in kept], name=part.id)
+    numbered = enumerate(kept)
+    for item, fault in zip(items, faults, strict=True):
+        if fault is not None:
+            yield _drop(item, fault)
+        else:
+            number, window = next(numbered)
+            stream, hz = windows.stream(number), settings.hz or times.hz
+            yield guarded(item.id, partial(_episode, item, window, part.id, stream, hz))
+
+
+def _video_rows(times: VideoTimes) -> _Rows:
+    step, frame_index = times.rows()
+    return _Rows(frame_index=frame_index, step=step, time_s=times.time_s[frame_index])
+
+
+def _episode(item: _Item, rows: _Rows, path: str, stream: WindowStream, hz: float) -> Episode:
+    uid = PurePosixPath(path).stem
+    # a window beyond the end of its video has no rows, and is too short for any clip
+    first, start_s = (int(rows.step[0]), float(rows.time_s[0])) if len(rows.step) else (0, 0.0)
+    return Episode(
+        id=item.id,
+        source=INFO.name,
+        release="v2",
+        split=item.split,
+        split_group=uid,
+        embodiment=INFO.embodiment,
+        arms=INFO.arms,
+        hz=hz,
+        step_index=rows.step - first,
+        instructions=(Instruction(text=item.text, origin="narration"),),
+        cameras={CameraRole.PRIMARY: stream},
+        provenance={
+            "file": path,
+            "record": item.record,
+            "video_uid": uid,
+            "first_step": first,
+            "start_s": round(start_s, 6),
+        },
+    )
+
+
+def _drop(item: _Item, fault: _Fault) -> Drop:
+    return Drop(episode=item.id, reason=fault.reason, detail=fault.detail)
+
+
+def _video_fault(video: Ego4dVideo) -> _Fault | None:
+    """Say why no clip of a video may be used.
+
+    Assumes: a video that is "multi" in another benchmark holds validation or test clips of it.
+    """
+    held_out = [f"{key} is {split}" for key, split in video.other_splits.items() if split in ("val", "test", _MULTI)]
+    if held_out:
+        return _Fault(reason=Reason.HELD_OUT, detail="; ".join(held_out))
+    return _Fault(reason=Reason.STEREO, detail="stereoscopic video") if video.is_stereo else None
+
+
+def _fault(item: _Item, video: Ego4dVideo) -> _Fault | None:
+    if item.fault is not None:
+        return item.fault
+    if item.span is None:
+        return _Fault(reason=Reason.INVALID_ANNOTATION, detail="neither frames nor seconds say when it happens")
+    for hidden in video.redacted:
+        if item.span.overlaps(hidden):
+            detail = f"overlaps what is redacted from {hidden.start_s:.2f} s to {hidden.end_s:.2f} s"
+            return _Fault(reason=Reason.REDACTED, detail=detail)
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- raw episodes
+
+
+def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
+    asked = _asked(raw, _own(settings))
+    if asked not in _LAST:
+        # another one goes first, so that there are never two in memory
+        _LAST.clear()
+        _LAST[asked] = _read_catalogue(raw, asked)
+    return _LAST[asked]
+
+
+def _asked(raw: RawTree, settings: Settings) -> _Asked:
+    is_fho = settings.mode is Mode.FHO_WINDOW
+    wanted, others = (ACTIONS, NARRATIONS) if is_fho else (NARRATIONS, ACTIONS)
+    other_mode = Mode.NARRATION if is_fho else Mode.FHO_WINDOW
+    metadata = find_json(raw, METADATA)
+    annotations = find_json(raw, wanted, others=dict.fromkeys(others, f"mode={other_mode}"))
+    split_files = [path for split in _CLIP_SPLITS for path in _split_files(raw, split)] if is_fho else []
+    return _Asked(
+        root=raw.root,
+        mode=settings.mode,
+        min_frames=settings.min_frames,
+        metadata=metadata,
+        annotations=annotations,
+        file_bytes=tuple((path, raw.size(path)) for path in (metadata, annotations, *split_files)),
+    )
+
+
+def _read_catalogue(raw: RawTree, asked: _Asked) -> _Catalogue:
+    videos = load_json(raw, asked.metadata, parse_metadata)
+    is_fho = asked.mode is Mode.FHO_WINDOW
+    packed, unpack = _read_actions(raw, asked, videos) if is_fho else _read_narrations(raw, asked)
+    return _Catalogue(
+        videos=videos,
+        packed={
+            uid: of_video
+            for uid, of_video in packed.items()
+            if of_video.num_rows and not (uid in videos and videos[uid].split_fho == "test")
+        },
+        unpack=unpack,
+    )
+
+
+def _own(settings: SourceSettings) -> Settings:
+    if not isinstance(settings, Settings):
+        raise TypeError(f"ego4d needs its own Settings, not {type(settings).__name__}")
+    return settings
+
+
+def _in_order(items: Sequence[_Item]) -> tuple[_Item, ...]:
+    """Sort by start, after giving records that repeat a uid names of their own."""
+    seen: dict[str, int] = {}
+    named = []
+    for item in items:
+        seen[item.id] = seen.get(item.id, 0) + 1
+        named.append(item if seen[item.id] == 1 else replace(item, id=f"{item.id}~{seen[item.id]}"))
+    return tuple(sorted(named, key=lambda item: (item.span.start_s, item.span.end_s) if item.span else (-1.0, -1.0)))
+
+
+def _with_split(item: _Item, split_fho: str | None) -> _Item:
+    if split_fho in (Split.TRAIN, Split.VAL):
+        return replace(item, split=Split(split_fho))
+    if split_fho is None or item.split is not None or item.fault is not None:
+        return item
+    detail = f"split_fho is {split_fho} and no training or validation file names its clip"
+    return replace(item, fault=_Fault(reason=Reason.HELD_OUT, detail=detail))
+
+
+def _read_actions(
+    raw: RawTree, asked: _Asked, videos: Mapping[str, Ego4dVideo]
+) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
+    has_multi = any(video.split_fho == _MULTI for video in videos.values())
+    clip_splits = _clip_splits(raw) if has_multi else {}
+    return load_json(raw, asked.annotations, read_actions), partial(_action_items, clip_splits)
+
+
+def _action_items(clip_splits: Mapping[str, Split], uid: str, packed: Packed) -> list[_Item]:
+    return [_action_item(uid, action, clip_splits) for action in unpack_actions(packed)]
+
+
+def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) -> _Item:
+    fault = _Fault(reason=Reason.INVALID_ANNOTATION, detail=action.fault) if action.fault else None
+    if action.is_withheld:
+        fault = _Fault(reason=Reason.REDACTED, detail="its interval is marked as redacted in the annotations")
+    return _Item(
+        id=f"{uid}/{action.uid}",
+        span=action.span,
+        text=action.text,
+        record=action.uid,
+        split=clip_splits.get(action.clip_uid or ""),
+        fault=fault,
+    )
+
+
+def _clip_splits(raw: RawTree) -> dict[str, Split]:
+    """Map clips to their FHO split, where a video has clips of several; validation wins."""
+    found: dict[str, Split] = {}
+    for split in _CLIP_SPLITS:
+        for path in _split_files(raw, split):
+            found |= dict.fromkeys(load_json(raw, path, parse_clip_uids), split)
+    return found
+
+
+def _split_files(raw: RawTree, split: Split) -> list[str]:
+    return raw.glob(f"{ANNOTATIONS}/fho_*_{split}.json")
+
+
+def _read_narrations(raw: RawTree, asked: _Asked) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
+    packed, alpha_s = load_json(raw, asked.annotations, read_narrations)
+    return packed, partial(_narration_items, alpha_s, asked.min_frames / FRAMES_PER_S)
+
+
+def _narration_items(alpha_s: float, min_s: float, uid: str, packed: Packed) -> list[_Item]:
+    narrations = unpack_narrations(packed)
+    spans = narration_spans(narrations, alpha_s=alpha_s, min_s=min_s)
+    return [
+        _Item(id=f"{uid}/{said.uid}", span=span, text=said.text, record=said.uid)
+        for said, span in zip(narrations, spans, strict=True)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------- toy tree
+
+
+def write_toy(root: str) -> None:
+    """Write five videos of 30 Hz: two that give clips, a held-out, a stereo and a test one.
+
+    The frames of the first windows count their steps from the window's start; between them the picture stands still.
+    """
+    for folder in (*VIDEO_FOLDERS, ANNOTATIONS):
+        (Path(root) / folder).mkdir(parents=True, exist_ok=True)
+    videos = toy_videos(VIDEO_FOLDERS)
+    for video in videos:
+        write_toy_video(str(Path(root, video.folder, f"{video.uid}.mp4")), toy_frames(video), fps=int(FRAMES_PER_S))
+    for path, value in (
+        (METADATA[0], metadata_json(videos)),
+        (ACTIONS[0], actions_json(videos)),
+        (NARRATIONS[0], narrations_json(videos)),
+    ):
+        Path(root, path).write_text(json.dumps(value, indent=1))

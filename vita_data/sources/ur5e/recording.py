@@ -1,0 +1,232 @@
+"""Recordings of the UR-5e set in their two forms, HDF5 and LeRobot v2, read into one value.
+
+The set of VITA 10.2 is not published; this file defines the forms. What an action means, which
+recordings are used and in which units they are stored is the source's business.
+
+Assumes: HDF5 datasets `images/{third_person,wrist}` (JPEG bytes, or uint8 [T, h, w, 3]), `depth/{third_person,wrist}`
+    (optional, float32 [T, h, w] m), `state/joint_position` [T, 6] rad, `state/tcp_pose` [T, 6] (xyz m, axis-angle
+    rad), `state/gripper_width` [T, 1] m, `action` [T, 7], `timestamp` [T] s, and as attributes of the file:
+    instruction, task_id, task_type, success, intrinsics, extrinsics, action_space. In LeRobot form
+    `observation.state` [13] holds the three of `state/` in this order, cameras are
+    `observation.images.{third_person,wrist}`, there is no depth, and the attributes are fields of the episode's line
+    in `meta/episodes.jsonl`, else of `meta/info.json`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+import h5py
+import numpy as np
+
+from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
+from vita_data.formats.encoded_frames import is_image
+from vita_data.formats.hdf5.opener import DatasetStream, find_dataset, open_hdf5, read_floats
+from vita_data.formats.hdf5.frames import DepthDataset, EncodedDataset, any_entry
+from vita_data.formats.lerobot.dataset import open_camera, read_column, read_table
+from vita_data.formats.lerobot.meta import (
+    INFO_FILE,
+    LeRobotDataset,
+    LeRobotEpisode,
+    find_lerobot,
+    open_lerobot,
+    require_features,
+)
+from vita_data.types import CameraRole, CameraStream, DepthStream, Float64, Json, RawTree
+
+HZ = 30.0
+"""Rate of the commands (VITA 10.2)."""
+WIDTH_OPEN_M = 0.085
+"""Stroke of the Robotiq 2F-85."""
+CAMERAS = {CameraRole.PRIMARY: "third_person", CameraRole.WRIST_RIGHT: "wrist"}
+LEROBOT_IMAGES = "observation.images."
+_STATE, _ACTION = "observation.state", "action"
+_WIDTHS = {_STATE: 13, _ACTION: 7}
+_VECTORS = ("state/joint_position", "state/tcp_pose", "state/gripper_width", "timestamp")
+
+
+class ActionSpace(StrEnum):
+    """What the seven numbers of an action are."""
+
+    DELTA_BASE = "delta_base"
+    ABS_TCP = "abs_tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ur5eRecording:
+    """One episode of T rows as recorded, whichever form it was stored in."""
+
+    joints_rad: Float64
+    """[T, 6]"""
+    tcp: Float64
+    """[T, 6] xyz m, axis-angle rad"""
+    width_m: Float64
+    """[T]"""
+    action: Float64
+    """[T, 7]"""
+    time_s: Float64
+    """[T]"""
+    cameras: Mapping[CameraRole, CameraStream]
+    depths: Mapping[CameraRole, DepthStream]
+    texts: tuple[str, ...]
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ur5eTable:
+    """A recording in LeRobot form, not yet read, and all fields that describe it."""
+
+    episode: LeRobotEpisode
+    attributes: Json
+
+
+def read_hdf5_recording(path: str, *, name: str, with_depth: bool) -> Ur5eRecording:
+    """Read one HDF5 file but for its images; a camera without any image in it is left out.
+
+    Args:
+        path: the file on disk.
+        name: its path `<task_id>/<scene>/<episode>.hdf5` in the raw tree.
+        with_depth: whether depth is wanted; what lies under `depth` means nothing otherwise.
+
+    Raises:
+        SourceError: the file cannot be opened.
+        EpisodeError: a dataset is missing, damaged, of another shape, or of another length than the actions.
+    """
+    with open_hdf5(path, name=name) as file:
+        return _from_hdf5(file, name, _present(file, "depth", name) if with_depth else {})
+
+
+def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
+    """Refuse LeRobot datasets of other columns, cameras or another rate, before any episode is read.
+
+    Args:
+        raw: the tree.
+        hz: the expected rate.
+        tolerance: by which share of it a dataset's rate may differ.
+
+    Raises:
+        RequestError: names what was found and what was expected.
+        SourceError: a dataset's description cannot be read.
+    """
+    for dataset in _open_all(raw):
+        cameras = [LEROBOT_IMAGES + camera for camera in CAMERAS.values()]
+        require_features(raw, dataset, columns=_WIDTHS, cameras=cameras)
+        if abs(dataset.fps / hz - 1) > tolerance:
+            name = PurePosixPath(dataset.root) / INFO_FILE
+            told = f"fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
+            raise RequestError(f"{name} in {raw.root}: {told}")
+
+
+def _open_all(raw: RawTree) -> list[LeRobotDataset]:
+    return [open_lerobot(raw, root) for root in find_lerobot(raw)]
+
+
+def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
+    """Map each table that the LeRobot datasets of the tree list to what is said about it.
+
+    Raises:
+        RequestError: a dataset is of another format version.
+        SourceError: a dataset's description cannot be read.
+    """
+    datasets = _open_all(raw)
+    return {
+        episode.table: Ur5eTable(episode=episode, attributes={**dataset.info, **episode.meta})
+        for dataset in datasets
+        for episode in dataset.episodes
+    }
+
+
+def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
+    """Read one table and list its videos.
+
+    Raises:
+        EpisodeError: the table or a video is absent or damaged, or they differ in length.
+    """
+    episode, name = stored.episode, stored.episode.table
+    table = read_table(raw, episode)
+    state = read_column(table, _STATE, width=_WIDTHS[_STATE], name=name)
+    keys = [(role, LEROBOT_IMAGES + camera) for role, camera in CAMERAS.items()]
+    return Ur5eRecording(
+        joints_rad=state[:, :6],
+        tcp=state[:, 6:12],
+        width_m=state[:, 12],
+        action=read_column(table, _ACTION, width=_WIDTHS[_ACTION], name=name),
+        time_s=read_column(table, "timestamp", width=1, name=name)[:, 0],
+        cameras={role: open_camera(raw, episode, key) for role, key in keys if key in episode.videos},
+        depths={},
+        texts=episode.texts or ("",),
+        attributes=stored.attributes,
+    )
+
+
+def _from_hdf5(file: h5py.File, name: str, depths: Mapping[CameraRole, str]) -> Ur5eRecording:
+    action = read_floats(file, "action", width=7, name=name)
+    attributes = {key: _plain(value) for key, value in file.attrs.items()}
+    images = _present(file, "images", name)
+    for key in (*_VECTORS, *images.values(), *depths.values()):
+        if (found := find_dataset(file, key, name=name)).shape[:1] != (len(action),):
+            raise EpisodeError(f"{name}: {key} has shape {found.shape} but there are {len(action)} actions")
+    return Ur5eRecording(
+        joints_rad=read_floats(file, "state/joint_position", width=6, name=name),
+        tcp=read_floats(file, "state/tcp_pose", width=6, name=name),
+        width_m=_scalars(file, "state/gripper_width", name),
+        action=action,
+        time_s=_scalars(file, "timestamp", name),
+        cameras={role: _images(file, key, name) for role, key in images.items()},
+        depths={role: DepthDataset(find_dataset(file, key, name=name), name=name) for role, key in depths.items()},
+        texts=(str(attributes.get("instruction", "")),),
+        attributes=attributes | {"scene": PurePosixPath(name).parts[1]},
+    )
+
+
+def _present(file: h5py.File, group: str, name: str) -> dict[CameraRole, str]:
+    stored = {role: f"{group}/{key}" for role, key in CAMERAS.items() if f"{group}/{key}" in file}
+    return {role: key for role, key in stored.items() if any_entry(find_dataset(file, key, name=name), is_image)}
+
+
+def _images(file: h5py.File, key: str, name: str) -> CameraStream:
+    found = find_dataset(file, key, name=name)
+    if found.ndim == 1:
+        return EncodedDataset(found, name=name)
+    return DatasetStream(found, rows=np.arange(len(found)), name=name)
+
+
+def _scalars(file: h5py.File, key: str, name: str) -> Float64:
+    """Read one number a row, stored as [T] or as [T, 1]."""
+    found = find_dataset(file, key, name=name)
+    if found.ndim == 2:
+        return read_floats(file, key, width=1, name=name)[:, 0]
+    try:
+        return np.asarray(found[()], np.float64).reshape(-1)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise_machine_fault(error, name)
+        raise EpisodeError(f"{name}: {key} cannot be read as one number a row; the file is damaged") from error
+
+
+def finite(value: object) -> object:
+    """Put null in the place of NaN and infinity, which JSON does not have, in a value that may be nested."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [finite(item) for item in value]
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+    return value
+
+
+def _plain(value: object) -> object:
+    """Turn an HDF5 attribute into a JSON value; a text that is JSON counts as what it says."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value

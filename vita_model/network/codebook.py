@@ -1,0 +1,333 @@
+"""The codebook that both modalities share: nearest code, straight-through gradient, EMA learning (VITA eq 1, 3, 7).
+
+Codes are learned in train mode, by moving averages or by gradient, and frozen in eval mode; all of it runs in float32,
+since bfloat16 makes ties. What is counted, summed and remembered is that of the global batch, so that every rank holds
+the same codes as one process would.
+Training begins with a continuous phase: encodings pass through whitened and unquantized, so that the auto-encoders
+learn what is worth a code before there are any. The codes are then filled with what the encoders have learnt to say.
+Letters: B batch, Q latents, D width, K codes, n real vectors of a batch.
+
+Assumes: the continuous phase. Encodings that say nothing yet, once quantized, keep saying nothing: without it those of
+videos collapse to one direction. `continuous_updates=0` is the paper.
+Assumes: EMA instead of the gradient of Algorithm 1 (`update=grad` is the paper), dead codes replaced, a normalization
+per modality before the search; without them most codes die and the modalities use disjoint codes (EMA: van den Oord et
+al., 2017).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vita_data.types import Modality
+from vita_model.network.configs import CodebookConfig, CodeUpdate, ModalityNorm
+from vita_model.distributed import all_rows, all_sum
+from vita_model.network.losses import masked_mean
+
+_ENCODED = (Modality.VIDEO, Modality.ACTION)
+_TINY = 1e-8
+_EPSILON, _MOMENTUM = 1e-5, 0.1
+"""Of the moving moments, as batch norms have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """Codes of a batch of encodings."""
+
+    latents: Tensor
+    """[B, Q, D] the code's value with the encoding's gradient; in the continuous phase the encoding itself."""
+    indices: Tensor | None
+    """int64 [B, Q]; None in the continuous phase."""
+    vectors: Tensor
+    """[B, Q, D] what was searched: whitened encodings, or predicted vectors."""
+    commitment: Tensor
+    """Scalar: mean squared distance of real encodings to their (constant) codes."""
+    codebook: Tensor | None
+    """Scalar: the same distance with the encodings constant; None where codes have no gradient."""
+    usage_match: Tensor
+    """Scalar: KL from this batch's soft usage to the other modality's; 0 in eval mode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How the modalities use the codes, from moving averages."""
+
+    perplexity: dict[Modality, float]
+    overlap: float
+    """Shared mass of the two usage distributions: 0 disjoint, 1 equal."""
+    num_dead: int
+
+
+class Codebook(nn.Module):
+    """K codes with moving averages of their assignments."""
+
+    codes: Tensor
+    """[K, D]"""
+    counts: Tensor
+    sums: Tensor
+    ages: Tensor
+    usage: Tensor
+    soft_usage: Tensor
+    recent: Tensor
+    num_filled: Tensor
+    num_recent: Tensor
+    num_updates: Tensor
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_codes, width = config.num_codes, config.width
+        codes = torch.zeros(num_codes, width)
+        if config.update is CodeUpdate.GRAD:
+            self.codes = nn.Parameter(codes)
+        else:
+            self.register_buffer("codes", codes)
+        self.register_buffer("sums", torch.zeros(num_codes, width))
+        self.register_buffer("counts", torch.zeros(num_codes))
+        self.register_buffer("ages", torch.zeros(num_codes, dtype=torch.int64))
+        self.register_buffer("usage", torch.zeros(len(_ENCODED), num_codes))
+        self.register_buffer("soft_usage", torch.zeros(len(_ENCODED), num_codes))
+        self.register_buffer("recent", torch.zeros(config.num_recent, width))
+        for name in ("num_filled", "num_recent", "num_updates"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.norms = nn.ModuleDict({str(m): Whitening(width) for m in _ENCODED})
+        self.actions = None if config.shared else Codebook(replace(config, shared=True))
+        """The actions' own table where the modalities share none; this one is the videos' then."""
+
+    def table(self, modality: Modality) -> "Codebook":
+        """Give the codes of a modality."""
+        return self if self.actions is None or modality is Modality.VIDEO else self.actions
+
+    def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+        """Quantize encodings [B, Q, D] of one modality; in train mode also learn from those where mask [B] is True."""
+        table = self.table(modality)
+        return (
+            table.forward(encodings, modality, mask) if table is not self else self._encode(encodings, modality, mask)
+        )
+
+    def _encode(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+        with torch.autocast(encodings.device.type, enabled=False):
+            encodings, real = self._normalized(encodings.float(), modality, mask)
+            if self.is_continuous:
+                return self._pass_through(encodings, real)
+            if not self.training:
+                return self.nearest(encodings, mask)
+            self._fill(real.detach())
+            indices = self._indices(encodings)
+            result = self._coded(encodings, indices, mask)
+            match = self._usage_match(real, modality)
+            self._learn(real.detach(), indices[mask].flatten(), modality)
+        return replace(result, usage_match=match)
+
+    def project(self, vectors: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+        """Map predicted vectors [B, Q, D] to a modality's nearest codes; never normalizes, learns in train mode."""
+        table = self.table(modality)
+        if table is not self:
+            return table.project(vectors, modality, mask)
+        with torch.autocast(vectors.device.type, enabled=False):
+            vectors = vectors.float()
+            if not self.training:
+                return self.nearest(vectors, mask)
+            real = vectors[mask].flatten(0, 1).detach()
+            self._fill(real)
+            indices = self._indices(vectors)
+            result = self._coded(vectors, indices, mask)
+            self._learn(real, indices[mask].flatten(), modality)
+        return result
+
+    @property
+    def is_filled(self) -> bool:
+        """Tell whether every code has had its first value."""
+        filled = int(self.num_filled) == self.config.num_codes
+        return filled and (self.actions is None or self.actions.is_filled)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Tell whether encodings still pass through without a code."""
+        return not int(self.num_filled) and int(self.num_updates) < (self.config.continuous_updates or 0)
+
+    def _pass_through(self, encodings: Tensor, real: Tensor) -> Quantized:
+        if self.training and bool(all_sum(real.new_tensor(len(real)))):
+            self.num_updates = self.num_updates + 1
+        zero = encodings.new_zeros(())
+        return Quantized(
+            latents=encodings, indices=None, vectors=encodings, commitment=zero, codebook=None, usage_match=zero
+        )
+
+    @property
+    def used(self) -> Tensor:
+        """Moving shares of the codes that each modality takes [2, K], video first; of two tables, each one's own."""
+        return self.usage if self.actions is None else torch.stack([self.usage[0], self.actions.usage[1]])
+
+    def summary(self) -> Usage:
+        """Summarise how the modalities use the codes; two tables overlap nowhere."""
+        usage = self.used
+        shares = usage / usage.sum(dim=1, keepdim=True).clamp(min=_TINY)
+        entropy = -(shares * shares.clamp(min=_TINY).log()).sum(dim=1)
+        used = usage.sum(dim=1) > 0
+        perplexity = {m: float(entropy[i].exp()) if used[i] else 0.0 for i, m in enumerate(_ENCODED)}
+        tables = [self] if self.actions is None else [self, self.actions]
+        dead = sum(int((table.counts < self.config.dead_below).sum()) for table in tables)
+        overlap = float(torch.minimum(*shares.unbind()).sum()) if self.actions is None else 0.0
+        return Usage(perplexity=perplexity, overlap=overlap, num_dead=dead)
+
+    def _normalized(self, encodings: Tensor, modality: Modality, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Whiten per modality; returns all encodings and the real ones flattened to [n, D], zeros elsewhere."""
+        real = encodings[mask].flatten(0, 1)
+        if self.config.modality_norm is ModalityNorm.BATCH:
+            real = self.norms[str(modality)](real)
+        whole = torch.zeros_like(encodings)
+        whole[mask] = real.reshape(-1, *encodings.shape[1:])
+        return whole, real
+
+    def _scores(self, vectors: Tensor) -> Tensor:
+        """Half the negative squared distance to each code up to a constant per row, [.., K]; empty codes at -inf.
+
+        Codes get no gradient: what compares vectors with them moves the vectors.
+        """
+        codes = self.codes.detach()
+        scores = vectors @ codes.T - 0.5 * codes.square().sum(dim=1)
+        filled = torch.arange(len(codes), device=scores.device) < self.num_filled
+        return scores.masked_fill(~filled, -torch.inf)
+
+    def nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
+        """Map vectors float32 [B, Q, D] to this table's nearest codes, learning nothing."""
+        return self._coded(vectors, self._indices(vectors), mask)
+
+    @torch.no_grad()
+    def _indices(self, vectors: Tensor) -> Tensor:
+        return self._scores(vectors).argmax(dim=-1)
+
+    def _coded(self, vectors: Tensor, indices: Tensor, mask: Tensor) -> Quantized:
+        codes, real = self.codes[indices], mask[:, None, None]
+        trains = self.training and self.codes.requires_grad
+        return Quantized(
+            latents=vectors + (codes - vectors).detach(),
+            indices=indices,
+            vectors=vectors,
+            commitment=masked_mean((vectors - codes.detach()).square(), real),
+            codebook=masked_mean((vectors.detach() - codes).square(), real) if trains else None,
+            usage_match=vectors.new_zeros(()),
+        )
+
+    def _usage_match(self, real: Tensor, modality: Modality) -> Tensor:
+        """KL from this batch's soft code marginal to the moving marginal of the other modality, if there is one."""
+        own = _ENCODED.index(modality)
+        other = self.soft_usage[1 - own]
+        num_real = float(all_sum(real.new_tensor(len(real))))
+        if not num_real:
+            return real.new_zeros(())
+        temperature = 0.5 * self.config.match_temperature * self.config.width
+        marginal = all_sum(F.softmax(self._scores(real) / temperature, dim=-1).sum(dim=0)) / num_real
+        self.soft_usage = _averaged(self.soft_usage, own, marginal.detach(), self.config.decay)
+        if not bool(other.any()):
+            return real.new_zeros(())
+        return (marginal * (marginal.clamp(min=_TINY) / other.clamp(min=_TINY)).log()).sum()
+
+    @torch.no_grad()
+    def _fill(self, real: Tensor) -> None:
+        """Take the first encodings as codes until all K have a value: the data-dependent start."""
+        start = int(self.num_filled)
+        if start == self.config.num_codes:
+            return
+        real = all_rows(real)
+        stop = min(start + len(real), self.config.num_codes)
+        self._write(torch.arange(start, stop, device=real.device), real[: stop - start])
+        self.num_filled = self.num_filled + (stop - start)
+
+    @torch.no_grad()
+    def _learn(self, real: Tensor, indices: Tensor, modality: Modality) -> None:
+        """Move averages and codes towards the vectors assigned to them, replace dead codes, keep statistics.
+
+        A code that nobody took keeps its value: its sum and count decay together, and their quotient would go to zero
+        once both are below what can be told from it. A zero code is the nearest of every small vector.
+        Buffers are replaced rather than written in place: autograd still holds the old ones.
+        """
+        decay, num_codes = self.config.decay, self.config.num_codes
+        hits = all_sum(torch.bincount(indices, minlength=num_codes).float())
+        if not bool(hits.any()):
+            return
+        self.usage = _averaged(self.usage, _ENCODED.index(modality), hits / hits.sum(), decay)
+        if self.is_filled:
+            self.counts = decay * self.counts + (1 - decay) * hits
+            if self.config.update is CodeUpdate.EMA:
+                total = all_sum(torch.zeros_like(self.sums).index_add_(0, indices, real))
+                self.sums = decay * self.sums + (1 - decay) * total
+                moved = self.sums / self.counts.clamp(min=_TINY)[:, None]
+                self.codes = torch.where((hits > 0)[:, None], moved, self.codes)
+            self.ages = self.ages + 1
+            self.num_updates = self.num_updates + 1
+            self._replace_dead()
+        self._remember(all_rows(real))
+
+    def _replace_dead(self) -> None:
+        """Give dead codes the newest remembered encodings, as many as there are of either."""
+        config = self.config
+        if int(self.num_updates) > (config.last_replacement or 0):
+            return
+        dead = ((self.counts < config.dead_below) & (self.ages > config.grace_updates)).nonzero().flatten()
+        stored = int(self.num_recent)
+        available = min(len(dead), stored, config.num_recent)
+        newest = (stored - 1 - torch.arange(available, device=dead.device)) % config.num_recent
+        self._write(dead[:available], self.recent[newest])
+
+    def _write(self, rows: Tensor, values: Tensor) -> None:
+        """Set codes together with their averages: a code whose sums lag behind would jump back."""
+        if self.config.update is CodeUpdate.EMA:
+            self.codes = self.codes.index_copy(0, rows, values)
+        else:
+            # A parameter keeps its identity; the version that autograd holds is read before this in each step.
+            self.codes.data = self.codes.data.index_copy(0, rows, values)
+        self.sums = self.sums.index_copy(0, rows, values)
+        self.counts = self.counts.index_fill(0, rows, 1.0)
+        self.ages = self.ages.index_fill(0, rows, 0)
+
+    def _remember(self, real: Tensor) -> None:
+        """Store encodings in the ring of recent ones."""
+        size = self.config.num_recent
+        kept = real[-size:]
+        slots = (int(self.num_recent) + len(real) - len(kept) + torch.arange(len(kept), device=real.device)) % size
+        self.recent = self.recent.index_copy(0, slots, kept)
+        self.num_recent = self.num_recent + len(real)
+
+
+class Whitening(nn.Module):
+    """Zero mean and unit variance per column over the global batch; moving moments where nothing is learned.
+
+    torch's synchronized batch norm refuses the CPU, and per-rank moments would make the codes depend on the ranks.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Whiten rows [n, D]; in train mode also learn the moments. One row alone takes the moving ones."""
+        num_rows = float(all_sum(rows.new_tensor(len(rows)))) if self.training else 0.0
+        if num_rows < 2:
+            return (rows - self.running_mean) * torch.rsqrt(self.running_var + _EPSILON)
+        mean = all_sum(rows.sum(dim=0)) / num_rows
+        var = all_sum((rows - mean).square().sum(dim=0)) / num_rows
+        self._learn(mean.detach(), var.detach() * num_rows / (num_rows - 1))
+        return (rows - mean) * torch.rsqrt(var + _EPSILON)
+
+    @torch.no_grad()
+    def _learn(self, mean: Tensor, var: Tensor) -> None:
+        self.running_mean = (1 - _MOMENTUM) * self.running_mean + _MOMENTUM * mean
+        self.running_var = (1 - _MOMENTUM) * self.running_var + _MOMENTUM * var
+        self.num_batches_tracked = self.num_batches_tracked + 1
+
+
+def _averaged(table: Tensor, row: int, values: Tensor, decay: float) -> Tensor:
+    """Move one row of a table towards values; a row of zeros takes them as they are."""
+    old = table[row]
+    updated = table.clone()
+    updated[row] = decay * old + (1 - decay) * values if bool(old.any()) else values
+    return updated

@@ -1,0 +1,80 @@
+"""`vita-train export`: of a checkpoint only what choosing actions needs, as a folder that `VitaPolicy` loads."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vita_data.errors import RequestError
+from vita_model.training.checkpoint.components import AVERAGES
+from vita_model.network.configs import Component
+from vita_data.storage.whole_folder import appearing
+from vita_model.policy.policy import CONTROL
+from vita_model.training.checkpoint.run_folder import find_checkpoint
+from vita_model.training.checkpoint.state import STATE, checked, read_state, sha256_of, state_text
+from vita_model.network.weights.tokenizer import TOKENIZER
+
+
+class ExportWeights(StrEnum):
+    """Which of a run's weights an export takes."""
+
+    TRAINED = "trained"
+    AVERAGED = "averaged"
+    """Their moving averages (`ema_decay`), where a weight has one."""
+
+
+def export(folder: Path, out: Path, *, imagine: bool, weights: ExportWeights = ExportWeights.TRAINED) -> Path:
+    """Write the newest checkpoint of a run, without optimizer and encoders, to a new folder.
+
+    Raises:
+        RequestError: there is no checkpoint, it lacks a part or averages, or `out` is there already.
+        VitaDataError: the checkpoint is damaged.
+    """
+    wanted = (*CONTROL, Component.VISUAL_DECODER) if imagine else CONTROL
+    export_components(find_checkpoint(folder), out, wanted, weights)
+    return out
+
+
+def export_components(
+    checkpoint: Path, out: Path, names: Sequence[Component], weights: ExportWeights = ExportWeights.TRAINED
+) -> None:
+    """Copy components, tokenizer and state.json to a new folder, which appears under its name only when whole.
+
+    Raises:
+        RequestError: the checkpoint lacks a component or the averages, or `out` is there already.
+        VitaDataError: a file is damaged.
+    """
+    if out.exists():
+        raise RequestError(f"{out} is there already; name a new folder")
+    state, files = read_state(checkpoint), [f"{name}.safetensors" for name in names]
+    if absent := [file for file in files if not (checkpoint / file).is_file()]:
+        raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
+    files += [TOKENIZER] if TOKENIZER in state.sha256 else []
+    averages = _averages(checkpoint, state.sha256) if weights is ExportWeights.AVERAGED else {}
+    with appearing(out) as folder:
+        for file in files:
+            shutil.copyfile(checked(checkpoint, file, state.sha256), folder / file)
+        sha256 = {file: state.sha256[file] for file in files}
+        for name in names:
+            sha256 |= _averaged(folder / f"{name}.safetensors", averages)
+        (folder / STATE).write_text(state_text(state.progress, sha256))
+
+
+def _averages(checkpoint: Path, sha256: Mapping[str, str]) -> Mapping[str, Tensor]:
+    if not (checkpoint / AVERAGES).is_file():
+        raise RequestError(f"{checkpoint} has no averaged weights: a run keeps them with --set ema_decay=0.999")
+    return load_file(checked(checkpoint, AVERAGES, sha256))
+
+
+def _averaged(path: Path, averages: Mapping[str, Tensor]) -> dict[str, str]:
+    """Put averages in the places of a component's weights that have one; gives the file's new sum."""
+    own = {
+        key.removeprefix(f"{path.stem}."): value for key, value in averages.items() if key.startswith(f"{path.stem}.")
+    }
+    if not own:
+        return {}
+    save_file({**load_file(path), **own}, path)
+    return {path.name: sha256_of(path)}

@@ -1,0 +1,354 @@
+"""A trained model as a policy: images, an instruction and a state in, a chunk of canonical actions in m and rad out.
+
+Reads a run, one of its checkpoints, or what `export` wrote. Statistics and simulator constants come from there, so that
+actions are scaled back as training scaled them. The visual decoder and DINOv2 are loaded only to imagine frames.
+Letters: B observations, V views, H steps, F imagined frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vita_data.action_convention import CANONICAL, Convention
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
+from vita_data.resize import to_square
+from vita_data.types import (
+    IMAGE_SIZE,
+    STATE_DIM,
+    Batch,
+    Bool,
+    CameraRole,
+    Float32,
+    Image,
+    Json,
+    Modality,
+    ResizeMode,
+)
+from vita_data.instruction_text import normalize_text
+from vita_model.network.action import NUM_ACTION_DIMS
+from vita_model.network.backbone import SUBTASKS
+from vita_model.training.checkpoint.components import load_components
+from vita_data.config.checks import require_device
+from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.layers import byte_images
+from vita_model.training.parallel import begin_answer, compile_whole
+from vita_model.network.prediction import Draws, Prediction
+from vita_data.config.from_json import from_json
+from vita_model.training.recipes.recipe import Precision
+from vita_model.training.checkpoint.run_folder import find_policy
+from vita_model.training.checkpoint.state import Progress, weights_digest
+from vita_model.network.vita import Vita
+
+CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
+"""What choosing actions needs."""
+_RIGHT_ARM = slice(7, 14)
+_GRIPPERS = (6, 13)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """How a policy runs."""
+
+    device: str = "cpu"
+    precision: Precision = Precision.FP32
+    compile: bool = False
+    """Compile each part as one graph for the shapes of one batch size, on a GPU a CUDA graph: minutes at first."""
+    imagine: bool = False
+    """Decode the futures that the latents stand for, too."""
+    resize: ResizeMode | None = None
+    """How images that are not square are made so; None: as `vita-data build` made those of their source."""
+
+    def __post_init__(self) -> None:
+        """Refuse a device that is not there; raises RequestError."""
+        require_device(self, "device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observation:
+    """What a robot sees and is told."""
+
+    images: Mapping[CameraRole, Image]
+    """uint8 [h, w, 3] RGB a camera; views that the model knows and that are absent are masked."""
+    instruction: str
+    state: Float32 | None = None
+    """[64] in the slots of vita_data/README.md, physical units; None: not measured."""
+    state_mask: Bool | None = None
+    """[64] the real ones; None: those that the source has."""
+    source: str | None = None
+    """Whose statistics scale it; None: the only source that the checkpoint knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decision:
+    """What a policy answers."""
+
+    source: str
+    actions: Float32
+    """[H, 14] canonical: left arm, right arm; a native step each, m and rad, gripper 0 closed to 1 open."""
+    action_mask: Bool
+    """[14] columns that the source has."""
+    subtasks: tuple[str, ...]
+    """The textual chain of thought, up to its end."""
+    codes: tuple[int, ...] = ()
+    """Codes of the latent tokens; none where the latents are continuous."""
+    frames: Image | None = None
+    """uint8 [F, s, s, 3] the imagined futures of the first view, `Signature.frame_interval_s` apart."""
+
+    @property
+    def right(self) -> Float32:
+        """The right arm's actions [H, 7]; a single arm is the right one."""
+        return self.actions[:, _RIGHT_ARM]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What a policy takes and gives."""
+
+    views: tuple[CameraRole, ...]
+    horizon: int
+    futures: int
+    sources: tuple[str, ...]
+    frame_interval_s: float = 1.0
+    """Between imagined frames."""
+    step: int
+    """Training steps behind it."""
+    conventions: Mapping[str, Convention] = field(default_factory=dict)
+    resizes: Mapping[str, ResizeMode] = field(default_factory=dict)
+    """How each source's images became square; plain where a checkpoint does not say."""
+    digest: str = ""
+    """Of the weights that choose actions."""
+
+
+class VitaPolicy:
+    """Chooses actions; deterministic, and safe to call from one thread at a time."""
+
+    def __init__(self, model: Vita, progress: Progress, options: PolicyOptions, *, digest: str = "") -> None:
+        """Take a model with its weights, which `digest` names; `from_pretrained` is the usual way."""
+        self.model, self.options = model, options
+        self._statistics: Mapping[str, Json] = dict(progress.statistics)  # type: ignore[arg-type]
+        self.signature = _signature(progress, model, digest)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return torch.device(self.options.device)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, options: PolicyOptions | None = None) -> Self:
+        """Load a run's newest checkpoint, one of its checkpoints, or an exported policy.
+
+        Raises:
+            RequestError: there is none, or it has no backbone (warmup).
+            VitaDataError: it is damaged.
+        """
+        options = options or PolicyOptions()
+        checkpoint, progress = find_policy(Path(folder))
+        config: Any = progress.recipe["model"]
+        wanted = (*CONTROL, Component.VISUAL_DECODER) if options.imagine else CONTROL
+        model = Vita(from_json(VitaConfig, config), wanted)
+        if options.imagine:
+            model.features.load_pretrained()
+            model.features.check_same(progress.features, str(folder))
+        missing = set(wanted) - load_components(checkpoint, model)
+        if missing:
+            raise RequestError(
+                f"{checkpoint} lacks {', '.join(sorted(missing))}: export it with --imagine, or name a run"
+            )
+        _prepare(model, wanted, options)
+        return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
+
+    def predict(
+        self,
+        images: Mapping[CameraRole, Image],
+        instruction: str,
+        state: Float32 | None = None,
+        *,
+        source: str | None = None,
+    ) -> Decision:
+        """Choose a chunk of actions for one observation; raises as `decide`."""
+        return self.decide([Observation(images=images, instruction=instruction, state=state, source=source)])[0]
+
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Choose chunks of actions for several observations at once.
+
+        Raises:
+            RequestError: an observation does not fit: names what is wrong with it.
+        """
+        if not observations:
+            return []
+        return self.decide_batch(self._batch(observations, [self._source(one) for one in observations]))
+
+    @torch.inference_mode()
+    def decide_batch(self, batch: Batch) -> list[Decision]:
+        """Choose chunks of actions for a paired batch as the loader gives it."""
+        uses_bf16 = self.options.precision is Precision.BF16
+        if self.options.compile:
+            begin_answer(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bf16):
+            prediction = self.model.reason(batch, Draws(), with_frames=self.options.imagine)
+        return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
+
+    def warm_up(self) -> None:
+        """Answer a blank observation, so that what is compiled at the first answer is there before somebody waits."""
+        spec = self.signature
+        blank = dict.fromkeys(spec.views, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
+        # CUDA graphs are recorded at the second answer and replayed from the third on.
+        for _ in range(3 if self.options.compile else 1):
+            self.decide([Observation(images=blank, instruction="wait", source=spec.sources[0])])
+
+    def scales_as(self, statistics: Json, source: str) -> bool:
+        """Tell whether statistics scale a source's actions and states as those of the checkpoint do."""
+        given: Any = statistics
+        return scaling_digest(given, source) == scaling_digest(self._statistics, source)
+
+    def unscaled(self, actions: Tensor, source: str) -> Float32:
+        """Turn actions [..., 14] as a batch holds them into m and rad."""
+        return action_scaling(self._statistics, source).unnormalize(actions.float().cpu().numpy())
+
+    def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
+        """Turn a decision into the commands [H, 7] of a simulator, named by the source that it belongs to.
+
+        Args:
+            decision: what `predict` gave.
+            convention: `canonical`, or a source whose constants the checkpoint has.
+            state: [64] the state that it was given, for conventions that start from the hand's orientation.
+
+        Raises:
+            RequestError: there is no such convention, or it needs the state.
+        """
+        if convention == CANONICAL:
+            return decision.right
+        known = self.signature.conventions
+        if convention not in known:
+            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}")
+        return known[convention].commands(decision.right, state)
+
+    def _source(self, observation: Observation) -> str:
+        known = self.signature.sources
+        source = observation.source or (known[0] if len(known) == 1 else None)
+        if source not in known:
+            asked = "name a source" if source is None else f"no source {source!r}"
+            raise RequestError(f"{asked}; this checkpoint has statistics of: {', '.join(known)}")
+        return source
+
+    def _batch(self, observations: Sequence[Observation], sources: Sequence[str]) -> Batch:
+        spec, size = self.signature, len(observations)
+        images = np.zeros((size, len(spec.views), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        image_mask = np.zeros((size, len(spec.views)), bool)
+        state, state_mask = np.zeros((size, STATE_DIM), np.float32), np.zeros((size, STATE_DIM), bool)
+        for row, (one, source) in enumerate(zip(observations, sources, strict=True)):
+            resize = self.options.resize or spec.resizes.get(source, ResizeMode.PLAIN)
+            for place, view in enumerate(spec.views):
+                if view in one.images:
+                    images[row, place] = _square(one.images[view], view, resize)
+                    image_mask[row, place] = True
+            if unknown := [str(view) for view in one.images if view not in list(CameraRole)]:
+                raise RequestError(f"no camera {unknown[0]!r}; this checkpoint sees: {', '.join(spec.views)}")
+            if not image_mask[row, 0]:
+                raise RequestError(f"an observation needs the {spec.views[0]} image; found {', '.join(one.images)}")
+            if one.state is not None:
+                state[row], state_mask[row] = self._state(one.state, one.state_mask, source)
+        futures = (size, spec.futures if self.options.imagine else 0)
+        tensors = {
+            "images": images, "image_mask": image_mask, "state": state, "state_mask": state_mask,
+            "future": np.zeros((*futures, 1, 1, 3), np.uint8), "future_mask": np.zeros(futures, bool),
+            "action": np.zeros((size, spec.horizon, NUM_ACTION_DIMS), np.float32),
+            "action_mask": np.ones((size, spec.horizon, NUM_ACTION_DIMS), bool),
+        }  # fmt: skip
+        return Batch(
+            modality=Modality.PAIRED, source=list(sources), key=[""] * size,
+            instruction=[normalize_text(one.instruction) for one in observations],
+            **{name: torch.from_numpy(array).to(self.device, non_blocking=True) for name, array in tensors.items()},
+        )  # fmt: skip
+
+    def _state(self, state: Float32, mask: Bool | None, source: str) -> tuple[Float32, Bool]:
+        values = np.asarray(state, np.float32)
+        real = _has(self._statistics, source, "state") if mask is None else np.asarray(mask, bool)
+        if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not np.isfinite(values[real]).all():
+            raise RequestError(f"a state must be {STATE_DIM} finite numbers, its mask alike; found {values.shape}")
+        scaling = state_scaling(self._statistics, source)
+        real = real & scaling.known
+        return scaling.normalize(values, real), real
+
+    def _decision(self, prediction: Prediction, row: int, source: str) -> Decision:
+        if prediction.actions is None or prediction.reasoning is None:
+            raise TypeError("a paired batch without actions")
+        actions = self.unscaled(prediction.actions.predicted[row], source)
+        real = _has(self._statistics, source, "action")[ACTION14]
+        actions[:, _GRIPPERS] = actions[:, _GRIPPERS].clip(0, 1)
+        actions[:, ~real] = 0
+        chosen = prediction.reasoning.subtasks
+        indices = chosen.indices[row][chosen.mask[row]].tolist()
+        frames = None if prediction.frames is None else byte_images(prediction.frames.predicted[row])
+        return Decision(
+            source=source, actions=actions, action_mask=real, frames=frames,
+            codes=_codes(prediction, row),
+            subtasks=tuple(SUBTASKS[index] for index in indices if index != len(SUBTASKS) - 1),
+        )  # fmt: skip
+
+
+def _codes(prediction: Prediction, row: int) -> tuple[int, ...]:
+    """Give the codes of a sample's latent tokens, of the actions where these have their own."""
+    taken = prediction.quantized[-1].indices if prediction.quantized else None
+    return () if taken is None else tuple(taken[row].tolist())
+
+
+def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
+    sampler: Any = progress.sampler
+    windows = sampler["fields"]["windows"]
+    if windows.get("chunk_s") is not None:
+        raise RequestError(
+            f"expected chunks of native steps, which are a policy's commands; this run's chunks cover "
+            f"{windows['chunk_s']:g} s at any rate; fine-tune it first"
+        )
+    conventions: Any = progress.conventions
+    resizes: Any = progress.resizes
+    return Signature(
+        views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
+        futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
+        sources=tuple(sorted(progress.statistics)), step=progress.step, digest=digest,
+        frame_interval_s=windows.get("frame_interval_s", 1.0),
+        conventions={source: Convention.from_json(values) for source, values in conventions.items()},
+        resizes={source: ResizeMode(name) for source, name in resizes.items()},
+    )  # fmt: skip
+
+
+def _prepare(model: Vita, wanted: Sequence[Component], options: PolicyOptions) -> None:
+    model.requires_grad_(requires_grad=False).eval()
+    device = torch.device(options.device)
+    parts = [model.component(name) for name in wanted] + ([model.features] if options.imagine else [])
+    for part in parts:
+        part.to(device)
+        if options.precision is Precision.BF16:
+            narrow(part)
+    if options.compile:
+        compile_whole([part for part in parts if part not in (model.codebook, model.features)], device)
+
+
+def narrow(part: nn.Module) -> None:
+    """Hold the matrices in bfloat16, which halves what a pass has to read; norms and codes stay float32."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+
+
+def _square(pixels: Image, view: CameraRole, resize: ResizeMode) -> Image:
+    image = np.asarray(pixels)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise RequestError(f"image {view} must be uint8 [h, w, 3]; found {image.dtype} {list(image.shape)}")
+    return to_square(np.ascontiguousarray(image), resize)
+
+
+def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:
+    """Tell which columns of a vector a source has."""
+    table: Any = statistics[source]
+    part = table["source"][source].get(vector)
+    if part is None:
+        raise VitaDataError(f"source {source} has no {vector}: its statistics have none")
+    return np.array([value is not None for value in part["mean"]])

@@ -1,0 +1,1 @@
+"""LIBERO, CALVIN and SimplerEnv as their published evaluations run them."""

@@ -1,0 +1,229 @@
+"""SimplerEnv: WidowX through ManiSkill 3 (24 episodes a task), Google Robot through the original `simpler_env`.
+
+Source: simpler_env real2sim_eval_maniskill3.py (episode ids, 60 or 120 steps, success at the last step) and
+maniskill2_evaluator.py. The Google Robot half needs a GPU, follows its interface by signature alone and never ran here;
+it takes `simpler_env.make`'s packaged variant of each task, not the whole grid of visual matching.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vita_data.action_convention import CANONICAL
+from vita_data.errors import install_extra
+from vita_data.types import CameraRole, Float64, Image
+from vita_data.config.checks import require, require_whole
+from vita_model.policy.commands import InConvention
+from vita_model.policy.interfaces import NO_STATE, Observation, Policy
+from vita_model.sims.results.journal import Journal, Place, identity
+from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
+from vita_model.sims.results.rollouts import Ending, LoopConfig, Simulation
+from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
+
+CONVENTION = CANONICAL
+"""Bridge and Fractal are metres and radians already."""
+NUM_EPISODES = 24
+_NAME = "SimplerEnv"
+_GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
+
+
+_TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimplerRequest:
+    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+
+    robot: Robot
+    out: Path
+    replan_steps: int
+    num_episodes: int = NUM_EPISODES
+    columns: tuple[str, ...] = ()
+    """Tasks by their column; empty: all of the robot."""
+
+    resume: bool = False
+    """Go on with the episodes of an evaluation that was interrupted."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no evaluation has; raises RequestError."""
+        require_whole(self, "num_episodes", "replan_steps")
+        known = [task.column for task in TASKS[self.robot]]
+        require(self, "columns", fits=set(self.columns) <= set(known), wanted=f"some of {', '.join(known)}")
+
+    @property
+    def place(self) -> Place:
+        """Where the result goes."""
+        return Place(folder=self.out, name=f"simplerenv-{self.robot.value}", resume=self.resume)
+
+    @property
+    def tasks(self) -> tuple[SimplerTask, ...]:
+        """The tasks that were asked for."""
+        return tuple(task for task in TASKS[self.robot] if not self.columns or task.column in self.columns)
+
+
+class WidowXTask:
+    """A bridge task of ManiSkill 3; an episode's seed is its episode id."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._seen: Any = None
+        self._success = False
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        torch: Any = load("torch", benchmark=_NAME, remedy=install_extra("train"))
+        self._seen, _ = self._environment.reset(seed=seed, options={"episode_id": torch.tensor([seed])})
+        self._success = False
+
+    def observe(self) -> Observation:
+        """Read the camera of the Bridge set-up.
+
+        Assumes: the state stays masked; this simulator does not tell it in Bridge's frame.
+        """
+        rgb = np.asarray(self._seen["sensor_data"]["3rd_view_camera"]["rgb"])
+        said = self._environment.unwrapped.get_language_instruction()
+        return _seen(rgb[0] if rgb.ndim == 4 else rgb, said if isinstance(said, str) else said[0])
+
+    def step(self, command: Float64) -> None:
+        """Carry out a canonical action; the gripper is 1 open, -1 closed here."""
+        gripper = 1.0 if command[6] > 0.5 else -1.0
+        self._seen, _, _, _, info = self._environment.step(_motion(command, gripper))
+        self._success = bool(np.asarray(info["success"]).any())
+
+    @property
+    def is_success(self) -> bool:
+        """What holds after the last step."""
+        return self._success
+
+
+class GoogleTask:
+    """A task of the original `simpler_env`; an episode's seed is the seed of its reset."""
+
+    def __init__(self, environment: Any, picture: Callable[[Any, Any], Image]) -> None:
+        self._environment, self._picture = environment, picture
+        self._seen: Any = None
+        self._success = False
+        self._gripper = StickyGripper()
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode."""
+        self._seen, _ = self._environment.reset(seed=seed)
+        self._success, self._gripper = False, StickyGripper()
+
+    def observe(self) -> Observation:
+        """Read the overhead camera; the state stays masked."""
+        said = self._environment.get_language_instruction()
+        return _seen(self._picture(self._environment, self._seen), said)
+
+    def step(self, command: Float64) -> None:
+        """Carry out a canonical action."""
+        motion = _motion(command, self._gripper.command(float(command[6])))
+        self._seen, _, done, _, _ = self._environment.step(motion)
+        self._success = bool(done)
+
+    @property
+    def is_success(self) -> bool:
+        """What holds after the last step."""
+        return self._success
+
+
+def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callable[[str], None]) -> dict[str, object]:
+    """Run a robot's tasks and write `simplerenv-<robot>.json`.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        RequestError: the simulator or its assets are absent, the policy does not give canonical actions, or an
+            interrupted evaluation lies there that `resume` does not ask for or that had other settings.
+    """
+    checked = InConvention(policy, CONVENTION)
+    episodes: dict[str, list[EpisodeResult]] = {}
+    settings = {"robot": request.robot.value, "replan_steps": request.replan_steps}
+    with quiet(_NAME):
+        make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
+            for task in request.tasks:
+                loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
+                seeds = range(request.num_episodes)
+                episodes[task.column] = journal.episodes(task.column, seeds, partial(make, task), checked, loop)
+                report(f"{request.robot} {task.column}: {success_rate(episodes[task.column])}")
+            result: dict[str, object] = {
+                "benchmark": "simplerenv",
+                "table": _TABLE[request.robot],
+                "policy": policy.info.as_json(),
+                **settings,
+                "is_protocol": request.robot is Robot.WIDOWX and request.num_episodes == NUM_EPISODES,
+                "num_episodes": request.num_episodes,
+                "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
+            }
+            write_json(request.place.result, result)
+    return result
+
+
+def check_installation(robot: Robot) -> None:
+    """Look for packages and assets before anything is imported: without them ManiSkill asks, or downloads.
+
+    Raises:
+        RequestError: one of them is absent; says where it was looked for.
+    """
+    if robot is Robot.WIDOWX:
+        _check_widowx()
+    else:
+        require_package("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+
+
+def _check_widowx() -> None:
+    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets in place by hand"
+    require_package("mani_skill", benchmark=_NAME, remedy=remedy)
+    data = Path(os.environ.get("MS_ASSET_DIR", Path.home() / ".maniskill")) / "data"
+    for folder in ("tasks/bridge_v2_real2sim_dataset", "robots/widowx"):
+        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR names the folder)")
+
+
+_Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]
+
+
+def _widowx_maker() -> _Maker:
+    check_installation(Robot.WIDOWX)
+    # set, it makes ManiSkill download whatever is missing without asking
+    os.environ.pop("MS_SKIP_ASSET_DOWNLOAD_PROMPT", None)
+    remedy = "install ManiSkill 3 with a Vulkan device"
+    gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
+    load("mani_skill.envs", benchmark=_NAME, remedy=remedy)
+
+    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+        environment = gymnasium.make(task.environment, obs_mode="rgb+segmentation", num_envs=1)
+        return WidowXTask(environment), environment.close
+
+    return make
+
+
+def _google_maker() -> _Maker:
+    check_installation(Robot.GOOGLE)
+    simpler: Any = load("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+    tools: Any = load("simpler_env.utils.env.observation_utils", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+
+    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+        environment = simpler.make(task.environment)
+        return GoogleTask(environment, tools.get_image_from_maniskill2_obs_dict), environment.close
+
+    return make
+
+
+def _motion(action: Float64, gripper: float) -> Float64:
+    """Lay out metres, rotation vector and gripper."""
+    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+
+    return np.array([*action[:3], *Rotation.from_euler("xyz", action[3:6]).as_rotvec(), gripper])
+
+
+def _seen(image: Image, instruction: str) -> Observation:
+    images = {CameraRole.PRIMARY: np.ascontiguousarray(image, np.uint8)}
+    return Observation(images=images, instruction=instruction, state=NO_STATE)

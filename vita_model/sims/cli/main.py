@@ -1,0 +1,33 @@
+"""The command `vita-eval`: success rates in simulators, scripted demonstrations, tables beside the paper's."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from vita_data.command.exits import OneLineParser, exit_code
+from vita_model.sims.cli import benchmarks as cli_benchmarks
+from vita_model.sims.cli import robosuite as cli_robosuite
+
+_Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 a policy failed or Ctrl-C, 2 the request is bad."""
+    arguments = _parser().parse_args(argv)
+    command: _Command = arguments.command
+    return exit_code("vita-eval", lambda: command(arguments), interrupted="interrupted")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = OneLineParser(
+        prog="vita-eval",
+        description="Measure a policy's success in simulators that you have installed; nothing is downloaded.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    cli_robosuite.add(verbs)
+    cli_benchmarks.add(verbs)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

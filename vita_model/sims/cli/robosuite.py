@@ -1,0 +1,93 @@
+"""The verbs `vita-eval robosuite record` and `evaluate`."""
+
+import argparse
+import contextlib
+import functools
+
+from vita_data.command.arguments import local_path, positive
+from vita_model.sims.robosuite.noise import CALM, DISTURBED
+from vita_model.sims.cli.options import add_policy, add_replan, make_results_folder
+from vita_model.policy.opener import load_policy
+from vita_model.sims.robosuite.record import RecordRequest, record
+from vita_model.sims.robosuite.evaluate import CONVENTION, EvaluateRequest, evaluate_robosuite
+from vita_model.sims.robosuite.tasks import TASKS, RobosuiteTask, find_task
+
+_NOISE = {"path": DISTURBED, "none": CALM}
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs."""
+    parser = verbs.add_parser("robosuite", help="Lift and Stack of robosuite 1.4.0: demonstrations and evaluation")
+    inner = parser.add_subparsers(required=True, metavar="VERB")
+    _add_record(inner.add_parser("record", help="scripted demonstrations as LIBERO-format HDF5"))
+    _add_evaluate(inner.add_parser("evaluate", help="closed-loop success on fresh initial states"))
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    _add_task(parser)
+    parser.add_argument(
+        "--out", type=local_path, required=True, metavar="RAW", help="raw tree for vita-data build --raw"
+    )
+    parser.add_argument("--num-demos", type=positive, default=100, metavar="N", help="successes to record")
+    parser.add_argument(
+        "--noise", choices=sorted(_NOISE), default="path", help="disturb the expert's path, so that recoveries are seen"
+    )
+    parser.set_defaults(command=_record)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_task(parser)
+    add_policy(parser)
+    parser.add_argument("--episodes", type=positive, default=50, metavar="N")
+    add_replan(parser)
+    parser.add_argument("--max-steps", type=positive, metavar="N", help="longest episode; default: the task's")
+    parser.set_defaults(command=_evaluate)
+
+
+def _add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+    parser.add_argument(
+        "--seed", type=int, default=0, help="which block of initial states; never one of the other verb"
+    )
+
+
+def _record(arguments: argparse.Namespace) -> None:
+    spec = find_task(arguments.task)
+    request = RecordRequest(
+        spec=spec,
+        out=arguments.out,
+        num_demos=arguments.num_demos,
+        seed=arguments.seed,
+        noise=_NOISE[arguments.noise],
+    )
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def simulator() -> RobosuiteTask:
+            return stack.enter_context(contextlib.closing(RobosuiteTask(spec)))
+
+        report = record(request, simulator, _say)
+    print(
+        f"{report.path}: {report.num_demos} demonstrations, {report.num_steps} steps; the expert succeeded in "
+        f"{100 * report.expert_rate:.1f} % of {report.num_demos + report.num_failed} episodes"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    spec = find_task(arguments.task)
+    request = EvaluateRequest(
+        spec=spec,
+        out=arguments.out,
+        num_episodes=arguments.episodes,
+        replan_steps=arguments.replan_steps,
+        seed=arguments.seed,
+        max_steps=arguments.max_steps,
+    )
+    make_results_folder(request.out)
+    policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
+    with contextlib.closing(RobosuiteTask(spec)) as task:
+        evaluate_robosuite(request, policy, task, _say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

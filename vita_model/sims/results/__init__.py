@@ -1,0 +1,1 @@
+"""What rollouts leave: journals, scores, tables, the numbers of papers beside them."""

@@ -1,0 +1,160 @@
+"""The episodes of an evaluation as they end, on disk, so that one that was interrupted goes on.
+
+DIR/NAME.episodes.jsonl    a line of settings, then a line an episode; gone when the result is written
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from vita_data.errors import RequestError
+from vita_data.types import Json
+from vita_data.storage.lock import keep_others_out
+from vita_model.policy.interfaces import Policy, PolicyInfo
+from vita_model.sims.results.rollouts import LoopConfig, Simulation, roll_out
+from vita_model.sims.results.scores import EpisodeResult
+
+Maker = Callable[[], tuple[Simulation, Callable[[], None]]]
+"""Makes a simulator; gives what closes it, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an evaluation writes, and whether it may go on with what lies there."""
+
+    folder: Path
+    name: str
+    resume: bool = False
+
+    @property
+    def result(self) -> Path:
+        """The file of the result."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def episodes(self) -> Path:
+        """The file of the journal."""
+        return self.folder / f"{self.name}.episodes.jsonl"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to go on with because the evaluation has ended."""
+        return self.resume and self.result.exists() and not self.episodes.exists()
+
+
+class Journal:
+    """Runs each episode once, over all the processes that it takes; a context that says what it keeps where it fails.
+
+    Assumes: an episode does not depend on those before it, as the benchmarks' protocols have it.
+    """
+
+    def __init__(self, place: Place, settings: Mapping[str, object], report: Callable[[str], None]) -> None:
+        """Begin, or go on.
+
+        Args:
+            place: where.
+            settings: what all episodes have in common, as JSON values; how many there are is no part of it.
+            report: takes a line for people.
+
+        Raises:
+            RequestError: an interrupted evaluation lies there and `resume` is False, or it had other settings, or it
+                has not ended yet.
+        """
+        self._place, self._report = place, report
+        self._rows: dict[tuple[str, int], Json] = {}
+        self._asked: set[tuple[str, int]] = set()
+        place.folder.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = place.episodes.open("a+b")
+        try:
+            told = "another evaluation is under way there; wait for its end, or name another folder"
+            keep_others_out(self._file, f"{place.episodes}: {told}")
+            self._go_on(json.loads(json.dumps(settings)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        path = self._place.episodes
+        if not self._rows or (fault is None and self._rows.keys() <= self._asked):
+            path.unlink(missing_ok=True)
+        else:
+            self._report(f"{len(self._rows)} episodes are kept in {path}: --resume goes on with them")
+        self._file.close()
+
+    def rows(self, group: str, numbers: Iterable[int], run: Callable[[int], Json]) -> Iterator[Json]:
+        """Give what `run` says of each episode of a group, calling it for those that are not known yet."""
+        return (self._row(group, number, run) for number in numbers)
+
+    def episodes(
+        self, group: str, seeds: Iterable[int], make: Maker, policy: Policy, config: LoopConfig
+    ) -> list[EpisodeResult]:
+        """Run a task's episodes; its simulator is made at the first that is not known yet, closed after the last."""
+        with ExitStack() as stack:
+
+            @cache
+            def simulation() -> Simulation:
+                made, close = make()
+                stack.callback(close)
+                return made
+
+            rows = self.rows(group, seeds, lambda seed: asdict(roll_out(simulation(), policy, config, seed=seed)))
+            return [EpisodeResult(**row) for row in rows]  # type: ignore[arg-type]
+
+    def _row(self, group: str, number: int, run: Callable[[int], Json]) -> Json:
+        self._asked.add((group, number))
+        if (group, number) not in self._rows:
+            row = run(number)
+            self._write({"group": group, "number": number, "row": row})
+            self._rows[group, number] = row
+        return self._rows[group, number]
+
+    def _write(self, value: Json) -> None:
+        self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
+        self._file.flush()
+
+    def _go_on(self, asked: Json) -> None:
+        settings, rows, num_bytes = self._read()
+        if not rows:
+            self._file.truncate(0)
+            self._write(asked)
+            return
+        path = self._place.episodes
+        if not self._place.resume:
+            raise RequestError(
+                f"{path} holds {len(rows)} episodes of an evaluation that was interrupted: --resume goes on with "
+                "them; or name another folder"
+            )
+        if changed := [key for key in sorted({**settings, **asked}) if settings.get(key) != asked.get(key)]:
+            told = "; ".join(f"{key}: {settings.get(key)!r} there, {asked.get(key)!r} now" for key in changed)
+            raise RequestError(f"--resume: {path} was begun otherwise ({told}); name another folder")
+        self._file.truncate(num_bytes)  # a line that the process's end cut
+        self._rows = rows
+        self._report(f"going on after {len(rows)} episodes of {path}")
+
+    def _read(self) -> tuple[Json, dict[tuple[str, int], Json], int]:
+        """Read the settings, the episodes, and how many bytes are whole lines."""
+        self._file.seek(0)
+        whole, end, _ = self._file.read().rpartition(b"\n")
+        if not end:
+            return {}, {}, 0
+        try:
+            settings, *rows = [json.loads(line) for line in whole.split(b"\n")]
+            return dict(settings), {(row["group"], row["number"]): row["row"] for row in rows}, len(whole) + 1
+        except (ValueError, KeyError, TypeError) as fault:
+            path = self._place.episodes
+            raise RequestError(f"{path} cannot be read ({fault!r}): remove it to begin anew") from fault
+
+
+def identity(info: PolicyInfo) -> Json:
+    """What of a policy must be the same where an evaluation goes on; a server may have another address by then."""
+    return {**info.as_json(), "name": "" if "://" in info.name else info.name}

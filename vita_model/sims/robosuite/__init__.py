@@ -1,0 +1,1 @@
+"""robosuite tasks: scripted experts, recorded demonstrations, evaluation."""

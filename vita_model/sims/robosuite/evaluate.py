@@ -1,0 +1,173 @@
+"""Closed-loop success on fresh initial states of a robosuite task, beside the expert and random commands."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from vita_data.types import Float64
+from vita_data.config.checks import MAX_SEED, require, require_whole
+from vita_model.sims.robosuite.contact_sheet import contact_sheet, write_jpeg
+from vita_model.policy.commands import InConvention, oriented
+from vita_model.policy.interfaces import NO_STATE, Observation, Policy, PolicyInfo, libero_state
+from vita_model.policy.opener import RandomPolicy
+from vita_model.sims.robosuite.tasks import RobosuiteTask, TaskSpec
+from vita_model.sims.results.rollouts import LoopConfig, Strip, roll_out_all
+from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.robosuite.seeds import EVALUATIONS, episode_seeds
+
+CONVENTION = "libero"
+"""Controller, scales and signs are LIBERO's."""
+_NUM_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateRequest:
+    """What to evaluate."""
+
+    spec: TaskSpec
+    out: Path
+    num_episodes: int
+    replan_steps: int
+    seed: int = 0
+    max_steps: int | None = None
+    """None: the task's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no evaluation has; raises RequestError."""
+        require_whole(self, "num_episodes", most=EVALUATIONS.most_episodes)
+        require_whole(self, "replan_steps")
+        require_whole(self, "seed", least=0, most=MAX_SEED)
+        require(self, "seed", fits=self.seed < EVALUATIONS.most_runs, wanted=f"below {EVALUATIONS.most_runs}")
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Limits of an episode."""
+        return LoopConfig(max_steps=self.max_steps or self.spec.max_steps, replan_steps=self.replan_steps)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the episodes; no demonstration has one of them."""
+        return list(islice(episode_seeds(EVALUATIONS, self.seed), self.num_episodes))
+
+
+class RobosuiteSimulation:
+    """A robosuite task as evaluation sees it: images turned as the policy knows them."""
+
+    def __init__(self, task: RobosuiteTask, info: PolicyInfo) -> None:
+        self._task, self._info = task, info
+
+    def reset(self, seed: int) -> None:
+        """Begin the episode of a seed."""
+        self._task.reset(seed)
+
+    def observe(self) -> Observation:
+        """Render and read the arm."""
+        arm = self._task.proprioception()
+        return Observation(
+            images={role: oriented(image, self._info.constants) for role, image in self._task.images().items()},
+            instruction=self._task.spec.instruction,
+            state=libero_state(
+                xyz_m=arm.xyz_m,
+                quaternion_xyzw=arm.quaternion_xyzw,
+                fingers_m=arm.fingers_m,
+                joints_rad=arm.joints_rad,
+            ),
+        )
+
+    def step(self, command: Float64) -> None:
+        """Carry out one command."""
+        self._task.step(command)
+
+    @property
+    def is_success(self) -> bool:
+        """What robosuite says."""
+        return self._task.is_success
+
+
+class BlindSimulation(RobosuiteSimulation):
+    """The same without pictures, for commands that are not chosen by them."""
+
+    def observe(self) -> Observation:
+        """Say the instruction alone."""
+        return Observation(images={}, instruction=self._task.spec.instruction, state=NO_STATE)
+
+
+class ExpertPolicy:
+    """The scripted expert as a policy, which reads the simulator and no observation."""
+
+    def __init__(self, task: RobosuiteTask) -> None:
+        self._task = task
+
+    @property
+    def info(self) -> PolicyInfo:
+        """Gives robosuite's own commands."""
+        return PolicyInfo(name="expert", convention=CONVENTION)
+
+    def reset(self) -> None:
+        """Do nothing: the expert has no memory."""
+
+    def act(self, observation: Observation) -> Float64:
+        """Give a chunk of one command."""
+        return self._task.spec.expert(self._task.scene())[None]
+
+
+def evaluate_robosuite(
+    request: EvaluateRequest, policy: Policy, task: RobosuiteTask, report: Callable[[str], None]
+) -> dict[str, object]:
+    """Run the policy, the expert and random commands on the same fresh episodes; write result and contact sheet.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        RequestError: the policy gives another simulator's commands.
+        VitaDataError: it answers with something else than a chunk.
+    """
+    checked, seeds = InConvention(policy, CONVENTION), request.seeds
+    strips = {seed: Strip() for seed in seeds[:_NUM_SHOWN]}
+    started = time.monotonic()
+    episodes = _run(RobosuiteSimulation(task, policy.info), checked, request, report, "policy", strips)
+    took_s = time.monotonic() - started
+    blind = BlindSimulation(task, policy.info)
+    expert = _run(blind, ExpertPolicy(task), request, _nothing, "expert", None)
+    random = _run(blind, RandomPolicy(CONVENTION), request, _nothing, "random", None)
+    rates = {"policy": success_rate(episodes), "expert": success_rate(expert), "random": success_rate(random)}
+    for name, rate in rates.items():
+        report(f"{name:8s}{rate}")
+    result = {
+        "benchmark": "robosuite",
+        "task": request.spec.name,
+        "instruction": request.spec.instruction,
+        "policy": policy.info.as_json(),
+        "max_steps": request.loop.max_steps,
+        "replan_steps": request.replan_steps,
+        "renderer": os.environ.get("MUJOCO_GL", "default"),
+        "seconds": round(took_s, 1),
+        "rates": {name: rate_json(rate) for name, rate in rates.items()},
+        "episodes": [asdict(episode) for episode in episodes],
+    }
+    shown = [(episode.success, strips[episode.seed].images) for episode in episodes if episode.seed in strips]
+    write_json(request.out / "result.json", result)
+    write_jpeg(request.out / "rollouts.jpg", contact_sheet(shown))
+    return result
+
+
+def _run(
+    simulation: RobosuiteSimulation,
+    policy: Policy,
+    request: EvaluateRequest,
+    report: Callable[[str], None],
+    name: str,
+    strips: dict[int, Strip] | None,
+) -> Sequence[EpisodeResult]:
+    def tell(result: EpisodeResult) -> None:
+        report(f"{name} seed {result.seed}: {'success' if result.success else 'failed'}, {result.num_steps} steps")
+
+    return roll_out_all(simulation, policy, request.loop, seeds=request.seeds, report=tell, strips=strips)
+
+
+def _nothing(line: str) -> None:
+    """Say nothing: the comparisons are not shown episode by episode."""

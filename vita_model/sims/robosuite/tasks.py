@@ -1,0 +1,209 @@
+"""Lift and Stack of robosuite 1.4.0 with the controller and the robot of LIBERO; an optional installation.
+
+Imported lazily; images come only when asked for, because a picture costs five times as much as a step.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from vita_data.errors import RequestError, install_extra
+from vita_data.types import CameraRole, Float64, Image
+from vita_model.sims.robosuite.expert import Scene, lift_command, stack_command
+
+INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4.0"
+"""Its own requirements would bring a second OpenCV and a keyboard driver."""
+HZ = 20
+IMAGE_SIZE = 128
+"""Of LIBERO's official files."""
+CAMERAS = MappingProxyType({CameraRole.PRIMARY: "agentview", CameraRole.WRIST_RIGHT: "robot0_eye_in_hand"})
+NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+"""Stay, gripper open: what LIBERO's loop sends while objects settle."""
+NUM_SETTLE_STEPS = 5
+_BUILD_SEED = 0
+"""Sizes of cubes are drawn when a simulator is built; every build draws the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """One task: robosuite's name, the instruction, the expert, and when an episode is over."""
+
+    name: str
+    environment: str
+    instruction: str
+    max_steps: int
+    expert: Callable[[Scene], Float64]
+    cubes: tuple[str, ...]
+    """Names of the objects: what is picked up, then what it is put on."""
+
+    @property
+    def file_stem(self) -> str:
+        """The instruction as LIBERO names its files."""
+        return self.instruction.replace(" ", "_")
+
+
+TASKS: Mapping[str, TaskSpec] = MappingProxyType(
+    {
+        "lift": TaskSpec(
+            name="lift",
+            environment="Lift",
+            instruction="lift the red cube",
+            max_steps=120,
+            expert=lift_command,
+            cubes=("cube",),
+        ),
+        "stack": TaskSpec(
+            name="stack",
+            environment="Stack",
+            instruction="stack the red cube on the green cube",
+            max_steps=240,
+            expert=stack_command,
+            cubes=("cubeA", "cubeB"),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proprioception:
+    """What the arm reports of itself."""
+
+    xyz_m: Float64
+    """Grip site [3], world frame."""
+    quaternion_xyzw: Float64
+    """Hand body [4]."""
+    fingers_m: Float64
+    joints_rad: Float64
+
+
+class RobosuiteTask:
+    """One simulator of one task; episodes are functions of their seed and of the commands."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        """Build the simulator.
+
+        Raises:
+            RequestError: robosuite is absent or another version, or nothing here can render.
+        """
+        self.spec = spec
+        self._environment = _make(spec)
+
+    def reset(self, seed: int) -> None:
+        """Begin the episode of a seed: cubes and arm are placed anew, and the objects settle."""
+        np.random.seed(seed)  # noqa: NPY002 - robosuite draws from the global generator
+        gripper = self._environment.robots[0].gripper
+        gripper.current_action = np.zeros_like(gripper.current_action)  # a reset leaves what was commanded last
+        self._environment.reset()
+        for _ in range(NUM_SETTLE_STEPS):
+            self.step(np.array(NO_OP))
+
+    def step(self, command: Float64) -> None:
+        """Carry out one command [7] for 1/20 s."""
+        self._environment.step(np.asarray(command, np.float64))
+
+    @property
+    def is_success(self) -> bool:
+        """What robosuite calls success now."""
+        return bool(self._environment._check_success())
+
+    def images(self) -> dict[CameraRole, Image]:
+        """Render every camera: uint8 [128, 128, 3] RGB, upside down as robosuite gives them."""
+        simulation = self._environment.sim
+        pictures = {}
+        for role, camera in CAMERAS.items():
+            _without_reflections(simulation)
+            picture = simulation.render(width=IMAGE_SIZE, height=IMAGE_SIZE, camera_name=camera)
+            pictures[role] = np.ascontiguousarray(picture, np.uint8)
+        return pictures
+
+    def proprioception(self) -> Proprioception:
+        """Read the arm."""
+        data, robot = self._environment.sim.data, self._environment.robots[0]
+        wxyz = np.array(data.get_body_xquat(robot.robot_model.eef_name))
+        return Proprioception(
+            xyz_m=np.array(data.site_xpos[robot.eef_site_id]),
+            quaternion_xyzw=wxyz[[1, 2, 3, 0]],
+            fingers_m=np.array([data.qpos[index] for index in robot._ref_gripper_joint_pos_indexes]),
+            joints_rad=np.array([data.qpos[index] for index in robot._ref_joint_pos_indexes]),
+        )
+
+    def scene(self) -> Scene:
+        """Read what an expert may know."""
+        environment, data = self._environment, self._environment.sim.data
+        arm, robot = self.proprioception(), self._environment.robots[0]
+        cubes = [getattr(environment, name) for name in self.spec.cubes]
+        places = [np.array(data.body_xpos[environment.sim.model.body_name2id(cube.root_body)]) for cube in cubes]
+        speeds = [float(data.qvel[index]) for index in robot._ref_gripper_joint_vel_indexes]
+        return Scene(
+            hand_xyz_m=arm.xyz_m,
+            finger_width_m=float(abs(arm.fingers_m[0] - arm.fingers_m[1])),
+            finger_speed_m_s=abs(speeds[0] - speeds[1]),
+            cube_xyz_m=places[0],
+            cube_held=bool(environment._check_grasp(gripper=robot.gripper, object_geoms=cubes[0])),
+            target_xyz_m=places[1] if len(places) > 1 else None,
+            table_z_m=float(environment.table_offset[2]),
+        )
+
+    def simulator_state(self) -> Float64:
+        """Flatten time, positions and velocities, as LIBERO's recorder stores them."""
+        return np.asarray(self._environment.sim.get_state().flatten(), np.float64)
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._environment.close()
+
+
+def find_task(name: str) -> TaskSpec:
+    """Look a task up.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    if name not in TASKS:
+        raise RequestError(f"no robosuite task {name!r}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _make(spec: TaskSpec) -> Any:
+    os.environ.setdefault("MUJOCO_GL", "egl")  # no screen is needed, nor wanted
+    os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
+    try:
+        import robosuite
+        from robosuite.controllers import load_controller_config
+    except ImportError as error:
+        raise RequestError(
+            f"robosuite cannot be imported ({error}): {INSTALL}, and have a renderer (MUJOCO_GL=egl with libegl1, or "
+            "MUJOCO_GL=osmesa with libosmesa6)"
+        ) from error
+    if robosuite.__version__ != "1.4.0":
+        raise RequestError(f"robosuite {robosuite.__version__} is installed, 1.4.0 is needed: the controller differs")
+    np.random.seed(_BUILD_SEED)  # noqa: NPY002
+    environment = robosuite.make(
+        spec.environment,
+        robots="Panda",
+        controller_configs=load_controller_config(default_controller="OSC_POSE"),
+        has_renderer=False,
+        has_offscreen_renderer=True,
+        use_camera_obs=False,
+        control_freq=HZ,
+        ignore_done=True,
+        hard_reset=False,
+    )
+    environment.reset()
+    return environment
+
+
+def _without_reflections(simulation: Any) -> None:
+    """Switch off the mirror image in the table, which takes more than half of a picture's time.
+
+    Assumes: this is our own benchmark, whose demonstrations and evaluations look alike; LIBERO's are never touched.
+    """
+    import mujoco
+
+    context = simulation._render_context_offscreen
+    if context is not None:
+        context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0

@@ -1,0 +1,35 @@
+"""Moving averages of the weights that train, kept beside them: an option for weights that are smoother to judge."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vita_model.training.parallel import laid_like, whole
+
+
+class WeightAverages:
+    """One average a parameter that trains, cut as the parameter is."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._averages = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move every average towards its parameter."""
+        for name, parameter in self._parameters.items():
+            self._averages[name].lerp_(parameter.detach(), 1 - self._decay)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the averages whole, on the CPU; every rank must call this."""
+        return whole(self._averages)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take averages back.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        self._averages = {name: laid_like(state[name], own).clone() for name, own in self._averages.items()}

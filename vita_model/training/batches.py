@@ -1,0 +1,105 @@
+"""Batches: where they come from, moved to a device, cut into micro-batches, shortened for a preview, made of noise."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vita_data.loader import PlanChange
+from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage, WindowSpec
+from vita_model.network.action import NUM_ACTION_DIMS
+from vita_model.network.prediction import Draws
+
+_TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
+_FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
+_HORIZON = 12
+_PER_SAMPLE = ("keep_context", "view_shift", "token_seeds")
+"""Draws of each sample."""
+
+
+class BatchStream(Protocol):
+    """An endless iterator of batches that knows and restores its position, as `vita_data.loader` makes it."""
+
+    def __next__(self) -> Batch:
+        """Give the next batch."""
+
+    @property
+    def substituted(self) -> Mapping[str, int]:
+        """How many damaged windows were replaced since this process began, by source."""
+
+    def state_dict(self) -> Mapping[str, object]:
+        """Describe the position after the last batch given, in JSON values."""
+
+    def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
+        """Go to a position; `plan_change` says what to do if another mixture wrote it."""
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch's tensors; from pinned memory without waiting."""
+    return _mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def samples(batch: Batch, part: slice) -> Batch:
+    """Keep some samples of a batch."""
+    return replace(
+        _mapped(batch, lambda tensor: tensor[part]),
+        source=batch.source[part],
+        key=batch.key[part],
+        instruction=batch.instruction[part],
+    )
+
+
+def micro_batches(batch: Batch, draws: Draws, count: int) -> list[tuple[Batch, Draws]]:
+    """Cut a batch and its draws into equal parts.
+
+    Raises:
+        ValueError: the batch cannot be cut so.
+    """
+    size, rest = divmod(len(batch.key), count)
+    if rest or not size:
+        raise ValueError(f"a batch of {len(batch.key)} cannot be cut into {count} equal parts")
+    parts = [slice(number * size, (number + 1) * size) for number in range(count)]
+    return [(samples(batch, part), _drawn(draws, part)) for part in parts]
+
+
+def _drawn(draws: Draws, part: slice) -> Draws:
+    """Keep the choices of some samples; those of the whole batch stay."""
+    mine: dict[str, Any] = {
+        name: None if (value := getattr(draws, name)) is None else value[part] for name in _PER_SAMPLE
+    }
+    return replace(draws, **mine)
+
+
+def random_batch(
+    modality: Modality, stage: Stage, size: int, device: torch.device, *, windows: WindowSpec | None = None
+) -> Batch:
+    """Make a batch of noise with all that its modality has, nothing masked; without `windows` the stage's, one view."""
+    num_views, num_futures, horizon = (
+        (1, _FUTURES[stage], _HORIZON) if windows is None else (len(windows.views), windows.futures, windows.horizon)
+    )
+    images = future = image_mask = future_mask = action = action_mask = state = state_mask = None
+    if modality is not Modality.ACTION:
+        shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+        images = torch.randint(256, (size, num_views, *shape), dtype=torch.uint8, device=device)
+        future = images[:, :1].expand(size, num_futures, *shape).clone()
+        image_mask = torch.ones(size, num_views, dtype=torch.bool, device=device)
+        future_mask = torch.ones(size, num_futures, dtype=torch.bool, device=device)
+    if modality is not Modality.VIDEO:
+        action = torch.rand(size, horizon, NUM_ACTION_DIMS, device=device) * 2 - 1
+        action_mask = torch.ones_like(action, dtype=torch.bool)
+        state = torch.rand(size, STATE_DIM, device=device) * 2 - 1
+        state_mask = torch.ones_like(state, dtype=torch.bool)
+    return Batch(
+        modality=modality, source=["noise"] * size, key=[f"noise-{slot}" for slot in range(size)],
+        instruction=["pick up the cup"] * size, images=images, image_mask=image_mask, future=future,
+        future_mask=future_mask, action=action, action_mask=action_mask, state=state, state_mask=state_mask,
+    )  # fmt: skip
+
+
+def _mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    changed: dict[str, Any] = {
+        name: change(tensor) for name in _TENSORS if (tensor := getattr(batch, name)) is not None
+    }
+    return replace(batch, **changed)

@@ -1,0 +1,66 @@
+"""What a stage takes from the run before it, and what it refuses to take."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from vita_data.errors import RequestError
+from vita_data.types import Json
+from vita_model.training.checkpoint.components import load_components
+from vita_model.network.configs import Component, VitaConfig
+from vita_model.distributed import first_says
+from vita_data.config.from_json import from_json
+from vita_model.training.recipes.recipe import first_difference
+from vita_model.training.checkpoint.run_folder import latest_of
+from vita_model.training.checkpoint.state import load_progress
+from vita_model.network.vita import Vita
+
+_THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
+"""Configs that say how a backbone thinks, and fields of them that do not."""
+BEGINS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
+"""Tensors that begin with a stage that cuts its chunks into segments, or shows the decoder the backbone's states, where
+the stage before did not."""
+
+
+def hand_over(
+    run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
+) -> frozenset[Component]:
+    """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
+
+    Raises:
+        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
+            the way a frozen backbone thinks.
+    """
+    checkpoint = first_says(lambda: latest_of(run, f"--set init={run}"))
+    progress = load_progress(checkpoint)
+    model.features.check_same(progress.features, f"--set init={run}")
+    if Component.BACKBONE in needs:
+        _check_same_thought(progress.recipe, model.config, f"--set init={run}")
+    loaded = load_components(checkpoint, model, parts, may_begin=BEGINS)
+    if left_out := sorted(needs - set(parts)):
+        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
+    if missing := sorted(needs - loaded):
+        raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
+    if Component.CODEBOOK in needs and not model.codebook.is_filled:
+        filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
+        raise RequestError(
+            f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer, or with --set "
+            "codebook.continuous_updates=0 for a short try"
+        )
+    return loaded
+
+
+def _check_same_thought(recipe: Json, config: VitaConfig, where: str) -> None:
+    """Refuse to freeze a backbone that was trained to think otherwise; what shapes do not show."""
+    stored: Any = recipe.get("model", {})
+    known = {name: stored[name] for name in _THOUGHT if name in stored}
+    before = from_json(VitaConfig, known)
+    for name in known:
+        saved, asked = (
+            {key: value for key, value in asdict(getattr(one, name)).items() if key not in _FREE}
+            for one in (before, config)
+        )
+        if difference := first_difference(saved, asked, name):
+            raise RequestError(f"{where}: its backbone was trained otherwise: {difference}; --set it as it was")

@@ -1,0 +1,77 @@
+"""Whether a recipe and its data may go on from a checkpoint: what must be the same, and what may change.
+
+The mixture itself is compared by the loader, which knows where each source stands.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vita_data.errors import RequestError
+from vita_data.loader import PlanChange
+from vita_data.types import Json
+from vita_model.training.recipes.loading import FREE_ON_RESUME
+from vita_data.config.from_json import from_json
+from vita_model.training.recipes.recipe import Recipe, as_json, first_difference
+from vita_model.training.checkpoint.state import Progress
+
+_MAY_CHANGE = (
+    "num_steps",
+    "init",
+    "save_every",
+    "save_steps",
+    "eval_split",
+    "keep_last",
+    "report_every",
+    "eval_batches",
+    "eval_every",
+    "manifest",
+    "parallel",
+    "recompute",
+    "compile",
+    *FREE_ON_RESUME,
+)
+"""Recipe fields that a resumed run may change; the loader itself checks the mixture.
+
+How a step is laid out over other machines changes sums in their last bits, as another number of ranks does.
+"""
+_PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps", "order")
+"""Fields that may change too where another plan is allowed."""
+
+
+def check_same_run(
+    checkpoint: Path, progress: Progress, recipe: Recipe, statistics: Json, plan_change: PlanChange
+) -> None:
+    """Refuse to go on with another recipe, or with other statistics than the weights were trained with.
+
+    Raises:
+        RequestError: names the first field, or the sources, that changed.
+    """
+    may_change = _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ())
+    # A field that came later has its default in older runs.
+    before = as_json(from_json(Recipe, progress.recipe))
+    saved, asked = _without(before, may_change), _without(as_json(recipe), may_change)
+    if difference := first_difference(saved, asked):
+        raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+    if plan_change is PlanChange.REFUSE:
+        _check_statistics(checkpoint, progress.statistics, statistics)
+
+
+def _without(recipe: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    """Leave out fields, named as `--set` names them."""
+    left: dict[str, object] = {}
+    for name, value in recipe.items():
+        inner = [path.removeprefix(f"{name}.") for path in names if path.startswith(f"{name}.")]
+        if name not in names:
+            left[name] = _without(value, inner) if inner and isinstance(value, Mapping) else value
+    return left
+
+
+def _check_statistics(checkpoint: Path, saved: Json, asked: Json) -> None:
+    now: Json = json.loads(json.dumps(dict(asked)))
+    changed = [source for source in sorted(saved.keys() & now.keys()) if saved[source] != now[source]]
+    if changed:
+        raise RequestError(
+            f"--resume {checkpoint}: the statistics of {', '.join(changed)} are not those of the run; restore its "
+            "stats.json, or continue with --allow-plan-change"
+        )

@@ -1,0 +1,102 @@
+"""Where a run keeps its checkpoints: found, and told where another folder was meant, without torch."""
+
+import re
+from pathlib import Path
+
+from vita_data.errors import RequestError
+from vita_data.nearby import meant
+from vita_data.storage.files import AnyPath, require_no_file
+from vita_data.types import Stage
+from vita_model.training.checkpoint.state import STATE, Progress, load_progress
+
+PREFIX = "step-"
+_NAME = re.compile(PREFIX + r"[0-9]{8}")
+
+
+def step_name(step: int) -> str:
+    """Name a step as files and folders do: `step-00000040`."""
+    return f"{PREFIX}{step:08d}"
+
+
+def is_step_name(name: str) -> bool:
+    """Tell whether a folder has the name of a checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
+def checkpoint_dirs(run: Path) -> list[Path]:
+    """List the whole checkpoints of a run, oldest first; a user's copies, under other names, are none of them."""
+    folder = run / "checkpoints"
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if is_step_name(path.name) and path.is_dir())
+
+
+def latest(run: Path) -> Path | None:
+    """Find the newest checkpoint of a run, if it has one."""
+    found = checkpoint_dirs(run)
+    return found[-1] if found else None
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Find the checkpoint that a path means: itself, or a run's newest.
+
+    Raises:
+        RequestError: there is none; names the run or checkpoint nearby that was meant.
+    """
+    found = folder if (folder / STATE).is_file() else latest(folder)
+    if found is None:
+        hint = meant(folder, lambda one: (one / STATE).is_file() or _is_run(one))
+        raise RequestError(
+            f"{folder} holds neither a checkpoint ({STATE}) nor a run with one (checkpoints/{PREFIX}*){hint}"
+        )
+    return found
+
+
+def find_policy(folder: Path) -> tuple[Path, Progress]:
+    """Find the checkpoint that a path means, and where its run stands; it must be of a stage that chooses actions.
+
+    Raises:
+        RequestError: there is none, or it has no backbone (warmup).
+        VitaDataError: its state.json is damaged.
+    """
+    checkpoint = find_checkpoint(folder)
+    progress = load_progress(checkpoint)
+    if progress.stage == Stage.WARMUP:
+        raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; name a co-trained run")
+    return checkpoint, progress
+
+
+def latest_of(run: Path, option: str) -> Path:
+    """Find the newest checkpoint of what `option` says is a run.
+
+    Raises:
+        RequestError: it has none; names the run nearby that was meant.
+    """
+    found = latest(run)
+    if found is None:
+        hint = meant(run, _is_run) or "; name a run that has one"
+        raise RequestError(f"{option}: no checkpoint in {run / 'checkpoints'}{hint}")
+    return found
+
+
+def require_startable(run: Path) -> None:
+    """Refuse a folder that a run cannot lie in.
+
+    Raises:
+        RequestError: it is a file, or an address.
+    """
+    require_no_file(run, "--out")
+    if str(run).partition("/")[0].endswith(":"):
+        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
+
+
+def require_new(run: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        RequestError: it does.
+    """
+    if run.exists() and any(run.iterdir()):
+        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+
+
+def _is_run(folder: AnyPath) -> bool:
+    return isinstance(folder, Path) and latest(folder) is not None

@@ -1,0 +1,35 @@
+"""A model whose matrices are held in bf16, to see a whole forward and backward where float32 has no room."""
+
+from collections.abc import Collection
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.initialization import no_init_weights
+
+from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.vita import Vita
+
+
+def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:
+    """Build a model of random weights whose matrices are held in bf16, each drawn in it: half the memory.
+
+    They are brought to the format of the rows that they are multiplied with, one at a time.
+    """
+    with no_init_weights():
+        model = Vita(config, builds)
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = torch.empty_like(parameter, dtype=torch.bfloat16).normal_(std=0.02)
+        elif isinstance(module, (nn.LayerNorm, nn.Conv2d)):
+            module.reset_parameters()
+        if isinstance(module, nn.Linear):
+            module.forward = partial(_brought, module)  # type: ignore[method-assign]
+    return model
+
+
+def _brought(linear: nn.Linear, rows: Tensor) -> Tensor:
+    bias: Tensor | None = linear.bias
+    return F.linear(rows, linear.weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))

@@ -1,0 +1,98 @@
+"""A recipe's model on tensors that have shapes and no storage: what a step keeps and computes is counted on it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers.initialization import no_init_weights
+
+from vita_data.types import Batch, Modality, Stage, WindowSpec
+from vita_model.training.batches import random_batch
+from vita_model.network.codebook import Codebook, Quantized
+from vita_model.network.configs import LatentDecoding
+from vita_model.training.parallel import blocks_of
+from vita_model.network.prediction import Draws
+from vita_model.training.recipes.presets import with_random_weights
+from vita_model.training.recipes.recipe import Precision, Recipe, building
+from vita_model.training.recompute import recompute_in_backward
+from vita_model.training.stages import RULES, Terms, has_chunk_teacher, has_teacher, set_modes
+from vita_model.network.vita import Vita
+
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+@contextmanager
+def ghost_model(recipe: Recipe) -> Iterator[Vita]:
+    """Build a model without storage in its stage's modes; all that is done inside takes none either.
+
+    The quantizer gives the nearest code and learns nothing: what it learns depends on values.
+
+    Raises:
+        RequestError: the model cannot be built.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with building(recipe), no_init_weights():
+            model = Vita(with_random_weights(recipe.model), RULES[recipe.stage].builds)
+        set_modes(model, recipe.stage)
+        nearest = partial(_nearest, model.codebook)
+        model.codebook.forward = model.codebook.project = nearest  # type: ignore[method-assign]
+        yield model
+
+
+def ghost_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
+    """Run the forward of a batch of noise; gives its loss terms."""
+    rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
+    batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
+        return rule.loss(rule.predict(model, batch, _draws(recipe, batch)), recipe.loss)
+
+
+def _draws(recipe: Recipe, batch: Batch) -> Draws:
+    """Choose as many frames and transitions as a step does."""
+    num_futures = 0 if batch.future is None else batch.future.shape[1]
+    frames, taught = recipe.num_supervised_frames, recipe.num_taught_transitions
+    parallel = recipe.model.latents.decoding is LatentDecoding.PARALLEL
+    thinks = recipe.stage is Stage.COTRAIN
+    return Draws(
+        frames=None if frames is None or not num_futures else torch.arange(min(frames, num_futures)),
+        taught=tuple(range(min(taught, num_futures))) if taught is not None and parallel else None,
+        teach=thinks and has_teacher(recipe.model, recipe.loss),
+        teach_chunks=thinks and has_chunk_teacher(recipe.model, recipe.loss),
+    )
+
+
+def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:
+    """Count the FLOP of a step's forward and backward, with what is computed again, and attention."""
+    with ghost_model(recipe) as model, flop_counter() as counter:
+        if recipe.recompute:
+            recompute_in_backward(blocks_of(model))
+        terms = ghost_terms(recipe, model, modality, size, recipe.windows)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops())
+
+
+def flop_counter() -> FlopCounterMode:
+    """Count FLOP while inside, those of attention on a CPU too, which torch leaves out."""
+    ours = {_ATTENTION: _attention_flop, _ATTENTION_BACKWARD: _attention_backward_flop}
+    return FlopCounterMode(display=False, custom_mapping=ours)
+
+
+_Shape = Sequence[int]
+
+
+def _attention_flop(query: _Shape, key: _Shape, value: _Shape, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward_flop(grad: _Shape, query: _Shape, key: _Shape, value: _Shape, *_: object, **__: object) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _nearest(codebook: Codebook, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
+    with torch.autocast("cpu", enabled=False):
+        return codebook.table(modality).nearest(encodings.float(), mask)

@@ -1,0 +1,165 @@
+"""What a trained model's reconstructions are worth: beside trivial predictors, in physical units, source by source.
+
+The trivial predictors: the present frame as the future, and a source's mean action at every step. A model that does not
+beat them has learned nothing of use, whatever its loss.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
+from vita_data.storage.files import write_atomically
+from vita_data.types import Batch, Float32, Json, Stage
+from vita_model.network.configs import LossConfig
+from vita_model.distributed import all_sum
+from vita_model.training.evaluation.latents import LatentReport, verdict
+from vita_model.training.log import rows_up_to
+from vita_model.network.losses import absolute_error, ssim
+from vita_model.training.evaluation.means import MaskedMeans
+from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction
+from vita_model.training.stages import RULES, set_modes
+from vita_model.network.vita import Vita
+
+_ARMS = (slice(0, 7), slice(7, 14))
+EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"
+
+
+@torch.no_grad()
+def evaluate(
+    model: Vita, stage: Stage, batches: Iterable[Batch], statistics: Mapping[str, Json], config: LossConfig
+) -> dict[str, float]:
+    """Measure a model on batches; it stays as it was. Every rank must call this with as many batches.
+
+    Returns:
+        `frames/loss`, `frames/copy_loss` (weighted L1 and SSIM, of the prediction and of the copied present frame),
+        `frames/l1`, `frames/ssim`, `frames/psnr_db`, `actions/mse`, `actions/mean_mse` (normalized units; of the mean
+        action), and for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` with `mean_position_m` and
+        `mean_rotation_rad` beside them: the mean distance per step, rotations as differences of small Euler angles.
+        `codes/used` is the part of the codebook that any of the batches used; what else says whether the latents carry
+        anything stands in `latents.KEYS`.
+    """
+    device = model.codebook.codes.device
+    sums, used = MaskedMeans(device), torch.zeros(model.config.codebook.num_codes, device=device)
+    report = LatentReport(model, stage, config)
+    model.eval()
+    try:
+        for batch in batches:
+            prediction = RULES[stage].predict(model, batch, Draws())
+            for indices in [one.indices for one in prediction.quantized if one.indices is not None]:
+                used[indices.flatten()] = 1.0
+            if prediction.frames is not None:
+                _add_frames(sums, prediction.frames, config)
+            crosses = stage is Stage.WARMUP and prediction.frames is not None
+            if prediction.actions is not None and not crosses:
+                _add_actions(sums, prediction.actions, batch.source, statistics)
+            report.add(batch, prediction)
+    finally:
+        set_modes(model, stage)
+    figures = {**sums.means(), **report.figures()}
+    return figures if model.codebook.is_continuous else {**figures, "codes/used": _share_of(used)}
+
+
+def _share_of(used: Tensor) -> float:
+    return float((all_sum(used) > 0).float().mean())
+
+
+def _add_frames(sums: MaskedMeans, frames: FramePrediction, config: LossConfig) -> None:
+    true, mask = frames.true.flatten(0, 1), frames.mask.flatten()
+    copied = frames.start[:, None].expand_as(frames.true).flatten(0, 1)
+    for prefix, images in (("", frames.predicted.flatten(0, 1).float().clamp(0, 1)), ("copy_", copied)):
+        distance, alike = absolute_error(images, true), ssim(images, true)
+        squared = (images - true).square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
+        sums.add(f"frames/{prefix}l1", distance, mask)
+        sums.add(f"frames/{prefix}ssim", alike, mask)
+        sums.add(f"frames/{prefix}psnr_db", -10 * squared.log10(), mask)
+        sums.add(f"frames/{prefix}loss", config.l1 * distance + config.ssim * (1 - alike), mask)
+
+
+def _add_actions(
+    sums: MaskedMeans, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]
+) -> None:
+    mask, true = actions.mask, actions.real
+    mean = (
+        torch.stack([_mean_action(statistics, source) for source in sources]).to(true.device)[:, None].expand_as(true)
+    )
+    for prefix, guess in (("", actions.predicted.float()), ("mean_", mean)):
+        sums.add(f"actions/{prefix}mse", (guess - true).square(), mask)
+        for source in sorted(set(sources)):
+            rows = torch.tensor([one == source for one in sources], device=true.device)
+            scaling = action_scaling(statistics, source)
+            apart = _physical(scaling, guess[rows]) - _physical(scaling, true[rows])
+            _add_arms(sums, f"actions/{source}/{prefix}", apart, mask[rows].cpu())
+
+
+def _add_arms(sums: MaskedMeans, name: str, apart: Tensor, mask: Tensor) -> None:
+    """Add distances [n, H, 14] in physical units, both arms alike."""
+    for arm in _ARMS:
+        error, real = apart[..., arm], mask[..., arm]
+        sums.add(f"{name}position_m", error[..., :3].norm(dim=-1), real[..., :3].all(dim=-1))
+        sums.add(f"{name}rotation_rad", error[..., 3:6].norm(dim=-1), real[..., 3:6].all(dim=-1))
+        sums.add(f"{name}gripper", error[..., 6].abs(), real[..., 6])
+
+
+def _physical(scaling: Scaling, values: Tensor) -> Tensor:
+    return torch.from_numpy(scaling.unnormalize(values.cpu().numpy()))
+
+
+def _mean_action(statistics: Mapping[str, Json], source: str) -> Tensor:
+    """Give a source's mean action [14] in normalized units."""
+    table: Any = statistics[source]
+    mean = [0.0 if value is None else value for value in table["source"][source]["action"]["mean"]]
+    values: Float32 = np.asarray(mean, np.float32)[ACTION14]
+    return torch.from_numpy(action_scaling(statistics, source).normalize(values, np.ones(len(values), bool)))
+
+
+def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path:
+    """Write a run's figures, with the `verdict` in sentences, as RUN/evaluation.json, and add them to evaluation.jsonl.
+
+    Rows of this step and of later ones, left by a run that died, are dropped from evaluation.jsonl.
+    """
+    path, history = run / EVALUATION, run / HISTORY
+    row = {"step": step, **figures}
+    kept = rows_up_to(history, step - 1) if history.is_file() else []
+    write_atomically(history, ("".join(kept) + json.dumps(row, sort_keys=True) + "\n").encode())
+    said = {**row, "verdict": verdict(figures)}
+    write_atomically(path, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
+    return path
+
+
+def is_evaluated(run: Path, step: int) -> bool:
+    """Tell whether RUN/evaluation.json is about a step: a run may have been killed while it was measured."""
+    path = run / EVALUATION
+    return path.is_file() and json.loads(path.read_text())["step"] == step
+
+
+def summary(figures: Mapping[str, float]) -> list[str]:
+    """Say the figures in lines for a terminal."""
+    lines = []
+    if "frames/loss" in figures:
+        lines.append(
+            f"frames: loss {figures['frames/loss']:.4f} (copying the present frame {figures['frames/copy_loss']:.4f}), "
+            f"L1 {figures['frames/l1']:.4f} ({figures['frames/copy_l1']:.4f}), SSIM {figures['frames/ssim']:.4f} "
+            f"({figures['frames/copy_ssim']:.4f})"
+        )
+    if "actions/mse" in figures:
+        lines.append(f"actions: MSE {figures['actions/mse']:.4f} (the mean action {figures['actions/mean_mse']:.4f})")
+    for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
+        own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
+        if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
+            continue
+        lines.append(
+            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
+            f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
+        )
+    lines += verdict(figures)
+    if "codes/used" in figures:
+        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone says nothing)")
+    else:
+        lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
+    return lines

@@ -1,0 +1,297 @@
+"""The latent report: do the codes carry what the decoders need, and does a code mean the same to both (all stages).
+
+A figure that looks healthy may mean nothing: codes can be used evenly, and frames beat copying, while another sample's
+code does as well as the own one. So each error stands beside that with another sample's latents, that with the mean of
+the latents, and that of a trivial predictor. `KEYS` says what each figure is.
+Letters: B batch, Q latents of a sample, D width, K codes, n vectors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vita_data.types import Batch, Modality, Stage
+from vita_model.network.codebook import Quantized
+from vita_model.network.configs import LossConfig
+from vita_model.distributed import all_names, all_rows
+from vita_model.network.losses import absolute_error, ssim
+from vita_model.training.evaluation.means import MaskedMeans
+from vita_model.network.prediction import Draws, Prediction, ShownLatents
+from vita_model.training.stages import RULES, has_teacher
+from vita_model.network.vita import Vita
+
+KEYS: Mapping[str, str] = {
+    "frames/shuffled_loss": "weighted L1 and SSIM of the frames decoded from another sample's latents",
+    "frames/mean_latent_loss": "weighted L1 and SSIM of the frames decoded from the mean of the latents",
+    "frames/shuffled_subtasks_loss": "weighted L1 and SSIM of the frames where another sample's subtasks were chosen",
+    "frames/shuffled_l1": "L1 of the frames decoded from another sample's latents",
+    "frames/mean_latent_l1": "L1 of the frames decoded from the mean of the latents",
+    "frames/shuffled_subtasks_l1": "L1 of the frames where another sample's subtasks were chosen",
+    "actions/shuffled_mse": "squared error of the actions decoded from another sample's latents",
+    "actions/mean_latent_mse": "squared error of the actions decoded from the mean of the latents",
+    "actions/shuffled_subtasks_mse": "squared error of the actions where another sample's subtasks were chosen",
+    "cross/action_mse": "paired windows: squared error of the actions decoded from the video's code",
+    "cross/action_mean_mse": "paired windows: squared error of the mean action of these windows",
+    "cross/frames_l1": "paired windows: L1 of the frames decoded from the actions' code",
+    "cross/frames_own_l1": "paired windows: L1 of the frames decoded from the video's own code",
+    "cross/frames_copy_l1": "paired windows: L1 of the copied present frame",
+    "codes/agreement": "share of paired windows whose video and whose actions take the same code",
+    "codes/agreement_chance": "the same, if both were drawn independently, each code as often as it is taken",
+    "codes/rank_video": "effective rank of the videos' encodings: exponential of the entropy of their variances",
+    "codes/rank_action": "effective rank of the actions' encodings",
+    "codes/rank_predicted": "effective rank of the latents that the backbone predicts",
+    "codes/used_video": "number of codes that the videos took",
+    "codes/used_action": "number of codes that the actions took",
+    "codes/used_predicted": "number of codes that the predicted latents took",
+    "codes/token_accuracy": "co-training: share of latent tokens that take the code of the true future",
+    "codes/token_accuracy_commonest": "the same, if all tokens took the commonest of these codes",
+    "codes/least_norm": "norm of the smallest code; one near zero swallows every small latent",
+    "codes/motion_r2": "share of the displacements' variance that a code's mean explains on other windows",
+    "subtasks/distinct": "number of different chains of subtasks that were chosen",
+}
+"""The figures of the report and what they are; those that a stage does not have are left out."""
+
+_HAND_MOTION = slice(7, 10)
+"""Columns of a batch's action that move the right hand."""
+_LEAST_WINDOWS = 256
+"""Paired windows below which what a code explains is not measured."""
+
+
+@dataclass(slots=True)
+class LatentReport:
+    """Collects figures over batches; every rank must add as many batches of the same modalities."""
+
+    model: Vita
+    stage: Stage
+    config: LossConfig
+    _means: MaskedMeans = field(init=False)
+    _vectors: dict[str, list[Tensor]] = field(default_factory=dict)
+    _indices: dict[str, list[Tensor]] = field(default_factory=dict)
+    _pairs: list[Tensor] = field(default_factory=list)
+    """Codes of video and of actions of paired windows, int64 [n, 2]."""
+    _motion: list[Tensor] = field(default_factory=list)
+    """Their displacement [n, 3], over the chunk, in normalized units."""
+    _chains: list[Tensor] = field(default_factory=list)
+    _tokens: list[Tensor] = field(default_factory=list)
+    """Codes that predicted tokens take beside those of the true futures, int64 [n, 2]."""
+
+    def __post_init__(self) -> None:
+        """Count on the model's device."""
+        self._means = MaskedMeans(self.model.codebook.codes.device)
+
+    def add(self, batch: Batch, prediction: Prediction) -> None:
+        """Take in a batch and what the model, in eval mode, predicted for it."""
+        kind = self._kind(batch)
+        for quantized in prediction.quantized:
+            self._vectors.setdefault(kind, []).append(quantized.vectors.flatten(0, 1).float())
+            if quantized.indices is not None:
+                self._indices.setdefault(kind, []).append(quantized.indices.flatten())
+        for shown, name in ((ShownLatents.SHUFFLED, "shuffled"), (ShownLatents.MEAN, "mean_latent")):
+            self._add_errors(redecoded(self.model, self.stage, batch, prediction, shown), name)
+        if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
+            self._add_subtasks(batch, prediction)
+        if self.stage is Stage.WARMUP and batch.modality is Modality.PAIRED:
+            self._add_pairs(batch, prediction)
+        if self.stage is Stage.COTRAIN and has_teacher(self.model.config, self.config):
+            self._add_tokens(batch, prediction)
+
+    def figures(self) -> dict[str, float]:
+        """Give the figures by the names in `KEYS`."""
+        found = self._means.means()
+        for kind in all_names(self._vectors):
+            found[f"codes/rank_{kind}"] = effective_rank(_joined(self._vectors[kind]))
+        for kind in all_names(self._indices):
+            found[f"codes/used_{kind}"] = float(_num_distinct(_joined(self._indices[kind])[:, None]))
+        if not self.model.codebook.is_continuous:
+            found["codes/least_norm"] = float(self.model.codebook.codes.norm(dim=1).min())
+        if self._chains:
+            found["subtasks/distinct"] = float(_num_distinct(_joined(self._chains)))
+        if self._tokens:
+            taken, true = _joined(self._tokens).unbind(dim=1)
+            if len(true):
+                found["codes/token_accuracy"] = float((taken == true).double().mean())
+                found["codes/token_accuracy_commonest"] = float(true.bincount().max() / len(true))
+        return found | self._pair_figures()
+
+    def _kind(self, batch: Batch) -> str:
+        if self.stage is not Stage.WARMUP:
+            return "predicted"
+        return "action" if batch.modality is Modality.ACTION else "video"
+
+    def _add_errors(self, prediction: Prediction, name: str) -> None:
+        frames, actions = prediction.frames, prediction.actions
+        if frames is not None:
+            images = frames.predicted.flatten(0, 1).float().clamp(0, 1)
+            true, mask = frames.true.flatten(0, 1), frames.mask.flatten()
+            distance = absolute_error(images, true)
+            loss = self.config.l1 * distance + self.config.ssim * (1 - ssim(images, true))
+            self._means.add(f"frames/{name}_l1", distance, mask)
+            self._means.add(f"frames/{name}_loss", loss, mask)
+        if actions is not None and (frames is None or self.stage is not Stage.WARMUP):
+            error = (actions.predicted.float() - actions.real).square()
+            self._means.add(f"actions/{name}_mse", error, actions.mask)
+
+    def _add_subtasks(self, batch: Batch, prediction: Prediction) -> None:
+        """Think again with the subtasks of the sample before: no worse means that the latents do not follow them."""
+        reasoning, backbone = prediction.reasoning, self.model.backbone
+        if reasoning is None or backbone is None:
+            return
+        self._chains.append(reasoning.subtasks.indices)
+        other = backbone.with_subtasks(reasoning, reasoning.subtasks.rolled())
+        again = self.model.decode(batch, other, Draws(), with_frames=prediction.frames is not None)
+        self._add_errors(again, "shuffled_subtasks")
+
+    def _add_tokens(self, batch: Batch, prediction: Prediction) -> None:
+        """Compare the codes that were predicted without seeing the future with those that the true future takes."""
+        teacher, taken = self.model.teacher(batch), prediction.quantized[0].indices
+        if taken is not None:
+            self._tokens.append(torch.stack([taken[teacher.mask], teacher.indices[teacher.mask]], dim=1))
+
+    def _add_pairs(self, batch: Batch, prediction: Prediction) -> None:
+        """Compare what video and actions of the same windows say, each through the other's decoder."""
+        frames, actions, (quantized,) = prediction.frames, prediction.actions, prediction.quantized
+        if frames is None or actions is None:
+            return
+        true = actions.real
+        self._means.add("cross/action_mse", (actions.predicted.float() - true).square(), actions.mask)
+        mean = (true * actions.mask).sum(dim=(0, 1)) / actions.mask.sum(dim=(0, 1)).clamp(min=1)
+        self._means.add("cross/action_mean_mse", (mean - true).square(), actions.mask)
+        done = self.model.encode_chunk(actions.true, actions.mask)
+        target, real = frames.true.flatten(0, 1), frames.mask.flatten()
+        for name, images in (
+            ("frames", self.model.paint(batch, done.latents).flatten(0, 1)),
+            ("frames_own", frames.predicted.flatten(0, 1)),
+            ("frames_copy", frames.start),
+        ):
+            self._means.add(f"cross/{name}_l1", absolute_error(images.float().clamp(0, 1), target), real)
+        both = real & actions.mask.flatten(1).any(dim=1)
+        pairs = paired_codes(quantized, done)
+        if pairs is not None:
+            self._pairs.append(pairs[both])
+            self._motion.append(true[both][..., _HAND_MOTION].sum(dim=1))
+
+    def _pair_figures(self) -> dict[str, float]:
+        if not all_names(["pairs"] if self._pairs else []):
+            return {}
+        codes = _joined(self._pairs)
+        video, action = codes.unbind(dim=-1)
+        num_codes = self.model.config.codebook.num_codes
+        shares = [c.flatten().bincount(minlength=num_codes).double() / max(c.numel(), 1) for c in (video, action)]
+        found = {
+            "codes/agreement": float((video == action).double().mean()),
+            "codes/agreement_chance": float((shares[0] * shares[1]).sum()),
+        }
+        if len(codes) >= _LEAST_WINDOWS:
+            found["codes/motion_r2"] = explained(video[:, 0], _joined(self._motion), num_codes)
+        return found
+
+
+def redecoded(model: Vita, stage: Stage, batch: Batch, prediction: Prediction, shown: ShownLatents) -> Prediction:
+    """Decode what was predicted for a batch again, from other latents."""
+    draws = Draws(latents=shown)
+    if prediction.reasoning is None:
+        return RULES[stage].predict(model, batch, draws)
+    with_frames = prediction.frames is not None
+    return model.decode(batch, prediction.reasoning, draws, with_frames=with_frames)
+
+
+def paired_codes(video: Quantized, actions: Quantized) -> Tensor | None:
+    """Put the codes that videos and actions of the same windows take side by side [B, Q, 2]; None before any codes."""
+    if video.indices is None or actions.indices is None:
+        return None
+    shared = min(video.indices.shape[1], actions.indices.shape[1])
+    return torch.stack([video.indices[:, :shared], actions.indices[:, :shared]], dim=-1)
+
+
+def headline(figures: Mapping[str, float]) -> str:
+    """Say in one line whether the decoders need the latents, and in how many directions these vary."""
+    parts = []
+    for name, error in _DECODED:
+        own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
+        if own is not None and other is not None:
+            ratio = own / max(other, 1e-12)
+            parts.append(f"{name} own/shuffled {error.upper()} {own:.4f}/{other:.4f} = {ratio:.2f}")
+    ranks = {name.removeprefix("codes/rank_"): value for name, value in figures.items() if "/rank_" in name}
+    if ranks:
+        parts.append("rank " + ", ".join(f"{kind} {value:.1f}" for kind, value in sorted(ranks.items())))
+    return "; ".join(parts)
+
+
+def verdict(figures: Mapping[str, float]) -> list[str]:
+    """Say in sentences what the figures mean; a warning begins with "warning"."""
+    lines = [line for kind in _DECODED for line in _need(figures, kind)]
+    if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
+        lines.append(
+            f"warning: the videos' encodings vary in {figures['codes/rank_video']:.1f} directions: they hardly differ"
+        )
+    if "codes/agreement" in figures:
+        shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
+        lines.append(f"paired windows whose video and actions take one code: {shared:.0%} (by chance {chance:.1%})")
+    if "codes/token_accuracy" in figures:
+        right, common = figures["codes/token_accuracy"], figures["codes/token_accuracy_commonest"]
+        lines.append(
+            f"latent tokens that take the code of the true future: {right:.0%} (all the commonest: {common:.0%})"
+        )
+    if "cross/action_mse" in figures:
+        lines.append(
+            f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (the mean action "
+            f"{figures['cross/action_mean_mse']:.4f})"
+        )
+    if any(line.startswith("warning") for line in lines):
+        lines.append("how to look further: previews/*-latents.jpg of this run, and `What the latents carry` in "
+                     "vita_model/README.md")  # fmt: skip
+    return lines
+
+
+_DECODED = (("frames", "l1"), ("actions", "mse"))
+_IDLE = 1.05
+"""Error with another sample's latents, over the own one, up to which the latents count as not read."""
+_LEAST_RANK = 1.5
+
+
+def _need(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
+    """Say how much worse a decoder does with another sample's latents."""
+    name, error = kind
+    own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
+    if own is None or other is None:
+        return []
+    times = other / max(own, 1e-12)
+    if times <= _IDLE:
+        return [
+            f"warning: the {name} do not need their latents: with another sample's latents the error is {times:.2f} "
+            "times the own one, so the codes carry nothing for them"
+        ]
+    return [f"with another sample's latents the {name} have {times:.2f} times the error"]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return all_rows(torch.cat(parts))
+
+
+def _num_distinct(rows: Tensor) -> int:
+    return len({tuple(row) for row in rows.tolist()})
+
+
+def effective_rank(vectors: Tensor) -> float:
+    """Give the exponential of the entropy of the shares that principal directions have in the variance of [n, D]."""
+    centred = vectors.double() - vectors.double().mean(dim=0)
+    variances = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
+    shares = variances / variances.sum().clamp(min=1e-300)
+    return float(torch.exp(-(shares * shares.clamp(min=1e-300).log()).sum()))
+
+
+def explained(codes: Tensor, values: Tensor, num_codes: int) -> float:
+    """Measure which share of the variance of values [n, V] the mean of a sample's code [n] explains.
+
+    Means are of the first half, drawn towards the mean of all as by one more sample; the second half is explained.
+    """
+    half, values = len(codes) // 2, values.double()
+    known, asked = codes[:half], codes[half:]
+    mean = values[:half].mean(dim=0)
+    counts = known.bincount(minlength=num_codes).double()[:, None]
+    sums = torch.zeros(num_codes, values.shape[1], dtype=torch.float64, device=values.device)
+    means = (sums.index_add(0, known, values[:half]) + mean) / (counts + 1)
+    error, spread = (values[half:] - means[asked]).square().sum(), (values[half:] - mean).square().sum()
+    return float(1 - error / spread.clamp(min=1e-300))

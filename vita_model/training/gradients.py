@@ -1,0 +1,86 @@
+"""The gradients of one step: forward and backward over its micro-batches, clipped, refused where not finite."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vita_data.errors import VitaDataError
+from vita_data.types import Batch
+from vita_model.training.batches import micro_batches
+from vita_model.distributed import Ranks
+from vita_model.training.parallel import whole_tensor, without_sync
+from vita_model.network.prediction import Draws
+from vita_model.training.recipes.recipe import Precision, Recipe
+from vita_model.training.stages import draw
+from vita_model.network.vita import Vita
+
+_MAX_KEYS = 32
+
+
+class TrainingError(VitaDataError):
+    """The run went bad: a loss or gradient that is not finite."""
+
+
+class Gradients:
+    """Computes a run's gradients, one step after the other; `draws` gives the random choices of each."""
+
+    def __init__(self, model: Vita, loss: nn.Module, recipe: Recipe, ranks: Ranks, draws: torch.Generator) -> None:
+        self.model, self.loss, self.recipe, self.ranks, self.draws = model, loss, recipe, ranks, draws
+
+    def compute(self, batch: Batch, *, step: int) -> dict[str, float]:
+        """Leave the clipped gradients of a batch in place; an idle branch has none, so AdamW does not touch it.
+
+        Returns:
+            The loss, its terms, what the model tells of itself, and the gradient's norm before it was clipped.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite; names the step and the batch's keys.
+        """
+        recipe, count = self.recipe, self.recipe.accumulate
+        choices = draw(
+            self.model, batch, num_supervised_frames=recipe.num_supervised_frames,
+            num_taught_transitions=recipe.num_taught_transitions, loss=recipe.loss, generator=self.draws,
+            ranks=self.ranks,
+        )  # fmt: skip
+        values: dict[str, float] = {}
+        self.model.zero_grad(set_to_none=True)
+        for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):
+            with without_sync(self.loss, is_last=number == count):
+                terms, seen = self._terms(part, drawn)
+                loss = torch.stack(list(terms.values())).sum() / count
+                _check_finite(loss, "loss", batch, step)
+                loss.backward()  # type: ignore[no-untyped-call]
+            scalars = {
+                "loss": float(loss.detach()) * count,
+                **{name: float(term.detach()) for name, term in terms.items()},
+            }
+            for name, value in {**scalars, **seen}.items():
+                values[name] = values.get(name, 0.0) + value / count
+        norm = self._clip()
+        _check_finite(norm, "gradient", batch, step)
+        return {**values, "grad_norm": float(norm)}
+
+    def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
+        uses_bf16 = self.recipe.precision is Precision.BF16
+        # Blocks that are computed again would keep a copy of each weight for nothing.
+        cached, device = not self.recipe.recompute, self.ranks.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=uses_bf16, cache_enabled=cached):
+            terms: tuple[dict[str, Tensor], dict[str, float]] = self.loss(batch, drawn)
+        return terms
+
+    def _clip(self) -> Tensor:
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        return whole_tensor(torch.nn.utils.clip_grad_norm_(trained, self.recipe.optimizer.max_grad_norm))
+
+
+def _check_finite(value: Tensor, what: str, batch: Batch, step: int) -> None:
+    found = float(value.detach())
+    if math.isfinite(found):
+        return
+    keys = ", ".join(batch.key[:_MAX_KEYS])
+    more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
+    raise TrainingError(
+        f"step {step}: {what} {found} in this {batch.modality} batch of clips {keys}{more}. "
+        "Look at them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
+    )

@@ -1,0 +1,1 @@
+"""What a run is: `Recipe`, its checks, presets, and `--set`."""

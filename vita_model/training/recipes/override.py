@@ -1,0 +1,140 @@
+"""Settings of the command line: `KEY=VALUE` changes one field of a recipe, read by the field's annotated type.
+
+A first word that is a field of the recipe's model and none of the recipe needs no `model.`: `visual.backbone=DIR`.
+
+Which values can train is checked by the configs themselves.
+"""
+
+import ast
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from types import UnionType
+from typing import TypeVar
+
+from vita_data.errors import RequestError
+from vita_data.config.checks import is_finite
+from vita_model.network.configs import VitaConfig
+from vita_model.training.recipes.presets import RECIPE_PRESETS
+from vita_model.training.recipes.recipe import Recipe, own_windows
+
+Config = TypeVar("Config")
+_RECIPE_FIELDS = frozenset(field.name for field in dataclasses.fields(Recipe))
+_PRESET = "preset"
+_MODEL_FIELDS = frozenset(field.name for field in dataclasses.fields(VitaConfig))
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, of the model, `visual.backbone`.
+
+    `preset=paper` changes all fields in which we differ from the paper; what follows it changes them further.
+
+    Raises:
+        RequestError: no such field, or a value of another type.
+    """
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
+        change = partial(_replaced, path=_full_path(key), text=text, setting=setting)
+        recipe = _preset(text, setting)(recipe) if key == _PRESET else change(recipe)
+    return recipe
+
+
+def _preset(name: str, setting: str) -> Callable[[Recipe], Recipe]:
+    if name not in RECIPE_PRESETS:
+        raise RequestError(f"--set {setting}: no such preset; there is {', '.join(RECIPE_PRESETS)}")
+    return RECIPE_PRESETS[name]
+
+
+def _full_path(key: str) -> list[str]:
+    path = key.split(".")
+    short = path[0] in _MODEL_FIELDS and path[0] not in _RECIPE_FIELDS
+    return ["model", *path] if short else path
+
+
+def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
+    """Rebuild nested frozen configs with one field changed."""
+    hints = typing.get_type_hints(type(config))
+    if path[0] not in hints:
+        known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
+        near = difflib.get_close_matches(path[0], sorted(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
+        raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
+    old = getattr(config, path[0])
+    if isinstance(config, Recipe) and path[0] == "windows" and old is None:
+        old = own_windows(config)
+        if old is None:
+            raise RequestError(
+                f"--set {setting}: windows of fine-tuning follow the sources' cameras; give recipe {config.name} a "
+                "WindowSpec to change"
+            )
+    if len(path) > 1 and not dataclasses.is_dataclass(old):
+        raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
+    value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
+    try:
+        return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
+    except RequestError as fault:
+        raise RequestError(f"--set {setting}: {fault}") from fault
+
+
+def _parsed(text: str, hint: object, setting: str) -> object:
+    """Read a value of the annotated type; `none` where the field may be None."""
+    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    kinds = [option for option in options if option is not type(None)]
+    for kind in kinds:
+        if kind is str:
+            return text
+        if kind == tuple[str, ...]:
+            return _words(text)
+        if isinstance(kind, type) and issubclass(kind, Enum) and text in {str(member.value) for member in kind}:
+            return kind(text)
+        value = _members(text, kind) if _enum_of(kind) else _literal(text)
+        if kind is float and type(value) is int and is_finite(value):
+            return float(value)
+        origin = typing.get_origin(kind) or kind
+        if origin is tuple and is_finite(value):
+            value = (value,)
+        if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
+            return value
+    raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _members(text: str, kind: object) -> tuple[Enum, ...] | None:
+    """Read the members of a tuple of an enum, with commas between them; None if one is no member."""
+    members = _enum_of(kind)
+    known = {str(member.value): member for member in members} if members else {}
+    words = _words(text)
+    return tuple(known[word] for word in words) if set(words) <= known.keys() else None
+
+
+def _enum_of(kind: object) -> type[Enum] | None:
+    """Give the enum of which a type is a tuple, if it is."""
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+    return item if isinstance(item, type) and issubclass(item, Enum) else None
+
+
+def _literal(text: str) -> object:
+    """Read a Python number, tuple, mapping or true/false; a word is None."""
+    try:
+        value: object = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return value
+
+
+def _type_name(kind: object) -> str:
+    if members := _enum_of(kind):
+        return f"some of {', '.join(str(member.value) for member in members)}, with commas between them"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(member.value) for member in kind)}"
+    return f"of type {getattr(kind, '__name__', str(kind))}"

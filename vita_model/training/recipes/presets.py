@@ -1,0 +1,186 @@
+"""What recipes share: `tiny`, a model that trains on two CPU cores, `quarter`, and fine-tuning at full size."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from vita_data.types import CameraRole, Modality, Stage, Starts, WindowSpec
+from vita_model.network.configs import (
+    RANDOM,
+    ActionContext,
+    ActionDecoderConfig,
+    ActionEncoderConfig,
+    BackboneConfig,
+    CodebookConfig,
+    CodeUpdate,
+    FeatureConfig,
+    LatentGradient,
+    ModalityNorm,
+    PositionStart,
+    TransformerConfig,
+    VisualDecoderConfig,
+    VisualEncoderConfig,
+    VitaConfig,
+)
+from vita_model.training.recipes.recipe import OptimizerConfig, Recipe
+
+_IMAGE_SIZE = 112
+_OUTPUT_SIZE = 128
+_MOVED_VIEWS = 0.19
+_BLOCKS = TransformerConfig(width=64, num_layers=2, num_heads=4, ffn_width=256)
+
+
+def tiny() -> VitaConfig:
+    """Width 64, two layers, random weights everywhere.
+
+    Images enter at 112 px (8x8 patches of 14); frames come out at 128 px and are compared with the stored 256x256
+    frames resized to that, where the full size compares at 256.
+    """
+    return VitaConfig(
+        visual=FeatureConfig(backbone=RANDOM, input_size=_IMAGE_SIZE, position_size=_IMAGE_SIZE, encoder=_BLOCKS),
+        visual_encoder=VisualEncoderConfig(blocks=_BLOCKS, num_memory=3),
+        visual_decoder=VisualDecoderConfig(blocks=_BLOCKS, latent_ffn_width=128, output_size=_OUTPUT_SIZE),
+        action_encoder=ActionEncoderConfig(width=128),
+        action_decoder=ActionDecoderConfig(blocks=_BLOCKS),
+        codebook=CodebookConfig(num_codes=32, width=64, decay=0.9, grace_updates=10, num_recent=64),
+        backbone=BackboneConfig(
+            weights=RANDOM,
+            vision=_BLOCKS,
+            image_size=_IMAGE_SIZE,
+            language=_BLOCKS,
+            head_width=16,
+            vocabulary=259,
+        ),
+    )
+
+
+def tiny_codes() -> VitaConfig:
+    """`tiny` with a codebook of 128 codes, for a warmup of about 1,500 steps.
+
+    Frames are painted as a change of the present one: in minutes no decoder learns to paint a scene from features.
+    """
+    model = tiny()
+    return replace(
+        model,
+        visual_decoder=replace(model.visual_decoder, sees_pixels=True, residual=True),
+        codebook=replace(model.codebook, num_codes=128, decay=0.95, grace_updates=20, num_recent=512),
+    )
+
+
+def with_states(model: VitaConfig) -> VitaConfig:
+    """Change a model so that its action decoder reads the backbone's states beside the latents.
+
+    A small codebook cannot say where a cube lies to the millimetre; the success rates of the closed loop were measured
+    so.
+    """
+    return replace(model, action_decoder=replace(model.action_decoder, context=ActionContext.STATES))
+
+
+def as_printed(recipe: Recipe) -> Recipe:
+    """Change a recipe to the paper's letter wherever we add to it or choose otherwise (`--set preset=paper`).
+
+    Codes learn by gradient from the first step and are never replaced; nothing normalizes encodings or matches usage;
+    warmup reconstructs frames and native chunks and draws no pairs (eq 1 to 9); positions start as small noise; latent
+    tokens are a distribution without a teacher (eq 15), and the action decoder reads them alone (eq 16).
+    """
+    model, start, steps = recipe.model, PositionStart.NORMAL, recipe.modality_steps
+    if steps is not None and recipe.stage is Stage.WARMUP:
+        steps = {modality: share for modality, share in steps.items() if modality != Modality.PAIRED}
+    codebook = replace(
+        model.codebook,
+        continuous_updates=0,
+        last_replacement=0,
+        update=CodeUpdate.GRAD,
+        modality_norm=ModalityNorm.NONE,
+    )
+    windows = None if recipe.windows is None else replace(recipe.windows, chunk_s=None)
+    return replace(
+        recipe,
+        modality_steps=steps,
+        windows=windows,
+        loss=replace(recipe.loss, usage_match=0.0, features=0.0, cross=0.0, motion=0.0, tokens=0.0),
+        model=replace(
+            model,
+            visual_encoder=replace(model.visual_encoder, positions=start, moved_views=0.0),
+            visual_decoder=replace(
+                model.visual_decoder, positions=start, predicts_features=False, sees_pixels=False, residual=False
+            ),
+            action_decoder=replace(model.action_decoder, context=ActionContext.NONE),
+            codebook=codebook,
+            latents=replace(model.latents, gradient=LatentGradient.SOFTMAX),
+        ),
+    )
+
+
+RECIPE_PRESETS: Mapping[str, Callable[[Recipe], Recipe]] = {"paper": as_printed}
+"""What `--set preset=NAME` names."""
+
+
+def without_pairs(model: VitaConfig) -> VitaConfig:
+    """Change a model for a mixture without paired windows, where nothing asks the codes for motion but the frames.
+
+    The encoder sees moved views, and the decoder paints a change of the present frame.
+    """
+    return replace(
+        model,
+        visual_encoder=replace(model.visual_encoder, moved_views=_MOVED_VIEWS),
+        visual_decoder=replace(model.visual_decoder, sees_pixels=True, residual=True),
+    )
+
+
+def quarter() -> VitaConfig:
+    """A quarter of the full width in every part, as deep, on images as large: for measuring on a CPU."""
+    full = VitaConfig()
+    return VitaConfig(
+        visual=replace(full.visual, backbone=RANDOM, encoder=_quarter_of(full.visual.encoder)),
+        visual_encoder=replace(full.visual_encoder, blocks=_quarter_of(full.visual_encoder.blocks)),
+        visual_decoder=replace(
+            full.visual_decoder,
+            blocks=_quarter_of(full.visual_decoder.blocks),
+            latent_ffn_width=full.visual_decoder.latent_ffn_width // 4,
+        ),
+        action_encoder=replace(full.action_encoder, width=full.action_encoder.width // 4),
+        action_decoder=replace(full.action_decoder, blocks=_quarter_of(full.action_decoder.blocks)),
+        codebook=replace(full.codebook, width=full.codebook.width // 4),
+        backbone=replace(
+            full.backbone,
+            weights=RANDOM,
+            vision=_quarter_of(full.backbone.vision),
+            language=_quarter_of(full.backbone.language),
+        ),
+    )
+
+
+PRESETS: Mapping[str, Callable[[], VitaConfig]] = {"tiny": tiny, "quarter": quarter, "full": VitaConfig}
+"""What `--preset` of the measurements names."""
+
+
+def _quarter_of(shape: TransformerConfig) -> TransformerConfig:
+    heads = max(shape.num_heads // 4, 1)
+    return replace(shape, width=shape.width // 4, num_heads=heads, ffn_width=shape.ffn_width // 4)
+
+
+def finetuning(
+    source: str, *, num_steps: int, batch_size: int, horizon: int, views: tuple[CameraRole, ...], lr: float = 1e-4
+) -> Recipe:
+    """Stage 3 for one benchmark, on `manifests/finetune_SOURCE.toml`; windows start at every stored row.
+
+    Assumes: 1e-4 and a chunk of 12 where the paper is silent.
+    """
+    return Recipe(
+        name=f"finetune_{source}",
+        stage=Stage.FINETUNE,
+        manifest=f"manifests/finetune_{source}.toml",
+        num_steps=num_steps,
+        batch_size=batch_size,
+        windows=WindowSpec(starts=Starts.ROWS, horizon=horizon, futures=0, views=views),
+        optimizer=OptimizerConfig(lr=lr),
+    )
+
+
+def with_random_weights(config: VitaConfig) -> VitaConfig:
+    """Draw all weights: what counts, or times, a model needs none of the released ones."""
+    return replace(
+        config,
+        visual=replace(config.visual, backbone=RANDOM),
+        backbone=replace(config.backbone, weights=RANDOM),
+    )

@@ -1,0 +1,312 @@
+"""The three stages of Algorithm 1: which parts exist, which train, which batches come, which loss is taken.
+
+Assumes: where section 8.2 contradicts Algorithm 1 about what is frozen in fine-tuning, Algorithm 1 holds.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from vita_data.types import Batch, Modality, Stage
+from vita_model.network.backbone import SUBTASKS
+from vita_model.network.codebook import Quantized
+from vita_model.network.configs import Component, LatentDecoding, LatentGradient, LossConfig, VitaConfig
+from vita_model.distributed import Ranks, all_sum
+from vita_model.network.losses import absolute_error, action_error, feature_error, masked_mean, motion_weight, ssim
+from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction
+from vita_model.training.subtasks import weak_subtasks
+from vita_model.network.reasoning import VisualThought
+from vita_model.network.tokens import token_error
+from vita_model.network.vita import Vita
+
+Terms = dict[str, Tensor]
+_MAX_SEED = 2**62
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRule:
+    """What one stage does."""
+
+    modalities: tuple[Modality, ...]
+    builds: frozenset[Component]
+    trains: frozenset[Component]
+    needs: frozenset[Component]
+    """Parts that must come from an earlier run: frozen here, and useless untrained."""
+    predict: Callable[[Vita, Batch, Draws], Prediction]
+    loss: Callable[[Prediction, LossConfig], Terms]
+    """Weighted terms; their sum is minimised."""
+
+
+def set_modes(model: Vita, stage: Stage) -> None:
+    """Freeze and unfreeze: gradients and train mode only for what the stage trains; the codebook learns by mode."""
+    parts = trained_parts(stage, model.config)
+    for name in model.components:
+        trains = name in parts
+        model.component(name).requires_grad_(trains).train(mode=trains)
+    if stage is not Stage.WARMUP:
+        model.visual_decoder.freeze_feature_head()
+    if model.backbone is not None:
+        model.backbone.freeze_vocabulary()
+
+
+def trained_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
+    """List what a stage trains: its rule's parts, and in co-training a codebook that is not frozen."""
+    trained = RULES[stage].trains
+    learns = stage is Stage.COTRAIN and not config.codebook.freeze
+    return trained | {Component.CODEBOOK} if learns else trained
+
+
+def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozenset[Component]:
+    """List what a stage must take from an earlier run: what it needs and does not train itself."""
+    needs = RULES[stage].needs - trained_parts(stage, config)
+    if stage is Stage.COTRAIN and has_teacher(config, loss):
+        needs |= {Component.VISUAL_ENCODER}
+    if stage is Stage.COTRAIN and has_chunk_teacher(config, loss):
+        needs |= {Component.ACTION_ENCODER}
+    return needs - {Component.CODEBOOK} if config.cot.visual is VisualThought.NONE else needs
+
+
+def has_teacher(config: VitaConfig, loss: LossConfig) -> bool:
+    """Tell whether co-training's tokens are taught the codes of the true futures: where these codes are settled."""
+    wanted = loss.tokens > 0 or config.latents.decoding is LatentDecoding.AUTOREGRESSIVE
+    return wanted and _has_settled_codes(config)
+
+
+def has_chunk_teacher(config: VitaConfig, loss: LossConfig) -> bool:
+    """Tell whether co-training's tokens are taught the codes of the true chunks: where these codes are settled."""
+    return loss.chunk_tokens > 0 and _has_settled_codes(config)
+
+
+def _has_settled_codes(config: VitaConfig) -> bool:
+    return config.codebook.freeze and config.cot.visual is not VisualThought.NONE
+
+
+def draw(
+    model: Vita,
+    batch: Batch,
+    *,
+    num_supervised_frames: int | None,
+    num_taught_transitions: int | None = None,
+    loss: LossConfig,
+    generator: torch.Generator,
+    ranks: Ranks,
+) -> Draws:
+    """Draw the random choices of one training step from a CPU generator, for batches that carry images.
+
+    Views are moved only where the visual encoder trains.
+
+    Each rank draws for the whole global batch and takes its part, so that they are the choices of one process.
+    Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
+    Tokens that come one by one are all taught: each sees the codes before it.
+    """
+    if batch.future_mask is None or batch.image_mask is None:
+        return Draws()
+    dropout = model.config.action_decoder.context_dropout
+    present = all_sum(batch.future_mask.any(dim=0).float()).nonzero().flatten().cpu()
+    if not len(present):
+        present = torch.arange(batch.future_mask.shape[1])[:1]
+    frames = present[torch.randperm(len(present), generator=generator)[:num_supervised_frames]].sort().values
+    size = len(batch.image_mask)
+    keep = torch.rand(size * ranks.world_size, generator=generator) >= dropout
+    mine = slice(ranks.rank * size, (ranks.rank + 1) * size)
+    shift = None
+    if model.visual_encoder.training and model.config.visual_encoder.moved_views:
+        shift = (2 * torch.rand(size * ranks.world_size, 2, generator=generator) - 1)[mine]
+        shift = shift.to(batch.image_mask.device)
+    seeds, tokens = None, model.config.latents
+    thinks = model.backbone is not None and model.backbone.training
+    if thinks and tokens.gradient is LatentGradient.GUMBEL:
+        seeds = torch.randint(_MAX_SEED, (size * ranks.world_size,), generator=generator)[mine]
+    teach = thinks and has_teacher(model.config, loss)
+    taught = None
+    if teach and num_taught_transitions is not None and tokens.decoding is LatentDecoding.PARALLEL:
+        num_transitions = min(batch.future_mask.shape[1], model.num_transitions)
+        taught = torch.randperm(num_transitions, generator=generator)[:num_taught_transitions]
+    return Draws(
+        frames=frames,
+        keep_context=keep[mine],
+        view_shift=shift,
+        token_seeds=seeds,
+        teach=teach,
+        taught=None if taught is None else tuple(sorted(taught.tolist())),
+        teach_chunks=thinks and has_chunk_teacher(model.config, loss),
+    )
+
+
+def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
+    """Measure what is logged beside the losses, over the global batch.
+
+    These are the perplexity of the codes that were taken, and the entropy of subtask usage (nats).
+    """
+    values: dict[str, float] = {}
+    taken_codes = prediction.quantized[-1].indices if prediction.quantized else None
+    if taken_codes is not None:
+        counts = all_sum(taken_codes.flatten().bincount(minlength=num_codes).float())
+        values["token_perplexity"] = float(_entropy(counts).exp())
+    if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
+        chosen = prediction.reasoning.subtasks
+        taken = chosen.indices[chosen.mask].bincount(minlength=len(SUBTASKS)).float()
+        values["subtask_entropy"] = float(_entropy(all_sum(taken)))
+    return values
+
+
+def _entropy(counts: Tensor) -> Tensor:
+    shares = counts.float() / counts.sum()
+    return 0.0 - (shares * shares.clamp(min=1e-12).log()).sum()
+
+
+def _predict_warmup(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    chunks = batch.modality is Modality.ACTION
+    return model.reconstruct_chunk(batch, draws) if chunks else model.reconstruct_pair(batch, draws)
+
+
+def _predict_cotrain(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    return model.reason(batch, draws, with_frames=True)
+
+
+def _predict_finetune(model: Vita, batch: Batch, draws: Draws) -> Prediction:
+    return model.reason(batch, draws, with_frames=False)
+
+
+def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
+    """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9).
+
+    Paired windows add the error of their actions, decoded from the video's code: one code then means one motion to both
+    decoders.
+    """
+    frames, actions = prediction.frames, prediction.actions
+    terms = _frame_terms(frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
+    if frames is not None and frames.features is not None and config.features:
+        found = frames.features
+        error = feature_error(found.predicted, found.true, found.present, frames.mask.flatten())
+        terms["features"] = config.features * error
+    if actions is not None and frames is not None:
+        terms["cross"] = config.cross * action_error(actions.predicted, actions.true, actions.mask)
+    else:
+        terms |= _action_terms(actions, config)
+    terms |= _code_terms(prediction.quantized, config)
+    terms["usage_match"] = config.usage_match * sum_of([one.usage_match for one in prediction.quantized])
+    return terms
+
+
+def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
+    """Frames for all, actions for paired batches (VITA eq 19, 20); the commitment keeps p_theta near the codes."""
+    if prediction.actions is None:
+        terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
+    else:
+        similarity = config.ssim if config.paired_ssim else 0.0
+        terms = _frame_terms(prediction.frames, l1=config.visual, similarity=similarity, motion=config.motion)
+    terms |= _action_terms(prediction.actions, config)
+    if prediction.tokens is not None and config.tokens:
+        terms["tokens"] = config.tokens * token_error(prediction.tokens.logits, prediction.tokens.teacher)
+    if prediction.chunk_tokens is not None and config.chunk_tokens:
+        found = prediction.chunk_tokens
+        terms["chunk_tokens"] = config.chunk_tokens * token_error(found.logits, found.teacher)
+    terms |= _subtask_terms(prediction, config)
+    return terms | _code_terms(prediction.quantized, config)
+
+
+def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
+    """What makes the textual chain of thought say something; nothing where the model chooses no subtasks."""
+    terms: Terms = {}
+    chosen = None if prediction.reasoning is None else prediction.reasoning.subtasks
+    if chosen is None or not chosen.indices.numel():
+        return terms
+    if config.subtasks and prediction.actions is not None:
+        labels = weak_subtasks(prediction.actions.true, prediction.actions.mask, num_subtasks=chosen.indices.shape[1])
+        error = -chosen.probabilities.clamp(min=_TINY).log().gather(-1, labels.indices[..., None])[..., 0]
+        terms["subtasks"] = config.subtasks * masked_mean(error, labels.mask)
+    if config.subtask_entropy:
+        terms["subtask_entropy"] = config.subtask_entropy * _alike(chosen.probabilities)
+    return terms
+
+
+def _alike(probabilities: Tensor) -> Tensor:
+    """Say by how many nats the choices [B, M, 8] fall short of the most that they could tell samples apart by.
+
+    Evenly used subtasks alone are no aim: a choice between all with equal odds is even, and the same for each sample.
+    """
+    size = all_sum(probabilities.new_tensor(len(probabilities)))
+    mean, own = all_sum(probabilities.sum(dim=0)) / size, all_sum(_entropies(probabilities).sum(dim=0)) / size
+    return math.log(len(SUBTASKS)) - (_entropies(mean) - own).mean()
+
+
+def _entropies(probabilities: Tensor) -> Tensor:
+    return -(probabilities * probabilities.clamp(min=_TINY).log()).sum(dim=-1)
+
+
+def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:
+    """Actions alone (Algorithm 1, line 36)."""
+    return _action_terms(prediction.actions, config)
+
+
+def _code_terms(quantized: Sequence[Quantized], config: LossConfig) -> Terms:
+    terms: Terms = {}
+    if quantized:
+        terms["commitment"] = config.commitment * sum_of([one.commitment for one in quantized])
+    learned = [one.codebook for one in quantized if one.codebook is not None]
+    if learned:
+        terms["codebook"] = config.codebook * sum_of(learned)
+    return terms
+
+
+def sum_of(values: Sequence[Tensor]) -> Tensor:
+    """Add scalars."""
+    return torch.stack(list(values)).sum()
+
+
+def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float, motion: float) -> Terms:
+    if frames is None:
+        return {}
+    predicted, true = frames.predicted.flatten(0, 1), frames.true.flatten(0, 1)
+    mask, weight = frames.mask.flatten(), None
+    if motion:
+        weight = motion_weight(frames.start[:, None].expand_as(frames.true).flatten(0, 1), true, motion)
+    terms = {"l1": l1 * masked_mean(absolute_error(predicted, true, weight), mask)}
+    if similarity:
+        terms["ssim"] = similarity * masked_mean(1 - ssim(predicted, true), mask)
+    return terms
+
+
+def _action_terms(actions: ActionPrediction | None, config: LossConfig) -> Terms:
+    if actions is None:
+        return {}
+    return {"action": config.action * action_error(actions.predicted, actions.true, actions.mask)}
+
+
+_ALL = frozenset(Component)
+_AUTOENCODERS = _ALL - {Component.BACKBONE}
+
+RULES: Mapping[Stage, StageRule] = MappingProxyType(
+    {
+        Stage.WARMUP: StageRule(
+            modalities=(Modality.VIDEO, Modality.ACTION, Modality.PAIRED),
+            builds=_AUTOENCODERS,
+            trains=_AUTOENCODERS,
+            needs=frozenset(),
+            predict=_predict_warmup,
+            loss=_loss_warmup,
+        ),
+        Stage.COTRAIN: StageRule(
+            modalities=(Modality.VIDEO, Modality.PAIRED),
+            builds=_ALL,
+            trains=frozenset({Component.BACKBONE, Component.VISUAL_DECODER, Component.ACTION_DECODER}),
+            needs=frozenset({Component.CODEBOOK}),
+            predict=_predict_cotrain,
+            loss=_loss_cotrain,
+        ),
+        Stage.FINETUNE: StageRule(
+            modalities=(Modality.PAIRED,),
+            builds=_ALL,
+            trains=frozenset({Component.ACTION_DECODER}),
+            needs=frozenset({Component.CODEBOOK, Component.BACKBONE}),
+            predict=_predict_finetune,
+            loss=_loss_finetune,
+        ),
+    }
+)

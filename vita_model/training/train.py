@@ -1,0 +1,380 @@
+"""One training loop for all three stages: batches in, checkpoints, metrics and previews out.
+
+What differs between stages is data in `stages.RULES`. Each rank runs it on its device; nothing here reads shards.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader import PlanChange
+from vita_data.types import Batch, Json, Modality
+from vita_model.training.averages import WeightAverages
+from vita_model.training.batches import BatchStream, on_device
+from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
+from vita_model.network.configs import Component
+from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
+from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.training.evaluation.schedule import Evaluations
+from vita_model.training.gradients import Gradients
+from vita_model.training.checkpoint.init_from import hand_over
+from vita_model.training.evaluation.latent_picture import write_latents
+from vita_model.training.evaluation.latents import headline
+from vita_data.storage.lock import held
+from vita_model.training.log import Report, RunLog
+from vita_model.training.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
+from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
+from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsharded
+from vita_model.training.evaluation.preview import write_previews
+from vita_model.training.recipes.recipe import Recipe, as_json, building
+from vita_model.training.recipes.checks import check_eval_every
+from vita_model.training.checkpoint.resume import check_same_run
+from vita_model.training.checkpoint.run_folder import latest, require_new, require_startable
+from vita_data.command.signals import on_sigterm
+from vita_model.training.stages import RULES, needed_parts, set_modes
+from vita_model.training.checkpoint.state import Progress, load_progress
+from vita_model.network.vita import Vita
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run ended."""
+
+    step: int
+    interrupted: bool
+    """A SIGTERM asked it to save and stop."""
+    checkpoint: Path
+
+
+class Trainer:
+    """One run of a recipe: builds the model, starts or resumes, trains to the recipe's last step."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: BatchStream,
+        run: Path,
+        *,
+        statistics: Json,
+        report: Report,
+        ranks: Ranks | None = None,
+        conventions: Json | None = None,
+        resizes: Json | None = None,
+        held_out: BatchStream | None = None,
+    ) -> None:
+        self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
+        self.conventions, self.resizes = conventions or {}, resizes or {}
+        self.evaluations = Evaluations(recipe, stream, held_out)
+        self.ranks = ranks or Ranks()
+        self.report = report if self.ranks.is_first else _silent
+        self.rule = RULES[recipe.stage]
+        torch.manual_seed(recipe.seed)
+        self.draws = torch.Generator().manual_seed(recipe.seed)
+        self.model = _build(recipe).to(self.ranks.device)
+        set_modes(self.model, recipe.stage)
+        prepare_blocks(self.model, recipe)
+        loss = StageLoss(self.model, self.rule, recipe.loss)
+        self.loss = spread(loss, self.ranks, recipe.parallel, recipe.precision)
+        self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
+        self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
+        self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.step = 0
+        self.drawn: dict[str, dict[str, int]] = {}
+        self.shown: dict[Modality, Batch] = {}
+
+    def start(self) -> None:
+        """Begin at step 0, from the components of the recipe's `init` run if it names one, and released weights.
+
+        Raises:
+            RequestError: the stage needs parts of an earlier run and gets none, or released weights cannot be had.
+        """
+        stage, needs = self.recipe.stage, needed_parts(self.recipe.stage, self.recipe.model, self.recipe.loss)
+        loaded: frozenset[Component] = frozenset()
+        if self.recipe.init is not None:
+            parts = (
+                tuple(Component) if self.recipe.init_parts is None else tuple(map(Component, self.recipe.init_parts))
+            )
+            loaded = hand_over(Path(self.recipe.init), self.model, needs, parts)
+            self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
+        elif needs:
+            raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
+        if self.model.backbone is not None and Component.BACKBONE not in loaded:
+            load_paligemma(self.model.backbone)
+        if self.recipe.ema_decay is not None:
+            self.averages = WeightAverages(self.model, self.recipe.ema_decay)
+
+    def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
+        """Go on exactly where a checkpoint of the same recipe was written.
+
+        Raises:
+            RequestError: recipe or statistics have changed, or the loader refuses the position.
+            VitaDataError: the checkpoint is damaged or incomplete.
+        """
+        progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
+        check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
+        self.model.features.check_same(progress.features, f"--resume {checkpoint}")
+        if absent := set(self.model.components) - load_components(checkpoint, self.model):
+            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
+        if self.model.backbone is not None:
+            check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
+        load_optimizer(self.optimizer, trainer.optimizer)
+        if self.averages is not None:
+            self.averages.load(trainer.averages)
+        torch.set_rng_state(trainer.torch_rng)
+        self.draws.set_state(trainer.draw_rng)
+        self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
+        self.step = progress.step
+        self.drawn = {modality: dict(counts) for modality, counts in progress.drawn.items()}
+        self.report(f"resumed {checkpoint} at step {self.step}")
+
+    def fit(self) -> RunEnd:
+        """Train up to the recipe's last step, saving and measuring on the way; a SIGTERM saves and ends early.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite; names the batch's keys.
+        """
+        checkpoint, stops, stop = None, False, threading.Event()
+        with self._logged() as log:
+            # A SIGTERM leaves out what was due after its step.
+            if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
+                self._evaluate(log)
+            with on_sigterm(stop.set):
+                while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
+                    self._train_step(log)
+                    # All ranks stop after the same step: a signal that comes from here on counts for the next one.
+                    stops = any_rank(stop.is_set(), self.ranks.device)
+                    if self.evaluations.is_due(self.step) and not stops:
+                        self._evaluate(log)  # Before it is saved: a run that dies meanwhile does this step again.
+                    checkpoint = self._save(log, stops=stops) if self._is_due(stops=stops) else checkpoint
+            interrupted = self.step < self.recipe.num_steps
+            if not interrupted:
+                self._evaluate(log)
+        return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
+
+    def evaluate(self) -> None:
+        """Measure the result on the held-out split if there is one, else on the batches that would come next."""
+        if self.recipe.eval_batches:
+            with self._logged() as log:
+                self._evaluate(log)
+
+    def _evaluate(self, log: RunLog | None) -> None:
+        if not self.recipe.eval_batches:
+            return
+        batches = self.evaluations.batches(self.ranks.device)
+        with unsharded(self.loss):
+            statistics = cast(Mapping[str, Json], self.statistics)
+            figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
+        if log is not None:
+            write_evaluation(self.run_dir, self.step, figures)
+            log.evaluation(self.step, figures)
+        is_end = self.step >= self.recipe.num_steps
+        for line in summary(figures) if is_end else [f"held out at step {self.step}: {headline(figures)}"]:
+            self.report(line)
+
+    @contextmanager
+    def _logged(self) -> Iterator[RunLog | None]:
+        """Open the run's log on the first rank, which alone writes."""
+        if not self.ranks.is_first:
+            yield None
+            return
+        log = RunLog(
+            self.run_dir,
+            start_step=self.step,
+            num_steps=self.recipe.num_steps,
+            report_every=self.recipe.report_every,
+            report=self.report,
+        )
+        with closing(log):
+            yield log
+
+    def _train_step(self, log: RunLog | None) -> None:
+        begin_s = time.monotonic()
+        batch = on_device(next(self.stream), self.ranks.device)
+        rate = learning_rate(self.step, self.recipe.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        values = self.gradients.compute(batch, step=self.step + 1)
+        self.optimizer.step()
+        if self.averages is not None:
+            self.averages.update()
+        self.step += 1
+        self.shown[batch.modality] = batch
+        if self.model.codebook.training:
+            values |= _codebook_values(self.model)
+        shares, substituted = self._count(batch), self._summed(self.stream.substituted)
+        if log is not None:
+            log.row(
+                step=self.step,
+                stage=self.recipe.stage.value,
+                modality=batch.modality.value,
+                values={**values, "lr": rate},
+                shares=shares,
+                substituted=substituted,
+                num_samples=len(batch.key) * self.ranks.world_size,
+                step_s=time.monotonic() - begin_s,
+            )
+
+    def _count(self, batch: Batch) -> dict[str, float]:
+        """Count the sources of the global batch; give the shares realised so far in its modality."""
+        counts = self.drawn.setdefault(batch.modality.value, {})
+        for name, number in self._summed(Counter(batch.source)).items():
+            counts[name] = counts.get(name, 0) + number
+        total = sum(counts.values())
+        return {source: round(count / total, 6) for source, count in sorted(counts.items())}
+
+    def _summed(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Sum counts by source over the ranks; zeros are left out."""
+        names = sorted(self.statistics) if self.ranks.world_size > 1 else sorted(counts)
+        mine = torch.tensor([float(counts.get(name, 0)) for name in names], device=self.ranks.device)
+        return {name: int(count) for name, count in zip(names, all_sum(mine).tolist(), strict=True) if count}
+
+    def _is_due(self, *, stops: bool) -> bool:
+        recipe, step = self.recipe, self.step
+        due = step % recipe.save_every == 0 or step in recipe.save_steps or step == recipe.num_steps
+        return stops or due
+
+    def _save(self, log: RunLog | None, *, stops: bool) -> Path:
+        """Write a checkpoint, and previews unless somebody waits for the process to end."""
+        state = TrainerState(
+            optimizer=whole_optimizer(self.optimizer),
+            averages=self.averages.state() if self.averages else {},
+            torch_rng=torch.get_rng_state(),
+            draw_rng=self.draws.get_state(),
+        )
+        progress = Progress(
+            step=self.step,
+            stage=self.recipe.stage.value,
+            recipe=as_json(self.recipe),
+            sampler=dict(self.stream.state_dict()),
+            statistics=self.statistics,
+            drawn=self.drawn,
+            features=self.model.features.identity,
+            conventions=self.conventions,
+            resizes=self.resizes,
+        )
+        checkpoint = save(
+            self.run_dir,
+            self.model,
+            state,
+            progress,
+            keep_last=self.recipe.keep_last,
+            keep_steps=self.recipe.save_steps,
+            ranks=self.ranks,
+        )
+        if self.shown and not stops:
+            with unsharded(self.loss):
+                written = self._write_pictures()
+            if log is not None:
+                log.pictures(self.step, written)
+        return checkpoint
+
+    def _write_pictures(self) -> list[Path]:
+        """Show the newest batches; what the latents carry on held-out windows where there are any."""
+        run, step, model, stage, ranks = self.run_dir, self.step, self.model, self.recipe.stage, self.ranks
+        newest = [self.shown[m] for m in self.rule.modalities if m in self.shown]
+        measures = self.evaluations.is_held_out and self.recipe.eval_batches
+        looked_at = self.evaluations.batches(ranks.device) if measures else newest
+        written = write_previews(run, step, model, stage, newest, ranks=ranks)
+        return written + write_latents(run, step, model, stage, looked_at, ranks=ranks)
+
+
+def train(
+    recipe: Recipe,
+    stream: BatchStream,
+    run: Path,
+    *,
+    statistics: Json,
+    report: Report,
+    resume: bool,
+    plan_change: PlanChange = PlanChange.REFUSE,
+    ranks: Ranks | None = None,
+    conventions: Json | None = None,
+    resizes: Json | None = None,
+    held_out: BatchStream | None = None,
+) -> RunEnd:
+    """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
+
+    A checkpoint of another plan is refused unless `plan_change` allows it.
+
+    Raises:
+        RequestError: the folder is not empty and `resume` is False, another process trains there, or parts of the
+            request do not fit the run or each other.
+        TrainingError: a loss or gradient is not finite.
+    """
+    if ranks is None and not is_alone():
+        raise ValueError("this process is one of several ranks: train needs `ranks`, as joined_ranks gives them")
+    _check_accumulate(recipe, ranks or Ranks())
+    check_eval_every(recipe, held_out)
+    checkpoint = first_says(lambda: _found(run, resume=resume))
+    trainer = Trainer(
+        recipe,
+        stream,
+        run,
+        statistics=statistics,
+        report=report,
+        ranks=ranks,
+        conventions=conventions,
+        resizes=resizes,
+        held_out=held_out,
+    )
+    if checkpoint is None:
+        if resume:
+            trainer.report(f"no checkpoint in {run} yet: starting at step 0")
+        trainer.start()
+    else:
+        trainer.resume(checkpoint, plan_change)
+    with ExitStack() as stack:
+        first_says(lambda: stack.enter_context(held(run)))
+        if checkpoint is None or trainer.step < recipe.num_steps:
+            return trainer.fit()
+        if not first_says(lambda: is_evaluated(run, trainer.step)):
+            trainer.evaluate()
+        return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
+
+
+def _found(run: Path, *, resume: bool) -> Path | None:
+    """Give the checkpoint to go on from; refuse a folder that a run cannot lie in, or that holds something."""
+    require_startable(run)
+    if resume:
+        return latest(run)
+    require_new(run)
+    return None
+
+
+def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:
+    sizes = recipe.batch_size.values() if isinstance(recipe.batch_size, Mapping) else (recipe.batch_size,)
+    for size in sizes:
+        if size // ranks.world_size % recipe.accumulate:
+            raise RequestError(
+                f"accumulate={recipe.accumulate} does not divide the {size // ranks.world_size} samples of a rank "
+                f"(batch_size {size}, ranks {ranks.world_size}): --set accumulate= a number that does"
+            )
+
+
+def _silent(line: str) -> None:
+    """Say nothing: one rank speaks for all."""
+
+
+def _build(recipe: Recipe) -> Vita:
+    """Build the stage's parts and load the frozen weights; sizes that do not fit each other are the recipe's fault."""
+    with building(recipe):
+        model = Vita(recipe.model, RULES[recipe.stage].builds)
+    model.features.load_pretrained()
+    return model
+
+
+def _codebook_values(model: Vita) -> dict[str, float]:
+    """Say how the codes are used; nothing before there are any."""
+    if model.codebook.is_continuous:
+        return {}
+    usage = model.codebook.summary()
+    perplexity = {f"perplexity_{modality}": value for modality, value in usage.perplexity.items()}
+    return {**perplexity, "overlap": usage.overlap, "dead_codes": float(usage.num_dead)}
