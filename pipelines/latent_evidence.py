@@ -26,10 +26,10 @@ from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations,
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Batch, Modality, Stage
 from vita_model.network.configs import ActionContext, LatentGradient, LossConfig, VitaConfig
+from vita_model.network.vita import Vita
+from vita_model.training.checkpoint.run_folder import step_name
 from vita_model.training.evaluation.evaluate import evaluate
 from vita_model.training.recipes.recipe import Recipe, resolved
-from vita_model.training.checkpoint.run_folder import step_name
-from vita_model.network.vita import Vita
 
 NUM_DEMONSTRATIONS, TENTH = 1000, 0.1
 NUM_STEPS = 500

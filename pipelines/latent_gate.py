@@ -20,14 +20,14 @@ import torch
 from pipelines.latent_world import PAIRED_MIX, SIZE, UNPAIRED_MIX, Scenes, WorldMix, WorldStream, draw_scenes
 from vita_data.types import Json, Stage
 from vita_model.network.configs import LossConfig, PositionStart, TransformerConfig, VitaConfig
+from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
 from vita_model.training.evaluation.evaluate import evaluate
 from vita_model.training.evaluation.latents import explained
-from vita_model.network.prediction import Draws
 from vita_model.training.recipes.presets import tiny_codes, without_pairs
 from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule, resolved
 from vita_model.training.stages import RULES
 from vita_model.training.train import Trainer
-from vita_model.network.vita import Vita
 
 NUM_STEPS = 900
 _PATCH = 4

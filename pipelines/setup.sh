@@ -32,5 +32,11 @@ rm -rf vita.egg-info
 pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,serve,s3,ray,dev]'
 # Only tests use it; its own pins would take numpy back by a year.
 pip install --quiet --no-deps --constraint pipelines/constraints.txt openpi-client
+# Measuring belongs to the checkout and is in no package.
+cat > .venv/bin/vita-bench << EOF
+#!/bin/sh
+PYTHONPATH="\${PYTHONPATH:+\$PYTHONPATH:}$PWD" exec "$PWD/.venv/bin/python" -m pipelines.bench "\$@"
+EOF
+chmod +x .venv/bin/vita-bench
 echo "$stamp" > .venv/installed
 echo "setup: done; source .venv/bin/activate"

@@ -3,7 +3,7 @@
 The constants are those that a source wrote into `extras`; a checkpoint keeps them beside the statistics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -165,7 +165,7 @@ def right_arm_state(
 
 
 def libero_opening(fingers_m: Float64) -> float:
-    """Turn the positions [2] of a Panda's fingers into 0 closed .. 1 open, as `vita_data.sources.libero.source` does."""
+    """Turn the positions [2] of a Panda's fingers into 0 closed .. 1 open, as the source libero does."""
     return abs(float(fingers_m[0]) - float(fingers_m[1])) / LIBERO_FINGERS_OPEN_M
 
 
@@ -177,3 +177,13 @@ def state_from_libero(values: Float32) -> tuple[Float32, Bool]:
     # A message's arrays are read-only, which scipy refuses where they are float64 already: copied.
     rotation = matrix_from_axis_angle(np.array(values[None, 3:6], np.float64))[0]
     return right_arm_state(np.asarray(values[:3], np.float64), rotation, libero_opening(np.asarray(values[6:8])))
+
+
+def require_convention(asked: str, known: Collection[str]) -> None:
+    """Refuse a convention that is neither canonical nor one of a checkpoint's sources.
+
+    Raises:
+        RequestError: it is neither; names those that there are.
+    """
+    if asked != CANONICAL and asked not in known:
+        raise RequestError(f"--convention {asked}: this checkpoint has: {', '.join((CANONICAL, *known))}")

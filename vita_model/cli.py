@@ -15,18 +15,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.errors import RequestError, VitaDataError
 from vita_data.command.exits import OneLineParser, exit_code
-from vita_data.loader import Plan, PlanChange, held_out, make_loader, only_paired
-from vita_data.loader import action_conventions as conventions
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
 from vita_data.nearby import near_name
 from vita_data.types import Manifest
-from vita_model.cli_arguments import export_parser, params_parser, preview_parser, train_parser
+from vita_model.arguments import export_parser, params_parser, preview_parser, train_parser
+from vita_model.training.checkpoint.run_folder import (
+    find_checkpoint,
+    find_policy,
+    latest_of,
+    require_new,
+    require_startable,
+)
+from vita_model.training.recipes.checks import check_eval_every, check_windows
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.recipe import Recipe, find_manifest, limited, load_recipe, resolved
-from vita_model.training.recipes.checks import check_eval_every, check_windows
-from vita_model.training.checkpoint.run_folder import find_checkpoint, find_policy, latest_of, require_new, require_startable
 
 if TYPE_CHECKING:
     from vita_data.loader.loader import Loader
@@ -96,8 +101,7 @@ def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def _params(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
 
-    from vita_model.training.estimate import memory
-    from vita_model.training.estimate import params
+    from vita_model.training.estimate import memory, params
 
     table, estimate = params.parameter_table(recipe), memory.estimate_memory(recipe, num_ranks=arguments.ranks)
     if arguments.json:

@@ -9,7 +9,7 @@ through `all_sum` is that of the global loss times the world size, which the ave
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vita_data.errors import RequestError, VitaDataError
 
@@ -184,3 +185,21 @@ def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - the on
     found = torch.tensor(float(flag), device=device)
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return bool(found)
+
+
+def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put cut tensors together on the CPU; every rank must call this."""
+    return {name: whole_tensor(value) for name, value in values.items()}
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """Put a tensor together if it is cut, on the CPU; every rank must call this."""
+    full = value.full_tensor() if isinstance(value, DTensor) else value
+    return full.detach().cpu()
+
+
+def laid_like(value: Tensor, like: Tensor) -> Tensor:
+    """Lay a whole tensor as another one lies: its device, its cut."""
+    if isinstance(like, DTensor):
+        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+    return value.to(like.device)

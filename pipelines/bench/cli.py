@@ -1,14 +1,11 @@
 """The `vita-bench` command: its verbs, and errors as one line."""
 
 import argparse
-import ast
 import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,39 +18,38 @@ if TYPE_CHECKING:
     from pipelines.bench.build.sizes import Sizes
 
 # Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+_MODEL_VERBS: Mapping[str, str] = {
+    "latency": "time a policy's answers by part and chunk length beside their floors",
+    "serve": "load vita-serve with clients beside the same policy in process",
+    "train": "time training steps beside their floor",
+}
+"""Verb and summary; each has a parser of its own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
     argv = sys.argv[1:] if argv is None else argv
-    elsewhere = _verbs_elsewhere()
-    if argv and argv[0] in elsewhere:
-        run: Callable[[Sequence[str]], int] = elsewhere[argv[0]].load()
-        return run(argv[1:])
-    arguments = _parser(elsewhere).parse_args(argv)
+    if argv and argv[0] in _MODEL_VERBS:
+        return _run_model_verb(argv[0], argv[1:])
+    arguments = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     remedy = "fix that and run the same command again"
     return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
 
 
-def _verbs_elsewhere() -> dict[str, EntryPoint]:
-    """Find the verbs of packages that this one may not import, by the entry points that they declare."""
-    found = entry_points(group="vita.bench")
-    # What an installation under this distribution's first name, `vita`, left behind points at other functions.
-    return {one.name: one for one in found if one.dist is None or one.dist.name != "vita"}
+def _run_model_verb(name: str, argv: Sequence[str]) -> int:
+    """Run a verb of the model, whose modules are slower to import."""
+    from pipelines.bench.model import cli
+
+    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {
+        "latency": cli.latency,
+        "serve": cli.serve,
+        "train": cli.train,
+    }
+    return verbs[name](argv)
 
 
-def _summary_of(verb: EntryPoint) -> str:
-    """Read the first line of what a verb elsewhere says of itself, without importing what it needs."""
-    found = find_spec(verb.module)
-    if found is None or found.origin is None:
-        return ""
-    body = ast.parse(Path(found.origin).read_text(encoding="utf-8")).body
-    texts = [ast.get_docstring(one) for one in body if isinstance(one, ast.FunctionDef) and one.name == verb.attr]
-    return (texts[0] or "").partition("; returns")[0] if texts else ""
-
-
-def _parser(elsewhere: Mapping[str, EntryPoint]) -> OneLineParser:
+def _parser() -> OneLineParser:
     parser = OneLineParser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
     summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
@@ -62,8 +58,8 @@ def _parser(elsewhere: Mapping[str, EntryPoint]) -> OneLineParser:
     summary = "shards to batches: ours, bare decoding and peers over the same bytes; a million clips' index"
     loader = verbs.add_parser("loader", help=summary, description=summary)
     loader.set_defaults(verb=_loader)
-    for name, entry in sorted(elsewhere.items()):
-        verbs.add_parser(name, help=_summary_of(entry))
+    for name, summary in _MODEL_VERBS.items():
+        verbs.add_parser(name, help=summary)
     for verb in (build, loader):
         verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
         verb.add_argument("--dir", type=local_path, metavar="DIR", help="keep the generated data here and use it again")
@@ -120,10 +116,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _measure_build(sizes: "Sizes", *, base: Path, scratch: Path) -> "Report":
-    from pipelines.bench.build.verb import contests, memory_runs, prepare_workloads
     from pipelines.bench.build.measure import run_contest
     from pipelines.bench.build.memory import measure_peak
     from pipelines.bench.build.report import Report, this_machine
+    from pipelines.bench.build.verb import contests, memory_runs, prepare_workloads
 
     _tell("build", "generating data")
     workloads = prepare_workloads(base, sizes)

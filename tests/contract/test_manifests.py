@@ -12,8 +12,7 @@ import pytest
 
 from vita_data import sources
 from vita_data.builder import BuildRequest, build
-from vita_data.loader import MixedModalitySampler, Plan
-from vita_data.loader.mixture import report as mix
+from vita_data.loader import MixedModalitySampler, Plan, mix
 from vita_data.loader.mixture.text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.shards.index import open_source

@@ -11,9 +11,9 @@ from vita_data.builder import BuildRequest
 from vita_data.builder.plan import PlannedPart
 from vita_data.builder.unit import part_outcomes
 from vita_data.errors import StorageError
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.tf_example import FeatureValues, decode_feature, encode_example, index_example
 from vita_data.formats.rlds.tfrecord import read_records, write_records
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.types import Episode, Outcome, Part
 
 RLDS = "*/*/dataset_info.json"

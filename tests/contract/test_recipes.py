@@ -8,10 +8,10 @@ import torch
 
 from vita_data.types import Stage
 from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.init_from import BEGINS
 from vita_model.training.recipes.recipe import Recipe, as_json, find_manifest, load_recipe
 from vita_model.training.stages import RULES
-from vita_model.network.vita import Vita
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "recipes"
 RECIPES = sorted(FOLDER.glob("*.py"))

@@ -9,8 +9,8 @@ import pytest
 
 from vita_data import sources
 from vita_data.errors import RequestError
-from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, dump_features, parse_features
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, dump_features, parse_features
 from vita_data.types import Episode, Failure
 
 

@@ -13,8 +13,8 @@ import simplejpeg
 
 from vita_data import sources
 from vita_data.builder import BuildRequest, build
-from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame
 from vita_data.geometry import integrate_deltas, matrix_from_rot6d
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE

@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.vita_data.probe.made import answer
-from vita_data.probe import Probe, Verdict, probe
 from vita_data.motion_lag import Response, Run, response
+from vita_data.probe import Probe, Verdict, probe
 from vita_data.sources.libero import source as libero
 from vita_data.types import Float64
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vita_data import nearby_raw, sources
-from vita_data.command.arguments import any_folder
 from vita_data.cli.main import main
+from vita_data.command.arguments import any_folder
 from vita_data.errors import ManifestError, RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.nearby import meant, near_name

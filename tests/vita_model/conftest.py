@@ -9,9 +9,9 @@ import torch
 from vita_data.loader import PlanChange
 from vita_data.types import Batch, Modality, Stage
 from vita_model.network.configs import VitaConfig
+from vita_model.network.vita import Vita
 from vita_model.training.recipes.presets import tiny
 from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe
-from vita_model.network.vita import Vita
 
 _CYCLE = {
     Stage.WARMUP: (Modality.VIDEO, Modality.ACTION),

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.command.arguments import address, any_folder, local_path, positive, setting, word
 from vita_data.cli.build import add_build_arguments, run_build, run_status
-from vita_data.errors import AGAIN, RESUME, RequestError
+from vita_data.command.arguments import address, any_folder, local_path, positive, setting, word
 from vita_data.command.exits import OneLineParser, exit_code, one_line
+from vita_data.errors import AGAIN, RESUME, RequestError
 from vita_data.storage.files import require_no_file, storage_errors
 
 if TYPE_CHECKING:

@@ -4,13 +4,9 @@ What depends on several fields is checked where the parts meet: `recipe.check_wi
 """
 
 import math
-import re
 
 from vita_data.errors import RequestError
 
-DEVICES = "cpu, cuda, or cuda:0, cuda:1 ..."
-"""How devices are named."""
-_DEVICE = re.compile(r"(cpu|cuda)(:[0-9]{1,3})?")
 MAX_SEED = 2**63 - 1
 """The largest seed that torch and the loader both take."""
 
@@ -53,25 +49,6 @@ def require_part(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(config, name, fits=is_finite(value) and 0 <= value < 1, wanted="a number in [0, 1)")
-
-
-def require_device(config: object, name: str) -> None:
-    """Check a device by its name and, if it is one of CUDA's, that it is there; raises as `require`."""
-    asked = getattr(config, name)
-    require(config, name, fits=is_device_name(asked), wanted=DEVICES)
-    if asked.startswith("cpu"):
-        return
-    import torch  # which takes seconds: whatever needs it not is to answer at once
-
-    count = torch.cuda.device_count()
-    there = f" or cuda:0 to cuda:{count - 1}" if count else ": this machine has no CUDA device"
-    number = int(asked.partition(":")[2] or 0)
-    require(config, name, fits=number < count, wanted=f"cpu{there}")
-
-
-def is_device_name(name: object) -> bool:
-    """Tell whether a value is the name of a device that torch may know."""
-    return isinstance(name, str) and _DEVICE.fullmatch(name) is not None
 
 
 def is_whole(value: object, *, least: int, most: int | None = None) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from vita_data.errors import VitaDataError
 from vita_data.config.annotated import fits
+from vita_data.errors import VitaDataError
 
 Config = TypeVar("Config")
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.plain_pickle import load_plain
 from vita_data.formats.raw_tree.disk import leads_nowhere
 from vita_data.formats.raw_tree.file_head import unreadable
-from vita_data.formats.plain_pickle import load_plain
 from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
 
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)

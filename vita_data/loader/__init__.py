@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from vita_data.loader.action_conventions import conventions
 from vita_data.loader.mixture.report import MixReport, mix
-from vita_data.loader.order.subset import held_out, only_paired
 from vita_data.loader.order.plan import Plan
-from vita_data.loader.read.decode import Damage, InstructionChoice
-from vita_data.loader.store.remote import RemoteOptions
 from vita_data.loader.order.resume import PlanChange, resume_plan
 from vita_data.loader.order.sampler import MixedModalitySampler
+from vita_data.loader.order.subset import held_out, only_paired
+from vita_data.loader.read.decode import Damage, InstructionChoice
+from vita_data.loader.store.remote import RemoteOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

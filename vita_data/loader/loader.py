@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from vita_data.errors import RequestError
-from vita_data.loader.store.daemon_pool import Crew, Watch
 from vita_data.loader.order.members import BatchCut, cut_batch, cut_batches
-from vita_data.loader.read.fill import BatchFill
-from vita_data.loader.read.tensors import BatchMemory, arrays_of
-from vita_data.loader.store.prefetch import LocalMembers, MemberSource, Nearness
 from vita_data.loader.order.plan import Plan
-from vita_data.loader.read.decode import ARRAYS, Damage, InstructionChoice, WindowReader
-from vita_data.loader.store.remote import RemoteMembers, RemoteOptions
 from vita_data.loader.order.resume import PlanChange, resume_plan
 from vita_data.loader.order.sampler import MixedModalitySampler, Picks
+from vita_data.loader.read.decode import ARRAYS, Damage, InstructionChoice, WindowReader
+from vita_data.loader.read.fill import BatchFill
+from vita_data.loader.read.tensors import BatchMemory, arrays_of
+from vita_data.loader.store.daemon_pool import Crew, Watch
+from vita_data.loader.store.prefetch import LocalMembers, MemberSource, Nearness
+from vita_data.loader.store.remote import RemoteMembers, RemoteOptions
 from vita_data.storage.files import MAX_CONNECTIONS
 from vita_data.types import Batch, Json, Modality
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from vita_data.types import Instruction, Reason, TextStyle
 from vita_data.instruction_text import normalize_text
+from vita_data.types import Instruction, Reason, TextStyle
 
 _PLACEHOLDERS = frozenset(
     ("none", "[none]", "null", "nan", "n/a", "na", "unknown", "todo", "test", "task", "instruction", ".")

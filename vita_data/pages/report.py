@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vita_data.errors import ManifestError, RequestError, StorageError, forbidden
-from vita_data.pages.shards.card import built_table, licence_warnings, load_card
 from vita_data.pages.drawing.chart import charts
+from vita_data.pages.drawing.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
+from vita_data.pages.mixture import mixture_section
+from vita_data.pages.runs.training import run_section
+from vita_data.pages.shards.card import built_table, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
 from vita_data.pages.shards.contents import read_contents
 from vita_data.pages.shards.dropped import drops_table
-from vita_data.pages.drawing.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
 from vita_data.pages.shards.lengths import lengths_histograms, lengths_table
-from vita_data.pages.mixture import mixture_section
-from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.texts import texts_table
 from vita_data.shards.index import CARD, RECORDS, closed_in, meant_shards, sources_in
 from vita_data.shards.stats import load_stats

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
+from vita_data.motion_lag import MIN_MARGIN, Response, Run, response
 from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
-from vita_data.motion_lag import MIN_MARGIN, Response, Run, response
 from vita_data.types import Float64, PoseTarget, SourceInfo, SourceSettings
 
 

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from vita_data.instruction_text import normalize_text
 from vita_data.normalize.text import find_main, text_fault
 from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample
 from vita_data.types import Reason, SourceInfo, SourceSettings, TextStyle
-from vita_data.instruction_text import normalize_text
 
 NUM_EXAMPLES = 20
 _RULES = (

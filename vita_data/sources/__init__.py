@@ -1,4 +1,7 @@
-"""The datasets: one file each, found by file name; nothing registers itself."""
+"""The datasets: NAME.py, or a folder NAME with source.py, found by name; nothing registers itself.
+
+A raw tree goes in, episodes come out. `_shared` holds what several datasets share.
+"""
 
 import difflib
 import importlib
@@ -10,8 +13,10 @@ from vita_data.types import Source
 
 
 def names() -> list[str]:
-    """List the sources by their file names, without importing them."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    """List the sources by the names of their files and folders, without importing them."""
+    here = Path(__file__).parent
+    files = [path.stem for path in here.glob("*.py") if not path.stem.startswith("_")]
+    return sorted([*files, *(path.parent.name for path in here.glob("*/source.py"))])
 
 
 def load(name: str) -> Source:
@@ -24,4 +29,5 @@ def load(name: str) -> Source:
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the sources are: {', '.join(names())}"
         raise RequestError(f"unknown source {name!r}; {hint}")
-    return cast("Source", importlib.import_module(f"vita_data.sources.{name}"))
+    module = f"{name}.source" if (Path(__file__).parent / name).is_dir() else name
+    return cast("Source", importlib.import_module(f"vita_data.sources.{module}"))

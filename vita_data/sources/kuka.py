@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from vita_data.sources._shared.google_rlds import list_google_parts, open_google_dataset, read_steps, to_outcome
-from vita_data.sources._shared.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
 from vita_data.formats.rlds.dataset import RldsDataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding
 from vita_data.formats.rlds.files import RldsSettings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
+from vita_data.sources._shared.google_rlds import list_google_parts, open_google_dataset, read_steps, to_outcome
+from vita_data.sources._shared.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
 from vita_data.types import (
     ActionOrigin,
     Arms,

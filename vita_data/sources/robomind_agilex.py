@@ -12,6 +12,7 @@ import numpy as np
 
 from vita_data.errors import RequestError
 from vita_data.formats.hdf5.opener import read_floats
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
 from vita_data.sources._shared.robomind.episodes import (
     COMMON_NOTES,
     HZ,
@@ -26,7 +27,6 @@ from vita_data.sources._shared.robomind.episodes import (
     unusable,
 )
 from vita_data.sources._shared.robomind.frames import FrameBytes
-from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
 from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
@@ -36,7 +36,7 @@ from vita_data.sources._shared.robomind.toy import (
     write_texts,
     write_trajectory,
 )
-from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
+from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
 from vita_data.types import (
     ActionOrigin,
     Arm,

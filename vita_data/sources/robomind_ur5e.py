@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import h5py
 
+from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.sources._shared.robomind.episodes import (
     COMMON_NOTES,
     HZ,
@@ -19,7 +20,6 @@ from vita_data.sources._shared.robomind.episodes import (
     read_single_arm,
 )
 from vita_data.sources._shared.robomind.frames import FrameBytes
-from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
 from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
@@ -29,7 +29,7 @@ from vita_data.sources._shared.robomind.toy import (
     write_texts,
     write_trajectory,
 )
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.sources._shared.robomind.tree import RAW_LAYOUT, RobomindSettings, Trajectory
 from vita_data.types import (
     ActionOrigin,
     Arms,

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vita_data.types import Modality
-from vita_model.network.configs import CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.distributed import all_rows, all_sum
+from vita_model.network.configs import CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.network.losses import masked_mean
 
 _ENCODED = (Modality.VIDEO, Modality.ACTION)

@@ -10,6 +10,9 @@ from vita_data.action_convention import libero_opening, right_arm_state
 from vita_data.errors import RequestError
 from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Float64, Image
 
+API_KEY = "VITA_API_KEY"
+"""Name in the environment of the key that a server wants and `vita-eval` sends."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobotState:

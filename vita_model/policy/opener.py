@@ -9,9 +9,9 @@ import numpy as np
 from vita_data.action_convention import CANONICAL
 from vita_data.errors import RequestError, install_extra
 from vita_data.types import Float64
-from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.policy.commands import checked_chunk
-from vita_model.policy.interfaces import Observation, Policy, PolicyInfo, with_source
+from vita_model.policy.interfaces import API_KEY, Observation, Policy, PolicyInfo, with_source
+from vita_model.training.checkpoint.run_folder import find_policy
 
 if TYPE_CHECKING:
     from vita_model.policy.policy import VitaPolicy
@@ -103,7 +103,6 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
         return RandomPolicy(convention, seed=seed)
     if "://" in text:
         try:
-            from vita_model.serving.options import API_KEY
             from vita_model.policy.client import ServedPolicy
         except ModuleNotFoundError as fault:
             raise RequestError(f"--policy {text}: {fault.name} is not installed; {install_extra('serve')}") from fault

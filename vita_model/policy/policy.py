@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from vita_data.action_convention import CANONICAL, Convention
+from vita_data.config.from_json import from_json
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.instruction_text import normalize_text
 from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
 from vita_data.types import (
@@ -30,20 +32,18 @@ from vita_data.types import (
     Modality,
     ResizeMode,
 )
-from vita_data.instruction_text import normalize_text
+from vita_model.devices import require_device
 from vita_model.network.action import NUM_ACTION_DIMS
 from vita_model.network.backbone import SUBTASKS
-from vita_model.training.checkpoint.components import load_components
-from vita_data.config.checks import require_device
 from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.layers import byte_images
-from vita_model.training.parallel import begin_answer, compile_whole
 from vita_model.network.prediction import Draws, Prediction
-from vita_data.config.from_json import from_json
-from vita_model.training.recipes.recipe import Precision
+from vita_model.network.vita import Vita
+from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.training.checkpoint.state import Progress, weights_digest
-from vita_model.network.vita import Vita
+from vita_model.training.parallel import begin_answer, compile_whole
+from vita_model.training.recipes.recipe import Precision
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
 """What choosing actions needs."""

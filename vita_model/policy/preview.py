@@ -12,9 +12,9 @@ import torch
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
 from vita_data.types import Bool, Float32, Image, Manifest, MixtureEntry, Modality, Split, Stage, Starts, WindowSpec
-from vita_model.training.batches import on_device
 from vita_model.network.layers import byte_images, unit_images
 from vita_model.policy.policy import Decision, PolicyOptions, VitaPolicy
+from vita_model.training.batches import on_device
 
 _TILE, _MARGIN, _PANEL, _LINE = 128, 4, 256, 18
 _WHITE, _BLACK, _RED, _GREY = (255, 255, 255), (0, 0, 0), (205, 30, 30), (160, 160, 160)

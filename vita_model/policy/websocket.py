@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.sync.client import connect
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_model.serving.options import API_KEY
+from vita_model.policy.interfaces import API_KEY
 
 MAX_MESSAGE_BYTES = 1 << 28
 _CLOSE_TIMEOUT_S = 1.0

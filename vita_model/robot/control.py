@@ -12,13 +12,13 @@ from typing import NoReturn
 import numpy as np
 
 from vita_data.action_convention import CANONICAL
+from vita_data.config.checks import require_positive, require_whole
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole, Float64
-from vita_data.config.checks import require_positive, require_whole
-from vita_model.robot.guards import Limits, next_pose
-from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Observation, Policy, single_arm_state
+from vita_model.robot.guards import Limits, next_pose
+from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
 
 HZ = 30.0
 """Of commands (VITA 10.2)."""

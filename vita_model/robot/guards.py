@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from vita_data.config.checks import require_positive
 from vita_data.errors import RequestError
 from vita_data.types import Float64
-from vita_data.config.checks import require_positive
 from vita_model.robot.interfaces import Pose
 
 

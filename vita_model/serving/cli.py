@@ -6,14 +6,15 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from vita_data.action_convention import CANONICAL, require_convention
 from vita_data.command.arguments import local_path, port, positive, word
-from vita_data.action_convention import CANONICAL
-from vita_data.errors import RequestError, VitaDataError
 from vita_data.command.exits import OneLineParser, exit_code
-from vita_model.arguments import device
-from vita_model.training.recipes.recipe import Precision
+from vita_data.errors import RequestError, VitaDataError
+from vita_model.devices import device
+from vita_model.policy.interfaces import API_KEY
+from vita_model.serving.options import ServeOptions
 from vita_model.training.checkpoint.run_folder import find_policy
-from vita_model.serving.options import API_KEY, ServeOptions, require_convention
+from vita_model.training.recipes.recipe import Precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from vita_data.errors import VitaDataError
-from vita_model.serving.request_handler import Actor
-from vita_model.serving.options import ServeOptions
 from vita_model.serving.connection import OpenpiTalk, Talk
+from vita_model.serving.options import ServeOptions
+from vita_model.serving.request_handler import Actor
 from vita_model.serving.vla_eval import EnvelopeTalk
 
 _log = logging.getLogger(__name__)

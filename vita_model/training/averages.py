@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from vita_model.training.parallel import laid_like, whole
+from vita_model.distributed import laid_like, whole
 
 
 class WeightAverages:

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from vita_data.errors import VitaDataError
 from vita_data.types import Batch
-from vita_model.training.batches import micro_batches
-from vita_model.distributed import Ranks
-from vita_model.training.parallel import whole_tensor, without_sync
+from vita_model.distributed import Ranks, whole_tensor
 from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
+from vita_model.training.batches import micro_batches
+from vita_model.training.parallel import without_sync
 from vita_model.training.recipes.recipe import Precision, Recipe
 from vita_model.training.stages import draw
-from vita_model.network.vita import Vita
 
 _MAX_KEYS = 32
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vita_model.training.parallel import laid_like, whole_tensor
+from vita_model.distributed import laid_like, whole_tensor
 from vita_model.training.recipes.recipe import OptimizerConfig, Schedule
 
 _FLOOR = 0.1

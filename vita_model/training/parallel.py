@@ -5,7 +5,7 @@ use gets no gradient at all, so that AdamW leaves it alone.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import cast
@@ -15,21 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
 from vita_data.errors import RequestError
 from vita_data.types import Batch
-from vita_model.network.configs import LossConfig
 from vita_model.distributed import Ranks
+from vita_model.network.configs import LossConfig
 from vita_model.network.gemma import CachedLayer
 from vita_model.network.layers import Block
 from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
 from vita_model.training.recipes.recipe import Parallel, Precision, Recipe
 from vita_model.training.recompute import recompute_in_backward
 from vita_model.training.stages import StageRule, details
-from vita_model.network.vita import Vita
 
 _BLOCKS = (Block, CachedLayer, SiglipEncoderLayer)
 
@@ -156,21 +155,3 @@ def unsharded(spread_loss: nn.Module) -> Iterator[None]:
             yield
     finally:
         spread_loss.reshard()
-
-
-def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put cut tensors together on the CPU; every rank must call this."""
-    return {name: whole_tensor(value) for name, value in values.items()}
-
-
-def whole_tensor(value: Tensor) -> Tensor:
-    """Put a tensor together if it is cut, on the CPU; every rank must call this."""
-    full = value.full_tensor() if isinstance(value, DTensor) else value
-    return full.detach().cpu()
-
-
-def laid_like(value: Tensor, like: Tensor) -> Tensor:
-    """Lay a whole tensor as another one lies: its device, its cut."""
-    if isinstance(like, DTensor):
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-    return value.to(like.device)

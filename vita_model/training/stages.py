@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from vita_data.types import Batch, Modality, Stage
+from vita_model.distributed import Ranks, all_sum
 from vita_model.network.backbone import SUBTASKS
 from vita_model.network.codebook import Quantized
 from vita_model.network.configs import Component, LatentDecoding, LatentGradient, LossConfig, VitaConfig
-from vita_model.distributed import Ranks, all_sum
 from vita_model.network.losses import absolute_error, action_error, feature_error, masked_mean, motion_weight, ssim
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction
-from vita_model.training.subtasks import weak_subtasks
 from vita_model.network.reasoning import VisualThought
 from vita_model.network.tokens import token_error
 from vita_model.network.vita import Vita
+from vita_model.training.subtasks import weak_subtasks
 
 Terms = dict[str, Tensor]
 _MAX_SEED = 2**62

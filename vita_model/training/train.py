@@ -14,34 +14,34 @@ from typing import cast
 
 import torch
 
+from vita_data.command.signals import on_sigterm
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
+from vita_data.storage.lock import held
 from vita_data.types import Batch, Json, Modality
+from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
+from vita_model.network.configs import Component
+from vita_model.network.vita import Vita
+from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
 from vita_model.training.averages import WeightAverages
 from vita_model.training.batches import BatchStream, on_device
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
-from vita_model.network.configs import Component
-from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
-from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
-from vita_model.training.evaluation.schedule import Evaluations
-from vita_model.training.gradients import Gradients
 from vita_model.training.checkpoint.init_from import hand_over
-from vita_model.training.evaluation.latent_picture import write_latents
-from vita_model.training.evaluation.latents import headline
-from vita_data.storage.lock import held
-from vita_model.training.log import Report, RunLog
-from vita_model.training.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
-from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
-from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsharded
-from vita_model.training.evaluation.preview import write_previews
-from vita_model.training.recipes.recipe import Recipe, as_json, building
-from vita_model.training.recipes.checks import check_eval_every
 from vita_model.training.checkpoint.resume import check_same_run
 from vita_model.training.checkpoint.run_folder import latest, require_new, require_startable
-from vita_data.command.signals import on_sigterm
-from vita_model.training.stages import RULES, needed_parts, set_modes
 from vita_model.training.checkpoint.state import Progress, load_progress
-from vita_model.network.vita import Vita
+from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.training.evaluation.latent_picture import write_latents
+from vita_model.training.evaluation.latents import headline
+from vita_model.training.evaluation.preview import write_previews
+from vita_model.training.evaluation.schedule import Evaluations
+from vita_model.training.gradients import Gradients
+from vita_model.training.log import Report, RunLog
+from vita_model.training.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
+from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsharded
+from vita_model.training.recipes.checks import check_eval_every
+from vita_model.training.recipes.recipe import Recipe, as_json, building
+from vita_model.training.stages import RULES, needed_parts, set_modes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

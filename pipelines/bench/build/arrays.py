@@ -7,9 +7,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipelines.bench.build.videos import moving_scene
-from vita_data.sources.calvin.annotations import LABELS, SPANS
 from vita_data.formats.toy import toy_arm
 from vita_data.geometry import euler_xyz_from_matrix
+from vita_data.sources.calvin.annotations import LABELS, SPANS
 from vita_data.types import Image
 
 LIBERO_CAMERAS = ("agentview_rgb", "eye_in_hand_rgb")

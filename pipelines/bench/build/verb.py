@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bench.build import bare_files
-from pipelines.bench.build import bare_video
-from pipelines.bench.build import ours
-from pipelines.bench.build import peers
+from pipelines.bench.build import bare_files, bare_video, ours, peers
 from pipelines.bench.build.arrays import write_demo_tree, write_npz_tree
 from pipelines.bench.build.measure import Clock, Contest, Way
 from pipelines.bench.build.records import write_record_tree

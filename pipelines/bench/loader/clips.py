@@ -10,9 +10,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from pipelines.bench.build.videos import moving_scene
 from pipelines.bench.loader.pairs import write_pairs
 from pipelines.bench.loader.sizes import ClipSpec
-from pipelines.bench.build.videos import moving_scene
 from vita_data.formats.toy import toy_arm
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.shards import schema

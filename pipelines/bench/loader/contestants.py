@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import vita_data
+from pipelines.bench.build.workload import Workload, prepare
 from pipelines.bench.loader.drive import Turn, TurnSpec
 from pipelines.bench.loader.sizes import LoaderSizes
-from pipelines.bench.build.workload import Workload, prepare
 from vita_data.errors import VitaDataError
 
 REPOSITORY = Path(vita_data.__file__).parent.parent

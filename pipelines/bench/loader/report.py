@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 
+from pipelines.bench.build.report import Machine, markdown_table, number_text, yes_or_no
 from pipelines.bench.loader.contestants import LIMIT, OURS, Absent
 from pipelines.bench.loader.drive import Turn
 from pipelines.bench.loader.open_index import IndexFigures
 from pipelines.bench.loader.rounds import Entry
 from pipelines.bench.loader.sizes import LoaderSizes
-from pipelines.bench.build.report import Machine, markdown_table, number_text, yes_or_no
 
 CPU: Callable[[Turn], float] = attrgetter("cpu_ms")
 RATE: Callable[[Turn], float] = attrgetter("rate")

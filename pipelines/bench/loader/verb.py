@@ -7,6 +7,8 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from pipelines.bench.build.report import this_machine
+from pipelines.bench.build.workload import prepare
 from pipelines.bench.loader.clips import write_clips
 from pipelines.bench.loader.contestants import Absent, Contestant, built_in, peers, run_module
 from pipelines.bench.loader.open_index import WITH_TORCH, IndexFigures
@@ -14,8 +16,6 @@ from pipelines.bench.loader.report import LoaderReport
 from pipelines.bench.loader.rounds import play
 from pipelines.bench.loader.sizes import LoaderSizes
 from pipelines.bench.loader.wide_index import write_wide_index
-from pipelines.bench.build.report import this_machine
-from pipelines.bench.build.workload import prepare
 
 
 def measure_loader(sizes: LoaderSizes, *, base: Path, environment: Path, tell: Callable[[str], None]) -> LoaderReport:

@@ -1,25 +1,21 @@
-"""The verbs `vita-bench train | latency | serve`: their arguments; what they measure needs torch and is imported late.
-
-`vita-bench` finds them by the entry points that `pyproject.toml` declares.
-"""
+"""The verbs `vita-bench train`, `latency` and `serve`: their arguments; torch is imported when one runs."""
 
 import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from pipelines.bench.model.specs import LatencySpec, LoadSpec, StepPart, Trial
 from vita_data.command.arguments import local_path, positives, setting, word
-from vita_data.errors import RequestError
 from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.errors import RequestError
 from vita_data.storage.files import write_atomically
 from vita_data.types import Modality
-from vita_model.arguments import device
-from pipelines.bench.model.specs import LatencySpec, StepPart, Trial
+from vita_model.devices import device
+from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.presets import PRESETS
 from vita_model.training.recipes.recipe import Precision, load_recipe, resolved
-from vita_model.training.checkpoint.run_folder import find_policy
-from vita_model.serving.options import LoadSpec
 
 
 def train(argv: Sequence[str] | None = None) -> int:
@@ -147,8 +143,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     if spec.policy is not None:
         find_policy(spec.policy)
 
-    from pipelines.bench.model.serve_table import as_markdown
     from pipelines.bench.model.load_test import measure_load
+    from pipelines.bench.model.serve_table import as_markdown
 
     report = measure_load(spec)
     text = json.dumps(asdict(report), indent=1)

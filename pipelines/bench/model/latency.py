@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pipelines.bench.model.specs import LatencySpec
+from pipelines.bench.model.train import device_name, matrix_peak, wait_for
 from vita_data.types import IMAGE_SIZE, STATE_DIM
 from vita_model.network.backbone import Backbone, Reasoning
-from pipelines.bench.model.train import device_name, matrix_peak, wait_for
-from pipelines.bench.model.specs import LatencySpec
+from vita_model.network.vita import Vita
+from vita_model.policy.policy import CONTROL, narrow
 from vita_model.training.estimate.fake_model import flop_counter
 from vita_model.training.parallel import begin_answer, compile_whole
-from vita_model.policy.policy import CONTROL, narrow
 from vita_model.training.recipes.presets import PRESETS, with_random_weights
 from vita_model.training.recipes.recipe import Precision
-from vita_model.network.vita import Vita
 
 _COPY_BYTES = 1 << 28
 _SENTENCE = "pick up the cup"

@@ -18,15 +18,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from vita_data.types import CameraRole, Float64, Image
+from pipelines.bench.model.clients import Ask, client_name, connected
+from pipelines.bench.model.random_policy import write_drawn_policy
+from pipelines.bench.model.server_process import served
+from pipelines.bench.model.specs import LoadSpec
 from pipelines.bench.model.train import device_name
+from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.openpi import IMAGE_KEYS, PROMPT_KEY, Message
 from vita_model.policy.policy import PolicyOptions, VitaPolicy
 from vita_model.training.recipes.presets import PRESETS
-from pipelines.bench.model.server_process import served
-from pipelines.bench.model.clients import Ask, client_name, connected
-from pipelines.bench.model.random_policy import write_drawn_policy
-from vita_model.serving.options import LoadSpec
 
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
 SIDE = 224

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from vita_data.types import STATE_DIM, CameraRole, Json, Stage
-from vita_model.training.checkpoint.components import TrainerState, save
 from vita_model.network.configs import VitaConfig
+from vita_model.network.vita import Vita
 from vita_model.policy.policy import CONTROL
+from vita_model.training.checkpoint.components import TrainerState, save
+from vita_model.training.checkpoint.state import Progress
 from vita_model.training.recipes.presets import with_random_weights
 from vita_model.training.recipes.recipe import Recipe, as_json
-from vita_model.training.checkpoint.state import Progress
-from vita_model.network.vita import Vita
 
 _SOURCE = "drawn"
 _ACTION_DIM = 40

@@ -12,9 +12,9 @@ from typing import IO
 
 import torch
 
-from vita_data.errors import VitaDataError
-from vita_model.serving.options import API_KEY
 from vita_data.command.signals import interrupt, on_sigterm
+from vita_data.errors import VitaDataError
+from vita_model.policy.interfaces import API_KEY
 
 _END_S = 30.0
 

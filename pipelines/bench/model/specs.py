@@ -1,11 +1,14 @@
-"""What the measurements of training and of a policy's latency are asked for; imports no torch."""
+"""What the measurements of training, latency and serving are asked for; imports no torch."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
+from vita_data.config.checks import require_whole
 from vita_data.errors import RequestError
 from vita_data.types import Modality
-from vita_data.config.checks import require_device, require_whole
+from vita_model.devices import require_device
+from vita_model.serving.options import ServeOptions
 from vita_model.training.recipes.presets import PRESETS
 from vita_model.training.recipes.recipe import Precision
 
@@ -55,3 +58,31 @@ class LatencySpec:
         if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
             raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
         require_device(self, "device")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSpec:
+    """What is measured."""
+
+    preset: str = "tiny"
+    policy: Path | None = None
+    """A run, a checkpoint or an exported policy; None: drawn weights of the preset."""
+    clients: tuple[int, ...] = (1, 4, 16)
+    num_requests: int = 400
+    """Answers that are timed, of each number of clients and in process."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured; raises RequestError."""
+        most = ServeOptions().max_waiting
+        if self.preset not in PRESETS:
+            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+        if not self.clients or not all(1 <= number <= most for number in self.clients):
+            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: 1 to {most} may wait for an answer")
+        if self.num_requests < max(self.clients):
+            raise RequestError(f"--requests {self.num_requests}: fewer than the {max(self.clients)} clients")
+        if self.device.startswith("cuda"):
+            import torch
+
+            if not torch.cuda.is_available():
+                raise RequestError(f"--device {self.device}: this machine has no CUDA device")

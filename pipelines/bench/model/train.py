@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from pipelines.bench.model.specs import StepPart, Trial
 from vita_data.errors import RequestError
 from vita_data.types import Batch, Modality
-from vita_model.training.batches import random_batch
-from pipelines.bench.model.specs import StepPart, Trial
 from vita_model.distributed import Ranks
-from vita_model.training.estimate.fake_model import count_flop
+from vita_model.network.vita import Vita
+from vita_model.training.batches import random_batch
 from vita_model.training.estimate.bf16_weights import held_in_bf16
+from vita_model.training.estimate.fake_model import count_flop
 from vita_model.training.estimate.memory import MemoryEstimate, as_text, batches_that_come, estimate_memory
 from vita_model.training.optim import make_optimizer
 from vita_model.training.parallel import StageLoss, prepare_blocks
 from vita_model.training.recipes.presets import with_random_weights
 from vita_model.training.recipes.recipe import Precision, Recipe, building
 from vita_model.training.stages import RULES, draw, set_modes
-from vita_model.network.vita import Vita
 
 _MATRIX = {"cuda": 8192, "cpu": 1024}
 """Side of the matrices whose product is taken for the device's peak."""

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.bench import cli
-from pipelines.bench.cli import main
 from pipelines.bench.build.report import Report
+from pipelines.bench.cli import main
 
 
 @pytest.mark.parametrize("arguments", [[], ["biuld"], ["build", "--fast"]])

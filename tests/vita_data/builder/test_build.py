@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from vita_data.builder import BuildRequest, LocalEngine, Share, build
-from vita_data.builder import status
+from vita_data.builder import BuildRequest, LocalEngine, Share, build, status
 from vita_data.builder.plan import cut_units, group_parts
 from vita_data.builder.run import BuildState, _held
 from vita_data.config.settings import describe_settings, parse_settings

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.vita_data.builder.made import contents, request
-from vita_data.builder import Listeners, Share, build
-from vita_data.builder import status
+from vita_data.builder import Listeners, Share, build, status
 from vita_data.builder.run import BuildState, UnitDone
 from vita_data.builder.stored_plan import read_plan
 from vita_data.errors import RequestError

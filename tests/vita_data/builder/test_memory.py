@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vita_data.sources.ego4d import toy as ego4d_toy
 from vita_data.formats.rlds.tfrecord import read_records, write_records
 from vita_data.formats.video.stream import write_toy_video
+from vita_data.sources.ego4d import toy as ego4d_toy
 
 MAX_BYTES = 1_500_000_000
 SPARE_BYTES = 40_000_000

@@ -13,11 +13,10 @@ import pytest
 
 from tests.object_store import ObjectStore, environment, files_below, refusing_credentials, unreachable
 from vita_data import sources
-from vita_data.builder import BuildRequest, Listeners, LocalEngine, build
-from vita_data.builder import status
+from vita_data.builder import BuildRequest, Listeners, LocalEngine, build, status
 from vita_data.builder.run import BuildState
-from vita_data.config.settings import parse_settings
 from vita_data.cli.main import main
+from vita_data.config.settings import parse_settings
 from vita_data.errors import StorageError
 from vita_data.shards.index import read_card
 from vita_data.shards.stats import write_stats

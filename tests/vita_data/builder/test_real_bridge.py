@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vita_data.builder import BuildRequest, build
-from vita_data.formats.rlds.dataset import list_parts, open_dataset, read_shard
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.dataset import list_parts, open_dataset, read_shard
 from vita_data.geometry import integrate_deltas, matrix_from_euler_xyz
 from vita_data.shards import hf_features
 from vita_data.shards.index import open_source, read_clip

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.vita_data.builder.made import many_parts, request
-from vita_data.builder import Listeners, Share, build
-from vita_data.builder import status
+from vita_data.builder import Listeners, Share, build, status
 from vita_data.builder.run import UnitDone
 from vita_data.builder.status import BuildStatus
 from vita_data.cli.main import main

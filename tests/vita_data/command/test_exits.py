@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from vita_data.errors import RequestError, ShardError
 from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.errors import RequestError, ShardError
 
 
 def failing(fault: BaseException):

@@ -18,18 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from vita_data.errors import EpisodeError, StorageError, VitaDataError
-from vita_data.sources.ego4d.json_files import load_json, parse_metadata
 from vita_data.formats.hdf5.opener import demo_names, find_dataset, find_group, open_hdf5, read_floats
 from vita_data.formats.hdf5.rows import DatasetRows
 from vita_data.formats.lerobot.dataset import read_table
 from vita_data.formats.lerobot.meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
-from vita_data.formats.rlds.dataset import open_dataset
-from vita_data.sources._shared.robomind.text import INSTRUCTION_LIST, check_texts
-from vita_data.formats.rlds.tfrecord import read_records, write_records
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.dataset import open_dataset
+from vita_data.formats.rlds.tfrecord import read_records, write_records
 from vita_data.formats.video.stream import VideoStream, scan_video, write_toy_video
 from vita_data.sources import load
+from vita_data.sources._shared.robomind.text import INSTRUCTION_LIST, check_texts
+from vita_data.sources.ego4d.json_files import load_json, parse_metadata
 from vita_data.types import ResizeMode
 
 FAULTS = (

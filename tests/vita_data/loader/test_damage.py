@@ -11,12 +11,12 @@ import torch
 from vita_data.errors import ShardError, VitaDataError
 from vita_data.formats.toy import read_toy_frame
 from vita_data.loader import Damage, InstructionChoice, MixedModalitySampler, Plan, make_loader
-from vita_data.loader.store.daemon_pool import Watch
 from vita_data.loader.order.members import Member, cut_batch
-from vita_data.loader.read.fill import BatchFill
-from vita_data.loader.store.prefetch import LocalMembers
-from vita_data.loader.read.decode import BatchArrays, WindowReader
 from vita_data.loader.order.sampler import Picks
+from vita_data.loader.read.decode import BatchArrays, WindowReader
+from vita_data.loader.read.fill import BatchFill
+from vita_data.loader.store.daemon_pool import Watch
+from vita_data.loader.store.prefetch import LocalMembers
 from vita_data.shards.verify import verify
 from vita_data.types import Batch, CameraRole, Modality, Stage, Track
 

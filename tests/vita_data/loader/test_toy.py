@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vita_data.loader import Plan, make_loader
-from vita_data.loader.mixture import report as mix
+from vita_data.loader import Plan, make_loader, mix
 from vita_data.loader.mixture.text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.types import Modality, ResizeMode

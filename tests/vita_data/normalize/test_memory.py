@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from vita_data.sources.ur5e.toy import write_ur5e_toy_vectors
 from vita_data.sources import robomind_agilex
 from vita_data.sources.calvin import source as calvin
 from vita_data.sources.ur5e import source as ur5e
+from vita_data.sources.ur5e.toy import write_ur5e_toy_vectors
 
 MAX_BYTES = 1_500_000_000
 WALK = """

@@ -10,9 +10,9 @@ import pytest
 from tests.vita_data.pages.browser import Browser, ShownPage, find_browser
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.formats.toy import read_toy_frame
+from vita_data.pages.report import report_page
 from vita_data.pages.shards.clips import THUMBNAIL_SIZE
 from vita_data.pages.shards.inspect import inspect_page
-from vita_data.pages.report import report_page
 from vita_data.types import Image
 
 DESK, PHONE = 1280, 390

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError, SourceError
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset, read_shard
 from vita_data.formats.rlds.features import FeatureSpec
-from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.rlds.tfrecord import read_records
+from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.toy import read_toy_frame
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.geometry import euler_xyz_from_matrix, integrate_deltas, matrix_from_euler_xyz, rotation_delta
 from vita_data.sources import bridge
 from vita_data.types import Arm, CameraRole, Drop, Episode, Failure, JpegFrame, Outcome, Reason, ResizeMode, Split

@@ -8,12 +8,12 @@ import simplejpeg
 from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset, read_shard
 from vita_data.formats.rlds.features import FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.toy import read_toy_frame, toy_jpeg
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.geometry import integrate_deltas
 from vita_data.normalize.vectors import arm_delta
 from vita_data.sources import fmb

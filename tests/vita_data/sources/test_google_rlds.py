@@ -14,6 +14,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.dataset import read_shard
+from vita_data.formats.rlds.features import TensorEncoding, dump_features
+from vita_data.formats.rlds.record import RldsRecord
+from vita_data.formats.rlds.tfrecord import read_records
+from vita_data.formats.rlds.write import write_rlds
+from vita_data.sources import fractal
 from vita_data.sources._shared.google_rlds import (
     GoogleSteps,
     absolute_opening,
@@ -22,13 +29,6 @@ from vita_data.sources._shared.google_rlds import (
     to_outcome,
 )
 from vita_data.sources._shared.google_rlds_toy import toy_features, toy_record
-from vita_data.formats.rlds.dataset import read_shard
-from vita_data.formats.rlds.features import TensorEncoding, dump_features
-from vita_data.formats.rlds.record import RldsRecord
-from vita_data.formats.rlds.write import write_rlds
-from vita_data.formats.rlds.tfrecord import read_records
-from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.sources import fractal
 from vita_data.types import CameraRole, Drop, Episode, PoseDelta, Reason, ResizeMode, Split
 
 RELEASE = "robot/0.1.0"

@@ -8,12 +8,12 @@ import pytest
 import simplejpeg
 
 from vita_data.errors import RequestError
-from vita_data.sources._shared.google_rlds_toy import toy_jpegs, toy_record
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.features import TensorEncoding
 from vita_data.formats.rlds.write import write_rlds
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.sources import kuka
+from vita_data.sources._shared.google_rlds_toy import toy_jpegs, toy_record
 from vita_data.types import Clip, Drop, Episode, Failure, Outcome, Reason
 
 RELEASE = "kuka/0.1.0"

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset, read_shard
 from vita_data.formats.rlds.features import FeatureSpec
 from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.toy import read_toy_frame
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.vectors import BASE_STATE
 from vita_data.sources import recon

@@ -11,8 +11,8 @@ import pytest
 
 from vita_data import sources
 from vita_data.errors import RequestError
-from vita_data.formats.rlds.files import ShardLengths
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.files import ShardLengths
 from vita_data.types import Episode, Failure, Part, Split
 
 NAMES = ("bridge", "droid", "fmb", "fractal", "kuka", "recon")

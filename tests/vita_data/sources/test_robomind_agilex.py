@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE, state_track

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.sources._shared.robomind.frames import FrameBytes
-from vita_data.sources._shared.robomind.toy import encode_frame
-from vita_data.formats.toy import ToyMark, read_toy_frame, toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import ToyMark, read_toy_frame, toy_frame
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels, to_square
 from vita_data.normalize.vectors import RIGHT_ACTION, RIGHT_STATE
 from vita_data.sources import robomind_franka
+from vita_data.sources._shared.robomind.frames import FrameBytes
+from vita_data.sources._shared.robomind.toy import encode_frame
 from vita_data.types import (
     ActionOrigin,
     Arm,

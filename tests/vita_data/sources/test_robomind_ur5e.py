@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.normalize.vectors import RIGHT_ACTION, RIGHT_STATE

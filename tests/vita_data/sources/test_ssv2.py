@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError, RequestError
-from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.video.stream import write_toy_video
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.sources import ssv2

@@ -14,14 +14,14 @@ from vita_data.types import Modality, Stage, Starts, WindowSpec
 from vita_model.network.action import ActionDecoder
 from vita_model.network.codebook import Codebook
 from vita_model.network.configs import Component, LossConfig, SegmentLatents
-from vita_model.training.recipes.override import override
-from vita_model.training.parallel import StageLoss
 from vita_model.network.prediction import Draws
-from vita_model.training.recipes.recipe import resolved
-from vita_model.training.recipes.checks import check_windows
-from vita_model.training.stages import RULES, needed_parts, set_modes, trained_parts
 from vita_model.network.reasoning import ThoughtConfig, VisualThought
 from vita_model.network.vita import Vita
+from vita_model.training.parallel import StageLoss
+from vita_model.training.recipes.checks import check_windows
+from vita_model.training.recipes.override import override
+from vita_model.training.recipes.recipe import resolved
+from vita_model.training.stages import RULES, needed_parts, set_modes, trained_parts
 
 README = Path(__file__).parents[3] / "vita_model" / "README.md"
 EVERY = [ThoughtConfig(text=text, visual=visual) for text in (True, False) for visual in VisualThought]

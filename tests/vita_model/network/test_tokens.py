@@ -8,15 +8,22 @@ import torch
 
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from vita_data.types import Modality, Stage
-from vita_model.network.backbone import SUBTASKS
-from vita_model.network.configs import Component, LatentConfig, LatentDecoding, LatentGradient, LossConfig, SegmentLatents
 from vita_model.distributed import Ranks
-from vita_model.training.evaluation.evaluate import evaluate
+from vita_model.network.backbone import SUBTASKS
+from vita_model.network.configs import (
+    Component,
+    LatentConfig,
+    LatentDecoding,
+    LatentGradient,
+    LossConfig,
+    SegmentLatents,
+)
 from vita_model.network.prediction import Draws
-from vita_model.training.stages import RULES, draw, needed_parts, set_modes
-from vita_model.training.subtasks import weak_subtasks
 from vita_model.network.tokens import gumbel_noise, through_softmax, token_logits
 from vita_model.network.vita import Vita
+from vita_model.training.evaluation.evaluate import evaluate
+from vita_model.training.stages import RULES, draw, needed_parts, set_modes
+from vita_model.training.subtasks import weak_subtasks
 
 
 def filled(config):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_model.policy.openpi import pack, unpack
 from vita_model.policy.client import ServedPolicy, question
 from vita_model.policy.opener import load_policy
+from vita_model.policy.openpi import pack, unpack
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 Serve = Callable[[Callable[["Peer"], None]], str]

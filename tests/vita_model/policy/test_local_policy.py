@@ -7,8 +7,8 @@ import pytest
 
 from vita_data.action_convention import Convention, Flip, Turn
 from vita_data.errors import RequestError
-from vita_model.policy.policy import Decision, Signature
 from vita_model.policy.opener import LocalPolicy
+from vita_model.policy.policy import Decision, Signature
 
 LIBERO = Convention(
     position_scale_m=0.05,

@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_leaves
 
 from vita_data.types import STATE_DIM
 from vita_model.network.configs import ActionContext, VitaConfig
-from vita_model.training.parallel import compile_whole
-from vita_model.policy.policy import CONTROL
 from vita_model.network.reasoning import ThoughtConfig, VisualThought
-from vita_model.network.weights.tokenizer import Tokens
 from vita_model.network.vita import Vita
+from vita_model.network.weights.tokenizer import Tokens
+from vita_model.policy.policy import CONTROL
+from vita_model.training.parallel import compile_whole
 
 HORIZON = 12
 

@@ -17,15 +17,15 @@ from vita_data.resize import to_square
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.types import Batch, CameraRole, Modality, ResizeMode, Split
-from vita_model.policy import policy as policy_module
 from vita_model.cli import main
-from vita_model.training.parallel import begin_answer
-from vita_model.policy.policy import Observation, PolicyOptions, VitaPolicy
 from vita_model.network.prediction import Draws
+from vita_model.policy import policy as policy_module
+from vita_model.policy.policy import Observation, PolicyOptions, VitaPolicy
 from vita_model.policy.preview import compare, draw
-from vita_model.training.recipes.recipe import Precision, load_recipe
 from vita_model.training.checkpoint.run_folder import find_checkpoint, latest
 from vita_model.training.checkpoint.state import load_progress
+from vita_model.training.parallel import begin_answer
+from vita_model.training.recipes.recipe import Precision, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "pipelines" / "recipes"
 MANIFEST = RECIPES.parents[1] / "manifests" / "toy_finetune.toml"

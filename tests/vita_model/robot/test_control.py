@@ -8,10 +8,10 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
+from vita_model.policy.interfaces import PolicyInfo
 from vita_model.robot.control import FINETUNED, LATENCY, Chunking, ControlConfig, Ending, SystemClock, drive
 from vita_model.robot.guards import Limits, Workspace, next_pose
 from vita_model.robot.interfaces import ArmState, Frame, Pose
-from vita_model.policy.interfaces import PolicyInfo
 
 BOX = Workspace(low_m=(-0.4, -0.4, 0.0), high_m=(0.4, 0.4, 0.6))
 LIMITS = Limits(workspace=BOX)

@@ -16,12 +16,12 @@ import torch
 from aiohttp import web
 
 from vita_data.types import Stage
-from vita_model.training.checkpoint.components import TrainerState, save
 from vita_model.policy.openpi import pack, read_request
 from vita_model.policy.policy import VitaPolicy
-from vita_model.training.recipes.recipe import as_json
 from vita_model.serving.cli import main
+from vita_model.training.checkpoint.components import TrainerState, save
 from vita_model.training.checkpoint.state import Progress
+from vita_model.training.recipes.recipe import as_json
 
 from .envelopes import recorded
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vita_data.types import CameraRole, Float64, Image
-from vita_model.sims.robosuite.expert import Scene
 from vita_model.policy.interfaces import Observation, PolicyInfo, RobotState
+from vita_model.sims.robosuite.expert import Scene
 from vita_model.sims.robosuite.tasks import CAMERAS, IMAGE_SIZE, Proprioception, TaskSpec, find_task
 
 

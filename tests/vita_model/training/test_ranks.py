@@ -16,18 +16,18 @@ from tests.vita_model.conftest import SyntheticStream, small_config
 from tests.vita_model.ranks import run_ranks
 from tests.vita_model.released import write_paligemma
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
+from vita_data.storage.lock import held
 from vita_data.types import Stage
+from vita_model.distributed import joined_ranks
+from vita_model.network.configs import Component, LatentConfig, LatentDecoding, LatentGradient, LossConfig
+from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
 from vita_model.training import train as training
 from vita_model.training.batches import samples
 from vita_model.training.checkpoint.components import load_components
-from vita_model.network.configs import Component, LatentConfig, LatentDecoding, LatentGradient, LossConfig
-from vita_model.distributed import joined_ranks
-from vita_data.storage.lock import held
-from vita_model.network.prediction import Draws
-from vita_model.training.recipes.recipe import OptimizerConfig, Parallel, Precision, Recipe
 from vita_model.training.checkpoint.run_folder import checkpoint_dirs, latest
+from vita_model.training.recipes.recipe import OptimizerConfig, Parallel, Precision, Recipe
 from vita_model.training.train import train
-from vita_model.network.vita import Vita
 
 STEPS = 20
 LOSSES = (

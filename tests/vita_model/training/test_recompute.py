@@ -7,8 +7,8 @@ import torch
 
 from vita_data.types import Stage
 from vita_model.network.configs import LossConfig
-from vita_model.training.parallel import StageLoss, blocks_of
 from vita_model.network.prediction import Draws
+from vita_model.training.parallel import StageLoss, blocks_of
 from vita_model.training.recompute import recompute_in_backward
 from vita_model.training.stages import RULES, set_modes
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from vita_data.types import Modality, Stage
-from vita_model.network.configs import Component, LossConfig
 from vita_model.distributed import Ranks
+from vita_model.network.configs import Component, LossConfig
 from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
 from vita_model.training.stages import RULES, draw, set_modes
 from vita_model.training.train import Trainer
-from vita_model.network.vita import Vita
 
 
 def snapshot(model):

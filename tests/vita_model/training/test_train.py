@@ -10,14 +10,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Damage, InstructionChoice, PlanChange
+from vita_data.storage.lock import held
 from vita_data.types import DrawOrder, Modality, Order, Stage
 from vita_model.network.configs import Component
+from vita_model.training.checkpoint.run_folder import latest
+from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.evaluation.evaluate import EVALUATION
 from vita_model.training.gradients import TrainingError
 from vita_model.training.recipes.loading import LoaderConfig, RemoteConfig
-from vita_data.storage.lock import held
-from vita_model.training.checkpoint.run_folder import latest
-from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.train import train
 
 STATISTICS = {"toy_a": {"q01": [0]}}

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
-from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.formats.hdf5.heap import UNWRITTEN
 from vita_data.formats.hdf5.rows import DAMAGE, DatasetRows, open_read_only
+from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
 _DEMO = re.compile(r"demo_(\d+)")

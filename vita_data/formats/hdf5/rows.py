@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, StorageError, raise_machine_fault
-from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.formats.hdf5.heap import require_ended_heaps, require_written
+from vita_data.formats.raw_tree.file_head import unreadable
 
 _LOCKING = "HDF5_USE_FILE_LOCKING"
 """A variable of the environment that HDF5 obeys rather than the program."""

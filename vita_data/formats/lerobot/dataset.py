@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vita_data.errors import EpisodeError, raise_machine_fault
-from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.formats.lerobot.meta import INFO_FILE, LeRobotEpisode
+from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.formats.video.stream import VideoStream, scan_video
 from vita_data.types import Float64, RawTree
 

@@ -11,10 +11,10 @@ from fractions import Fraction
 import numpy as np
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video.stream import LOST_FRAME, VideoTimes
 from vita_data.formats.video.decode import DamagedFrame, ShownFrame, decode_frames, frame_time
 from vita_data.formats.video.gops import decode_wanted
 from vita_data.formats.video.scale import frame_scaler
+from vita_data.formats.video.stream import LOST_FRAME, VideoTimes
 from vita_data.types import Int64, JpegFrame, ResizeMode, RgbFrame
 
 _MAX_HELD = 900

@@ -13,10 +13,10 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from vita_data.errors import TRAINING_RESUMES, ShardError, VitaDataError, WorkerError
-from vita_data.loader.order.members import Member
-from vita_data.loader.store.prefetch import Data, MemberSource
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
+from vita_data.loader.order.members import Member
 from vita_data.loader.order.sampler import MixedModalitySampler
+from vita_data.loader.store.prefetch import Data, MemberSource
 from vita_data.loader.windows.clips import ShardView
 from vita_data.shards.reader import matches, mismatch
 from vita_data.shards.schema import npy_array

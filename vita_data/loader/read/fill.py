@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vita_data.errors import ShardError
-from vita_data.loader.order.members import BatchCut, Member, cut_batch, image, metadata, named
-from vita_data.loader.store.prefetch import MemberSource
 from vita_data.loader.normalize import ACTION14
+from vita_data.loader.order.members import BatchCut, Member, cut_batch, image, metadata, named
 from vita_data.loader.order.permute import key_of
 from vita_data.loader.read.decode import NO_FACTS, BatchArrays, Damage, Facts, InstructionChoice, WindowReader
-from vita_data.loader.windows.resample import resampled
+from vita_data.loader.store.prefetch import MemberSource
 from vita_data.loader.windows.clips import ShardView
+from vita_data.loader.windows.resample import resampled
 from vita_data.loader.windows.rules import ABSENT
 from vita_data.shards.schema import ACTION_NPY, STATE_NPY
 from vita_data.types import ACTION_DIM, STATE_DIM, Float32, Image, Int64

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
-from vita_data.loader.read.buffer_pool import Arena
 from vita_data.loader.order.plan import Plan
+from vita_data.loader.read.buffer_pool import Arena
 from vita_data.loader.read.decode import ARRAYS, BatchArrays
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Modality
 

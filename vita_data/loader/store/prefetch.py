@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vita_data.errors import FORBIDDEN, TRAINING_RESUMES, ShardError, StorageError, VitaDataError, forbidden
-from vita_data.loader.store.daemon_pool import Watch
 from vita_data.loader.order.members import BatchCut, Member
+from vita_data.loader.store.daemon_pool import Watch
 from vita_data.shards.reader import ShardFiles
 from vita_data.storage.files import AnyPath, describe_fault
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from vita_data.errors import StorageError
+from vita_data.loader.order.members import BatchCut, Member
+from vita_data.loader.order.plan import Plan
 from vita_data.loader.store.cache import ShardCache
 from vita_data.loader.store.daemon_pool import Crew, Watch
-from vita_data.loader.order.members import BatchCut, Member
 from vita_data.loader.store.prefetch import MemberSource, unreached
-from vita_data.loader.order.plan import Plan
-from vita_data.loader.windows.clips import ShardView
 from vita_data.loader.store.shard_prefetch import WholeShards
+from vita_data.loader.windows.clips import ShardView
 from vita_data.storage.files import read_ranges
 from vita_data.types import Order
 

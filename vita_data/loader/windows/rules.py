@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.loader.windows.resample import TimedChunk, timed_chunk
 from vita_data.loader.windows.clips import ClipSet, Images, clip_keys, clips_of, steps_of
+from vita_data.loader.windows.resample import TimedChunk, timed_chunk
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
 ABSENT = -1

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from vita_data.errors import ShardError
-from vita_data.pages.shards.clips import shrink_jpeg
 from vita_data.pages.drawing.html import Markup, Picture, element, picture
 from vita_data.pages.runs.run_files import PicturePreview
+from vita_data.pages.shards.clips import shrink_jpeg
 
 _MAX_WIDTH = 1600
 

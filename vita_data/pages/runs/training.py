@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from vita_data.pages.drawing.chart import Chart, Series, Stroke, charts
-from vita_data.pages.shards.clips import Group, arm_action_groups
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.runs.latents import latent_parts
 from vita_data.pages.runs.previews import preview_picture
@@ -20,6 +19,7 @@ from vita_data.pages.runs.run_files import (
     newest_frames,
     read_metrics,
 )
+from vita_data.pages.shards.clips import Group, arm_action_groups
 
 _MAX_CURVE_POINTS = 200
 _MAX_SAMPLES = 4

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from vita_data.builder.finish import EPISODES
 from vita_data.builder.records import EpisodeOutcome
 from vita_data.errors import ShardError
-from vita_data.pages.shards.card import Card, reason_meaning
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.pages.shards.card import Card, reason_meaning
 from vita_data.shards.index import card_sums, read_card
 from vita_data.storage.files import AnyPath, read_files
 

@@ -5,12 +5,7 @@ Reads the card, the indexes, the list of raw episodes and the statistics whole, 
 
 import json
 
-from vita_data.pages.shards.card import card_facts, licence_warnings, load_card
 from vita_data.pages.drawing.chart import charts
-from vita_data.pages.shards.clips import ClipView, action_charts, clip_by_key, first_clips, state_charts
-from vita_data.pages.shards.column_stats import statistics_section
-from vita_data.pages.shards.contents import read_contents
-from vita_data.pages.shards.dropped import losses_section, read_losses
 from vita_data.pages.drawing.html import (
     Markup,
     Section,
@@ -20,8 +15,13 @@ from vita_data.pages.drawing.html import (
     join,
     page,
     paragraph,
- text,
+    text,
 )  # fmt: skip
+from vita_data.pages.shards.card import card_facts, licence_warnings, load_card
+from vita_data.pages.shards.clips import ClipView, action_charts, clip_by_key, first_clips, state_charts
+from vita_data.pages.shards.column_stats import statistics_section
+from vita_data.pages.shards.contents import read_contents
+from vita_data.pages.shards.dropped import losses_section, read_losses
 from vita_data.pages.shards.lengths import lengths_section
 from vita_data.pages.shards.texts import texts_section
 from vita_data.shards.stats import load_stats

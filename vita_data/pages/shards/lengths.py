@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from vita_data.pages.drawing.bars import Histogram, histogram
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, join, paragraph, side_by_side, table
 from vita_data.pages.shards.card import Card
 from vita_data.pages.shards.contents import Contents
-from vita_data.pages.drawing.html import Cell, Markup, Section, Table, join, paragraph, side_by_side, table
 from vita_data.types import Float64
 
 _UNITS = ((3600.0, "h"), (60.0, "min"))

@@ -6,8 +6,19 @@ from itertools import islice
 import numpy as np
 
 from vita_data.pages.drawing.bars import Histogram, bar_list, histogram
+from vita_data.pages.drawing.html import (
+    Cell,
+    Markup,
+    Section,
+    Table,
+    element,
+    join,
+    paragraph,
+    side_by_side,
+    table,
+    text,
+)
 from vita_data.pages.shards.contents import Contents
-from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, side_by_side, table, text
 
 _MAX_INSTRUCTIONS = 50
 _MAX_CHARACTERS = 240

@@ -14,6 +14,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
+from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.guard import guarded
 from vita_data.sources.calvin.annotations import (
     LABELS,
     SPANS,
@@ -24,9 +27,6 @@ from vita_data.sources.calvin.annotations import (
     read_spans,
 )
 from vita_data.sources.calvin.toy import write_calvin_toy
-from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
-from vita_data.geometry import matrix_from_euler_xyz
-from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
     Arm,

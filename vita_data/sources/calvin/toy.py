@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vita_data.sources.calvin.annotations import LABELS, SCENES, SPANS
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix, wrap_angle
+from vita_data.sources.calvin.annotations import LABELS, SCENES, SPANS
 from vita_data.types import Float64
 
 _SPANS = {"training": ((300, 348), (100, 135), (200, 233)), "validation": ((500, 534),)}

@@ -15,6 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.video.stream import VideoTimes, scan_times, write_toy_video
+from vita_data.formats.video.windows import VideoPass, WindowStream
+from vita_data.guard import data_fault, guarded
 from vita_data.sources.ego4d.catalogue import (
     Packed,
     read_actions,
@@ -34,9 +37,6 @@ from vita_data.sources.ego4d.json_files import (
 )
 from vita_data.sources.ego4d.narrations import narration_spans
 from vita_data.sources.ego4d.toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
-from vita_data.formats.video.stream import VideoTimes, scan_times, write_toy_video
-from vita_data.formats.video.windows import VideoPass, WindowStream
-from vita_data.guard import data_fault, guarded
 from vita_data.types import (
     Arms,
     CameraRole,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vita_data.sources.ego4d.json_files import FRAMES_PER_S
 from vita_data.formats.toy import toy_frame
+from vita_data.sources.ego4d.json_files import FRAMES_PER_S
 from vita_data.types import Image, Json, ResizeMode
 
 _SIZE = (144, 192)

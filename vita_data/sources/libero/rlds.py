@@ -14,11 +14,11 @@ import numpy as np
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames, any_image
-from vita_data.sources.libero.release import OFFICIAL_SIZE
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_frame, toy_jpeg
+from vita_data.sources.libero.release import OFFICIAL_SIZE
 from vita_data.types import CameraRole, CameraStream, Float64
 
 CAMERAS = {CameraRole.PRIMARY: "image", CameraRole.WRIST_RIGHT: "wrist_image"}

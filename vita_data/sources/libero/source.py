@@ -18,16 +18,16 @@ from vita_data.action_convention import FLIP_STRIDES, LIBERO_FINGERS_OPEN_M
 from vita_data.action_convention import Flip as Orientation
 from vita_data.errors import RequestError, SourceError
 from vita_data.formats.hdf5.opener import demo_names, find_group, json_attribute, open_hdf5
-from vita_data.sources.libero.hdf5 import read_libero_demo
-from vita_data.sources.libero.release import ROWS_TO_ACTION, Release, suite_of, tell_release
-from vita_data.sources.libero.rlds import read_libero_record
-from vita_data.sources.libero.toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official, write_toy_replayed
-from vita_data.sources.libero.tree import choose_files, task_of
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, read_outcomes
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.geometry import matrix_from_axis_angle
 from vita_data.guard import guarded
+from vita_data.sources.libero.hdf5 import read_libero_demo
+from vita_data.sources.libero.release import ROWS_TO_ACTION, Release, suite_of, tell_release
+from vita_data.sources.libero.rlds import read_libero_record
+from vita_data.sources.libero.toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official, write_toy_replayed
+from vita_data.sources.libero.tree import choose_files, task_of
 from vita_data.types import (
     ActionOrigin,
     Arm,

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.sources.libero.rlds import ToyLiberoEpisode, write_libero_rlds
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import rotation_delta
+from vita_data.sources.libero.rlds import ToyLiberoEpisode, write_libero_rlds
 from vita_data.types import Float64, Int64
 
 _CAMERAS = ("agentview_rgb", "eye_in_hand_rgb")

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5.opener import demo_names, open_hdf5
+from vita_data.formats.rlds.dataset import read_features
 from vita_data.sources.libero.release import SUITES, Release, expect_release, suite_of, tell_release
 from vita_data.sources.libero.rlds import image_size, is_replay, layout_fault
-from vita_data.formats.rlds.dataset import read_features
 from vita_data.types import RawTree
 
 DEMO_SUFFIX = "_demo"

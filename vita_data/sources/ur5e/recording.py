@@ -24,8 +24,8 @@ import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.encoded_frames import is_image
-from vita_data.formats.hdf5.opener import DatasetStream, find_dataset, open_hdf5, read_floats
 from vita_data.formats.hdf5.frames import DepthDataset, EncodedDataset, any_entry
+from vita_data.formats.hdf5.opener import DatasetStream, find_dataset, open_hdf5, read_floats
 from vita_data.formats.lerobot.dataset import open_camera, read_column, read_table
 from vita_data.formats.lerobot.meta import (
     INFO_FILE,

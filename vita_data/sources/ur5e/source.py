@@ -15,6 +15,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.geometry import matrix_from_axis_angle, matrix_from_euler_xyz
+from vita_data.guard import guarded
 from vita_data.sources.ur5e.recording import (
     CAMERAS,
     HZ,
@@ -28,8 +30,6 @@ from vita_data.sources.ur5e.recording import (
     require_lerobot,
 )
 from vita_data.sources.ur5e.toy import write_ur5e_toy
-from vita_data.geometry import matrix_from_axis_angle, matrix_from_euler_xyz
-from vita_data.guard import guarded
 from vita_data.types import (
     ActionOrigin,
     Arm,

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode, write_lerobot
 from vita_data.formats.toy import toy_arm, toy_frame
-from vita_data.sources.ur5e.recording import CAMERAS, HZ, LEROBOT_IMAGES, WIDTH_OPEN_M, ActionSpace
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
+from vita_data.sources.ur5e.recording import CAMERAS, HZ, LEROBOT_IMAGES, WIDTH_OPEN_M, ActionSpace
 from vita_data.types import Float64, Int64
 
 _RECORDINGS = (  # task, scene, episode, text, action space, rows; a row less than 13 is short

@@ -16,10 +16,18 @@ from torch import Tensor, nn
 from transformers import PaliGemmaConfig
 
 from vita_data.errors import RequestError
+from vita_model.distributed import laid_like
 from vita_model.network.backbone import SUBTASKS, Backbone
 from vita_model.network.configs import RANDOM
-from vita_model.network.weights.hub import CONFIG, WEIGHTS, cached_folder, find_folder, one_line, read_config, weight_files
-from vita_model.training.parallel import laid_like
+from vita_model.network.weights.hub import (
+    CONFIG,
+    WEIGHTS,
+    cached_folder,
+    find_folder,
+    one_line,
+    read_config,
+    weight_files,
+)
 from vita_model.network.weights.tokenizer import TOKENIZER, WordPieceTokenizer
 
 _OURS = (

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from vita_data.types import CameraRole
 from vita_data.config.checks import require_whole
+from vita_data.types import CameraRole
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Observation, Policy, single_arm_state
-from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.benchmarks.offline_import import load, package_folder, quiet, require_package, require_path
+from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Chunked
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
 

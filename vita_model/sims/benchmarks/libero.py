@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.config.checks import require, require_whole
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Float64
-from vita_data.config.checks import require, require_whole
 from vita_model.policy.commands import InConvention, oriented
 from vita_model.policy.interfaces import Observation, Policy, PolicyInfo, libero_state
-from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
+from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import LoopConfig
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
 

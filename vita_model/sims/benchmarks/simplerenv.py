@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from vita_data.action_convention import CANONICAL
+from vita_data.config.checks import require, require_whole
 from vita_data.errors import install_extra
 from vita_data.types import CameraRole, Float64, Image
-from vita_data.config.checks import require, require_whole
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy
-from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
+from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
+from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Ending, LoopConfig, Simulation
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
-from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
 
 CONVENTION = CANONICAL
 """Bridge and Fractal are metres and radians already."""

@@ -4,14 +4,12 @@ import argparse
 
 from vita_data.command.arguments import local_path, positive, word
 from vita_data.errors import RequestError
-from vita_model.sims.benchmarks import calvin
-from vita_model.sims.benchmarks import libero
-from vita_model.sims.benchmarks import simplerenv
 from vita_model.policy.interfaces import Policy
-from vita_model.sims.results.journal import Place
-from vita_model.sims.cli.options import add_policy, add_replan, add_resume, make_results_folder
 from vita_model.policy.opener import RANDOM, load_policy
+from vita_model.sims.benchmarks import calvin, libero, simplerenv
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
+from vita_model.sims.cli.options import add_policy, add_replan, add_resume, make_results_folder
+from vita_model.sims.results.journal import Place
 from vita_model.sims.results.tables import tables_text
 from vita_model.sims.results.trials import trials_text
 

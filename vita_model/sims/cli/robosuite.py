@@ -5,11 +5,11 @@ import contextlib
 import functools
 
 from vita_data.command.arguments import local_path, positive
-from vita_model.sims.robosuite.noise import CALM, DISTURBED
-from vita_model.sims.cli.options import add_policy, add_replan, make_results_folder
 from vita_model.policy.opener import load_policy
-from vita_model.sims.robosuite.record import RecordRequest, record
+from vita_model.sims.cli.options import add_policy, add_replan, make_results_folder
 from vita_model.sims.robosuite.evaluate import CONVENTION, EvaluateRequest, evaluate_robosuite
+from vita_model.sims.robosuite.noise import CALM, DISTURBED
+from vita_model.sims.robosuite.record import RecordRequest, record
 from vita_model.sims.robosuite.tasks import TASKS, RobosuiteTask, find_task
 
 _NOISE = {"path": DISTURBED, "none": CALM}

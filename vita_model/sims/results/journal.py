@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from vita_data.errors import RequestError
-from vita_data.types import Json
 from vita_data.storage.lock import keep_others_out
+from vita_data.types import Json
 from vita_model.policy.interfaces import Policy, PolicyInfo
 from vita_model.sims.results.rollouts import LoopConfig, Simulation, roll_out
 from vita_model.sims.results.scores import EpisodeResult

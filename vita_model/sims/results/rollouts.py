@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from vita_data.types import CameraRole, Float64, Image
 from vita_data.config.checks import require_whole
+from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.interfaces import Observation, Policy
 from vita_model.sims.results.scores import EpisodeResult
 

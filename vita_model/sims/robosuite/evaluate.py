@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from vita_data.types import Float64
 from vita_data.config.checks import MAX_SEED, require, require_whole
-from vita_model.sims.robosuite.contact_sheet import contact_sheet, write_jpeg
+from vita_data.types import Float64
 from vita_model.policy.commands import InConvention, oriented
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy, PolicyInfo, libero_state
 from vita_model.policy.opener import RandomPolicy
-from vita_model.sims.robosuite.tasks import RobosuiteTask, TaskSpec
 from vita_model.sims.results.rollouts import LoopConfig, Strip, roll_out_all
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.robosuite.contact_sheet import contact_sheet, write_jpeg
 from vita_model.sims.robosuite.seeds import EVALUATIONS, episode_seeds
+from vita_model.sims.robosuite.tasks import RobosuiteTask, TaskSpec
 
 CONVENTION = "libero"
 """Controller, scales and signs are LIBERO's."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.types import Float64
 from vita_data.config.checks import require_not_negative, require_whole
+from vita_data.types import Float64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

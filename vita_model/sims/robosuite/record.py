@@ -14,13 +14,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.storage.files import write_atomically
-from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_model.sims.robosuite.demo_file import Take, write_part
 from vita_model.sims.robosuite.noise import PathNoise, disturbances
-from vita_model.sims.robosuite.tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
 from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, episode_seeds
+from vita_model.sims.robosuite.tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
 
 SUITE = "libero_90"
 """Folder of the tasks: the reader lists the benchmark's own suites alone."""

@@ -20,14 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_model.network.configs import Component
-from vita_model.distributed import Ranks, wait_for_all
 from vita_data.storage.whole_folder import appearing, temporary_for
-from vita_model.training.parallel import laid_like, whole
+from vita_model.distributed import Ranks, laid_like, wait_for_all, whole
+from vita_model.network.configs import Component
+from vita_model.network.vita import Vita
+from vita_model.network.weights.tokenizer import TOKENIZER, checkpoint_tokenizer
 from vita_model.training.checkpoint.run_folder import PREFIX, checkpoint_dirs, is_step_name, step_name
 from vita_model.training.checkpoint.state import STATE, Progress, checked, read_state, sha256_of, state_text
-from vita_model.network.weights.tokenizer import TOKENIZER, checkpoint_tokenizer
-from vita_model.network.vita import Vita
 
 _TRAINER, AVERAGES = "trainer.pt", "averages.safetensors"
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from vita_data.config.from_json import from_json
 from vita_data.errors import RequestError
 from vita_data.types import Json
-from vita_model.training.checkpoint.components import load_components
-from vita_model.network.configs import Component, VitaConfig
 from vita_model.distributed import first_says
-from vita_data.config.from_json import from_json
-from vita_model.training.recipes.recipe import first_difference
+from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.vita import Vita
+from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.run_folder import latest_of
 from vita_model.training.checkpoint.state import load_progress
-from vita_model.network.vita import Vita
+from vita_model.training.recipes.recipe import first_difference
 
 _THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 """Configs that say how a backbone thinks, and fields of them that do not."""

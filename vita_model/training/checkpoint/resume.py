@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vita_data.config.from_json import from_json
 from vita_data.errors import RequestError
 from vita_data.loader import PlanChange
 from vita_data.types import Json
-from vita_model.training.recipes.loading import FREE_ON_RESUME
-from vita_data.config.from_json import from_json
-from vita_model.training.recipes.recipe import Recipe, as_json, first_difference
 from vita_model.training.checkpoint.state import Progress
+from vita_model.training.recipes.loading import FREE_ON_RESUME
+from vita_model.training.recipes.recipe import Recipe, as_json, first_difference
 
 _MAY_CHANGE = (
     "num_steps",

@@ -11,16 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers.initialization import no_init_weights
 
 from vita_data.types import Batch, Modality, Stage, WindowSpec
-from vita_model.training.batches import random_batch
 from vita_model.network.codebook import Codebook, Quantized
 from vita_model.network.configs import LatentDecoding
-from vita_model.training.parallel import blocks_of
 from vita_model.network.prediction import Draws
+from vita_model.network.vita import Vita
+from vita_model.training.batches import random_batch
+from vita_model.training.parallel import blocks_of
 from vita_model.training.recipes.presets import with_random_weights
 from vita_model.training.recipes.recipe import Precision, Recipe, building
 from vita_model.training.recompute import recompute_in_backward
 from vita_model.training.stages import RULES, Terms, has_chunk_teacher, has_teacher, set_modes
-from vita_model.network.vita import Vita
 
 _ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward

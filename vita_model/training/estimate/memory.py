@@ -13,13 +13,13 @@ from torch import Tensor, UntypedStorage
 
 from vita_data.errors import RequestError
 from vita_data.types import Modality, WindowSpec
+from vita_model.network.vita import Vita
 from vita_model.training.estimate.fake_model import ghost_model, ghost_terms
 from vita_model.training.optim import make_optimizer
 from vita_model.training.parallel import blocks_of
 from vita_model.training.recipes.recipe import Parallel, Precision, Recipe
 from vita_model.training.recompute import recompute_in_backward
 from vita_model.training.stages import RULES, set_modes
-from vita_model.network.vita import Vita
 
 _FLOAT32, _BFLOAT16 = 4, 2
 _SIZES = (2, 3)

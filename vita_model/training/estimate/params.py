@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from vita_data.types import Stage
+from vita_model.network.vita import Vita
 from vita_model.training.recipes.recipe import Recipe, building
 from vita_model.training.stages import RULES, set_modes
-from vita_model.network.vita import Vita
 
 _MILLION = 1e6
 

@@ -16,15 +16,15 @@ from torch import Tensor
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
 from vita_data.storage.files import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
-from vita_model.network.configs import LossConfig
 from vita_model.distributed import all_sum
-from vita_model.training.evaluation.latents import LatentReport, verdict
-from vita_model.training.log import rows_up_to
+from vita_model.network.configs import LossConfig
 from vita_model.network.losses import absolute_error, ssim
-from vita_model.training.evaluation.means import MaskedMeans
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction
-from vita_model.training.stages import RULES, set_modes
 from vita_model.network.vita import Vita
+from vita_model.training.evaluation.latents import LatentReport, verdict
+from vita_model.training.evaluation.means import MaskedMeans
+from vita_model.training.log import rows_up_to
+from vita_model.training.stages import RULES, set_modes
 
 _ARMS = (slice(0, 7), slice(7, 14))
 EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"

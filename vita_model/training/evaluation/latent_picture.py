@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from vita_data.types import Batch, Float32, Image, Int64, Modality, Stage
-from vita_model.training.evaluation.canvas import GREY, MARGIN, WHITE, draw_line, enlarged, shaded, stacked, tiled
 from vita_model.distributed import Ranks, all_rows
-from vita_model.training.evaluation.latents import paired_codes, redecoded
 from vita_model.network.layers import byte_images
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction, ShownLatents
-from vita_model.training.checkpoint.run_folder import step_name
-from vita_model.training.stages import RULES, set_modes
 from vita_model.network.vita import Vita
+from vita_model.training.checkpoint.run_folder import step_name
+from vita_model.training.evaluation.canvas import GREY, MARGIN, WHITE, draw_line, enlarged, shaded, stacked, tiled
+from vita_model.training.evaluation.latents import paired_codes, redecoded
+from vita_model.training.stages import RULES, set_modes
 
 _MAX_SAMPLES = 4
 _MAX_CODES = 48

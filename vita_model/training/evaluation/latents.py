@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from vita_data.types import Batch, Modality, Stage
+from vita_model.distributed import all_names, all_rows
 from vita_model.network.codebook import Quantized
 from vita_model.network.configs import LossConfig
-from vita_model.distributed import all_names, all_rows
 from vita_model.network.losses import absolute_error, ssim
-from vita_model.training.evaluation.means import MaskedMeans
 from vita_model.network.prediction import Draws, Prediction, ShownLatents
-from vita_model.training.stages import RULES, has_teacher
 from vita_model.network.vita import Vita
+from vita_model.training.evaluation.means import MaskedMeans
+from vita_model.training.stages import RULES, has_teacher
 
 KEYS: Mapping[str, str] = {
     "frames/shuffled_loss": "weighted L1 and SSIM of the frames decoded from another sample's latents",

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from vita_data.types import Batch, Image, Stage
-from vita_model.network.action import ACTION_NAMES
-from vita_model.training.batches import samples
-from vita_model.training.evaluation.canvas import GREY, tiled
 from vita_model.distributed import Ranks
+from vita_model.network.action import ACTION_NAMES
 from vita_model.network.layers import byte_images
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction
-from vita_model.training.checkpoint.run_folder import step_name
-from vita_model.training.stages import RULES, set_modes
-from vita_model.training.evaluation.usage import usage_plot
 from vita_model.network.vita import Vita
+from vita_model.training.batches import samples
+from vita_model.training.checkpoint.run_folder import step_name
+from vita_model.training.evaluation.canvas import GREY, tiled
+from vita_model.training.evaluation.usage import usage_plot
+from vita_model.training.stages import RULES, set_modes
 
 _MAX_SAMPLES = 4
 _QUALITY = 90

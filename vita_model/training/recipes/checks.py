@@ -3,8 +3,8 @@
 from vita_data.errors import RequestError
 from vita_data.types import Stage, WindowSpec
 from vita_model.network.configs import SegmentLatents, VitaConfig
-from vita_model.training.recipes.recipe import Recipe
 from vita_model.network.reasoning import VisualThought
+from vita_model.training.recipes.recipe import Recipe
 
 
 def check_windows(recipe: Recipe, windows: WindowSpec) -> None:

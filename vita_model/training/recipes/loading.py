@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vita_data.loader import Damage, InstructionChoice, RemoteOptions
 from vita_data.config.checks import require, require_positive, require_whole
+from vita_data.loader import Damage, InstructionChoice, RemoteOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from functools import partial
 from types import UnionType
 from typing import TypeVar
 
-from vita_data.errors import RequestError
 from vita_data.config.checks import is_finite
+from vita_data.errors import RequestError
 from vita_model.network.configs import VitaConfig
 from vita_model.training.recipes.presets import RECIPE_PRESETS
 from vita_model.training.recipes.recipe import Recipe, own_windows

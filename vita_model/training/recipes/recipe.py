@@ -13,10 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from vita_data.errors import RequestError
-from vita_data.loader.order.request import default_windows, drawn_modalities
-from vita_data.storage.files import expand_home
-from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_data.config.annotated import first_misfit
 from vita_data.config.checks import (
     MAX_SEED,
@@ -28,9 +24,13 @@ from vita_data.config.checks import (
     require_positive,
     require_whole,
 )
+from vita_data.errors import RequestError
+from vita_data.loader.order.request import default_windows, drawn_modalities
+from vita_data.storage.files import expand_home
+from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.configs import CodebookConfig, Component, LossConfig, VitaConfig
-from vita_model.training.recipes.loading import LoaderConfig
 from vita_model.network.reasoning import VisualThought
+from vita_model.training.recipes.loading import LoaderConfig
 
 _Config = TypeVar("_Config")
 MAX_STEPS = 10**8 - 1

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
+from pipelines.bench.build.workload import Workload, prepare
 from pipelines.bench.loader.clips import write_clips
 from pipelines.bench.loader.pairs import Pairs, open_pairs
 from pipelines.bench.loader.sizes import QUICK
-from pipelines.bench.build.workload import Workload, prepare
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ import tarfile
 
 import numpy as np
 
+from pipelines.bench.build.workload import Workload
 from pipelines.bench.loader.clips import SOURCE
 from pipelines.bench.loader.pairs import ACTION_DIM, FUTURE_STEPS, HORIZON, Pairs
 from pipelines.bench.loader.sizes import QUICK
-from pipelines.bench.build.workload import Workload
 from vita_data.loader import MixedModalitySampler, Plan
 from vita_data.shards.verify import verify
 from vita_data.types import Manifest, MixtureEntry, Starts, WindowSpec

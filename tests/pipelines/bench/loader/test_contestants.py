@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.bench.build.workload import Workload
 from pipelines.bench.loader.contestants import (
     HINT,
     Absent,
@@ -16,7 +17,6 @@ from pipelines.bench.loader.contestants import (
 )
 from pipelines.bench.loader.drive import TurnSpec
 from pipelines.bench.loader.sizes import QUICK
-from pipelines.bench.build.workload import Workload
 
 _SPEC = TurnSpec(workers=1, batch_size=4, num_warm=1, num_batches=2)
 

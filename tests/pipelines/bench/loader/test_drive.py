@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.bench.build.workload import Workload
 from pipelines.bench.loader import limit
 from pipelines.bench.loader.drive import Turn, TurnSpec, take_turn
 from pipelines.bench.loader.pairs import Taken
-from pipelines.bench.build.workload import Workload
 
 _SPEC = TurnSpec(workers=2, batch_size=4, num_warm=1, num_batches=3)
 

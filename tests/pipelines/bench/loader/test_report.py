@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.bench.build.report import this_machine
 from pipelines.bench.loader.contestants import LIMIT, OURS, Absent, Contestant
 from pipelines.bench.loader.drive import Turn
 from pipelines.bench.loader.open_index import IndexFigures
 from pipelines.bench.loader.report import Check, LoaderReport, as_json, as_markdown
 from pipelines.bench.loader.rounds import Entry
 from pipelines.bench.loader.sizes import QUICK
-from pipelines.bench.build.report import this_machine
 
 _INDEX = IndexFigures(num_windows=9, open_s=4.0, private_mb=200.0, imports_mb=36.0, plan_ms=9.0, worst_plan_ms=15.0)
 

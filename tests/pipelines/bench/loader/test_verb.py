@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.bench.build.report import this_machine
 from pipelines.bench.cli import main
 from pipelines.bench.loader import verb
 from pipelines.bench.loader.open_index import IndexFigures
 from pipelines.bench.loader.report import LoaderReport
 from pipelines.bench.loader.sizes import QUICK
-from pipelines.bench.build.report import this_machine
 
 _INDEX = IndexFigures(num_windows=1, open_s=99.0, private_mb=1.0, imports_mb=1.0, plan_ms=1.0, worst_plan_ms=1.0)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vita_data.errors import RequestError
-from pipelines.bench.model.specs import LatencySpec
 from pipelines.bench.model.cli import latency as main
-from vita_model.training.estimate.fake_model import flop_counter
 from pipelines.bench.model.latency import as_markdown, measure_latency
+from pipelines.bench.model.specs import LatencySpec
+from vita_data.errors import RequestError
+from vita_model.training.estimate.fake_model import flop_counter
 
 
 def test_each_chunk_length_is_measured_beside_its_floor() -> None:

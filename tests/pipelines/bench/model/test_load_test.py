@@ -3,24 +3,21 @@
 import json
 import signal
 import socket
-import tomllib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipelines.bench.model import clients
+from pipelines.bench.model.cli import serve as main
+from pipelines.bench.model.load_test import Figures
+from pipelines.bench.model.random_policy import write_drawn_policy
+from pipelines.bench.model.server_process import served
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole
-from pipelines.bench.model.cli import serve as main
 from vita_model.training.recipes.presets import PRESETS
-from pipelines.bench.model import clients
-from pipelines.bench.model.server_process import served
-from pipelines.bench.model.random_policy import write_drawn_policy
-from pipelines.bench.model.load_test import Figures
 
-PYPROJECT = Path(__file__).parents[4] / "pyproject.toml"
 GOOD = {"observation/image": np.full((8, 8, 3), 10, np.uint8), "prompt": "push"}
 
 
@@ -107,10 +104,3 @@ def test_a_server_does_not_outlive_who_started_it(tmp_path: Path) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_every_verb_that_is_declared_is_there() -> None:
-    verbs = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]["vita.bench"]
-    assert {"latency", "serve", "train"} <= set(verbs)
-    for name, value in verbs.items():
-        assert callable(EntryPoint(name=name, value=value, group="vita.bench").load())

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pipelines.bench.cli import main as vita_bench
-from vita_data.types import Modality
 from pipelines.bench.model.cli import train as main
+from vita_data.types import Modality
 from vita_model.network.configs import Component, LossConfig
-from vita_model.training.estimate.fake_model import count_flop
-from vita_model.training.estimate.bf16_weights import held_in_bf16
 from vita_model.network.prediction import Draws
+from vita_model.training.estimate.bf16_weights import held_in_bf16
+from vita_model.training.estimate.fake_model import count_flop
 from vita_model.training.recipes.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"

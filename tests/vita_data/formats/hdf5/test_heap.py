@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError, SourceError
-from vita_data.formats.hdf5.opener import open_hdf5
 from vita_data.formats.hdf5.frames import any_entry
+from vita_data.formats.hdf5.opener import open_hdf5
 from vita_data.formats.hdf5.rows import DatasetRows
 
 NUM_ROWS, ENTRY_BYTES = 12, 40_000

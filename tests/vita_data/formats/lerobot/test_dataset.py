@@ -10,8 +10,8 @@ from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.lerobot.dataset import open_camera, read_column, read_table
 from vita_data.formats.lerobot.meta import LeRobotEpisode, find_lerobot, open_lerobot
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode, write_lerobot
-from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.types import ResizeMode
 
 CAMERA = "observation.images.top"

@@ -19,20 +19,20 @@ import pytest
 
 from tests.raw_trees import APPLE_DOUBLE, LFS_POINTER
 from vita_data.errors import EpisodeError, RequestError, SourceError, VitaDataError
-from vita_data.sources.ego4d.json_files import load_json, parse_metadata
-from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.formats.hdf5.opener import open_hdf5
 from vita_data.formats.hdf5.rows import DatasetRows
 from vita_data.formats.lerobot.dataset import read_table
 from vita_data.formats.lerobot.meta import LeRobotEpisode, open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
-from vita_data.formats.rlds.dataset import open_dataset
-from vita_data.sources._shared.robomind.text import INSTRUCTION_LIST, check_texts
-from vita_data.formats.rlds.tfrecord import read_records, stream_records, write_records
+from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.dataset import open_dataset
+from vita_data.formats.rlds.tfrecord import read_records, stream_records, write_records
 from vita_data.formats.video.stream import scan_video
 from vita_data.normalize.images import UndecodableFrameError, is_storable
 from vita_data.sources import load
+from vita_data.sources._shared.robomind.text import INSTRUCTION_LIST, check_texts
+from vita_data.sources.ego4d.json_files import load_json, parse_metadata
 from vita_data.types import ResizeMode
 
 DATA = bytes(range(256)) * 40

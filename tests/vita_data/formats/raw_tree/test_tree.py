@@ -16,11 +16,11 @@ from tests.object_store import ObjectStore, environment, refusing_credentials, u
 from tests.raw_trees import LFS_POINTER
 from vita_data import sources
 from vita_data.errors import RequestError, SourceError, StorageError, VitaDataError
-from vita_data.sources.ego4d.json_files import load_json, parse_metadata
 from vita_data.formats.hdf5.opener import open_hdf5
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset
 from vita_data.formats.rlds.tfrecord import stream_records, write_records
-from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.sources.ego4d.json_files import load_json, parse_metadata
 
 FILES = {
     "top.json": b"{}",

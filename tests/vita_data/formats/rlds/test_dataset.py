@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.encoded_frames import EncodedFrames
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import list_parts, open_dataset, pick_release, read_outcomes, read_shard
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, parse_features
-from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.rlds.tf_example import decode_feature, encode_example, index_example
 from vita_data.formats.rlds.tfrecord import masked_crc32c, read_records, write_records
-from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.types import Drop, Failure, JpegFrame, Reason, ResizeMode, RgbFrame
 
 RELEASE = "robot/1.2.0"

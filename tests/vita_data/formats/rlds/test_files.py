@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError, SourceError
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import list_parts, open_dataset, read_outcomes
 from vita_data.formats.rlds.features import FeatureSpec
 from vita_data.formats.rlds.files import RldsSettings, ShardLengths, ShardNames
 from vita_data.formats.rlds.record import RldsRecord
-from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.rlds.tfrecord import masked_crc32c
-from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.rlds.write import write_rlds
 from vita_data.types import Drop, Failure, Outcome, Part, Reason, Split
 
 RELEASE = "robot/1.2.0"

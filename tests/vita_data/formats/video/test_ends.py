@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video.stream import scan_video
 from vita_data.formats.video.packets import scan_packets
+from vita_data.formats.video.stream import scan_video
 
 NUM_FRAMES = 24
 MS = Fraction(1, 1000)

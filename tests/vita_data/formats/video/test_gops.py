@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.video import gops as video_gops
-from vita_data.formats.video.stream import scan_times
 from vita_data.formats.video.decode import DamagedFrame, ShownFrame, VideoFile, decode_frames
 from vita_data.formats.video.gops import decode_wanted
 from vita_data.formats.video.packets import PacketList, plan_runs
+from vita_data.formats.video.stream import scan_times
 from vita_data.types import Image
 
 NUM_FRAMES = 60

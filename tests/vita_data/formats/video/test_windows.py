@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError
-from vita_data.formats.video import windows as video_windows
 from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.formats.video.stream import LOST_FRAME, VideoStream, scan_times, scan_video, write_toy_video
+from vita_data.formats.video import windows as video_windows
 from vita_data.formats.video.decode import DamagedFrame, ShownFrame, decode_frames
 from vita_data.formats.video.gops import decode_wanted
 from vita_data.formats.video.packets import PacketList
+from vita_data.formats.video.stream import LOST_FRAME, VideoStream, scan_times, scan_video, write_toy_video
 from vita_data.formats.video.windows import VideoPass, WindowStream
 from vita_data.normalize.keyframes import keyframe_rows
 from vita_data.types import Int64, ResizeMode

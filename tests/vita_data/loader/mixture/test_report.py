@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import ManifestError, RequestError
-from vita_data.loader import Plan
-from vita_data.loader.mixture import report as mix
+from vita_data.loader import Plan, mix
 from vita_data.loader.mixture.report import MixReport, SourceMix, sample_shares
 from vita_data.loader.mixture.text import mix_text
 from vita_data.types import Basis, Manifest, MixtureEntry, Modality, Stage

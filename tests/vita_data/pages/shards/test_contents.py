@@ -8,11 +8,11 @@ import pytest
 
 from tests.vita_data.pages.conftest import HOSTILE, NUM_STEPS
 from tests.vita_data.pages.page_parser import PageParser
-from vita_data.pages.shards.contents import Contents, read_contents, split_words
 from vita_data.pages.drawing.html import page
+from vita_data.pages.report import report_page
+from vita_data.pages.shards.contents import Contents, read_contents, split_words
 from vita_data.pages.shards.inspect import inspect_page
 from vita_data.pages.shards.lengths import duration, lengths_table, rates
-from vita_data.pages.report import report_page
 from vita_data.pages.shards.texts import texts_section, texts_table
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import MemberRef

@@ -7,9 +7,9 @@ import pytest
 
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.errors import ShardError
+from vita_data.pages.drawing.html import page
 from vita_data.pages.shards.card import load_card
 from vita_data.pages.shards.dropped import Example, drops_table, losses_section, read_losses
-from vita_data.pages.drawing.html import page
 
 
 def test_examples_are_those_of_the_list(shard_folder: Path) -> None:

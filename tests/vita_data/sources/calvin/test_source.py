@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from vita_data.builder import BuildRequest, build
 from vita_data.action_convention import Convention
+from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, SourceError
 from vita_data.formats import npz
-from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.vectors import action_track, state_track
 from vita_data.sources.calvin import source as calvin

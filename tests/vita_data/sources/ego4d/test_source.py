@@ -14,19 +14,19 @@ import pytest
 
 from vita_data.config.settings import parse_settings
 from vita_data.errors import RequestError
-from vita_data.formats.video import windows as video_windows
-from vita_data.sources.ego4d.json_files import Span, parse_narrations
-from vita_data.sources.ego4d.narrations import alpha_of, mean_gaps_s, narration_spans
-from vita_data.sources.ego4d.toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
-from vita_data.formats.toy import read_toy_frame, toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.formats.video.stream import write_toy_video
+from vita_data.formats.toy import read_toy_frame, toy_frame
+from vita_data.formats.video import windows as video_windows
 from vita_data.formats.video.decode import ShownFrame
 from vita_data.formats.video.gops import decode_wanted
 from vita_data.formats.video.packets import PacketList
+from vita_data.formats.video.stream import write_toy_video
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.episode import split_of
 from vita_data.sources.ego4d import source as ego4d
+from vita_data.sources.ego4d.json_files import Span, parse_narrations
+from vita_data.sources.ego4d.narrations import alpha_of, mean_gaps_s, narration_spans
+from vita_data.sources.ego4d.toy import ToyAction, ToyVideo, actions_json, metadata_json, narrations_json
 from vita_data.types import (
     CameraRole,
     Clip,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError, SourceError
-from vita_data.sources.libero.release import suite_of
-from vita_data.formats.toy import read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.sources.libero import source as libero
+from vita_data.sources.libero.release import suite_of
 from vita_data.sources.libero.source import Release, Settings
 from vita_data.types import CameraRole, Drop, Episode, Failure, Gaps, Outcome, PoseDelta, Reason, ResizeMode
 

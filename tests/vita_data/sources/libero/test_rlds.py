@@ -9,15 +9,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError
-from vita_data.sources.libero.rlds import read_libero_record
+from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset, read_shard
 from vita_data.formats.rlds.files import ShardLengths
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.toy import read_toy_frame
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.sources.libero import source as libero
+from vita_data.sources.libero.rlds import read_libero_record
 from vita_data.types import (
     Arm,
     ArmAction,

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.action_convention import Convention
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.normalize.vectors import action_track
 from vita_data.sources.libero import source as libero
 from vita_data.types import (

@@ -12,8 +12,18 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.toy import read_toy_frame, toy_frame
+from vita_data.normalize.images import rgb_pixels
+from vita_data.normalize.text import text_fault
 from vita_data.sources._shared.robomind.episodes import list_parts
-from vita_data.sources._shared.robomind.frames import FrameBytes, StoredDepth, StoredFrames, decode_depth_m, decode_frame
+from vita_data.sources._shared.robomind.frames import (
+    FrameBytes,
+    StoredDepth,
+    StoredFrames,
+    decode_depth_m,
+    decode_frame,
+)
 from vita_data.sources._shared.robomind.text import (
     ANNOTATIONS,
     INSTRUCTION_LIST,
@@ -22,12 +32,8 @@ from vita_data.sources._shared.robomind.text import (
     parse_instruction_list,
     task_name,
 )
-from vita_data.sources._shared.robomind.tree import RobomindSettings, parse_path
 from vita_data.sources._shared.robomind.toy import bare_frame, encode_frame
-from vita_data.formats.toy import read_toy_frame, toy_frame
-from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.normalize.images import rgb_pixels
-from vita_data.normalize.text import text_fault
+from vita_data.sources._shared.robomind.tree import RobomindSettings, parse_path
 from vita_data.types import (
     Image,
     Instruction,

@@ -13,8 +13,8 @@ import pytest
 from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, SourceError
 from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.sources.ur5e.toy import write_ur5e_toy_lerobot
 from vita_data.sources.ur5e import source as ur5e
+from vita_data.sources.ur5e.toy import write_ur5e_toy_lerobot
 from vita_data.types import Drop, Episode, Failure
 
 

@@ -12,14 +12,14 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError
-from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.sources.ur5e.toy import write_ur5e_toy_lerobot
+from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
 from vita_data.normalize.vectors import action_track, state_track
 from vita_data.resize import to_square
 from vita_data.sources.ur5e import source as ur5e
+from vita_data.sources.ur5e.toy import write_ur5e_toy_lerobot
 from vita_data.types import (
     CameraRole,
     Drop,

@@ -15,15 +15,15 @@ from transformers.utils import logging
 
 from vita_data.errors import RequestError
 from vita_data.types import Stage
-from vita_model.network.weights import hub
-from vita_model.network.weights import dinov2 as pretrained
 from vita_model.network.features import IMAGENET_MEAN, IMAGENET_STD, FrozenFeatures
 from vita_model.network.layers import unit_images
-from vita_model.training.recipes.override import override
-from vita_model.training.estimate.params import parameter_table
+from vita_model.network.weights import dinov2 as pretrained
+from vita_model.network.weights import hub
 from vita_model.network.weights.dinov2 import as_library_names
 from vita_model.training.checkpoint.run_folder import latest
 from vita_model.training.checkpoint.state import load_progress
+from vita_model.training.estimate.params import parameter_table
+from vita_model.training.recipes.override import override
 from vita_model.training.train import train
 
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "mlp_ratio": 4, "patch_size": 14}

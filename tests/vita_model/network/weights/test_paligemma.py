@@ -11,21 +11,20 @@ from safetensors.torch import load_file, save_file
 from tests.vita_model.released import write_paligemma, write_tokenizer
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Stage
-from vita_model.network.weights import hub
-from vita_model.network.weights import paligemma
 from vita_model.network.backbone import SUBTASKS, Backbone
-from vita_model.training.checkpoint.components import load_components
 from vita_model.network.configs import Component
-from vita_model.policy.export import export
 from vita_model.network.layers import unit_images
-from vita_model.network.weights.paligemma import load_paligemma
-from vita_model.training.estimate.params import parameter_table
-from vita_model.policy.policy import CONTROL
-from vita_model.training.checkpoint.run_folder import latest
 from vita_model.network.reasoning import ThoughtConfig, VisualThought
-from vita_model.network.weights.tokenizer import ByteTokenizer, WordPieceTokenizer
-from vita_model.training.train import Trainer, train
 from vita_model.network.vita import Vita
+from vita_model.network.weights import hub, paligemma
+from vita_model.network.weights.paligemma import load_paligemma
+from vita_model.network.weights.tokenizer import ByteTokenizer, WordPieceTokenizer
+from vita_model.policy.export import export
+from vita_model.policy.policy import CONTROL
+from vita_model.training.checkpoint.components import load_components
+from vita_model.training.checkpoint.run_folder import latest
+from vita_model.training.estimate.params import parameter_table
+from vita_model.training.train import Trainer, train
 
 LAYOUTS = {
     "transformers 4, as released": {

@@ -9,8 +9,8 @@ import pytest
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
-from vita_model.sims.cli.main import main
 from vita_model.sims.benchmarks.libero import LiberoRequest, evaluate_libero
+from vita_model.sims.cli.main import main
 
 FILES = {
     "libero/__init__.py": "",

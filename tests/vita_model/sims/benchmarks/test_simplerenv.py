@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole
-from vita_model.sims.cli.main import main
 from vita_model.sims.benchmarks.simplerenv import SimplerRequest, evaluate_simplerenv
 from vita_model.sims.benchmarks.simplerenv_tasks import STICKY_STEPS, Robot, StickyGripper
+from vita_model.sims.cli.main import main
 
 FILES = {
     "mani_skill/__init__.py": "",

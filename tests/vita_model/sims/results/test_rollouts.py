@@ -6,9 +6,9 @@ import pytest
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
 from vita_model.policy.commands import InConvention, binary_gripper, oriented
-from vita_model.sims.robosuite.expert import OPEN
 from vita_model.policy.opener import RandomPolicy, load_policy
 from vita_model.sims.results.rollouts import Ending, LoopConfig, Strip, roll_out
+from vita_model.sims.robosuite.expert import OPEN
 
 
 class Counter:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
-from vita_model.sims.cli import robosuite as cli_robosuite
-from vita_model.sims.cli.main import main
 from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import PolicyInfo
+from vita_model.sims.cli import robosuite as cli_robosuite
+from vita_model.sims.cli.main import main
 from vita_model.sims.robosuite.evaluate import EvaluateRequest, evaluate_robosuite
 from vita_model.sims.robosuite.tasks import find_task
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
 from vita_model.network.configs import ActionContext, Component, LatentAttention
+from vita_model.network.reasoning import VisualThought
+from vita_model.network.vita import Vita
+from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
 from vita_model.training.checkpoint.init_from import hand_over
 from vita_model.training.checkpoint.run_folder import checkpoint_dirs, latest
 from vita_model.training.checkpoint.state import Progress, load_progress
-from vita_model.network.reasoning import VisualThought
-from vita_model.network.vita import Vita
 
 
 def progress(step):

@@ -13,11 +13,11 @@ from tests.vita_model.conftest import small_config
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Modality, Stage, Starts, WindowSpec
 from vita_model import cli
+from vita_model.network.vita import Vita
 from vita_model.training.estimate.memory import MemoryEstimate, as_text, estimate_memory
 from vita_model.training.optim import make_optimizer
 from vita_model.training.recipes.recipe import Parallel, Precision, Recipe, load_recipe
 from vita_model.training.stages import RULES, set_modes
-from vita_model.network.vita import Vita
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"
 MIDDLE = """

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from vita_data.types import Stage
+from vita_model.network.vita import Vita
 from vita_model.training.estimate.params import as_json, as_text, parameter_table
 from vita_model.training.recipes.presets import tiny
 from vita_model.training.recipes.recipe import Recipe, load_recipe
 from vita_model.training.stages import RULES
-from vita_model.network.vita import Vita
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"
 

@@ -8,12 +8,12 @@ import torch
 
 from tests.vita_model.ranks import run_ranks
 from vita_data.types import Modality, Stage
-from vita_model.network.configs import LossConfig
 from vita_model.distributed import joined_ranks
-from vita_model.training.evaluation.evaluate import evaluate, summary, write_evaluation
+from vita_model.network.configs import LossConfig
 from vita_model.network.prediction import ActionPrediction, FramePrediction
-from vita_model.training.stages import RULES, StageRule
 from vita_model.network.vita import Vita
+from vita_model.training.evaluation.evaluate import evaluate, summary, write_evaluation
+from vita_model.training.stages import RULES, StageRule
 
 LEVELS = {"mean": 0.01, "q01": -0.02, "q99": 0.02}
 
@@ -38,7 +38,9 @@ def predicting(monkeypatch: pytest.MonkeyPatch, model: Vita, make_batch):
             return replace(found, **change(found))
 
         fields = {name: getattr(rule, name) for name in StageRule.__dataclass_fields__}
-        monkeypatch.setattr("vita_model.training.evaluation.evaluate.RULES", {Stage.WARMUP: StageRule(**{**fields, "predict": predict})})
+        monkeypatch.setattr(
+            "vita_model.training.evaluation.evaluate.RULES", {Stage.WARMUP: StageRule(**{**fields, "predict": predict})}
+        )
 
     return use
 

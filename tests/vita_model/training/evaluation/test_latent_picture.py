@@ -6,8 +6,8 @@ import simplejpeg
 import torch
 
 from vita_data.types import Modality, Stage
-from vita_model.training.evaluation.latent_picture import LatentView, drawn, seen, write_latents
 from vita_model.network.prediction import Draws, ShownLatents
+from vita_model.training.evaluation.latent_picture import LatentView, drawn, seen, write_latents
 from vita_model.training.stages import RULES, set_modes
 
 BLACK, BLUE, ORANGE, GREY = (0, 0, 0), (31, 119, 180), (255, 127, 14), (128, 128, 128)

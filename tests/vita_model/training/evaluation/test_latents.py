@@ -7,16 +7,16 @@ import torch
 
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from vita_data.types import Modality, Stage
-from vita_model.training.batches import micro_batches
-from vita_model.network.configs import ActionContext, LossConfig, PositionStart
 from vita_model.distributed import Ranks
-from vita_model.training.evaluation.evaluate import evaluate, summary
-from vita_model.training.evaluation.latents import KEYS, effective_rank, explained, verdict
+from vita_model.network.configs import ActionContext, LossConfig, PositionStart
 from vita_model.network.layers import moved_images, patch_positions
 from vita_model.network.losses import feature_error, motion_weight
 from vita_model.network.prediction import Draws, ShownLatents
-from vita_model.training.stages import RULES, draw, set_modes
 from vita_model.network.vita import Vita
+from vita_model.training.batches import micro_batches
+from vita_model.training.evaluation.evaluate import evaluate, summary
+from vita_model.training.evaluation.latents import KEYS, effective_rank, explained, verdict
+from vita_model.training.stages import RULES, draw, set_modes
 
 
 @pytest.fixture

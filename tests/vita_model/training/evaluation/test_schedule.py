@@ -16,10 +16,10 @@ from vita_data.errors import RequestError
 from vita_data.loader import Plan, make_loader
 from vita_data.types import Manifest, MixtureEntry, Split, Stage
 from vita_model.training.checkpoint.components import load_trainer
-from vita_model.training.evaluation.evaluate import EVALUATION, HISTORY
-from vita_model.training.evaluation.schedule import Evaluations
 from vita_model.training.checkpoint.run_folder import latest
 from vita_model.training.checkpoint.state import load_progress
+from vita_model.training.evaluation.evaluate import EVALUATION, HISTORY
+from vita_model.training.evaluation.schedule import Evaluations
 from vita_model.training.train import train
 
 

@@ -7,8 +7,8 @@ from vita_data.errors import RequestError
 from vita_data.loader import Damage, RemoteOptions
 from vita_data.types import CameraRole, DrawOrder, Modality, Order, Stage, Starts, WindowSpec
 from vita_model.network.configs import ActionContext, CodebookConfig, CodeUpdate, ModalityNorm
-from vita_model.training.recipes.loading import LoaderConfig, RemoteConfig
 from vita_model.training.optim import learning_rate
+from vita_model.training.recipes.loading import LoaderConfig, RemoteConfig
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.recipe import (
     OptimizerConfig,

@@ -14,6 +14,8 @@ import numpy as np
 
 from vita_data.errors import EpisodeError
 from vita_data.formats.hdf5.opener import find_dataset, find_node, open_hdf5, read_floats
+from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.guard import guarded
 from vita_data.sources._shared.robomind.frames import (
     FrameBytes,
     FramesWithDepth,
@@ -24,8 +26,6 @@ from vita_data.sources._shared.robomind.frames import (
 )
 from vita_data.sources._shared.robomind.text import check_texts, instructions
 from vita_data.sources._shared.robomind.tree import Trajectory, list_trajectories, own_settings, parse_path
-from vita_data.geometry import matrix_from_euler_xyz
-from vita_data.guard import guarded
 from vita_data.types import (
     Arm,
     ArmAction,

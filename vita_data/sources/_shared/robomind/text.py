@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 from vita_data.errors import RequestError, raise_machine_fault
 from vita_data.formats.raw_tree.file_head import unreadable_text
+from vita_data.instruction_text import normalize_text
 from vita_data.sources._shared.robomind.tree import Trajectory
 from vita_data.types import Instruction, RawTree, Split
-from vita_data.instruction_text import normalize_text
 
 INSTRUCTION_LIST = "RoboMIND_v1_2_instr.csv"
 ANNOTATIONS = "language_description_annotation_json"

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import simplejpeg
 
-from vita_data.sources._shared.robomind.frames import FrameBytes
-from vita_data.sources._shared.robomind.text import ANNOTATIONS, INSTRUCTION_LIST
 from vita_data.formats.toy import ToyArm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix
+from vita_data.sources._shared.robomind.frames import FrameBytes
+from vita_data.sources._shared.robomind.text import ANNOTATIONS, INSTRUCTION_LIST
 from vita_data.types import Float64, Image
 
 _TOY_SIZE = (90, 160)

@@ -1,0 +1,134 @@
+"""What training reads: mixtures, stages, windows, the order of draws, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from vita_data.types.terms import CameraRole, Modality, Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureEntry:
+    """One source of a mixture: a relative weight and what part of the source it takes."""
+
+    source: str
+    weight: float
+    split: Split = Split.TRAIN
+    note: str = ""
+    where: Mapping[str, str] = field(default_factory=dict)
+    fraction: float = 1.0
+
+
+class Basis(StrEnum):
+    """What a source's share is proportional to (vita_data/README.md)."""
+
+    WEIGHT = "weight"
+    FRAMES = "frames"
+    WINDOWS = "windows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A mixture of sources, as people write it."""
+
+    name: str
+    entries: tuple[MixtureEntry, ...]
+    path: str
+    basis: Basis = Basis.WEIGHT
+    temperature: float = 1.0
+    max_repeats_per_100k_steps: float | None = None
+
+
+class Stage(StrEnum):
+    """The three training stages (VITA 3.3, Algorithm 1)."""
+
+    WARMUP = "warmup"
+    COTRAIN = "cotrain"
+    FINETUNE = "finetune"
+
+
+class Starts(StrEnum):
+    """Where image windows may start: at keyframes, or at every stored image."""
+
+    KEYFRAMES = "keyframes"
+    ROWS = "rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSpec:
+    """How samples are cut from clips; part of the plan and its hash (vita_data/README.md)."""
+
+    starts: Starts
+    horizon: int
+    futures: int
+    frame_interval_s: float = 1.0
+    views: tuple[CameraRole, ...] = (CameraRole.PRIMARY,)
+    min_futures: int = 0
+    chunk_s: float | None = None
+    """Span that an action chunk covers in `horizon` equal samples, whatever the rate; None: `horizon` native steps."""
+
+
+class Order(StrEnum):
+    """How the windows of a source follow one another: all shuffled as one, or within a few shards at a time."""
+
+    GLOBAL = "global"
+    WINDOW = "window"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawOrder:
+    """The order inside each source; part of the plan and its hash (vita_data/README.md)."""
+
+    kind: Order = Order.GLOBAL
+    num_shards: int = 16
+    """Shards of a source that draws stay within at a time, where `kind` is `window`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one training sample is cut from: a clip and its start step (native index)."""
+
+    source: str
+    key: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """The windows of one rank's slice of one global batch."""
+
+    step: int
+    modality: Modality
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What the model gets (vita_data/README.md); absent members are None: no action in video, no image in action."""
+
+    modality: Modality
+    source: list[str]
+    key: list[str]
+    instruction: list[str]
+    images: torch.Tensor | None
+    """uint8 [B, V, 256, 256, 3]"""
+    image_mask: torch.Tensor | None
+    """bool [B, V]"""
+    future: torch.Tensor | None
+    """uint8 [B, F, 256, 256, 3]"""
+    future_mask: torch.Tensor | None
+    """bool [B, F]"""
+    action: torch.Tensor | None
+    """float32 [B, H, 14], normalized"""
+    action_mask: torch.Tensor | None
+    """bool [B, H, 14]"""
+    state: torch.Tensor | None
+    """float32 [B, 64], normalized"""
+    state_mask: torch.Tensor | None
+    """bool [B, 64]"""

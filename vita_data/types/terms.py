@@ -1,0 +1,116 @@
+"""Words and numbers that all rooms share: modalities, cameras, arms, drop reasons, sizes, array types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_SIZE = 256
+ACTION_DIM = 40
+STATE_DIM = 64
+MAX_CLIP_S = 600
+READ_BLOCK_BYTES = 8 << 20
+"""What one request to an object store fetches beyond what was asked for."""
+Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Image = NDArray[np.uint8]
+Json = Mapping[str, object]
+
+
+class Modality(StrEnum):
+    """What a clip or a batch holds."""
+
+    VIDEO = "video"
+    ACTION = "action"
+    PAIRED = "paired"
+
+
+class CameraRole(StrEnum):
+    """Where a camera looks from, whatever the dataset calls it."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    WRIST_RIGHT = "wrist_right"
+    WRIST_LEFT = "wrist_left"
+
+
+class Split(StrEnum):
+    """The two splits that shards are written for."""
+
+    TRAIN = "train"
+    VAL = "val"
+
+
+class Arms(StrEnum):
+    """Which limbs an episode moves."""
+
+    NONE = "none"
+    RIGHT = "right"
+    LEFT = "left"
+    BOTH = "both"
+    BASE = "base"
+
+
+class ActionOrigin(StrEnum):
+    """Whether the stored action is what was commanded or the pose that was reached."""
+
+    COMMANDED = "commanded"
+    REACHED = "reached"
+
+
+class Gaps(StrEnum):
+    """What a jump in `step_index` means to an action chunk: the end of it, or removed no-ops to bridge."""
+
+    BREAK = "break"
+    BRIDGE = "bridge"
+
+
+class ResizeMode(StrEnum):
+    """How an image becomes 256x256: the whole of it, or its centre square."""
+
+    PLAIN = "plain"
+    CENTER_CROP = "center_crop"
+
+
+class TextStyle(StrEnum):
+    """Which text rules of vita_data/README.md apply to a source's instructions."""
+
+    IMPERATIVE = "imperative"
+    DESCRIPTION = "description"
+    NARRATION = "narration"
+    CONSTANT = "constant"
+
+
+class Reason(StrEnum):
+    """Why an episode was dropped: the codes of vita_data/README.md."""
+
+    EMPTY = "T1"
+    PLACEHOLDER = "T2"
+    TEMPLATE = "T3"
+    UNSURE = "T4"
+    NOT_WEARER = "T5"
+    TOO_FEW_WORDS = "T6"
+    GLUED = "T7"
+    GARBAGE = "T8"
+    NO_LETTERS = "T9"
+    TOO_LONG = "T10"
+    REPETITION = "T11"
+    UNDECODABLE = "V1"
+    BLACK = "V2"
+    SHORT = "short"
+    UNSUCCESSFUL = "unsuccessful"
+    NO_OUTCOME = "no_outcome"
+    IDLE = "idle"
+    STUCK_EEF = "stuck_eef"
+    REDACTED = "redacted"
+    STEREO = "stereo"
+    INVALID_ANNOTATION = "invalid_annotation"
+    OUTLIERS = "outliers"
+    NONFINITE = "nonfinite"
+    HELD_OUT = "held_out"
+    NO_CAMERA = "no_camera"
