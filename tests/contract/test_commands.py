@@ -59,7 +59,8 @@ def valued() -> Iterator[tuple[str, argparse.Action]]:
 
 def test_no_parser_is_forgotten_here() -> None:
     """All are made by one class, which says a mistake in one line, and each of them is looked at."""
-    sources = [path.read_text() for half in ("vita_data", "vita_model", "pipelines/bench") for path in (ROOT / half).rglob("*.py")]
+    halves = ("vita_data", "vita_model", "pipelines/bench")
+    sources = [path.read_text() for half in halves for path in (ROOT / half).rglob("*.py")]
     assert not [text for text in sources if re.search(r"ArgumentParser\(\s*[^)\s]", text)], "make it a OneLineParser"
     made = [name for text in sources for name in re.findall(r'OneLineParser\(\s*prog="([^"]+)"', text)]
     assert sorted(made) == sorted(COMMANDS)

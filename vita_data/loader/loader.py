@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from vita_data.errors import RequestError
-from vita_data.loader.order.members import BatchCut, cut_batch, cut_batches
+from vita_data.loader.order.members import BatchMembers, locate_batch, locate_batches
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.resume import PlanChange, resume_plan
 from vita_data.loader.order.sampler import MixedModalitySampler, Picks
 from vita_data.loader.read.decode import ARRAYS, Damage, InstructionChoice, WindowReader
 from vita_data.loader.read.fill import BatchFill
 from vita_data.loader.read.tensors import BatchMemory, arrays_of
-from vita_data.loader.store.daemon_pool import Crew, Watch
-from vita_data.loader.store.prefetch import LocalMembers, MemberSource, Nearness
+from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
+from vita_data.loader.store.prefetch import LocalMembers, MemberSource, Prefetcher
 from vita_data.loader.store.remote import RemoteMembers, RemoteOptions
 from vita_data.storage.files import MAX_CONNECTIONS
 from vita_data.types import Batch, Json, Modality
@@ -58,9 +58,9 @@ class LoaderOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planned:
-    """A batch that is cut, and begun to be brought near."""
+    """A batch whose members are known and are being prefetched."""
 
-    cut: BatchCut
+    located: BatchMembers
     members: MemberSource
 
 
@@ -91,17 +91,17 @@ class Loader(Iterator[Batch]):
     def __init__(self, plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
         _check(plan, rank=rank, world_size=world_size, options=options)
         self._rank, self._world_size, self._options = rank, world_size, options
-        self._watch = Watch(options.read_timeout_s)
+        self._stalls = StallDetector(options.read_timeout_s)
         self._memory = BatchMemory()
-        self._near, self._depth = _nearness(plan, options, self._watch)
-        self._planner = Crew(1, name="vita-plan")
-        self._crew = Crew(options.threads, name="vita-read")
+        self._prefetcher, self._depth = _prefetcher_of(plan, options, self._stalls)
+        self._planner = DaemonPool(1, name="vita-plan")
+        self._pool = DaemonPool(options.threads, name="vita-read")
         self._under_way: deque[_UnderWay] = deque()
         self._closed = False
         self._substituted: Counter[str] = Counter()
         # Of the planner's thread alone.
-        self._cuts: dict[int, BatchCut] = {}
-        self._cuts_of: MixedModalitySampler | None = None
+        self._located: dict[int, BatchMembers] = {}
+        self._located_by: MixedModalitySampler | None = None
         self._use(plan, step=0)
 
     def _use(self, plan: Plan, *, step: int) -> None:
@@ -160,8 +160,8 @@ class Loader(Iterator[Batch]):
         if not self._closed:
             self._closed = True
             self._drop()
-            # What brings members near ends first, so that nobody waits for any.
-            for part in (self._near, self._planner, self._crew):
+            # The prefetcher ends first, so that nobody waits for members.
+            for part in (self._prefetcher, self._planner, self._pool):
                 part.close()
 
     def _drop(self) -> None:
@@ -173,7 +173,7 @@ class Loader(Iterator[Batch]):
                 for task in batch.filling.result().tasks:
                     task.cancel()
         self._under_way.clear()
-        self._near.drop()
+        self._prefetcher.drop()
 
     def _take(self) -> Batch:
         self._keep_under_way()
@@ -205,33 +205,33 @@ class Loader(Iterator[Batch]):
                 if future.done():
                     # It ended just now, or with an error of this kind.
                     return future.result()
-                self._watch.check()
+                self._stalls.check()
 
     def _plan(self, sampler: MixedModalitySampler, step: int) -> _Planned:
-        cut = self._cut(sampler, step)
-        return _Planned(cut=cut, members=self._near.begin(cut))
+        located = self._locate(sampler, step)
+        return _Planned(located=located, members=self._prefetcher.begin(located))
 
-    def _cut(self, sampler: MixedModalitySampler, step: int) -> BatchCut:
+    def _locate(self, sampler: MixedModalitySampler, step: int) -> BatchMembers:
         """Cut a batch; small ones together with the next few, since what it costs hardly depends on their size."""
-        if sampler is not self._cuts_of or step not in self._cuts:
+        if sampler is not self._located_by or step not in self._located:
             largest = max(sampler.plan.batch_size.values()) // self._world_size
             stop = step + max(_SLOTS_PER_CUT // largest, 1)
             batches = sampler.picks_of(step, stop, rank=self._rank, world_size=self._world_size)
-            self._cuts_of, self._cuts = sampler, {}
+            self._located_by, self._located = sampler, {}
             for modality in {one.modality for one in batches}:
                 same = [one for one in batches if one.modality is modality]
-                self._cuts |= {cut.picks.step: cut for cut in cut_batches(sampler, same)}
-        return self._cuts.pop(step)
+                self._located |= {located.picks.step: located for located in locate_batches(sampler, same)}
+        return self._located.pop(step)
 
     def _fill(self, reader: WindowReader, planned: Future[_Planned]) -> _Filling:
         batch = planned.result()
-        cut, size, first = batch.cut, len(batch.cut), self._rank * len(batch.cut)
-        tensors = self._memory.lend(self.plan, cut.picks.modality, size)
+        located, size, first = batch.located, len(batch.located), self._rank * len(batch.located)
+        tensors = self._memory.lend(self.plan, located.picks.modality, size)
         arrays = arrays_of(tensors)
         groups = [range(slot, min(slot + _SLOTS_PER_TASK, size)) for slot in range(0, size, _SLOTS_PER_TASK)]
-        fill = BatchFill(reader, arrays, cut, batch.members, first=first)
-        tasks = tuple(self._crew.submit(partial(fill.fill, slots)) for slots in groups)
-        return _Filling(modality=cut.picks.modality, tensors=tensors, fill=fill, tasks=tasks)
+        fill = BatchFill(reader, arrays, located, batch.members, first=first)
+        tasks = tuple(self._pool.submit(partial(fill.fill, slots)) for slots in groups)
+        return _Filling(modality=located.picks.modality, tensors=tensors, fill=fill, tasks=tasks)
 
 
 def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
@@ -251,12 +251,12 @@ def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) ->
             raise RequestError(f"loader: world size {world_size} does not divide the {modality} batch of {size}")
 
 
-def _nearness(plan: Plan, options: LoaderOptions, watch: Watch) -> tuple[Nearness, int]:
-    """Give what brings members near, and how many batches are under way at once."""
+def _prefetcher_of(plan: Plan, options: LoaderOptions, stalls: StallDetector) -> tuple[Prefetcher, int]:
+    """Make the prefetcher, and tell how many batches are under way at once."""
     shards = [shard for pools in plan.pools.values() for one in pools for shard in one.pool.opened.index.shards]
     if all(isinstance(shard, Path) for shard in shards):
-        return LocalMembers(watch), options.ahead
-    return RemoteMembers(options.remote, plan=plan, watch=watch), options.ahead + options.remote.prefetch
+        return LocalMembers(stalls), options.ahead
+    return RemoteMembers(options.remote, plan=plan, stalls=stalls), options.ahead + options.remote.prefetch
 
 
 def read_windows(plan: Plan, modality: Modality, windows: Sequence[int]) -> Batch:
@@ -269,12 +269,12 @@ def read_windows(plan: Plan, modality: Modality, windows: Sequence[int]) -> Batc
     sampler = MixedModalitySampler(plan)
     reader = WindowReader(sampler, damage=Damage.RAISE, instruction=InstructionChoice.MAIN)
     numbers = np.array(windows, np.int64)
-    cut = cut_batch(sampler, Picks(step=0, modality=modality, pool=np.zeros_like(numbers), window=numbers))
+    located = locate_batch(sampler, Picks(step=0, modality=modality, pool=np.zeros_like(numbers), window=numbers))
     tensors, members = (
         BatchMemory().lend(plan, modality, len(numbers)),
-        LocalMembers(Watch(LoaderOptions().read_timeout_s)),
+        LocalMembers(StallDetector(LoaderOptions().read_timeout_s)),
     )
-    fill = BatchFill(reader, arrays_of(tensors), cut, members, first=0)
+    fill = BatchFill(reader, arrays_of(tensors), located, members, first=0)
     fill.fill(range(len(numbers)))
     members.close()
     return _batch(modality, tensors, fill)

@@ -19,7 +19,7 @@ from vita_data.types import STATE_DIM
 from vita_model.network.configs import RANDOM, BackboneConfig, LatentAttention, LatentDecoding
 from vita_model.network.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.network.layers import learned, mlp, unit_images
-from vita_model.network.reasoning import ThoughtConfig, VisualThought
+from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.weights.tokenizer import ByteTokenizer, Tokenizer, Tokens
 
 SUBTASKS = ("grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask")
@@ -42,7 +42,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subtasks:
-    """The textual chain of thought: embeddings [B, M, W], mask [B, M], choices [B, M], probabilities [B, M, 8]."""
+    """The textual chain of reasoning: embeddings [B, M, W], mask [B, M], choices [B, M], probabilities [B, M, 8]."""
 
     embeddings: Tensor
     mask: Tensor
@@ -56,7 +56,7 @@ class Subtasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """What the backbone gives the decoders: latent vectors [B, L, D] before the codebook, and its thoughts."""
+    """What the backbone gives the decoders: latent vectors [B, L, D] before the codebook, and its reasoning."""
 
     latents: Tensor
     visual: Tensor | None
@@ -91,19 +91,19 @@ class Backbone(nn.Module):
         config: BackboneConfig,
         *,
         latent_width: int,
-        thought: ThoughtConfig | None = None,
+        reasoning: ReasoningConfig | None = None,
         decoding: LatentDecoding = LatentDecoding.PARALLEL,
     ) -> None:
         super().__init__()
         self.config = config
-        thought = thought or ThoughtConfig()
+        reasoning = reasoning or ReasoningConfig()
         is_autoregressive = decoding is LatentDecoding.AUTOREGRESSIVE
         if is_autoregressive and (
-            thought.visual is not VisualThought.INTERNAL or config.latent_attention is not LatentAttention.CAUSAL
+            reasoning.visual is not VisualReasoning.INTERNAL or config.latent_attention is not LatentAttention.CAUSAL
         ):
             raise ValueError("latents.decoding=autoregressive needs cot.visual=internal and causal latents")
-        self.num_subtasks = config.num_subtasks if thought.text else 0
-        self.hides_text = thought.hides_text
+        self.num_subtasks = config.num_subtasks if reasoning.text else 0
+        self.hides_text = reasoning.hides_text
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
             raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         self.latent_queries = learned(config.max_latents, width, std=scale)
         self.latent_head = nn.Linear(width, latent_width)
         self.latent_in = nn.Linear(latent_width, width) if is_autoregressive else None
-        explicit = thought.visual is VisualThought.EXPLICIT
+        explicit = reasoning.visual is VisualReasoning.EXPLICIT
         self.visual_queries = learned(config.max_latents, width, std=scale) if explicit else None
         self.visual_head = nn.Linear(width, latent_width) if explicit else None
 

@@ -15,7 +15,7 @@ from vita_data.config.checks import (
     require_positive,
     require_whole,
 )
-from vita_model.network.reasoning import ThoughtConfig
+from vita_model.network.reasoning import ReasoningConfig
 
 RANDOM = "random"
 """The name that asks for drawn weights instead of released ones."""
@@ -384,5 +384,5 @@ class VitaConfig:
     action_decoder: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    cot: ThoughtConfig = field(default_factory=ThoughtConfig)
+    cot: ReasoningConfig = field(default_factory=ReasoningConfig)
     latents: LatentConfig = field(default_factory=LatentConfig)

@@ -23,7 +23,7 @@ class Group(IntEnum):
     TEXT = 1
     LATENT = 2
     ACTION = 3
-    """Latents of actions that look back on latents of frames (`VisualThought.EXPLICIT`)."""
+    """Latents of actions that look back on latents of frames (`VisualReasoning.EXPLICIT`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

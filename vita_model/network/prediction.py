@@ -104,7 +104,7 @@ class TokenPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What the decoders read of a thought: latents [B, L, D] of the frames and of the actions, often the same."""
+    """Latents [B, L, D] passed to the frame and action decoders, often the same."""
 
     actions: Tensor
     frames: Tensor | None

@@ -6,7 +6,7 @@ from enum import StrEnum
 from vita_data.config.checks import require
 
 
-class VisualThought(StrEnum):
+class VisualReasoning(StrEnum):
     """What the latents stand for."""
 
     NONE = "none"
@@ -18,7 +18,7 @@ class VisualThought(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThoughtConfig:
+class ReasoningConfig:
     """Textual and visual-action reasoning (VITA 3.2.2, 3.2.3); the defaults are the paper's model."""
 
     text: bool = True
@@ -26,7 +26,7 @@ class ThoughtConfig:
     hides_text: bool = False
     """Latents, and the images that they read, see the instruction through the chosen subtasks alone; false is eq 14.
     Where they see it themselves, they have no use for subtasks, which are a function of the same inputs."""
-    visual: VisualThought = VisualThought.INTERNAL
+    visual: VisualReasoning = VisualReasoning.INTERNAL
 
     def __post_init__(self) -> None:
         """Refuse values of another type; raises RequestError."""
@@ -34,5 +34,5 @@ class ThoughtConfig:
             require(self, name, fits=isinstance(getattr(self, name), bool), wanted="true or false")
         require(self, "hides_text", fits=self.text or not self.hides_text, wanted="false where text is false")
         require(
-            self, "visual", fits=isinstance(self.visual, VisualThought), wanted=f"one of {', '.join(VisualThought)}"
+            self, "visual", fits=isinstance(self.visual, VisualReasoning), wanted=f"one of {', '.join(VisualReasoning)}"
         )

@@ -35,7 +35,7 @@ from vita_model.network.prediction import (
     Stream,
     TokenPrediction,
 )
-from vita_model.network.reasoning import VisualThought
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.network.tokens import Teacher, gumbel_noise, through_softmax, token_logits
 from vita_model.network.visual import DecodedFrames, VisualDecoder, VisualEncoder
 
@@ -69,7 +69,7 @@ class Vita(nn.Module):
             )
         has_backbone = Component.BACKBONE in components
         self.backbone = (
-            Backbone(config.backbone, latent_width=width, thought=config.cot, decoding=config.latents.decoding)
+            Backbone(config.backbone, latent_width=width, reasoning=config.cot, decoding=config.latents.decoding)
             if has_backbone
             else None
         )
@@ -267,7 +267,7 @@ class Vita(nn.Module):
         return replace(quantized, latents=latents, indices=indices)
 
     def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:
-        """Decode a thought about a batch as `reason` does (VITA eq 16).
+        """Decode the reasoning about a batch as `reason` does (VITA eq 16).
 
         Raises:
             ValueError: the batch holds no images.
@@ -285,13 +285,13 @@ class Vita(nn.Module):
         )
 
     def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True, seeds: Tensor | None = None) -> Stream:
-        """Map a thought's latents to codes; `mask` [B] says which samples are real, `seeds` [B] draw the codes.
+        """Map reasoned latents to codes; `mask` [B] says which samples are real, `seeds` [B] draw the codes.
 
         One stream of codes is for both decoders, unless the codebook or the latents are each modality's own. The
         actions' own then stay out of batches that have none (`acts` False): nothing supervises them there.
         """
         latents, visual = reasoning.latents, reasoning.visual
-        if self.config.cot.visual is VisualThought.NONE:
+        if self.config.cot.visual is VisualReasoning.NONE:
             return Stream(actions=latents, frames=None, quantized=())
         if visual is None and self.codebook.actions is None:
             quantized = self._token(latents, Modality.VIDEO, mask, seeds)

@@ -61,16 +61,16 @@ def _serve(arguments: argparse.Namespace) -> None:
     from aiohttp import web
 
     from vita_model.policy.policy import PolicyOptions, VitaPolicy
-    from vita_model.serving.request_handler import PolicyActor
+    from vita_model.serving.request_handler import PolicyRequestHandler
     from vita_model.serving.server import PolicyServer
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     policy = VitaPolicy.from_pretrained(arguments.run, options)
-    actor = PolicyActor(policy, arguments.convention)
+    handler = PolicyRequestHandler(policy, arguments.convention)
     if options.compile:
         policy.warm_up()
     server = PolicyServer(
-        actor, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
+        handler, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
     )
     try:
         web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))

@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from vita_model.policy.openpi import pack, read_request
-from vita_model.serving.request_handler import Actor
+from vita_model.serving.request_handler import RequestHandler
 
 
-class Talk(Protocol):
+class Connection(Protocol):
     """One client's connection; bytes go out as a binary frame, a text as a text frame."""
 
     @property
@@ -24,21 +24,21 @@ class Talk(Protocol):
         """Say in a line why the message at hand is not answered."""
 
 
-class OpenpiTalk:
+class OpenpiConnection:
     """openpi's: metadata first, then a message for a message; what does not fit is answered by a text."""
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, handler: RequestHandler) -> None:
         """Take who answers."""
-        self._actor = actor
+        self._handler = handler
 
     @property
     def greeting(self) -> bytes:
         """Metadata."""
-        return pack(self._actor.metadata)
+        return pack(self._handler.metadata)
 
     def answer(self, data: bytes) -> bytes:
-        """Answer a request; raises as `Talk.answer`."""
-        return pack(self._actor.act(read_request(data)))
+        """Answer a request; raises as `Connection.answer`."""
+        return pack(self._handler.act(read_request(data)))
 
     def refusal(self, told: str) -> str:
         """Give the line as it is."""

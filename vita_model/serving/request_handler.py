@@ -17,7 +17,7 @@ _MAX_PROMPT = 4096
 _LIBERO_STATE = 8
 
 
-class Actor(Protocol):
+class RequestHandler(Protocol):
     """Answers requests, one at a time."""
 
     @property
@@ -32,7 +32,7 @@ class Actor(Protocol):
         """
 
 
-class PolicyActor:
+class PolicyRequestHandler:
     """A policy that speaks a convention."""
 
     def __init__(self, policy: VitaPolicy, convention: str) -> None:
@@ -58,7 +58,7 @@ class PolicyActor:
         }  # fmt: skip
 
     def act(self, request: Message) -> Message:
-        """Answer with `actions` [H, 7] in the convention; raises as `Actor.act`."""
+        """Answer with `actions` [H, 7] in the convention; raises as `RequestHandler.act`."""
         begin_s = time.monotonic()
         state, mask = _state(request)
         observation = Observation(

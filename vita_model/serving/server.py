@@ -13,19 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from vita_data.errors import VitaDataError
-from vita_model.serving.connection import OpenpiTalk, Talk
+from vita_model.serving.connection import Connection, OpenpiConnection
 from vita_model.serving.options import ServeOptions
-from vita_model.serving.request_handler import Actor
-from vita_model.serving.vla_eval import EnvelopeTalk
+from vita_model.serving.request_handler import RequestHandler
+from vita_model.serving.vla_eval import EnvelopeConnection
 
 _log = logging.getLogger(__name__)
 
 
 class PolicyServer:
-    """Serves one actor to many clients."""
+    """Serves one handler to many clients."""
 
-    def __init__(self, actor: Actor, options: ServeOptions) -> None:
-        self._actor, self._options = actor, options
+    def __init__(self, handler: RequestHandler, options: ServeOptions) -> None:
+        self._handler, self._options = handler, options
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vita-act")
         self._num_waiting = 0
         self._sockets: set[web.WebSocketResponse] = set()
@@ -50,12 +50,12 @@ class PolicyServer:
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
 
     async def _openpi(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, OpenpiTalk(self._actor))
+        return await self._serve(request, OpenpiConnection(self._handler))
 
     async def _vla_eval(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, EnvelopeTalk(self._actor, self._options.replan_steps))
+        return await self._serve(request, EnvelopeConnection(self._handler, self._options.replan_steps))
 
-    async def _serve(self, request: web.Request, talk: Talk) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, connection: Connection) -> web.StreamResponse:
         options = self._options
         given = request.headers.get("Authorization", "")
         if options.api_key is not None and not hmac.compare_digest(
@@ -70,8 +70,8 @@ class PolicyServer:
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            await self._send(socket, talk.greeting)
-            await self._listen(socket, talk)
+            await self._send(socket, connection.greeting)
+            await self._listen(socket, connection)
         except ConnectionError:
             # The client went while it was being answered.
             pass
@@ -83,24 +83,26 @@ class PolicyServer:
             self._sockets.discard(socket)
         return socket
 
-    async def _listen(self, socket: web.WebSocketResponse, talk: Talk) -> None:
+    async def _listen(self, socket: web.WebSocketResponse, connection: Connection) -> None:
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                await self._send(socket, await self._answer(talk, message.data))
+                await self._send(socket, await self._answer(connection, message.data))
             elif message.type is WSMsgType.TEXT:
-                await self._send(socket, talk.refusal("send msgpack in a binary frame"))
+                await self._send(socket, connection.refusal("send msgpack in a binary frame"))
 
-    async def _answer(self, talk: Talk, data: bytes) -> bytes | str | None:
+    async def _answer(self, connection: Connection, data: bytes) -> bytes | str | None:
         if self._num_waiting > self._options.max_waiting:
-            return talk.refusal(f"busy: {self._num_waiting} requests wait; ask again")
+            return connection.refusal(f"busy: {self._num_waiting} requests wait; ask again")
         self._num_waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, talk.answer, data)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, connection.answer, data)
         except VitaDataError as fault:
-            return talk.refusal(str(fault))
+            return connection.refusal(str(fault))
         except Exception as fault:  # noqa: BLE001 - one bad request must not end the server
             _log.exception("a request failed")
-            return talk.refusal(f"the policy failed on this request ({type(fault).__name__}); see the server's log")
+            return connection.refusal(
+                f"the policy failed on this request ({type(fault).__name__}); see the server's log"
+            )
         finally:
             self._num_waiting -= 1
 

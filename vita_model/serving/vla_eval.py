@@ -19,7 +19,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
 from vita_model.policy.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array, reading
 from vita_model.serving.pictures import decode_picture
-from vita_model.serving.request_handler import Actor
+from vita_model.serving.request_handler import RequestHandler
 
 LIBERO = "libero"
 _VERSION = 1
@@ -28,12 +28,12 @@ _FIELDS = {"type", "payload", "seq", "timestamp"}
 _log = logging.getLogger(__name__)
 
 
-class EnvelopeTalk:
+class EnvelopeConnection:
     """One connection: the chunk that is being carried out, and the number of the message that is answered."""
 
-    def __init__(self, actor: Actor, replan_steps: int) -> None:
+    def __init__(self, handler: RequestHandler, replan_steps: int) -> None:
         """Take who answers, and how many commands of a chunk are carried out before it is asked again."""
-        self._actor, self._replan_steps = actor, replan_steps
+        self._handler, self._replan_steps = handler, replan_steps
         self._commands: deque[Float32] = deque()
         self._seq = 0
         self._handlers: Mapping[str, Callable[[Message], bytes | None]] = {
@@ -46,7 +46,7 @@ class EnvelopeTalk:
         """Nothing: the client speaks first."""
 
     def answer(self, data: bytes) -> bytes | None:
-        """Answer a message, if it is one that is answered; raises as `Talk.answer`."""
+        """Answer a message, if it is one that is answered; raises as `Connection.answer`."""
         self._seq = 0
         kind, payload, self._seq = _opened(data)
         if kind not in self._handlers:
@@ -64,7 +64,7 @@ class EnvelopeTalk:
         convention = self._convention()
         sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
         turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
-        wants_wrist = len(self._actor.metadata.get("views", ())) > 1
+        wants_wrist = len(self._handler.metadata.get("views", ())) > 1
         return self._sealed("hello", {
             "protocol_version": _VERSION, "model_server": "vita-serve", "capabilities": {},
             "observation_params": {"send_wrist_image": wants_wrist, "send_state": True},
@@ -84,7 +84,7 @@ class EnvelopeTalk:
     def _observe(self, payload: Message) -> bytes:
         request = self._request(payload)
         if not self._commands:
-            self._commands.extend(self._actor.act(request)["actions"][: self._replan_steps])
+            self._commands.extend(self._handler.act(request)["actions"][: self._replan_steps])
         return self._sealed("action", {"actions": _plain(self._commands.popleft())})
 
     def _request(self, payload: Message) -> Message:
@@ -103,7 +103,7 @@ class EnvelopeTalk:
         return {**pictures, PROMPT_KEY: told, STATE_KEY: state}
 
     def _convention(self) -> Convention:
-        metadata = self._actor.metadata
+        metadata = self._handler.metadata
         if metadata.get("convention") != LIBERO:
             found = metadata.get("convention")
             raise RequestError(
@@ -146,7 +146,7 @@ def _as_stored(value: object, flip: Flip) -> object:
     """
     image = decode_picture(value) if isinstance(value, dict) and "__image__" in value else value
     if not isinstance(image, np.ndarray) or image.ndim != 3:
-        return image  # the actor refuses it by its name
+        return image  # the handler refuses it by its name
     return turned(turned(image, Flip.ROT180), flip)
 
 

@@ -18,7 +18,7 @@ from vita_model.network.codebook import Quantized
 from vita_model.network.configs import Component, LatentDecoding, LatentGradient, LossConfig, VitaConfig
 from vita_model.network.losses import absolute_error, action_error, feature_error, masked_mean, motion_weight, ssim
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction
-from vita_model.network.reasoning import VisualThought
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.network.tokens import token_error
 from vita_model.network.vita import Vita
 from vita_model.training.subtasks import weak_subtasks
@@ -68,7 +68,7 @@ def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozense
         needs |= {Component.VISUAL_ENCODER}
     if stage is Stage.COTRAIN and has_chunk_teacher(config, loss):
         needs |= {Component.ACTION_ENCODER}
-    return needs - {Component.CODEBOOK} if config.cot.visual is VisualThought.NONE else needs
+    return needs - {Component.CODEBOOK} if config.cot.visual is VisualReasoning.NONE else needs
 
 
 def has_teacher(config: VitaConfig, loss: LossConfig) -> bool:
@@ -83,7 +83,7 @@ def has_chunk_teacher(config: VitaConfig, loss: LossConfig) -> bool:
 
 
 def _has_settled_codes(config: VitaConfig) -> bool:
-    return config.codebook.freeze and config.cot.visual is not VisualThought.NONE
+    return config.codebook.freeze and config.cot.visual is not VisualReasoning.NONE
 
 
 def draw(

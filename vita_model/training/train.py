@@ -26,7 +26,7 @@ from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
 from vita_model.training.averages import WeightAverages
 from vita_model.training.batches import BatchStream, on_device
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
-from vita_model.training.checkpoint.init_from import hand_over
+from vita_model.training.checkpoint.init_from import init_from
 from vita_model.training.checkpoint.resume import check_same_run
 from vita_model.training.checkpoint.run_folder import latest, require_new, require_startable
 from vita_model.training.checkpoint.state import Progress, load_progress
@@ -102,7 +102,7 @@ class Trainer:
             parts = (
                 tuple(Component) if self.recipe.init_parts is None else tuple(map(Component, self.recipe.init_parts))
             )
-            loaded = hand_over(Path(self.recipe.init), self.model, needs, parts)
+            loaded = init_from(Path(self.recipe.init), self.model, needs, parts)
             self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
         elif needs:
             raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipelines.bench.model.clients import Ask, client_name, connected
-from pipelines.bench.model.random_policy import write_drawn_policy
+from pipelines.bench.model.random_policy import write_random_policy
 from pipelines.bench.model.server_process import served
 from pipelines.bench.model.specs import LoadSpec
 from pipelines.bench.model.train import device_name
@@ -117,7 +117,7 @@ def _policy_folder(spec: LoadSpec) -> Iterator[Path]:
         yield spec.policy
         return
     with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
-        write_drawn_policy(Path(folder), PRESETS[spec.preset](), views=_VIEWS)
+        write_random_policy(Path(folder), PRESETS[spec.preset](), views=_VIEWS)
         yield Path(folder)
 
 

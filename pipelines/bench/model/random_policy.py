@@ -17,7 +17,7 @@ _SOURCE = "drawn"
 _ACTION_DIM = 40
 
 
-def write_drawn_policy(run: Path, config: VitaConfig, *, views: tuple[CameraRole, ...]) -> None:
+def write_random_policy(run: Path, config: VitaConfig, *, views: tuple[CameraRole, ...]) -> None:
     """Write a run of one source without data: drawn weights, and statistics that leave all numbers as they are."""
     model = Vita(with_random_weights(config), CONTROL)
     recipe = Recipe(name=_SOURCE, stage=Stage.FINETUNE, manifest="none", num_steps=1, batch_size=1, model=model.config)

@@ -11,11 +11,11 @@ import torch
 from vita_data.errors import ShardError, VitaDataError
 from vita_data.formats.toy import read_toy_frame
 from vita_data.loader import Damage, InstructionChoice, MixedModalitySampler, Plan, make_loader
-from vita_data.loader.order.members import Member, cut_batch
+from vita_data.loader.order.members import Member, locate_batch
 from vita_data.loader.order.sampler import Picks
 from vita_data.loader.read.decode import BatchArrays, WindowReader
 from vita_data.loader.read.fill import BatchFill
-from vita_data.loader.store.daemon_pool import Watch
+from vita_data.loader.store.daemon_pool import StallDetector
 from vita_data.loader.store.prefetch import LocalMembers
 from vita_data.shards.verify import verify
 from vita_data.types import Batch, CameraRole, Modality, Stage, Track
@@ -50,12 +50,12 @@ def test_a_bit_flipped_anywhere_in_what_batches_read_is_caught_a_thousand_times_
     cameras = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
     save(tmp_path, [make_clip("arm", n, steps=12, cameras=cameras) for n in range(3)], per_shard=2)
     plan = Plan.from_manifest(manifest(arm=1), shards=tmp_path, stage="finetune", batch_size=1)
-    sampler, members, rng = MixedModalitySampler(plan), LocalMembers(Watch(60)), np.random.default_rng(0)
+    sampler, members, rng = MixedModalitySampler(plan), LocalMembers(StallDetector(60)), np.random.default_rng(0)
     arrays, names = room(plan), set()
     pool = plan.pools[Modality.PAIRED][0].pool
     for attempt in range(1000):
         window = np.array([attempt % pool.num_windows])
-        cut = cut_batch(sampler, Picks(step=0, modality=Modality.PAIRED, pool=np.zeros(1, np.int64), window=window))
+        cut = locate_batch(sampler, Picks(step=0, modality=Modality.PAIRED, pool=np.zeros(1, np.int64), window=window))
         needed = list(cut.members())
         member = needed[attempt // pool.num_windows % len(needed)]
         at, bit = member.ref.offset + int(rng.integers(member.ref.size)), int(rng.integers(8))
@@ -229,8 +229,8 @@ def test_what_is_masked_changes_no_batch_and_no_statistic(
 @pytest.mark.parametrize(
     ("name", "member"),
     [
-        ("near.ShardFiles.read_into", "primary"), ("read.simplejpeg.decode_jpeg", "primary"),
-        ("read.npy_array", "action"), ("read._facts", "clip.json"),
+        ("store.prefetch.ShardFiles.read_into", "primary"), ("read.decode.simplejpeg.decode_jpeg", "primary"),
+        ("read.decode.npy_array", "action"), ("read.decode._facts", "clip.json"),
     ],
 )  # fmt: skip
 def test_whatever_a_thread_raises_ends_the_run_naming_the_member(

@@ -15,7 +15,7 @@ from vita_model.network.action import ActionDecoder
 from vita_model.network.codebook import Codebook
 from vita_model.network.configs import Component, LossConfig, SegmentLatents
 from vita_model.network.prediction import Draws
-from vita_model.network.reasoning import ThoughtConfig, VisualThought
+from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.vita import Vita
 from vita_model.training.parallel import StageLoss
 from vita_model.training.recipes.checks import check_windows
@@ -24,7 +24,7 @@ from vita_model.training.recipes.recipe import resolved
 from vita_model.training.stages import RULES, needed_parts, set_modes, trained_parts
 
 README = Path(__file__).parents[3] / "vita_model" / "README.md"
-EVERY = [ThoughtConfig(text=text, visual=visual) for text in (True, False) for visual in VisualThought]
+EVERY = [ReasoningConfig(text=text, visual=visual) for text in (True, False) for visual in VisualReasoning]
 
 
 def fill(codebook):
@@ -77,15 +77,15 @@ def test_nothing_flows_back_from_latents_to_text_to_input(build, make_batch, cot
     assert torch.equal(latents.latents, think(model, batch).latents) is not cot.text
 
 
-@pytest.mark.parametrize("visual", VisualThought)
+@pytest.mark.parametrize("visual", VisualReasoning)
 def test_without_text_there_is_no_subtask(build, make_batch, visual):
-    subtasks = think(build(ThoughtConfig(text=False, visual=visual)), make_batch("paired", size=2)).subtasks
+    subtasks = think(build(ReasoningConfig(text=False, visual=visual)), make_batch("paired", size=2)).subtasks
     assert subtasks.indices.shape == (2, 0)
 
 
 @pytest.mark.parametrize("hides_text", [False, True])
 def test_a_hidden_instruction_reaches_latents_through_the_chosen_subtasks_alone(build, make_batch, hides_text):
-    model = build(ThoughtConfig(hides_text=hides_text))
+    model = build(ReasoningConfig(hides_text=hides_text))
     batch = make_batch("paired", size=2)
     first = think(model, batch)
     other = think(model, replace(batch, instruction=["open the drawer"] * 2))
@@ -99,12 +99,12 @@ def test_a_hidden_instruction_reaches_latents_through_the_chosen_subtasks_alone(
 
 def test_hidden_text_needs_subtasks():
     with pytest.raises(RequestError, match="hides_text"):
-        ThoughtConfig(text=False, hides_text=True)
+        ReasoningConfig(text=False, hides_text=True)
 
 
-@pytest.mark.parametrize("visual", [VisualThought.INTERNAL, VisualThought.EXPLICIT])
+@pytest.mark.parametrize("visual", [VisualReasoning.INTERNAL, VisualReasoning.EXPLICIT])
 def test_batches_without_actions_leave_the_actions_own_codes_alone(build, make_batch, visual):
-    model = build(ThoughtConfig(visual=visual), shared=False)
+    model = build(ReasoningConfig(visual=visual), shared=False)
     model.codebook.train()
 
     def moved(modality):
@@ -120,7 +120,10 @@ def test_batches_without_actions_leave_the_actions_own_codes_alone(build, make_b
 
 
 def test_explicit_latents_of_actions_see_those_of_frames_and_not_the_other_way(build, make_batch):
-    model, batch = build(ThoughtConfig(visual=VisualThought.EXPLICIT), shared=False), make_batch("paired", futures=2)
+    model, batch = (
+        build(ReasoningConfig(visual=VisualReasoning.EXPLICIT), shared=False),
+        make_batch("paired", futures=2),
+    )
     plain, predicted = think(model, batch), model.reason(batch, Draws(), with_frames=True)
     nudge(model.backbone.latent_queries)
     acted, predicted_then = think(model, batch), model.reason(batch, Draws(), with_frames=True)
@@ -135,7 +138,7 @@ def test_explicit_latents_of_actions_see_those_of_frames_and_not_the_other_way(b
 
 
 def test_without_visual_thought_latents_are_continuous_and_frames_cost_nothing(build, make_batch):
-    model = build(ThoughtConfig(visual=VisualThought.NONE))
+    model = build(ReasoningConfig(visual=VisualReasoning.NONE))
     set_modes(model, Stage.COTRAIN)
     prediction = RULES[Stage.COTRAIN].predict(model, make_batch("paired", futures=2), Draws())
     terms = RULES[Stage.COTRAIN].loss(prediction, LossConfig())
@@ -150,10 +153,10 @@ def test_without_visual_thought_latents_are_continuous_and_frames_cost_nothing(b
 
 @pytest.mark.parametrize("cot", EVERY, ids=str)
 def test_every_row_of_table_6_trains(build, make_batch, cot):
-    model = build(cot, shared=cot.visual is not VisualThought.EXPLICIT)
+    model = build(cot, shared=cot.visual is not VisualReasoning.EXPLICIT)
     set_modes(model, Stage.COTRAIN)
     loss = StageLoss(model, RULES[Stage.COTRAIN], LossConfig())
-    modalities = ("paired",) if cot.visual is VisualThought.NONE else ("video", "paired")
+    modalities = ("paired",) if cot.visual is VisualReasoning.NONE else ("video", "paired")
     for modality in modalities:
         terms, values = loss(make_batch(modality, futures=2), Draws())
         total = torch.stack(list(terms.values())).sum()
@@ -179,7 +182,7 @@ def test_tables_of_their_own_are_learned_by_their_modality_alone(config):
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_a_codebook_that_is_not_frozen_learns_in_cotraining_and_never_in_finetuning(build, make_batch, freeze):
-    model = build(ThoughtConfig(), freeze=freeze)
+    model = build(ReasoningConfig(), freeze=freeze)
     for stage in (Stage.COTRAIN, Stage.FINETUNE):
         set_modes(model, stage)
         before = model.codebook.codes.clone()

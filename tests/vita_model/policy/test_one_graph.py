@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from vita_data.types import STATE_DIM
 from vita_model.network.configs import ActionContext, VitaConfig
-from vita_model.network.reasoning import ThoughtConfig, VisualThought
+from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.vita import Vita
 from vita_model.network.weights.tokenizer import Tokens
 from vita_model.policy.policy import CONTROL
@@ -41,12 +41,14 @@ def answer(
     return actions, reasoning.subtasks.indices
 
 
-@pytest.fixture(params=[(VisualThought.INTERNAL, ActionContext.NONE), (VisualThought.EXPLICIT, ActionContext.STATES)])
+@pytest.fixture(
+    params=[(VisualReasoning.INTERNAL, ActionContext.NONE), (VisualReasoning.EXPLICIT, ActionContext.STATES)]
+)
 def model(config: VitaConfig, request: pytest.FixtureRequest) -> Vita:
     torch.manual_seed(0)
     visual, context = request.param
     decoder = replace(config.action_decoder, context=context)
-    config = replace(config, cot=ThoughtConfig(visual=visual), action_decoder=decoder)
+    config = replace(config, cot=ReasoningConfig(visual=visual), action_decoder=decoder)
     return Vita(config, CONTROL).eval().requires_grad_(False)
 
 

@@ -30,12 +30,12 @@ class Echo:
 
 
 @contextmanager
-def running(actor: object, options: ServeOptions) -> Iterator[int]:
+def running(handler: object, options: ServeOptions) -> Iterator[int]:
     """Serve on a free port of the loopback while inside; gives the port."""
     loop, started, ports = asyncio.new_event_loop(), threading.Event(), []
 
     async def start() -> web.AppRunner:
-        runner = web.AppRunner(PolicyServer(actor, options).app())  # type: ignore[arg-type]
+        runner = web.AppRunner(PolicyServer(handler, options).app())  # type: ignore[arg-type]
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         ports.append(runner.addresses[0][1])
@@ -63,7 +63,7 @@ def running(actor: object, options: ServeOptions) -> Iterator[int]:
 def serve() -> Iterator[Callable[..., int]]:
     with ExitStack() as stack:
 
-        def start(actor: object | None = None, **options: object) -> int:
-            return stack.enter_context(running(actor or Echo(), ServeOptions(**options)))  # type: ignore[arg-type]
+        def start(handler: object | None = None, **options: object) -> int:
+            return stack.enter_context(running(handler or Echo(), ServeOptions(**options)))  # type: ignore[arg-type]
 
         yield start

@@ -9,7 +9,7 @@ from vita_data.geometry import matrix_from_axis_angle, rot6d_from_matrix
 from vita_data.types import CameraRole
 from vita_model.policy.openpi import pack, read_request
 from vita_model.policy.policy import Decision, Signature
-from vita_model.serving.request_handler import PolicyActor
+from vita_model.serving.request_handler import PolicyRequestHandler
 
 LIBERO = Convention.of(
     {
@@ -47,24 +47,24 @@ def policy():
 
 def test_answers_are_in_the_convention_that_was_asked_for(policy) -> None:
     canonical, libero = (
-        PolicyActor(policy, name).act({**GOOD, "source": "libero"}) for name in ("canonical", "libero")
+        PolicyRequestHandler(policy, name).act({**GOOD, "source": "libero"}) for name in ("canonical", "libero")
     )
     assert canonical["actions"][0].tolist() == pytest.approx([0.025, 0, 0, 0, 0, 0, 1])
     assert libero["actions"][0].tolist() == pytest.approx([0.5, 0, 0, 0, 0, 0, -1])
 
 
 def test_metadata_names_convention_and_constants(policy) -> None:
-    metadata = PolicyActor(policy, "libero").metadata
+    metadata = PolicyRequestHandler(policy, "libero").metadata
     assert metadata["convention"] == "libero"
     assert metadata["constants"]["flip"] == "rot180"
     assert metadata["action_horizon"] == 2
-    assert PolicyActor(policy, "canonical").metadata["constants"] == {}
+    assert PolicyRequestHandler(policy, "canonical").metadata["constants"] == {}
 
 
 def test_a_convention_scales_by_its_own_source(policy) -> None:
-    PolicyActor(policy, "libero").act(GOOD)
+    PolicyRequestHandler(policy, "libero").act(GOOD)
     assert policy.seen.source == "libero"
-    PolicyActor(policy, "canonical").act(GOOD)
+    PolicyRequestHandler(policy, "canonical").act(GOOD)
     assert policy.seen.source is None
 
 
@@ -75,14 +75,14 @@ def test_libero_s_eight_numbers_become_the_state_s_slots(policy) -> None:
     assert np.allclose(state[27:33], rot6d_from_matrix(matrix_from_axis_angle(np.array([[0, 0.5, 0]])))[0])
     assert state[33] == pytest.approx(0.5)
     assert np.flatnonzero(mask).tolist() == list(range(24, 34))
-    PolicyActor(policy, "canonical").act({**GOOD, "observation/state": values})
+    PolicyRequestHandler(policy, "canonical").act({**GOOD, "observation/state": values})
     assert np.array_equal(policy.seen.state, state)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_a_state_is_taken_as_a_message_brings_it(policy, kind: type) -> None:
     received = read_request(pack({**GOOD, "observation/state": np.full(8, 0.1, kind)}))
-    PolicyActor(policy, "canonical").act(received)
+    PolicyRequestHandler(policy, "canonical").act(received)
     assert policy.seen.state[24:27].tolist() == pytest.approx([0.1] * 3)
 
 
@@ -106,10 +106,10 @@ def test_a_state_is_taken_as_a_message_brings_it(policy, kind: type) -> None:
 )
 def test_what_does_not_fit_is_refused_before_the_policy_sees_it(policy, changed, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        PolicyActor(policy, "canonical").act({**GOOD, **changed})
+        PolicyRequestHandler(policy, "canonical").act({**GOOD, **changed})
     assert not hasattr(policy, "seen")
 
 
 def test_an_unknown_convention_is_refused(policy) -> None:
     with pytest.raises(RequestError, match="--convention calvin: this checkpoint has: canonical, libero"):
-        PolicyActor(policy, "calvin")
+        PolicyRequestHandler(policy, "calvin")

@@ -15,7 +15,7 @@ import pytest
 
 from vita_data.action_convention import Flip
 from vita_data.errors import VitaDataError
-from vita_model.serving.vla_eval import EnvelopeTalk
+from vita_model.serving.vla_eval import EnvelopeConnection
 
 from .envelopes import PICTURE, array, message, observation, picture, recorded
 
@@ -53,26 +53,26 @@ def command(answer: dict[str, Any]) -> list[float]:
 
 
 def test_the_recorded_client_is_greeted_and_gets_an_action() -> None:
-    actor = Counting()
-    talk = EnvelopeTalk(actor, 2)
-    hello = opened(talk.answer(recorded("hello")))
+    handler = Counting()
+    connection = EnvelopeConnection(handler, 2)
+    hello = opened(connection.answer(recorded("hello")))
     assert (hello["type"], hello["seq"], hello["payload"]["protocol_version"]) == ("hello", 1, 1)
     assert hello["payload"]["observation_params"] == {"send_wrist_image": True, "send_state": True}
-    assert talk.answer(recorded("episode_start")) is None
-    action = opened(talk.answer(recorded("observation")))
+    assert connection.answer(recorded("episode_start")) is None
+    action = opened(connection.answer(recorded("observation")))
     assert (action["type"], action["seq"], command(action)) == ("action", 3, [10.0] * 7)
-    assert talk.answer(recorded("episode_end")) is None
-    (asked,) = actor.asked
+    assert connection.answer(recorded("episode_end")) is None
+    (asked,) = handler.asked
     assert np.array_equal(asked["observation/image"], PICTURE)
     assert asked["observation/state"].tolist() == pytest.approx(np.arange(8) / 10)
     assert asked["prompt"] == "push"
 
 
 def test_a_chunk_is_carried_out_step_by_step_and_no_episode_gets_the_last_one_s() -> None:
-    talk = EnvelopeTalk(Counting(), 2)
-    given = [command(opened(talk.answer(observation())))[0] for _ in range(3)]
-    talk.answer(message("episode_start", {"task": {}}))
-    given += [command(opened(talk.answer(observation())))[0]]
+    connection = EnvelopeConnection(Counting(), 2)
+    given = [command(opened(connection.answer(observation())))[0] for _ in range(3)]
+    connection.answer(message("episode_start", {"task": {}}))
+    given += [command(opened(connection.answer(observation())))[0]]
     assert given == [10, 11, 20, 30]
 
 
@@ -80,18 +80,18 @@ def test_a_chunk_is_carried_out_step_by_step_and_no_episode_gets_the_last_one_s(
     ("flip", "seen"), [(Flip.ROT180, PICTURE), (Flip.VFLIP, PICTURE[:, ::-1]), (Flip.NONE, PICTURE[::-1, ::-1])]
 )
 def test_pictures_are_turned_as_the_model_has_seen_them(flip: Flip, seen: np.ndarray) -> None:
-    actor = Counting(flip=flip)
-    EnvelopeTalk(actor, 1).answer(observation())
-    assert np.array_equal(actor.asked[0]["observation/image"], seen)
+    handler = Counting(flip=flip)
+    EnvelopeConnection(handler, 1).answer(observation())
+    assert np.array_equal(handler.asked[0]["observation/image"], seen)
 
 
 @pytest.mark.parametrize(("form", "error"), [("png", 0), ("jpeg", 3)])
 def test_pictures_may_be_files(form: str, error: int) -> None:
-    actor, smooth = Counting(), np.full((40, 30, 3), (200, 100, 50), np.uint8)
+    handler, smooth = Counting(), np.full((40, 30, 3), (200, 100, 50), np.uint8)
     extension = {"png": ".png", "jpeg": ".jpg"}[form]
     data = cv2.imencode(extension, smooth[:, :, ::-1])[1].tobytes()
-    EnvelopeTalk(actor, 1).answer(observation(images={"agentview": picture(data, form, smooth.shape)}))
-    found = actor.asked[0]["observation/image"]
+    EnvelopeConnection(handler, 1).answer(observation(images={"agentview": picture(data, form, smooth.shape)}))
+    found = handler.asked[0]["observation/image"]
     assert (found.shape, found.dtype) == (smooth.shape, np.uint8)
     assert np.abs(found.astype(int) - smooth).max() <= error
 
@@ -126,30 +126,30 @@ BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_policy_sees_it(sent: bytes, told: str) -> None:
-    actor = Counting()
+    handler = Counting()
     with pytest.raises(VitaDataError, match=told):
-        EnvelopeTalk(actor, 1).answer(sent)
-    assert not actor.asked
+        EnvelopeConnection(handler, 1).answer(sent)
+    assert not handler.asked
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_messages_are_answered_or_refused_and_nothing_else(seed: int) -> None:
-    rng, talk = random.Random(seed), EnvelopeTalk(Counting(), 1)
+    rng, connection = random.Random(seed), EnvelopeConnection(Counting(), 1)
     for _ in range(250):
         damaged = bytearray(recorded("observation"))
         for _ in range(rng.randrange(1, 8)):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         with contextlib.suppress(VitaDataError):
-            talk.answer(bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])]))
+            connection.answer(bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])]))
 
 
 def test_another_convention_is_refused_at_once() -> None:
     with pytest.raises(VitaDataError, match="not canonical: vita-serve --convention libero"):
-        EnvelopeTalk(Counting("canonical"), 1).answer(recorded("hello"))
+        EnvelopeConnection(Counting("canonical"), 1).answer(recorded("hello"))
 
 
 def test_errors_come_in_the_envelope_and_the_connection_goes_on(serve: Callable[..., int]) -> None:
-    async def talk(port: int) -> list[dict[str, Any]]:
+    async def connection(port: int) -> list[dict[str, Any]]:
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(f"http://127.0.0.1:{port}/vla-eval") as ws,
@@ -161,7 +161,7 @@ def test_errors_come_in_the_envelope_and_the_connection_goes_on(serve: Callable[
             await ws.send_str("hello")
             return [*found, opened((await ws.receive(timeout=20)).data)]
 
-    answers = asyncio.run(talk(serve(Counting())))
+    answers = asyncio.run(connection(serve(Counting())))
     assert [(answer["type"], answer["seq"]) for answer in answers[:4]] == [
         ("hello", 1), ("error", 0), ("error", 9), ("action", 3),
     ]  # fmt: skip

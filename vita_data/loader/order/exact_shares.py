@@ -38,7 +38,7 @@ class Choices:
     ordinal: Int64
 
 
-class Blocks:
+class ExactShares:
     """The endless sequence of draws of one mixture; a pure function of shares, block and key."""
 
     def __init__(self, shares: Float64, *, block: int, key: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vita_data.errors import ShardError
 from vita_data.loader.order.sampler import MixedModalitySampler, Picks
-from vita_data.loader.windows.clips import ShardView, SomeClips
+from vita_data.loader.windows.clips import GatheredClips, ShardView
 from vita_data.loader.windows.rules import ABSENT, Cut, cut, start_steps
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef
 from vita_data.types import Modality
@@ -68,7 +68,7 @@ def metadata(view: ShardView, clip: int) -> Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchCut:
+class BatchMembers:
     """What a rank's slice of a batch is read from, slot by slot."""
 
     picks: Picks
@@ -92,12 +92,12 @@ class BatchCut:
                 yield from (member for name in MEMBERS if (member := named(view, clip, name)) is not None)
 
 
-def cut_batch(sampler: MixedModalitySampler, picks: Picks) -> BatchCut:
+def locate_batch(sampler: MixedModalitySampler, picks: Picks) -> BatchMembers:
     """Cut the windows of a rank's slice."""
-    return cut_batches(sampler, [picks])[0]
+    return locate_batches(sampler, [picks])[0]
 
 
-def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list[BatchCut]:
+def locate_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list[BatchMembers]:
     """Cut several batches of one modality at once, which costs little more than one."""
     spec, modality = sampler.plan.windows, batches[0].modality
     together = replace(
@@ -107,11 +107,11 @@ def cut_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list
     )
     places = sampler.locate(together)
     clips = places.clips.tolist()
-    found = SomeClips(places.views, clips)
+    found = GatheredClips(places.views, clips)
     steps = start_steps(found, places.numbers, spec, modality, is_plain=places.is_plain)
     parts, size = cut(found, steps, spec, modality), len(batches[0].pool)
     slices = [slice(place * size, (place + 1) * size) for place in range(len(batches))]
     return [
-        BatchCut(picks=picks, views=places.views[one], clips=clips[one], parts=parts.part(one))
+        BatchMembers(picks=picks, views=places.views[one], clips=clips[one], parts=parts.part(one))
         for picks, one in zip(batches, slices, strict=True)
     ]

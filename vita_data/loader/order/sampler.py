@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vita_data.errors import RequestError
-from vita_data.loader.order.exact_shares import Blocks, Choices
+from vita_data.loader.order.exact_shares import Choices, ExactShares
 from vita_data.loader.order.locality import local_windows
 from vita_data.loader.order.permute import key_of, permute
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.pool import Places
-from vita_data.loader.windows.clips import ShardView, SomeClips
+from vita_data.loader.windows.clips import GatheredClips, ShardView
 from vita_data.loader.windows.rules import start_steps
 from vita_data.types import BatchPlan, Int64, Json, Modality, Order, Window
 
@@ -41,9 +41,9 @@ class MixedModalitySampler:
         self.plan = plan
         self._modalities = tuple(plan.pools)
         steps = np.array([plan.modality_steps[modality] for modality in self._modalities])
-        self._steps = Blocks(steps, block=STEP_BLOCK, key=key_of(plan.seed, "modalities"))
+        self._steps = ExactShares(steps, block=STEP_BLOCK, key=key_of(plan.seed, "modalities"))
         self._draws = {
-            modality: Blocks(
+            modality: ExactShares(
                 np.array([one.share for one in pools]), block=DRAW_BLOCK, key=key_of(plan.seed, "sources", modality)
             )
             for modality, pools in plan.pools.items()
@@ -61,7 +61,7 @@ class MixedModalitySampler:
             return BatchPlan(step=k, modality=picks.modality, windows=())
         places = self.locate(picks)
         clips = places.clips.tolist()
-        found = SomeClips(places.views, clips)
+        found = GatheredClips(places.views, clips)
         spec, modality = self.plan.windows, picks.modality
         steps = start_steps(found, places.numbers, spec, modality, is_plain=places.is_plain).tolist()
         sources = [one.pool.opened.entry.source for one in self.plan.pools[picks.modality]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
-class Arena:
+class BufferPool:
     """Lends arrays; one comes back when nothing refers to it any more, neither the array nor a tensor made of it."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from vita_data.errors import ShardError
 from vita_data.loader.normalize import ACTION14
-from vita_data.loader.order.members import BatchCut, Member, cut_batch, image, metadata, named
+from vita_data.loader.order.members import BatchMembers, Member, image, locate_batch, metadata, named
 from vita_data.loader.order.permute import key_of
 from vita_data.loader.read.decode import NO_FACTS, BatchArrays, Damage, Facts, InstructionChoice, WindowReader
 from vita_data.loader.store.prefetch import MemberSource
@@ -63,28 +63,28 @@ class BatchFill:
     """The work on one batch."""
 
     def __init__(
-        self, reader: WindowReader, arrays: BatchArrays, cut: BatchCut, members: MemberSource, *, first: int
+        self, reader: WindowReader, arrays: BatchArrays, located: BatchMembers, members: MemberSource, *, first: int
     ) -> None:
-        """Fill `arrays` with what `cut` names; `first` is the place of the slice in the global batch."""
-        self._reader, self._arrays, self._cut, self._members, self._first = reader, arrays, cut, members, first
-        self._pools: list[int] = cut.picks.pool.tolist()
-        self.sources = [reader.sources[cut.picks.modality][pool] for pool in self._pools]
-        self.keys, self.instructions = [""] * len(cut), [""] * len(cut)
+        """Fill `arrays` with what `located` names; `first` is the place of the slice in the global batch."""
+        self._reader, self._arrays, self._located, self._members, self._first = reader, arrays, located, members, first
+        self._pools: list[int] = located.picks.pool.tolist()
+        self.sources = [reader.sources[located.picks.modality][pool] for pool in self._pools]
+        self.keys, self.instructions = [""] * len(located), [""] * len(located)
         """What each slot says in words, once all are filled."""
-        self._facts: list[Facts] = [NO_FACTS] * len(cut)
+        self._facts: list[Facts] = [NO_FACTS] * len(located)
         has_vectors = arrays.action is not None
         self._needs_facts = has_vectors or reader.instruction is InstructionChoice.ANY
-        num_rows, timed = len(cut) if has_vectors else 0, cut.parts.timed
+        num_rows, timed = len(located) if has_vectors else 0, located.parts.timed
         num_steps = reader.sampler.plan.windows.horizon if timed is None else timed.offset.shape[1]
         self._chunks = np.empty((num_rows, num_steps, ACTION_DIM), np.float32)
         self._states = np.empty((num_rows, 1, STATE_DIM), np.float32)
         self._vectors = ((ACTION_NPY, self._chunks), (STATE_NPY, self._states)) if has_vectors else ()
         self._images = [images for images in (arrays.images, arrays.future) if images is not None]
         self._replaced: dict[int, int] = {}
-        self._windows = self._windows_of(cut, range(len(cut)))
-        self._left = len(cut)
+        self._windows = self._windows_of(located, range(len(located)))
+        self._left = len(located)
         self._lock = threading.Lock()
-        _set_masks(arrays, cut, slice(None))
+        _set_masks(arrays, located, slice(None))
 
     @property
     def substituted(self) -> Counter[str]:
@@ -115,16 +115,18 @@ class BatchFill:
         if is_last:
             self._scale()
 
-    def _windows_of(self, cut: BatchCut, slots: Sequence[int]) -> list[_Window]:
+    def _windows_of(self, located: BatchMembers, slots: Sequence[int]) -> list[_Window]:
         # Lists of numbers, since taking single ones out of arrays is slow.
-        frames, rows = [numbers.tolist() for numbers in self._numbers(cut)], cut.parts.row.tolist()
+        frames, rows = [numbers.tolist() for numbers in self._numbers(located)], located.parts.row.tolist()
         return [
-            _Window(slot, cut.views[place], cut.clips[place], rows[place], [numbers[place] for numbers in frames])
+            _Window(
+                slot, located.views[place], located.clips[place], rows[place], [numbers[place] for numbers in frames]
+            )
             for place, slot in enumerate(slots)
         ]
 
-    def _numbers(self, cut: BatchCut) -> list[Int64]:
-        every = ((self._arrays.images, cut.parts.views), (self._arrays.future, cut.parts.futures))
+    def _numbers(self, located: BatchMembers) -> list[Int64]:
+        every = ((self._arrays.images, located.parts.views), (self._arrays.future, located.parts.futures))
         return [numbers for images, numbers in every if images is not None]
 
     def _fill(self, windows: Sequence[_Window]) -> None:
@@ -171,7 +173,7 @@ class BatchFill:
         self.keys[slot] = view.text("key", clip)
         texts = self._facts[slot].instructions
         if texts and self._reader.instruction is InstructionChoice.ANY:
-            seed, step = self._reader.sampler.plan.seed, self._cut.picks.step
+            seed, step = self._reader.sampler.plan.seed, self._located.picks.step
             self.instructions[slot] = texts[instruction_draw(seed, step, self._first + slot) % len(texts)]
         else:
             self.instructions[slot] = view.text("instruction", clip)
@@ -183,17 +185,17 @@ class BatchFill:
             return
         except ShardError as fault:
             error = fault
-        picks, slot = self._cut.picks, window.slot
+        picks, slot = self._located.picks, window.slot
         one = slice(slot, slot + 1)
         pool = self._reader.sampler.plan.pools[picks.modality][self._pools[slot]]
         for attempt in range(1, _MAX_SUBSTITUTES + 1):
             _log.warning("%s; taking the next window of %s", error, pool.label)
             self._replaced[slot] = attempt
             numbers = (picks.window[one] + attempt) % pool.pool.num_windows
-            cut = cut_batch(self._reader.sampler, replace(picks, pool=picks.pool[one], window=numbers))
-            _set_masks(self._arrays, cut, one)
+            located = locate_batch(self._reader.sampler, replace(picks, pool=picks.pool[one], window=numbers))
+            _set_masks(self._arrays, located, one)
             try:
-                self._fill(self._windows_of(cut, [slot]))
+                self._fill(self._windows_of(located, [slot]))
                 return
             except ShardError as next_error:
                 error = next_error
@@ -203,7 +205,7 @@ class BatchFill:
 
     def _scale(self) -> None:
         """Turn the rows that were read into what a batch holds."""
-        arrays, picks, timed = self._arrays, self._cut.picks, self._cut.parts.timed
+        arrays, picks, timed = self._arrays, self._located.picks, self._located.parts.timed
         chunks = self._chunks[..., ACTION14]
         if timed is not None:
             chunks = resampled(timed, chunks, np.array([facts.action_mask for facts in self._facts]))
@@ -221,13 +223,13 @@ class BatchFill:
                 values[:] = scaling.normalize(rows, mask)
 
 
-def _set_masks(arrays: BatchArrays, cut: BatchCut, slots: slice) -> None:
+def _set_masks(arrays: BatchArrays, located: BatchMembers, slots: slice) -> None:
     """Say which images and which rows of a chunk the windows have; the columns of a vector are each clip's own."""
-    for mask, frames in ((arrays.image_mask, cut.parts.views), (arrays.future_mask, cut.parts.futures)):
+    for mask, frames in ((arrays.image_mask, located.parts.views), (arrays.future_mask, located.parts.futures)):
         if mask is not None:
             mask[slots] = frames != ABSENT
     if arrays.action_mask is not None:
-        arrays.action_mask[slots] = cut.parts.action_real[:, :, None]
+        arrays.action_mask[slots] = located.parts.action_real[:, :, None]
 
 
 def instruction_draw(seed: int, step: int, slot: int) -> int:

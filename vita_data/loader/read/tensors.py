@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from vita_data.loader.order.plan import Plan
-from vita_data.loader.read.buffer_pool import Arena
+from vita_data.loader.read.buffer_pool import BufferPool
 from vita_data.loader.read.decode import ARRAYS, BatchArrays
 from vita_data.types import IMAGE_SIZE, STATE_DIM, Modality
 
@@ -18,7 +18,7 @@ class BatchMemory:
     """Lends the tensors of batches."""
 
     def __init__(self) -> None:
-        self._arena = Arena()
+        self._buffers = BufferPool()
         self._pinned = torch.cuda.is_available()
         # The device of the thread that makes the loader; the planner's thread would pin on the first one.
         self._device = torch.cuda.current_device() if self._pinned else 0
@@ -42,7 +42,7 @@ class BatchMemory:
 
     def _tensor(self, shape: tuple[int, ...], dtype: type[np.generic]) -> torch.Tensor:
         if not self._pinned:
-            return torch.from_numpy(self._arena.lend(shape, dtype))
+            return torch.from_numpy(self._buffers.lend(shape, dtype))
         # torch keeps pinned memory for later use itself.
         return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
 

@@ -25,8 +25,8 @@ _JOIN_S = 2.0
 _Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
 
 
-class Crew:
-    """Threads that run tasks in the order in which they were given; they end with the last reference to the crew."""
+class DaemonPool:
+    """Threads that run tasks in the order in which they were given; they end with the last reference to the pool."""
 
     def __init__(self, num_threads: int, *, name: str) -> None:
         self._tasks: _Tasks = SimpleQueue()
@@ -60,7 +60,7 @@ class Crew:
         _join(self._threads)
 
 
-# The threads know the queue alone: one that knew its crew would keep it for ever.
+# The threads know the queue alone: one that knew its pool would keep it for ever.
 def _work(tasks: _Tasks) -> None:
     _at_work[threading.current_thread()] = tasks
     while (job := tasks.get()) is not None:
@@ -121,7 +121,7 @@ class Reading(Protocol):
 
 
 @dataclass(slots=True)
-class Desk:
+class InFlightRead:
     """What one thread is reading, and since when; None while it does something else."""
 
     reading: Reading | None = None
@@ -137,21 +137,21 @@ class Desk:
         self.reading = None
 
 
-class Watch:
-    """Knows the desks of all threads that read, so that a read without end can be named."""
+class StallDetector:
+    """Knows the reads of all threads that read, so that a read without end can be named."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._local = threading.local()
-        self._desks: list[Desk] = []
+        self._reads: list[InFlightRead] = []
 
-    def desk(self) -> Desk:
-        """The calling thread's desk."""
-        desk: Desk | None = getattr(self._local, "desk", None)
-        if desk is None:
-            desk = self._local.desk = Desk()
-            self._desks.append(desk)
-        return desk
+    def in_flight(self) -> InFlightRead:
+        """The calling thread's read in flight."""
+        read: InFlightRead | None = getattr(self._local, "read", None)
+        if read is None:
+            read = self._local.read = InFlightRead()
+            self._reads.append(read)
+        return read
 
     def check(self) -> None:
         """Look for a read that takes too long.
@@ -160,8 +160,8 @@ class Watch:
             StorageError: there is one; names it.
         """
         now_s = time.monotonic()
-        for desk in list(self._desks):
-            reading, since_s = desk.reading, desk.since_s
+        for read in list(self._reads):
+            reading, since_s = read.reading, read.since_s
             if reading is not None and now_s - since_s > self.timeout_s:
                 raise StorageError(
                     f"{reading}: no answer for {now_s - since_s:.0f} s; see that the disk, mount or store answers and "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vita_data.errors import FORBIDDEN, TRAINING_RESUMES, ShardError, StorageError, VitaDataError, forbidden
-from vita_data.loader.order.members import BatchCut, Member
-from vita_data.loader.store.daemon_pool import Watch
+from vita_data.loader.order.members import BatchMembers, Member
+from vita_data.loader.store.daemon_pool import StallDetector
 from vita_data.shards.reader import ShardFiles
 from vita_data.storage.files import AnyPath, describe_fault
 
@@ -29,10 +29,10 @@ class MemberSource(Protocol):
         """
 
 
-class Nearness(Protocol):
-    """Brings what batches need near."""
+class Prefetcher(Protocol):
+    """Prefetches the bytes that upcoming batches need."""
 
-    def begin(self, cut: BatchCut) -> MemberSource:
+    def begin(self, located: BatchMembers) -> MemberSource:
         """Begin to bring what a batch needs, and give what to read it from."""
 
     def drop(self) -> None:
@@ -45,19 +45,19 @@ class Nearness(Protocol):
 class LocalMembers:
     """Reads members from a disk or a mount; there is nothing to begin."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._files, self._watch, self._local = ShardFiles(), watch, threading.local()
+    def __init__(self, stalls: StallDetector) -> None:
+        self._files, self._stalls, self._local = ShardFiles(), stalls, threading.local()
 
-    def begin(self, cut: BatchCut) -> MemberSource:
+    def begin(self, located: BatchMembers) -> MemberSource:
         """Give the source of all members."""
         return self
 
     def read(self, members: Sequence[Member]) -> Iterator[memoryview]:
         """Read members; raises as `MemberSource.read`."""
-        desk, memory, start = self._watch.desk(), self._memory(sum(member.ref.size for member in members)), 0
+        read, memory, start = self._stalls.in_flight(), self._memory(sum(member.ref.size for member in members)), 0
         for member in members:
             ref = member.ref
-            desk.begin(member)
+            read.begin(member)
             try:
                 stop = start + self._files.read_into(
                     _local(member.view.shard), ref.offset, memory[start : start + ref.size]
@@ -65,7 +65,7 @@ class LocalMembers:
             except OSError as error:
                 raise unreadable(member, error) from error
             finally:
-                desk.end()
+                read.end()
             yield memory[start:stop]
             start = stop
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from vita_data.errors import StorageError
-from vita_data.loader.order.members import BatchCut, Member
+from vita_data.loader.order.members import BatchMembers, Member
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.store.cache import ShardCache
-from vita_data.loader.store.daemon_pool import Crew, Watch
+from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
 from vita_data.loader.store.prefetch import MemberSource, unreached
-from vita_data.loader.store.shard_prefetch import WholeShards
+from vita_data.loader.store.shard_prefetch import ShardPrefetcher
 from vita_data.loader.windows.clips import ShardView
 from vita_data.storage.files import read_ranges
 from vita_data.types import Order
@@ -51,23 +51,23 @@ class RemoteOptions:
 class RemoteMembers:
     """Brings the members of batches from a store."""
 
-    def __init__(self, options: RemoteOptions, *, plan: Plan, watch: Watch) -> None:
-        self._options, self._watch = options, watch
+    def __init__(self, options: RemoteOptions, *, plan: Plan, stalls: StallDetector) -> None:
+        self._options, self._stalls = options, stalls
         self._cache = None if options.cache is None else ShardCache(options.cache, limit_bytes=options.cache_bytes)
         # Without prefetching the threads that decode read.
-        self._crew = Crew(options.connections if options.prefetch else 0, name="vita-fetch")
+        self._pool = DaemonPool(options.connections if options.prefetch else 0, name="vita-fetch")
         # A piece stays as long as a batch needs it. Of the thread that begins batches alone.
         self._asked: WeakValueDictionary[_Slot, _Piece] = WeakValueDictionary()
         wholly = self._cache is not None and _reads_whole_shards(plan, options)
-        self._whole = WholeShards(self._cache, watch) if self._cache is not None and wholly else None
+        self._whole = ShardPrefetcher(self._cache, stalls) if self._cache is not None and wholly else None
 
-    def begin(self, cut: BatchCut) -> MemberSource:
+    def begin(self, located: BatchMembers) -> MemberSource:
         """Ask for all that a batch needs."""
         if not self._options.prefetch:
             return self
         pieces: dict[_Slot, _Piece] = {}
         lacking: dict[_Slot, Member] = {}
-        for member in cut.members():
+        for member in located.members():
             slot = (member.view.address, member.ref.offset)
             piece = self._asked.get(slot)
             if piece is None or _is_lost(piece):
@@ -75,7 +75,7 @@ class RemoteMembers:
             else:
                 pieces[slot] = piece
         for run in _runs(lacking.values()):
-            piece = self._crew.submit(partial(self._fetch, run))
+            piece = self._pool.submit(partial(self._fetch, run))
             pieces.update({(run[0].view.address, member.ref.offset): piece for member in run})
         self._asked.update(pieces)
         if self._whole is not None:
@@ -95,13 +95,13 @@ class RemoteMembers:
 
     def drop(self) -> None:
         """Ask for nothing more of what was begun."""
-        self._crew.forget()
+        self._pool.forget()
 
     def close(self) -> None:
         """Stop fetching."""
         if self._whole is not None:
             self._whole.close()
-        self._crew.close()
+        self._pool.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -120,12 +120,12 @@ class RemoteMembers:
         return found
 
     def _get(self, member: Member, offset: int, size: int) -> bytes:
-        desk = self._watch.desk()
-        desk.begin(member)
+        read = self._stalls.in_flight()
+        read.begin(member)
         try:
             (data,) = read_ranges(member.view.shard, [(offset, size)])
         finally:
-            desk.end()
+            read.end()
         if self._cache is not None:
             self._cache.write(member.view.address, offset, data)
         return data

@@ -7,7 +7,7 @@ from functools import partial
 
 from vita_data.errors import StorageError
 from vita_data.loader.store.cache import ShardCache
-from vita_data.loader.store.daemon_pool import Crew, Watch
+from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
 from vita_data.loader.windows.clips import ShardView
 from vita_data.storage.files import read_ranges
 
@@ -28,12 +28,12 @@ class _Part:
         return f"shard {self.view.shard}, {self.size} bytes at byte {self.offset}"
 
 
-class WholeShards:
+class ShardPrefetcher:
     """Fetches shards; of the ranks that share a cache, one fetches each."""
 
-    def __init__(self, cache: ShardCache, watch: Watch) -> None:
-        self._cache, self._watch = cache, watch
-        self._crew = Crew(_THREADS, name="vita-shard")
+    def __init__(self, cache: ShardCache, stalls: StallDetector) -> None:
+        self._cache, self._stalls = cache, stalls
+        self._pool = DaemonPool(_THREADS, name="vita-shard")
         self._under_way: set[str] = set()
         self._closed = threading.Event()
 
@@ -42,12 +42,12 @@ class WholeShards:
         for view in views:
             if view.address not in self._under_way and not self._cache.is_whole(view.address):
                 self._under_way.add(view.address)
-                self._crew.submit(partial(self._fetch, view))
+                self._pool.submit(partial(self._fetch, view))
 
     def close(self) -> None:
         """Stop after the ranges at hand."""
         self._closed.set()
-        self._crew.close()
+        self._pool.close()
 
     def _fetch(self, view: ShardView) -> None:
         """Fetch a shard piece by piece; whoever needs a member that has not come yet asks for that alone."""
@@ -62,15 +62,15 @@ class WholeShards:
             self._under_way.discard(view.address)
 
     def _fetch_parts(self, view: ShardView) -> None:
-        desk, end = self._watch.desk(), view.num_bytes
+        read, end = self._stalls.in_flight(), view.num_bytes
         for offset in range(0, end, _RANGE):
             if self._closed.is_set():
                 return
             size = min(_RANGE, end - offset)
-            desk.begin(_Part(view, offset, size))
+            read.begin(_Part(view, offset, size))
             try:
                 (data,) = read_ranges(view.shard, [(offset, size)])
             finally:
-                desk.end()
+                read.end()
             self._cache.write(view.address, offset, data)
         self._cache.mark_whole(view.address)

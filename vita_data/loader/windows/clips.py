@@ -294,7 +294,7 @@ class ShardView(ClipSet):
         return Ragged(np.asarray(column.offsets.to_numpy()), tuple(np.asarray(part.to_numpy()) for part in values))
 
 
-class SomeClips(ClipSet):
+class GatheredClips(ClipSet):
     """Clips of any shards, collected part by part as parts are asked for."""
 
     def __init__(self, views: Sequence[ShardView], clips: Sequence[int]) -> None:

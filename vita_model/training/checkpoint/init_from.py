@@ -17,14 +17,14 @@ from vita_model.training.checkpoint.run_folder import latest_of
 from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.recipes.recipe import first_difference
 
-_THOUGHT, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
+_REASONING, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
 """Configs that say how a backbone thinks, and fields of them that do not."""
-BEGINS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
+NEW_TENSORS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
 """Tensors that begin with a stage that cuts its chunks into segments, or shows the decoder the backbone's states, where
 the stage before did not."""
 
 
-def hand_over(
+def init_from(
     run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
 ) -> frozenset[Component]:
     """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
@@ -37,8 +37,8 @@ def hand_over(
     progress = load_progress(checkpoint)
     model.features.check_same(progress.features, f"--set init={run}")
     if Component.BACKBONE in needs:
-        _check_same_thought(progress.recipe, model.config, f"--set init={run}")
-    loaded = load_components(checkpoint, model, parts, may_begin=BEGINS)
+        _check_same_reasoning(progress.recipe, model.config, f"--set init={run}")
+    loaded = load_components(checkpoint, model, parts, may_begin=NEW_TENSORS)
     if left_out := sorted(needs - set(parts)):
         raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
     if missing := sorted(needs - loaded):
@@ -52,10 +52,10 @@ def hand_over(
     return loaded
 
 
-def _check_same_thought(recipe: Json, config: VitaConfig, where: str) -> None:
+def _check_same_reasoning(recipe: Json, config: VitaConfig, where: str) -> None:
     """Refuse to freeze a backbone that was trained to think otherwise; what shapes do not show."""
     stored: Any = recipe.get("model", {})
-    known = {name: stored[name] for name in _THOUGHT if name in stored}
+    known = {name: stored[name] for name in _REASONING if name in stored}
     before = from_json(VitaConfig, known)
     for name in known:
         saved, asked = (

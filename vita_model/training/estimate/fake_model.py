@@ -27,7 +27,7 @@ _ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 @contextmanager
-def ghost_model(recipe: Recipe) -> Iterator[Vita]:
+def fake_model(recipe: Recipe) -> Iterator[Vita]:
     """Build a model without storage in its stage's modes; all that is done inside takes none either.
 
     The quantizer gives the nearest code and learns nothing: what it learns depends on values.
@@ -44,7 +44,7 @@ def ghost_model(recipe: Recipe) -> Iterator[Vita]:
         yield model
 
 
-def ghost_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
+def fake_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
     """Run the forward of a batch of noise; gives its loss terms."""
     rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
     batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
@@ -68,10 +68,10 @@ def _draws(recipe: Recipe, batch: Batch) -> Draws:
 
 def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:
     """Count the FLOP of a step's forward and backward, with what is computed again, and attention."""
-    with ghost_model(recipe) as model, flop_counter() as counter:
+    with fake_model(recipe) as model, flop_counter() as counter:
         if recipe.recompute:
             recompute_in_backward(blocks_of(model))
-        terms = ghost_terms(recipe, model, modality, size, recipe.windows)
+        terms = fake_terms(recipe, model, modality, size, recipe.windows)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
 

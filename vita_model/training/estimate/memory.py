@@ -14,7 +14,7 @@ from torch import Tensor, UntypedStorage
 from vita_data.errors import RequestError
 from vita_data.types import Modality, WindowSpec
 from vita_model.network.vita import Vita
-from vita_model.training.estimate.fake_model import ghost_model, ghost_terms
+from vita_model.training.estimate.fake_model import fake_model, fake_terms
 from vita_model.training.optim import make_optimizer
 from vita_model.training.parallel import blocks_of
 from vita_model.training.recipes.recipe import Parallel, Precision, Recipe
@@ -63,7 +63,7 @@ def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | Non
     Raises:
         RequestError: the model cannot be built, or no batch comes.
     """
-    with ghost_model(recipe) as model:
+    with fake_model(recipe) as model:
         kept = _all_kept(recipe, model, windows or recipe.windows)
     sizes = {modality: _micro_batch(recipe, modality, num_ranks) for modality in kept}
     modality = max(kept, key=lambda one: kept[one].of(sizes[one]))
@@ -171,7 +171,7 @@ def _forward(recipe: Recipe, model: Vita, modality: Modality, windows: WindowSpe
     handles = [block.register_forward_pre_hook(tape.enter) for block in blocks_of(model)]
     handles += [block.register_forward_hook(tape.leave) for block in blocks_of(model)]
     with torch.autograd.graph.saved_tensors_hooks(tape.save, lambda tensor: tensor):
-        ghost_terms(recipe, model, modality, size, windows)
+        fake_terms(recipe, model, modality, size, windows)
     for handle in handles:
         handle.remove()
     return tape

@@ -3,7 +3,7 @@
 from vita_data.errors import RequestError
 from vita_data.types import Stage, WindowSpec
 from vita_model.network.configs import SegmentLatents, VitaConfig
-from vita_model.network.reasoning import VisualThought
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.training.recipes.recipe import Recipe
 
 
@@ -15,7 +15,7 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     """
     model = recipe.model
     encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
-    sees = recipe.stage is Stage.COTRAIN and model.cot.visual is not VisualThought.NONE
+    sees = recipe.stage is Stage.COTRAIN and model.cot.visual is not VisualReasoning.NONE
     per_frame = model.visual_encoder.num_latents
     teaches = recipe.stage is Stage.COTRAIN and recipe.loss.chunk_tokens > 0
     fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon

@@ -29,7 +29,7 @@ from vita_data.loader.order.request import default_windows, drawn_modalities
 from vita_data.storage.files import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.configs import CodebookConfig, Component, LossConfig, VitaConfig
-from vita_model.network.reasoning import VisualThought
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.training.recipes.loading import LoaderConfig
 
 _Config = TypeVar("_Config")
@@ -201,7 +201,7 @@ class Recipe:
     @property
     def takes_paired_alone(self) -> bool:
         """Tell whether a video batch would have no loss: co-training without anything visual to predict."""
-        return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualThought.NONE
+        return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualReasoning.NONE
 
 
 def own_windows(recipe: Recipe) -> WindowSpec | None:
@@ -217,7 +217,7 @@ _CONTINUOUS_PART, _REPLACED_PART = 1 / 3, 0.8
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """Carry what one field says of several into the others: `length`, a thought without frames, `~` in paths.
+    """Carry what one field says of several into the others: `length`, reasoning without frames, `~` in paths.
 
     Chunks of a warmup that draws pairs cover the second between the two frames, whatever the source's rate. Phases of
     the codebook that the recipe leaves open follow its `num_steps`; `--steps` comes later, and a run that it cuts short

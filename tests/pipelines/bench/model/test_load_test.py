@@ -12,7 +12,7 @@ import pytest
 from pipelines.bench.model import clients
 from pipelines.bench.model.cli import serve as main
 from pipelines.bench.model.load_test import Figures
-from pipelines.bench.model.random_policy import write_drawn_policy
+from pipelines.bench.model.random_policy import write_random_policy
 from pipelines.bench.model.server_process import served
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole
@@ -98,7 +98,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_server_does_not_outlive_who_started_it(tmp_path: Path) -> None:
-    write_drawn_policy(tmp_path, PRESETS["tiny"](), views=(CameraRole.PRIMARY,))
+    write_random_policy(tmp_path, PRESETS["tiny"](), views=(CameraRole.PRIMARY,))
     with pytest.raises(KeyboardInterrupt), served(tmp_path, device="cpu") as port:
         signal.raise_signal(signal.SIGTERM)
     with pytest.raises(ConnectionRefusedError):

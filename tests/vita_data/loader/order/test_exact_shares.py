@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vita_data.loader.order.exact_shares import PERIOD, Blocks, quantize
+from vita_data.loader.order.exact_shares import PERIOD, ExactShares, quantize
 from vita_data.loader.order.permute import permute
 
 WEIGHTS = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=14)
@@ -15,7 +15,7 @@ WEIGHTS = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=14)
 @settings(max_examples=40, deadline=None)
 def test_counts_stay_within_one_of_their_share_after_every_block(weights: list[float], block: int) -> None:
     shares = np.array(weights) / sum(weights)
-    blocks = Blocks(shares, block=block, key=1)
+    blocks = ExactShares(shares, block=block, key=1)
     before = np.zeros(len(shares), np.int64)
     for number in range(1, 60):
         counts = blocks.counts(number * block)
@@ -28,7 +28,7 @@ def test_counts_stay_within_one_of_their_share_after_every_block(weights: list[f
 @given(weights=WEIGHTS, first=st.integers(0, 10**12), length=st.integers(0, 9000))
 @settings(max_examples=10, deadline=None)
 def test_any_draws_agree_with_the_counts_around_them(weights: list[float], first: int, length: int) -> None:
-    blocks = Blocks(np.array(weights), block=4096, key=2)
+    blocks = ExactShares(np.array(weights), block=4096, key=2)
     choices = blocks.draws(first, first + length)
     before, after = blocks.counts(first), blocks.counts(first + length)
 
@@ -39,14 +39,14 @@ def test_any_draws_agree_with_the_counts_around_them(weights: list[float], first
 
 
 def test_a_whole_period_holds_exactly_the_units() -> None:
-    blocks = Blocks(np.array([0.2, 0.5, 0.3]), block=1000, key=3)
+    blocks = ExactShares(np.array([0.2, 0.5, 0.3]), block=1000, key=3)
 
     assert blocks.counts(1000 * PERIOD).tolist() == blocks.units.tolist()
     assert blocks.counts(3 * 1000 * PERIOD).tolist() == (3 * blocks.units).tolist()
 
 
 def test_the_order_inside_a_block_is_mixed() -> None:
-    members = Blocks(np.array([0.5, 0.5]), block=4096, key=4).draws(0, 4096).member
+    members = ExactShares(np.array([0.5, 0.5]), block=4096, key=4).draws(0, 4096).member
 
     assert 1800 < np.count_nonzero(np.diff(members)) < 2300
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vita_data.loader.read.buffer_pool import Arena
+from vita_data.loader.read.buffer_pool import BufferPool
 
 HOLDERS: dict[str, Callable[[np.ndarray], Any]] = {
     "array": lambda lent: lent,
@@ -31,13 +31,13 @@ def address(lent: np.ndarray) -> int:
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_memory_that_is_seen_through_anything_is_not_lent_again(holder: str) -> None:
-    arena = Arena()
-    lent = arena.lend((6, 8), np.uint8)
+    buffers = BufferPool()
+    lent = buffers.lend((6, 8), np.uint8)
     lent[:] = 7
     first, held = address(lent), HOLDERS[holder](lent)
     del lent
     gc.collect()
-    others = [arena.lend((6, 8), np.uint8) for _ in range(5)]
+    others = [buffers.lend((6, 8), np.uint8) for _ in range(5)]
     for other in others:
         other[:] = 1
 
@@ -45,40 +45,40 @@ def test_memory_that_is_seen_through_anything_is_not_lent_again(holder: str) -> 
     assert set(bytes(np.asarray(held).tobytes() if holder != "storage of a tensor" else bytes(held))) == {7}
     del held, other, others
     gc.collect()
-    assert first in [address(one) for one in [arena.lend((6, 8), np.uint8) for _ in range(6)]]
+    assert first in [address(one) for one in [buffers.lend((6, 8), np.uint8) for _ in range(6)]]
 
 
 def test_memory_comes_back_whatever_the_shape_of_the_same_size() -> None:
-    arena = Arena()
-    first = address(arena.lend((4, 8), np.float32))
+    buffers = BufferPool()
+    first = address(buffers.lend((4, 8), np.float32))
 
-    assert address(arena.lend((128,), np.bool_)) == first
+    assert address(buffers.lend((128,), np.bool_)) == first
 
 
 @pytest.mark.parametrize("shape", [(0,), (5, 0, 3)])
 def test_nothing_can_be_lent(shape: tuple[int, ...]) -> None:
-    lent = Arena().lend(shape, np.float32)
+    lent = BufferPool().lend(shape, np.float32)
 
     assert (lent.shape, lent.dtype) == (shape, np.float32)
 
 
 def test_what_is_lent_may_outlive_the_arena() -> None:
-    arena = Arena()
-    lent = arena.lend((3,), np.float32)
+    buffers = BufferPool()
+    lent = buffers.lend((3,), np.float32)
     lent[:] = 2
-    del arena
+    del buffers
     gc.collect()
 
     assert lent.tolist() == [2, 2, 2]
 
 
 def test_threads_that_lend_and_drop_never_share_memory() -> None:
-    arena, faults = Arena(), []
+    buffers, faults = BufferPool(), []
 
     def work(number: int) -> None:
         kept: list[np.ndarray] = []
         for turn in range(300):
-            lent = arena.lend((64,), np.int64)
+            lent = buffers.lend((64,), np.int64)
             lent[:] = number * 1000 + turn
             kept.append(lent)
             if turn % 3 == 0:

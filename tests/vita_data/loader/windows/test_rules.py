@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vita_data.loader.windows.clips import ShardView, SomeClips
+from vita_data.loader.windows.clips import GatheredClips, ShardView
 from vita_data.loader.windows.rules import ABSENT, Cut, count_windows, cut, start_steps
 from vita_data.shards.index import open_source
 from vita_data.types import CameraRole, Clip, Gaps, Modality, Split, Starts, WindowSpec
@@ -30,7 +30,7 @@ def view_of(tmp_path: Path, save: Callable[..., Path]) -> Callable[..., ShardVie
 
 def starts(view: ShardView, clip: int, spec: WindowSpec, modality: Modality) -> list[int]:
     count = int(count_windows(view, spec, modality).counts[clip])
-    same = SomeClips([view] * count, [clip] * count)
+    same = GatheredClips([view] * count, [clip] * count)
     return start_steps(same, np.arange(count), spec, modality).tolist() if count else []
 
 
@@ -38,7 +38,7 @@ def cut_one(view: ShardView, clip: int, step: int, spec: WindowSpec, modality: M
     """Cut one window in the middle of others, of which none may move it."""
     clips = [0, clip, len(view) - 1]
     first = [int(view.steps_of_rows(np.array([one]), np.array([0]))[0]) for one in clips]
-    taken = cut(SomeClips([view] * 3, clips), np.array([first[0], step, first[2]]), spec, modality)
+    taken = cut(GatheredClips([view] * 3, clips), np.array([first[0], step, first[2]]), spec, modality)
     return replace(
         taken, row=taken.row[1], views=taken.views[1], futures=taken.futures[1], action_real=taken.action_real[1]
     )
@@ -210,14 +210,14 @@ def test_windows_are_those_of_the_contract_asked_step_by_step(
 
     assert counts.tolist() == [len(one) for one in wanted]
     owners = np.repeat(np.arange(len(clips)), counts).tolist()
-    some = SomeClips([view] * len(owners), owners)
+    some = GatheredClips([view] * len(owners), owners)
     if owners:
         numbers = np.concatenate([np.arange(count) for count in counts])
         found = start_steps(some, numbers, spec, modality)
         assert found.tolist() == [step for one in wanted for step in one]
         # Clips that were counted as plain may be asked the short way.
         plain = counted.is_plain[owners]
-        few = SomeClips(
+        few = GatheredClips(
             [view] * int(plain.sum()), [owner for owner, is_plain in zip(owners, plain, strict=True) if is_plain]
         )
         if plain.any():

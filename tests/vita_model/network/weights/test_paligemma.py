@@ -14,7 +14,7 @@ from vita_data.types import Stage
 from vita_model.network.backbone import SUBTASKS, Backbone
 from vita_model.network.configs import Component
 from vita_model.network.layers import unit_images
-from vita_model.network.reasoning import ThoughtConfig, VisualThought
+from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.vita import Vita
 from vita_model.network.weights import hub, paligemma
 from vita_model.network.weights.paligemma import load_paligemma
@@ -155,7 +155,7 @@ def test_text_rows_are_scaled_by_sqrt_of_the_width_and_images_are_not(config, re
 
 def test_subtasks_start_from_their_words_and_queries_at_the_size_of_the_embeddings(config, released):
     weights = replace(config.backbone, weights=str(released[0]))
-    backbone = Backbone(weights, latent_width=64, thought=ThoughtConfig(visual=VisualThought.EXPLICIT))
+    backbone = Backbone(weights, latent_width=64, reasoning=ReasoningConfig(visual=VisualReasoning.EXPLICIT))
     load_paligemma(backbone)
     table = released[1].get_input_embeddings().weight.detach()
     tokenizer = backbone.tokenizer

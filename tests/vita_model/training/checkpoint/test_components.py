@@ -7,10 +7,10 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.network.configs import ActionContext, Component, LatentAttention
-from vita_model.network.reasoning import VisualThought
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
-from vita_model.training.checkpoint.init_from import hand_over
+from vita_model.training.checkpoint.init_from import init_from
 from vita_model.training.checkpoint.run_folder import checkpoint_dirs, latest
 from vita_model.training.checkpoint.state import Progress, load_progress
 
@@ -155,13 +155,13 @@ def test_another_schema_version_is_refused(run):
 def test_hand_over_refuses_other_shapes_naming_the_tensor(run, config):
     other = Vita(replace(config, action_encoder=replace(config.action_encoder, width=32)))
     with pytest.raises(RequestError, match=r"action_encoder\.safetensors: mlp.*the recipe's model has"):
-        hand_over(run, other, frozenset())
+        init_from(run, other, frozenset())
 
 
 def test_hand_over_begins_segments_that_the_run_did_not_have(run, model, config):
     other = Vita(replace(config, action_decoder=replace(config.action_decoder, num_segments=3)))
     begun = other.action_decoder.segments.detach().clone()
-    assert Component.ACTION_DECODER in hand_over(run, other, frozenset())
+    assert Component.ACTION_DECODER in init_from(run, other, frozenset())
     assert torch.equal(other.action_decoder.segments, begun)
     assert torch.equal(other.action_decoder.queries, model.action_decoder.queries)
     with pytest.raises(RequestError, match="segments is absent"):
@@ -172,7 +172,7 @@ def test_hand_over_begins_the_context_that_the_run_did_not_have(run, model, conf
     states = replace(config.action_decoder, context=ActionContext.STATES)
     other = Vita(replace(config, action_decoder=states))
     begun = other.action_decoder.context_in.weight.detach().clone()
-    assert Component.ACTION_DECODER in hand_over(run, other, frozenset())
+    assert Component.ACTION_DECODER in init_from(run, other, frozenset())
     assert torch.equal(other.action_decoder.context_in.weight, begun)
     assert torch.equal(other.action_decoder.queries, model.action_decoder.queries)
     with pytest.raises(RequestError, match=r"context_in\.bias is absent"):
@@ -182,14 +182,14 @@ def test_hand_over_begins_the_context_that_the_run_did_not_have(run, model, conf
 def test_hand_over_refuses_a_run_that_lacks_what_the_stage_needs(run, config):
     (latest(run) / "backbone.safetensors").unlink()
     with pytest.raises(RequestError, match="has no backbone, which this stage needs"):
-        hand_over(run, Vita(config), frozenset({Component.BACKBONE}))
+        init_from(run, Vita(config), frozenset({Component.BACKBONE}))
 
 
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
         ("cot", {"text": False}, "cot.text was True, now False"),
-        ("cot", {"visual": VisualThought.NONE}, "cot.visual was internal, now none"),
+        ("cot", {"visual": VisualReasoning.NONE}, "cot.visual was internal, now none"),
         ("backbone", {"num_latents": 6}, "backbone.num_latents was 12, now 6"),
         ("backbone", {"latent_attention": LatentAttention.BIDIRECTIONAL}, "now bidirectional"),
     ],
@@ -199,23 +199,23 @@ def test_hand_over_refuses_a_frozen_backbone_that_thinks_otherwise(tmp_path, mod
     save(tmp_path, model, trainer_state(), replace(progress(4), recipe=stored), keep_last=2)
     other = Vita(replace(config, **{part: replace(getattr(config, part), **changes)}))
     with pytest.raises(RequestError, match=message):
-        hand_over(tmp_path, other, frozenset({Component.BACKBONE}))
-    assert Component.BACKBONE in hand_over(tmp_path, other, frozenset())  # trained on, it may think otherwise
+        init_from(tmp_path, other, frozenset({Component.BACKBONE}))
+    assert Component.BACKBONE in init_from(tmp_path, other, frozenset())  # trained on, it may think otherwise
     longer = Vita(replace(config, backbone=replace(config.backbone, max_text_tokens=60)))
-    assert Component.BACKBONE in hand_over(tmp_path, longer, frozenset({Component.BACKBONE}))
+    assert Component.BACKBONE in init_from(tmp_path, longer, frozenset({Component.BACKBONE}))
 
 
 def test_hand_over_refuses_parts_that_leave_out_what_the_stage_needs(run, config):
     with pytest.raises(RequestError, match="init_parts leaves out codebook, which this stage needs"):
-        hand_over(run, Vita(config), frozenset({Component.CODEBOOK}), [Component.VISUAL_DECODER])
+        init_from(run, Vita(config), frozenset({Component.CODEBOOK}), [Component.VISUAL_DECODER])
 
 
 def test_hand_over_refuses_a_codebook_that_is_not_full(tmp_path, config):
     save(tmp_path, Vita(config), trainer_state(), progress(1), keep_last=1)
     with pytest.raises(RequestError, match="holds 0 of 8 codes"):
-        hand_over(tmp_path, Vita(config), frozenset({Component.CODEBOOK}))
+        init_from(tmp_path, Vita(config), frozenset({Component.CODEBOOK}))
 
 
 def test_hand_over_refuses_a_folder_without_checkpoints(tmp_path, config):
     with pytest.raises(RequestError, match="no checkpoint in"):
-        hand_over(tmp_path, Vita(config), frozenset())
+        init_from(tmp_path, Vita(config), frozenset())
