@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pipelines.latent_world import HORIZON, SIZE, as_modality
-from vita_data.types import STATE_DIM, Batch, Json, Modality
+from vita_data.slots import STATE_DIM
+from vita_data.types import Batch, Json, Modality
 
 SOURCE = "tasks"
 FUTURES = 3

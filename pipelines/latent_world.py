@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vita_data.loader import PlanChange
-from vita_data.types import STATE_DIM, Batch, Modality
+from vita_data.slots import STATE_DIM
+from vita_data.types import Batch, Modality
 
 SIZE = 32
 HORIZON = 12

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vita_data.errors import VitaDataError
+from vita_data.slots import RIGHT_ARM
 from vita_data.types import Float32, Image
 from vita_model.policy.policy import PolicyOptions, VitaPolicy
 from vita_model.policy.preview import Comparison, compare
@@ -22,7 +23,6 @@ _WIDTH, _MARGIN, _TILE, _NUM_TILES, _HEADING, _CELL = 1200, 16, 136, 8, 44, 46
 _PANEL_HEIGHT = 150
 _BLACK, _GREY, _BLUE, _ORANGE = (20, 20, 20), (120, 120, 120), (31, 119, 180), (255, 127, 14)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_RIGHT_ARM = slice(7, 14)
 _LEAST_SPAN_M = 1e-3
 Colour = tuple[int, int, int]
 _CURVES = (("dx", 0, (31, 119, 180)), ("dy", 1, (44, 160, 44)), ("dz", 2, (214, 39, 40)))
@@ -45,7 +45,7 @@ def overview(found: Comparison) -> Image:
         _heading("3  decoded into future frames", "the first frame is given, the others are imagined"),
         _tiles([found.start, *imagined[chosen]]),
         _heading("4  and into actions", "lines: predicted; dots: what the demonstration did; m a step"),
-        _curves(found.true_actions[:, _RIGHT_ARM], found.decision.right),
+        _curves(found.true_actions[:, RIGHT_ARM], found.decision.right),
     ]
     return np.concatenate([*bands, _blank(_MARGIN)])
 

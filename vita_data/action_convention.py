@@ -20,7 +20,8 @@ from vita_data.geometry import (
     rot6d_from_matrix,
     wrap_angle,
 )
-from vita_data.types import STATE_DIM, Bool, Float32, Float64, Image, Json
+from vita_data.slots import RIGHT_STATE, STATE_DIM, STATE_ROT6D, within
+from vita_data.types import Bool, Float32, Float64, Image, Json
 
 
 class Turn(StrEnum):
@@ -46,9 +47,8 @@ CANONICAL = "canonical"
 """The convention of no simulator: m, rad, gripper 1 open."""
 LIBERO_FINGERS_OPEN_M = 0.08
 """Distance of the open Panda fingers."""
-_RIGHT_STATE = 24
-"""First slot of the right arm, which a single arm fills."""
-_RIGHT_ROT6D = slice(_RIGHT_STATE + 3, _RIGHT_STATE + 9)
+_RIGHT_ROT6D = within(RIGHT_STATE, STATE_ROT6D)
+"""Of the right arm, which a single arm fills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ def right_arm_state(
     opening = [np.clip(gripper_open, 0.0, 1.0)]
     filled = np.concatenate([xyz_m, rot6d_from_matrix(np.asarray(rotation, np.float64)), opening, joints])
     state, mask = np.zeros(STATE_DIM, np.float32), np.zeros(STATE_DIM, bool)
-    slots = slice(_RIGHT_STATE, _RIGHT_STATE + len(filled))
+    slots = slice(RIGHT_STATE, RIGHT_STATE + len(filled))
     state[slots], mask[slots] = filled, True
     return state, mask
 

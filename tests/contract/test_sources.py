@@ -17,11 +17,11 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import read_toy_frame
 from vita_data.geometry import integrate_deltas, matrix_from_rot6d
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import clip_from_members, clip_members
 from vita_data.shards.verify import verify
+from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.types import Clip, Drop, Episode, Failure, Gaps, Modality, Outcome, Reason, SourceSettings, Split
 
 NAMES = sources.names()

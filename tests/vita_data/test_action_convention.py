@@ -6,7 +6,7 @@ import pytest
 from vita_data.action_convention import Convention, Flip, Turn
 from vita_data.errors import RequestError
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rot6d_from_matrix
-from vita_data.types import STATE_DIM
+from vita_data.slots import STATE_DIM
 
 CALVIN = {
     "rel_actions_position_scale_m": 0.02, "rel_actions_euler_scale_rad": 0.05, "rel_actions_limit": 1.0,

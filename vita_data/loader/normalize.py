@@ -14,9 +14,21 @@ import numpy as np
 
 from vita_data.errors import RequestError
 from vita_data.shards.schema import json_bytes
-from vita_data.types import ACTION_DIM, STATE_DIM, Bool, Float32, Float64, Int64, Json
+from vita_data.slots import (
+    ACTION_DIM,
+    BATCH_COLUMNS,
+    GRIPPER,
+    LEFT_ACTION,
+    LEFT_STATE,
+    RIGHT_ACTION,
+    RIGHT_STATE,
+    STATE_DIM,
+    STATE_GRIPPER,
+    STATE_ROT6D,
+)
+from vita_data.types import Bool, Float32, Float64, Int64, Json
 
-ACTION14 = np.r_[0:7, 16:23]
+ACTION14 = np.array(BATCH_COLUMNS)
 """Columns of the 40 that a batch holds: the left arm's canonical action, then the right arm's."""
 MIN_RANGE = 1e-6
 _LIMIT = 2.0
@@ -36,9 +48,14 @@ def _rules(dim: int, *, unit: tuple[int, ...], unchanged: tuple[int, ...] = ()) 
     )
 
 
-# vita_data/README.md: grippers at 6 of each arm's action and 9 of its state, rot6d at 3:9 of its state.
-ACTION_RULES = _rules(ACTION_DIM, unit=(6, 22))
-STATE_RULES = _rules(STATE_DIM, unit=(9, 33), unchanged=(*range(3, 9), *range(27, 33)))
+ACTION_RULES = _rules(ACTION_DIM, unit=tuple(arm + GRIPPER for arm in (LEFT_ACTION, RIGHT_ACTION)))
+STATE_RULES = _rules(
+    STATE_DIM,
+    unit=tuple(arm + STATE_GRIPPER for arm in (LEFT_STATE, RIGHT_STATE)),
+    unchanged=tuple(
+        column for arm in (LEFT_STATE, RIGHT_STATE) for column in range(arm + STATE_ROT6D.start, arm + STATE_ROT6D.stop)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,21 +9,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from vita_data.geometry import euler_xyz_from_matrix, rot6d_from_matrix, rotation_delta
-from vita_data.types import (
+from vita_data.slots import (
     ACTION_DIM,
+    BASE_ACTION,
+    BASE_STATE,
+    GRIPPER,
+    JOINT_POSITIONS,
+    JOINT_TARGETS,
+    JOINT_VELOCITIES,
+    LEFT_ACTION,
+    LEFT_STATE,
+    NUM_JOINTS,
+    RIGHT_ACTION,
+    RIGHT_STATE,
     STATE_DIM,
-    Arm,
-    ArmAction,
-    Bool,
-    Episode,
-    Float64,
-    PoseTarget,
-    Track,
+    STATE_GRIPPER,
+    STATE_ROT6D,
 )
-
-LEFT_ACTION, RIGHT_ACTION, BASE_ACTION = 0, 16, 32
-LEFT_STATE, RIGHT_STATE, BASE_STATE = 0, 24, 48
-_JOINT_SLOTS = 7
+from vita_data.types import Arm, ArmAction, Bool, Episode, Float64, PoseTarget, Track
 
 
 def action_track(episode: Episode) -> Track | None:
@@ -112,9 +115,9 @@ def row_ranges(rows: Bool) -> tuple[tuple[int, int], ...]:
 
 
 def _arm_action(arm: Arm, action: ArmAction, start: int) -> Mapping[int, Float64]:
-    slots = {start: arm_delta(arm, action), start + 6: np.clip(action.gripper_open, 0.0, 1.0)[:, None]}
+    slots = {start: arm_delta(arm, action), start + GRIPPER: np.clip(action.gripper_open, 0.0, 1.0)[:, None]}
     if action.joint_target_rad is not None:
-        slots[start + 7] = action.joint_target_rad[:, :_JOINT_SLOTS]
+        slots[start + JOINT_TARGETS] = action.joint_target_rad[:, :NUM_JOINTS]
     return slots
 
 
@@ -123,13 +126,13 @@ def _arm_state(arm: Arm, start: int) -> Mapping[int, Float64]:
     if arm.xyz_m is not None:
         slots[start] = arm.xyz_m
     if arm.rotation is not None:
-        slots[start + 3] = rot6d_from_matrix(arm.rotation)
+        slots[start + STATE_ROT6D.start] = rot6d_from_matrix(arm.rotation)
     if arm.gripper_open is not None:
-        slots[start + 9] = np.clip(arm.gripper_open, 0.0, 1.0)[:, None]
+        slots[start + STATE_GRIPPER] = np.clip(arm.gripper_open, 0.0, 1.0)[:, None]
     if arm.joint_position_rad is not None:
-        slots[start + 10] = arm.joint_position_rad[:, :_JOINT_SLOTS]
+        slots[start + JOINT_POSITIONS] = arm.joint_position_rad[:, :NUM_JOINTS]
     if arm.joint_velocity_rad_s is not None:
-        slots[start + 17] = arm.joint_velocity_rad_s[:, :_JOINT_SLOTS]
+        slots[start + JOINT_VELOCITIES] = arm.joint_velocity_rad_s[:, :NUM_JOINTS]
     return slots
 
 

@@ -26,8 +26,9 @@ from vita_data.shards.index import (
     source_name,
 )
 from vita_data.shards.reader import ShardFiles
+from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import AnyPath, read_files, write_atomically
-from vita_data.types import ACTION_DIM, STATE_DIM, Clip, Float32, Float64, Json, Split, Track
+from vita_data.types import Clip, Float32, Float64, Json, Split, Track
 
 STATS = "stats.json"
 EXACT_ROWS = 5_000_000

@@ -13,8 +13,9 @@ from vita_data.errors import ShardError
 from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
 from vita_data.shards.tar import END, header
+from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import AnyPath, list_files, storage_errors
-from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
+from vita_data.types import IMAGE_SIZE, Json, Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

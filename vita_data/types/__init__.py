@@ -51,11 +51,9 @@ from vita_data.types.source import (
     SourceSettings,
 )
 from vita_data.types.terms import (
-    ACTION_DIM,
     IMAGE_SIZE,
     MAX_CLIP_S,
     READ_BLOCK_BYTES,
-    STATE_DIM,
     ActionOrigin,
     Arms,
     Bool,
@@ -74,11 +72,9 @@ from vita_data.types.terms import (
 )
 
 __all__ = [
-    "ACTION_DIM",
     "IMAGE_SIZE",
     "MAX_CLIP_S",
     "READ_BLOCK_BYTES",
-    "STATE_DIM",
     "ActionOrigin",
     "ActionRange",
     "Arm",

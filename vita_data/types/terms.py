@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 IMAGE_SIZE = 256
-ACTION_DIM = 40
-STATE_DIM = 64
 MAX_CLIP_S = 600
 READ_BLOCK_BYTES = 8 << 20
 """What one request to an object store fetches beyond what was asked for."""

@@ -9,10 +9,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vita_data.slots import NUM_ACTION_DIMS
 from vita_model.network.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig, SegmentLatents
 from vita_model.network.layers import blocks, learned, mlp
 
-NUM_ACTION_DIMS = 14
 ACTION_NAMES = tuple(
     f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 )

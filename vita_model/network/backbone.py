@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisionModel
 from transformers.initialization import no_init_weights
 
-from vita_data.types import STATE_DIM
+from vita_data.slots import STATE_DIM
 from vita_model.network.configs import RANDOM, BackboneConfig, LatentAttention, LatentDecoding
 from vita_model.network.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.network.layers import learned, mlp, unit_images

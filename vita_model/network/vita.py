@@ -12,7 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vita_data.types import STATE_DIM, Batch, Modality
+from vita_data.slots import STATE_DIM
+from vita_data.types import Batch, Modality
 from vita_model.network.action import ActionDecoder, ActionEncoder
 from vita_model.network.backbone import Backbone, Reasoning, TokensBefore
 from vita_model.network.codebook import Codebook, Quantized

@@ -8,7 +8,8 @@ import numpy as np
 
 from vita_data.action_convention import libero_opening, right_arm_state
 from vita_data.errors import RequestError
-from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Float64, Image
+from vita_data.slots import STATE_DIM
+from vita_data.types import Bool, CameraRole, Float32, Float64, Image
 
 API_KEY = "VITA_API_KEY"
 """Name in the environment of the key that a server wants and `vita-eval` sends."""

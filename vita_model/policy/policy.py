@@ -20,20 +20,9 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.instruction_text import normalize_text
 from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
-from vita_data.types import (
-    IMAGE_SIZE,
-    STATE_DIM,
-    Batch,
-    Bool,
-    CameraRole,
-    Float32,
-    Image,
-    Json,
-    Modality,
-    ResizeMode,
-)
+from vita_data.slots import GRIPPERS, NUM_ACTION_DIMS, RIGHT_ARM, STATE_DIM
+from vita_data.types import IMAGE_SIZE, Batch, Bool, CameraRole, Float32, Image, Json, Modality, ResizeMode
 from vita_model.devices import require_device
-from vita_model.network.action import NUM_ACTION_DIMS
 from vita_model.network.backbone import SUBTASKS
 from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.layers import byte_images
@@ -47,8 +36,6 @@ from vita_model.training.recipes.recipe import Precision
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
 """What choosing actions needs."""
-_RIGHT_ARM = slice(7, 14)
-_GRIPPERS = (6, 13)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +90,7 @@ class Decision:
     @property
     def right(self) -> Float32:
         """The right arm's actions [H, 7]; a single arm is the right one."""
-        return self.actions[:, _RIGHT_ARM]
+        return self.actions[:, RIGHT_ARM]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +268,7 @@ class VitaPolicy:
             raise TypeError("a paired batch without actions")
         actions = self.unscaled(prediction.actions.predicted[row], source)
         real = _has(self._statistics, source, "action")[ACTION14]
-        actions[:, _GRIPPERS] = actions[:, _GRIPPERS].clip(0, 1)
+        actions[:, GRIPPERS] = actions[:, GRIPPERS].clip(0, 1)
         actions[:, ~real] = 0
         chosen = prediction.reasoning.subtasks
         indices = chosen.indices[row][chosen.mask[row]].tolist()

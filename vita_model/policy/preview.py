@@ -11,6 +11,7 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
+from vita_data.slots import LEFT_ARM, RIGHT_ARM
 from vita_data.types import Bool, Float32, Image, Manifest, MixtureEntry, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.layers import byte_images, unit_images
 from vita_model.policy.policy import Decision, PolicyOptions, VitaPolicy
@@ -123,7 +124,7 @@ def _frame_rows(comparison: Comparison) -> Image:
 def _panels(comparison: Comparison) -> Image:
     """Draw each arm that the source has: its path from above and from the side, and its gripper."""
     decision, panels = comparison.decision, []
-    for arm, name in ((slice(0, 7), "left"), (slice(7, 14), "right")):
+    for arm, name in ((LEFT_ARM, "left"), (RIGHT_ARM, "right")):
         if not decision.action_mask[arm].any():
             continue
         real = comparison.action_mask[:, arm].any(axis=1)

@@ -8,7 +8,8 @@ import numpy as np
 
 from vita_data.action_convention import Convention, require_convention, state_from_libero
 from vita_data.errors import RequestError
-from vita_data.types import STATE_DIM, Bool, CameraRole, Float32, Image
+from vita_data.slots import STATE_DIM
+from vita_data.types import Bool, CameraRole, Float32, Image
 from vita_model.policy.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, Message
 from vita_model.policy.policy import Observation, VitaPolicy
 

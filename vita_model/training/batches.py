@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vita_data.loader import PlanChange
-from vita_data.types import IMAGE_SIZE, STATE_DIM, Batch, Modality, Stage, WindowSpec
-from vita_model.network.action import NUM_ACTION_DIMS
+from vita_data.slots import NUM_ACTION_DIMS, STATE_DIM
+from vita_data.types import IMAGE_SIZE, Batch, Modality, Stage, WindowSpec
 from vita_model.network.prediction import Draws
 
 _TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")

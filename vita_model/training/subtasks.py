@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vita_data.slots import ARMS, GRIPPER, MOTION, TURN, XYZ
 from vita_model.network.backbone import SUBTASKS
 
 _GRASP, _LIFT, _MOVE, _PLACE, _ROTATE, _OPEN, _CLOSE, _END = (SUBTASKS.index(name) for name in (
     "grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask",
 ))  # fmt: skip
-_ARMS = (slice(0, 7), slice(7, 14))
-_GRIPPER = 6
 _SWITCH = 0.5
 """Change of the normalized gripper (-1 closed, 1 open) from one step to the next that is an event."""
 _STILL = 0.1
@@ -58,11 +57,11 @@ def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSu
 def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Name the subtask of each step [B, H]; say which steps are real and not idle, and which are real."""
     clean = torch.where(mask, actions, 0.0).float()
-    busier = torch.stack([_business(clean[..., arm], mask[..., arm]) for arm in _ARMS]).argmax(dim=0)
+    busier = torch.stack([_business(clean[..., arm], mask[..., arm]) for arm in ARMS]).argmax(dim=0)
     each = torch.arange(len(clean), device=clean.device)
-    arm = torch.stack([clean[..., arm] for arm in _ARMS])[busier, each]
-    real = torch.stack([mask[..., arm].any(dim=-1) for arm in _ARMS])[busier, each]
-    shift, turn, gripper = arm[..., :3].norm(dim=-1), arm[..., 3:6].norm(dim=-1), arm[..., _GRIPPER]
+    arm = torch.stack([clean[..., arm] for arm in ARMS])[busier, each]
+    real = torch.stack([mask[..., arm].any(dim=-1) for arm in ARMS])[busier, each]
+    shift, turn, gripper = arm[..., XYZ].norm(dim=-1), arm[..., TURN].norm(dim=-1), arm[..., GRIPPER]
     change = torch.diff(gripper, dim=1, prepend=gripper[:, :1])
     rises = arm[..., 2] > _UP * shift
     lowers = arm[..., 2] < -_UP * shift
@@ -77,5 +76,5 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _business(arm: Tensor, mask: Tensor) -> Tensor:
     """Say how much an arm [B, H, 7] does: motion and changes of the gripper, [B]; below 0 where none of it is real."""
-    done = arm[..., :6].abs().sum(dim=(1, 2)) + torch.diff(arm[..., _GRIPPER], dim=1).abs().sum(dim=1)
+    done = arm[..., MOTION].abs().sum(dim=(1, 2)) + torch.diff(arm[..., GRIPPER], dim=1).abs().sum(dim=1)
     return torch.where(mask.flatten(1).any(dim=1), done, -1.0)

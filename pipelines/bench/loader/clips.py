@@ -18,8 +18,8 @@ from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.shards import schema
 from vita_data.shards.stats import write_stats
 from vita_data.shards.writer import ShardSummary, ShardWriter
+from vita_data.slots import ACTION_DIM
 from vita_data.types import (
-    ACTION_DIM,
     IMAGE_SIZE,
     ActionOrigin,
     Arms,

@@ -11,7 +11,8 @@ from pipelines.bench.loader.sizes import IndexSpec
 from vita_data.shards.index import card_bytes
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import STATS, ColumnStats, GroupStats, StatsFile, stats_bytes
-from vita_data.types import ACTION_DIM, STATE_DIM, CameraRole, Gaps, Json, Modality, Split
+from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.types import CameraRole, Gaps, Json, Modality, Split
 
 SOURCE, EMBODIMENT = "wide", "widowx"
 HZ = 5

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pipelines.bench.model.specs import LatencySpec
 from pipelines.bench.model.train import device_name, matrix_peak, wait_for
-from vita_data.types import IMAGE_SIZE, STATE_DIM
+from vita_data.slots import STATE_DIM
+from vita_data.types import IMAGE_SIZE
 from vita_model.network.backbone import Backbone, Reasoning
 from vita_model.network.vita import Vita
 from vita_model.policy.policy import CONTROL, narrow

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from vita_data.types import STATE_DIM, CameraRole, Json, Stage
+from vita_data.slots import STATE_DIM
+from vita_data.types import CameraRole, Json, Stage
 from vita_model.network.configs import VitaConfig
 from vita_model.network.vita import Vita
 from vita_model.policy.policy import CONTROL

@@ -10,8 +10,9 @@ import simplejpeg
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.normalize import EpisodeDroppedError, FrameSelection, iter_clips, normalize
 from vita_data.normalize.spool import Spool, SpooledBytes
-from vita_data.normalize.vectors import RIGHT_ACTION, row_ranges, valid_rows
+from vita_data.normalize.vectors import row_ranges, valid_rows
 from vita_data.shards.schema import clip_members
+from vita_data.slots import RIGHT_ACTION
 from vita_data.sources import load
 from vita_data.types import (
     ActionOrigin,

@@ -12,7 +12,7 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.vectors import BASE_ACTION, RIGHT_ACTION, RIGHT_STATE
+from vita_data.slots import BASE_ACTION, RIGHT_ACTION, RIGHT_STATE
 from vita_data.sources import fractal
 from vita_data.sources._shared.google_rlds_toy import toy_jpegs, toy_record
 from vita_data.types import Clip, Drop, Episode, Failure, Outcome, Reason

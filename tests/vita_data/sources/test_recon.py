@@ -12,7 +12,7 @@ from vita_data.formats.rlds.features import FeatureSpec
 from vita_data.formats.rlds.write import write_rlds
 from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
-from vita_data.normalize.vectors import BASE_STATE
+from vita_data.slots import BASE_STATE
 from vita_data.sources import recon
 from vita_data.types import CameraRole, Clip, Drop, Episode, Failure, Modality, Outcome, Reason
 

@@ -13,8 +13,9 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
-from vita_data.normalize.vectors import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE, state_track
+from vita_data.normalize.vectors import state_track
 from vita_data.resize import to_square
+from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.sources import robomind_agilex
 from vita_data.types import (
     Arm,

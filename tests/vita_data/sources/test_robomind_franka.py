@@ -14,7 +14,7 @@ from vita_data.formats.toy import ToyMark, read_toy_frame, toy_frame
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels, to_square
-from vita_data.normalize.vectors import RIGHT_ACTION, RIGHT_STATE
+from vita_data.slots import RIGHT_ACTION, RIGHT_STATE
 from vita_data.sources import robomind_franka
 from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.toy import encode_frame

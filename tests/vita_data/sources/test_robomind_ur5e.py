@@ -12,8 +12,8 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import read_toy_frame
 from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.images import rgb_pixels
-from vita_data.normalize.vectors import RIGHT_ACTION, RIGHT_STATE
 from vita_data.resize import to_square
+from vita_data.slots import RIGHT_ACTION, RIGHT_STATE
 from vita_data.sources import robomind_ur5e
 from vita_data.types import CameraRole, Drop, Episode, Float64, Outcome, PoseTarget, Reason, ResizeMode, RgbFrame, Split
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vita_data.types import STATE_DIM
+from vita_data.slots import STATE_DIM
 from vita_model.network.configs import ActionContext, VitaConfig
 from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.vita import Vita

@@ -20,7 +20,8 @@ from vita_data.loader.store.prefetch import Data, MemberSource
 from vita_data.loader.windows.clips import ShardView
 from vita_data.shards.reader import matches, mismatch
 from vita_data.shards.schema import npy_array
-from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Bool, Float32, Image
+from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.types import IMAGE_SIZE, Bool, Float32, Image
 
 _KEPT_FACTS = 1 << 16
 _IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)

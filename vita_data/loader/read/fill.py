@@ -23,7 +23,8 @@ from vita_data.loader.windows.clips import ShardView
 from vita_data.loader.windows.resample import resampled
 from vita_data.loader.windows.rules import ABSENT
 from vita_data.shards.schema import ACTION_NPY, STATE_NPY
-from vita_data.types import ACTION_DIM, STATE_DIM, Float32, Image, Int64
+from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.types import Float32, Image, Int64
 
 _log = logging.getLogger(__name__)
 

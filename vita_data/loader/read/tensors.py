@@ -9,9 +9,8 @@ import torch
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.read.buffer_pool import BufferPool
 from vita_data.loader.read.decode import ARRAYS, BatchArrays
-from vita_data.types import IMAGE_SIZE, STATE_DIM, Modality
-
-_ACTION14_DIM = 14
+from vita_data.slots import NUM_ACTION_DIMS, STATE_DIM
+from vita_data.types import IMAGE_SIZE, Modality
 
 
 class BatchMemory:
@@ -26,7 +25,7 @@ class BatchMemory:
     def lend(self, plan: Plan, modality: Modality, size: int) -> dict[str, torch.Tensor]:
         """Give the tensors that a batch of a modality has, by name, their content undefined."""
         spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
-        views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, _ACTION14_DIM)
+        views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, NUM_ACTION_DIMS)
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
         if modality is not Modality.ACTION:
             shapes |= {"images": ((*views, *image), np.uint8), "image_mask": (views, np.bool_)}

@@ -17,12 +17,11 @@ from vita_data.geometry import (
     matrix_from_euler_xyz,
 )
 from vita_data.loader.windows.clips import ClipSet
+from vita_data.slots import ARMS, GRIPPER, MOTION, within
 from vita_data.types import Bool, Float32, Float64, Int64
 
 _ROUNDING = 1e-9
 """Steps by which a bound may be missed: 0.1 s at 30 Hz comes to a little more than 3 steps."""
-_ARMS = (0, 7)
-"""First columns of the arms in a batch's action: displacement 3, turn 3, gripper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +100,13 @@ def resampled(chunk: TimedChunk, rows: Float32, mask: Bool) -> Float32:
     bounds = _bounds(chunk.steps_per_sample, horizon)
     last = np.clip(np.ceil(bounds[:, 1:] - _ROUNDING).astype(np.int64) - 1, 0, native.shape[1] - 1)
     found = np.zeros((len(rows), horizon, rows.shape[2]), np.float32)
-    for start in _ARMS:
+    for start in (arm.start for arm in ARMS):
         mine = mask[:, start]
         if mine.any():
-            moved = np.where(chunk.moves[mine, :, None], native[mine, :, start : start + 6], 0.0)
-            found[mine, :, start : start + 6] = _motion(moved, bounds[mine])
-        found[:, :, start + 6] = np.take_along_axis(native[..., start + 6], last, axis=1)
+            motion = within(start, MOTION)
+            moved = np.where(chunk.moves[mine, :, None], native[mine, :, motion], 0.0)
+            found[mine, :, motion] = _motion(moved, bounds[mine])
+        found[:, :, start + GRIPPER] = np.take_along_axis(native[..., start + GRIPPER], last, axis=1)
     return found
 
 

@@ -15,19 +15,25 @@ import simplejpeg
 
 from vita_data.builder.finish import EPISODES
 from vita_data.errors import RequestError
-from vita_data.normalize.vectors import (
-    BASE_ACTION,
-    BASE_STATE,
-    LEFT_ACTION,
-    LEFT_STATE,
-    RIGHT_ACTION,
-    RIGHT_STATE,
-)
 from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.drawing.html import Picture
 from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import DEPTH, frame_name
+from vita_data.slots import (
+    BASE_ACTION,
+    BASE_STATE,
+    GRIPPER,
+    JOINT_POSITIONS,
+    JOINT_VELOCITIES,
+    LEFT_ACTION,
+    LEFT_STATE,
+    RIGHT_ACTION,
+    RIGHT_STATE,
+    STATE_GRIPPER,
+    STATE_ROT6D,
+    TURN,
+)
 from vita_data.storage.files import AnyPath
 from vita_data.types import CameraRole, Clip, Gaps, Json, Split, Track
 
@@ -35,6 +41,7 @@ THUMBNAIL_SIZE = 128
 _QUALITY = 80
 _MAX_KEYS_COMPARED = 20_000
 _AXES = ("x", "y", "z")
+_TURNS = ("droll", "dpitch", "dyaw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +71,21 @@ def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
     """The seven canonical action columns of one arm (vita_data/README.md)."""
     return (
         Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
-        Group(title=f"{arm} rotation", unit="rad per step", start=start + 3, names=("droll", "dpitch", "dyaw")),
-        Group(title=f"{arm} gripper", unit="0 closed, 1 open", start=start + 6, names=("gripper",)),
+        Group(title=f"{arm} rotation", unit="rad per step", start=start + TURN.start, names=_TURNS),
+        Group(title=f"{arm} gripper", unit="0 closed, 1 open", start=start + GRIPPER, names=("gripper",)),
     )
 
 
 def _arm_state_groups(arm: str, start: int) -> tuple[Group, ...]:
     rotation = tuple(f"R{row}{column}" for column in (1, 2) for row in (1, 2, 3))
+    turned = start + STATE_ROT6D.start
     joints = tuple(f"joint {joint}" for joint in range(1, 8))
     return (
         Group(title=f"{arm} position", unit="m", start=start, names=_AXES),
-        Group(title=f"{arm} rotation (two matrix columns)", unit="no unit", start=start + 3, names=rotation),
-        Group(title=f"{arm} gripper opening", unit="0 closed, 1 open", start=start + 9, names=("gripper",)),
-        Group(title=f"{arm} joint positions", unit="rad", start=start + 10, names=joints),
-        Group(title=f"{arm} joint velocities", unit="rad/s", start=start + 17, names=joints),
+        Group(title=f"{arm} rotation (two matrix columns)", unit="no unit", start=turned, names=rotation),
+        Group(title=f"{arm} gripper opening", unit="0 closed, 1 open", start=start + STATE_GRIPPER, names=("gripper",)),
+        Group(title=f"{arm} joint positions", unit="rad", start=start + JOINT_POSITIONS, names=joints),
+        Group(title=f"{arm} joint velocities", unit="rad/s", start=start + JOINT_VELOCITIES, names=joints),
     )
 
 

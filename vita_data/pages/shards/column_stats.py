@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from vita_data.normalize.vectors import LEFT_ACTION, RIGHT_ACTION
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.shards.card import Card
 from vita_data.pages.shards.clips import ACTION_GROUPS, STATE_GROUPS, Group, arm_action_groups
 from vita_data.shards.stats import ColumnStats, StatsFile
+from vita_data.slots import LEFT_ACTION, RIGHT_ACTION
 
 _ARMS = (("left", LEFT_ACTION), ("right", RIGHT_ACTION))
 _ARM_HEADER = tuple(f"{name} ({group.unit})" for group in arm_action_groups("", 0) for name in group.names)

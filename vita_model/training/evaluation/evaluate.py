@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
+from vita_data.slots import ARMS, GRIPPER, TURN, XYZ
 from vita_data.storage.files import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.distributed import all_sum
@@ -26,7 +27,6 @@ from vita_model.training.evaluation.means import MaskedMeans
 from vita_model.training.log import rows_up_to
 from vita_model.training.stages import RULES, set_modes
 
-_ARMS = (slice(0, 7), slice(7, 14))
 EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"
 
 
@@ -99,11 +99,11 @@ def _add_actions(
 
 def _add_arms(sums: MaskedMeans, name: str, apart: Tensor, mask: Tensor) -> None:
     """Add distances [n, H, 14] in physical units, both arms alike."""
-    for arm in _ARMS:
+    for arm in ARMS:
         error, real = apart[..., arm], mask[..., arm]
-        sums.add(f"{name}position_m", error[..., :3].norm(dim=-1), real[..., :3].all(dim=-1))
-        sums.add(f"{name}rotation_rad", error[..., 3:6].norm(dim=-1), real[..., 3:6].all(dim=-1))
-        sums.add(f"{name}gripper", error[..., 6].abs(), real[..., 6])
+        sums.add(f"{name}position_m", error[..., XYZ].norm(dim=-1), real[..., XYZ].all(dim=-1))
+        sums.add(f"{name}rotation_rad", error[..., TURN].norm(dim=-1), real[..., TURN].all(dim=-1))
+        sums.add(f"{name}gripper", error[..., GRIPPER].abs(), real[..., GRIPPER])
 
 
 def _physical(scaling: Scaling, values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import simplejpeg
 import torch
 from torch import Tensor
 
+from vita_data.slots import ARMS
 from vita_data.types import Batch, Float32, Image, Int64, Modality, Stage
 from vita_model.distributed import Ranks, all_rows
 from vita_model.network.layers import byte_images
@@ -34,7 +35,7 @@ _LEAST_TILE, _PANEL, _MATRIX, _MAX_CELL = 96, 144, 384, 24
 """Pixels."""
 _QUALITY = 90
 _BLACK, _BLUE, _ORANGE = (0, 0, 0), (31, 119, 180), (255, 127, 14)
-_LEFT, _RIGHT = slice(0, 2), slice(7, 9)
+_LEFT, _RIGHT = (slice(arm.start, arm.start + 2) for arm in ARMS)
 """Columns of a batch's action that move each hand along x and y."""
 
 

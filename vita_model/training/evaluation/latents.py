@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vita_data.slots import RIGHT_ARM, XYZ, within
 from vita_data.types import Batch, Modality, Stage
 from vita_model.distributed import all_names, all_rows
 from vita_model.network.codebook import Quantized
@@ -53,7 +54,7 @@ KEYS: Mapping[str, str] = {
 }
 """The figures of the report and what they are; those that a stage does not have are left out."""
 
-_HAND_MOTION = slice(7, 10)
+_HAND_MOTION = within(RIGHT_ARM.start, XYZ)
 """Columns of a batch's action that move the right hand."""
 _LEAST_WINDOWS = 256
 """Paired windows below which what a code explains is not measured."""
