@@ -14,7 +14,7 @@ TEXTS = ("vita_data/**/*.py", "vita_model/**/*.py", "pipelines/**/*.sh", "**/*.m
 
 def test_the_distribution_does_not_bear_the_name_of_another_project() -> None:
     assert PROJECT["name"] not in ("vita", "VITA")
-    assert set(PROJECT["scripts"]) == {"vita-data", "vita-bench", "vita-train", "vita-serve", "vita-eval"}
+    assert set(PROJECT["scripts"]) == {"vita-data", "vita-train", "vita-serve", "vita-eval"}
 
 
 def test_no_text_tells_anybody_to_install_a_package_of_another_project() -> None:

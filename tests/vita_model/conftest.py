@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from vita_data.loader import PlanChange
-from vita_data.types import Batch, Modality, Stage
+from vita_data.types import Batch, CameraRole, Modality, Stage
 from vita_model.network.configs import VitaConfig
 from vita_model.network.vita import Vita
+from vita_model.policy.interfaces import Observation, RobotState
 from vita_model.training.recipes.presets import tiny
 from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe
 
@@ -165,3 +167,12 @@ def make_recipe() -> Callable[..., Recipe]:
         return replace(recipe, **fields)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def observation() -> Observation:
+    mask = np.zeros(64, bool)
+    mask[24:34] = True
+    images = {role: np.full((8, 6, 3), 7, np.uint8) for role in (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)}
+    state = RobotState(values=np.arange(64, dtype=np.float32) * mask, mask=mask)
+    return Observation(images=images, instruction="lift it", state=state)

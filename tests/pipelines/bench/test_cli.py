@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,16 +20,6 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], arguments: li
     assert (ended.value.code, captured.out) == (2, "")
     assert captured.err.startswith("vita-bench")
     assert captured.err.count("\n") == 1
-
-
-def test_verbs_of_the_name_that_this_distribution_once_had_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def declared(distribution: str, value: str) -> SimpleNamespace:
-        return SimpleNamespace(name="train", value=value, dist=SimpleNamespace(name=distribution))
-
-    for order in (1, -1):
-        both = [declared("vita-vla", "new:train"), declared("vita", "old:main")][::order]
-        monkeypatch.setattr(cli, "entry_points", lambda group, both=both: both)
-        assert cli._verbs_elsewhere()["train"].value == "new:train"
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -77,4 +66,4 @@ def test_help_and_a_mistyped_verb_list_every_verb(capsys: pytest.CaptureFixture[
             cli.main([given])
         captured = capsys.readouterr()
         assert all(name in captured.out + captured.err for name in ("build", "loader", "latency", "serve", "train"))
-        assert given != "--help" or "Time training steps beside their floor" in captured.out
+        assert given != "--help" or "time training steps beside their floor" in captured.out

@@ -19,9 +19,8 @@ from vita_data.shards.index import SourceIndex
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import GroupStats, StatsFile, write_stats
 from vita_data.shards.writer import ShardWriter
+from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import (
-    ACTION_DIM,
-    STATE_DIM,
     ActionOrigin,
     Arms,
     CameraRole,

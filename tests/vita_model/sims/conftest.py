@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vita_data.types import CameraRole, Float64, Image
-from vita_model.policy.interfaces import Observation, PolicyInfo, RobotState
+from vita_model.policy.interfaces import Observation, PolicyInfo
 from vita_model.sims.robosuite.expert import Scene
 from vita_model.sims.robosuite.tasks import CAMERAS, IMAGE_SIZE, Proprioception, TaskSpec, find_task
 
@@ -105,15 +105,6 @@ def make_arm() -> type[PointArm]:
 @pytest.fixture
 def make_policy() -> type[ConstantPolicy]:
     return ConstantPolicy
-
-
-@pytest.fixture
-def observation() -> Observation:
-    mask = np.zeros(64, bool)
-    mask[24:34] = True
-    images = {role: np.full((8, 6, 3), 7, np.uint8) for role in (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)}
-    state = RobotState(values=np.arange(64, dtype=np.float32) * mask, mask=mask)
-    return Observation(images=images, instruction="lift it", state=state)
 
 
 @pytest.fixture

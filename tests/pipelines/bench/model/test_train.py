@@ -5,14 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipelines.bench.cli import main as vita_bench
 from pipelines.bench.model.cli import train as main
 from vita_data.types import Modality
-from vita_model.network.configs import Component, LossConfig
-from vita_model.network.prediction import Draws
-from vita_model.training.estimate.bf16_weights import held_in_bf16
+from vita_model.network.configs import LossConfig
 from vita_model.training.estimate.fake_model import count_flop
 from vita_model.training.recipes.recipe import load_recipe
 
@@ -56,18 +53,6 @@ def test_weights_held_in_bf16_and_no_optimizer(capsys: pytest.CaptureFixture[str
     assert (row["modality"], report["weights"], report["part"]) == ("paired", "bf16", "forward-backward")
     assert row["peak_memory_bytes"] > 2**27
     assert report["estimate"]["recompute"]
-
-
-def test_a_model_held_in_bf16_computes_in_the_format_of_its_rows(make_batch, config) -> None:
-    torch.manual_seed(0)
-    model = held_in_bf16(config, tuple(Component)).eval()
-    held = {p.dtype for m in model.modules() if isinstance(m, torch.nn.Linear) for p in m.parameters(recurse=False)}
-    prediction = model.reason(make_batch("paired", size=1, futures=2), Draws(), with_frames=True)
-    assert held == {torch.bfloat16}
-    assert prediction.actions.predicted.dtype == torch.float32
-    assert bool(torch.isfinite(prediction.actions.predicted).all())
-    sum(part.predicted.square().sum() for part in (prediction.actions, prediction.frames)).backward()
-    assert model.backbone.gemma.layers[0].mlp.up_proj.weight.grad.dtype == torch.bfloat16
 
 
 def test_recomputing_costs_arithmetic_that_is_counted() -> None:
