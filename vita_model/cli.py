@@ -208,12 +208,7 @@ def _plan(recipe: Recipe, manifest: Manifest, shards: str) -> Plan:
 
 
 def _loader(recipe: Recipe, plan: Plan, ranks: "Ranks") -> "Loader":
-    config = recipe.loader
-    return make_loader(
-        plan, rank=ranks.rank, world_size=ranks.world_size, threads=config.threads, ahead=config.ahead,
-        damage=config.damage, instruction=config.instruction, read_timeout_s=config.read_timeout_s,
-        remote=config.remote.options,
-    )  # fmt: skip
+    return make_loader(plan, rank=ranks.rank, world_size=ranks.world_size, options=recipe.loader)
 
 
 if __name__ == "__main__":

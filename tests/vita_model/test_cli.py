@@ -1,11 +1,9 @@
 """The command line, with the loader replaced: exit codes, messages, what reaches the plan."""
 
-from pathlib import Path
-
 import pytest
 
 from vita_data.errors import ManifestError
-from vita_data.loader import Damage, InstructionChoice, RemoteOptions
+from vita_data.loader import Damage, LoaderOptions, RemoteOptions
 from vita_data.types import DrawOrder, Manifest, Order, ResizeMode, Stage, Starts, WindowSpec
 from vita_model import cli
 from vita_model.training.train import RunEnd
@@ -84,8 +82,8 @@ def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_t
     assert plan.request["shards"] == "s3://bucket/shards"
     assert plan.request["order"] == DrawOrder(kind=Order.WINDOW)
     assert plan.loader_options == {
-        "rank": 0, "world_size": 1, "threads": 3, "ahead": 2, "damage": Damage.SUBSTITUTE, "read_timeout_s": 120.0,
-        "instruction": InstructionChoice.MAIN, "remote": RemoteOptions(cache=Path("kept")),
+        "rank": 0, "world_size": 1,
+        "options": LoaderOptions(threads=3, damage=Damage.SUBSTITUTE, remote=RemoteOptions(cache="kept")),
     }  # fmt: skip
 
 
@@ -129,11 +127,11 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("accumulate=8", "accumulate=8 does not divide"),
         ("batch_size={'video':'x'}", "Recipe.batch_size must be"),
         ("modality_steps={'video':'a'}", "Recipe.modality_steps must be"),
-        ("loader.threads=0", "LoaderConfig.threads must be a whole number, at least 1; found 0"),
-        ("loader.read_timeout_s=0", "LoaderConfig.read_timeout_s must be a finite number above 0"),
+        ("loader.threads=0", "LoaderOptions.threads must be a whole number, at least 1; found 0"),
+        ("loader.read_timeout_s=0", "LoaderOptions.read_timeout_s must be a finite number above 0"),
         ("loader.damage=ignore", "is not one of raise, substitute"),
-        ("loader.remote.prefetch=-1", "RemoteConfig.prefetch must be"),
-        ("loader.remote.cache_bytes=0", "RemoteConfig.cache_bytes must be"),
+        ("loader.remote.prefetch=-1", "RemoteOptions.prefetch must be"),
+        ("loader.remote.cache_bytes=0", "RemoteOptions.cache_bytes must be"),
         ("modality_steps={[]:1}", "is not of type Mapping"),
         ("optimizer.lr=-1", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found -1.0"),
         ("optimizer.lr=1e400", "OptimizerConfig.lr must be"),

@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 from vita_data.loader.action_conventions import conventions
 from vita_data.loader.mixture.report import MixReport, mix
+from vita_data.loader.options import Damage, InstructionChoice, LoaderOptions, RemoteOptions
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.resume import PlanChange, resume_plan
 from vita_data.loader.order.sampler import MixedModalitySampler
 from vita_data.loader.order.subset import held_out, only_paired
-from vita_data.loader.read.decode import Damage, InstructionChoice
-from vita_data.loader.store.remote import RemoteOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Damage",
     "InstructionChoice",
+    "LoaderOptions",
     "MixReport",
     "MixedModalitySampler",
     "Plan",
@@ -35,41 +35,21 @@ __all__ = [
 ]
 
 
-def make_loader(
-    plan: Plan,
-    *,
-    rank: int = 0,
-    world_size: int = 1,
-    threads: int = 8,
-    ahead: int = 2,
-    damage: Damage = Damage.RAISE,
-    instruction: InstructionChoice = InstructionChoice.MAIN,
-    read_timeout_s: float = 120.0,
-    remote: RemoteOptions | None = None,
-) -> "Loader":
+def make_loader(plan: Plan, *, rank: int = 0, world_size: int = 1, options: LoaderOptions | None = None) -> "Loader":
     """Make the loader of one rank.
 
     Args:
         plan: the whole run's plan, the same on every rank.
         rank: which slice of each global batch to read.
         world_size: how many ranks share a batch; must divide every batch size.
-        threads: threads that read and decode.
-        ahead: batches under way, the one that is waited for included; each takes its memory.
-        damage: what to do about a damaged member.
-        instruction: which of a clip's instructions a sample carries.
-        read_timeout_s: a read that takes longer ends the run, naming shard, clip, member and offset.
-        remote: for shards on an object store: connections, batches fetched ahead, cache.
+        options: how batches are read; None: the defaults.
 
     Raises:
-        RequestError: there is no such rank, the batch cannot be divided, or a number makes no sense.
+        RequestError: the rank is not below the world size, or a batch cannot be divided.
     """
-    from vita_data.loader.loader import Loader, LoaderOptions
+    from vita_data.loader.loader import Loader
 
-    options = LoaderOptions(
-        threads=threads, ahead=ahead, damage=damage, instruction=instruction, read_timeout_s=read_timeout_s,
-        remote=remote or RemoteOptions(),
-    )  # fmt: skip
-    return Loader(plan, rank=rank, world_size=world_size, options=options)
+    return Loader(plan, rank=rank, world_size=world_size, options=options or LoaderOptions())
 
 
 def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> "Batch":

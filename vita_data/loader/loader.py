@@ -7,7 +7,7 @@ the model gets, without a copy. Nothing is forked, shared or restarted.
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from vita_data.errors import RequestError
+from vita_data.loader.options import Damage, InstructionChoice, LoaderOptions
 from vita_data.loader.order.members import BatchMembers, locate_batch, locate_batches
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.resume import PlanChange, resume_plan
 from vita_data.loader.order.sampler import MixedModalitySampler, Picks
-from vita_data.loader.read.decode import ARRAYS, Damage, InstructionChoice, WindowReader
+from vita_data.loader.read.decode import ARRAYS, WindowReader
 from vita_data.loader.read.fill import BatchFill
 from vita_data.loader.read.tensors import BatchMemory, arrays_of
 from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
 from vita_data.loader.store.prefetch import LocalMembers, MemberSource, Prefetcher
-from vita_data.loader.store.remote import RemoteMembers, RemoteOptions
-from vita_data.storage.files import MAX_CONNECTIONS
+from vita_data.loader.store.remote import RemoteMembers
 from vita_data.types import Batch, Json, Modality
 
 _Result = TypeVar("_Result")
@@ -38,22 +38,6 @@ _SLOTS_PER_CUT = 1024
 """A cut costs by its count far more than by its size; this many take about 10 ms."""
 _POLL_S = 0.5
 """How often somebody who waits for a batch looks whether a read hangs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderOptions:
-    """How batches are read; none of it changes what a batch holds, except a substitute for what is damaged."""
-
-    threads: int = 8
-    """Threads that read and decode."""
-    ahead: int = 2
-    """Batches under way, the one that is waited for included; each takes its memory."""
-    damage: Damage = Damage.RAISE
-    instruction: InstructionChoice = InstructionChoice.MAIN
-    read_timeout_s: float = 120.0
-    """A read that takes longer ends the run."""
-    remote: RemoteOptions = field(default_factory=RemoteOptions)
-    """For shards on an object store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +73,7 @@ class Loader(Iterator[Batch]):
     """
 
     def __init__(self, plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
-        _check(plan, rank=rank, world_size=world_size, options=options)
+        _check(plan, rank=rank, world_size=world_size)
         self._rank, self._world_size, self._options = rank, world_size, options
         self._stalls = StallDetector(options.read_timeout_s)
         self._memory = BatchMemory()
@@ -234,18 +218,9 @@ class Loader(Iterator[Batch]):
         return _Filling(modality=located.picks.modality, tensors=tensors, fill=fill, tasks=tasks)
 
 
-def _check(plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
-    if not 0 <= rank < world_size or options.threads < 1 or options.ahead < 1:
-        raise RequestError(
-            f"loader: need 0 <= rank < world size, threads >= 1, ahead >= 1; found rank {rank} of {world_size}, "
-            f"{options.threads} threads, {options.ahead} ahead"
-        )
-    remote = options.remote
-    if options.read_timeout_s <= 0 or not 1 <= remote.connections <= MAX_CONNECTIONS or remote.prefetch < 0:
-        raise RequestError(
-            f"loader: need read_timeout_s > 0, 1 to {MAX_CONNECTIONS} connections, prefetch >= 0; found "
-            f"{options.read_timeout_s}, {remote.connections}, {remote.prefetch}"
-        )
+def _check(plan: Plan, *, rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise RequestError(f"loader: expected 0 <= rank < world size, got rank {rank} of {world_size}")
     for modality, size in plan.batch_size.items():
         if size % world_size:
             raise RequestError(f"loader: world size {world_size} does not divide the {modality} batch of {size}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.bench.loader.clips import SOURCE
 from pipelines.bench.loader.pairs import HORIZON, Taken
-from vita_data.loader import Plan, make_loader
+from vita_data.loader import LoaderOptions, Plan, make_loader
 from vita_data.types import Manifest, MixtureEntry, Stage, Starts, WindowSpec
 
 PACKAGE = "vita-vla"
@@ -16,7 +16,7 @@ def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
     """Load fine-tuning batches of paired windows on `workers` threads, endlessly."""
     manifest = Manifest(name=SOURCE, entries=(MixtureEntry(source=SOURCE, weight=1.0),), path="bench.toml")
     plan = Plan.from_manifest(manifest, shards=str(data), stage=Stage.FINETUNE, batch_size=batch_size, windows=_WINDOWS)
-    with make_loader(plan, threads=workers) as loader:
+    with make_loader(plan, options=LoaderOptions(threads=workers)) as loader:
         for batch in loader:
             if batch.images is None or batch.future is None:
                 raise TypeError("a paired batch without images")

@@ -10,7 +10,7 @@ import torch
 
 from vita_data.errors import ShardError, VitaDataError
 from vita_data.formats.toy import read_toy_frame
-from vita_data.loader import Damage, InstructionChoice, MixedModalitySampler, Plan, make_loader
+from vita_data.loader import Damage, InstructionChoice, LoaderOptions, MixedModalitySampler, Plan, make_loader
 from vita_data.loader.order.members import Member, locate_batch
 from vita_data.loader.order.sampler import Picks
 from vita_data.loader.read.decode import BatchArrays, WindowReader
@@ -121,8 +121,11 @@ def damaged(tmp_path: Path, make_clip, save, manifest) -> Plan:
 TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
 
 
-def taken(plan: Plan, count: int, **options: object) -> tuple[list[Batch], dict[str, int]]:
-    with make_loader(plan, threads=3, damage=Damage.SUBSTITUTE, **options) as loader:
+def taken(
+    plan: Plan, count: int, *, rank: int = 0, world_size: int = 1, ahead: int = 2
+) -> tuple[list[Batch], dict[str, int]]:
+    how = LoaderOptions(threads=3, ahead=ahead, damage=Damage.SUBSTITUTE)
+    with make_loader(plan, rank=rank, world_size=world_size, options=how) as loader:
         return [next(loader) for _ in range(count)], loader.substituted
 
 
@@ -178,7 +181,7 @@ def test_a_source_of_which_all_is_damaged_ends_the_run_after_a_hundred_tries(
     flip(Path(view.shard), ref.offset)
 
     with (
-        make_loader(damaged, threads=2, damage=Damage.SUBSTITUTE) as loader,
+        make_loader(damaged, options=LoaderOptions(threads=2, damage=Damage.SUBSTITUTE)) as loader,
         pytest.raises(ShardError, match="source arm: 100 windows in a row are damaged; run `vita-data verify`"),
     ):
         next(loader)
@@ -242,7 +245,7 @@ def test_whatever_a_thread_raises_ends_the_run_naming_the_member(
     plan = Plan.from_manifest(manifest(arm=1), shards=shards, stage="finetune", batch_size=4)
     monkeypatch.setattr(f"vita_data.loader.{name}", fail)
     with (
-        make_loader(plan, threads=2) as loader,
+        make_loader(plan, options=LoaderOptions(threads=2)) as loader,
         pytest.raises(VitaDataError, match=rf"shard .*tar, clip arm-\w+, member {member}"),
     ):
         next(loader)

@@ -20,12 +20,12 @@ import json, os, signal, sys, time
 from pathlib import Path
 import vita_data.loader.loader
 from vita_data.errors import VitaDataError
-from vita_data.loader import Plan, make_loader
+from vita_data.loader import LoaderOptions, Plan, make_loader
 from vita_data.types import Manifest, MixtureEntry
 
 def train(steps=3, **options):
     try:
-        with make_loader(plan, threads=3, **options) as loader:
+        with make_loader(plan, options=LoaderOptions(threads=3, **options)) as loader:
             for _ in range(steps):
                 next(loader)
     except VitaDataError as error:
@@ -88,11 +88,11 @@ FAILURES = {
     ),
 }
 STOPS = {
-    "held at the end": "loader = make_loader(plan, ahead=4); next(loader)",
-    "dropped": "loader = make_loader(plan, ahead=4); next(loader); del loader",
+    "held at the end": "loader = make_loader(plan, options=LoaderOptions(ahead=4)); next(loader)",
+    "dropped": "loader = make_loader(plan, options=LoaderOptions(ahead=4)); next(loader); del loader",
     "not begun": "loader = make_loader(plan)",
     "its threads end": (
-        "import threading\nloader = make_loader(plan, ahead=4); next(loader); del loader\n"
+        "import threading\nloader = make_loader(plan, options=LoaderOptions(ahead=4)); next(loader); del loader\n"
         "for _ in range(1000):\n    if threading.active_count() == 1: break\n    time.sleep(0.01)\n"
         "assert threading.active_count() == 1, threading.enumerate()"
     ),

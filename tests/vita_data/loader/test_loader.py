@@ -14,7 +14,15 @@ import torch
 
 from vita_data.errors import RequestError, ShardError
 from vita_data.formats.toy import read_toy_frame
-from vita_data.loader import Damage, InstructionChoice, MixedModalitySampler, Plan, PlanChange, make_loader
+from vita_data.loader import (
+    Damage,
+    InstructionChoice,
+    LoaderOptions,
+    MixedModalitySampler,
+    Plan,
+    PlanChange,
+    make_loader,
+)
 from vita_data.types import Batch, CameraRole, Manifest, Modality, Starts, WindowSpec
 
 ACTION14_STEP = 7
@@ -30,8 +38,8 @@ def plan_for(shards: Path, manifest: Callable[..., Manifest]) -> Callable[..., P
     return make
 
 
-def batches(plan: Plan, count: int, **options) -> list[Batch]:
-    with make_loader(plan, threads=2, **options) as loader:
+def batches(plan: Plan, count: int, *, rank: int = 0, world_size: int = 1, **options) -> list[Batch]:
+    with make_loader(plan, rank=rank, world_size=world_size, options=LoaderOptions(threads=2, **options)) as loader:
         return [next(loader) for _ in range(count)]
 
 
@@ -130,12 +138,12 @@ def test_a_world_size_that_does_not_divide_the_batch_is_refused(plan_for) -> Non
 
 def test_the_state_names_the_first_batch_not_seen_whatever_was_read_ahead(plan_for) -> None:
     plan = plan_for("warmup")
-    with make_loader(plan, threads=2, ahead=3) as loader:
+    with make_loader(plan, options=LoaderOptions(threads=2, ahead=3)) as loader:
         for _ in range(4):
             next(loader)
         state = json.loads(json.dumps(loader.state_dict()))
         rest = [next(loader).key for _ in range(3)]
-    with make_loader(plan, rank=0, threads=1, ahead=1) as other:
+    with make_loader(plan, rank=0, options=LoaderOptions(threads=1, ahead=1)) as other:
         next(other)
         other.load_state_dict(state)
         assert [next(other).key for _ in range(3)] == rest
@@ -143,10 +151,10 @@ def test_the_state_names_the_first_batch_not_seen_whatever_was_read_ahead(plan_f
 
 
 def test_a_changed_plan_is_refused_or_followed(plan_for) -> None:
-    with make_loader(plan_for("warmup"), threads=1) as loader:
+    with make_loader(plan_for("warmup"), options=LoaderOptions(threads=1)) as loader:
         next(loader)
         state = loader.state_dict()
-    with make_loader(plan_for("warmup", seed=3), threads=1) as other:
+    with make_loader(plan_for("warmup", seed=3), options=LoaderOptions(threads=1)) as other:
         with pytest.raises(RequestError, match="seed 0 -> 3"):
             other.load_state_dict(state)
         other.load_state_dict(state, plan_change=PlanChange.ALLOW)
@@ -175,7 +183,7 @@ def damaged(tmp_path: Path, make_clip, save, manifest: Callable[..., Manifest]) 
 @pytest.mark.parametrize("member", ["primary.000000.jpg", "action.npy"])
 def test_a_flipped_bit_ends_the_run_naming_shard_clip_and_member(damaged, member: str) -> None:
     pattern = rf"shard .*arm-train-000000\.tar, clip arm-0{{16}}, member {member}"
-    with make_loader(damaged(member), threads=2) as loader:
+    with make_loader(damaged(member), options=LoaderOptions(threads=2)) as loader:
         with pytest.raises(ShardError, match=pattern):
             next(loader)
         with pytest.raises(StopIteration):
@@ -184,7 +192,7 @@ def test_a_flipped_bit_ends_the_run_naming_shard_clip_and_member(damaged, member
 
 def test_substitutes_are_the_next_windows_and_are_counted(damaged, caplog: pytest.LogCaptureFixture) -> None:
     plan = damaged("primary.000000.jpg")
-    with make_loader(plan, threads=2, ahead=1, damage=Damage.SUBSTITUTE) as loader:
+    with make_loader(plan, options=LoaderOptions(threads=2, ahead=1, damage=Damage.SUBSTITUTE)) as loader:
         batch = next(loader)
         count = loader.substituted["arm"]
     again = batches(plan, 1, ahead=1, damage=Damage.SUBSTITUTE)[0]
@@ -205,7 +213,10 @@ def test_bytes_that_are_no_image_are_refused_by_name(tmp_path: Path, make_clip, 
     save(tmp_path, clips)
     plan = Plan.from_manifest(manifest(arm=1), shards=tmp_path, stage="finetune", batch_size=8)
 
-    with make_loader(plan, threads=2) as loader, pytest.raises(ShardError, match=r"clip arm-0{15}1, member primary"):
+    with (
+        make_loader(plan, options=LoaderOptions(threads=2)) as loader,
+        pytest.raises(ShardError, match=r"clip arm-0{15}1, member primary"),
+    ):
         next(loader)
 
 
@@ -237,10 +248,10 @@ def test_only_the_members_that_are_needed_are_read(shards: Path, tmp_path: Path,
 def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shards: Path) -> None:
     code = (
         "import sys, vita_model.cli, vita_model.training.train\n"
-        "from vita_data.loader import Plan, make_loader; from vita_data.types import *\n"
+        "from vita_data.loader import LoaderOptions, Plan, make_loader; from vita_data.types import *\n"
         "m = Manifest(name='t', path='t', entries=(MixtureEntry(source='arm', weight=1),))\n"
         f"p = Plan.from_manifest(m, shards={str(shards)!r}, stage='finetune', batch_size=2)\n"
-        "with make_loader(p, threads=1) as loader: next(loader)\n"
+        "with make_loader(p, options=LoaderOptions(threads=1)) as loader: next(loader)\n"
         "print([name for name in ('tensorflow', 'av', 'cv2', 'tensorflow_datasets') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -249,7 +260,7 @@ def test_a_training_process_imports_neither_tensorflow_nor_a_video_decoder(shard
 
 
 def test_a_batch_that_is_kept_is_never_written_again(plan_for) -> None:
-    with make_loader(plan_for("warmup"), threads=3, ahead=3) as loader:
+    with make_loader(plan_for("warmup"), options=LoaderOptions(threads=3, ahead=3)) as loader:
         taken = [next(loader) for _ in range(4)]
         batch = next(one for one in taken if one.modality is Modality.VIDEO)
         held = [batch.images[2:, 0, ::2].numpy(), batch.future, batch.image_mask[1:]]
@@ -262,7 +273,7 @@ def test_a_batch_that_is_kept_is_never_written_again(plan_for) -> None:
 
 def test_memory_of_batches_that_are_dropped_is_used_again(plan_for) -> None:
     used: dict[str, set[int]] = {"images": set(), "action": set()}
-    with make_loader(plan_for("warmup"), threads=3, ahead=3) as loader:
+    with make_loader(plan_for("warmup"), options=LoaderOptions(threads=3, ahead=3)) as loader:
         for _ in range(50):
             batch = next(loader)
             for name, places in used.items():
@@ -277,7 +288,7 @@ def test_two_hundred_batches_need_no_more_memory_than_the_first(plan_for) -> Non
         status = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in status if line.startswith("RssAnon")).split()[1])
 
-    with make_loader(plan_for("cotrain"), threads=2) as loader:
+    with make_loader(plan_for("cotrain"), options=LoaderOptions(threads=2)) as loader:
         for _ in range(40):
             next(loader)
         before_kb = private_kb()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vita_data.loader import Plan, make_loader, mix
+from vita_data.loader import LoaderOptions, Plan, make_loader, mix
 from vita_data.loader.mixture.text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.types import Modality, ResizeMode
@@ -23,7 +23,7 @@ MANIFESTS = Path(__file__).parents[3] / "manifests"
 def test_toy_manifests_give_batches(toy_shards: Path, name: str, stage: str, modalities: set[Modality]) -> None:
     plan = Plan.from_manifest(load_manifest(MANIFESTS / f"{name}.toml"), shards=toy_shards, stage=stage, batch_size=12)
     seen = set()
-    with make_loader(plan, threads=2) as loader:
+    with make_loader(plan, options=LoaderOptions(threads=2)) as loader:
         for _ in range(8):
             batch = next(loader)
             seen.add(batch.modality)

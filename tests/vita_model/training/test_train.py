@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.loader import Damage, InstructionChoice, PlanChange
+from vita_data.loader import Damage, InstructionChoice, LoaderOptions, PlanChange, RemoteOptions
 from vita_data.storage.lock import held
 from vita_data.types import DrawOrder, Modality, Order, Stage
 from vita_model.network.configs import Component
@@ -17,7 +17,6 @@ from vita_model.training.checkpoint.run_folder import latest
 from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.evaluation.evaluate import EVALUATION
 from vita_model.training.gradients import TrainingError
-from vita_model.training.recipes.loading import LoaderConfig, RemoteConfig
 from vita_model.training.train import train
 
 STATISTICS = {"toy_a": {"q01": [0]}}
@@ -154,8 +153,8 @@ def test_resume_refuses_a_changed_recipe_naming_the_field(warmed_up, make_recipe
 
 
 def test_resume_takes_other_ways_of_reading(warmed_up, make_recipe, make_stream):
-    remote = RemoteConfig(prefetch=1, connections=2, cache="/nowhere", cache_bytes=5)
-    changed = make_recipe(Stage.WARMUP, loader=LoaderConfig(threads=1, ahead=1, read_timeout_s=5.0, remote=remote))
+    remote = RemoteOptions(prefetch=1, connections=2, cache="/nowhere", cache_bytes=5)
+    changed = make_recipe(Stage.WARMUP, loader=LoaderOptions(threads=1, ahead=1, read_timeout_s=5.0, remote=remote))
     assert go(changed, make_stream(Stage.WARMUP), warmed_up, resume=True).step == 6
 
 
@@ -170,8 +169,8 @@ def test_a_run_goes_on_with_recomputed_blocks_as_without(make_recipe, make_strea
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"loader": LoaderConfig(damage=Damage.SUBSTITUTE)}, "loader.damage was raise, now substitute"),
-        ({"loader": LoaderConfig(instruction=InstructionChoice.ANY)}, "loader.instruction was main, now any"),
+        ({"loader": LoaderOptions(damage=Damage.SUBSTITUTE)}, "loader.damage was raise, now substitute"),
+        ({"loader": LoaderOptions(instruction=InstructionChoice.ANY)}, "loader.instruction was main, now any"),
         ({"order": DrawOrder(kind=Order.WINDOW)}, "order.kind was global, now window"),
     ],
 )

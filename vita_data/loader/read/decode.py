@@ -6,7 +6,6 @@ Called from many threads at once.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 
 import numpy as np
 import simplejpeg
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from vita_data.errors import TRAINING_RESUMES, ShardError, VitaDataError, WorkerError
 from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
+from vita_data.loader.options import Damage, InstructionChoice
 from vita_data.loader.order.members import Member
 from vita_data.loader.order.sampler import MixedModalitySampler
 from vita_data.loader.store.prefetch import Data, MemberSource
@@ -25,20 +25,6 @@ from vita_data.types import IMAGE_SIZE, Bool, Float32, Image
 
 _KEPT_FACTS = 1 << 16
 _IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-
-
-class Damage(StrEnum):
-    """What to do about a damaged member: end the run, or take the source's next window and count it."""
-
-    RAISE = "raise"
-    SUBSTITUTE = "substitute"
-
-
-class InstructionChoice(StrEnum):
-    """Which of a clip's instructions a sample carries: the main one, or any, drawn by seed, step and slot."""
-
-    MAIN = "main"
-    ANY = "any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

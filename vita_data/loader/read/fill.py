@@ -15,9 +15,10 @@ import numpy as np
 
 from vita_data.errors import ShardError
 from vita_data.loader.normalize import ACTION14
+from vita_data.loader.options import Damage, InstructionChoice
 from vita_data.loader.order.members import BatchMembers, Member, image, locate_batch, metadata, named
 from vita_data.loader.order.permute import key_of
-from vita_data.loader.read.decode import NO_FACTS, BatchArrays, Damage, Facts, InstructionChoice, WindowReader
+from vita_data.loader.read.decode import NO_FACTS, BatchArrays, Facts, WindowReader
 from vita_data.loader.store.prefetch import MemberSource
 from vita_data.loader.windows.clips import ShardView
 from vita_data.loader.windows.resample import resampled

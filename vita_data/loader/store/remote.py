@@ -7,12 +7,12 @@ several batches need is asked for once. A cache on a disk keeps what came.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from vita_data.errors import StorageError
+from vita_data.loader.options import RemoteOptions
 from vita_data.loader.order.members import BatchMembers, Member
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.store.cache import ShardCache
@@ -35,25 +35,14 @@ _Piece = Future[dict[int, bytes]]
 """Members of one shard, by offset."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOptions:
-    """How shards on an object store are read."""
-
-    connections: int = 32
-    """Ranges asked for side by side."""
-    prefetch: int = 8
-    """Batches whose members are fetched ahead of those that are decoded; 0 fetches when a slot is read."""
-    cache: Path | None = None
-    """Folder that keeps what was fetched; None keeps nothing."""
-    cache_bytes: int = 100 << 30
-
-
 class RemoteMembers:
     """Brings the members of batches from a store."""
 
     def __init__(self, options: RemoteOptions, *, plan: Plan, stalls: StallDetector) -> None:
         self._options, self._stalls = options, stalls
-        self._cache = None if options.cache is None else ShardCache(options.cache, limit_bytes=options.cache_bytes)
+        self._cache = (
+            None if options.cache is None else ShardCache(Path(options.cache), limit_bytes=options.cache_bytes)
+        )
         # Without prefetching the threads that decode read.
         self._pool = DaemonPool(options.connections if options.prefetch else 0, name="vita-fetch")
         # A piece stays as long as a batch needs it. Of the thread that begins batches alone.

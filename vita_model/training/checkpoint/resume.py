@@ -12,7 +12,6 @@ from vita_data.errors import RequestError
 from vita_data.loader import PlanChange
 from vita_data.types import Json
 from vita_model.training.checkpoint.state import Progress
-from vita_model.training.recipes.loading import FREE_ON_RESUME
 from vita_model.training.recipes.recipe import Recipe, as_json, first_difference
 
 _MAY_CHANGE = (
@@ -29,7 +28,10 @@ _MAY_CHANGE = (
     "parallel",
     "recompute",
     "compile",
-    *FREE_ON_RESUME,
+    "loader.threads",
+    "loader.ahead",
+    "loader.read_timeout_s",
+    "loader.remote",
 )
 """Recipe fields that a resumed run may change; the loader itself checks the mixture.
 

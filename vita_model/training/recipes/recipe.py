@@ -25,12 +25,12 @@ from vita_data.config.checks import (
     require_whole,
 )
 from vita_data.errors import RequestError
+from vita_data.loader.options import LoaderOptions
 from vita_data.loader.order.request import default_windows, drawn_modalities
 from vita_data.storage.files import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.configs import CodebookConfig, Component, LossConfig, VitaConfig
 from vita_model.network.reasoning import VisualReasoning
-from vita_model.training.recipes.loading import LoaderConfig
 
 _Config = TypeVar("_Config")
 MAX_STEPS = 10**8 - 1
@@ -126,7 +126,7 @@ class Recipe:
     model: VitaConfig = field(default_factory=VitaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
     precision: Precision = Precision.BF16
     parallel: Parallel = Parallel.DDP
     """Where weights lie if there are several ranks."""

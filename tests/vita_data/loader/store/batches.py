@@ -4,14 +4,16 @@ from dataclasses import fields
 
 import torch
 
-from vita_data.loader import Damage, Plan, RemoteOptions, make_loader
+from vita_data.loader import Damage, LoaderOptions, Plan, RemoteOptions, make_loader
 from vita_data.types import Batch
 
 
 def take(plan: Plan, count: int, *, rank: int = 0, world_size: int = 1, **options: object) -> list[Batch]:
     damage = options.pop("damage", Damage.RAISE)
     remote = RemoteOptions(**options)
-    with make_loader(plan, threads=2, rank=rank, world_size=world_size, damage=damage, remote=remote) as loader:
+    with make_loader(
+        plan, rank=rank, world_size=world_size, options=LoaderOptions(threads=2, damage=damage, remote=remote)
+    ) as loader:
         return [next(loader) for _ in range(count)]
 
 

@@ -14,7 +14,7 @@ from tests.object_store import ObjectStore, refusing_credentials
 from tests.store_proxy import RangeRead, StoreProxy
 from tests.vita_data.loader.store.batches import assert_same, take
 from vita_data.errors import RequestError, ShardError, StorageError
-from vita_data.loader import Damage, Plan, RemoteOptions, make_loader
+from vita_data.loader import Damage, LoaderOptions, Plan, RemoteOptions, make_loader
 from vita_data.loader.loader import Loader
 from vita_data.storage.files import MAX_CONNECTIONS
 from vita_data.types import Batch, Modality
@@ -30,7 +30,9 @@ def read_on(loader: Loader) -> None:
 
 def fails(plan: Plan, kind: type[Exception], told: str, *, prefetch: int, **options: object) -> str:
     """Read until the run ends; it ends in one line that names shard, clip and member."""
-    with make_loader(plan, threads=2, remote=RemoteOptions(prefetch=prefetch), **options) as loader:
+    with make_loader(
+        plan, options=LoaderOptions(threads=2, remote=RemoteOptions(prefetch=prefetch), **options)
+    ) as loader:
         with pytest.raises(kind, match=rf"{MEMBER}.*{told}") as raised:
             read_on(loader)
         with pytest.raises(StopIteration):
@@ -82,8 +84,10 @@ def test_substitutes_are_those_of_the_disk(
     for where in (local, copy):
         plan = plan_at(where)
         flip(plan, store)
-        options = RemoteOptions(prefetch=3, cache=tmp_path / "cache")
-        with make_loader(plan, threads=2, ahead=1, damage=Damage.SUBSTITUTE, remote=options) as loader:
+        options = RemoteOptions(prefetch=3, cache=str(tmp_path / "cache"))
+        with make_loader(
+            plan, options=LoaderOptions(threads=2, ahead=1, damage=Damage.SUBSTITUTE, remote=options)
+        ) as loader:
             found.append([next(loader) for _ in range(8)])
             counts.append(loader.substituted)
     assert_same(found[1], found[0])
@@ -93,12 +97,12 @@ def test_substitutes_are_those_of_the_disk(
 
 def test_a_bit_flipped_in_the_cache_is_fetched_again(plan_at, address: str, proxy: StoreProxy, tmp_path: Path) -> None:
     plan = plan_at(address)
-    expected = take(plan, 3, prefetch=3, cache=tmp_path)
+    expected = take(plan, 3, prefetch=3, cache=str(tmp_path))
     for path in tmp_path.glob("*.tar"):
         data = path.read_bytes()
         path.write_bytes(bytes(byte ^ 1 for byte in data[:-1]) + data[-1:])
     proxy.reads.clear()
-    assert_same(take(plan, 3, prefetch=3, cache=tmp_path), expected)
+    assert_same(take(plan, 3, prefetch=3, cache=str(tmp_path)), expected)
     assert proxy.reads
 
 
@@ -114,7 +118,7 @@ def test_a_shard_built_anew_under_its_address_is_not_taken_from_the_cache(
             Plan.from_manifest(manifest(arm=1), shards=where, stage="finetune", batch_size=4)
             for where in (root, bucket)
         ]
-        assert_same(take(plans[1], 3, prefetch=0, cache=tmp_path / "cache"), take(plans[0], 3))
+        assert_same(take(plans[1], 3, prefetch=0, cache=str(tmp_path / "cache")), take(plans[0], 3))
 
 
 def test_a_refused_credential_ends_the_run(plan_at, copy: str) -> None:
@@ -127,7 +131,7 @@ def test_a_store_that_goes_away_in_the_middle_ends_the_run(
     store: ObjectStore, plan_at, copy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
-    with make_loader(plan_at(copy), threads=2, remote=RemoteOptions(prefetch=1)) as loader:
+    with make_loader(plan_at(copy), options=LoaderOptions(threads=2, remote=RemoteOptions(prefetch=1))) as loader:
         next(loader)
         with store.stopped(), pytest.raises(StorageError, match=rf"{MEMBER}.*cannot be read") as raised:
             read_on(loader)
@@ -160,7 +164,7 @@ def test_a_store_that_never_answers_ends_the_run_by_name(plan_at, address: str, 
 def test_closing_stops_what_is_being_fetched(far_apart: Plan, proxy: StoreProxy) -> None:
     proxy.latency_s = 0.2
     before = set(threading.enumerate())
-    loader = make_loader(far_apart, threads=2, remote=RemoteOptions(prefetch=50, connections=4))
+    loader = make_loader(far_apart, options=LoaderOptions(threads=2, remote=RemoteOptions(prefetch=50, connections=4)))
     next(loader)
     ours = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("vita-")]
     # A client that an earlier test left without an answer may ask again.
@@ -183,7 +187,7 @@ manifest = Manifest(name="t", path="t", entries=(MixtureEntry(source="arm", weig
 plan = Plan.from_manifest(manifest, shards=sys.argv[1], stage="finetune", batch_size=4)
 remote = RemoteOptions(prefetch=4, cache=sys.argv[2])
 try:
-    next(make_loader(plan, threads=2, read_timeout_s=0.5, remote=remote))
+    next(make_loader(plan, options=LoaderOptions(threads=2, read_timeout_s=0.5, remote=remote)))
 except VitaDataError as error:
     sys.exit(str(error))
 """
@@ -191,7 +195,7 @@ except VitaDataError as error:
 
 def test_a_process_whose_store_never_answers_exits(address: str, proxy: StoreProxy, tmp_path: Path) -> None:
     proxy.answer = lambda read: None
-    command = [sys.executable, "-c", HANGS.replace("sys.argv[2]", f"__import__('pathlib').Path({str(tmp_path)!r})")]
+    command = [sys.executable, "-c", HANGS.replace("sys.argv[2]", repr(str(tmp_path)))]
     done = subprocess.run([*command, address], capture_output=True, text=True, timeout=60, check=False, env=os.environ)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -199,9 +203,10 @@ def test_a_process_whose_store_never_answers_exits(address: str, proxy: StorePro
 
 
 @pytest.mark.parametrize("options", [{"connections": 0}, {"connections": MAX_CONNECTIONS + 1}, {"prefetch": -1}])
-def test_numbers_that_make_no_sense_are_refused(plan_at, address: str, options: dict[str, int]) -> None:
-    with pytest.raises(RequestError, match=f"1 to {MAX_CONNECTIONS} connections, prefetch >= 0"):
-        make_loader(plan_at(address), remote=RemoteOptions(**options))
+def test_numbers_that_make_no_sense_are_refused(options: dict[str, int]) -> None:
+    (name,) = options
+    with pytest.raises(RequestError, match=f"RemoteOptions.{name} must be a whole number, at least [01]"):
+        RemoteOptions(**options)
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(plan_at, address: str, store: ObjectStore) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from tests.store_proxy import StoreProxy
 from tests.vita_data.loader.store.batches import assert_same, take
-from vita_data.loader import Plan, RemoteOptions, make_loader
+from vita_data.loader import LoaderOptions, Plan, RemoteOptions, make_loader
 from vita_data.types import DrawOrder, Order
 
 LOCAL_ORDER = DrawOrder(kind=Order.WINDOW, num_shards=1)
@@ -20,7 +20,7 @@ def test_batches_are_those_of_the_disk(plan_at, shards: Path, address: str, tmp_
     expected, plan = take(plan_at(shards, stage), 3), plan_at(address, stage)
     assert plan.hash == plan_at(shards, stage).hash
     for prefetch, cache in ((0, None), (3, "a"), (0, "a")):
-        assert_same(take(plan, 3, prefetch=prefetch, cache=cache and tmp_path / cache), expected)
+        assert_same(take(plan, 3, prefetch=prefetch, cache=cache and str(tmp_path / cache)), expected)
 
 
 def test_ranks_that_share_a_cache_make_up_the_batches_of_the_disk(
@@ -29,7 +29,12 @@ def test_ranks_that_share_a_cache_make_up_the_batches_of_the_disk(
     expected = take(plan_at(shards, order=LOCAL_ORDER), 6)
     plan = plan_at(address, order=LOCAL_ORDER)
     loaders = [
-        make_loader(plan, rank=rank, world_size=2, threads=1, remote=RemoteOptions(prefetch=2, cache=tmp_path))
+        make_loader(
+            plan,
+            rank=rank,
+            world_size=2,
+            options=LoaderOptions(threads=1, remote=RemoteOptions(prefetch=2, cache=str(tmp_path))),
+        )
         for rank in (0, 1)
     ]
     for batch in expected:
@@ -44,13 +49,13 @@ def test_ranks_that_share_a_cache_make_up_the_batches_of_the_disk(
 
 def test_a_run_goes_on_in_the_middle(plan_at, shards: Path, address: str) -> None:
     expected, options = take(plan_at(shards), 8), RemoteOptions(prefetch=4)
-    with make_loader(plan_at(address), threads=2, remote=options) as loader:
+    with make_loader(plan_at(address), options=LoaderOptions(threads=2, remote=options)) as loader:
         assert_same([next(loader) for _ in range(3)], expected[:3])
         state = loader.state_dict()
         assert_same([next(loader) for _ in range(3)], expected[3:6])
         loader.load_state_dict(state)
         assert_same([next(loader) for _ in range(2)], expected[3:5])
-    with make_loader(plan_at(address), threads=2, remote=options) as other:
+    with make_loader(plan_at(address), options=LoaderOptions(threads=2, remote=options)) as other:
         other.load_state_dict(state)
         assert_same([next(other) for _ in range(5)], expected[3:])
 
@@ -69,14 +74,16 @@ def test_a_restart_with_a_warm_cache_reads_nothing_from_the_store(
     plan_at, address: str, proxy: StoreProxy, tmp_path: Path, order: DrawOrder
 ) -> None:
     plan = plan_at(address, order=order)
-    with make_loader(plan, threads=2, remote=RemoteOptions(prefetch=3, cache=tmp_path)) as loader:
+    with make_loader(
+        plan, options=LoaderOptions(threads=2, remote=RemoteOptions(prefetch=3, cache=str(tmp_path)))
+    ) as loader:
         expected = [next(loader) for _ in range(4)]
         if order is LOCAL_ORDER:
             wait_for(lambda: whole_shards(tmp_path) >= 3)
     assert proxy.reads
     proxy.reads.clear()
-    assert_same(take(plan, 1, prefetch=3, cache=tmp_path), expected[:1])
-    assert_same(take(plan, 4, prefetch=0, cache=tmp_path), expected)
+    assert_same(take(plan, 1, prefetch=3, cache=str(tmp_path)), expected[:1])
+    assert_same(take(plan, 4, prefetch=0, cache=str(tmp_path)), expected)
     assert proxy.reads == []
 
 
@@ -96,8 +103,10 @@ def test_order_window_fetches_whole_shards_once_whatever_the_ranks(
 ) -> None:
     plan = plan_at(address, order=LOCAL_ORDER)
     sizes = {f"{address.removeprefix('s3://')}/{path.relative_to(shards)}": path for path in shards.rglob("*.tar")}
-    options = RemoteOptions(prefetch=3, cache=tmp_path)
-    loaders = [make_loader(plan, rank=rank, world_size=2, threads=1, remote=options) for rank in (0, 1)]
+    options = RemoteOptions(prefetch=3, cache=str(tmp_path))
+    loaders = [
+        make_loader(plan, rank=rank, world_size=2, options=LoaderOptions(threads=1, remote=options)) for rank in (0, 1)
+    ]
     for _ in range(3):
         for loader in loaders:
             next(loader)
@@ -112,7 +121,7 @@ def test_a_cache_too_small_for_order_window_is_told_once_and_members_alone_are_r
     plan_at, shards: Path, address: str, proxy: StoreProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = take(plan_at(shards, order=LOCAL_ORDER), 4)
-    assert_same(take(plan_at(address, order=LOCAL_ORDER), 4, cache=tmp_path, cache_bytes=1 << 18), expected)
+    assert_same(take(plan_at(address, order=LOCAL_ORDER), 4, cache=str(tmp_path), cache_bytes=1 << 18), expected)
     told = [record.message for record in caplog.records if "order window" in record.message]
     assert len(told) == 1
     assert "its limit is 262,144; only what batches need is fetched. Raise cache_bytes" in told[0]
@@ -124,7 +133,7 @@ def test_prefetching_is_at_least_five_times_as_fast_on_a_distant_store(far_apart
     proxy.latency_s = 0.05
 
     def samples_per_s(num_batches: int, **options: int) -> float:
-        with make_loader(far_apart, threads=2, remote=RemoteOptions(**options)) as loader:
+        with make_loader(far_apart, options=LoaderOptions(threads=2, remote=RemoteOptions(**options))) as loader:
             next(loader)
             begin_s = time.monotonic()
             for _ in range(num_batches):

@@ -13,7 +13,7 @@ from tests.vita_model.conftest import SyntheticStream, build_batch
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from tests.vita_model.training.test_train import rows, tensors, timeless
 from vita_data.errors import RequestError
-from vita_data.loader import Plan, make_loader
+from vita_data.loader import LoaderOptions, Plan, make_loader
 from vita_data.types import Manifest, MixtureEntry, Split, Stage
 from vita_model.training.checkpoint.components import load_trainer
 from vita_model.training.checkpoint.run_folder import latest
@@ -141,7 +141,7 @@ def test_the_loader_gives_the_same_windows_again(toy_shards, make_recipe):
     manifest = Manifest(name="one", entries=(MixtureEntry(source="bridge", weight=1.0, split=Split.VAL),), path="one")
     plan = Plan.from_manifest(manifest, shards=toy_shards, stage=Stage.WARMUP, batch_size=2, seed=0)
     recipe = make_recipe(Stage.WARMUP, eval_batches=2, eval_every=1)
-    with make_loader(plan, rank=0, world_size=1, threads=1) as loader:
+    with make_loader(plan, rank=0, world_size=1, options=LoaderOptions(threads=1)) as loader:
         measuring = Evaluations(recipe, SyntheticStream(Stage.WARMUP), loader)
         first, second = ([batch.key for batch in measuring.batches(torch.device("cpu"))] for _ in range(2))
         assert loader.state_dict()["step"] == 0

@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.loader import Damage, RemoteOptions
+from vita_data.loader import Damage, LoaderOptions, RemoteOptions
 from vita_data.types import CameraRole, DrawOrder, Modality, Order, Stage, Starts, WindowSpec
 from vita_model.network.configs import ActionContext, CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.training.optim import learning_rate
-from vita_model.training.recipes.loading import LoaderConfig, RemoteConfig
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.recipe import (
     OptimizerConfig,
@@ -58,10 +57,9 @@ def test_settings_change_nested_fields_by_their_type(recipe):
     assert changed.num_supervised_frames is None
     assert changed.batch_size == {"video": 4}
     assert changed.order == DrawOrder(kind=Order.WINDOW, num_shards=3)
-    assert changed.loader == LoaderConfig(
-        threads=4, damage=Damage.SUBSTITUTE, read_timeout_s=9.0, remote=RemoteConfig(cache="/cache")
+    assert changed.loader == LoaderOptions(
+        threads=4, damage=Damage.SUBSTITUTE, read_timeout_s=9.0, remote=RemoteOptions(cache="/cache")
     )
-    assert changed.loader.remote.options == RemoteOptions(cache=Path("/cache"))
     assert recipe.optimizer.lr == 1e-3
 
 
@@ -186,12 +184,13 @@ def test_the_manifest_is_found_from_the_recipes_own_folders(recipe, tmp_path, mo
 
 def test_paths_of_a_recipe_may_begin_with_the_home_folder(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    loader, visual = LoaderConfig(remote=RemoteConfig(cache="~/cache")), replace(recipe.model.visual, backbone="~/dino")
+    loader = LoaderOptions(remote=RemoteOptions(cache="~/cache"))
+    visual = replace(recipe.model.visual, backbone="~/dino")
     asked = replace(recipe, manifest="~/m.toml", init="~/run", loader=loader)
     found = resolved(replace(asked, model=replace(recipe.model, visual=visual)))
 
     assert (found.manifest, found.init) == (f"{tmp_path}/m.toml", f"{tmp_path}/run")
-    assert found.loader.remote.options.cache == tmp_path / "cache"
+    assert found.loader.remote.cache == str(tmp_path / "cache")
     assert found.model.visual.backbone == f"{tmp_path}/dino"
     assert resolved(found) == found
 
