@@ -120,13 +120,15 @@ class Convention:
         if self.turn is Turn.AXIS_ANGLE:
             return axis_angle_from_matrix(turned) / self.rotation_scale_rad
         if state is None:
-            raise RequestError("this convention's rotations are differences of Euler angles: the state is needed")
+            raise RequestError(
+                "this convention's rotations are differences of Euler angles, which need the state; give the state"
+            )
         with np.errstate(invalid="ignore", divide="ignore"):
             reached = [matrix_from_rot6d(state[_RIGHT_ROT6D])]
         if not np.isfinite(reached[0]).all():
             raise RequestError(
-                "this convention's rotations are differences of Euler angles: the state's orientation is needed, slots "
-                f"{_RIGHT_ROT6D.start} to {_RIGHT_ROT6D.stop - 1}; found {state[_RIGHT_ROT6D].tolist()}"
+                "this convention's rotations are differences of Euler angles, which need the state's orientation "
+                f"(slots {_RIGHT_ROT6D.start} to {_RIGHT_ROT6D.stop - 1}); found {state[_RIGHT_ROT6D].tolist()}"
             )
         for turn in turned:
             reached.append(turn @ reached[-1])
@@ -186,4 +188,4 @@ def require_convention(asked: str, known: Collection[str]) -> None:
         RequestError: it is neither; names those that there are.
     """
     if asked != CANONICAL and asked not in known:
-        raise RequestError(f"--convention {asked}: this checkpoint has: {', '.join((CANONICAL, *known))}")
+        raise RequestError(f"--convention {asked}: not in this checkpoint, which has: {', '.join((CANONICAL, *known))}")

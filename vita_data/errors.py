@@ -5,10 +5,10 @@ import os
 import re
 
 AGAIN = "run the same command again"
-FIX_THAT = f"fix that and {AGAIN}"
+FIX_THAT = f"fix this and {AGAIN}"
 RESUME = f"{AGAIN}; it resumes"
 """Of a build that has been started, alone."""
-BRING_BACK = f"bring it back (a lost mount?) and {RESUME}"
+BRING_BACK = f"restore it (is a mount lost?) and {RESUME}"
 TRAINING_RESUMES = f"{AGAIN} with --resume; it resumes from the last checkpoint"
 """What to do about a fault of the machine, as the end of a message."""
 

@@ -49,4 +49,4 @@ def data_fault(error: Exception, where: str) -> str:
     raise_machine_fault(error, where)
     if isinstance(error, VitaDataError):
         return str(error)
-    return f"{where}: cannot be read, unexpected {' '.join(repr(error).split())[:_MAX_CHARS]}"
+    return f"{where}: cannot be read; unexpected error {' '.join(repr(error).split())[:_MAX_CHARS]}"

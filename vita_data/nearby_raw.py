@@ -47,7 +47,7 @@ def _other_folder(raw: str) -> str:
         if "://" in raw or not folder.is_dir():
             return ""
         if is_built(folder):
-            return "this is a built source, no raw data"
+            return "this is a built source, not raw data"
         return "" if any(folder.iterdir()) else "the folder is empty"
     return ""
 
@@ -118,4 +118,4 @@ class _HastyTree(FsspecTree):
 
     def _require_time(self) -> None:
         if time.monotonic() > self._end_s:
-            raise TimeoutError("the time for advice is over")
+            raise TimeoutError("the time limit of the search for a hint is over")

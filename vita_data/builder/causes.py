@@ -28,9 +28,9 @@ def failure_lines(failed: Sequence[EpisodeRow]) -> Iterator[str]:
         for row in group[:_MAX_EXAMPLES]:
             yield f"failed: part {row.part}, episode {row.id}: {row.detail}"
         if len(group) > _MAX_EXAMPLES:
-            yield f"failed: and {len(group) - _MAX_EXAMPLES} more of this cause ({len(group)} in all): see --json"
+            yield f"failed: and {len(group) - _MAX_EXAMPLES} more with this cause ({len(group)} in all); see --json"
     if rest := groups[_MAX_CAUSES:]:
-        yield f"failed: and {sum(map(len, rest))} more for {len(rest)} other causes: see --json"
+        yield f"failed: and {sum(map(len, rest))} more with {len(rest)} other causes; see --json"
 
 
 def _cause(row: EpisodeRow) -> str:

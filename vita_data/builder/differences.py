@@ -41,11 +41,11 @@ def refuse_difference(
             raise RequestError(f"{folder} was built with {_versions(old, new)}; {_INSTALL}")
         was, asked = _settings(old, new, defaults) if name == "settings" else (_option(name, old), _option(name, new))
         raise RequestError(
-            f"{folder} was built with {was}, now asked for {asked}; use the same settings, or give another --out"
+            f"{folder} was built with {was}, but this build asks for {asked}; use the same settings or another --out"
         )
 
 
-_INSTALL = "install that version to go on, or give another --out"
+_INSTALL = "install that version to continue, or give another --out"
 
 
 def _raw_difference(
@@ -56,17 +56,17 @@ def _raw_difference(
         first, more = changed[0], "" if len(changed) == 1 else f", and {len(changed) - 1} more files have"
         return (
             f"{first} has changed since the build ({old[first]:,} bytes then, {new[first]:,} now){more}. Its "
-            "episodes had failed or were not built; to read them again run the same command with --retry-failed"
+            "episodes had failed or were not built yet; to read them again, run the same command with --retry-failed"
         )
     kinds = (
         ("new", [id_ for id_ in new if id_ not in old]),
         ("gone", [id_ for id_ in old if id_ not in new]),
         ("of another size", changed),
     )
-    told = "; ".join(_counted(ids, what) for what, ids in kinds if ids) or "the files come in another order"
+    told = "; ".join(_counted(ids, what) for what, ids in kinds if ids) or "the files are listed in another order"
     return (
-        f"the raw data under --raw {raw} differs from that of the build {folder}: {told}. "
-        "Put the raw data back as it was, or build into another --out"
+        f"the raw data in --raw {raw} differs from the raw data that {folder} was built from: {told}. "
+        "Restore the raw data, or build into another --out"
     )
 
 

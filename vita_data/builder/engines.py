@@ -69,7 +69,7 @@ class LocalEngine:
                 pool.shutdown(wait=True)
             except BrokenProcessPool as error:
                 raise WorkerError(
-                    f"a worker process was killed (out of memory?); {RESUME}; give fewer --workers if memory was short"
+                    f"a worker process was killed (out of memory?); {RESUME}; use fewer --workers if memory ran out"
                 ) from error
             finally:
                 # Units under way are worth less than an answer now: the next run builds them again.
@@ -125,7 +125,7 @@ class RayEngine:
                 logging_level="ERROR",
             )
         except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
-            raise RequestError(f"--engine ray: no cluster answers at {address} ({_first_line(error)})") from error
+            raise RequestError(f"--engine ray: no Ray cluster answers at {address} ({_first_line(error)})") from error
         try:
             yield
         finally:
@@ -140,7 +140,7 @@ def _require_listener(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise RequestError(f"--engine ray: no cluster answers at {address} ({error})") from error
+        raise RequestError(f"--engine ray: no Ray cluster answers at {address} ({error})") from error
 
 
 def _import_ray() -> Any:
@@ -159,7 +159,9 @@ def _result(ray: Any, done: Any) -> UnitRecord:
         # Its text is the whole traceback of the worker; the cause is what the unit raised.
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise WorkerError(f"Ray gave a unit up ({type(error).__name__}: {_first_line(error)}); {RESUME}") from error
+        raise WorkerError(
+            f"Ray could not finish a unit ({type(error).__name__}: {_first_line(error)}); {RESUME}"
+        ) from error
     return record
 
 

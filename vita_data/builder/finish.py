@@ -34,7 +34,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     rows = [row for record in records for row in record.episodes]
     twice = [id_ for id_, count in Counter(row.id for row in rows).items() if count > 1]
     if twice:
-        raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
+        raise SourceError(f"{info.name}: {len(twice)} episode ids occur more than once; the first is {twice[0]!r}")
     if isinstance(folder, Path):
         for stray in folder.rglob(".*.tmp"):
             remove_abandoned(stray)

@@ -33,7 +33,7 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     if not ids:
         raise RequestError(f"--raw {raw.root}: no data of source {source.INFO.name!r} found")
     if len(set(ids)) != len(ids):
-        raise ValueError(f"source {source.INFO.name} lists a part twice")
+        raise ValueError(f"source {source.INFO.name} lists a part more than once")
     listed = PartList(parts=tuple(parts), raw=asked)
     _refuse_absent(listed, raw)
     _refuse_names(parts, raw)
@@ -57,7 +57,7 @@ def _refuse_absent(listed: PartList, raw: RawTree) -> None:
     told, advice = (f" ({found.what})", found.advice) if found else ("", "fetch or extract them")
     beside = unread_files(listed, raw).line() if isinstance(raw, ListedTree) else ""
     raise RequestError(
-        f"--raw {raw.root}: of the {len(parts)} files that should hold the episodes none is there, or all are empty; "
+        f"--raw {raw.root}: all {len(parts)} files that should hold the episodes are missing or empty; "
         f"the first is {first}{told}; {advice}, or give the folder that contains both{beside and f' ({beside})'}"
     )
 
@@ -69,7 +69,8 @@ def _refuse_names(parts: Sequence[Part], raw: RawTree) -> None:
             part.id.encode()
         except UnicodeEncodeError:
             raise RequestError(
-                f"--raw {raw.root}: the name {part.id!r} is not UTF-8; rename it, or link it under another name"
+                f"--raw {raw.root}: the file name {part.id!r} is not UTF-8; rename the file, or link to it with "
+                "another name"
             ) from None
 
 
@@ -81,6 +82,6 @@ def _refuse_twice(parts: Sequence[Part], raw: RawTree) -> None:
         while first.name == second.name:
             first, second = first.parent, second.parent
         raise RequestError(
-            f"--raw {raw.root}: {first} and {second} are the same by a link, so that all its episodes would come "
-            "twice; remove the link"
+            f"--raw {raw.root}: {first} and {second} are the same file through a link, so its episodes would be "
+            "read twice; remove the link"
         )

@@ -58,7 +58,9 @@ class Share:
             RequestError: rank is not one of 0 .. num_ranks - 1.
         """
         if not 0 <= self.rank < self.num_ranks:
-            raise RequestError(f"--rank {self.rank} of --num-ranks {self.num_ranks}: expected 0 .. num-ranks - 1")
+            raise RequestError(
+                f"--rank {self.rank} of --num-ranks {self.num_ranks}: expected a rank from 0 to {self.num_ranks - 1}"
+            )
 
     def has(self, unit: int) -> bool:
         """Tell whether a unit is in the share."""

@@ -109,7 +109,7 @@ def read_record(folder: AnyPath, number: int) -> UnitRecord:
         record = _parse_record(number, read_files([path])[0])
         if record is not None:
             return record
-    raise StorageError(f"{path}: was just written and cannot be read; {FIX_THAT}")
+    raise StorageError(f"{path}: was just written but cannot be read; {FIX_THAT}")
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:

@@ -198,7 +198,8 @@ def _require_no_source(out: AnyPath) -> None:
     with storage_errors(out):
         if is_built(out) or list_files(out / RECORDS):
             raise RequestError(
-                f"--out {out} is a built source itself, and each lies in a folder of its own; give {out.parent}"
+                f"--out {out} is itself a built source; each source is built in its own folder below --out; give "
+                f"{out.parent}"
             )
 
 
@@ -208,7 +209,7 @@ def _require_outside(out: AnyPath, raw: str) -> None:
         return
     place, root = out.resolve(), Path(expand_home(raw)).resolve()
     if place == root or root in place.parents:
-        raise RequestError(f"--out {out} lies inside --raw {raw}; give an --out outside of the raw data")
+        raise RequestError(f"--out {out} is inside --raw {raw}; give an --out outside the raw data")
 
 
 @contextmanager
@@ -220,7 +221,7 @@ def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
     """
     records = folder / RECORDS
     if not is_empty(folder) and is_empty(records) and not (isinstance(records, Path) and records.exists()):
-        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
+        raise RequestError(f"{folder} is not empty and does not contain a build; remove it or use another --out")
     if not isinstance(records, Path):
         yield
         return
@@ -228,7 +229,7 @@ def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RequestError(f"{folder}: another build is running on it; wait for it or stop it") from None
+            raise RequestError(f"{folder}: another build is writing to it; wait until it ends, or stop it") from None
         except OSError:
             # Some network file systems have no locks; as on an object store, a second build is waste and no damage.
             pass

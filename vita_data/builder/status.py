@@ -56,7 +56,7 @@ def status(folder: AnyPath) -> BuildStatus:
     plan = read_plan(folder)
     if plan is None:
         hint = meant(folder, lambda one: read_plan(one) is not None)
-        raise RequestError(f"{folder}: no build was started there{hint}")
+        raise RequestError(f"{folder}: no build was started in this folder{hint}")
     num_units = len(plan.grouping) if plan.num_units is None else plan.num_units
     found = read_records(folder, range(num_units), plan=plan.digest)
     records = [record for record in found.values() if record]

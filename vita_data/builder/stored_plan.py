@@ -89,11 +89,11 @@ def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:
     """
     found = read_plan(folder)
     if found is None:
-        raise StorageError(f"{folder}: its plan was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(f"{folder}: its plan was written when the build started but is now missing; {BRING_BACK}")
     if (found.digest, found.limit) != (digest, limit):
         raise RequestError(
-            f"{folder}: another build, with other settings or other raw data, has taken this output meanwhile; "
-            "give each its own --out, and run both again"
+            f"{folder}: another build with other settings or other raw data has meanwhile replaced this one; "
+            "run each build with its own --out"
         )
 
 
@@ -134,12 +134,12 @@ def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
         held = list(read_records(request.folder, numbers, plan=before.digest).values())
         whole = all(held)
         count = sum(len(record.episodes) for record in held if record)
-        holds = f"already holds all {count} raw episodes" if whole else "was started without --limit"
-        remedy = "Leave --limit out"
+        holds = f"already contains all {count} raw episodes" if whole else "was started without --limit"
+        remedy = "Omit --limit"
     else:
         holds, remedy = f"was built with --limit {before.limit}", f"Give --limit {before.limit} or more"
     raise RequestError(
-        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some. "
+        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some of them. "
         f"{remedy}, or give another --out"
     )
 

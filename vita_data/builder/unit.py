@@ -62,8 +62,8 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
     """
     if codec_versions() != task.versions:
         raise RequestError(
-            f"unit {task.unit.number}: this worker has other library versions than the build: {codec_versions()}; "
-            "install the same ones on every node"
+            f"unit {task.unit.number}: this worker's library versions differ from the build's: {codec_versions()}; "
+            "install the same versions on every node"
         )
     cv2.setNumThreads(1)
     with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
@@ -97,7 +97,9 @@ def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
     found = set(raw.glob("*"))
     gone = [name for name in landmarks if name not in found]
     if gone:
-        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} existed when the build started but is now missing; {BRING_BACK}"
+        )
 
 
 def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
@@ -111,7 +113,9 @@ def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -
     listed = [planned.part.id for planned in unit.parts if planned.part.id in failed and planned.part.num_bytes]
     gone = [part for part in listed if not _is_there(raw, part.partition("#")[0])]
     if gone:
-        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} existed when the build started but is now missing; {BRING_BACK}"
+        )
 
 
 def _is_there(raw: RawTree, path: str) -> bool:

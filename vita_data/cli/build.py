@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vita_data.builder.unit import Progress
 
 _LINE_EVERY_S = 30.0
-_RETRY = "fix or fetch their files, then run the same command with --retry-failed"
+_RETRY = "fix their files or download them again, then run the same command with --retry-failed"
 
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
@@ -101,7 +101,7 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
     if arguments.engine == "ray":
         return RayEngine(workers=arguments.workers, address=arguments.ray_address)
     if arguments.ray_address:
-        raise RequestError("--ray-address: only with --engine ray")
+        raise RequestError("--ray-address needs --engine ray")
     return LocalEngine(workers=arguments.workers or os.cpu_count() or 1)
 
 
@@ -109,7 +109,7 @@ def _share(arguments: argparse.Namespace) -> "Share | None":
     from vita_data.builder import Share
 
     if (arguments.rank is None) != (arguments.num_ranks is None):
-        raise RequestError("--rank and --num-ranks: give both, or neither")
+        raise RequestError("--rank and --num-ranks must be given together")
     return None if arguments.rank is None else Share(rank=arguments.rank, num_ranks=arguments.num_ranks)
 
 

@@ -167,7 +167,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         _print_json(probed.report.as_json())
     else:
         print("\n".join(probed.report.lines()))
-        print(arguments.html or "no page was written: give --html F for the sheets and tables")
+        print(arguments.html or "no page was written; add --html F for one with contact sheets and tables")
     for result in probed.report.failed:
         print(f"vita-data probe: {arguments.source}: {result.line}", file=sys.stderr)
     return 1 if probed.report.failed else 0
@@ -183,10 +183,10 @@ def _toy(arguments: argparse.Namespace) -> int:
     for name in names:
         folder = arguments.raw / name
         if folder.exists() and any(folder.iterdir()):
-            raise RequestError(f"{folder} is not empty; a toy tree is only written into a new folder")
+            raise RequestError(f"{folder} is not empty; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         if arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
-            raise RequestError(f"--raw {arguments.raw} holds raw data of {name!r} already; give a new folder")
+            raise RequestError(f"--raw {arguments.raw} already contains raw data of {name!r}; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         folder = arguments.raw / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -330,7 +330,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _require_folder_of(path: Path) -> None:
     if path.is_dir():
-        raise RequestError(f"--html {path} is a folder; give the file to write")
+        raise RequestError(f"--html {path} is a folder; give the path of the file to write")
     if not path.parent.is_dir():
         raise RequestError(f"--html {path}: the folder {path.parent} does not exist")
 

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 def word(text: str) -> str:
     """Read a name, a key or another text, not a path."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a text, got an empty one")
+        raise argparse.ArgumentTypeError("expected a non-empty text, got an empty one")
     return _readable(text)
 
 
@@ -78,7 +78,7 @@ def not_negative(text: str) -> int:
 
 def port(text: str) -> int:
     """Read a port of a network address; 0 stands for any free one."""
-    return _whole(text, least=0, most=MAX_PORT, wanted=f"a port, 0 to {MAX_PORT}")
+    return _whole(text, least=0, most=MAX_PORT, wanted=f"a port from 0 to {MAX_PORT}")
 
 
 def positives(text: str) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ PATHS = (local_path, any_path, address, local_folder, any_folder)
 
 def _path_text(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a path, got an empty text (an unset variable of the shell?)")
+        raise argparse.ArgumentTypeError("expected a path, got an empty text (is a shell variable unset?)")
     return _readable(text)
 
 
@@ -119,8 +119,8 @@ def _possible(path: Path) -> Path:
 
 def _require_folder(path: Path) -> None:
     if not path.is_dir():
-        hint = f": it is a file; give a folder, such as {path.parent}" if path.exists() else near_name(path)
-        raise argparse.ArgumentTypeError(f"{path}: no such directory{hint}")
+        hint = f"; it is a file, give a folder such as {path.parent}" if path.exists() else near_name(path)
+        raise argparse.ArgumentTypeError(f"{path}: the folder does not exist{hint}")
 
 
 def _whole(text: str, *, least: int, wanted: str, most: int | None = None) -> int:

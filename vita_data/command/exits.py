@@ -61,7 +61,7 @@ class OneLineParser(argparse.ArgumentParser):
     def _refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
         first = unknown[0].partition("=")[0]
         if not first.startswith("-"):
-            self.error(f"one value too many: {first}")
+            self.error(f"unexpected argument {first}")
         near = difflib.get_close_matches(first, self._option_string_actions, n=1)
         self.error(f"unknown option {first}" + (f"; did you mean {near[0]}?" if near else ""))
 

@@ -58,11 +58,11 @@ def _value(text: str, hint: object, *, asked: str) -> object:
     options = [option for option in _options(hint) if option is not type(None)]
     kind = options[0]
     if kind is not options[-1]:
-        raise TypeError(f"a setting has one type besides None, not {hint}")
+        raise TypeError(f"expected a setting with one type besides None, got {hint}")
     if typing.get_origin(kind) is tuple:
         return tuple(part for part in text.split(",") if part)
     if not isinstance(kind, type):
-        raise TypeError(f"a setting cannot be of type {kind!r}")
+        raise TypeError(f"unsupported type of a setting: {kind!r}")
     try:
         if issubclass(kind, bool):
             return {"true": True, "false": False}[text.lower()]
@@ -71,7 +71,7 @@ def _value(text: str, hint: object, *, asked: str) -> object:
             if isinstance(value, float) and not math.isfinite(value):
                 raise RequestError(f"--set {asked}: expected a finite number, found {text!r}")
             return value
-        raise TypeError(f"a setting cannot be of type {kind!r}")
+        raise TypeError(f"unsupported type of a setting: {kind!r}")
     except (ValueError, KeyError):
         raise RequestError(f"--set {asked}: expected {_wanted(hint)}, found {text!r}") from None
 

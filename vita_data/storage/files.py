@@ -62,7 +62,7 @@ def open_path(text: str) -> AnyPath:
         path: UPath = UPath(text, **store_options(text))
         fs = path.fs
     except (ImportError, ValueError) as error:
-        raise RequestError(f"{text}: this kind of address cannot be opened here ({unopened(text, error)})") from error
+        raise RequestError(f"{text}: this kind of address cannot be opened ({unopened(text, error)})") from error
     if is_local_fs(fs):
         return Path(fs._strip_protocol(text))
     require_store(fs, path.path, address=text)
@@ -88,9 +88,9 @@ def require_local(text: str) -> str:
     """
     scheme, colon, rest = text.partition(":/")
     if colon and rest.startswith("/"):
-        raise RequestError(f"{text}: give a local path; this cannot be read from or written to a store")
+        raise RequestError(f"{text}: expected a local path, got an object store's address; give a local path")
     if colon and scheme in (*_STORES, "file"):
-        raise RequestError(f"{text}: an address has two slashes: {scheme}://{rest}")
+        raise RequestError(f"{text}: expected two slashes after the scheme; write {scheme}://{rest}")
     return expand_home(text)
 
 
@@ -102,11 +102,9 @@ def require_store(fs: fsspec.AbstractFileSystem, path: str, *, address: str) -> 
     """
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if not protocols & _STORES:
-        raise RequestError(
-            f"{address}: this kind of address cannot be read or written; give a local path or s3://bucket/folder"
-        )
+        raise RequestError(f"{address}: unsupported kind of address; give a local path or s3://bucket/folder")
     if not path.strip("/"):
-        raise RequestError(f"{address}: names no bucket; write s3://bucket/folder")
+        raise RequestError(f"{address}: the bucket is missing; write s3://bucket/folder")
 
 
 def is_local_fs(fs: fsspec.AbstractFileSystem) -> bool:
@@ -141,7 +139,7 @@ def describe_fault(error: BaseException) -> str:
     """Say what a store answered, in one line."""
     text = getattr(error, "strerror", None) or str(error) or repr(error)
     if isinstance(error, PermissionError) and error.errno is None:
-        text = f"access refused ({text}): the credentials, or what they may do in this bucket, are not right"
+        text = f"access denied ({text}): check the credentials and their permissions for this bucket"
     name = getattr(error, "filename", None)
     return " ".join(f"{text} ({name})".split()) if name else " ".join(str(text).split())
 
@@ -154,7 +152,7 @@ def _writing(path: UPath) -> Iterator[None]:
         except FileNotFoundError as error:
             # A store has no folders that could be absent: the bucket is.
             raise StorageError(
-                f"{path}: there is no such bucket ({describe_fault(error)}); make it, or correct --out"
+                f"{path}: the bucket does not exist ({describe_fault(error)}); create it or correct --out"
             ) from error
 
 
@@ -163,7 +161,7 @@ def _folder_stays(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise StorageError(f"{path}: its folder is gone; {BRING_BACK}") from error
+        raise StorageError(f"{path}: its folder no longer exists; {BRING_BACK}") from error
 
 
 def write_atomically(path: AnyPath, data: bytes) -> None:
@@ -238,7 +236,7 @@ def require_no_file(path: AnyPath, option: str) -> None:
         RequestError: it is a file.
     """
     if isinstance(path, Path) and path.exists() and not path.is_dir():
-        raise RequestError(f"{option} {path} is a file: name a folder")
+        raise RequestError(f"{option} {path} is a file; give a folder")
 
 
 def make_folder(path: AnyPath) -> None:

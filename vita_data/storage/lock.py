@@ -21,7 +21,7 @@ def held(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("a") as file:
         keep_others_out(
-            file, f"--out {run}: another process is training there; wait for its end, or give another folder"
+            file, f"--out {run}: another process is training in this folder; wait until it ends, or give another folder"
         )
         yield
 

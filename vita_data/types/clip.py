@@ -34,7 +34,7 @@ class Track:
     def __post_init__(self) -> None:
         """Keep the promise that a masked entry is zero."""
         if self.values.shape[1:] != self.mask.shape or np.any(self.values[:, ~self.mask]):
-            raise ValueError("a Track's masked columns must exist and be zero")
+            raise ValueError("the masked columns of a Track must exist and be zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,11 +73,11 @@ class SourceSettings:
             ValueError: names the setting and its range.
         """
         if self.min_frames < 1 or self.unit_bytes < 1:
-            raise ValueError("min_frames and unit_bytes must be above 0")
+            raise ValueError("min_frames and unit_bytes must be greater than 0")
         if self.hz is not None and not 0 < self.hz < 1e6:
-            raise ValueError(f"hz must be a rate above 0, found {self.hz}")
+            raise ValueError(f"hz must be greater than 0; found {self.hz}")
         if not 1 <= self.frames_quality <= 100:
-            raise ValueError(f"frames_quality must be from 1 to 100, found {self.frames_quality}")
+            raise ValueError(f"frames_quality must be from 1 to 100; found {self.frames_quality}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -238,9 +238,9 @@ def test_raw_files_that_came_or_went_are_named(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"frames": FrameSelection.ALL}, "with --frames keyframes, now asked for --frames all;"),
+        ({"frames": FrameSelection.ALL}, "with --frames keyframes, but this build asks for --frames all;"),
         ({"settings": load("libero").Settings(min_frames=14)},
-         r"with --set min_frames=13 \(the default\), now asked for --set min_frames=14;"),
+         r"with --set min_frames=13 \(the default\), but this build asks for --set min_frames=14;"),
     ],
 )  # fmt: skip
 def test_other_settings_are_named_as_they_are_given(
@@ -342,7 +342,9 @@ def test_a_file_fetched_again_may_have_another_size_when_failed_units_are_tried_
     with pytest.raises(RequestError, match=said):
         build(asked)
     other.write_bytes(good_other + b"0")
-    said = rf"raw data under --raw {raw} differs from that of the build .*/ssv2: 2 files are of another size"
+    said = (
+        rf"raw data in --raw {raw} differs from the raw data that .*/ssv2 was built from: 2 files are of another size"
+    )
     for retry_failed in (False, True):
         with pytest.raises(RequestError, match=said):
             build(replace(asked, retry_failed=retry_failed))
@@ -412,10 +414,10 @@ def test_two_builds_on_one_output_are_refused(toy_raw: Path, tmp_path: Path) -> 
     share = Share(rank=0, num_ranks=2)
     with _held(asked.folder, None):
         for refused in (None, share):
-            with pytest.raises(RequestError, match="another build is running"):
+            with pytest.raises(RequestError, match="another build is writing to it"):
                 build(asked, share=refused)
     with _held(asked.folder, Share(rank=1, num_ranks=2)):
-        with pytest.raises(RequestError, match="another build is running"):
+        with pytest.raises(RequestError, match="another build is writing to it"):
             build(asked)
         assert build(asked, share=share).state is BuildState.SHARE_BUILT
 
