@@ -41,13 +41,13 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
             for key in keys:
                 found.append(np.load(BytesIO(archive.read(f"{key}.npy")), allow_pickle=False))
     except KeyError:
-        raise EpisodeError(f"{name}: no array {key!r} in it") from None
+        raise EpisodeError(f"{name}: array {key!r} not found in it") from None
     except _DAMAGED as error:
         raise_machine_fault(error, name)
         if key:
-            what = f"array {key!r} of it cannot be read; the file is damaged, fetch it again"
+            what = f"its array {key!r} cannot be read; the file is damaged, fetch it again"
         elif isinstance(error, FileNotFoundError) and not leads_nowhere(path):
-            what = "no such file; fetch the missing part of the download"
+            what = "the file does not exist; fetch the missing part of the download"
         else:
             what = f"it cannot be read {unreadable(path, name=name, reason='damaged', own={'zip'})}"
         raise EpisodeError(f"{name}: {what}") from error
@@ -81,7 +81,7 @@ def read_pickled(path: str, *, name: str) -> object:
         read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype != np.dtype(object) or shape != ():
-            raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
+            raise SourceError(f"{name}: expected one pickled value, found an array {dtype} {shape}")
         value = load_plain(file)
     except _DAMAGED as error:
         raise_machine_fault(error, name)
@@ -133,7 +133,7 @@ class NpzSequence:
         """
         (value,) = self._kept(frame, (key,))
         if value.dtype != dtype or value.ndim != ndim or (ndim == 3 and value.shape[2] != 3):
-            self._refuse(frame, key, value, expected=f"an image {np.dtype(dtype)} of {ndim} dimensions")
+            self._refuse(frame, key, value, expected=f"a {np.dtype(dtype)} image of {ndim} dimensions")
         return value
 
     def _read(self, frame: int, keys: tuple[str, ...]) -> tuple[NDArray[Any], ...]:
@@ -188,4 +188,4 @@ def _in_memory(path: str) -> BytesIO:
 
 
 def _short(error: Exception) -> str:
-    return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]
+    return "the file does not exist" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]

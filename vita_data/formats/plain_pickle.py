@@ -52,7 +52,7 @@ class _PlainUnpickler(pickle._Unpickler):
         try:
             return _BUILDERS[_MODULES.get(module, module), name]
         except KeyError:
-            what = f"it asks for {module}.{name}, which is neither a plain value nor an array"
+            what = f"expected plain values and arrays, got {module}.{name}"
             raise pickle.UnpicklingError(what) from None
 
 
@@ -61,13 +61,13 @@ class _Dtype:
 
     def __init__(self, kind: str, *_: object) -> None:
         if not _KINDS.fullmatch(kind):
-            raise ValueError(f"an array of type {kind!r:.40}, expected numbers, texts or values")
+            raise ValueError(f"expected an array of numbers, texts or values, got type {kind!r:.40}")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         _, order, inner, names, fields, *_ = state
         if inner is not None or names is not None or fields is not None:
-            raise ValueError("an array of records, expected numbers, texts or values")
+            raise ValueError("expected an array of numbers, texts or values, got records")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -122,7 +122,7 @@ def _dict_without_default(*arguments: Any) -> dict[Any, Any]:
 def _bytes_of_text(text: str, encoding: str) -> bytes:
     """Give the bytes that protocols 0 to 2 store as a text."""
     if encoding != "latin1":
-        raise ValueError(f"bytes stored as text of encoding {encoding!r:.40}")
+        raise ValueError(f"expected bytes stored as latin1 text, got encoding {encoding!r:.40}")
     return text.encode("latin1")
 
 

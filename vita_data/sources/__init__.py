@@ -27,7 +27,7 @@ def load(name: str) -> Source:
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the sources are: {', '.join(names())}"
+        hint = f"did you mean {near[0]!r}?" if near else f"available sources: {', '.join(names())}"
         raise RequestError(f"unknown source {name!r}; {hint}")
     module = f"{name}.source" if (Path(__file__).parent / name).is_dir() else name
     return cast("Source", importlib.import_module(f"vita_data.sources.{module}"))

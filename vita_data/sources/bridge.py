@@ -150,7 +150,8 @@ def _layout(dataset: RldsDataset) -> _Layout:
             gripper=lambda record: record.floats("steps/action")[:, 6],
         )
     raise RequestError(
-        f"{dataset.release}/features.json has neither steps/action nor steps/action/open_gripper: not a Bridge release"
+        f"{dataset.release}/features.json has neither steps/action nor steps/action/open_gripper, so it is not a "
+        "Bridge release"
     )
 
 
@@ -159,7 +160,9 @@ def _outcome(dataset: RldsDataset, layout: _Layout, settings: Settings, record: 
     if not len(state) == len(gripper) == len(images):
         raise EpisodeError(f"{record.id}: {len(images)} frames, {len(state)} states and {len(gripper)} actions")
     if state.shape[1] != 7:
-        raise EpisodeError(f"{record.id}: a state of {state.shape[1]} values; 7 are x y z roll pitch yaw gripper")
+        raise EpisodeError(
+            f"{record.id}: expected a state of 7 values (x y z roll pitch yaw gripper), got {state.shape[1]}"
+        )
     if len(state) < 3:
         return Drop(
             episode=record.id,

@@ -159,7 +159,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
     path = record.text(_FILE_PATH)
     if path is None:
-        raise EpisodeError(f"{record.id}: no text under {_FILE_PATH}, which tells whether the episode succeeded")
+        raise EpisodeError(f"{record.id}: expected a text in {_FILE_PATH}, which tells whether the episode succeeded")
     if drop := _outcome_drop(record.id, path, settings.outcome):
         return drop
     images = {key: record.byte_strings(key) for key in (*_EXTERIOR, _WRIST)}

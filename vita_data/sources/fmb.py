@@ -143,7 +143,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     if settings.depth and lacking:
         raise RequestError(
             f"--set depth=true: {dataset.release}/features.json in {raw.root} has no {', '.join(lacking)}; "
-            "leave the setting out, or get the release with depth"
+            "omit the setting, or download a release with depth"
         )
     return list_parts(raw, dataset)
 
@@ -207,7 +207,7 @@ def _arm(record: RldsRecord) -> Arm:
     try:
         rotation = matrix_from_quat_xyzw(pose[:, 3:])
     except ValueError as error:
-        raise EpisodeError(f"{record.id}: {_POSE} holds a quaternion that is no rotation ({error})") from error
+        raise EpisodeError(f"{record.id}: {_POSE} contains an invalid quaternion ({error})") from error
     motion = PoseDelta(
         xyz_m=np.clip(command[:, :3], -_MAX_COMMAND_M, _MAX_COMMAND_M),
         rotation=matrix_from_euler_xyz(np.clip(command[:, 3:6], -_MAX_COMMAND_RAD, _MAX_COMMAND_RAD)),

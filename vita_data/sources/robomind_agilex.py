@@ -106,7 +106,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
             gripper's scale is not positive.
     """
     if not (open_raw := _own(settings).gripper_open_raw) > 0:
-        raise RequestError(f"--set gripper_open_raw={open_raw:g}: the reading of an open gripper is above 0")
+        raise RequestError(f"--set gripper_open_raw={open_raw:g}: expected a number greater than 0")
     return list_parts(raw, settings, (_FOLDER,))
 
 
@@ -151,7 +151,7 @@ def _opening(gripper_raw: Float64, open_raw: float) -> Float64:
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"robomind_agilex needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of robomind_agilex, got {type(settings).__name__}")
     return settings
 
 

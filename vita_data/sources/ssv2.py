@@ -161,7 +161,7 @@ def _episode(raw: RawTree, part: Part, item: _Item, settings: SourceSettings) ->
 
 def _open(raw: RawTree, path: str) -> tuple[CameraStream, Int64, float]:
     if not raw.exists(path):
-        raise EpisodeError(f"{path}: labelled, but there is no such video; extract all archives of the download")
+        raise EpisodeError(f"{path}: labelled, but the video does not exist; extract all archives of the download")
     if PurePosixPath(path).suffix:
         local = raw.local_path(path)
         info = scan_video(local, name=path)
@@ -186,15 +186,15 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
         path = next((name for name in names if raw.exists(name)), None)
         if path is None:
             raise RequestError(
-                f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder that contains both label files and "
+                f"--raw {raw.root}: {' or '.join(names)} not found; give the folder that contains both label files and "
                 f"{VIDEOS}"
             )
         for key, item in _read_labels(raw, path, split):
             if key in items:
-                raise RequestError(f"--raw {raw.root}: {path} lists id {key} a second time; fetch the labels")
+                raise RequestError(f"--raw {raw.root}: {path} lists id {key} more than once; fetch the labels")
             items[key] = item
     if not items:
-        raise RequestError(f"--raw {raw.root}: no labelled item in the label files; fetch the labels again")
+        raise RequestError(f"--raw {raw.root}: the label files contain no labelled items; fetch the labels again")
     return items
 
 
@@ -204,7 +204,7 @@ def _read_labels(raw: RawTree, path: str, split: Split) -> list[tuple[str, _Item
     Raises:
         RequestError: it is no list of items, or none of them names a video.
     """
-    reason = "another JSON or none"
+    reason = "other content or invalid JSON"
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
@@ -239,7 +239,7 @@ def _text(value: object) -> str:
 def _found_videos(raw: RawTree) -> dict[str, str]:
     """Map id to path from one folder listing; a webm wins over an mp4, a file over a folder of images."""
     if not raw.exists(VIDEOS):
-        raise RequestError(f"--raw {raw.root}: no folder {VIDEOS}; join and untar the downloaded archives there")
+        raise RequestError(f"--raw {raw.root}: folder {VIDEOS} not found; join and untar the downloaded archives there")
     rank = {".webm": 2, ".mp4": 1, "": 0}
     found = [PurePosixPath(path) for path in raw.glob(f"{VIDEOS}/*")]
     known = sorted((path for path in found if path.suffix in rank), key=lambda path: rank[path.suffix])

@@ -112,7 +112,7 @@ def all_dropped(episode: Episode) -> Drop:
         (commanded, "actions are commanded, reached declared"),
         (unreadable, "state has 6 columns"),
         (unknown_fault, "unexpected KeyError"),
-        (odd_pictures, "episode part-0#0: part-0#0: cannot be read, unexpected IndexError"),
+        (odd_pictures, "episode part-0#0: part-0#0: cannot be read; unexpected error IndexError"),
         (damaged, "ends early"),
         (all_dropped, "dropped for: unsuccessful"),
     ],

@@ -335,8 +335,8 @@ def test_a_simulated_file_in_a_real_folder_fails(root: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("puppet/end_effector", "no dataset"),
-        ("puppet/joint_position", "no dataset"),
+        ("puppet/end_effector", "expected a readable dataset"),
+        ("puppet/joint_position", "expected a readable dataset"),
     ],
 )
 def test_a_missing_key_fails_that_episode_alone(root: Path, key: str, said: str) -> None:

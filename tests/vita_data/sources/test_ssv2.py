@@ -179,7 +179,7 @@ def test_an_id_that_is_listed_again_is_refused_by_name(root: Path, name: str) ->
     path = root / "labels" / f"{name}.json"
     items = json.loads(path.read_text())
     path.write_text(json.dumps([*items, {"id": 4, "label": "another text"}]))
-    with pytest.raises(RequestError, match=rf"labels/{name}\.json lists id 4 a second time"):
+    with pytest.raises(RequestError, match=rf"labels/{name}\.json lists id 4 more than once"):
         ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
 
 

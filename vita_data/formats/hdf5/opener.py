@@ -52,8 +52,8 @@ def _why_not_opened(path: str | BinaryIO, name: str, told: str) -> str:
     if "already open for write" in told:
         advice = "close that program; if it ended before it closed the file, run `h5clear -s` on the file"
         return f"(another program has it open for writing); {advice}"
-    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written and is zeros"}
-    reason = next((reason for words, reason in reasons.items() if words in told), "not a whole HDF5 file")
+    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written (all zeros)"}
+    reason = next((reason for words, reason in reasons.items() if words in told), "not a complete HDF5 file")
     return unreadable(path, name=name, reason=reason, own={"hdf5"})
 
 
@@ -74,13 +74,13 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
         advice = "the file is damaged, fetch it again" if "data" in keys else f"found {keys[:5]}"
-        raise SourceError(f"{name}: no group 'data' that can be opened; {advice}")
+        raise SourceError(f"{name}: expected a readable group 'data'; {advice}")
     names = [key for key in keys if isinstance(key, str)]
     if len(names) < len(keys):
         raise SourceError(f"{name}: a name under 'data' is not UTF-8; the file is damaged, fetch it again")
     numbers = {key: int(match[1]) for key in names if (match := _DEMO.fullmatch(key))}
     if not numbers:
-        raise SourceError(f"{name}: no demo_<number> under 'data'; found {names[:5]}")
+        raise SourceError(f"{name}: expected demo_<number> in 'data'; found {names[:5]}")
     return sorted(numbers, key=lambda key: (numbers[key], key))
 
 
@@ -111,7 +111,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
     if not isinstance(found, h5py.Group):
-        raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
+        raise EpisodeError(f"{name}: expected a readable group {key}; the file is damaged, fetch it again")
     return found
 
 
@@ -130,7 +130,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {path} cannot be opened; the file is damaged") from error
-    raise EpisodeError(f"{name}: no dataset {path} that can be opened; found {siblings}")
+    raise EpisodeError(f"{name}: expected a readable dataset {path}; found {siblings}")
 
 
 def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
@@ -165,9 +165,9 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
     try:
         value = json.loads(text)
     except (TypeError, ValueError) as error:
-        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON") from error
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is not JSON") from error
     if not isinstance(value, dict):
-        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON object but {type(value).__name__}")
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is not a JSON object but {type(value).__name__}")
     return value
 
 

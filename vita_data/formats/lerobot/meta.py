@@ -83,11 +83,13 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         info = json.loads(raw.read_bytes(name))
         version = str(info["codebase_version"])
         if not version.removeprefix("v").startswith("2."):
-            raise RequestError(f"{name}: LeRobot format {version}; v2.0 and v2.1 are read, convert it to v2.1")
+            raise RequestError(
+                f"{name}: expected LeRobot format v2.0 or v2.1, got {version}; convert the dataset to v2.1"
+            )
         name = join(root, EPISODES_FILE)
         lines = [_parsed(line) for line in raw.read_bytes(name).splitlines() if line.strip()]
         if all(isinstance(line, Exception) for line in lines):
-            raise next((line for line in lines if isinstance(line, Exception)), ValueError("no line in it"))
+            raise next((line for line in lines if isinstance(line, Exception)), ValueError("the file has no lines"))
         name = join(root, INFO_FILE)
         fps, paths = _fps(info), _paths(root, info)
     except OSError as error:
@@ -100,7 +102,7 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         raise SourceError(f"{name}: {_told(error)}{what}") from error
     episodes = tuple(_episodes(paths, lines, total=info.get("total_episodes")))
     if all(episode.fault for episode in episodes):
-        what = unreadable_text(raw, join(root, EPISODES_FILE), reason=f"no line of {len(lines)}")
+        what = unreadable_text(raw, join(root, EPISODES_FILE), reason=f"none of its {len(lines)} lines is valid")
         raise SourceError(f"{episodes[0].fault} {what}")
     return LeRobotDataset(root=root, fps=fps, info=info, episodes=episodes)
 
@@ -122,13 +124,13 @@ def require_features(
     features = _features(dataset.info)
     faults = [fault for key, width in columns.items() if (fault := _column_fault(features, key, width))]
     faults += [
-        f"no camera {key!r}; rename yours in this file and its folder below videos/"
+        f"camera {key!r} not found; rename your camera in this file and its folder in videos/"
         for key in cameras[:1]
         if key not in features
     ]
     kinds = {key: str(features[key]["dtype"]) for key in cameras if key in features}
     if inside := [key for key, kind in kinds.items() if kind == "image"]:
-        faults.append(f"images inside the table ({', '.join(inside)}), expected videos; write it with use_videos=True")
+        faults.append(f"expected videos, got images in the table ({', '.join(inside)}); write it with use_videos=True")
     faults += [f"{key!r} is {kind}, expected a video" for key, kind in kinds.items() if kind not in ("image", "video")]
     faults += [_no_video(dataset, key) for key, kind in kinds.items() if kind == "video" and _lacks(raw, dataset, key)]
     if faults:
@@ -144,7 +146,7 @@ def join(root: str, path: str) -> str:
 
 def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
     if key not in features:
-        return f"no feature {key!r}, expected {width} values a row"
+        return f"feature {key!r} not found, expected {width} values per row"
     shape = features[key].get("shape")
     if not isinstance(shape, list) or math.prod(shape) == width:
         return ""
@@ -162,7 +164,7 @@ def _lacks(raw: RawTree, dataset: LeRobotDataset, key: str) -> bool:
 
 def _no_video(dataset: LeRobotDataset, key: str) -> str:
     first = next(episode.videos[key] for episode in dataset.episodes if not episode.fault)
-    return f"none of the videos of {key!r} is there, the first is {first}; fetch them, or take the feature out"
+    return f"all videos of {key!r} are missing, the first is {first}; fetch them, or remove the feature"
 
 
 def _parsed(line: bytes) -> Json | Exception:
@@ -178,7 +180,7 @@ def _parsed(line: bytes) -> Json | Exception:
 def _fps(info: Json) -> float:
     fps = float(str(info["fps"]))
     if not 0 < fps < math.inf:
-        raise ValueError(f"fps is {fps:g}")
+        raise ValueError(f"fps must be greater than 0, found {fps:g}")
     return fps
 
 
@@ -210,14 +212,14 @@ def _episodes(paths: _Paths, lines: Sequence[Json | Exception], *, total: object
                 raise line
             episode = _episode(paths, line)
             if episode.index in seen:
-                raise ValueError(f"episode_index {episode.index} a second time")
+                raise ValueError(f"episode_index {episode.index} occurs more than once")
         except _ODD as error:
             yield _faulty(f"{name}#{number:06d}", f"{name} line {number + 1}: {_told(error)}")
             continue
         seen.add(episode.index)
         yield episode
     if isinstance(total, int) and total > len(lines):
-        fault = f"{name} lists {len(lines)} episodes, but {INFO_FILE} says total_episodes {total}; fetch both again"
+        fault = f"{name} lists {len(lines)} episodes, but {INFO_FILE} has total_episodes {total}; fetch both again"
         yield _faulty(f"{name}#{len(lines):06d}", fault)
 
 
@@ -233,7 +235,7 @@ def _episode(paths: _Paths, line: Json) -> LeRobotEpisode:
 
 
 def _told(error: Exception) -> str:
-    return f"not as LeRobot v2 writes it ({type(error).__name__}: {error})"
+    return f"not in LeRobot v2 format ({type(error).__name__}: {error})"
 
 
 def _faulty(table: str, fault: str) -> LeRobotEpisode:
@@ -243,5 +245,5 @@ def _faulty(table: str, fault: str) -> LeRobotEpisode:
 def _features(info: Json) -> Mapping[str, Json]:
     found = info["features"]
     if not isinstance(found, dict) or not all(isinstance(one, dict) and "dtype" in one for one in found.values()):
-        raise TypeError("features must be a table of tables with a dtype")
+        raise TypeError("features must be an object whose values are objects with a dtype")
     return found

@@ -95,8 +95,9 @@ class DiskFolder:
             target = os.path.realpath(path)
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
                 raise RequestError(
-                    f"{self._where}: {self._shown(path)} is a link to the folder that it lies in, or to one above it, "
-                    "so that following it would not end; remove the link"
+                    f"{self._where}: {self._shown(path)} is a link to a folder that contains it, so following it would "
+                    "never "
+                    "end; remove the link"
                 )
         return True
 
@@ -155,7 +156,8 @@ class DiskFolder:
     def _refuse_dangling(self, path: str) -> None:
         if is_dangling(path):
             raise StorageError(
-                f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore that "
+                f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore the "
+                "target "
                 f"(a lost mount?) or remove the link, and {AGAIN}"
             )
 
@@ -168,7 +170,7 @@ class DiskFolder:
         if isinstance(error, PermissionError):
             return self._forbidden(path)
         raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
-        hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
+        hint = "; a link points back to itself; remove it" if error.errno == errno.ELOOP else ""
         return RequestError(f"{self._where}: {self._shown(path)} cannot be {verb} ({error.strerror}){hint}")
 
     def _forbidden(self, path: str) -> StorageError:

@@ -40,7 +40,7 @@ class _Magic:
 
 
 _DECOMPRESS, _UNPACK = "decompress it with {}", "unpack it with {}"
-_OTHER = "put the right file in its place"
+_OTHER = "replace it with the right file"
 _MAGICS = (
     _Magic("gzip", "compressed with gzip", _DECOMPRESS.format("gunzip"), b"\x1f\x8b\x08"),
     _Magic("zstd", "compressed with Zstandard", _DECOMPRESS.format("unzstd"), b"\x28\xb5\x2f\xfd"),
@@ -52,7 +52,7 @@ _MAGICS = (
     _Magic("tar", "a tar archive", _UNPACK.format("tar -xf"), b"ustar", _TAR_MAGIC_AT),
     _Magic("7z", "a 7z archive", _UNPACK.format("7z x"), b"7z\xbc\xaf\x27\x1c"),
     _Magic("rar", "a rar archive", _UNPACK.format("unrar x"), b"Rar!\x1a\x07"),
-    _Magic("appledouble", "what macOS keeps beside a file, not the data", "remove it", b"\x00\x05\x16\x07"),
+    _Magic("appledouble", "macOS metadata (AppleDouble), not the data", "remove it", b"\x00\x05\x16\x07"),
     _Magic("hdf5", "an HDF5 file", _OTHER, b"\x89HDF\r\n\x1a\n"),
     _Magic("npy", "a numpy array", _OTHER, b"\x93NUMPY"),
     _Magic("parquet", "a parquet file", _OTHER, b"PAR1"),
@@ -112,7 +112,7 @@ def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | Non
         return Finding("empty (0 bytes)", FETCH_AGAIN)
     if not any(head):
         place = "all zeros" if len(head) == size else f"zeros for its first {len(head)} bytes"
-        return Finding(f"{place}: its space was reserved and its data never written", FETCH_AGAIN)
+        return Finding(f"{place}: its space was reserved but its data was never written", FETCH_AGAIN)
     known = [magic for magic in _MAGICS if head[magic.offset :].startswith(magic.magic)]
     if known:
         return None if known[0].kind in own else Finding(known[0].what, known[0].advice)
@@ -152,27 +152,27 @@ def _link_to_nothing(path: str) -> Finding | None:
         return None
     target = os.readlink(path) if os.path.islink(path) else ""
     if _ANNEXED in target:
-        return Finding("a link of git-annex to data that was not fetched", "run `git annex get` in its clone")
+        return Finding("a git-annex link to data that was not fetched", "run `git annex get` in its clone")
     if _HUB_BLOB.search(target):
-        return Finding("a link to a file that the cache of Hugging Face does not hold", "start its download again")
-    return Finding("a link to nothing", "restore what it links to, or fetch the file itself")
+        return Finding("a link to a file that is missing in the Hugging Face cache", "download it again")
+    return Finding("a broken link", "restore its target, or fetch the file itself")
 
 
 def _absent(error: OSError) -> Finding | None:
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
     if isinstance(error, FileNotFoundError):
-        return Finding("there is no such file", "fetch the missing part of the download")
+        return Finding("the file does not exist", "fetch the missing part of the download")
     return None
 
 
 def _unfinished(name: str, path: str | None) -> Finding | None:
     if name.endswith(_UNFINISHED):
-        return Finding("an unfinished download", "let the download end, or start it again")
+        return Finding("an unfinished download", "wait until the download ends, or start it again")
     beside = next((suffix for suffix in _UNFINISHED if path and os.path.lexists(path + suffix)), None)
     if beside is None:
         return None
     return Finding(
-        f"an unfinished download ({os.path.basename(name)}{beside} lies beside it)",
-        "let the download end, or start it again",
+        f"an unfinished download ({os.path.basename(name)}{beside} is beside it)",
+        "wait until the download ends, or start it again",
     )

@@ -11,7 +11,7 @@ _LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.gi
 _ANNEX = (b"/annex/objects/", b".git/annex/objects/")
 _ERROR_KEYS = frozenset({"error", "errors", "message", "detail", "details", "error_description", "code"})
 _MAY_ACCOMPANY = frozenset({"status", "statusCode", "status_code", "success", "reason", "type", "timestamp", "path"})
-_LOGIN = "fetch the file again, logged in and with the access that its owner asks for"
+_LOGIN = "fetch the file again, logged in and with the access rights that its owner requires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ def describe_text(head: bytes, *, is_whole: bool, is_text_expected: bool) -> Fin
     """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(_LFS):
-        return Finding("a Git LFS pointer, not the data", "run `git lfs pull` in the clone that it is from")
+        return Finding("a Git LFS pointer, not the data", "run `git lfs pull` in its clone")
     if is_whole and len(head) < _MAX_MESSAGE_BYTES and any(place in text for place in _ANNEX):
-        return Finding("a git-annex pointer, not the data", "run `git annex get` in the clone that it is from")
+        return Finding("a git-annex pointer, not the data", "run `git annex get` in its clone")
     lower = text[:1000].lower()
     if lower.startswith((b"<!doctype html", b"<head")) or (lower.startswith(b"<") and b"<html" in lower):
         return Finding(f"a web page{_quoted(_between(text, b'title'))}, not the data", _LOGIN)

@@ -36,7 +36,7 @@ class FsspecTree:
             self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
         except (ImportError, ValueError) as error:
             reason = unopened(root, error)
-            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({reason})") from error
+            raise RequestError(f"--raw {root}: this kind of address cannot be read ({reason})") from error
         self._is_local = is_local_fs(self._fs)
         self._copies = Copies(self._fs)
         self._folder: DiskFolder | ObjectFolder
@@ -55,13 +55,13 @@ class FsspecTree:
         except FileNotFoundError:
             bucket = self._base.split("/")[0]
             if self._fs.exists(bucket):
-                raise RequestError(f"--raw {self.root}: no such folder in the bucket {bucket}") from None
+                raise RequestError(f"--raw {self.root}: the folder does not exist in the bucket {bucket}") from None
             raise StorageError(
-                f"--raw {self.root}: there is no bucket {bucket}; check its name and whose store is asked "
+                f"--raw {self.root}: the bucket {bucket} does not exist; check its name and which store is used "
                 "(for S3: AWS_ENDPOINT_URL), then run the same command again"
             ) from None
         if found["type"] != "directory":
-            raise RequestError(f"--raw {self.root} is a file: name the folder that contains it")
+            raise RequestError(f"--raw {self.root} is a file; give the folder that contains it")
 
     def _full(self, path: str) -> str:
         full = posixpath.join(self._base, path) if self._is_local else str(PurePosixPath(self._base) / path)
@@ -155,7 +155,7 @@ def _require_directory(base: str, root: str) -> None:
         try:
             is_folder = stat.S_ISDIR(os.stat(base).st_mode)
         except FileNotFoundError:
-            what = "a link to nothing" if is_dangling(base) else "no such directory"
+            what = "a broken link" if is_dangling(base) else "the folder does not exist"
             raise RequestError(f"--raw {root}: {what}{near_name(Path(root))}") from None
     if not is_folder:
-        raise RequestError(f"--raw {root} is a file: name the folder that contains it")
+        raise RequestError(f"--raw {root} is a file; give the folder that contains it")

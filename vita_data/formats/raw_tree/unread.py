@@ -54,10 +54,10 @@ class Unread:
     def line(self) -> str:
         """Say it in one line; empty where every file is read."""
         if not self.patterns:
-            return "" if self.is_whole else "not read: the search for other files was ended early, none so far"
+            return "" if self.is_whole else "not read: none found so far; the search for other files was stopped early"
         shown = [f"{count} {pattern}" for pattern, count in self.patterns[:MAX_SHOWN]]
         if rest := self.patterns[MAX_SHOWN:]:
-            shown.append(f"{sum(count for _, count in rest)} more files of {len(rest)} patterns")
+            shown.append(f"{sum(count for _, count in rest)} more files in {len(rest)} patterns")
         count = f"{self.num_files} file{'' if self.num_files == 1 else 's'}"
         return one_line(f"not read: {'' if self.is_whole else 'at least '}{count}: {', '.join(shown)}")
 

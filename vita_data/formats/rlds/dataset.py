@@ -21,7 +21,7 @@ from vita_data.guard import guarded
 from vita_data.types import Failure, Outcome, Part, RawTree, Split
 
 _ABSENT = (
-    "cannot be read: dataset_info.json lists it, but it is not there; fetch it, or build the files that are there into "
+    "cannot be read: dataset_info.json lists it, but the file is missing; fetch it, or build the existing files into "
     "another --out with --set shard_lengths=ignored"
 )
 
@@ -53,12 +53,13 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
         others = [str(PurePosixPath(path).parent) for path in raw.glob("*/*/dataset_info.json")]
         hint += f"; found {', '.join(others)}" if others else ""
         raise RequestError(
-            f"--raw {raw.root}: found no <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
+            f"--raw {raw.root}: expected <name>/<version>/dataset_info.json with name {' or '.join(names)}, found "
+            f"none{hint}"
         )
     if wanted is not None and wanted not in found:
-        raise RequestError(f"--set release={wanted}: not in {raw.root}, which holds: {', '.join(found)}")
+        raise RequestError(f"--set release={wanted}: not found in {raw.root}, which contains: {', '.join(found)}")
     if wanted is None and len(found) > 1:
-        raise RequestError(f"--raw {raw.root} holds {' and '.join(found)}; choose one with --set release={found[0]}")
+        raise RequestError(f"--raw {raw.root} contains {' and '.join(found)}; choose one with --set release={found[0]}")
     return wanted or found[0]
 
 
@@ -85,7 +86,7 @@ def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
         what = unreadable_text(raw, file, reason=str(error))
-        raise SourceError(f"{file} in {raw.root}: not TFDS features {what}") from error
+        raise SourceError(f"{file} in {raw.root}: not a valid TFDS features file {what}") from error
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
@@ -121,7 +122,7 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
     """
     shard = next((shard for shard in dataset.shards if shard.path == path), None)
     if shard is None:
-        raise SourceError(f"{path}: {dataset.release}/dataset_info.json names no such file")
+        raise SourceError(f"{path}: the file is not listed in {dataset.release}/dataset_info.json")
     for index, data in enumerate(stream_records(partial(raw.open, path), name=path)):
         yield RldsRecord(data, file=path, index=index, split=shard.split, features=dataset.features)
 
@@ -134,7 +135,8 @@ def read_outcomes(
     Raises:
         SourceError: the file is damaged and nothing says how many records are lost.
     """
-    num_read, lost = 0, f"the file ends before it; {dataset.release}/dataset_info.json promises {part.num_episodes}"
+    num_read = 0
+    lost = f"the file ends before it; {dataset.release}/dataset_info.json lists {part.num_episodes} episodes"
     try:
         if not part.num_bytes and part.num_episodes is not None and not raw.exists(part.id):
             raise SourceError(f"{part.id}: {_ABSENT}")
@@ -142,7 +144,7 @@ def read_outcomes(
             yield guarded(record.id, partial(convert, record))
             num_read += 1
         if not num_read and part.num_episodes and (found := look(partial(raw.open, part.id), name=part.id)):
-            lost = f"{part.id}: holds no record ({found.what}); {found.advice}"
+            lost = f"{part.id}: contains no record ({found.what}); {found.advice}"
     except SourceError as error:
         if part.num_episodes is None or num_read >= part.num_episodes:
             raise
@@ -159,8 +161,8 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
         what = unreadable_text(raw, file, reason=str(error))
         raise SourceError(f"{file} in {raw.root}: cannot be read {what}") from error
     if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
-        what = unreadable_text(raw, file, reason="no name or no splits")
-        raise SourceError(f"{file} in {raw.root}: not TFDS's {what}")
+        what = unreadable_text(raw, file, reason="name or splits missing")
+        raise SourceError(f"{file} in {raw.root}: not a valid TFDS file {what}")
     if info.get("fileFormat", "tfrecord") != "tfrecord":
-        raise SourceError(f"{file} in {raw.root}: fileFormat {info['fileFormat']!r}; only tfrecord can be read")
+        raise SourceError(f"{file} in {raw.root}: expected fileFormat tfrecord, got {info['fileFormat']!r}")
     return info

@@ -52,7 +52,7 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
     """
     root = json.loads(text)
     if not isinstance(root, dict) or "pythonClassName" not in root:
-        raise ValueError("no pythonClassName at the top")
+        raise ValueError("pythonClassName is missing at the top level")
     try:
         return dict(_walk(root, path="", num_levels=0))
     except KeyError as error:
@@ -72,7 +72,7 @@ def require_keys(
         absent.append(f"any of {', '.join(any_of)}")
     if absent:
         raise RequestError(
-            f"{place} lacks {', '.join(absent)}: another dataset, or a copy that was stripped; it has: "
+            f"{place} lacks {', '.join(absent)}: it is another dataset or a copy with features removed; it has: "
             f"{', '.join(sorted(features))}"
         )
 
@@ -103,13 +103,16 @@ def require_features(
         expected = _expected(width, is_whole=key in integers)
         if not _is_as_expected(spec, width, is_whole=key in integers):
             raise RequestError(
-                f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: another dataset, "
+                f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: it is another "
+                "dataset "
                 "or another version of it"
             )
 
 
 def _expected(width: int | None, *, is_whole: bool) -> str:
-    return "encoded images or texts" if width is None else f"{width} {'whole numbers' if is_whole else 'floats'} a step"
+    return (
+        "encoded images or texts" if width is None else f"{width} {'whole numbers' if is_whole else 'floats'} per step"
+    )
 
 
 def _is_as_expected(spec: FeatureSpec, width: int | None, *, is_whole: bool) -> bool:

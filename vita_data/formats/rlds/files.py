@@ -147,22 +147,21 @@ def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str)
         totals = sorted({names.total(path) or "" for path in found})
         if listed[0].num_records is None and len(totals) > 1:
             raise RequestError(
-                f"{place}: the folder holds files of several totals ({', '.join(totals)}), such as {found[0]} and "
-                f"{found[-1]}, and no shardLengths tell which belong together; keep those of one total"
+                f"{place}: the folder holds files with different totals ({', '.join(totals)}), such as {found[0]} and "
+                f"{found[-1]}, and no shardLengths tell which belong together; keep only the files of one total"
             )
         if found and there.isdisjoint(shard.path for shard in listed):
             raise RequestError(
-                f"{place}: expected {len(listed)} files, the first {listed[0].path}; none of them is there, but "
-                f"{len(found)} of another total are, such as {found[0]}. Fetch the dataset_info.json of the same "
-                "release as the files, or the files that it lists. Where these files are all there are (a builder "
-                "left out empty ones), --set shard_lengths=ignored reads them; it cannot tell whether one is missing"
+                f"{place}: expected {len(listed)} files, the first {listed[0].path}, but none of them exists; "
+                f"{len(found)} files with another total do, such as {found[0]}. Fetch the dataset_info.json of the "
+                "same "
+                "release as the files, or the files that it lists. If these are all the files (some builders do not "
+                "list empty ones), --set shard_lengths=ignored reads them; it cannot tell whether a file is missing"
             )
     if there.isdisjoint(shard.path for shard in shards):
         held = ", ".join([PurePosixPath(path).name for path in sorted(there)][:5])
-        expected = f"expected {shards[0].path}" if shards else "it lists none"
-        raise RequestError(
-            f"{place}: none of its tfrecord files is there, {expected}; found {held or 'no file at all'}"
-        )
+        expected = f"expected {shards[0].path}" if shards else "no file is listed"
+        raise RequestError(f"{place}: none of its tfrecord files exists, {expected}; found {held or 'no file'}")
 
 
 def refuse_rlds_settings(settings: RldsSettings) -> None:
@@ -172,7 +171,9 @@ def refuse_rlds_settings(settings: RldsSettings) -> None:
         RequestError: one of them was given.
     """
     if settings.splits or settings.shard_lengths is not ShardLengths.LISTED:
-        raise RequestError("--set splits and --set shard_lengths: for tfrecord files alone, and none are read here")
+        raise RequestError(
+            "--set splits and --set shard_lengths apply only to tfrecord files, and none are read here; omit them"
+        )
 
 
 def _named_entries(found: object, place: str) -> list[tuple[str, Mapping[str, object]]]:
@@ -193,13 +194,13 @@ def _chosen_splits(found: Sequence[str], asked: Sequence[str], place: str) -> fr
     """
     if absent := sorted(set(asked) - set(found)):
         raise RequestError(
-            f"--set splits={','.join(asked)}: no {', '.join(absent)} in {place}; it has {', '.join(found)}"
+            f"--set splits={','.join(asked)}: {', '.join(absent)} not found in {place}; it has {', '.join(found)}"
         )
     unknown = [name for name in found if name not in _SPLITS]
     if not asked and unknown and len(found) > 1:
         raise RequestError(
             f"{place}: it has the splits {', '.join(found)}, and {', '.join(unknown)} may repeat episodes of others "
-            f"(expected {', '.join(_SPLITS)}); choose with --set, such as --set splits={found[0]}"
+            f"(expected {', '.join(_SPLITS)}); choose splits, for example --set splits={found[0]}"
         )
     return frozenset(asked or found)
 
@@ -212,7 +213,7 @@ def _shard_lengths(found: object, place: str) -> list[int]:
         lengths = [int(str(length)) for length in found]
         if max(lengths, default=0) <= _MAX_RECORDS:
             return lengths
-    raise SourceError(f"{place}: shardLengths {found!r:.80} is no list of counts; fetch it again")
+    raise SourceError(f"{place}: expected a list of counts as shardLengths, got {found!r:.80}; fetch the file again")
 
 
 def _split_shards(
@@ -226,7 +227,7 @@ def _split_shards(
         raise SourceError(f"{place}: split {name}: {error}; fetch it again") from error
     paths = [names.path(index, total=len(lengths)) for index in range(len(lengths))]
     if len(set(paths)) < len(paths):
-        raise SourceError(f"{place}: {len(paths)} shardLengths for the one file {paths[0]}; fetch it again")
+        raise SourceError(f"{place}: {len(paths)} shardLengths for the single file {paths[0]}; fetch it again")
     for path, length in zip(paths, lengths, strict=True):
         yield RldsShard(path=path, split=split, num_records=length, names=names)
     for path in [] if lengths else raw.glob(names.pattern):

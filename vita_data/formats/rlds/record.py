@@ -63,7 +63,7 @@ class RldsRecord:
         """
         values = self._values(path)
         if isinstance(values, np.ndarray):
-            raise self._error(path, f"holds {values.dtype}, asked for byte strings")
+            raise self._error(path, f"contains {values.dtype}, expected byte strings")
         return values
 
     def texts(self, path: str) -> list[str]:
@@ -94,7 +94,7 @@ class RldsRecord:
 
     def _values(self, path: str) -> FeatureValues:
         if path not in self._features:
-            raise self._error(path, f"is not in features.json, which has: {', '.join(sorted(self._features))}")
+            raise self._error(path, f"is not listed in features.json, which has: {', '.join(sorted(self._features))}")
         if path not in self._index():
             raise self._error(path, f"is missing; the record has: {', '.join(sorted(self._index()))}")
         try:
@@ -106,7 +106,7 @@ class RldsRecord:
         values, spec = self._values(path), self._features[path]
         numbers = values if isinstance(values, np.ndarray) else self._unpack(path, values)
         if numbers.size and numbers.dtype.kind not in kinds:
-            raise self._error(path, f"holds {numbers.dtype}, asked for {'floats' if kinds == 'f' else 'integers'}")
+            raise self._error(path, f"contains {numbers.dtype}, expected {'floats' if kinds == 'f' else 'integers'}")
         sizes = ((-1,) if spec.num_levels else ()) + tuple(-1 if size is None else size for size in spec.shape)
         if sizes.count(-1) > 1 or spec.num_levels > 1:
             raise self._error(path, f"has several unknown sizes {sizes}; ragged values are not supported")
@@ -120,7 +120,7 @@ class RldsRecord:
         if not stored:
             return np.zeros(0)
         if spec.encoding is TensorEncoding.NONE:
-            raise self._error(path, "holds byte strings, asked for numbers")
+            raise self._error(path, "contains byte strings, expected numbers")
         try:
             raw = stored if spec.encoding is TensorEncoding.BYTES else [zlib.decompress(item) for item in stored]
             # Each string is one step's tensor: a short one must not borrow from the next.

@@ -96,7 +96,7 @@ def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
             start, size = _payload(message, start, tag & 7)
         at = start + size
         if at > end:
-            raise ValueError(f"a field of {size} bytes at {start} in a message of {end}")
+            raise ValueError(f"a field of {size} bytes at byte {start} exceeds its message of {end} bytes")
         fields.append((tag >> 3, message[start:at]))
     return fields
 
@@ -122,14 +122,14 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         shift += 7
     if shift < 70:
-        raise ValueError("a number runs over the end of its message")
+        raise ValueError("a number continues past the end of its message")
     raise ValueError(f"a number of more than 10 bytes before byte {at}")
 
 
 def _decode_varints(raw: NDArray[np.uint8]) -> Int64:
     ends = np.flatnonzero(raw < 0x80)
     if len(raw) and (not len(ends) or ends[-1] != len(raw) - 1):
-        raise ValueError("a number runs over the end of its list")
+        raise ValueError("a number continues past the end of its list")
     if len(ends) == len(raw):
         return raw.astype(np.int64)
     starts = np.concatenate([[0], ends[:-1] + 1])

@@ -121,7 +121,7 @@ def _crc_fault(data: bytes, stored: int, where: str) -> str:
     found = masked_crc32c(data)
     if found == stored:
         return ""
-    return f"{where} has crc {found:#010x}, the file says {stored:#010x}: damaged; fetch the file again"
+    return f"{where} is damaged: its crc is {found:#010x}, expected {stored:#010x}; fetch the file again"
 
 
 def _truncated(where: str, *, expected: int, found: int, what: str) -> SourceError:

@@ -79,8 +79,8 @@ class VideoFile:
                 found = look(self.path, name=self.name, own={"video"})
                 what = f" ({found.what}); {found.advice}" if found else ""
                 if not what and not container.streams:
-                    what = f", nor any other; {FETCH_AGAIN}"
-                raise EpisodeError(f"{self.name}: the file holds no video stream{what}")
+                    what = f", nor any other stream; {FETCH_AGAIN}"
+                raise EpisodeError(f"{self.name}: the file contains no video stream{what}")
             yield container, streams[0]
         finally:
             if self._kept is not container:
@@ -139,7 +139,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
                 damage.spread(packet)
             for frame in frames:
                 if frame.is_corrupt:
-                    damage = damage or _Damage("the decoder filled in missing parts")
+                    damage = damage or _Damage("the decoder had to conceal missing parts")
                 if damage is not None and not damage.ends_at(frame):
                     damage.add(frame, waiting)
                     continue
@@ -149,7 +149,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
                 yield from shown
         if damage is not None:
             raise EpisodeError(
-                f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows; "
+                f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows it; "
                 "fetch the file again"
             )
 
@@ -261,9 +261,9 @@ def frame_time(frame: ShownFrame, index: int, name: str) -> Fraction:
     """
     if isinstance(frame, DamagedFrame):
         if frame.time is None:
-            raise EpisodeError(f"{name}: frame {index} is damaged and carries no time")
+            raise EpisodeError(f"{name}: frame {index} is damaged and has no time stamp")
         return frame.time
     ticks = frame.dts if frame.pts is None else frame.pts
     if ticks is None or frame.time_base is None:
-        raise EpisodeError(f"{name}: frame {index} carries no time")
+        raise EpisodeError(f"{name}: frame {index} has no time stamp")
     return ticks * frame.time_base

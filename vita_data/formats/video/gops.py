@@ -115,7 +115,7 @@ class _GopReader:
                 is_proven = True
                 if (at := waiting.take(frame.pts)) is not None:
                     if frame.is_corrupt:
-                        self._lose(at, "the decoder filled in missing parts")
+                        self._lose(at, "the decoder had to conceal missing parts")
                     if self._is_wanted[at]:
                         held.append((at, frame))
             while held and waiting.first(held[0][0]) >= held[0][0]:
@@ -152,7 +152,7 @@ class _GopReader:
             # whoever wants a frame from there on is told; those before it still come out
             self._is_lost[first:] = True
             self._failure = self._failure or EpisodeError(
-                f"{self._packets.file.name}: frame {number} cannot be decoded ({fault}) and no key frame follows; "
+                f"{self._packets.file.name}: frame {number} cannot be decoded ({fault}) and no key frame follows it; "
                 "fetch the file again"
             )
             return
@@ -219,7 +219,9 @@ class _Demuxer:
             if packet is None:
                 require_readable(self._packets.file.path, name=self._packets.file.name)
             if packet is None or packet.pts != self._packets.pts[index]:
-                raise EpisodeError(f"{self._packets.file.name}: packet {index} is not the one that was listed before")
+                raise EpisodeError(
+                    f"{self._packets.file.name}: packet {index} differs from when the file was first listed"
+                )
             self._next = index + 1
             if index >= run.start:
                 yield index, packet

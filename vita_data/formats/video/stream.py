@@ -80,7 +80,7 @@ def scan_times(path: str, *, name: str) -> VideoTimes:
     packets = scan_packets(path, name)
     times = _decoded_times(path, name) if packets is None else packets.shown_times()
     if not times:
-        raise EpisodeError(f"{name}: no frame in the video stream")
+        raise EpisodeError(f"{name}: the video stream contains no frames")
     time_s = np.array([float(time - times[0]) for time in times])
     hz, step = number_frames(time_s)
     return VideoTimes(hz=hz, time_s=time_s, step=step, packets=packets)
@@ -143,7 +143,7 @@ class VideoStream:
                     yield held
                 held = num_shown - 1, frame
         if num_shown != self._info.num_shown:
-            raise EpisodeError(f"{self._name}: {num_shown} frames decode where the file lists {self._info.num_shown}")
+            raise EpisodeError(f"{self._name}: {num_shown} frames decode, but the file lists {self._info.num_shown}")
         if held is not None:
             yield held
 
@@ -154,7 +154,7 @@ def write_toy_video(path: str, frames: Iterable[Image], *, fps: int, codec: str 
     with av.open(path, "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=fps, options=_TOY_OPTIONS.get(codec, {}))
         if not isinstance(stream, AvVideoStream):
-            raise ValueError(f"{codec} is no video codec")
+            raise ValueError(f"{codec} is not a video codec")
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
         for index, pixels in enumerate(frames):
             if index == 0:
@@ -176,8 +176,9 @@ def _decoded_times(path: str, name: str) -> list[Fraction]:
     for index, (time, before) in enumerate(zip(times, accumulate(times, max), strict=True)):
         if before - time > 1 and before - time > 4 * mean_s:
             raise EpisodeError(
-                f"{name}: expected times that ascend, got frame {index} at {float(time):.2f} s after one at "
-                f"{float(before):.2f} s; recordings were joined without shifting their clocks: split the file there, "
+                f"{name}: expected ascending time stamps, got frame {index} at {float(time):.2f} s after one at "
+                f"{float(before):.2f} s; recordings were joined without shifting their time stamps: split the file "
+                "there, "
                 "or join them again with new time stamps"
             )
     return ascending

@@ -133,11 +133,11 @@ class VideoPass:
             if index >= len(listed) or abs(shown_s - listed[index]) * self._times.hz > 0.5:
                 place = f"{listed[index]:.3f} s" if index < len(listed) else "no more frames"
                 raise EpisodeError(
-                    f"{self._name}: frame {index} is shown at {shown_s:.3f} s where the file lists {place}"
+                    f"{self._name}: frame {index} has the time {shown_s:.3f} s, but the file lists {place}"
                 )
             if index in is_wanted:
                 yield index, frame
-        raise EpisodeError(f"{self._name}: {num_frames} frames decode where the file lists {len(listed)}")
+        raise EpisodeError(f"{self._name}: {num_frames} frames decode, but the file lists {len(listed)}")
 
 
 def _second_apart(frames: Int64, times: VideoTimes) -> Int64:

@@ -152,7 +152,7 @@ def _columns(record: RldsRecord, path: str, *, num_steps: int, width: int) -> Fl
     values = record.floats(path)
     if values.shape != (num_steps, width):
         raise EpisodeError(
-            f"{record.id}: {path} has shape {values.shape}; {num_steps} frames need ({num_steps}, {width})"
+            f"{record.id}: {path} has shape {values.shape}, expected ({num_steps}, {width}) for {num_steps} frames"
         )
     return values
 

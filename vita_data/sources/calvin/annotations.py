@@ -48,9 +48,11 @@ def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
         texts, tasks = list(labels["language"]["ann"]), list(labels["language"]["task"])  # type: ignore[index]
         ends = list(labels["info"]["indx"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise SourceError(f"{name}: no language.ann, language.task and pairs info.indx; fetch it again") from error
+        raise SourceError(
+            f"{name}: expected language.ann, language.task and pairs info.indx; fetch it again"
+        ) from error
     if not len(texts) == len(tasks) == len(ends):
-        raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows do not fit together")
+        raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows differ in number")
     return [_labelled(record, *entry, name=name) for record, entry in enumerate(zip(ends, texts, tasks, strict=True))]
 
 

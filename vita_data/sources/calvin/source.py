@@ -249,8 +249,8 @@ def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]
     """List a split's raw episodes in the order of their frames, so that those which share frames follow each other."""
     index = _index(settings)
     if not raw.exists(f"{folder}/{index}"):
-        hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
-        raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
+        hint = "" if settings.mode is Mode.PLAY else ", or read only the recordings with --set mode=play"
+        raise RequestError(f"--raw {raw.root}: {folder}/{index} not found; fetch it{hint}")
     windows = play_windows(raw, folder) if settings.mode is Mode.PLAY else labelled_windows(raw, folder)
     return sorted(windows, key=lambda window: (window.first, window.last, window.record))
 
@@ -261,7 +261,7 @@ def _index(settings: Settings) -> str:
 
 def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
     """Say why nobody knows the windows of a split, and how to do without it."""
-    reason = "no such file"
+    reason = "the file does not exist"
     if raw.exists(f"{folder}/{_index(settings)}"):
         try:
             _windows(raw, folder, settings)
@@ -270,7 +270,7 @@ def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
             reason = str(error)
     return (
         f"{folder}/{_index(settings)}: the windows of {folder} are unknown: {reason}. Fetch the file, or move {folder} "
-        "out of the raw tree to do without it, and build into an empty --out"
+        "out of the raw tree to build without it, and build into an empty --out"
     )
 
 
@@ -321,9 +321,9 @@ def _pick_release(raw: RawTree, wanted: str | None) -> str:
     if wanted is not None and wanted not in found:
         raise RequestError(f"--set release={wanted}: not in {raw.root}; found {', '.join(found) or 'none'}")
     if not found:
-        raise RequestError(f"--raw {raw.root}: no */training/{SPANS}; --raw is the folder that contains task_ABC_D")
+        raise RequestError(f"--raw {raw.root}: */training/{SPANS} not found; give the folder that contains task_ABC_D")
     if wanted is None and len(found) > 1:
-        raise RequestError(f"--raw {raw.root}: {', '.join(found)}; choose one with --set release=")
+        raise RequestError(f"--raw {raw.root} contains {', '.join(found)}; choose one with --set release=")
     return wanted or found[0]
 
 
@@ -343,7 +343,7 @@ def _frame_name(folder: str, frame: int) -> str:
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"calvin needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of calvin, got {type(settings).__name__}")
     return settings
 
 

@@ -107,9 +107,9 @@ def find_json(raw: RawTree, names: Sequence[str], *, others: Mapping[str, str] =
     """
     path = next((name for name in names if raw.exists(name)), None)
     if path is None:
-        advice = [f"{path} is there, which --set {key} reads" for path, key in others.items() if raw.exists(path)]
-        advice = advice or ["--raw is the folder with v2 and ego4d.json"]
-        raise RequestError(f"--raw {raw.root}: no {' or '.join(names)}; {advice[0]}")
+        advice = [f"found {path}, which --set {key} reads" for path, key in others.items() if raw.exists(path)]
+        advice = advice or ["give the folder that contains v2 and ego4d.json"]
+        raise RequestError(f"--raw {raw.root}: {' or '.join(names)} not found; {advice[0]}")
     return path
 
 
@@ -126,9 +126,9 @@ def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
     except (OSError, ijson.JSONError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise_machine_fault(error, path)
         is_other = not isinstance(error, OSError | ijson.JSONError | UnicodeError)
-        advice = "use the file of Ego4D's own release" if is_other else FETCH_AGAIN
+        advice = "use the file from Ego4D's own release" if is_other else FETCH_AGAIN
         what = unreadable_text(raw, path, reason=_reason(error), advice=advice)
-        raise RequestError(f"--raw {raw.root}: {path} is not as Ego4D's {what}") from error
+        raise RequestError(f"--raw {raw.root}: {path} is not a valid Ego4D file {what}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -154,7 +154,9 @@ def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:
         except (TypeError, KeyError, AttributeError) as error:
             fault = error
     if fault is not None and not found:
-        raise ValueError(f"no entry of a video that can be read: {type(fault).__name__}: {fault}")
+        raise ValueError(
+            f"expected at least one valid entry of a video; the first error is {type(fault).__name__}: {fault}"
+        )
     return found
 
 
@@ -193,7 +195,7 @@ def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
         yield uid, list(_narrations(video))
     if not has_any:
         found = ", ".join(f"{key} ({kind})" for key, kind in sorted(keys.items())) or "nothing"
-        raise ValueError(f"expected lists of narrations in {_FLAT} or narration_pass_N of videos, found only {found}")
+        raise ValueError(f"expected lists of narrations in {_FLAT} or narration_pass_N of videos, got {found}")
 
 
 def parse_clip_uids(file: BinaryIO) -> set[str]:
@@ -214,7 +216,7 @@ def _named(videos: Iterator[Any]) -> Iterator[tuple[str, Any]]:
         has_uid |= bool(uid)
         yield str(uid or f"entry-{number:06d}"), video
     if number >= 0 and not has_uid:
-        raise ValueError("no entry has a video_uid")
+        raise ValueError("expected entries with a video_uid")
 
 
 def _video(video: Any) -> Ego4dVideo:
@@ -237,7 +239,7 @@ def _events(file: BinaryIO) -> Iterator[tuple[str, str, Any]]:
 
 def _require_object(events: Iterator[tuple[str, str, Any]]) -> None:
     if next(events)[1] != "start_map":
-        raise TypeError("expected an object as the whole file")
+        raise TypeError("expected a JSON object as the file's content")
 
 
 def _listed_videos(file: BinaryIO) -> Iterator[Any]:

@@ -184,7 +184,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     packed = _catalogue(raw, settings).packed
     folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
     if not folders:
-        raise RequestError(f"--raw {raw.root}: no folder {' or '.join(VIDEO_FOLDERS)}; download one of them")
+        raise RequestError(f"--raw {raw.root}: folder {' or '.join(VIDEO_FOLDERS)} not found; download one of them")
     # the copy with a short side of 540 wins over the full one: it decodes faster and is larger than 256 still
     found = {PurePosixPath(path).stem: path for folder in reversed(folders) for path in raw.glob(f"{folder}/*.mp4")}
     listed = [
@@ -215,10 +215,10 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         return
     try:
         if video is None:
-            what = f"annotated, but {METADATA[0]} has no entry of it that can be read"
-            raise EpisodeError(f"{part.id}: {what}; take both from one release")
+            what = f"annotated, but {METADATA[0]} has no valid entry for it"
+            raise EpisodeError(f"{part.id}: {what}; use files of the same release")
         if not raw.exists(part.id):
-            raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
+            raise EpisodeError(f"{part.id}: annotated, but the video does not exist; download it")
         path = raw.local_path(part.id)
         times = scan_times(path, name=part.id)
     except Exception as error:  # noqa: BLE001 - as `guarded`: what is wrong with a video is its episodes' Failure
@@ -347,7 +347,7 @@ def _read_catalogue(raw: RawTree, asked: _Asked) -> _Catalogue:
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"ego4d needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of ego4d, got {type(settings).__name__}")
     return settings
 
 

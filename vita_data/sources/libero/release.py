@@ -76,7 +76,7 @@ class Told:
         choices = " or ".join(f"--set release={release}" for release in (Release.OFFICIAL, Release.REPLAYED))
         return (
             f"{name}: cannot tell whether its observations were recorded after their actions (official) or before "
-            f"them (replayed); if you know it, say {choices}; found: {self.seen}"
+            f"them (replayed); if you know, add {choices}; found: {self.seen}"
         )
 
 

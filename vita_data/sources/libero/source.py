@@ -131,11 +131,11 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 def _refuse_fixed(settings: Settings) -> None:
     if settings.tasks:
-        raise RequestError("--set tasks: a file of release no_noops holds several tasks; choose suites instead")
+        raise RequestError("--set tasks: a file of release no_noops contains several tasks; choose suites instead")
     if settings.orientation is not Orientation.ROT180:
         raise RequestError(
             f"--set orientation={settings.orientation}: the images of release no_noops are stored as rot180 and are "
-            "not turned again; leave orientation out, or build from HDF5 files"
+            "not rotated again; omit orientation, or build from HDF5 files"
         )
 
 
@@ -276,7 +276,7 @@ def _simulator_convention(suite: str, task: str, orientation: Orientation) -> Js
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"libero needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of libero, got {type(settings).__name__}")
     return settings
 
 

@@ -77,8 +77,8 @@ def choose_files(
     kept = [file for file in files if file.release in (told, None)]
     if not kept:
         raise RequestError(
-            f"--raw {raw.root}: nothing of --set release={told}; found {' and '.join(_releases(files))}: leave "
-            "release out to read that"
+            f"--raw {raw.root}: no files of --set release={told}; found {' and '.join(_releases(files))}; omit "
+            "release to read these"
         )
     _refuse_unclear(kept, asked=release)
     if told is not Release.NO_NOOPS:
@@ -97,9 +97,9 @@ def _paths(raw: RawTree, release: Release | None, layout: str) -> list[str]:
     if found:
         raise RequestError(
             f"--raw {raw.root}: cannot tell the suite of {found[0]}{asked}; expected a folder whose name begins with "
-            f"{', '.join(SUITES)}; rename it, or link it under such a name"
+            f"{', '.join(SUITES)}; rename the folder, or link to it with such a name"
         )
-    raise RequestError(f"--raw {raw.root}: no {layout}{asked}; --raw is the folder that contains libero_*")
+    raise RequestError(f"--raw {raw.root}: {layout} not found{asked}; give the folder that contains libero_*")
 
 
 def _of_suites(paths: list[str], suites: Sequence[str], raw: RawTree) -> list[str]:
@@ -134,16 +134,17 @@ def _refuse_other_rlds(raw: RawTree, folder: str, asked: Release | None) -> None
     fault = layout_fault(features)
     if fault is not None:
         raise RequestError(
-            f"--raw {raw.root}: {folder} is not LIBERO in RLDS form: {fault}; move it out of --raw, or choose others "
+            f"--raw {raw.root}: {folder} is not LIBERO in RLDS form: {fault}; move it out of --raw, or choose other "
+            "folders "
             "with --set suites="
         )
     if asked is None and not is_replay(features):
         size = "x".join(str(each or "?") for each in image_size(features))
         raise RequestError(
             f"--raw {raw.root}: cannot tell whether the observations of {folder} were recorded before their actions: "
-            f"expected the images of a replay, such as 256x256, got {size}, and conversions of the official files, "
-            "recorded after their actions, have 128x128; read the official HDF5 files instead, or if this is a replay, "
-            f"say --set release={Release.NO_NOOPS}"
+            f"expected the images of a replay, such as 256x256, got {size}; conversions of the official files, whose "
+            "observations were recorded after their actions, have 128x128. Read the official HDF5 files instead, or if "
+            f"this is a replay, add --set release={Release.NO_NOOPS}"
         )
 
 
@@ -158,13 +159,13 @@ def _only_release(raw: RawTree, files: Sequence[LiberoFile]) -> Release | None:
     if found == [Release.NO_NOOPS] and any(file.release is None for file in files):
         path = next(file.path for file in files if file.release is None)
         raise RequestError(
-            f"--raw {raw.root} holds the release {Release.NO_NOOPS} and HDF5 files, of which {path} cannot be told; "
-            f"choose one with --set release={Release.NO_NOOPS}, {Release.OFFICIAL} or {Release.REPLAYED}"
+            f"--raw {raw.root} contains the release {Release.NO_NOOPS} and HDF5 files; the release of {path} cannot be "
+            f"told; choose one with --set release={Release.NO_NOOPS}, {Release.OFFICIAL} or {Release.REPLAYED}"
         )
     if len(found) > 1:
         places = {release: next(file.folder for file in files if file.release is release) for release in found}
         raise RequestError(
-            f"--raw {raw.root} holds the releases {' and '.join(found)}; choose one with --set release="
+            f"--raw {raw.root} contains the releases {' and '.join(found)}; choose one with --set release="
             f"{' or '.join(found)} ({', '.join(f'{release} in {place}' for release, place in places.items())})"
         )
     return found[0] if found else None
@@ -173,7 +174,7 @@ def _only_release(raw: RawTree, files: Sequence[LiberoFile]) -> Release | None:
 def _refuse_unclear(files: Sequence[LiberoFile], *, asked: Release | None) -> None:
     """Refuse a tree none of whose files can be told; a single one among others fails alone when it is read."""
     if asked is None and all(file.unclear for file in files):
-        more = f" (and {len(files) - 1} more files alike)" if len(files) > 1 else ""
+        more = f" (and {len(files) - 1} more such files)" if len(files) > 1 else ""
         raise RequestError(f"{files[0].unclear}{more}")
 
 
@@ -191,8 +192,8 @@ def _refuse_twice(files: Sequence[LiberoFile], raw: RawTree) -> None:
         if first != file.folder:
             folders = _first_folders(files)
             raise RequestError(
-                f"--raw {raw.root} holds {' '.join(filter(None, (file.suite, file.task)))} twice: in {first} and in "
-                f"{file.folder}; choose folders, as with --set suites={','.join(folders)}"
+                f"--raw {raw.root} contains {' '.join(filter(None, (file.suite, file.task)))} twice: in {first} and in "
+                f"{file.folder}; choose folders, for example --set suites={','.join(folders)}"
             )
 
 
@@ -203,4 +204,6 @@ def _first_folders(files: Sequence[LiberoFile]) -> Iterator[str]:
 def _refuse_absent(key: str, asked: Sequence[str], shown: set[str], known: set[str], raw: RawTree) -> None:
     absent = sorted(set(asked) - shown - known)
     if absent:
-        raise RequestError(f"--set {key}: {', '.join(absent)} not in {raw.root}; found {', '.join(sorted(shown)[:8])}")
+        raise RequestError(
+            f"--set {key}: {', '.join(absent)} not found in {raw.root}; available: {', '.join(sorted(shown)[:8])}"
+        )

@@ -116,7 +116,7 @@ def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
         require_features(raw, dataset, columns=_WIDTHS, cameras=cameras)
         if abs(dataset.fps / hz - 1) > tolerance:
             name = PurePosixPath(dataset.root) / INFO_FILE
-            told = f"fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
+            told = f"fps is {dataset.fps:g}, expected {hz:g}; if {dataset.fps:g} is right, add --set hz={dataset.fps:g}"
             raise RequestError(f"{name} in {raw.root}: {told}")
 
 
@@ -203,7 +203,7 @@ def _scalars(file: h5py.File, key: str, name: str) -> Float64:
         return np.asarray(found[()], np.float64).reshape(-1)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise_machine_fault(error, name)
-        raise EpisodeError(f"{name}: {key} cannot be read as one number a row; the file is damaged") from error
+        raise EpisodeError(f"{name}: {key} cannot be read as one number per row; the file is damaged") from error
 
 
 def finite(value: object) -> object:

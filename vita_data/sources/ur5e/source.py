@@ -118,12 +118,14 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     found = {form: listed for form, listed in _listed(raw).items() if listed and asked in (None, form)}
     if not found:
         raise RequestError(
-            f"--raw {raw.root}: neither <task_id>/<scene>/<episode>.hdf5 nor meta/info.json"
-            f"{f' of release {asked}' if asked else ''}; --raw is the folder that contains the task folders, "
+            f"--raw {raw.root}: found neither <task_id>/<scene>/<episode>.hdf5 nor meta/info.json"
+            f"{f' of release {asked}' if asked else ''}; give the folder that contains the task folders, "
             "or a LeRobot dataset"
         )
     if len(found) > 1:
-        raise RequestError(f"--raw {raw.root}: recordings as {' and as '.join(found)}; choose with --set release=")
+        raise RequestError(
+            f"--raw {raw.root}: found recordings as {' and as '.join(found)}; choose one with --set release="
+        )
     ((form, listed),) = found.items()
     if form is Form.LEROBOT:
         require_lerobot(raw, hz=settings.hz or HZ, tolerance=_RATE_TOLERANCE)
@@ -146,7 +148,9 @@ def _refuse_undescribed(raw: RawTree) -> None:
             return
         except EpisodeError as error:
             faults.append(str(error))
-    raise RequestError(f"--raw {raw.root}: none of {len(faults)} recordings can be read: {faults[0]}")
+    raise RequestError(
+        f"--raw {raw.root}: none of {len(faults)} recordings can be read; the first error is: {faults[0]}"
+    )
 
 
 def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
@@ -243,8 +247,8 @@ def _steps(time_s: Float64, hz: float, name: str) -> Int64:
     typical_s = float(np.median(time_s[num_rows:] - time_s[:-num_rows])) / num_rows
     if abs(typical_s * hz - 1) > _RATE_TOLERANCE:
         raise EpisodeError(
-            f"{name}: timestamps tell {1 / typical_s:.1f} Hz where {hz:g} Hz is expected; "
-            "say the true rate with --set hz="
+            f"{name}: the time stamps give {1 / typical_s:.1f} Hz, expected {hz:g} Hz; "
+            "give the true rate with --set hz="
         )
     steps = np.arange(len(time_s))
     late = (time_s - time_s[0]) / typical_s - steps
@@ -276,13 +280,13 @@ def _task(attributes: Json, name: str) -> str:
     if not re.fullmatch(r"\d+", str(number)):
         raise EpisodeError(f"{name}: task_id is {number!r}, expected a number")
     if re.fullmatch(r"\d+", folder) and int(folder) != int(str(number)):
-        raise EpisodeError(f"{name}: lies in the folder of task {folder} but its task_id is {number}")
+        raise EpisodeError(f"{name}: is in the folder of task {folder}, but its task_id is {number}")
     return f"{int(str(number)):02d}"
 
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"ur5e needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of ur5e, got {type(settings).__name__}")
     return settings
 
 

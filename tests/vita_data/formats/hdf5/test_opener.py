@@ -117,7 +117,7 @@ def test_a_missing_key_names_file_and_key(path: str) -> None:
 
 
 def test_a_group_where_a_dataset_belongs_is_refused(path: str) -> None:
-    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="no dataset"):
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="expected a readable dataset "):
         find_dataset(file["data"], "demo_2", name="demos.hdf5")
 
 

@@ -118,7 +118,7 @@ def test_an_unknown_variable_and_one_file_for_several_counts_are_refused(root: P
     with pytest.raises(SourceError, match=r"dataset_info.json .* split train: .*unknown variable \{COUNTRY\}"):
         parts(root)
     rewrite(root, train={"filepathTemplate": "all.tfrecord"})
-    with pytest.raises(SourceError, match=r"2 shardLengths for the one file robot/1.2.0/all.tfrecord"):
+    with pytest.raises(SourceError, match=r"2 shardLengths for the single file robot/1.2.0/all.tfrecord"):
         parts(root)
 
 

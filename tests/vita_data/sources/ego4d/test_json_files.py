@@ -34,7 +34,7 @@ def test_an_odd_entry_of_actions_has_one_without_a_moment(odd: Any) -> None:
     assert list(found) == ["entry-000000", "a"]
     assert [action.span for action in found["entry-000000"]] == [None]
     assert [action.uid for action in found["a"]] == ["u"]
-    with pytest.raises(ValueError, match="no entry has a video_uid"):
+    with pytest.raises(ValueError, match="expected entries with a video_uid"):
         list(parse_actions(stream({"videos": [odd]})))
 
 

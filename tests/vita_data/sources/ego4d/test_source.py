@@ -644,9 +644,7 @@ def test_a_file_that_is_whole_but_of_another_form_is_not_to_be_fetched_again(pla
     root = plant(video((10, 40)))
     file = root / ego4d.NARRATIONS[0]
     file.write_text(json.dumps({"videos": {video().uid: {"narrations": {"0": {"text": "#C C waves", "time": 1}}}}}))
-    with pytest.raises(
-        RequestError, match=r"expected lists of narrations .* found only narrations \(dict\).*own release$"
-    ):
+    with pytest.raises(RequestError, match=r"expected lists of narrations .* got narrations \(dict\).*own release$"):
         ego4d.parts(FsspecTree(str(root)), NARRATION)
     file.write_bytes(b"\x1f\x8b\x08\x00")
     with pytest.raises(RequestError, match=r"Error: lexical error: invalid char in json text\..*gzip.*gunzip$"):
@@ -665,7 +663,7 @@ def test_annotations_of_the_other_mode_are_named_with_the_setting_that_reads_the
 def test_a_file_without_any_narration_is_refused_with_what_it_holds(plant: Callable[..., Path], value: Any) -> None:
     root = plant(video((10, 40)))
     (root / ego4d.NARRATIONS[0]).write_text(json.dumps({"videos": {video().uid: value}}))
-    with pytest.raises(RequestError, match=f"expected lists of narrations .* found only .*{next(iter(value))}"):
+    with pytest.raises(RequestError, match=f"expected lists of narrations .* got .*{next(iter(value))}"):
         ego4d.parts(FsspecTree(str(root)), NARRATION)
 
 

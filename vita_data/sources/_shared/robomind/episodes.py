@@ -293,7 +293,9 @@ def _num_rows(recording: Recording, trajectory: Trajectory) -> int:
 
 def _refuse_simulated(file: h5py.File, trajectory: Trajectory) -> None:
     if bool(file.attrs.get("sim", False)):
-        raise EpisodeError(f"{trajectory.path}: simulated (attribute sim), in a folder of the real robot; remove it")
+        raise EpisodeError(
+            f"{trajectory.path}: a simulated trajectory (attribute sim) in a folder of the real robot; remove it"
+        )
 
 
 def _range(values: Float64) -> float:

@@ -84,7 +84,7 @@ class StoredDepth:
         """
         for row, depth in zip(rows, self.decoded(rows), strict=True):
             if depth is None:
-                raise EpisodeError(f"{self._where}[{row}] is no depth image")
+                raise EpisodeError(f"expected a depth image in {self._where}[{row}]")
             yield depth
 
     def decoded(self, rows: Sequence[int]) -> Iterator[Float32 | None]:
@@ -187,5 +187,5 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
 def _refuse_dense(images: h5py.Dataset, name: str) -> None:
     if images.ndim != 1 or images.dtype.kind != "O":
         raise EpisodeError(
-            f"{name}: {images.name} is {images.dtype} {images.shape}, expected one entry of encoded bytes a frame"
+            f"{name}: {images.name} is {images.dtype} {images.shape}, expected one entry of encoded bytes per frame"
         )

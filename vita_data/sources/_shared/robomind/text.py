@@ -67,7 +67,7 @@ def parse_instruction_list(text: str) -> list[tuple[str, str]]:
     except csv.Error as error:
         raise ValueError(str(error)) from error
     if not rows or not {"task", "instruction"} <= set(rows[0]):
-        raise ValueError("no columns task and instruction")
+        raise ValueError("expected the columns task and instruction")
     return [(row["task"] or "", row["instruction"] or "") for row in rows]
 
 
@@ -87,7 +87,7 @@ def parse_annotations(text: str) -> dict[str, str]:
                 summary = response.get("task_summary")
                 found[place.removesuffix("/data")] = summary if isinstance(summary, str) else ""
     if not isinstance(items, list) or (items and not found):
-        raise ValueError("no list of items with id and response")
+        raise ValueError("expected a list of items with id and response")
     return found
 
 

@@ -75,8 +75,8 @@ def list_trajectories(raw: RawTree, settings: SourceSettings, folders: tuple[str
     there = sorted({parse_path(file).release for file in files})
     if len(there) > 1 and not asked:
         raise RequestError(
-            f"--raw {raw.root}: {', '.join(there)}; choose with --set release= (several, separated by a comma, "
-            "are read as one, each trajectory of each)"
+            f"--raw {raw.root}: {', '.join(there)}; choose with --set release= (several releases, separated by commas, "
+            "are read together, with every trajectory of each)"
         )
     return [Part(id=file, num_bytes=raw.size(file), num_episodes=1) for file in files]
 
@@ -88,7 +88,7 @@ def own_settings(settings: SourceSettings) -> RobomindSettings:
         TypeError: they are another source's; a mistake in the program.
     """
     if not isinstance(settings, RobomindSettings):
-        raise TypeError(f"RoboMIND needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of a RoboMIND source, got {type(settings).__name__}")
     return settings
 
 
@@ -113,5 +113,5 @@ def _nothing_found(raw: RawTree, releases: list[str], folders: tuple[str, ...]) 
     there = sorted({PurePosixPath(path).name for release in releases for path in raw.glob(f"{release}/h5_*")})
     message = f"--raw {raw.root}: no {wanted}; found {', '.join(there) or ', '.join(releases) or 'no benchmark1_*'}"
     if any("_sim" in name for name in there):
-        message += "; simulated folders are refused, their robot states are sampled at four times the camera rate"
+        message += "; simulated folders are not supported: their robot states are sampled at four times the camera rate"
     return RequestError(message)
