@@ -40,13 +40,13 @@ class _Table:
         for key in self.values:
             if key not in allowed:
                 near = difflib.get_close_matches(key, allowed, n=1)
-                hint = f"did you mean `{near[0]}`?" if near else f"the keys are: {', '.join(allowed)}"
+                hint = f"did you mean `{near[0]}`?" if near else f"expected one of: {', '.join(allowed)}"
                 raise ManifestError(f"{self.place}: unknown key `{key}`; {hint}")
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.values.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.fault(key, "a text" if default is not None else "a text that is not empty")
+            raise self.fault(key, "a text" if default is not None else "a non-empty text")
         return value
 
     def number(self, key: str, default: float | None = None, *, most: float = math.inf) -> float:
@@ -78,13 +78,13 @@ def load_manifest(path: str | Path) -> Manifest:
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ManifestError(f"{place}: no such file") from error
+        raise ManifestError(f"{place}: the file does not exist") from error
     except PermissionError as error:
         raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{place}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{place}: is not TOML ({error})") from error
+        raise ManifestError(f"{place}: is not valid TOML ({error})") from error
     top.only(_TOP_KEYS)
     if top.values.get("schema_version") != SCHEMA_VERSION or top.values.get("schema_version") is True:
         raise top.fault("schema_version", f"{SCHEMA_VERSION}, the only version this program reads")
@@ -118,7 +118,7 @@ def _entries(top: _Table) -> tuple[MixtureEntry, ...]:
         if identity in entries:
             raise ManifestError(
                 f"{top.place}, [[sources]] table {number}: source {entry.source!r} with split {entry.split} and "
-                f"where {dict(entry.where)} stands in table {entries[identity]} already; keep one and add the weights"
+                f"where {dict(entry.where)} is already in table {entries[identity]}; keep one and add the weights"
             )
         entries[identity] = number
         made.append(entry)

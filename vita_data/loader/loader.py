@@ -179,7 +179,7 @@ class Loader(Iterator[Batch]):
         self._keep_under_way()
         first = self._under_way[0]
         if first.filling is None:
-            raise RuntimeError("the first batch under way is not being filled")
+            raise RuntimeError("the first pending batch is not being filled")
         filling = self._wait(first.filling)
         for task in filling.tasks:
             self._wait(task)

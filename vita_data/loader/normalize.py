@@ -125,6 +125,6 @@ def scaling_digest(statistics: Mapping[str, Json], source: str) -> str:
 def _part(statistics: Mapping[str, Json], source: str, vector: str) -> Mapping[str, Any] | None:
     file: Any = statistics.get(source)
     if file is None:
-        raise RequestError(f"no statistics of source {source!r}; there are those of: {', '.join(sorted(statistics))}")
+        raise RequestError(f"no statistics of source {source!r}; available: {', '.join(sorted(statistics))}")
     part: Mapping[str, Any] | None = file["source"][source].get(vector)
     return part

@@ -118,7 +118,8 @@ class MixReport:
         except (OSError, StorageError) as error:
             reason = getattr(error, "strerror", None) or describe_fault(error.__cause__ or error)
             raise RequestError(
-                f"lock file {path} cannot be written ({reason}); the mixture itself is fine: make {shards} writable to "
+                f"lock file {path} cannot be written ({reason}); the mixture itself is valid: make {shards} writable "
+                "to "
                 "record it"
             ) from error
         return path
@@ -244,6 +245,6 @@ def _subset_notes(plan: Plan, modalities: Sequence[ModalityMix]) -> Iterator[str
             limits += [] if entry.fraction == 1 else [f"fraction = {entry.fraction:g}"]
             if limits:
                 yield (
-                    f"{entry.source}: {', '.join(limits)} leaves {part.modality} batches {source.num_clips:,} of "
+                    f"{entry.source}: {', '.join(limits)} limits {part.modality} batches to {source.num_clips:,} of "
                     f"{source.num_clips_whole:,} clips, {source.num_windows:,} of {source.num_windows_whole:,} windows"
                 )

@@ -41,7 +41,7 @@ def points(value: float | None) -> str:
 
 def _stage_lines(stage: StageMix, *, reweighs: bool) -> list[str]:
     if stage.refused:
-        return [f"{stage.stage}: not possible; {stage.refused}"]
+        return [f"{stage.stage}: not possible: {stage.refused}"]
     lines: list[str] = []
     for part in stage.modalities:
         lines += [] if part is stage.modalities[0] else [""]
@@ -77,9 +77,9 @@ def _paper_lines(realised: Sequence[Realised]) -> list[str]:
     printed, scaled = (sum(one.printed or 0.0 for one in realised), sum(one.scaled or 0.0 for one in realised))
     rows.append(("sum", percent(printed), percent(scaled), *sums))
     return [
-        "VITA Table 10 against the samples of each stage, all modalities together (points: share - scaled)",
+        "VITA Table 10 compared with the samples of each stage over all modalities (points: share - scaled)",
         *_table(rows),
-        "  printed: the paper's proportion; scaled: the same among the sources of this manifest",
+        "  printed: the paper's proportion; scaled: that proportion among the sources of this manifest only",
     ]
 
 

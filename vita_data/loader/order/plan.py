@@ -204,9 +204,9 @@ def _check_used(
         mine = [pools[number] for pools in counted.values()]
         if not any(pool.num_windows for pool in mine):
             skipped = sum(pool.num_without_instruction for pool in mine)
-            why = f"; {skipped} clips were left out because they have no instruction" if skipped else ""
+            why = f"; {skipped} clips were skipped because they have no instruction" if skipped else ""
             raise ManifestError(
-                f"manifest {manifest.path}: source {one.label!r} has no window for stage {stage}, which takes "
+                f"manifest {manifest.path}: source {one.label!r} has no window for stage {stage}, which uses "
                 f"{' and '.join(counted)} batches{why}; remove it from the manifest of this stage"
             )
 
@@ -220,7 +220,7 @@ def _notes(
         if not any(pool.num_windows for pool in pools)
     ]
     notes += [
-        f"{pool.opened.label}: {modality} batches leave out {pool.num_without_instruction} clips without instruction"
+        f"{pool.opened.label}: {modality} batches skip {pool.num_without_instruction} clips without instruction"
         for modality, pools in counted.items()
         for pool in pools
         if pool.num_without_instruction

@@ -127,7 +127,7 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
     folder = open_path(shards) if isinstance(shards, str) else shards
     with storage_errors(folder):
         if not folder.is_dir():
-            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
+            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is not a directory")
     if isinstance(folder, Path):
         return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
     # A store takes its time over each request.
@@ -148,7 +148,7 @@ def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> I
         place = f"manifest {manifest.path}: source {entry.source!r}"
         built = sources_in(folder)
         if not built and (hint := meant_shards(folder)):
-            raise ManifestError(f"{place}: --shards {folder} holds no built source{hint}") from error
+            raise ManifestError(f"{place}: --shards {folder} contains no built source{hint}") from error
         # Two sources may have names as near as robomind_franka and robomind_agilex.
         near = [] if entry.source in built else difflib.get_close_matches(entry.source, built, n=1, cutoff=_SAME_WORD)
         if near:
@@ -163,7 +163,9 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
     if not sum(len(view) for view in views):
         _refuse_nothing(place, read_card(folder / entry.source))
-        raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
+        raise ManifestError(
+            f"{place} has no clip in split {entry.split}; choose another split or build more of the source"
+        )
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
         chosen=_chosen(place, entry, index.table),
@@ -177,7 +179,7 @@ def _refuse_nothing(place: str, card: Json) -> None:
         return
     most = max(drops, key=lambda code: drops[code], default="")
     why = f"{drops[most]} of {sum(outcomes.values())} dropped: {most}" if most else "all failed"
-    raise ManifestError(f"{place} was built, but no episode was stored ({why}); build it again with other settings")
+    raise ManifestError(f"{place} was built without storing any episode ({why}); build it again with other settings")
 
 
 def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
@@ -187,7 +189,7 @@ def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
         chosen &= np.asarray(pc.fill_null(pc.equal(column, value), False))  # noqa: FBT003 - Arrow's own signature
         if not chosen.any():
             found = ", ".join(sorted(str(name) for name in pc.unique(column).to_pylist())[:20])
-            raise ManifestError(f"{place}: where {key} = {value!r} leaves no clip; its shards hold {key}: {found}")
+            raise ManifestError(f"{place}: where {key} = {value!r} selects no clip; its shards have {key}: {found}")
     return chosen if entry.fraction == 1 else chosen & _few_shot(table, chosen, entry.fraction)
 
 

@@ -55,7 +55,7 @@ class PlanRequest:
         if self.windows is not None:
             _check_windows(self.windows)
         if type(self.order.num_shards) is not int or self.order.num_shards < 1:
-            raise RequestError(f"{self.order}: num_shards must be a whole number, at least 1")
+            raise RequestError(f"{self.order}: num_shards must be a whole number of at least 1")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -73,7 +73,7 @@ class PlanRequest:
             size = given.get(modality)
             if type(size) is not int or not 1 <= size <= _MAX_BATCH:
                 raise RequestError(
-                    f"batch_size: stage {self.stage} needs a whole number, at least 1 and at most {_MAX_BATCH}, for "
+                    f"batch_size: stage {self.stage} needs a whole number from 1 to {_MAX_BATCH} for "
                     f"{modality} batches; found {self.batch_size!r}"
                 )
         return {modality: given[modality] for modality in used}
@@ -88,7 +88,7 @@ class PlanRequest:
             return None
         for modality in self.modalities:
             if modality not in used:
-                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has such a window")
+                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has {modality} windows")
         largest = max(self.modality_steps[modality] for modality in used)
         parts = {modality: self.modality_steps[modality] / largest for modality in used}
         return {modality: part / sum(parts.values()) for modality, part in parts.items()}

@@ -31,8 +31,8 @@ def resume_plan(plan: Plan, state: Json, *, plan_change: PlanChange = PlanChange
         return same
     if plan_change is PlanChange.REFUSE:
         raise RequestError(
-            f"the run was at step {then.step} of another plan; changed: {'; '.join(_changes(plan, then))}; "
-            "restore it, or continue with --allow-plan-change"
+            f"the state was saved at step {then.step} of another plan; changed: {'; '.join(_changes(plan, then))}; "
+            "restore the plan, or continue with --allow-plan-change"
         )
     fresh = MixedModalitySampler(plan.with_offsets({})).draws_before(then.step)
     return plan.with_offsets({pool: then.position(plan, pool) - drawn for pool, drawn in fresh.items()})
@@ -77,11 +77,11 @@ def _changes(plan: Plan, then: _State) -> list[str]:
         if then.fields.get(name) != value
     ]
     now = {(modality, one.label): one for modality, planned in plan.pools.items() for one in planned}
-    changes += [f"{pool[0]} source {pool[1]} is gone" for pool in then.sources if pool not in now]
+    changes += [f"{pool[0]} source {pool[1]} was removed" for pool in then.sources if pool not in now]
     for pool, one in now.items():
         modality, label = pool
         if pool not in then.sources:
-            changes.append(f"{modality} source {label} is new")
+            changes.append(f"{modality} source {label} was added")
             continue
         values = {
             "digest": one.pool.digest, "windows": one.pool.num_windows, "statistics": one.statistics,

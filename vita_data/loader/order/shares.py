@@ -28,7 +28,8 @@ def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basi
         for pool, value in zip(pools[modality], values.tolist(), strict=True):
             if not 0 < value < np.inf or value < MIN_SHARE * total:
                 raise ManifestError(
-                    f"manifest {manifest.path}: source {pool.opened.label!r} gets next to nothing, or no number, of "
+                    f"manifest {manifest.path}: source {pool.opened.label!r} gets almost none (or an undefined share) "
+                    "of "
                     f"the {modality} draws with basis {basis} and temperature = {manifest.temperature:g}; bring the "
                     "weights closer together, or raise the temperature"
                 )
@@ -99,8 +100,9 @@ def shares(
     most = np.array([limit * pool.num_windows for pool in pools]) / (_STEPS * step_share * batch_size)
     if most.sum() < 1:
         raise ManifestError(
-            f"manifest {manifest.path}: max_repeats_per_100k_steps = {limit:g} lets {pools[0].modality} windows fill "
-            f"only {most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
+            f"manifest {manifest.path}: max_repeats_per_100k_steps = {limit:g} limits the {pools[0].modality} windows "
+            "to "
+            f"{most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
         )
     capped = np.zeros(len(pools), bool)
     while True:

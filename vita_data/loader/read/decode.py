@@ -122,7 +122,7 @@ class WindowReader:
         except BaseException as error:
             raise _fault(member, error) from error
         if shape != _IMAGE_SHAPE:
-            raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
+            raise _unfit(member, f"expected an image of {_IMAGE_SHAPE}, got {shape}")
 
     def rows(self, member: Member, data: Data, row: int, count: int) -> Float32:
         """Take rows of a vector that was read, fewer where the clip ends.
@@ -177,11 +177,11 @@ def _fault(member: Member, error: BaseException) -> VitaDataError:
 
 
 def _broken(member: Member, error: BaseException) -> WorkerError:
-    return WorkerError(f"{member}: reading it failed ({error!r}); {TRAINING_RESUMES}")
+    return WorkerError(f"{member}: cannot be read ({error!r}); {TRAINING_RESUMES}")
 
 
 def _unfit(member: Member, why: object) -> ShardError:
     return ShardError(
-        f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: its bytes are as written, but "
-        f"are not what the format says ({why}); build the source again"
+        f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: the checksum matches, but the "
+        f"content is invalid ({why}); build the source again"
     )

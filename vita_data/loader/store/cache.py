@@ -95,7 +95,7 @@ class ShardCache:
             if has_room:
                 os.pwrite(self._open(address, os.O_RDWR | os.O_CREAT).number, data, offset)
         except OSError as error:
-            self._tell(f"cannot be written to ({describe_fault(error)}); reading goes on without")
+            self._tell(f"cannot be written to ({describe_fault(error)}); continuing without the cache")
         finally:
             with self._lock:
                 self._num_pending -= size
@@ -179,7 +179,7 @@ class ShardCache:
             if not self._is_over(size, _CLEARED):
                 break
             if time.time() - used_s < _TOUCH_S:
-                self._tell(f"its limit, {self._limit_bytes:,} bytes, is less than what is in use; raise cache_bytes")
+                self._tell(f"its limit of {self._limit_bytes:,} bytes is less than the bytes in use; raise cache_bytes")
             with suppress(OSError):
                 path.with_suffix(_WHOLE).unlink(missing_ok=True)
                 # Cut first: what other ranks hold open would stay on the disk.

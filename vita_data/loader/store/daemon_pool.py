@@ -164,6 +164,7 @@ class StallDetector:
             reading, since_s = read.reading, read.since_s
             if reading is not None and now_s - since_s > self.timeout_s:
                 raise StorageError(
-                    f"{reading}: no answer for {now_s - since_s:.0f} s; see that the disk, mount or store answers and "
+                    f"{reading}: no answer for {now_s - since_s:.0f} s; check that the disk, mount or store answers, "
+                    "then "
                     f"{TRAINING_RESUMES}"
                 )

@@ -86,7 +86,7 @@ class LocalMembers:
 
 def _local(shard: AnyPath) -> Path:
     if not isinstance(shard, Path):
-        raise TypeError(f"{shard} is no local shard")
+        raise TypeError(f"expected a local shard, got {shard}")
     return shard
 
 
@@ -97,10 +97,10 @@ def unreadable(member: Member, error: OSError) -> VitaDataError:
     text = f"{member}: cannot be read ({describe_fault(error)})"
     if error.errno == errno.EIO:
         return ShardError(f"{text}; restore the shard, or remove it and run the same build again")
-    return StorageError(f"{text}; bring it back and {TRAINING_RESUMES}")
+    return StorageError(f"{text}; restore it and {TRAINING_RESUMES}")
 
 
 def unreached(member: Member, error: Exception) -> StorageError:
     """Make the error of a member that a store did not give."""
     fault = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
-    return StorageError(f"{member}: cannot be read ({describe_fault(fault)}); fix that and {TRAINING_RESUMES}")
+    return StorageError(f"{member}: cannot be read ({describe_fault(fault)}); fix this and {TRAINING_RESUMES}")

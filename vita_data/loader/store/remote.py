@@ -182,8 +182,8 @@ def _reads_whole_shards(plan: Plan, options: RemoteOptions) -> bool:
     fits = at_a_time <= options.cache_bytes
     if not fits:
         _log.warning(
-            "cache %s: order window reads shards of %s bytes at a time, its limit is %s; only what batches need is "
-            "fetched. Raise cache_bytes, or lower order.num_shards", options.cache, f"{at_a_time:,}",
+            "cache %s: order window reads %s bytes of shards at a time, but the cache limit is %s; only the bytes that "
+            "batches need are fetched. Raise cache_bytes, or lower order.num_shards", options.cache, f"{at_a_time:,}",
             f"{options.cache_bytes:,}",
         )  # fmt: skip
     return fits

@@ -109,7 +109,7 @@ def test_a_temperature_that_leaves_a_source_nothing_is_refused_by_name(
     shards: Path, manifest, basis: Basis, temperature: float
 ) -> None:
     cold = replace(manifest(arm=1, hand=20), temperature=temperature)
-    with pytest.raises(ManifestError, match=r"source 'arm'.*next to nothing.*raise the temperature"):
+    with pytest.raises(ManifestError, match=r"source 'arm'.*gets almost none.*raise the temperature"):
         plan_of(cold, shards, "finetune", basis=basis)
 
 
@@ -153,7 +153,7 @@ def test_where_takes_a_part_of_a_source(shards: Path) -> None:
     planned = plan_of(of("task1"), shards, "finetune").pools[Modality.PAIRED][0]
     assert planned.label == "arm[task=task1]"
     assert planned.pool.rows.tolist() == [1, 3, 5]
-    with pytest.raises(ManifestError, match=r"task = 'task9' leaves no clip; its shards hold task: task0, task1"):
+    with pytest.raises(ManifestError, match=r"task = 'task9' selects no clip; its shards have task: task0, task1"):
         plan_of(of("task9"), shards, "finetune")
 
 
