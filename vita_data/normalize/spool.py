@@ -84,6 +84,6 @@ class SpooledBytes:
 
 def _full(what: str) -> StorageError:
     return StorageError(
-        f"the temporary file in {tempfile.gettempdir()} that holds a long clip's images cannot be used ({what}); free "
+        f"the temporary file for a long clip's images in {tempfile.gettempdir()} cannot be used ({what}); free "
         "space there or set TMPDIR to a larger disk, and run the same command again"
     )

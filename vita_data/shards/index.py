@@ -45,7 +45,7 @@ def read_card(folder: AnyPath) -> Json:
         raise ManifestError(f"{folder}: {CARD} is missing; {_remedy(folder)}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(
-            f"{folder / CARD}: is no card of this version ({error!r}); remove it and run the same build again"
+            f"{folder / CARD}: expected a card of this version, got {error!r}; remove it and run the same build again"
         ) from error
     return card
 
@@ -83,13 +83,13 @@ def meant_shards(folder: AnyPath) -> str:
 
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
-        return "its build is not finished: run the same `vita-data build` again; it resumes"
+        return "its build is not finished; run the same `vita-data build` again; it resumes"
     if within := sources_in(folder):
-        return f"built sources lie below it: {', '.join(within)}; give one of them, such as {folder / within[0]}"
+        return f"it contains built sources: {', '.join(within)}; give one of them, such as {folder / within[0]}"
     if hint := meant(folder, is_built):
-        return f"it lies inside a built source{hint}"
+        return f"it is inside a built source{hint}"
     if not is_empty(folder):
-        return f"this is not a built source (a build writes OUT/NAME with {CARD} in it)"
+        return f"this is not a built source (a build writes OUT/NAME, which contains {CARD})"
     return f"run `vita-data build --source {folder.name or 'NAME'} --raw RAW --out {folder.parent}`"
 
 
@@ -97,7 +97,7 @@ def _resize(card: Json) -> ResizeMode:
     settings = card.get("settings")
     named = settings.get("resize", ResizeMode.PLAIN) if isinstance(settings, dict) else ResizeMode.PLAIN
     if named not in list(ResizeMode):
-        raise ShardError(f"the card of {card.get('source')} says resize {named!r}; {', '.join(ResizeMode)} are known")
+        raise ShardError(f"the card of {card.get('source')} has resize {named!r}; expected {' or '.join(ResizeMode)}")
     return ResizeMode(named)
 
 
@@ -169,7 +169,7 @@ def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
         raise_machine_fault(error, f"index {path}")
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:
-        raise ShardError(f"index {path}: has other columns than this version writes; build the source again")
+        raise ShardError(f"index {path}: its columns differ from those of this version; build the source again")
     return table
 
 
@@ -206,7 +206,7 @@ def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: s
     there = list_files(folder / split) if listed else {}
     for shard in shards:
         if shard.name not in there:
-            raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; run the same build again")
+            raise ShardError(f"shard {shard}: listed in {folder / CARD} but missing; run the same build again")
     digest = hashlib.sha256("".join(f"{entry['name']} {entry['sha256']}\n" for entry in listed).encode())
     sums = tuple(str(entry["index_sha256"]) for entry in listed)
     return SourceIndex(source, split, shards, sums, digest.hexdigest())
@@ -244,7 +244,7 @@ def rows_from_tar(shard: AnyPath) -> list[Json]:
         owner, _, name = member.name.partition(".")
         if owner != key:
             if owner in seen:
-                raise ShardError(f"shard {shard}, clip {owner}, member {name}: members are not adjacent")
+                raise ShardError(f"shard {shard}, clip {owner}, member {name}: expected adjacent members")
             if refs:
                 rows.append(index_row(key, meta, refs))
             key, refs, meta = owner, {}, {}

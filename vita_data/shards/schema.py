@@ -129,10 +129,10 @@ def npy_array(data: bytes | memoryview) -> Float32:
 def _npy_shape(header: bytes) -> tuple[int, ...]:
     stream = io.BytesIO(header)
     if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("it is no .npy file of format 1.0")
+        raise ValueError("expected a .npy file of format 1.0")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     if is_fortran or dtype != np.float32:
-        raise ValueError(f"it holds {dtype}, not rows of float32")
+        raise ValueError(f"expected rows of float32, got {dtype}")
     return shape
 
 
@@ -248,7 +248,7 @@ def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
     valid, extras = meta["action_valid"], meta["extras"]
     frames = meta["frames"]
     if not isinstance(extras, Mapping) or not isinstance(frames, Mapping):
-        raise TypeError(f"clip {key}: extras and frames must be tables")
+        raise TypeError(f"clip {key}: extras and frames must be objects")
     instruction = meta["instruction"]
     return {
         "key": key,

@@ -285,11 +285,11 @@ def _group_from_json(value: Mapping[str, Json]) -> GroupStats:
 
 def _list(value: object) -> list[float | None]:
     if not isinstance(value, list):
-        raise TypeError(f"expected a list, found {value!r}")
+        raise TypeError(f"expected a list, got {value!r}")
     return value
 
 
 def _int(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {value!r}")
+        raise TypeError(f"expected a whole number, got {value!r}")
     return value

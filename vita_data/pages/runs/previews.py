@@ -19,5 +19,5 @@ def preview_picture(preview: PicturePreview, run: Path, caption: str) -> Markup:
     try:
         small = shrink_jpeg(preview.jpeg, max_width=_MAX_WIDTH)
     except ValueError as error:
-        raise ShardError(f"{run}: the preview of step {preview.step} is no JPEG ({error})") from error
+        raise ShardError(f"{run}: the preview of step {preview.step} is not a valid JPEG ({error})") from error
     return element("div", picture(Picture(jpeg=small, caption=caption)), class_="picture")

@@ -83,10 +83,10 @@ def read_metrics(run: Path) -> Metrics:
     path = run / METRICS
     if not path.is_file():
         hint = meant(run, lambda one: (one / METRICS).is_file()) or "; give a folder that `vita-train --out` wrote"
-        raise RequestError(f"--run {run}: {METRICS} is missing there{hint}")
+        raise RequestError(f"--run {run}: {METRICS} not found in it{hint}")
     rows = list(_rows(path))
     if not rows:
-        raise RequestError(f"--run {run}: {METRICS} holds no step yet; wait for the first, or leave this run out")
+        raise RequestError(f"--run {run}: {METRICS} contains no steps yet; wait for the first step, or omit this run")
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
         for metric, value in row.items():
@@ -142,7 +142,7 @@ def _evaluation(content: str, where: str) -> Evaluation:
         verdict = tuple(str(line) for line in value.get("verdict", ()))
         return Evaluation(step=int(value["step"]), figures=figures, verdict=verdict)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes another"
+        raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes a new one"
                          ) from error  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def newest_actions(run: Path) -> ActionPreview | None:
         true, predicted = (np.asarray(value[name], np.float64) for name in ("true", "predicted"))
         mask = np.asarray(value["mask"], bool)
     except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes another") from error
+        raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes a new one") from error
     if not (true.shape == predicted.shape == mask.shape and mask.ndim == 3 and mask.shape[2] == ACTION_PREVIEW_DIM):
         raise ShardError(f"{path}: true {true.shape}, predicted {predicted.shape} and mask {mask.shape} must all be "
                          f"[samples, H, {ACTION_PREVIEW_DIM}]")  # fmt: skip
@@ -176,7 +176,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 return  # a run that is being written, or died, may leave half a line
-            raise ShardError(f"{path} line {number}: is no row of step, stage and modality ({error!r})") from error
+            raise ShardError(f"{path} line {number}: expected step, stage and modality, got {error!r}") from error
         yield row
 
 

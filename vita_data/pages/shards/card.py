@@ -69,7 +69,9 @@ def load_card(folder: AnyPath) -> Card:
     try:
         return _card(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ShardError(f"{folder / CARD}: is no card of this version ({error!r}); build the source again") from error
+        raise ShardError(
+            f"{folder / CARD}: expected a card of this version, got {error!r}; build the source again"
+        ) from error
 
 
 def _card(value: Mapping[str, Any]) -> Card:
@@ -131,8 +133,8 @@ def licence_warnings(cards: tuple[Card, ...]) -> list[str]:
     closed = [card.source for card in cards if not card.redistributable]
     if not closed:
         return []
-    return [f"This page shows images of {', '.join(closed)}, whose licence forbids passing them on: neither the shards "
-            "nor this page may be passed on."]  # fmt: skip
+    return [f"This page shows images of {', '.join(closed)}, whose licence forbids redistribution: share neither the "
+            "shards nor this page."]  # fmt: skip
 
 
 def reason_meaning(code: str) -> str:
@@ -168,7 +170,7 @@ def _cameras(card: Card) -> str:
 
 
 def _images(card: Card) -> str:
-    shown = {"keyframes": "one a second", "all": "every step"}.get(card.stored_images, card.stored_images)
+    shown = {"keyframes": "one per second", "all": "every step"}.get(card.stored_images, card.stored_images)
     return shown if card.limit is None else f"{shown}; the build was limited to {number(card.limit)} raw episodes"
 
 
@@ -180,4 +182,4 @@ def _size(card: Card) -> str:
 
 
 def _licence(card: Card) -> str:
-    return card.licence if card.redistributable else f"{card.licence}\nmust not be passed on"
+    return card.licence if card.redistributable else f"{card.licence}\nmust not be redistributed"

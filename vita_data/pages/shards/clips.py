@@ -191,7 +191,7 @@ def action_charts(clip: Clip) -> tuple[Chart, ...]:
     """Draw the canonical actions that are real, a chart a unit; rows that may not be learned from are shaded."""
     if clip.action is None:
         return ()
-    invalid = [Band(start=start, stop=stop, meaning="invalid rows: not learned from", shade=Shade.FAULT)
+    invalid = [Band(start=start, stop=stop, meaning="invalid rows, not used in training", shade=Shade.FAULT)
                for start, stop in _time_ranges(clip, _outside(clip.action.valid, clip.num_steps))]  # fmt: skip
     return _track_charts(clip, clip.action.track, ACTION_GROUPS, tuple(invalid))
 
@@ -220,7 +220,7 @@ def _track_charts(
 
 
 def _gap_bands(clip: Clip) -> Iterator[Band]:
-    meaning = {Gaps.BREAK: "steps left out", Gaps.BRIDGE: "steps without motion left out"}[clip.gaps]
+    meaning = {Gaps.BREAK: "removed steps", Gaps.BRIDGE: "removed steps without motion"}[clip.gaps]
     for row in np.flatnonzero(np.diff(clip.step_index) > 1):
         start, stop = clip.step_index[row] / clip.hz, clip.step_index[row + 1] / clip.hz
         yield Band(start=float(start), stop=float(stop), meaning=meaning, shade=Shade.ABSENCE)

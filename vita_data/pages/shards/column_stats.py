@@ -31,7 +31,7 @@ def ranges_table(sources: Sequence[str], every: Sequence[StatsFile]) -> Markup:
         if stats.source.action is not None and stats.source.action.mask[start : start + len(_ARM_HEADER)].any()
     ]
     if not rows:
-        return paragraph("None of these sources has an arm that acts.")
+        return paragraph("None of these sources has arm actions.")
     return table(Table(header=("source", "arm", *_ARM_HEADER), rows=tuple(rows)))
 
 

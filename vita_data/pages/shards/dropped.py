@@ -79,9 +79,9 @@ def losses_section(card: Card, losses: Losses) -> Section:
     num_raw = sum(card.num_outcome(outcome) for outcome in EpisodeOutcome)
     num_lost = num_raw - card.num_outcome(EpisodeOutcome.OK)
     return Section(
-        title="What was left out",
-        explanation="Every raw episode is stored, dropped for a reason, or failed to read; the first few of each "
-                    "reason stand here, all of them in episodes.parquet.",
+        title="What was not stored",
+        explanation="Every raw episode is stored, dropped for a reason, or failed to read. The first few of each "
+        "reason are shown here; episodes.parquet lists all of them.",
         body=join([
             paragraph(f"{num_lost:,} of {num_raw:,} raw episodes were not stored."),
             *_dropped(card, losses, num_raw), *_failed(card, losses),
@@ -118,7 +118,7 @@ def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:
     ]
     return [
         heading,
-        table(Table(header=("reason", "meaning", "raw episodes", "part of all"), rows=tuple(counts))),
+        table(Table(header=("reason", "meaning", "raw episodes", "share of all"), rows=tuple(counts))),
         element("h3", text("Examples of dropped episodes")),
         table(Table(header=("reason", "raw episode", "what was found"), rows=tuple(examples))),
     ]

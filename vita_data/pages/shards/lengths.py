@@ -28,8 +28,8 @@ def lengths_section(card: Card, contents: Contents) -> Section:
     )  # fmt: skip
     return Section(
         title="Rates and lengths",
-        explanation="Over all clips of both splits. A clip's length is its stored steps, in seconds those over its "
-                    "rate; steps that were left out do not count.",
+        explanation="Over all clips of both splits. A clip's length in steps is its number of stored steps, its length "
+        "in seconds is that number divided by its rate; removed steps do not count.",
         body=join([_held(card), _spread(contents), drawn]) if contents.num_clips else paragraph("No clip was stored."),
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def _held(card: Card) -> Markup:
 def _spread(contents: Contents) -> Markup:
     both = (("length (s)", contents.length_s), ("length (steps)", contents.num_steps.astype(np.float64)))
     rows = tuple((name, *_quantiles(values), float(values.mean())) for name, values in both)
-    words = f"Rate: {rates(contents)} Hz. All clips together last {duration(contents)}."
+    words = f"Rate: {rates(contents)} Hz. Total duration of all clips: {duration(contents)}."
     return join([paragraph(words), table(Table(header=("clip", *_SPREAD, "mean"), rows=rows))])
 
 
