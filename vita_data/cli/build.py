@@ -28,32 +28,58 @@ _RETRY = "fix their files or download them again, then run the same command with
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
     """Declare what `vita-data build` takes."""
-    build.add_argument("--source", required=True, type=word, metavar="NAME", help="one of `vita-data sources`")
     build.add_argument(
-        "--raw", required=True, type=address, metavar="DIR", help="the folder that contains the owner's download"
+        "--source", required=True, type=word, metavar="NAME", help="source to build (see `vita-data sources`)"
     )
     build.add_argument(
-        "--out", required=True, type=any_path, metavar="DIR", help="where NAME/ is written; --raw and --out may be URLs"
+        "--raw",
+        required=True,
+        type=address,
+        metavar="DIR",
+        help="folder or URL of the original download",
     )
-    build.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
-    build.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core)")
     build.add_argument(
-        "--ray-address", type=word, metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, else one here)"
+        "--out", required=True, type=any_path, metavar="DIR", help="folder or URL where NAME/ is written"
     )
-    build.add_argument("--rank", type=int, metavar="R", help="build only this share of the units (job arrays) ...")
-    build.add_argument("--num-ranks", type=positive, metavar="N", help="... of N; a last run without both finishes")
+    build.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="run on this machine or on a Ray cluster"
+    )
+    build.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one per core)")
+    build.add_argument(
+        "--ray-address",
+        type=word,
+        metavar="HOST:PORT",
+        help="Ray cluster to use (default: RAY_ADDRESS, else a local one)",
+    )
+    build.add_argument(
+        "--rank", type=int, metavar="R", help="build only share R of --num-ranks, counted from 0 (for job arrays)"
+    )
+    build.add_argument(
+        "--num-ranks",
+        type=positive,
+        metavar="N",
+        help="number of shares; when all are built, run once without --rank and --num-ranks to finish",
+    )
     build.add_argument(
         "--frames",
         choices=("keyframes", "all"),
         default="keyframes",
-        help="images stored: one a second (pretraining) or every row (fine-tuning)",
+        help="images to store: one per second (pretraining) or every row (fine-tuning); default: keyframes",
     )
     build.add_argument(
-        "--limit", type=positive, metavar="N", help="only the first N raw episodes; a larger N, or none, resumes later"
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="build only the first N raw episodes; continue later with a larger N or without --limit",
     )
-    build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
+    build.add_argument("--retry-failed", action="store_true", help="build units with failed episodes again")
     build.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources NAME`"
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="KEY=VALUE",
+        help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
 
 
@@ -218,7 +244,7 @@ def _state(result: "BuildResult") -> str:
 def _summary(result: "BuildResult") -> list[str]:
     card = result.card
     if card is None:
-        return ["  the units of this share are built; the same command without --rank and --num-ranks finishes"]
+        return ["  this share is built; when all shares are, run the same command without --rank and --num-ranks"]
     lines = [] if result.nothing or not isinstance(card["counts"], dict) else _table(card["counts"])
     for title in ("outcomes", "drops"):
         counts = card[title]
