@@ -1,4 +1,4 @@
-"""How a request differs from the build that is there, in the words of the command line, and what to do about it."""
+"""Explains how a request differs from the existing build, in terms of the command line, and what to do about it."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,14 +17,14 @@ def refuse_difference(
     failed: Collection[str] = (),
     ignored: Collection[str] = (),
 ) -> None:
-    """Refuse to touch an output that was made otherwise.
+    """Refuse to change an output that was built differently.
 
     Args:
         before: the fingerprint of the output.
         now: the fingerprint of the request.
         folder: the output, for the message.
-        raw: the raw tree that is asked for, for the message.
-        defaults: the source's settings where none is given.
+        raw: the requested raw tree, for the message.
+        defaults: the default settings of the source.
         failed: ids of the raw parts in which episodes failed, or that are not built yet.
         ignored: fields that may differ.
 
@@ -95,7 +95,7 @@ def _assignment(key: str, value: object, defaults: Json) -> str:
 
 
 def _text(value: object) -> str:
-    """Write a setting's value as `--set` takes it."""
+    """Format a setting's value as `--set` accepts it."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)

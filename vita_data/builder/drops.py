@@ -1,4 +1,4 @@
-"""What each drop code means and which settings change how many episodes it costs; why a build stored nothing."""
+"""What each drop code means, which settings affect its number of episodes, and why a build stored nothing."""
 
 import dataclasses
 from collections import Counter
@@ -15,7 +15,7 @@ _MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class DropRule:
-    """A drop code in words, and the `--set` keys that may change it; a source has some of them."""
+    """A drop code in words, and the `--set` keys that may affect it; a source has only some of these keys."""
 
     meaning: str
     settings: tuple[str, ...] = ()
@@ -51,12 +51,12 @@ DROPS: Mapping[Reason, DropRule] = {
 
 
 def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder: object) -> str:
-    """Say why no episode was stored, the commonest reason and which setting changes it; empty where one was.
+    """Explain why no episode was stored, by the most frequent reason, and which setting changes it; "" if one was.
 
     Args:
         rows: all raw episodes of the build.
-        settings: those of the build.
-        folder: its output, which is refused with other settings.
+        settings: the settings of the build.
+        folder: the output of the build, which does not accept other settings.
     """
     if any(row.outcome is EpisodeOutcome.OK for row in rows):
         return ""
@@ -85,6 +85,6 @@ def _advice(rule: DropRule, settings: SourceSettings, folder: object) -> str:
 
 
 def _assignment(key: str, value: object) -> str:
-    """Write `--set KEY=` with the values that can be given and the one that was."""
+    """Format `--set KEY=` with the possible values and the current one."""
     others = "|".join(option for option in type(value) if option != value) if isinstance(value, StrEnum) else "N"
     return f"--set {key}={others} (now {value})"
