@@ -27,7 +27,7 @@ _RETRY = "fix their files or download them again, then run the same command with
 
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
-    """Declare what `vita-data build` takes."""
+    """Declare the arguments of `vita-data build`."""
     build.add_argument(
         "--source", required=True, type=word, metavar="NAME", help="source to build (see `vita-data sources`)"
     )
@@ -84,7 +84,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
 
 
 def run_build(arguments: argparse.Namespace) -> int:
-    """Run `vita-data build`: 0, or 1 where raw episodes could not be read or no clip was stored."""
+    """Run `vita-data build`; return 0, or 1 if raw episodes could not be read or no clip was stored."""
     from vita_data.builder import BuildRequest, Listeners, build
     from vita_data.builder.causes import failure_lines
     from vita_data.config.settings import parse_settings
@@ -140,7 +140,7 @@ def _share(arguments: argparse.Namespace) -> "Share | None":
 
 
 class Display:
-    """What a build shows while it runs: a bar over the raw bytes on a terminal, else a line a unit or half a minute."""
+    """Shows the progress of a build: a bar over the raw bytes on a terminal, else a line per unit or half a minute."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -158,7 +158,7 @@ class Display:
             self._bar.close()
 
     def start(self, started: "Started") -> None:
-        """Begin with what an earlier run has done."""
+        """Start the display with what an earlier run has done."""
         self._started_s = self._told_s = time.monotonic()
         self._num_done, self._num_units = started.num_done, started.num_units
         self._left_bytes = started.num_bytes - started.num_bytes_done
@@ -173,7 +173,7 @@ class Display:
             )
 
     def progress(self, progress: "Progress") -> None:
-        """Take in what was done since the last report."""
+        """Add what was done since the last report."""
         with self._lock:
             self._num_episodes += progress.num_episodes
             self._num_frames += progress.num_frames
@@ -185,7 +185,7 @@ class Display:
                 self._tell("")
 
     def unit(self, done: "UnitDone") -> None:
-        """Tell that a unit is committed."""
+        """Show that a unit is committed."""
         from vita_data.builder.records import EpisodeOutcome
 
         with self._lock:
@@ -199,14 +199,14 @@ class Display:
         span_s = max(self._told_s - self._started_s, 1e-3)
         line = f"{self._source}: unit {self._num_done}/{self._num_units}{counts}; "
         line += f"{self._num_episodes} episodes read, {self._num_episodes / span_s:.1f} episodes/s"
-        # A unit may be told before the reports of what it read have all come in.
+        # A unit may be reported before all progress reports of its reading have arrived.
         left_bytes = self._left_bytes - self._num_bytes
         if self._num_done < self._num_units and self._num_bytes and left_bytes > 0:
             line += f", {format_time(span_s * left_bytes / self._num_bytes)} left"
         print(line, file=sys.stderr, flush=True)
 
     def rate(self) -> list[str]:
-        """Say how fast this run was; nothing if it built nothing."""
+        """Return how fast this run was; empty if it built nothing."""
         span_s = max(time.monotonic() - self._started_s, 1e-3)
         if not self._num_episodes:
             return []
@@ -216,7 +216,7 @@ class Display:
 
 
 def format_time(span_s: float) -> str:
-    """Write a span of time for people."""
+    """Format a time span for people."""
     if span_s < 60:
         return f"{span_s:.1f} s"
     minutes = round(span_s / 60)
@@ -224,7 +224,7 @@ def format_time(span_s: float) -> str:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Write a size for people."""
+    """Format a size in bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
@@ -261,7 +261,7 @@ def _summary(result: "BuildResult") -> list[str]:
 
 
 def _counted(counts: "Mapping[str, object]") -> str:
-    """Write counts by name, a drop code with its meaning."""
+    """Format counts by name; drop codes are followed by their meaning."""
     from vita_data.builder.drops import DROPS
     from vita_data.types import Reason
 
@@ -270,7 +270,7 @@ def _counted(counts: "Mapping[str, object]") -> str:
 
 
 def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:
-    # A card that was read back has its keys in another order than one just made.
+    # A card that was read back has its keys in another order than a new one.
     columns = ("episodes", "clips", "steps", "frames")
     rows = [["split", "modality", *columns]]
     for split, modalities in counts.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vita_data.storage.files import AnyPath
     from vita_data.types import Json, Manifest
 
-# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+# Each verb imports what it needs only when it runs, so that `--help` and typos are answered at once.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -257,7 +257,7 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 
 def _source_lines(described: "Json") -> list[str]:
-    """Lay out one source for people: a line a fact, then a line a setting."""
+    """Format one source for people: one line per fact, then one line per setting."""
     lines: list[str] = []
     for key, value in described.items():
         if key == "settings" and isinstance(value, dict):
@@ -300,7 +300,7 @@ def _mix(arguments: argparse.Namespace) -> int:
     try:
         lock = report.write_lock(arguments.shards)
     except RequestError as error:
-        # Shards are often read from a mount or a bucket of somebody else; what was asked for is printed.
+        # Shards are often on a read-only mount or in someone else's bucket; the requested table is printed anyway.
         print(f"vita-data mix: note: {one_line(str(error))}", file=sys.stderr)
         return 0
     if not arguments.json:
