@@ -1,7 +1,7 @@
-"""Types of the arguments of every command: paths, words, numbers, settings; what does not fit is told in one line.
+"""Argument types of every command: paths, words, numbers, settings; a bad value is reported in one line.
 
-Each argument with a value has one of these types or choices, so that what holds for paths (`~`, no empty text, UTF-8)
-holds in every command.
+Each argument with a value has one of these types or choices, so that the rules for paths (`~`, no empty text, UTF-8)
+hold in every command.
 """
 
 import argparse
@@ -26,24 +26,24 @@ def word(text: str) -> str:
 
 
 def setting(text: str) -> str:
-    """Read `KEY=VALUE`; a value that begins with `~` is a path, whose home folder is written out."""
+    """Read `KEY=VALUE`; a value that begins with `~` is a path, in which `~` is expanded."""
     key, equals, value = word(text).partition("=")
     return f"{key}{equals}{expand_home(value)}"
 
 
 def local_path(text: str) -> Path:
-    """Read the path of a file or folder of this machine, there or not."""
+    """Read the path of a file or folder of this machine, which need not exist."""
     return _possible(Path(_asked(require_local, _path_text(text))))
 
 
 def any_path(text: str) -> AnyPath:
-    """Read a path of this machine or the address of an object store, there or not."""
+    """Read a path of this machine or the address of an object store, which need not exist."""
     path = _asked(open_path, _path_text(text))
     return _possible(path) if isinstance(path, Path) else path
 
 
 def address(text: str) -> str:
-    """Read the same as text; an address is opened, and refused, by whoever uses it."""
+    """Read the same as text; its user opens the address and reports errors."""
     if "://" in _path_text(text):
         return text
     path = _asked(require_local, text)
@@ -52,14 +52,14 @@ def address(text: str) -> str:
 
 
 def local_folder(text: str) -> Path:
-    """Read a folder of this machine that is there."""
+    """Read an existing folder of this machine."""
     path = local_path(text)
     _require_folder(path)
     return path
 
 
 def any_folder(text: str) -> AnyPath:
-    """Read a folder that is there, or the address of one in a store, which is not asked yet."""
+    """Read an existing folder, or the address of a folder in a store, which is not checked yet."""
     path = any_path(text)
     if isinstance(path, Path):
         _require_folder(path)
@@ -77,12 +77,12 @@ def not_negative(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """Read a port of a network address; 0 stands for any free one."""
+    """Read a port of a network address; 0 means any free port."""
     return _whole(text, least=0, most=MAX_PORT, wanted=f"a port from 0 to {MAX_PORT}")
 
 
 def positives(text: str) -> tuple[int, ...]:
-    """Read whole numbers above 0 with commas between them."""
+    """Read comma-separated whole numbers above 0."""
     return tuple(positive(number.strip()) for number in word(text).split(","))
 
 
@@ -105,7 +105,7 @@ def _readable(text: str) -> str:
 
 
 def _possible(path: Path) -> Path:
-    """Refuse a path at which nothing can ever lie: below a file, too long, or a link to itself."""
+    """Refuse a path that can never exist: below a file, too long, or a link to itself."""
     try:
         path.stat()
     except OSError as error:
@@ -124,7 +124,7 @@ def _require_folder(path: Path) -> None:
 
 
 def _whole(text: str, *, least: int, wanted: str, most: int | None = None) -> int:
-    # int() would take 1_000, too, and stops with an error of its own at 4,300 digits.
+    # int() would also accept 1_000, and fails with its own error at 4,300 digits.
     digits = text.removeprefix("-")
     value = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
     if value is None or value < least or (most is not None and value > most):
