@@ -14,10 +14,10 @@ Config = TypeVar("Config")
 
 
 def from_json(kind: type[Config], values: Mapping[str, object]) -> Config:
-    """Make a config dataclass from JSON values; a field that is absent has its default.
+    """Make a config dataclass from JSON values; a missing field gets its default.
 
     Raises:
-        VitaDataError: a field is not known, or its value has another type.
+        VitaDataError: a field is unknown, or its value has another type.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(values.keys() - hints.keys())

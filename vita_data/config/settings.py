@@ -23,7 +23,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
     """Make a source's settings from `KEY=VALUE` texts.
 
     Raises:
-        RequestError: an unknown key (names the nearest), a value of the wrong type, or a text without `=`.
+        RequestError: an unknown key (the message names the nearest), a value of the wrong type, or a text without `=`.
     """
     hints = typing.get_type_hints(kind)
     values: dict[str, object] = {}
@@ -43,7 +43,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
 
 
 def settings_json(settings: SourceSettings) -> Json:
-    """Lay settings out for the card and the build's hash."""
+    """Convert settings to JSON for the card and the build's hash."""
     return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
 
@@ -93,7 +93,7 @@ def _type_name(hint: object) -> str:
 
 
 def _wanted(hint: object) -> str:
-    """Say in words what a setting takes."""
+    """Describe in words the values that a setting accepts."""
     options = _options(hint)
     return _WORDS.get(options[0], _type_name(options[0]))
 
