@@ -1,4 +1,4 @@
-"""Shards to batches: plan, sampler and loader. Torch is imported by `make_loader` alone, when it is called."""
+"""Loads shards as batches: plan, sampler and loader. Only `make_loader` imports torch, when it is called."""
 
 from typing import TYPE_CHECKING
 
@@ -50,18 +50,18 @@ def make_loader(
     """Make the loader of one rank.
 
     Args:
-        plan: the whole run's plan, the same on every rank.
+        plan: the plan of the whole run, the same on every rank.
         rank: which slice of each global batch to read.
         world_size: how many ranks share a batch; must divide every batch size.
         threads: threads that read and decode.
-        ahead: batches under way, the one that is waited for included; each takes its memory.
+        ahead: batches in preparation, including the one that is waited for; each takes its memory.
         damage: what to do about a damaged member.
         instruction: which of a clip's instructions a sample carries.
         read_timeout_s: a read that takes longer ends the run, naming shard, clip, member and offset.
-        remote: for shards on an object store: connections, batches fetched ahead, cache.
+        remote: for shards on an object store: connections, prefetched batches, cache.
 
     Raises:
-        RequestError: there is no such rank, the batch cannot be divided, or a number makes no sense.
+        RequestError: the rank does not exist, the batch cannot be divided, or a number is out of range.
     """
     from vita_data.loader.loader import Loader, LoaderOptions
 
@@ -77,7 +77,7 @@ def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> 
 
     Raises:
         ShardError: a member is damaged.
-        StorageError: a disk or mount does not give one.
+        StorageError: a disk or mount cannot read a member.
     """
     from vita_data.loader import loader
 

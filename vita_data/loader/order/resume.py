@@ -1,4 +1,4 @@
-"""The position of a run as a few numbers, and what becomes of it when the plan has changed in between."""
+"""The position of a run as a few numbers, and how to continue from it if the plan has changed."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,20 +10,20 @@ from vita_data.types import Json, Modality
 
 
 class PlanChange(StrEnum):
-    """What to do with a state that another plan wrote."""
+    """What to do with a state written by another plan."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
 
 
 def resume_plan(plan: Plan, state: Json, *, plan_change: PlanChange = PlanChange.REFUSE) -> Plan:
-    """Give a plan the position of a state, so that batch `state["step"]` of it continues the run.
+    """Set a plan to the position of a state, so that its batch `state["step"]` continues the run.
 
-    Where the plan has changed and that is allowed, each source whose windows are the same goes on at its own position
-    and every other starts its first pass.
+    If the plan has changed and that is allowed, each source with unchanged windows continues at its own position; every
+    other source starts its first pass.
 
     Raises:
-        RequestError: the plan is another one and that is not allowed; names what changed.
+        RequestError: the plan has changed, which is not allowed; names what changed.
     """
     then = _State(state)
     same = plan.with_offsets({pool: then.number(pool, "offset") for pool in then.sources})

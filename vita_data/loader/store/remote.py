@@ -1,7 +1,7 @@
-"""Members on object stores, fetched ahead: which ones batch k needs is arithmetic, so they can be asked for early.
+"""Prefetches members from object stores: which ones batch k needs is arithmetic, so they can be requested early.
 
-Neighbouring members are asked for as one range, many ranges side by side, those of the nearest batch first; what
-several batches need is asked for once. A cache on a disk keeps what came.
+Neighbouring members are requested as one range, many ranges in parallel, those of the next batch first; a member that
+several batches need is requested once. An optional cache on a disk keeps what was fetched.
 """
 
 import logging
@@ -26,11 +26,11 @@ from vita_data.types import Order
 _log = logging.getLogger(__name__)
 
 _MAX_GAP = 32 << 10
-"""Bytes between two members that are fetched along with them rather than asked around."""
+"""A gap of up to this many bytes between two members is fetched too, instead of making two requests."""
 _MAX_RANGE = 8 << 20
 
 _Slot = tuple[str, int]
-"""Where a member lies: its shard's address, its offset."""
+"""The place of a member: its shard's address and its offset."""
 _Piece = Future[dict[int, bytes]]
 """Members of one shard, by offset."""
 
@@ -40,29 +40,29 @@ class RemoteOptions:
     """How shards on an object store are read."""
 
     connections: int = 32
-    """Ranges asked for side by side."""
+    """Number of ranges requested in parallel."""
     prefetch: int = 8
-    """Batches whose members are fetched ahead of those that are decoded; 0 fetches when a slot is read."""
+    """Number of batches whose members are prefetched before decoding; 0 fetches when a slot is read."""
     cache: Path | None = None
-    """Folder that keeps what was fetched; None keeps nothing."""
+    """Folder of the cache for fetched bytes; None: no cache."""
     cache_bytes: int = 100 << 30
 
 
 class RemoteMembers:
-    """Brings the members of batches from a store."""
+    """Fetches the members of batches from a store."""
 
     def __init__(self, options: RemoteOptions, *, plan: Plan, stalls: StallDetector) -> None:
         self._options, self._stalls = options, stalls
         self._cache = None if options.cache is None else ShardCache(options.cache, limit_bytes=options.cache_bytes)
-        # Without prefetching the threads that decode read.
+        # Without prefetching, the decoding threads read.
         self._pool = DaemonPool(options.connections if options.prefetch else 0, name="vita-fetch")
-        # A piece stays as long as a batch needs it. Of the thread that begins batches alone.
+        # A piece stays as long as a batch needs it. Used only by the thread that begins batches.
         self._asked: WeakValueDictionary[_Slot, _Piece] = WeakValueDictionary()
         wholly = self._cache is not None and _reads_whole_shards(plan, options)
         self._whole = ShardPrefetcher(self._cache, stalls) if self._cache is not None and wholly else None
 
     def begin(self, located: BatchMembers) -> MemberSource:
-        """Ask for all that a batch needs."""
+        """Request everything that a batch needs."""
         if not self._options.prefetch:
             return self
         pieces: dict[_Slot, _Piece] = {}
@@ -83,18 +83,18 @@ class RemoteMembers:
         return _Fetched(pieces, self)
 
     def read(self, members: Sequence[Member]) -> Iterator[bytes]:
-        """Read members now; raises as `MemberSource.read`."""
+        """Read members now; raises like `MemberSource.read`."""
         return map(self.read_now, members)
 
     def read_now(self, member: Member) -> bytes:
-        """Read one member now; raises as `MemberSource.read`."""
+        """Read one member now; raises like `MemberSource.read`."""
         try:
             return self._fetch([member])[member.ref.offset]
         except (OSError, StorageError) as error:
             raise unreached(member, error) from error
 
     def drop(self) -> None:
-        """Ask for nothing more of what was begun."""
+        """Cancel requests that have not started."""
         self._pool.forget()
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class RemoteMembers:
             self._cache.close()
 
     def _fetch(self, run: Sequence[Member]) -> dict[int, bytes]:
-        """Get neighbouring members, by offset: those that the cache lacks in one range."""
+        """Return neighbouring members by offset; those missing in the cache are fetched as one range."""
         found: dict[int, bytes] = {}
         if self._cache is not None:
             cached = [(one.ref.offset, self._cache.read(one.view.address, one.ref)) for one in run]
@@ -132,13 +132,13 @@ class RemoteMembers:
 
 
 class _Fetched:
-    """The members of some slots, under way or here; the others are read at once."""
+    """The members of some slots, fetched or being fetched; other members are read directly."""
 
     def __init__(self, pieces: dict[_Slot, _Piece], rest: RemoteMembers) -> None:
         self._pieces, self._rest = pieces, rest
 
     def read(self, members: Sequence[Member]) -> Iterator[bytes]:
-        """Wait for members; raises as `MemberSource.read`."""
+        """Wait for members; raises like `MemberSource.read`."""
         return map(self._wait, members)
 
     def _wait(self, member: Member) -> bytes:
@@ -157,7 +157,7 @@ def _is_lost(piece: _Piece) -> bool:
 
 
 def _runs(wanted: Iterable[Member]) -> list[list[Member]]:
-    """Group members by shard and neighbourhood, in the order in which they are wanted first."""
+    """Group members by shard and neighbourhood, in the order of their first use."""
     runs: list[list[Member]] = []
     for member in sorted(wanted, key=lambda one: (one.view.address, one.ref.offset)):
         if not runs or not _is_near(runs[-1], member):
@@ -175,7 +175,7 @@ def _is_near(run: Sequence[Member], member: Member) -> bool:
 
 
 def _reads_whole_shards(plan: Plan, options: RemoteOptions) -> bool:
-    """Tell whether shards are fetched whole: where draws stay within few of them they use most of each."""
+    """Tell whether whole shards are fetched: draws that stay within a few shards use most of each."""
     if plan.order.kind is not Order.WINDOW or not options.prefetch:
         return False
     at_a_time = _bytes_at_a_time(plan)
@@ -190,7 +190,7 @@ def _reads_whole_shards(plan: Plan, options: RemoteOptions) -> bool:
 
 
 def _bytes_at_a_time(plan: Plan) -> int:
-    """The bytes of the shards that a plan's order draws from at a time, at most."""
+    """Return the maximum bytes of the shards that a plan's order draws from at a time."""
     pools: list[list[ShardView]] = [list(one.pool.opened.views) for pools in plan.pools.values() for one in pools]
     every = {view.address: view.num_bytes for views in pools for view in views}
     largest = [sorted(every[view.address] for view in views)[-plan.order.num_shards :] for views in pools]
