@@ -1,7 +1,7 @@
 """Manifests: small TOML files, written by people, that say what to mix and in which proportion.
 
-Reads and checks the file alone; whether its sources are built is found out by `vita_data.loader.Plan`. No defaults are
-guessed from counts: a weight stands in the file, with a note on where it comes from.
+This module reads and checks only the file; `vita_data.loader.Plan` checks whether its sources are built. No weights are
+guessed from counts: each weight is written in the file, with a note on where it comes from.
 """
 
 import difflib
@@ -27,7 +27,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One TOML table and where it stands, for messages."""
+    """One TOML table and its place in the file, for messages."""
 
     place: str
     values: Json
@@ -68,8 +68,8 @@ def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        ManifestError: the file is absent, is no TOML, or a table or key in it is wrong; names file, table and key, and
-            what was found.
+        ManifestError: the file is missing or not TOML, or a table or key in it is wrong; names file, table, key and
+            the value found.
     """
     place = f"manifest {path}"
     if Path(path).is_dir():
