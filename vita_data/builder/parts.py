@@ -23,8 +23,8 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     """List a source's parts.
 
     Raises:
-            RequestError: the tree does not have this dataset's layout, lacks all files that its annotations name,
-                contains some of them twice, or a name is not UTF-8.
+        RequestError: the tree does not have this dataset's layout, lacks all files that its annotations name,
+            contains some of them twice, or a name is not UTF-8.
         SourceError: a file that describes the whole tree cannot be read.
     """
     asked = AskedTree(raw)

@@ -86,10 +86,10 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
     """Run a command; returns its exit code.
 
     Args:
-            program: the name that begins the line.
-            command: returns its own exit code, or None for 0.
-            interrupted: the message for Ctrl-C.
-            remedy: what to do about a fault of the machine, for the message.
+        program: the name that begins the line.
+        command: returns its own exit code, or None for 0.
+        interrupted: the message for Ctrl-C.
+        remedy: what to do about a fault of the machine, for the message.
 
     Returns:
         0 done; 1 bad data or files, Ctrl-C, or the reader of the output has closed it (`| head`); 2 a bad request.
