@@ -1,6 +1,6 @@
-"""The rows and videos of LeRobot episodes of format v2: one parquet table and one video a camera for each of them.
+"""The rows and videos of LeRobot episodes of format v2: one parquet table per episode and one video per camera.
 
-Source: huggingface/lerobot, datasets of codebase_version v2.0 and v2.1. What columns mean is the source's business.
+Source: huggingface/lerobot, datasets of codebase_version v2.0 and v2.1. The source interprets the columns.
 """
 
 from dataclasses import replace
@@ -20,8 +20,8 @@ def read_table(raw: RawTree, episode: LeRobotEpisode) -> pa.Table:
     """Read the rows of one episode.
 
     Raises:
-        EpisodeError: its line in the description is odd, or the file is absent, damaged, or holds another number of
-            rows than the description says.
+        EpisodeError: its line in the description is invalid, or the file is missing, damaged, or has a different number
+            of rows than described.
     """
     if episode.fault:
         raise EpisodeError(episode.fault)
@@ -46,7 +46,7 @@ def read_column(table: pa.Table, key: str, *, width: int, name: str) -> Float64:
     """Take a numeric column as [T, width]; a column of plain numbers has width 1.
 
     Raises:
-        EpisodeError: the column is missing, not numeric or of another width.
+        EpisodeError: the column is missing, not numeric or has another width.
     """
     if key not in table.column_names:
         raise EpisodeError(f"{name}: column {key!r} not found; the table has {', '.join(table.column_names)}")
@@ -63,7 +63,7 @@ def open_camera(raw: RawTree, episode: LeRobotEpisode, key: str) -> VideoStream:
     """Open the video of one camera; frame t in presentation order belongs to row t.
 
     Raises:
-        EpisodeError: there is no such camera or file, or it shows another number of frames than there are rows.
+        EpisodeError: the camera or file does not exist, or its number of frames differs from the number of rows.
     """
     name = episode.videos.get(key)
     if name is None:

@@ -1,7 +1,7 @@
-"""What `meta/` says of a LeRobot dataset of format v2: its features, its episodes, and where their files lie.
+"""The `meta/` folder of a LeRobot dataset of format v2: its features, its episodes, and the paths of their files.
 
 Source: huggingface/lerobot, datasets of codebase_version v2.0 and v2.1. Version 3.0, which packs episodes together, is
-refused.
+not supported.
 """
 
 import json
@@ -18,28 +18,28 @@ from vita_data.types import Json, RawTree
 INFO_FILE = "meta/info.json"
 EPISODES_FILE = "meta/episodes.jsonl"
 _ODD = (ValueError, KeyError, TypeError, IndexError, ArithmeticError)
-"""What a field that is absent or of another type raises."""
+"""Exceptions of a missing field or a field of another type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeRobotEpisode:
-    """What `meta/episodes.jsonl` says about one episode, and where its files lie in the raw tree."""
+    """The content of `meta/episodes.jsonl` about one episode, and the paths of its files in the raw tree."""
 
     index: int
     num_steps: int
     texts: tuple[str, ...]
     meta: Json
-    """The whole line, with what the recorder added to it."""
+    """The whole line, including fields that the recorder added."""
     table: str
     videos: Mapping[str, str]
-    """Video feature -> file."""
+    """The file of each video feature."""
     fault: str = ""
-    """What is wrong with its line, which `table` names then; the other fields mean nothing."""
+    """What is wrong with its line; `table` then names the line, and the other fields are meaningless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeRobotDataset:
-    """A dataset's description; `info` is the whole of `meta/info.json`."""
+    """A dataset's description; `info` is the content of `meta/info.json`."""
 
     root: str
     fps: float
@@ -49,7 +49,7 @@ class LeRobotDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Paths:
-    """How the files of an episode are named, below `root`."""
+    """The paths of an episode's files, relative to `root`."""
 
     root: str
     chunk_size: int
@@ -58,25 +58,25 @@ class _Paths:
     cameras: tuple[str, ...]
 
     def of(self, index: int) -> tuple[str, dict[str, str]]:
-        """Name the table of an episode, and its videos by feature."""
+        """Return the table path of an episode, and its video paths by feature."""
         place = {"episode_chunk": index // self.chunk_size, "episode_index": index}
         videos = {key: join(self.root, self.video.format(**place, video_key=key)) for key in self.cameras}
         return join(self.root, self.table.format(**place)), videos
 
 
 def find_lerobot(raw: RawTree) -> list[str]:
-    """List the folders that hold a LeRobot dataset: the raw tree itself (an empty name), or folders right in it."""
+    """List the folders with a LeRobot dataset: the raw tree itself (an empty name) or its direct subfolders."""
     if raw.exists(INFO_FILE):
         return [""]
     return [str(PurePosixPath(path).parents[1]) for path in raw.glob(f"*/{INFO_FILE}")]
 
 
 def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
-    """Read the description of a dataset; an odd line of its list is an episode with a fault and costs no other one.
+    """Read the description of a dataset; an invalid line of its list becomes an episode with a fault.
 
     Raises:
-        RequestError: it is of another format version.
-        SourceError: one of its files is absent, damaged or lacks a field, or no line of the list can be read.
+        RequestError: the dataset has another format version.
+        SourceError: one of its files is missing, damaged or lacks a field, or no line of the list can be read.
     """
     name = join(root, INFO_FILE)
     try:
@@ -110,16 +110,16 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
 def require_features(
     raw: RawTree, dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]
 ) -> None:
-    """Refuse a dataset whose features cannot be read, once and before any episode is read.
+    """Refuse a dataset without the required features, once, before any episode is read.
 
     Args:
-        raw: the tree.
-        dataset: its description.
-        columns: numeric features that a reader cannot do without -> values a row.
-        cameras: video features; the first is needed, the others may be absent, and none may lie in the table.
+        raw: the raw tree.
+        dataset: the description of the dataset.
+        columns: number of values per row of each required numeric feature.
+        cameras: video features; the first is required, the others are optional, and none may be images in the table.
 
     Raises:
-        RequestError: names the features found and those expected, or a camera of which no video is there.
+        RequestError: names the features found and those expected, or a camera without any video.
     """
     features = _features(dataset.info)
     faults = [fault for key, width in columns.items() if (fault := _column_fault(features, key, width))]
@@ -140,7 +140,7 @@ def require_features(
 
 
 def join(root: str, path: str) -> str:
-    """Name a file of a dataset in the raw tree."""
+    """Return the path of a dataset's file in the raw tree."""
     return str(PurePosixPath(root) / path)
 
 
@@ -193,7 +193,7 @@ def _paths(root: str, info: Json) -> _Paths:
         video=_template(info, "video_path") if cameras else "",
         cameras=cameras,
     )
-    found.of(0)  # a template with other variables is told once
+    found.of(0)  # reports a template with unknown variables once
     return found
 
 
@@ -204,7 +204,7 @@ def _template(info: Json, key: str) -> str:
 
 
 def _episodes(paths: _Paths, lines: Sequence[Json | Exception], *, total: object) -> Iterator[LeRobotEpisode]:
-    """Yield an episode a line, and one with a fault where lines are missing."""
+    """Yield one episode per line, and an episode with a fault if lines are missing."""
     name, seen = join(paths.root, EPISODES_FILE), set[int]()
     for number, line in enumerate(lines):
         try:

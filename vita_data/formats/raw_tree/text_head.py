@@ -1,4 +1,4 @@
-"""What a text is that lies where data is expected: a pointer to the data, or what a server said in place of it."""
+"""Identifies a text found in place of data: a pointer to the data, or a message of a server."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _SHOWN_CHARS = 80
 _MAX_MESSAGE_BYTES = 2000
-"""Text longer than this is not taken for a message."""
+"""Longer text is not treated as a message."""
 _LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 _ANNEX = (b"/annex/objects/", b".git/annex/objects/")
 _ERROR_KEYS = frozenset({"error", "errors", "message", "detail", "details", "error_description", "code"})
@@ -23,12 +23,12 @@ class Finding:
 
 
 def describe_text(head: bytes, *, is_whole: bool, is_text_expected: bool) -> Finding | None:
-    """Tell what the text is that a file begins with; None where it is the expected one, or no text.
+    """Identify the text at the start of a file; None if it is expected or not text.
 
     Args:
         head: the first bytes.
-        is_whole: they are all of it.
-        is_text_expected: whether the reader expects text itself, so that only known texts are a surprise.
+        is_whole: whether they are the whole file.
+        is_text_expected: whether the reader expects text, so that only known texts are reported.
     """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(_LFS):
@@ -49,7 +49,7 @@ def describe_text(head: bytes, *, is_whole: bool, is_text_expected: bool) -> Fin
 
 
 def _json_error(text: bytes) -> str:
-    """Read what a JSON object says that holds an error and nothing else; empty for any other text."""
+    """Return the message of a JSON object that contains only an error; empty for any other text."""
     if not text.startswith(b"{") or len(text) > _MAX_MESSAGE_BYTES:
         return ""
     try:

@@ -1,7 +1,7 @@
-"""RLDS datasets as TFDS lays them out: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
+"""RLDS datasets in TFDS's layout: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
 
-Finds releases, lists their files and reads their records; what a key means is up to the source. Needs neither
-TensorFlow nor tfds.
+Finds releases, lists their files and reads their records; the source interprets the keys. Needs neither TensorFlow nor
+tfds.
 """
 
 import glob
@@ -28,22 +28,22 @@ _ABSENT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsDataset:
-    """A release: its folder `<name>/<version>`, its files and what each flat key holds."""
+    """A release: its folder `<name>/<version>`, its files and the type of each flat key."""
 
     release: str
     shards: tuple[RldsShard, ...]
     features: Mapping[str, FeatureSpec]
 
     def split_of(self, record: RldsRecord) -> Split | None:
-        """Give a record's split; None, to be hashed from its id, where the release has no validation or test split."""
+        """Return a record's split; None (hashed from its id) if the release has no validation or test split."""
         return record.split if any(shard.split is Split.VAL for shard in self.shards) else None
 
 
 def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
-    """Choose the folder `<name>/<version>` to read: the one that is there, or the one asked for.
+    """Choose the folder `<name>/<version>` to read: the only one, or the requested one.
 
     Raises:
-        RequestError: none is there, the one asked for is not, or several are and none was asked for.
+        RequestError: none exists, the requested one does not exist, or several exist and none was requested.
     """
     found = sorted(
         str(PurePosixPath(path).parent) for name in names for path in raw.glob(f"{name}/*/dataset_info.json")
@@ -67,18 +67,18 @@ def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SE
     """Read the two JSON files of `<name>/<version>`.
 
     Raises:
-        RequestError: a split that was asked for is not there, or one must be chosen.
-        SourceError: one is missing or is not TFDS's, or the records are in another file format.
+        RequestError: a requested split does not exist, or one must be chosen.
+        SourceError: a file is missing or not a TFDS file, or the records have another file format.
     """
     info, features = _load_info(raw, f"{release}/dataset_info.json"), read_features(raw, release)
     return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
 
 
 def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
-    """Read what each flat key of `<name>/<version>` holds.
+    """Read the type of each flat key of `<name>/<version>`.
 
     Raises:
-        SourceError: features.json is missing or is not TFDS's.
+        SourceError: features.json is missing or not a TFDS file.
     """
     file = f"{release}/features.json"
     try:
@@ -90,12 +90,12 @@ def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
-    """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes.
+    """List the tfrecord files as parts; a file that dataset_info.json lists but does not exist has 0 bytes.
 
     Raises:
-        RequestError: the files that are there are not those of its dataset_info.json (`refuse_other_files`).
+        RequestError: the existing files are not those of its dataset_info.json (`refuse_other_files`).
     """
-    # One listing, in place of two requests a file where the tree lies in an object store.
+    # One listing instead of two requests per file, for trees in an object store.
     folders = {str(PurePosixPath(shard.path).parent) for shard in dataset.shards}
     there = {path for folder in folders for path in raw.glob(f"{glob.escape(folder)}/*")}
     refuse_other_files(dataset.shards, there, f"{dataset.release}/dataset_info.json in {raw.root}")
@@ -118,7 +118,7 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
     """Yield the records of one file in order.
 
     Raises:
-        SourceError: no such file in the dataset, or it is damaged; names file and record.
+        SourceError: the file is not in the dataset or damaged; names file and record.
     """
     shard = next((shard for shard in dataset.shards if shard.path == path), None)
     if shard is None:
@@ -130,10 +130,10 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
 def read_outcomes(
     raw: RawTree, dataset: RldsDataset, part: Part, convert: Callable[[RldsRecord], Outcome]
 ) -> Iterator[Outcome]:
-    """Convert each record of a part; a record that cannot be converted, or was promised and is not there, is a Failure.
+    """Convert each record of a part; one that cannot be converted, or is listed but missing, becomes a Failure.
 
     Raises:
-        SourceError: the file is damaged and nothing says how many records are lost.
+        SourceError: the file is damaged, and the number of lost records is unknown.
     """
     num_read = 0
     lost = f"the file ends before it; {dataset.release}/dataset_info.json lists {part.num_episodes} episodes"
