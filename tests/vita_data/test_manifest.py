@@ -43,7 +43,7 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = ", "is not TOML"),
+        ("name = ", "is not valid TOML"),
         ('schema_version = 1\n' + ONE, r"`name` must be a non-empty text; found nothing"),
         ('name = "a/b"\nschema_version = 1\n' + ONE, r"`name` must be .* found 'a/b'"),
         ('name = "m"\n' + ONE, r"`schema_version` must be 1, .* found nothing"),
@@ -63,14 +63,14 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = nan\n', r"`weight` must be .*; found nan"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = true\n', r"`weight` must be .*; found True"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = "1"\n', r"`weight` must be .*; found '1'"),
-        (HEAD + "[[sources]]\nweight = 1\n", r"table 1: `source` must be a text"),
+        (HEAD + "[[sources]]\nweight = 1\n", r"table 1: `source` must be a non-empty text"),
         (HEAD + '[[sources]]\nsource = "../x"\nweight = 1\n', r"`source` must be the name of a source"),
         (HEAD + ONE + 'split = "test"\n', r"`split` must be one of train, val; found 'test'"),
         (HEAD + ONE + "note = 1\n", r"`note` must be a text; found 1"),
         (HEAD + ONE + "fraction = 1.5\n", r"`fraction` must be a finite number above 0 and at most 1; found 1.5"),
         (HEAD + ONE + 'where = "one"\n', r"`where` must be a table"),
         (HEAD + ONE + 'where = {sute = "x"}\n', r"table 1, where: unknown key `sute`; did you mean `suite`"),
-        (HEAD + ONE + "where = {task = 1}\n", r"table 1, where: `task` must be a text"),
+        (HEAD + ONE + "where = {task = 1}\n", r"table 1, where: `task` must be a non-empty text"),
         (HEAD + ONE + ONE, r"table 2: source 'bridge' with split train .* is already in table 1"),
     ],
 )  # fmt: skip

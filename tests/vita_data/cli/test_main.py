@@ -56,10 +56,19 @@ def test_a_folder_without_the_dataset_is_a_bad_request(
     ("command", "told"),
     [
         ("verify memory://shards", "memory://shards: unsupported kind of address"),
-        ("toy --source bridge --raw s3://bucket/x", "s3://bucket/x: give a local path"),
-        ("inspect . --html s3://bucket/x", "s3://bucket/x: give a local path"),
-        ("build --source bridge --raw s3:/bucket/x --out .", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
-        ("build --source bridge --raw . --out s3:/bucket/x", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
+        (
+            "toy --source bridge --raw s3://bucket/x",
+            "s3://bucket/x: expected a local path, got an object store's address",
+        ),
+        ("inspect . --html s3://bucket/x", "s3://bucket/x: expected a local path, got an object store's address"),
+        (
+            "build --source bridge --raw s3:/bucket/x --out .",
+            "s3:/bucket/x: expected two slashes after the scheme; write s3://bucket/x",
+        ),
+        (
+            "build --source bridge --raw . --out s3:/bucket/x",
+            "s3:/bucket/x: expected two slashes after the scheme; write s3://bucket/x",
+        ),
         ("build --source bridge --raw . --out memory://x", "memory://x: unsupported kind of address"),
     ],
 )

@@ -130,7 +130,7 @@ def test_members_that_are_not_adjacent_are_refused(toy_shards: Path, tmp_path: P
             file.write(header(member.name, member.ref.size) + member.data + bytes(-member.ref.size % 512))
         file.write(bytes(1024))
 
-    with pytest.raises(ShardError, match="not adjacent"):
+    with pytest.raises(ShardError, match="expected adjacent members"):
         rows_from_tar(shard)
 
 

@@ -88,7 +88,9 @@ def test_the_newest_picture_is_shown_also_before_anything_was_measured(run_folde
         (run_folder / "previews" / f"step-{step:08d}-latents.jpg").write_bytes(jpeg(step + 1))
     parsed = parse(run_folder)
     assert [read_toy_frame(simplejpeg.decode_jpeg(data)).step for data in parsed.images] == [41, 40]
-    assert (parsed.named("img")[0]["alt"] or "").startswith("After step 40, what the run has of these. From above")
+    assert (parsed.named("img")[0]["alt"] or "").startswith(
+        "After step 40; a part that the run does not have is omitted. First the frames"
+    )
     assert any(text.startswith("Not measured yet") for text in parsed.texts)
 
 

@@ -125,5 +125,5 @@ def test_action_preview_of_another_shape_is_refused(run_folder: Path) -> None:
 
 def test_broken_preview_picture_is_refused(run_folder: Path) -> None:
     (run_folder / "previews" / "step-00000040-frames.jpg").write_bytes(b"no jpeg")
-    with pytest.raises(ShardError, match="preview of step 40 is no JPEG"):
+    with pytest.raises(ShardError, match="preview of step 40 is not a valid JPEG"):
         run_section(run_folder)

@@ -95,7 +95,7 @@ def test_asked_clip_alone_is_shown(shard_folder: Path) -> None:
 def test_video_source_says_that_it_has_no_actions_and_must_stay(shard_folder: Path) -> None:
     parsed = PageParser(inspect_page(shard_folder / "film", key=None))
     assert "This clip is video only; it has no actions." in parsed.texts
-    assert any("film, whose licence forbids passing them on" in text for text in parsed.texts)
+    assert any("film, whose licence forbids redistribution" in text for text in parsed.texts)
     assert "research only\nmust not be redistributed" in parsed.fact("licence")
 
 
