@@ -1,6 +1,6 @@
-"""The datasets: NAME.py, or a folder NAME with source.py, found by name; nothing registers itself.
+"""The datasets: NAME.py, or a folder NAME with source.py, found by name without registration.
 
-A raw tree goes in, episodes come out. `_shared` holds what several datasets share.
+A raw tree comes in, episodes go out. `_shared` contains code that several datasets share.
 """
 
 import difflib
@@ -23,7 +23,7 @@ def load(name: str) -> Source:
     """Import one source.
 
     Raises:
-        RequestError: there is no such source; names the nearest one.
+        RequestError: the source does not exist; names the nearest one.
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)

@@ -1,7 +1,7 @@
 """Which files of a LIBERO raw tree to read: HDF5 files and RLDS folders.
 
-The suite of each is told by its folder's name, the release by its content. A tree that holds several releases is
-refused until one is chosen.
+The suite of each is given by its folder's name, the release by its content. A tree with several releases is refused
+until one is chosen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ DEMO_SUFFIX = "_demo"
 _HDF5 = f"libero*/*{DEMO_SUFFIX}.hdf5"
 _RLDS = "libero*/*/dataset_info.json"
 _LIST_BLOCK_BYTES = 1 << 15
-"""Listing the demonstrations and telling the release touch some thirty small places all over a file."""
+"""Listing the demonstrations and detecting the release read about thirty small pieces all over a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,9 @@ class LiberoFile:
 
     path: str
     release: Release | None = None
-    """None where it cannot be told, or the file cannot be opened: then it fails when it is read."""
+    """None if it cannot be told, or if the file cannot be opened; it then fails when it is read."""
     unclear: str = ""
-    """Why the release of a file that can be opened cannot be told."""
+    """Why the release of a readable file cannot be told."""
     num_demos: int | None = None
 
     @property
@@ -40,35 +40,35 @@ class LiberoFile:
 
     @property
     def folder(self) -> str:
-        """Where it lies: `libero_goal`, or `libero_goal_no_noops/1.0.0`."""
+        """Its folder: `libero_goal`, or `libero_goal_no_noops/1.0.0`."""
         return str(PurePosixPath(self.path).parent)
 
     @property
     def task(self) -> str:
-        """The task of an HDF5 file; nothing for RLDS, which holds several."""
+        """The task of an HDF5 file; empty for RLDS, which contains several."""
         return task_of(self.path) if self.path.endswith(".hdf5") else ""
 
 
 def task_of(path: str) -> str:
-    """Name the task of an HDF5 file: its name without `_demo.hdf5`."""
+    """Return the task of an HDF5 file: its name without `_demo.hdf5`."""
     return PurePosixPath(path).stem.removesuffix(DEMO_SUFFIX)
 
 
 def choose_files(
     raw: RawTree, *, release: Release | None, suites: Sequence[str], tasks: Sequence[str], layout: str
 ) -> tuple[Release | None, list[LiberoFile]]:
-    """Choose the files of one release, sorted; the release is None where no file can be opened.
+    """Choose the files of one release, sorted; the release is None if no file can be opened.
 
     Args:
-        raw: the tree.
-        release: the one asked for, None for whichever is there.
-        suites: suites or folders asked for, all if empty.
-        tasks: tasks asked for, all if empty.
-        layout: what the tree should look like, for messages.
+        raw: the raw tree.
+        release: the requested release; None for the only existing one.
+        suites: requested suites or folders; all if empty.
+        tasks: requested tasks; all if empty.
+        layout: the expected layout of the tree, for messages.
 
     Raises:
-        RequestError: nothing is found; several releases are and none was chosen; one suite lies there twice; a suite or
-            task that was asked for is absent; or the release of a folder, or of all files, cannot be told.
+        RequestError: nothing is found; several releases are found and none was chosen; a suite exists twice; a
+            requested suite or task does not exist; or the release of a folder, or of all files, cannot be told.
         SourceError: a JSON file of an RLDS folder cannot be read.
     """
     paths = _of_suites(_paths(raw, release, layout), suites, raw)
@@ -103,7 +103,7 @@ def _paths(raw: RawTree, release: Release | None, layout: str) -> list[str]:
 
 
 def _of_suites(paths: list[str], suites: Sequence[str], raw: RawTree) -> list[str]:
-    """Keep what was asked for: a folder (`libero_goal_regen`, `libero_goal/1.0.1`), else all folders of a suite."""
+    """Keep the requested folder (`libero_goal_regen`, `libero_goal/1.0.1`), or all folders of a requested suite."""
     folders = {path: {str(parent) for parent in PurePosixPath(path).parents} - {"."} for path in paths}
     known = set().union(*folders.values())
     by_suite = {path: suite_of(path.partition("/")[0]) or "" for path in paths}
@@ -121,7 +121,7 @@ def _opened(raw: RawTree, path: str, asked: Release | None) -> LiberoFile:
             names = demo_names(opened, name=path)
             told = expect_release(opened, names, name=path)
             if asked not in (None, told.release):
-                told = tell_release(opened, names, name=path)  # before it is left out
+                told = tell_release(opened, names, name=path)  # before it is excluded
     except (SourceError, OSError) as error:
         raise_machine_fault(error, path)
         return LiberoFile(path=path)
@@ -154,7 +154,7 @@ def _releases(files: Sequence[LiberoFile]) -> list[Release]:
 
 
 def _only_release(raw: RawTree, files: Sequence[LiberoFile]) -> Release | None:
-    """Name the one release that is there; HDF5 files that tell nothing stand beside RLDS as a second one."""
+    """Return the only release; HDF5 files of unknown release count as a second one beside RLDS."""
     found = _releases(files)
     if found == [Release.NO_NOOPS] and any(file.release is None for file in files):
         path = next(file.path for file in files if file.release is None)
@@ -172,7 +172,7 @@ def _only_release(raw: RawTree, files: Sequence[LiberoFile]) -> Release | None:
 
 
 def _refuse_unclear(files: Sequence[LiberoFile], *, asked: Release | None) -> None:
-    """Refuse a tree none of whose files can be told; a single one among others fails alone when it is read."""
+    """Refuse a tree in which no file's release can be told; a single such file fails only when it is read."""
     if asked is None and all(file.unclear for file in files):
         more = f" (and {len(files) - 1} more such files)" if len(files) > 1 else ""
         raise RequestError(f"{files[0].unclear}{more}")
@@ -185,7 +185,7 @@ def _of_tasks(files: list[LiberoFile], tasks: Sequence[str], raw: RawTree) -> li
 
 
 def _refuse_twice(files: Sequence[LiberoFile], raw: RawTree) -> None:
-    """Refuse two copies of a suite, whose episodes would all come twice."""
+    """Refuse two copies of a suite, whose episodes would all be read twice."""
     places: dict[tuple[str, str], str] = {}
     for file in files:
         first = places.setdefault((file.suite, file.task), file.folder)
