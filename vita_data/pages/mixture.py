@@ -1,6 +1,6 @@
-"""What a manifest makes of the built sources, stage by stage: the numbers of `vita-data mix`, and the paper's beside.
+"""A manifest resolved against the built sources, stage by stage: the numbers of `vita-data mix` and of the paper.
 
-Shows what `vita_data.loader.mixture.report` found; computes nothing.
+Shows the result of `vita_data.loader.mixture.report`; computes nothing.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
     """Resolve a manifest against a folder of built sources and show each stage.
 
     Raises:
-        ManifestError: the manifest has a fault, names a source without shards, or suits no stage.
+        ManifestError: the manifest is invalid, names a source without shards, or fits no stage.
     """
     report = mix(load_manifest(manifest), shards)
     return Section(
@@ -43,7 +43,7 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
 
 
 def _realised(report: MixReport) -> Iterator[Markup]:
-    """Set the shares of all samples, every modality together, against the paper's."""
+    """Compare the shares of all samples over all modalities with the paper's."""
     yield element("h3", text("Realised shares compared with the paper's Table 10"))
     compared = any(one.printed is not None for one in report.realised)
     words = _COMPARED if compared else "The notes of this manifest name no proportion of Table 10; nothing to compare."

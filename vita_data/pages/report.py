@@ -23,10 +23,10 @@ _MAX_FRAMES = 8
 
 
 def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path]) -> str:
-    """Write the page of a shard folder, optionally with a mixture of it and training runs.
+    """Return the page of a shard folder, optionally with a mixture of it and training runs.
 
     Raises:
-        RequestError: there is no such folder, or one of `runs` is no training run with steps.
+        RequestError: the folder does not exist, or one of `runs` is not a training run with steps.
         StorageError: the folders in it may not be opened.
         ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
         ShardError: a shard, a card or a file of a run is damaged.

@@ -1,6 +1,6 @@
-"""What the latents of a run carry, on a page: errors with the own and with other latents, codes, verdict and picture.
+"""Shows what information a run's latents contain: errors with own and other latents, codes, verdict and picture.
 
-The figures are those of RUN/evaluation.json; vita_model/README.md says what each is.
+The figures come from RUN/evaluation.json; vita_model/README.md explains them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _ERRORS = (
     ("frames: absolute error (L1)", "frames", "l1", "copy_l1"),
     ("actions: squared error (normalized)", "actions", "mse", "mean_mse"),
 )
-"""What is decoded, its part of the names, the error, and the trivial predictor's."""
+"""What is decoded, its part of the names, the name of the error, and that of the trivial predictor's error."""
 _CROSSED = (
     ("actions decoded from the video's codes: squared error", "cross/action_mse", "", "cross/action_mean_mse"),
     ("frames decoded from the actions' codes: absolute error (L1)", "cross/frames_l1", "cross/frames_own_l1",
@@ -30,7 +30,7 @@ _CODES = (
     ("actions", "action", "perplexity_action", ("actions",)),
     ("latents predicted by the backbone", "predicted", "token_perplexity", ("frames", "actions")),
 )
-"""Whose codes, their part of the names, their perplexity in metrics.jsonl, and the decoders that read them."""
+"""Origin of the codes, their part of the names, their perplexity in metrics.jsonl, and the decoders that read them."""
 _FACTS = (
     ("paired windows whose video and actions use the same code", "codes/agreement", ".1%"),
     ("the same, expected by chance", "codes/agreement_chance", ".1%"),
@@ -49,7 +49,7 @@ _CAPTION = (
 
 
 def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
-    """Show what a run's latents carry; nothing if it has neither been measured nor drawn.
+    """Show the evaluation and picture of a run's latents; empty if the run has neither.
 
     Raises:
         ShardError: one of the files is damaged.
@@ -106,7 +106,7 @@ def _tables(figures: _Figures, metrics: Metrics) -> Iterator[Markup]:
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Iterator[Markup]:
-    """Draw a table without the rows and columns that this run has nothing for."""
+    """Draw a table without rows and columns that are empty for this run."""
     rows = [row for row in rows if row[1] is not None]
     if not rows:
         return
@@ -116,19 +116,19 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Iterato
 
 
 def _ratio(figures: _Figures, kind: str, error: str) -> float | None:
-    """Give the error with the own latents over that with another sample's: 1 where the decoder ignores them."""
+    """Return the error with the own latents divided by that with another sample's: 1 if the decoder ignores them."""
     own, other = figures.get(f"{kind}/{error}"), figures.get(f"{kind}/shuffled_{error}")
     return None if own is None or not other else own / other
 
 
 def _last(metrics: Metrics, metric: str) -> float | None:
-    """Give the newest value of a scalar that each modality's steps may log."""
+    """Return the newest value of a scalar that the steps of any modality may log."""
     newest = max(metrics.of(metric), key=lambda curve: curve.step[-1], default=None)
     return None if newest is None else float(newest.value[-1])
 
 
 def _course(evaluations: Sequence[Evaluation]) -> Iterator[Markup]:
-    """Draw how the figures changed, where the run was measured more than once."""
+    """Draw how the figures changed, if the run was evaluated more than once."""
     if len(evaluations) < 2:
         return
     drawn = [

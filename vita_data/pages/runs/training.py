@@ -1,4 +1,4 @@
-"""Training runs on a page: loss and code curves, realised shares, predicted against true frames and actions."""
+"""Training runs on a page: loss and code curves, actual shares, predicted and true frames and actions."""
 
 import math
 from collections.abc import Mapping
@@ -49,10 +49,10 @@ _PACE: Mapping[str, str] = {
 
 
 def run_section(run: Path) -> Section:
-    """Show a run.
+    """Make the section of a run.
 
     Raises:
-        RequestError: the folder is no run, or the run has not written a step yet.
+        RequestError: the folder is not a run, or the run has not written a step yet.
         ShardError: one of the run's files is damaged.
     """
     metrics = read_metrics(run)
@@ -89,7 +89,7 @@ def _chart(metrics: Metrics, metric: str, title: str) -> Chart:
 
 
 def _line(curve: Curve, colour: int) -> Series:
-    """Draw a curve; a long one as means of equal runs of steps, or noise would hide its course."""
+    """Draw a curve; a long one as means over equal groups of steps, since noise would hide its course."""
     per_point = math.ceil(len(curve.step) / _MAX_CURVE_POINTS)
     if per_point == 1:
         return Series(name=curve.modality, x=curve.step, y=curve.value, colour=colour)

@@ -1,6 +1,6 @@
-"""The page of `vita-data inspect`: what one built source holds, and some of its clips as they are stored.
+"""The page of `vita-data inspect`: the contents of one built source, and some of its clips as stored.
 
-Reads the card, the indexes, the list of raw episodes and the statistics whole, and of the shards a few members alone.
+Reads the complete card, indexes, list of raw episodes and statistics, but only a few members of the shards.
 """
 
 import json
@@ -33,7 +33,7 @@ _MAX_FRAMES = 16
 
 
 def inspect_page(folder: AnyPath, *, key: str | None) -> str:
-    """Write the page of a built source: what it holds, what was left out, and the clip `key` or the first three.
+    """Return the page of a built source: its contents, what was not stored, and the clip `key` or the first three.
 
     Raises:
         ManifestError: the source has not been built in `folder`, or its statistics are missing.

@@ -36,7 +36,7 @@ def texts_section(contents: Contents) -> Section:
 
 
 def texts_table(every: Sequence[Contents]) -> Markup:
-    """Show how many instructions and words several sources have, a row each."""
+    """Show how many instructions and words several sources have, one row each."""
     header = ("source", "clips with text", "clips without", "different instructions", "different words",
               "words in total", "median words per text", "most frequent words")  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
