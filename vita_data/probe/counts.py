@@ -1,4 +1,4 @@
-"""P7: is a download whole; partial ones are fine, so another count than published is a warning at most."""
+"""P7: whether a download is complete; partial downloads are fine, so a different count is only a warning."""
 
 from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
@@ -7,7 +7,7 @@ from vita_data.types import SourceInfo, SourceSettings
 
 
 def counts(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P7: compare the raw episodes of the tree with published counts; another number is a warning, not a failure."""
+    """P7: compare the raw episodes of the tree with published counts; a difference is a warning, not a failure."""
     known = [part.num_episodes for part in sample.parts]
     total = sum(number for number in known if number is not None)
     if None in known:

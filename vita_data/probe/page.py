@@ -31,11 +31,11 @@ _LOOK = {
 
 
 def probe_page(probed: Probed) -> str:
-    """Write the page: a summary, a section a probe, and the pictures of the sample."""
+    """Return the page: a summary, one section per probe, and the pictures of the sample."""
     report = probed.report
     warnings = [f"{result.probe} does not hold: {result.meaning}." for result in report.failed]
     if not probed.info.redistributable:
-        warnings.append(f"This page shows images of {report.source}, whose licence forbids passing them on.")
+        warnings.append(f"This page shows images of {report.source}, whose licence forbids redistribution.")
     introduction = (
         f"{report.num_episodes} raw episodes from {report.num_parts_read} of {report.num_parts} parts of a download of "
         f"{probed.info.title}, read with the settings that were asked for; nothing was filtered by length."
@@ -76,7 +76,7 @@ def _section(result: ProbeResult, sample: Sample) -> Section:
 
 
 def _sheets(sample: Sample) -> Iterator[Markup]:
-    """A contact sheet a camera: the first, middle and last row of some episodes."""
+    """Yield one contact sheet per camera: the first, middle and last row of some episodes."""
     for role in sorted({frame.role for sampled in sample.episodes for frame in sampled.frames}):
         yield element("h3", text(f"Camera {role}"))
         yield contact_sheet(_pictures(sample, role))

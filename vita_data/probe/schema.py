@@ -1,6 +1,6 @@
-"""P1: is a download of the form that the source's `INFO` declares.
+"""P1: whether a download has the form that the source's `INFO` declares.
 
-Keys, shapes and dtypes of the raw files are the source's to refuse: what it refuses is a fault here.
+The source refuses wrong keys, shapes and dtypes of the raw files; each refusal is a fault here.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ _SIDES = {
 
 
 def schema(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P1: see that episodes are read without a fault, with the cameras, arms and actions that `INFO` declares."""
+    """P1: check that episodes are read without faults, with the cameras, arms and actions that `INFO` declares."""
     problems = list(dict.fromkeys(_problems(sample, info)))
     partial = [] if problems else list(_partial(sample, info))
     verdict = Verdict.FAILED if problems else Verdict.WARNING if partial else Verdict.HELD
@@ -93,7 +93,7 @@ def _arm_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
 
 
 def _partial(sample: Sample, info: SourceInfo) -> Iterator[str]:
-    """What some episodes lack without the download being of another form."""
+    """Yield what some episodes lack although the download has the declared form."""
     num_episodes = len(sample.episodes)
     for role in sorted(info.cameras):
         num_missing = sum(role not in sampled.num_frames for sampled in sample.episodes)

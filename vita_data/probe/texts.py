@@ -24,8 +24,8 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
     """P8: count the rules T1 to T11 over the sample, with 20 examples each, and warn of a constant text (T12).
 
     Source: the text rules of vita_data/README.md.
-    Assumes: losing more than half of the sample to text is a warning, more than 0.9 of it a failure; a constant text
-        shows only in 10 texts or more.
+    Assumes: losing more than half of the sample because of text is a warning, more than 0.9 a failure; a constant text
+        is reported only for at least 10 texts.
     """
     judged = list(_judged(sample, info))
     if not judged:
@@ -58,7 +58,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
 
 
 def _judged(sample: Sample, info: SourceInfo) -> Iterator[tuple[Reason | None, str]]:
-    """The rule that the main text of each episode breaks, the source's own text drops included."""
+    """Yield the rule that the main text of each episode breaks, including text drops by the source."""
     for drop in sample.drops:
         if drop.reason in _RULES:
             yield drop.reason, drop.detail
