@@ -1,4 +1,4 @@
-"""USTAR bytes: headers that never vary, and a walk over the members of a finished tar.
+"""USTAR bytes: constant headers, and iteration over the members of a finished tar.
 
 Headers are patched from one template instead of built by `tarfile`, since a shard has tens of thousands of members.
 """
@@ -43,13 +43,13 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """The zeros after a member of `size` bytes."""
+    """Return the zeros after a member of `size` bytes."""
     return bytes(-size % _BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A member as found in a tar: its full name, where it lies, its bytes."""
+    """A member as found in a tar: its full name, its offset, its bytes."""
 
     name: str
     ref: MemberRef

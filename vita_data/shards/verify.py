@@ -1,4 +1,4 @@
-"""Every byte of every shard of a source against its index, its sums and the schema."""
+"""Checks every byte of every shard of a source against its index, its checksums and the schema."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from vita_data.types import ACTION_DIM, IMAGE_SIZE, STATE_DIM, Json, Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at and what is wrong; each problem names shard, clip and member."""
+    """What was checked and what is wrong; each problem names shard, clip and member."""
 
     source: str
     num_shards: int
@@ -32,8 +32,8 @@ def verify(folder: AnyPath) -> VerifyReport:
     """Check all shards that a source's card lists.
 
     Raises:
-        ManifestError: the source has not been built there.
-        StorageError: an object store does not answer or refuses.
+        ManifestError: the source has not been built in the folder.
+        StorageError: an object store does not answer or denies access.
     """
     with storage_errors(folder):
         return _verify(folder)
@@ -51,7 +51,7 @@ def _verify(folder: AnyPath) -> VerifyReport:
             problems += found.run(entry)
             num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
         names = {str(entry["name"]) for entry in listed}
-        # no reader looks at hidden names, such as what macOS keeps of a shard in `._SHARD.tar`
+        # readers ignore hidden names, such as the `._SHARD.tar` files that macOS creates
         there = [name for name in sorted(list_files(folder / split)) if not name.startswith(".")]
         strays = [name for name in there if name.endswith(".tar") and name not in names]
         problems += [f"shard {folder / split / name}: not listed in the card" for name in strays]
@@ -93,7 +93,7 @@ class _Checked:
         return problems
 
     def _walk(self, rows: list[Json]) -> list[str]:
-        """Follow the layout that the index promises, so that any damaged byte has a clip and a member."""
+        """Follow the layout of the index, so that any damaged byte is reported with its clip and member."""
         problems: list[str] = []
         end = 0
         with self.shard.open("rb") as file:
