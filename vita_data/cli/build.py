@@ -254,7 +254,7 @@ def _summary(result: "BuildResult") -> list[str]:
     listed = [shard for split in shards.values() for shard in split] if isinstance(shards, dict) else []
     lines.append(f"  size: {format_bytes(sum(shard['num_bytes'] for shard in listed))} in {len(listed)} shards")
     if not card["redistributable"]:
-        lines.append(f"  licence: {card['licence']}: these shards must not be passed on")
+        lines.append(f"  licence: {card['licence']}: these shards must not be redistributed")
     if result.unread is not None and (told := result.unread.line()):
         lines.append(f"  {told}")
     return lines
