@@ -20,7 +20,7 @@ _MOVING_M, _MOVING_DEG = 0.01, 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SecondError:
-    """One second of one arm: how far integrated deltas end from the measured pose, and the paths of hand and command."""
+    """One second of one arm: how far integrated deltas end from the measured pose, and both paths."""
 
     error_m: float
     error_deg: float
