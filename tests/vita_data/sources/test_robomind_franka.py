@@ -375,5 +375,5 @@ def test_a_truncated_file_fails_that_episode_alone_and_names_no_absolute_path(ro
 def test_a_tree_of_another_robot_is_refused(root: Path) -> None:
     for release in ("benchmark1_1_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"):
         (root / release).rename(root / release.replace("h5_franka", "h5_sim_franka"))
-    with pytest.raises(RequestError, match="simulated folders are refused"):
+    with pytest.raises(RequestError, match="simulated folders are not supported"):
         list(outcomes(root))

@@ -170,7 +170,7 @@ def test_a_tree_without_labels_or_videos_says_what_is_missing(tmp_path: Path, ro
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_each_label_file_is_needed(root: Path, name: str) -> None:
     (root / "labels" / f"{name}.json").unlink()
-    with pytest.raises(RequestError, match=rf"no labels/{name}\.json or something-something-v2-{name}\.json"):
+    with pytest.raises(RequestError, match=rf"labels/{name}\.json or something-something-v2-{name}\.json not found"):
         ssv2.parts(FsspecTree(str(root)), ssv2.Settings())
 
 

@@ -51,10 +51,9 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     if not found:
         hint = "; this is a version folder, give its grandparent" if raw.exists("dataset_info.json") else ""
         others = [str(PurePosixPath(path).parent) for path in raw.glob("*/*/dataset_info.json")]
-        hint += f"; found {', '.join(others)}" if others else ""
+        hint += f"; found {', '.join(others) or 'none'}"
         raise RequestError(
-            f"--raw {raw.root}: expected <name>/<version>/dataset_info.json with name {' or '.join(names)}, found "
-            f"none{hint}"
+            f"--raw {raw.root}: expected <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
         )
     if wanted is not None and wanted not in found:
         raise RequestError(f"--set release={wanted}: not found in {raw.root}, which contains: {', '.join(found)}")

@@ -281,7 +281,7 @@ def test_a_record_that_is_damaged_in_a_whole_tfrecord_file_is_damage(tmp_path: P
     data = (tmp_path / "x").read_bytes()
     for place in (3, 20, len(data) - 3):
         (tmp_path / "x").write_bytes(data[:place] + b"\xfe" + data[place + 1 :])
-        with pytest.raises(SourceError, match=r"record [01].*damaged; fetch the file again"):
+        with pytest.raises(SourceError, match=r"record [01].*is damaged: its crc is .*; fetch the file again"):
             list(read_records(str(tmp_path / "x"), name="x"))
 
 

@@ -196,7 +196,7 @@ def test_what_is_no_folder_of_a_bucket_is_refused(trees: dict[str, str]) -> None
         FsspecTree(f"s3://{bucket}/none")
     with pytest.raises(RequestError, match=r"top\.json is a file"):
         FsspecTree(f"{trees['store']}/top.json")
-    with pytest.raises(StorageError, match="there is no bucket absent-bucket"):
+    with pytest.raises(StorageError, match="the bucket absent-bucket does not exist"):
         FsspecTree("s3://absent-bucket/raw")
     with pytest.raises(RequestError, match="the bucket is missing"):
         FsspecTree("s3://")

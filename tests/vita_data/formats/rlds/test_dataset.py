@@ -108,7 +108,7 @@ def test_a_flipped_bit_names_file_record_and_sum(tmp_path: Path, offset: int, pa
     damaged[len(damaged) // 2 + offset] ^= 4
     (tmp_path / "f").write_bytes(damaged)
     found: list[bytes] = []
-    with pytest.raises(SourceError, match=f"robot-x record 1: {part} has crc 0x"):
+    with pytest.raises(SourceError, match=f"robot-x record 1: {part} is damaged: its crc is 0x"):
         found.extend(read_records(str(tmp_path / "f"), name="robot-x"))
     reader = read_records(str(tmp_path / "f"), name="robot-x")
     assert next(reader) == b"first"
@@ -400,7 +400,7 @@ def test_damage_of_unknown_extent_is_a_source_error_after_the_good_records(tree:
     ("file", "text", "what"),
     [
         ("features.json", "{", "not a valid TFDS features file"),
-        ("features.json", "{}", "no pythonClassName"),
+        ("features.json", "{}", "pythonClassName is missing"),
         ("dataset_info.json", "[]", "name or splits missing"),
         (
             "dataset_info.json",

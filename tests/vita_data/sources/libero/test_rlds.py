@@ -217,7 +217,7 @@ def test_suites_choose_folders_and_tasks_cannot(toy: Path) -> None:
     assert [part.id for part in libero.parts(raw, libero.Settings(suites=("libero_10",)))] == [LONG]
     with pytest.raises(RequestError, match=r"suites: libero_goal not found in .*available: libero_10, libero_spatial"):
         libero.parts(raw, libero.Settings(suites=("libero_goal",)))
-    with pytest.raises(RequestError, match=r"tasks: .* holds several tasks; choose suites"):
+    with pytest.raises(RequestError, match=r"tasks: .* contains several tasks; choose suites"):
         libero.parts(raw, libero.Settings(tasks=("turn_on_the_stove",)))
 
 
@@ -278,5 +278,5 @@ def test_different_texts_of_the_steps_are_kept_once_each(toy: Path, monkeypatch:
 def test_the_files_of_a_suite_are_chosen_as_for_every_rlds_source(toy: Path, toy_raw: Path) -> None:
     asked = libero.Settings(splits=("train",), shard_lengths=ShardLengths.IGNORED)
     assert len(outcomes(toy, settings=asked)) == 2
-    with pytest.raises(RequestError, match="for tfrecord files alone"):
+    with pytest.raises(RequestError, match="apply only to tfrecord files"):
         libero.parts(FsspecTree(str(toy_raw / "libero")), asked)

@@ -245,7 +245,7 @@ def test_simulated_folders_are_refused_and_a_wrong_folder_says_what_is_wanted(tm
     with pytest.raises(RequestError, match=r"no benchmark1_\*/h5_ur_1rgb/.*found no benchmark1_\*"):
         listed(tmp_path)
     put(tmp_path, "benchmark1_1_release/h5_sim_franka_3rgb/b/success_episodes/train/1")
-    with pytest.raises(RequestError, match=r"found h5_sim_franka_3rgb; simulated folders are refused"):
+    with pytest.raises(RequestError, match=r"found h5_sim_franka_3rgb; simulated folders are not supported"):
         listed(tmp_path)
     with pytest.raises(TypeError, match="expected the Settings of a RoboMIND source"):
         list_parts(FsspecTree(str(tmp_path)), SourceSettings(), (FOLDER,))
