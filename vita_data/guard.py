@@ -25,7 +25,7 @@ def guarded(episode: str, convert: Callable[[], Outcome]) -> Outcome:
     """
     try:
         return convert()
-    except Exception as error:  # noqa: BLE001 - nobody knows all that a damaged record can raise
+    except Exception as error:  # noqa: BLE001 - a damaged record can raise anything
         return Failure(episode=episode, detail=data_fault(error, episode))
 
 

@@ -60,7 +60,7 @@ def _raw_difference(
         )
     kinds = (
         ("new", [id_ for id_ in new if id_ not in old]),
-        ("gone", [id_ for id_ in old if id_ not in new]),
+        ("missing", [id_ for id_ in old if id_ not in new]),
         ("of another size", changed),
     )
     told = "; ".join(_counted(ids, what) for what, ids in kinds if ids) or "the files are listed in another order"

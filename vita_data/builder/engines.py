@@ -240,7 +240,7 @@ def _listening(on_progress: OnProgress) -> Iterator[Connection]:
             if not receiver.poll():
                 continue
             progress = receiver.recv()
-            # Keep reading even if the listener fails: workers block when nobody empties the pipe.
+            # Keep reading even if the listener fails: workers block when the pipe is not emptied.
             try:
                 on_progress(progress)
             except Exception as error:  # noqa: BLE001 - told when the block ends

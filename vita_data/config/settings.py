@@ -34,7 +34,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"{source} has: {', '.join(sorted(hints))}"
-            raise RequestError(f"--set {key}: source {source!r} has no such setting; {hint}")
+            raise RequestError(f"--set {key}: unknown setting of source {source!r}; {hint}")
         values[key] = _value(text, hints[key], asked=assignment)
     try:
         return kind(**values)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ class EncodedFrames:
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows`: JPEG bytes as stored, any other image format decoded at its own size.
 
-        Bytes that are not an image are yielded unchanged: whoever stores frames decides whether to drop the episode.
+        Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
         """
         for row in rows:
             yield _frame(self._images[row])

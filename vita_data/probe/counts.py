@@ -16,11 +16,11 @@ def counts(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
         return not_applicable(Probe.COUNTS, f"{total} raw episodes; no published count is known for {info.name}")
     equal = [name for name, number in info.published_episodes.items() if number == total]
     published = tuple((name, number) for name, number in info.published_episodes.items())
-    other = "another number of raw episodes than published: a partial download, or another release"
+    other = "the number of raw episodes differs from the published one: a partial download, or another release"
     return ProbeResult(
         probe=Probe.COUNTS,
         verdict=Verdict.HELD if equal else Verdict.WARNING,
-        meaning=f"as many raw episodes as {', '.join(equal)}" if equal else other,
+        meaning=f"the same number of raw episodes as {', '.join(equal)}" if equal else other,
         measures=(
             Measure(name="raw episodes", value=total, unit="",
                     limit=" or ".join(f"{number} ({name})" for name, number in published)),

@@ -91,7 +91,7 @@ def _scale_verdict(seen: _Seen) -> tuple[Verdict, str] | None:
         return Verdict.FAILED, f"{beyond}: the reading of an open gripper is set too high"
     if seen.share_clipped > _MAX_CLIPPED:
         share = f"{100 * seen.share_clipped:.0f} % of the openings"
-        return Verdict.FAILED, f"{share} lie above 1 and are clipped: the reading of an open gripper is set too low"
+        return Verdict.FAILED, f"{share} are above 1 and are clipped: the reading of an open gripper is set too low"
     return None
 
 
@@ -102,13 +102,13 @@ def _sign_verdict(seen: _Seen) -> tuple[Verdict, str]:
     if seen.correlation is None:
         return Verdict.FAILED, "most episodes start with a closed hand: 1 may not be open in this download"
     if seen.correlation <= 0:
-        return Verdict.FAILED, "the fingers move against the command: one of the two is read upside down"
+        return Verdict.FAILED, "the fingers move against the command: one of the two has the wrong sign"
     if starts_open:
         return Verdict.HELD, "commands and measurements agree that 1 is open"
     both = "command and measurement agree, but"
     if seen.share_closed is not None and seen.share_closed >= _NEARLY_ALL:
-        return Verdict.FAILED, f"{both} nearly all episodes start with a closed hand: both are upside down"
-    return Verdict.WARNING, f"{both} most episodes start with a closed hand: both may be upside down"
+        return Verdict.FAILED, f"{both} nearly all episodes start with a closed hand: both have the wrong sign"
+    return Verdict.WARNING, f"{both} most episodes start with a closed hand: both may have the wrong sign"
 
 
 def _gripper_runs(sample: Sample) -> Iterator[tuple[Float64, Float64, int]]:

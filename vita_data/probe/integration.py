@@ -38,7 +38,7 @@ def integration(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
         that does not move has an error of one path, one that moves the other way an error of two.
     """
     if not info.tracks_commands:
-        why = "this source's controller does not reach what is commanded, so deltas do not integrate to poses"
+        why = "this source's controller does not reach the commanded poses, so deltas do not integrate to poses"
         return not_applicable(Probe.INTEGRATION, why)
     seconds = [error for episode, arm in sample.arms for error in _second_errors(episode, arm)]
     position = np.array([(each.error_m, each.path_m) for each in seconds if each.path_m > _MOVING_M]).reshape(-1, 2)
@@ -58,7 +58,9 @@ def integration(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
             for name, pairs in (("position", position), ("rotation", rotation))
         ]
     held = all(good for _, good in checks)
-    fault = "the deltas do not lead from pose to pose: their scale, frame, sign or rotation convention is not as read"
+    fault = (
+        "the deltas do not lead from pose to pose: their scale, frame, sign or rotation convention is not as assumed"
+    )
     meaning = "integrated deltas lead to the measured poses" if held else fault
     return ProbeResult(
         probe=Probe.INTEGRATION, verdict=Verdict.HELD if held else Verdict.FAILED,

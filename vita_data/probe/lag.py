@@ -47,7 +47,7 @@ def _verdict(found: Response, expected: int) -> tuple[Verdict, str]:
     if found.lag != expected:
         return Verdict.FAILED, f"the hand moves {_when(found.lag)}, expected {_when(expected)}: rows are misaligned"
     if expected:
-        return Verdict.HELD, f"the hand moves {_when(expected)}, which is known of this source"
+        return Verdict.HELD, f"the hand moves {_when(expected)}, as expected for this source"
     return Verdict.HELD, "an action moves the hand in its own row"
 
 

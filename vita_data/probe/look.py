@@ -20,7 +20,9 @@ def colour(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
     return ProbeResult(
         probe=Probe.COLOUR,
         verdict=Verdict.WARNING if blue else Verdict.LOOK,
-        meaning=f"{', '.join(blue)} is bluer than red, the channels may be swapped; {meaning}" if blue else meaning,
+        meaning=f"{', '.join(blue)} has more blue than red, the channels may be swapped; {meaning}"
+        if blue
+        else meaning,
         measures=tuple(
             Measure(name=f"{role}: red minus blue, median", value=value, unit="of 255", limit="above 0, a hint only")
             for role, value in warmth.items()

@@ -38,7 +38,7 @@ def probe_page(probed: Probed) -> str:
         warnings.append(f"This page shows images of {report.source}, whose licence forbids redistribution.")
     introduction = (
         f"{report.num_episodes} raw episodes from {report.num_parts_read} of {report.num_parts} parts of a download of "
-        f"{probed.info.title}, read with the settings that were asked for; nothing was filtered by length."
+        f"{probed.info.title}, read with the given settings, without a length filter."
     )
     sections = [
         Section(
@@ -61,7 +61,7 @@ def _summary(report: ProbeReport) -> Markup:
         (result.probe, result.verdict, "\n".join(map(str, result.measures)), result.meaning, result.advice)
         for result in report.results
     )
-    return table(Table(header=("probe", "verdict", "seen", "meaning", "what changes it"), rows=rows))
+    return table(Table(header=("probe", "verdict", "seen", "meaning", "settings that change it"), rows=rows))
 
 
 def _section(result: ProbeResult, sample: Sample) -> Section:

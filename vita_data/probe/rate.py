@@ -35,7 +35,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
     (hand, joint), implied, off = speeds[hz], _implied_hz(sample), _off_range(sample, info)
     held = (hand or 0.0) < _MAX_HAND_M_S and (joint or 0.0) < _MAX_JOINT_RAD_S
     held &= implied is None or 1 / _MAX_RATE_FACTOR < implied / hz < _MAX_RATE_FACTOR
-    verdict, meaning = Verdict.HELD, f"speeds at {hz:.4g} Hz are those of a robot"
+    verdict, meaning = Verdict.HELD, f"speeds at {hz:.4g} Hz are possible for a robot"
     if not held:
         verdict = Verdict.FAILED
         meaning = f"{hz:.4g} Hz cannot be the rate of these steps, or lengths and angles have another unit"
@@ -43,7 +43,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
         verdict, meaning = Verdict.WARNING, f"the hand hardly moves at {hz:.4g} Hz: rate or scale may differ"
     elif off:
         verdict = Verdict.WARNING
-        meaning = f"{', '.join(off)} spread unlike the published statistics: rate or scale may differ"
+        meaning = f"the spread of {', '.join(off)} differs from the published statistics: rate or scale may differ"
     factor = f"{hz / _MAX_RATE_FACTOR:.4g} to {hz * _MAX_RATE_FACTOR:.4g}"
     rows = tuple((f"at {each:.4g} Hz", *speeds[each]) for each in (hz, *_OTHER_RATES_HZ))
     return ProbeResult(

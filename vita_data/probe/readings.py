@@ -18,7 +18,7 @@ def reading_rows(sample: Sample) -> Iterator[tuple[Cell, ...]]:
     for role in sorted({role for sampled in sample.episodes for role in sampled.num_frames}):
         frames = {frame for sampled in sample.episodes for frame in _frame_kinds(sampled, role)}
         num = sum(role in sampled.num_frames for sampled in sample.episodes)
-        yield f"camera {role}", num, ", ".join(sorted(frames)) or "not looked at", "uint8 RGB"
+        yield f"camera {role}", num, ", ".join(sorted(frames)) or "not checked", "uint8 RGB"
     values: dict[str, list[Float64]] = {}
     for sampled in sample.episodes:
         for name, value in sampled.readings():

@@ -41,7 +41,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
     elif share > _MAX_WARNED_SHARE:
         verdict, meaning = Verdict.WARNING, "text rules drop more than half of the sample"
     elif info.text_style is TextStyle.CONSTANT:
-        meaning = "the text is constant, which is known of this source"
+        meaning = "the text is constant, as expected for this source"
     elif constant > _MAX_CONSTANT_SHARE and len(judged) >= _MIN_FOR_CONSTANT:
         verdict, meaning = Verdict.WARNING, f"T12: nearly all episodes have the one text {text[:80]!r}"
     codes = Counter(str(reason) for reason, _ in faulty)
@@ -50,7 +50,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
         probe=Probe.TEXT, verdict=verdict, meaning=f"{meaning} (dropped of {len(judged)}: {counted})",
         measures=(
             Measure(name="share dropped for text", value=share, unit="", limit=f"below {_MAX_WARNED_SHARE}"),
-            Measure(name="share of the commonest text", value=constant, unit="", limit=f"below {_MAX_CONSTANT_SHARE}"),
+            Measure(name="share of the top text", value=constant, unit="", limit=f"below {_MAX_CONSTANT_SHARE}"),
         ),
         settings=setting_keys(settings, ("text", "language", "instruction", "unsure", "mode")),
         table=_table(faulty, good),

@@ -218,7 +218,7 @@ def test_damage_costs_only_what_is_damaged(toy_raw: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: next(raw.rglob("*.hdf5")).unlink(), r": 1 file is gone \(.*hdf5\)"),
+        (lambda raw: next(raw.rglob("*.hdf5")).unlink(), r": 1 file is missing \(.*hdf5\)"),
         (lambda raw: shutil.copy(file := next(raw.rglob("*.hdf5")), file.with_name("new_demo.hdf5")),
          r": 1 file is new \(.*new_demo\.hdf5\)"),
     ],

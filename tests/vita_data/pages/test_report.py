@@ -39,7 +39,7 @@ def test_built_table_counts_every_raw_episode_of_every_source(shard_folder: Path
     for row in (arm, film):
         shown = dict(zip(header, row, strict=True))
         assert (shown["ok"], shown["dropped"], shown["failed"]) == ("5", "2", "1")
-        assert shown["drops by reason"] == "short (fewer rows than asked): 2"
+        assert shown["drops by reason"] == "short (too few rows): 2"
         assert shown["settings hash"] == str(read_card(shard_folder / row[0])["config_hash"])[:12]
     assert arm[0] == "arm"
     assert "train paired: 4 clips, 240 steps, 120 images" in arm[header.index("stored")]
@@ -54,7 +54,7 @@ def test_every_source_has_a_row_of_lengths_texts_and_ranges(shard_folder: Path) 
     stats = load_stats(shard_folder / "arm").source.action
     assert stats is not None
     assert ranges[2] == f"{stats.q01[16]:.3g} to {stats.q99[16]:.3g}"
-    assert ["short", "fewer rows than asked", "4", "2", "2"] in rows
+    assert ["short", "too few rows", "4", "2", "2"] in rows
 
 
 def test_size_is_that_of_the_shard_files(shard_folder: Path) -> None:

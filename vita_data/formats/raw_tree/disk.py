@@ -126,7 +126,7 @@ class DiskFolder:
         except NotADirectoryError:
             return False
         except OSError as error:
-            raise self._refusal(path, "looked at", error) from error
+            raise self._refusal(path, "accessed", error) from error
         return True
 
     def size(self, path: str) -> int:
@@ -143,7 +143,7 @@ class DiskFolder:
                 return 0
             if isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise
-            raise self._refusal(path, "looked at", error) from error
+            raise self._refusal(path, "accessed", error) from error
 
     def _refuse_dangling_above(self, path: str) -> None:
         """Refuse a path that does not exist because a folder in it is a broken link."""

@@ -68,7 +68,7 @@ def _work(tasks: _Tasks) -> None:
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(task())
-            except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+            except BaseException as error:  # noqa: BLE001 - the waiting thread gets any exception
                 future.set_exception(error)
         # An idle thread must not keep a batch alive.
         del job, future, task

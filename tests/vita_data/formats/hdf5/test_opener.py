@@ -196,7 +196,7 @@ def test_damage_that_a_block_meets_is_of_the_file_and_an_unfinished_download_is_
     ):
         read()
     Path(f"{path}.aria2").touch()
-    with pytest.raises(SourceError, match=r"an unfinished download .*; let the download end"):
+    with pytest.raises(SourceError, match=r"an unfinished download .*; wait until the download ends"):
         read()
 
 

@@ -134,7 +134,7 @@ def test_an_unfinished_download_is_told_by_its_name_or_by_what_lies_beside_it(
     assert found is not None
     assert found.what.startswith("an unfinished download")
     assert beside in found.what
-    assert "let the download end" in found.advice
+    assert "wait until the download ends" in found.advice
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class StoredFrames:
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows` at their stored size.
 
-        Bytes that are not an image are yielded unchanged: whoever stores frames decides whether to drop the episode.
+        Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
 
         Raises:
             EpisodeError: the entries cannot be read.
