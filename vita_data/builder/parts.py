@@ -58,7 +58,8 @@ def _refuse_absent(listed: PartList, raw: RawTree) -> None:
     beside = unread_files(listed, raw).line() if isinstance(raw, ListedTree) else ""
     raise RequestError(
         f"--raw {raw.root}: all {len(parts)} files that should hold the episodes are missing or empty; "
-        f"the first is {first}{told}; {advice}, or give the folder that contains both{beside and f' ({beside})'}"
+        f"the first is {first}{told}; {advice}, or give the folder that contains them and the "
+        f"annotations{beside and f' ({beside})'}"
     )
 
 

@@ -229,7 +229,7 @@ def test_raw_files_that_came_or_went_are_named(
     raw, out = copy_tree(toy_raw / "libero", tmp_path / "raw"), tmp_path / "out"
     copy_tree(toy_shards / "libero", out / "libero")
     change(raw)
-    told = rf"raw data under --raw {raw} differs.*{said}\. Put the raw data back as it was, or build into .* --out$"
+    told = rf"raw data in --raw {raw} differs.*{said}\. Restore the raw data, or build into .* --out$"
     with pytest.raises(RequestError, match=told) as raised:
         build(request("libero", raw, out, settings=load("libero").Settings()))
     assert not set("[]") & set(str(raised.value))
