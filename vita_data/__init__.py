@@ -1,4 +1,4 @@
-"""Raw human and robot datasets to normalized shards to batches; imports no torch."""
+"""Builds raw human and robot datasets into normalized shards and loads them as batches; does not import torch."""
 
 __version__ = "0.1.0"
 SCHEMA_VERSION = 1

@@ -1,19 +1,19 @@
-"""The errors users meet; each message says what was asked, what was found, where, and what to do."""
+"""Errors shown to users; each message says what was requested, what was found, where, and what to do."""
 
 import errno
 import os
 import re
 
 AGAIN = "run the same command again"
-FIX_THAT = f"fix that and {AGAIN}"
+FIX_THAT = f"fix this and {AGAIN}"
 RESUME = f"{AGAIN}; it resumes"
-"""Of a build that has been started, alone."""
-BRING_BACK = f"bring it back (a lost mount?) and {RESUME}"
+"""Only for a build that has already started."""
+BRING_BACK = f"restore it (is a mount lost?) and {RESUME}"
 TRAINING_RESUMES = f"{AGAIN} with --resume; it resumes from the last checkpoint"
-"""What to do about a fault of the machine, as the end of a message."""
+"""The end of a message about a fault of the machine: what to do."""
 
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
-# What the system says of itself, not of a file's content. Some systems lack some of the names.
+# Errors about the machine, not about a file's content. Some systems lack some of these names.
 _MACHINE_NAMES = (
     *(
         "ENOSPC",
@@ -30,7 +30,7 @@ _MACHINE_NAMES = (
         "ECANCELED",
     ),
     *("EIO", "EREMOTEIO", "ENODEV", "ENXIO", "ENOMEDIUM", "EUCLEAN", "EBADMSG"),  # disks and their file systems
-    *("ENOLCK", "EDEADLK", "ESTALE", "EREMOTE", "ENOLINK", "ECOMM", "EPROTO"),  # network file systems, and below
+    *("ENOLCK", "EDEADLK", "ESTALE", "EREMOTE", "ENOLINK", "ECOMM", "EPROTO"),  # network file systems
     *("ETIMEDOUT", "ETIME", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "ENONET"),
     *("ENOTCONN", "ESHUTDOWN", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE"),
     *("ENOKEY", "EKEYEXPIRED", "EKEYREVOKED", "EKEYREJECTED"),  # encrypted disks, Kerberos
@@ -39,9 +39,10 @@ _MACHINE_FAULTS = FORBIDDEN | {getattr(errno, name) for name in _MACHINE_NAMES i
 
 
 def install_extra(extra: str) -> str:
-    """Say how to install one of this project's extras.
+    """Return the command that installs one of this project's extras.
 
-    The distribution is on no package index (`vita` there is another project), so only a checkout has them.
+    The distribution is not on a package index (`vita` there is another project), so extras are installed from a
+    checkout.
     """
     return f"in your checkout of VITA run: pip install -e '.[{extra}]'"
 
@@ -59,51 +60,51 @@ class RequestError(VitaDataError):
 
 
 class ManifestError(RequestError):
-    """A manifest cannot be used: a syntax fault, an unknown source, absent shards."""
+    """A manifest cannot be used: a syntax error, an unknown source, missing shards."""
 
 
 class SourceError(VitaDataError):
-    """A raw tree or one of its files is wrong; the part fails and the rest goes on."""
+    """A raw tree or one of its files is wrong; the part fails and the build continues."""
 
 
 class EpisodeError(VitaDataError):
-    """One raw episode cannot be read; it is recorded as failed and the rest goes on."""
+    """One raw episode cannot be read; it is recorded as failed and the build continues."""
 
 
 class ShardError(VitaDataError):
-    """Written data is damaged; names shard, clip and member."""
+    """Stored data is damaged; names shard, clip and member."""
 
 
 class StorageError(VitaDataError):
-    """A disk or an object store is full, unreachable or refuses; nothing is said of the data, and the run ends."""
+    """A disk or an object store is full, unreachable or denies access; the data is not to blame, and the run ends."""
 
 
 class WorkerError(VitaDataError):
-    """A worker process or a node of a cluster ended without a word, or a thread failed and the data is not to blame."""
+    """A worker process or a node of a cluster ended unexpectedly, or a thread failed; the data is not to blame."""
 
 
 def forbidden(where: object, code: int | None = errno.EACCES) -> str:
-    """Say that the system does not let this user open a file or folder, and what to do; the whole message."""
+    """Return the message that this user may not open a file or folder, and what to do about it."""
     reason = os.strerror(code or errno.EACCES).lower()
     return f"cannot open {where}: {reason}; change its permissions (chmod u+rwX), then {AGAIN}"
 
 
 def raise_machine_fault(error: BaseException, where: str) -> None:
-    """Raise where not the data but the machine is to blame, so that no file is called unreadable for it.
+    """Raise if the machine is to blame and not the data, so that no file is wrongly called unreadable.
 
     Args:
-        error: what a read raised; what it was raised from counts as well.
+        error: the error of a read; its causes are checked too.
         where: the file that was read.
 
     Raises:
-        StorageError: it may not be read, the disk or the network under it failed, the disk is full, too many files are
-            open, or a mount is lost.
+        StorageError: the file may not be read, its disk or network failed, the disk is full, too many files are open,
+            or a mount is lost.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, StorageError):
             raise cause
-        # HDF5 tells it in words, and raises a KeyError where an object cannot be reached
+        # HDF5 has the errno only in its text, and raises a KeyError if an object cannot be read
         told = re.search(r"errno = (\d+), error message", str(cause))
         code = int(told[1]) if told else getattr(cause, "errno", None) if isinstance(cause, OSError) else None
         if code in FORBIDDEN:

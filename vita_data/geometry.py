@@ -1,6 +1,6 @@
-"""Rotations and frame changes on `scipy.spatial.transform`; pure numpy in and out, no dataset knowledge.
+"""Rotations and frame changes based on `scipy.spatial.transform`; numpy in and out, independent of any dataset.
 
-Rotations are matrices [..., 3, 3] everywhere inside the package, so that no Euler angle is ever subtracted.
+Rotations are matrices [..., 3, 3] everywhere in the package, so that Euler angles are never subtracted.
 """
 
 from typing import TYPE_CHECKING
@@ -15,30 +15,30 @@ Float = NDArray[np.float64]
 
 
 def matrix_from_euler_xyz(euler_rad: NDArray[np.floating]) -> Float:
-    """Turn extrinsic xyz Euler angles [T, 3] rad (roll, pitch, yaw) into matrices [T, 3, 3]."""
+    """Convert extrinsic xyz Euler angles [T, 3] rad (roll, pitch, yaw) to matrices [T, 3, 3]."""
     return np.asarray(_rotations().from_euler("xyz", np.asarray(euler_rad, np.float64)).as_matrix())
 
 
 def euler_xyz_from_matrix(rotation: Float) -> Float:
-    """Turn matrices [T, 3, 3] into extrinsic xyz Euler angles [T, 3] rad in (-pi, pi].
+    """Convert matrices [T, 3, 3] to extrinsic xyz Euler angles [T, 3] rad in (-pi, pi].
 
-    Assumes: rotations as this module makes them, or products of these, which need not be made orthogonal again.
+    Assumes: rotations made by this module, or products of them, which are orthogonal enough.
     """
     return np.asarray(_rotations().from_matrix(rotation, assume_valid=True).as_euler("xyz"))
 
 
 def matrix_from_quat_xyzw(quat: NDArray[np.floating]) -> Float:
-    """Turn quaternions [T, 4] in x, y, z, w order into matrices [T, 3, 3]."""
+    """Convert quaternions [T, 4] in x, y, z, w order to matrices [T, 3, 3]."""
     return np.asarray(_rotations().from_quat(np.asarray(quat, np.float64)).as_matrix())
 
 
 def matrix_from_axis_angle(rotvec_rad: NDArray[np.floating]) -> Float:
-    """Turn rotation vectors [T, 3] rad (any norm) into matrices [T, 3, 3]."""
+    """Convert rotation vectors [T, 3] rad (any norm) to matrices [T, 3, 3]."""
     return np.asarray(_rotations().from_rotvec(np.asarray(rotvec_rad, np.float64)).as_matrix())
 
 
 def axis_angle_from_matrix(rotation: Float) -> Float:
-    """Turn matrices [T, 3, 3] into rotation vectors [T, 3] rad; assumes what `euler_xyz_from_matrix` does."""
+    """Convert matrices [T, 3, 3] to rotation vectors [T, 3] rad; same assumption as `euler_xyz_from_matrix`."""
     return np.asarray(_rotations().from_matrix(rotation, assume_valid=True).as_rotvec())
 
 
@@ -85,7 +85,7 @@ def integrate_deltas(xyz_m: Float, rotation: Float, deltas: NDArray[np.floating]
 
 
 def _rotations() -> "type[Rotation]":
-    # Imported when a pose comes: it takes a third of a worker's start, and a source of video has none.
+    # Imported on first use: the import takes a third of a worker's start, and video sources do not need it.
     from scipy.spatial.transform import Rotation
 
     return Rotation

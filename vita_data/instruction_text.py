@@ -1,10 +1,10 @@
-"""The one normal form of an instruction: shards hold it, and a policy is asked in it."""
+"""The normal form of an instruction, used in shards and in requests to a policy."""
 
 import re
 import unicodedata
 from functools import lru_cache
 
-# Robots are told the same few sentences again and again.
+# Robots get the same few sentences again and again.
 _NUM_KEPT = 1024
 _QUOTE_PAIRS = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
 # CJK punctuation has no compatibility form, so NFKC leaves it: stops, brackets, quotes, wave dash
@@ -18,8 +18,8 @@ _CJK_TO_ASCII = str.maketrans(
 )
 # control characters, format characters (zero-width, byte order mark, bidi, soft hyphen), halves of surrogate pairs
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs"))
-# what `str()` and `repr()` make of bytes, of one-element arrays of them, and of a scalar of NumPy or TensorFlow;
-# also with quotes around
+# results of `str()` and `repr()` for bytes, for arrays of one bytes element, and for NumPy or TensorFlow scalars;
+# optionally in quotes
 _BYTES_REPR = re.compile(
     r"""(?: ["'] | \[ | \( | (?:np\.bytes_|array|tf\.Tensor)\(\[? | <tf\.Tensor:.*\ numpy= )?
         b (?: '((?:[^'\\]|\\.)*)' | "((?:[^"\\]|\\.)*)" )
@@ -34,8 +34,9 @@ _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"
 def normalize_text(text: str) -> str:
     """Bring a text to its normal form.
 
-    NFKC, ASCII punctuation, one space, no invisible characters, no quotes around the whole of it. A text that is the
-    `repr` of bytes (`b'put the cup'`, as some conversions of RLDS and HDF5 store it) becomes what those bytes say.
+    NFKC, ASCII punctuation, single spaces, no invisible characters, no quotes around the whole text. A text that is the
+    `repr` of bytes (`b'put the cup'`, as some conversions of RLDS and HDF5 store it) is replaced by the text of the
+    bytes.
     """
     folded = _fold(text)
     while (inner := _unwrap(folded)) is not None:
@@ -51,7 +52,7 @@ def _fold(text: str) -> str:
 
 
 def _unwrap(text: str) -> str | None:
-    """Take off one layer around the whole text: a pair of quotes, or the `repr` of bytes; None where there is none."""
+    """Remove one layer around the whole text: a pair of quotes or the `repr` of bytes; None if it has neither."""
     if found := _BYTES_REPR.fullmatch(text):
         return _ESCAPE.sub(_unescape, (found[1] or found[2] or "").encode()).decode(errors="replace")
     return text[1:-1] if _is_quoted(text) else None
@@ -63,7 +64,7 @@ def _unescape(found: re.Match[bytes]) -> bytes:
 
 
 def _is_quoted(text: str) -> bool:
-    """Tell whether one pair of quotes encloses the whole text: `'cup' and 'bowl'` holds two."""
+    """Tell whether one pair of quotes encloses the whole text: `'cup' and 'bowl'` contains two pairs."""
     if len(text) < 2 or _QUOTE_PAIRS.get(text[0]) != text[-1]:
         return False
     return text[0] not in text[1:-1] and text[-1] not in text[1:-1]

@@ -1,7 +1,7 @@
 """Manifests: small TOML files, written by people, that say what to mix and in which proportion.
 
-Reads and checks the file alone; whether its sources are built is found out by `vita_data.loader.Plan`. No defaults are
-guessed from counts: a weight stands in the file, with a note on where it comes from.
+This module reads and checks only the file; `vita_data.loader.Plan` checks whether its sources are built. No weights are
+guessed from counts: each weight is written in the file, with a note on where it comes from.
 """
 
 import difflib
@@ -27,7 +27,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """One TOML table and where it stands, for messages."""
+    """One TOML table and its place in the file, for messages."""
 
     place: str
     values: Json
@@ -40,13 +40,13 @@ class _Table:
         for key in self.values:
             if key not in allowed:
                 near = difflib.get_close_matches(key, allowed, n=1)
-                hint = f"did you mean `{near[0]}`?" if near else f"the keys are: {', '.join(allowed)}"
+                hint = f"did you mean `{near[0]}`?" if near else f"expected one of: {', '.join(allowed)}"
                 raise ManifestError(f"{self.place}: unknown key `{key}`; {hint}")
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.values.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.fault(key, "a text" if default is not None else "a text that is not empty")
+            raise self.fault(key, "a text" if default is not None else "a non-empty text")
         return value
 
     def number(self, key: str, default: float | None = None, *, most: float = math.inf) -> float:
@@ -68,8 +68,8 @@ def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        ManifestError: the file is absent, is no TOML, or a table or key in it is wrong; names file, table and key, and
-            what was found.
+        ManifestError: the file is missing or not TOML, or a table or key in it is wrong; names file, table, key and
+            the value found.
     """
     place = f"manifest {path}"
     if Path(path).is_dir():
@@ -78,13 +78,13 @@ def load_manifest(path: str | Path) -> Manifest:
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ManifestError(f"{place}: no such file") from error
+        raise ManifestError(f"{place}: the file does not exist") from error
     except PermissionError as error:
         raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{place}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{place}: is not TOML ({error})") from error
+        raise ManifestError(f"{place}: is not valid TOML ({error})") from error
     top.only(_TOP_KEYS)
     if top.values.get("schema_version") != SCHEMA_VERSION or top.values.get("schema_version") is True:
         raise top.fault("schema_version", f"{SCHEMA_VERSION}, the only version this program reads")
@@ -118,7 +118,7 @@ def _entries(top: _Table) -> tuple[MixtureEntry, ...]:
         if identity in entries:
             raise ManifestError(
                 f"{top.place}, [[sources]] table {number}: source {entry.source!r} with split {entry.split} and "
-                f"where {dict(entry.where)} stands in table {entries[identity]} already; keep one and add the weights"
+                f"where {dict(entry.where)} is already in table {entries[identity]}; keep one and add the weights"
             )
         entries[identity] = number
         made.append(entry)

@@ -1,8 +1,8 @@
-"""By how many rows a hand's motion follows its actions, and how sure that is: probe P4, and LIBERO's releases.
+"""Finds by how many rows a hand's motion follows its actions, and how sure that is; used by probe P4 and for LIBERO.
 
-The peak of a correlation does not tell it: a slow controller spreads its answer over several rows, and smooth motion is
-alike in neighbouring rows. So two questions are asked. Is the motion the action itself, at one lag alone? If not, which
-is the first row whose motion an action moves, given the actions of all other rows?
+The peak of a correlation is not enough: a slow controller spreads its response over several rows, and smooth motion is
+similar in neighbouring rows. So two questions are asked. Is the motion equal to the action at exactly one lag? If not,
+which is the first row whose motion an action affects, given the actions of all other rows?
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _STILL = np.array([1e-5] * 3 + [1e-4] * 3)
 _HALVES = (slice(0, 3), slice(3, 6))
 _EXACT, _MOVING, _MIN_SHARE = 1e-4, 0.05, 0.9
 _LEAD, _TAIL = 1, 2
-"""Rows before and after the lags in question whose answer is fitted along, so that it is not taken for theirs."""
+"""Extra rows before and after the tested lags that are fitted too, so that their response is not counted as a lag's."""
 _ONSET, _MIN_SURE = 0.3, 4.0
 _NUM_BLOCKS, _MIN_ROWS = 8, 40
 _RANK = 1e-6
@@ -29,37 +29,37 @@ _ANSWER = "answer to an action, of its strongest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Consecutive rows of one arm, [n, 6] if not said otherwise; row t of all starts at the same pose."""
+    """Consecutive rows of one arm, [n, 6] unless noted; row t of all fields starts at the same pose."""
 
     action: Float64
-    """The canonical motion that is told, m and rad."""
+    """The commanded canonical motion, m and rad."""
     target_step: Float64 | None
-    """[n - 1, 6] how far the target moved since the row before, from row 1 on; None where the action is a delta."""
+    """[n - 1, 6] how far the target moved since the previous row, from row 1 on; None if the action is a delta."""
     motion: Float64
-    """How the hand moved to the next row."""
+    """The hand's motion to the next row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The lag that was found, and what speaks for it."""
+    """The lag that was found, and the evidence for it."""
 
     lag: int | None
-    """Rows; the likeliest one where `is_sure` is false, None where there is none."""
+    """In rows; the likeliest lag if `is_sure` is false, None if no lag was found."""
     margin: float
-    """By how much it beats the next best lag, of 1."""
+    """Its lead over the next best lag, from 0 to 1."""
     is_sure: bool
     by_lag: Mapping[int, float]
-    """The share of rows whose motion is the action, or the motion's answer to an action, of its strongest one."""
+    """Per lag, the share of rows whose motion equals the action, or the response relative to the strongest one."""
     what: str
-    """Which of the two `by_lag` is."""
+    """Which of the two `by_lag` contains."""
 
 
 def response(runs: Sequence[Run], *, most: Float64, expected: int) -> Response | None:
-    """Find by how many rows the motion follows the action; None without rows in which the hand moves.
+    """Find by how many rows the motion follows the action; None if the hand moves in no row.
 
     Args:
-        runs: of one source, whose lag is one.
-        most: [6] per axis; rows beyond it are left out, for one outlier outweighs all other rows.
+        runs: runs of one source; all have the same lag.
+        most: [6] per axis; rows with more motion are skipped, since one outlier outweighs all other rows.
         expected: the lag that the source should have.
     """
     moving = [run for run in runs if len(run.motion) > 1]
@@ -75,18 +75,18 @@ def response(runs: Sequence[Run], *, most: Float64, expected: int) -> Response |
 
 
 def _stepping(run: Run) -> Run:
-    """Give a run whose actions are the steps of its targets, without the rows in which these are not known."""
+    """Return a run whose actions are the steps of its targets, without rows in which these are unknown."""
     if run.target_step is None:
         return run
     return Run(action=run.target_step, target_step=None, motion=run.motion[1:])
 
 
 def _agreed(by_distance: Response, by_step: Response, expected: int) -> Response:
-    """Choose between what the targets' distance from the hand says and what their own steps say.
+    """Choose between the result for the targets' distance from the hand and the result for the targets' own steps.
 
-    Where a target was made from the measured hand, its steps hold what disturbed the hand; where it was not, its
-    distance does. Which of the two a dataset's targets are is not known: the one that is sure counts, and two that
-    contradict each other tell nothing, unless neither is what is expected.
+    If a target was computed from the measured hand, its steps contain the disturbances of the hand; otherwise its
+    distance does. Which kind a dataset's targets are is unknown: the result that is sure counts. If two sure results
+    contradict each other, the lag is unknown, unless neither is the expected one.
     """
     if not (by_distance.is_sure and by_step.is_sure):
         return by_distance if by_distance.is_sure else by_step
@@ -103,14 +103,14 @@ def _within(values: Float64, most: Float64) -> Bool:
     return np.asarray((np.abs(values) <= most).all(axis=tuple(range(1, values.ndim))))
 
 
-# ---------------------------------------------------------------------------------------- motion that is the action
+# ---------------------------------------------------------------------------------------- motion equal to the action
 
 
 def _exact(runs: Sequence[Run], most: Float64) -> Response:
-    """See at which lag the motion is the action but for one factor, as where actions are the poses that were reached.
+    """Find the lag at which the motion equals the action up to one factor, as when actions are the reached poses.
 
-    Assumes: equal is to 1e-4 of the usual motion, in nine of ten rows that move; a slow controller's answer to the
-        smoothest of commands, which looks like a later one, is farther off than that.
+    Assumes: equal means within 1e-4 of the usual motion, in nine of ten rows that move. A slow controller's response to
+        a very smooth command, which looks like a delayed copy, differs by more than that.
     """
     shares: dict[int, float] = {}
     for lag in _LAGS:
@@ -147,24 +147,24 @@ def _share_equal(told: Float64, made: Float64) -> float:
 
 
 def _best(shares: Mapping[int, float]) -> tuple[int, float]:
-    """Give the lag of the largest share, the smallest such lag in size, and how far ahead of the next it is."""
+    """Return the lag with the largest share (the smallest in size if several tie), and its lead over the next."""
     order = sorted(shares, key=lambda lag: (-shares[lag], abs(lag)))
     if not order:
         return 0, 0.0
     return order[0], shares[order[0]] - (shares[order[1]] if len(order) > 1 else 0.0)
 
 
-# ------------------------------------------------------------------------------------------ motion that answers it
+# -------------------------------------------------------------------------------------- motion that responds to actions
 
 
 def _first_answer(runs: Sequence[Run], most: Float64) -> Response:
-    """Find the first row whose motion an action moves, given the actions of the rows around and the last motion.
+    """Find the first row whose motion an action affects, given the actions of the rows around it and the last motion.
 
-    A controller that reaches part of a step answers in the same row and in those after it, never in one before; what an
-    operator or a feedback does about a motion has the other sign.
+    A controller that reaches part of a step responds in the same row and in later ones, never in an earlier one; what
+    an operator or a feedback loop does in response to a motion has the opposite sign.
 
-    Assumes: an answer counts from 0.3 of the strongest one on; it is sure if it is ahead of all earlier ones by 0.4 of
-        the strongest and by 4 errors.
+    Assumes: a response counts from 0.3 of the strongest one; it is sure if it exceeds all earlier ones by 0.4 of the
+        strongest and by 4 standard errors.
     """
     fits = (_Fit.of(runs, most, max_lag=max_lag) for max_lag in range(MAX_LAG, 0, -1))
     fit = next((fit for fit in fits if len(fit.motion) >= _MIN_ROWS), None)
@@ -183,11 +183,11 @@ def _first_answer(runs: Sequence[Run], most: Float64) -> Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
-    """The rows [N] of all runs that have every lag, centred: the actions of all lags and the last motion."""
+    """The rows [N] of all runs for which every lag exists, centred: the actions at all lags and the last motion."""
 
     lags: range
     told: Float64
-    """[N, lags + 1, 6], the last motion at the end"""
+    """[N, lags + 1, 6], with the last motion at the end"""
     motion: Float64
     """[N, 6]"""
 
@@ -205,9 +205,9 @@ class _Fit:
         return cls(lags=lags, told=x[kept], motion=y[kept])
 
     def answers(self, rows: Bool) -> Float64:
-        """Fit some rows; the answers [lags] to an action of the usual size, as shares of the usual motion.
+        """Fit some rows; return the responses [lags] to an action of the usual size, as shares of the usual motion.
 
-        They are means over the axes that move, but for those whose actions are so alike in all rows that any of them
+        They are means over the axes that move, without axes whose actions are so similar in all rows that any action
         explains the others.
         """
         x, y = self.told[rows], self.motion[rows]
@@ -222,7 +222,7 @@ class _Fit:
         return np.asarray(np.mean(found, axis=0) if found else np.zeros(len(self.lags)))
 
     def errors(self) -> Float64:
-        """Estimate the errors [lags] of the answers by leaving out an eighth of the rows at a time."""
+        """Estimate the standard errors [lags] of the responses by leaving out an eighth of the rows at a time."""
         block = np.arange(len(self.motion)) * _NUM_BLOCKS // len(self.motion)
         without = np.stack([self.answers(block != number) for number in range(_NUM_BLOCKS)])
         return np.asarray(np.sqrt((_NUM_BLOCKS - 1) * without.var(axis=0)))

@@ -1,4 +1,4 @@
-"""Which folder was meant where the given one lies a level too deep or too high: the end of a message."""
+"""Suggests, at the end of a message, which folder was meant if the given one is a level too deep or too high."""
 
 import difflib
 from collections.abc import Callable, Iterator
@@ -9,32 +9,32 @@ from pathlib import Path
 from vita_data.storage.files import AnyPath
 
 MAX_ABOVE, MAX_BELOW = 4, 200
-"""Folders that are looked at: as many levels up, and so many one level down."""
+"""Limits of the search: levels up, and folders one level down."""
 _MAX_TOLD = 5
 _SAME_WORD = 0.8
-"""Likeness, of 1, of two names that are taken for one and the same, misspelt."""
+"""Similarity (0 to 1) from which a name counts as a misspelling of another."""
 
 
 def meant(folder: AnyPath, fits: Callable[[AnyPath], bool]) -> str:
-    """Say which folders nearby fit, as `; give shards/bridge`; nothing where none does.
+    """Return which nearby folders fit, as `; give shards/bridge`; empty if none does.
 
     Args:
-        folder: what was given and does not fit; it need not be there.
-        fits: tells whether a folder would do; what it raises for want of rights or files counts as no.
+        folder: the given folder, which does not fit; it need not exist.
+        fits: tells whether a folder fits; an exception (missing permissions or files) counts as no.
     """
     below = sorted(path for path in islice(_children(folder), MAX_BELOW) if _does(fits, path))
     return advice([str(path) for path in below or islice(filter(lambda one: _does(fits, one), above(folder)), 1)])
 
 
 def near_name(path: AnyPath) -> str:
-    """Name what lies beside an absent file or folder and is called nearly the same: `; did you mean shards3?`."""
+    """Suggest a sibling with a similar name for a missing file or folder: `; did you mean shards3?`."""
     beside = {one.name: one for one in islice(_children(path.parent), MAX_BELOW)}
     near = difflib.get_close_matches(path.name, beside, n=1, cutoff=_SAME_WORD)
     return f"; did you mean {beside[near[0]]}?" if near else ""
 
 
 def advice(found: list[str]) -> str:
-    """Name folders that would do, at the end of a message."""
+    """Format folders that fit as the end of a message."""
     if len(found) < 2:
         return "".join(f"; give {path}" for path in found)
     more = f" and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
@@ -42,13 +42,13 @@ def advice(found: list[str]) -> str:
 
 
 def above(folder: AnyPath) -> list[AnyPath]:
-    """List the folders above one, the nearest first; those above the working folder where that was given as `.`."""
+    """List the folders above one, nearest first; `.` means the working folder."""
     parents: list[AnyPath] = [*folder.parents] or [*folder.absolute().parents]
     return parents[:MAX_ABOVE]
 
 
 def _children(folder: AnyPath) -> Iterator[AnyPath]:
-    # A file, an absent folder, one that may not be listed, a store that does not answer: there is nothing to advise.
+    # A file, a missing or unreadable folder, a store that does not answer: nothing to suggest.
     with suppress(Exception):
         yield from folder.iterdir()
 

@@ -1,4 +1,4 @@
-"""Which folder was meant by `--raw` where a source does not find its layout in the given one."""
+"""Suggests which folder was meant by `--raw` if a source does not find its layout in the given one."""
 
 import threading
 import time
@@ -18,22 +18,22 @@ from vita_data.storage.files import AnyPath
 from vita_data.types import Source, SourceSettings
 
 _PATIENCE_S = 3.0
-"""How long a refusal may wait for its advice: a tree may hold millions of files."""
+"""How long an error may wait for its suggestion: a tree may have millions of files."""
 
 
 @contextmanager
 def raw_advice(source: Source, raw: str, settings: SourceSettings) -> Iterator[None]:
-    """Add to a refusal of `raw` which folder nearby has the source's layout, for a `with` block.
+    """Add to an error about `raw` which nearby folder has the source's layout, for a `with` block.
 
     Raises:
-        RequestError: what the block raises, with the advice at its end.
+        RequestError: the error of the block, with the suggestion at its end.
     """
     try:
         yield
     except RequestError as error:
         if what := _other_folder(raw):
             raise RequestError(f"--raw {raw}: {what}; give the folder that contains the owner's download") from error
-        # A refusal that names a setting says already what to change, and this level is the right one.
+        # An error that names a setting already says what to change, and the folder is the right one.
         hint = "" if "--set" in str(error) else _meant(source, raw, settings)
         if not hint:
             raise
@@ -41,19 +41,19 @@ def raw_advice(source: Source, raw: str, settings: SourceSettings) -> Iterator[N
 
 
 def _other_folder(raw: str) -> str:
-    """Say what a folder of this machine is that holds no raw data; empty where it may."""
+    """Describe a local folder that cannot contain raw data; empty if it may contain some."""
     with suppress(OSError):
         folder = Path(raw)
         if "://" in raw or not folder.is_dir():
             return ""
         if is_built(folder):
-            return "this is a built source, no raw data"
+            return "this is a built source, not raw data"
         return "" if any(folder.iterdir()) else "the folder is empty"
     return ""
 
 
 def holds_raw(source: Source, folder: str) -> bool:
-    """Tell whether a folder holds raw data of a source; no where that takes long to find out."""
+    """Tell whether a folder contains raw data of a source; False if that takes too long to find out."""
     return _holds(source, folder, source.Settings(), time.monotonic() + _PATIENCE_S)
 
 
@@ -68,7 +68,7 @@ def _meant(source: Source, raw: str, settings: SourceSettings) -> str:
 def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]) -> None:
     """Collect the folders below that fit, or the nearest one above."""
     end_s = time.monotonic() + _PATIENCE_S
-    with suppress(Exception), _HastyTree(raw, end_s=end_s) as tree:  # it may be a file, absent, or no address
+    with suppress(Exception), _HastyTree(raw, end_s=end_s) as tree:  # it may be a file, missing, or not an address
         below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
         found.extend(folder for folder in below if _holds(source, folder, settings, end_s))
     with suppress(Exception):
@@ -80,7 +80,7 @@ def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]
 
 
 def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float, *, within: str = "") -> bool:
-    """Tell whether a source finds parts in a folder, and reads something `within` it, before the time is over."""
+    """Tell whether, before the time limit, a source finds parts in a folder and reads some file `within` it."""
     try:
         with _HastyTree(folder, end_s=end_s) as tree:
             asked = AskedTree(tree)
@@ -92,7 +92,7 @@ def _holds(source: Source, folder: str, settings: SourceSettings, end_s: float, 
 
 
 def _reads(source: Source, folder: AnyPath, within: AnyPath, settings: SourceSettings, end_s: float) -> bool:
-    """Tell whether a source would read what lies in `within` if it were given a folder above it, or that one itself."""
+    """Tell whether a source would read the content of `within` if given that folder or one above it."""
     if folder not in (within, *within.parents):
         return False
     below = str(within)[len(str(folder)) :].strip("/")
@@ -100,22 +100,22 @@ def _reads(source: Source, folder: AnyPath, within: AnyPath, settings: SourceSet
 
 
 class _HastyTree(FsspecTree):
-    """A raw tree that is searched until a point in time."""
+    """A raw tree whose calls fail after a point in time."""
 
     def __init__(self, root: str, *, end_s: float) -> None:
         super().__init__(root)
         self._end_s = end_s
 
     def glob(self, pattern: str) -> list[str]:
-        """List as a tree does, while there is time."""
+        """List as a tree does, until the time limit."""
         self._require_time()
         return super().glob(pattern)
 
     def size(self, path: str) -> int:
-        """Tell a size as a tree does, while there is time."""
+        """Return a size as a tree does, until the time limit."""
         self._require_time()
         return super().size(path)
 
     def _require_time(self) -> None:
         if time.monotonic() > self._end_s:
-            raise TimeoutError("the time for advice is over")
+            raise TimeoutError("the time limit of the search for a hint is over")

@@ -1,4 +1,4 @@
-"""Images to the 256x256 of the shards: one way for builds and for policies."""
+"""Resizes images to the 256x256 of the shards, in the same way for builds and policies."""
 
 import cv2
 import numpy as np

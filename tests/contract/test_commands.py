@@ -220,8 +220,8 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", ["preview", str(run), *shards, "--source", "bridge", "--out", str(tmp_path)], "--out"),
         ("vita-serve", [str(tmp_path / "absent")], "holds neither a checkpoint"),
         ("vita-serve", [str(step / "state.json")], f"; give {step}"),
-        ("vita-serve", [str(run), "--port", "70000"], "expected a port, 0 to 65535, got '70000'"),
-        ("vita-serve", [str(run), "--port", "http"], "expected a port, 0 to 65535, got 'http'"),
+        ("vita-serve", [str(run), "--port", "70000"], "expected a port from 0 to 65535, got '70000'"),
+        ("vita-serve", [str(run), "--port", "http"], "expected a port from 0 to 65535, got 'http'"),
         ("vita-serve", [str(run), "--host", "a..b"], "--host a..b: expected an address of this machine"),
         ("vita-serve", [str(run), "--device", "gpu"], "expected cpu, cuda, or cuda:0, cuda:1 ..., got 'gpu'"),
         (
@@ -252,9 +252,9 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-bench serve", ["--policy", str(run.parent)], f"; give {run}"),
         ("vita-bench serve", ["--out", str(tmp_path)], "is a folder: name a file"),
         ("vita-bench serve", ["--requests", "1"], "--requests 1: fewer than the 16 clients"),
-        ("vita-bench", ["build", "--dir", str(file)], "is a file: name a folder"),
-        ("vita-bench", ["loader", "--dir", str(file)], "is a file: name a folder"),
-        ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file: name a folder"),
+        ("vita-bench", ["build", "--dir", str(file)], "is a file; give a folder"),
+        ("vita-bench", ["loader", "--dir", str(file)], "is a file; give a folder"),
+        ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file; give a folder"),
         ("vita-data", ["biuld"], "invalid choice: 'biuld'"),
         ("vita-data", ["verify", str(toy_shards)], "built sources lie below it"),
     ]

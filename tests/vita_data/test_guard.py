@@ -26,15 +26,15 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (EpisodeError("a#1: no text"), "a#1: no text"),
         (
             IndexError("list index out of range"),
-            "a#1: cannot be read, unexpected IndexError('list index out of range')",
+            "a#1: cannot be read; unexpected error IndexError('list index out of range')",
         ),
-        (StopIteration(), "a#1: cannot be read, unexpected StopIteration()"),
+        (StopIteration(), "a#1: cannot be read; unexpected error StopIteration()"),
         (
             FileNotFoundError(errno.ENOENT, "no", "/a/place"),
-            "a#1: cannot be read, unexpected FileNotFoundError(2, 'no')",
+            "a#1: cannot be read; unexpected error FileNotFoundError(2, 'no')",
         ),
-        (ValueError("two\nlines"), r"a#1: cannot be read, unexpected ValueError('two\nlines')"),
-        (KeyError("x" * 1000), "a#1: cannot be read, unexpected KeyError('" + "x" * 290),
+        (ValueError("two\nlines"), r"a#1: cannot be read; unexpected error ValueError('two\nlines')"),
+        (KeyError("x" * 1000), "a#1: cannot be read; unexpected error KeyError('" + "x" * 290),
     ],
 )
 def test_what_is_wrong_with_the_data_is_the_failure_of_one_episode(error: Exception, detail: str) -> None:

@@ -43,8 +43,8 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = ", "is not TOML"),
-        ('schema_version = 1\n' + ONE, r"`name` must be a text that is not empty; found nothing"),
+        ("name = ", "is not valid TOML"),
+        ('schema_version = 1\n' + ONE, r"`name` must be a non-empty text; found nothing"),
         ('name = "a/b"\nschema_version = 1\n' + ONE, r"`name` must be .* found 'a/b'"),
         ('name = "m"\n' + ONE, r"`schema_version` must be 1, .* found nothing"),
         ('name = "m"\nschema_version = 2\n' + ONE, r"`schema_version` must be 1, .* found 2"),
@@ -57,21 +57,21 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
         (HEAD + "temperature = 0\n" + ONE, r"`temperature` must be a finite number above 0; found 0"),
         (HEAD + "max_repeats_per_100k_steps = inf\n" + ONE, r"`max_repeats_per_100k_steps` must be a finite number"),
         (HEAD + ONE + "wieght = 2\n", r"table 1: unknown key `wieght`; did you mean `weight`"),
-        (HEAD + ONE + 'x = "y"\n', r"unknown key `x`; the keys are: source, weight"),
+        (HEAD + ONE + 'x = "y"\n', r"unknown key `x`; expected one of: source, weight"),
         (HEAD + '[[sources]]\nsource = "bridge"\n', r"table 1: `weight` must be .*; found nothing"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = -1\n', r"`weight` must be .*; found -1"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = nan\n', r"`weight` must be .*; found nan"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = true\n', r"`weight` must be .*; found True"),
         (HEAD + '[[sources]]\nsource = "bridge"\nweight = "1"\n', r"`weight` must be .*; found '1'"),
-        (HEAD + "[[sources]]\nweight = 1\n", r"table 1: `source` must be a text"),
+        (HEAD + "[[sources]]\nweight = 1\n", r"table 1: `source` must be a non-empty text"),
         (HEAD + '[[sources]]\nsource = "../x"\nweight = 1\n', r"`source` must be the name of a source"),
         (HEAD + ONE + 'split = "test"\n', r"`split` must be one of train, val; found 'test'"),
         (HEAD + ONE + "note = 1\n", r"`note` must be a text; found 1"),
         (HEAD + ONE + "fraction = 1.5\n", r"`fraction` must be a finite number above 0 and at most 1; found 1.5"),
         (HEAD + ONE + 'where = "one"\n', r"`where` must be a table"),
         (HEAD + ONE + 'where = {sute = "x"}\n', r"table 1, where: unknown key `sute`; did you mean `suite`"),
-        (HEAD + ONE + "where = {task = 1}\n", r"table 1, where: `task` must be a text"),
-        (HEAD + ONE + ONE, r"table 2: source 'bridge' with split train .* stands in table 1 already"),
+        (HEAD + ONE + "where = {task = 1}\n", r"table 1, where: `task` must be a non-empty text"),
+        (HEAD + ONE + ONE, r"table 2: source 'bridge' with split train .* is already in table 1"),
     ],
 )  # fmt: skip
 def test_every_fault_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -83,7 +83,7 @@ def test_every_fault_is_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_a_missing_or_unreadable_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"none\.toml: no such file"):
+    with pytest.raises(ManifestError, match=r"none\.toml: the file does not exist"):
         load_manifest(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"\n')
     with pytest.raises(ManifestError, match="cannot be read"):

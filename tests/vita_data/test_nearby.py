@@ -105,7 +105,7 @@ def test_a_folder_of_other_files_is_not_said_to_want_a_build(
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:
     told = refusal(capsys, "verify", toy_raw / "bridge")
-    assert told.endswith("this is not a built source (a build writes OUT/NAME with dataset.json in it)")
+    assert told.endswith("this is not a built source (a build writes OUT/NAME, which contains dataset.json)")
     (tmp_path / "kuka").mkdir()
     told = refusal(capsys, "verify", tmp_path / "kuka")
     assert told.endswith(f"run `vita-data build --source kuka --raw RAW --out {tmp_path}`")
@@ -135,7 +135,7 @@ def test_a_training_run_is_found_from_a_level_too_deep_or_too_high(tmp_path: Pat
     (run / "checkpoints").mkdir(parents=True)
     (run / "metrics.jsonl").touch()
     for given in (run / "checkpoints", tmp_path / "runs"):
-        with pytest.raises(RequestError, match=f"^--run {given}: metrics.jsonl is missing there; give {run}$"):
+        with pytest.raises(RequestError, match=f"^--run {given}: metrics.jsonl not found in it; give {run}$"):
             read_metrics(given)
     with pytest.raises(RequestError, match="give a folder that `vita-train --out` wrote"):
         read_metrics(tmp_path / "elsewhere" / "a" / "b" / "c" / "d")

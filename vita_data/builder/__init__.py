@@ -1,4 +1,4 @@
-"""Joins source -> normalize -> shards: a raw tree to a built source, restartable at every unit."""
+"""Builds raw data into a built source (read, normalize, write shards), restartable after every unit."""
 
 from vita_data.builder.engines import Engine, LocalEngine, RayEngine
 from vita_data.builder.plan import BuildRequest, Share

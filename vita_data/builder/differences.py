@@ -1,4 +1,4 @@
-"""How a request differs from the build that is there, in the words of the command line, and what to do about it."""
+"""Explains how a request differs from the existing build, in terms of the command line, and what to do about it."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,14 +17,14 @@ def refuse_difference(
     failed: Collection[str] = (),
     ignored: Collection[str] = (),
 ) -> None:
-    """Refuse to touch an output that was made otherwise.
+    """Refuse to change an output that was built differently.
 
     Args:
         before: the fingerprint of the output.
         now: the fingerprint of the request.
         folder: the output, for the message.
-        raw: the raw tree that is asked for, for the message.
-        defaults: the source's settings where none is given.
+        raw: the requested raw tree, for the message.
+        defaults: the default settings of the source.
         failed: ids of the raw parts in which episodes failed, or that are not built yet.
         ignored: fields that may differ.
 
@@ -41,11 +41,11 @@ def refuse_difference(
             raise RequestError(f"{folder} was built with {_versions(old, new)}; {_INSTALL}")
         was, asked = _settings(old, new, defaults) if name == "settings" else (_option(name, old), _option(name, new))
         raise RequestError(
-            f"{folder} was built with {was}, now asked for {asked}; use the same settings, or give another --out"
+            f"{folder} was built with {was}, but this build asks for {asked}; use the same settings or another --out"
         )
 
 
-_INSTALL = "install that version to go on, or give another --out"
+_INSTALL = "install that version to continue, or give another --out"
 
 
 def _raw_difference(
@@ -56,17 +56,17 @@ def _raw_difference(
         first, more = changed[0], "" if len(changed) == 1 else f", and {len(changed) - 1} more files have"
         return (
             f"{first} has changed since the build ({old[first]:,} bytes then, {new[first]:,} now){more}. Its "
-            "episodes had failed or were not built; to read them again run the same command with --retry-failed"
+            "episodes had failed or were not built yet; to read them again, run the same command with --retry-failed"
         )
     kinds = (
         ("new", [id_ for id_ in new if id_ not in old]),
-        ("gone", [id_ for id_ in old if id_ not in new]),
+        ("missing", [id_ for id_ in old if id_ not in new]),
         ("of another size", changed),
     )
-    told = "; ".join(_counted(ids, what) for what, ids in kinds if ids) or "the files come in another order"
+    told = "; ".join(_counted(ids, what) for what, ids in kinds if ids) or "the files are listed in another order"
     return (
-        f"the raw data under --raw {raw} differs from that of the build {folder}: {told}. "
-        "Put the raw data back as it was, or build into another --out"
+        f"the raw data in --raw {raw} differs from the raw data that {folder} was built from: {told}. "
+        "Restore the raw data, or build into another --out"
     )
 
 
@@ -95,7 +95,7 @@ def _assignment(key: str, value: object, defaults: Json) -> str:
 
 
 def _text(value: object) -> str:
-    """Write a setting's value as `--set` takes it."""
+    """Format a setting's value as `--set` accepts it."""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)

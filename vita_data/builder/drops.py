@@ -1,4 +1,4 @@
-"""What each drop code means and which settings change how many episodes it costs; why a build stored nothing."""
+"""What each drop code means, which settings affect its number of episodes, and why a build stored nothing."""
 
 import dataclasses
 from collections import Counter
@@ -15,7 +15,7 @@ _MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class DropRule:
-    """A drop code in words, and the `--set` keys that may change it; a source has some of them."""
+    """A drop code in words, and the `--set` keys that may affect it; a source has only some of these keys."""
 
     meaning: str
     settings: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ DROPS: Mapping[Reason, DropRule] = {
     Reason.PLACEHOLDER: DropRule("placeholder instead of an instruction"),
     Reason.TEMPLATE: DropRule("unfilled template"),
     Reason.UNSURE: DropRule("annotator unsure"),
-    Reason.NOT_WEARER: DropRule("not done by the camera's wearer"),
+    Reason.NOT_WEARER: DropRule("not done by the camera wearer"),
     Reason.TOO_FEW_WORDS: DropRule("too few words"),
     Reason.GLUED: DropRule("words glued together"),
     Reason.GARBAGE: DropRule("garbage text"),
@@ -35,28 +35,28 @@ DROPS: Mapping[Reason, DropRule] = {
     Reason.REPETITION: DropRule("repeated words"),
     Reason.UNDECODABLE: DropRule("an image does not decode"),
     Reason.BLACK: DropRule("black images"),
-    Reason.SHORT: DropRule("fewer rows than asked", ("min_frames", "idle")),
+    Reason.SHORT: DropRule("too few rows", ("min_frames", "idle")),
     Reason.UNSUCCESSFUL: DropRule("task not achieved", ("outcome",)),
-    Reason.NO_OUTCOME: DropRule("neither success nor failure is told", ("outcome",)),
+    Reason.NO_OUTCOME: DropRule("neither marked as success nor as failure", ("outcome",)),
     Reason.IDLE: DropRule("nothing moves", ("idle",)),
     Reason.STUCK_EEF: DropRule("hand pose stuck"),
     Reason.REDACTED: DropRule("redacted video"),
     Reason.STEREO: DropRule("stereo video"),
     Reason.INVALID_ANNOTATION: DropRule("invalid annotation", ("mode",)),
     Reason.OUTLIERS: DropRule("outlying values"),
-    Reason.NONFINITE: DropRule("values that are not finite"),
+    Reason.NONFINITE: DropRule("NaN or infinite values"),
     Reason.HELD_OUT: DropRule("held out for evaluation"),
     Reason.NO_CAMERA: DropRule("primary camera absent"),
 }
 
 
 def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder: object) -> str:
-    """Say why no episode was stored, the commonest reason and which setting changes it; empty where one was.
+    """Explain why no episode was stored, by the most frequent reason, and which setting changes it; "" if one was.
 
     Args:
         rows: all raw episodes of the build.
-        settings: those of the build.
-        folder: its output, which is refused with other settings.
+        settings: the settings of the build.
+        folder: the output of the build, which does not accept other settings.
     """
     if any(row.outcome is EpisodeOutcome.OK for row in rows):
         return ""
@@ -85,6 +85,6 @@ def _advice(rule: DropRule, settings: SourceSettings, folder: object) -> str:
 
 
 def _assignment(key: str, value: object) -> str:
-    """Write `--set KEY=` with the values that can be given and the one that was."""
+    """Format `--set KEY=` with the possible values and the current one."""
     others = "|".join(option for option in type(value) if option != value) if isinstance(value, StrEnum) else "N"
     return f"--set {key}={others} (now {value})"

@@ -1,6 +1,6 @@
-"""Where units are built: in a pool of processes here, or on a Ray cluster. The units, and so the bytes, are the same.
+"""Where units are built: in a local pool of processes or on a Ray cluster. Units and output bytes are the same.
 
-No scheduling is done here: the pool hands units to free processes, Ray places, retries and survives lost nodes.
+This module does no scheduling: the pool gives units to free processes; Ray places them, retries and handles lost nodes.
 """
 
 import importlib
@@ -32,10 +32,10 @@ class Engine(Protocol):
     """Builds units, in any order."""
 
     def run(self, tasks: Sequence[UnitTask], on_progress: OnProgress) -> Generator[UnitRecord, None, None]:
-        """Yield each unit's record when it is committed; closing the generator stops what is under way.
+        """Yield each unit's record when it is committed; closing the generator stops the units in progress.
 
         Raises:
-            VitaDataError: what a unit raised; no further unit is started.
+            VitaDataError: a unit raised it; no further unit is started.
             WorkerError: a process or node was lost.
         """
 
@@ -47,13 +47,13 @@ class LocalEngine:
     workers: int = 1
 
     def run(self, tasks: Sequence[UnitTask], on_progress: OnProgress) -> Generator[UnitRecord, None, None]:
-        """Build units in worker processes, spawned so that no decoder or thread is inherited half-initialised."""
+        """Build units in worker processes, spawned so that they inherit no half-initialised decoder or thread."""
         if self.workers == 1 or len(tasks) < 2:
             yield from (run_unit(task, on_progress) for task in tasks)
             return
         folder = tasks[0].request.folder
         receiver, life = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        # Workers are ended without a chance to tidy up: their temporary files lie in a folder of this process.
+        # Workers are killed without cleaning up, so their temporary files are in a folder that this process owns.
         with _listening(on_progress) as sender, receiver, life, temporary_folder() as spool:
             pool = ProcessPoolExecutor(
                 max_workers=min(self.workers, len(tasks)),
@@ -69,10 +69,10 @@ class LocalEngine:
                 pool.shutdown(wait=True)
             except BrokenProcessPool as error:
                 raise WorkerError(
-                    f"a worker process was killed (out of memory?); {RESUME}; give fewer --workers if memory was short"
+                    f"a worker process was killed (out of memory?); {RESUME}; use fewer --workers if memory ran out"
                 ) from error
             finally:
-                # Units under way are worth less than an answer now: the next run builds them again.
+                # Do not wait for units in progress: the next run builds them again.
                 life.close()
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -94,7 +94,7 @@ class RayEngine:
         with self._cluster(ray):
             remote = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(run_unit)
             to_start = iter(tasks)
-            # A cluster serves others too: `workers` bounds what this build has in flight on it.
+            # A cluster serves others too: `workers` limits how many units of this build run on it at once.
             waiting = [remote.remote(task) for task in islice(to_start, self.workers)]
             sizes = {task.unit.number: sum(planned.part.num_bytes for planned in task.unit.parts) for task in tasks}
             try:
@@ -105,7 +105,7 @@ class RayEngine:
                     on_progress(_whole_unit(record, sizes[record.number]))
                     yield record
             finally:
-                # A session that was begun by the caller goes on after an error: nothing of this build may.
+                # If the caller started the Ray session, it continues after an error, but no task of this build may.
                 for unit in waiting:
                     ray.cancel(unit, force=True)
 
@@ -125,7 +125,7 @@ class RayEngine:
                 logging_level="ERROR",
             )
         except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
-            raise RequestError(f"--engine ray: no cluster answers at {address} ({_first_line(error)})") from error
+            raise RequestError(f"--engine ray: no Ray cluster answers at {address} ({_first_line(error)})") from error
         try:
             yield
         finally:
@@ -133,14 +133,14 @@ class RayEngine:
 
 
 def _require_listener(address: str) -> None:
-    """Ask in seconds what Ray asks for minutes: whether anyone listens at HOST:PORT."""
+    """Check within seconds whether anyone listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         return
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise RequestError(f"--engine ray: no cluster answers at {address} ({error})") from error
+        raise RequestError(f"--engine ray: no Ray cluster answers at {address} ({error})") from error
 
 
 def _import_ray() -> Any:
@@ -156,10 +156,12 @@ def _result(ray: Any, done: Any) -> UnitRecord:
     try:
         record: UnitRecord = ray.get(done)
     except ray.exceptions.RayTaskError as error:
-        # Its text is the whole traceback of the worker; the cause is what the unit raised.
+        # The text of Ray's error is the worker's whole traceback; its cause is what the unit raised.
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise WorkerError(f"Ray gave a unit up ({type(error).__name__}: {_first_line(error)}); {RESUME}") from error
+        raise WorkerError(
+            f"Ray could not finish a unit ({type(error).__name__}: {_first_line(error)}); {RESUME}"
+        ) from error
     return record
 
 
@@ -173,7 +175,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Make a folder for workers' temporary files, which goes when the `with` block ends."""
+    """Make a folder for the workers' temporary files; it is deleted when the `with` block ends."""
     return tempfile.TemporaryDirectory(prefix="vita-build-", ignore_cleanup_errors=True)
 
 
@@ -188,20 +190,21 @@ def _start_worker(sender: Connection, life: Connection, spool: str) -> None:
 
 
 def _end_with_parent(life: Connection) -> None:
-    # A pool's processes do not notice that their parent was killed, and would wait for work for ever. Nothing is ever
-    # sent: the pipe ends when the parent closes it or dies.
+    # The processes of a pool do not notice when their parent is killed; they would wait for work forever. Nothing is
+    # ever sent through this pipe: it ends when the parent closes it or dies.
     life.poll(None)
     os._exit(1)
 
 
 def _run_in_worker(task: UnitTask) -> int:
-    # Not the record: a worker that is killed half-way through a long message leaves the pool waiting for the rest.
+    # Do not return the record: a worker killed in the middle of a long message would leave the pool waiting for the
+    # rest.
     return run_unit(task, _send).number
 
 
 @contextmanager
 def _interrupts_kept_from_children() -> Iterator[None]:
-    """Start processes that a Ctrl-C at the terminal does not reach: this process hears it, when they stand."""
+    """Start processes that ignore a Ctrl-C at the terminal; this process receives it once they have started."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -218,15 +221,15 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _send(progress: Progress) -> None:
-    # A message is far smaller than a pipe's atomic write, so that workers need no lock (one held by a killed worker
-    # would stop the others).
+    # A message is far smaller than a pipe's atomic write, so workers need no lock (a lock held by a killed worker would
+    # block the others).
     if _progress_sender is not None:
         _progress_sender.send(progress)
 
 
 @contextmanager
 def _listening(on_progress: OnProgress) -> Iterator[Connection]:
-    """Pass on what workers send, from a thread, while the `with` block runs."""
+    """Forward what workers send, from a thread, while the `with` block runs."""
     receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
     ended = threading.Event()
 
@@ -237,7 +240,7 @@ def _listening(on_progress: OnProgress) -> Iterator[Connection]:
             if not receiver.poll():
                 continue
             progress = receiver.recv()
-            # Whatever the listener does: workers stand still when nobody empties the pipe.
+            # Keep reading even if the listener fails: workers block when the pipe is not emptied.
             try:
                 on_progress(progress)
             except Exception as error:  # noqa: BLE001 - told when the block ends

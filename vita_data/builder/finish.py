@@ -1,4 +1,4 @@
-"""The end of a build: episodes.parquet, stats.json and, last, the card that makes the source usable."""
+"""Finishes a build: writes episodes.parquet, stats.json and, last, the card that makes the source usable."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ _NUMBERED = re.compile(r"(.+-\d{6})\.(?:tar|arrow|json)")
 
 
 def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequence[UnitRecord]) -> Json:
-    """Write what describes the whole source and return its card.
+    """Write the files that describe the whole source and return its card.
 
     Raises:
         SourceError: two raw episodes have the same id, so that one would hide the other.
@@ -34,7 +34,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     rows = [row for record in records for row in record.episodes]
     twice = [id_ for id_, count in Counter(row.id for row in rows).items() if count > 1]
     if twice:
-        raise SourceError(f"{info.name}: {len(twice)} episode ids occur twice, the first is {twice[0]!r}")
+        raise SourceError(f"{info.name}: {len(twice)} episode ids occur more than once; the first is {twice[0]!r}")
     if isinstance(folder, Path):
         for stray in folder.rglob(".*.tmp"):
             remove_abandoned(stray)
@@ -47,7 +47,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     files[STATS] = stats_bytes(compute_stats(index))
     for name, data in files.items():
         write_atomically(folder / name, data)
-    # The card makes a folder a built source and seals what lies in it, so it comes last.
+    # The card marks a folder as a built source and holds the checksums of its files, so it is written last.
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     sealed = {**card, SUMS: sums}
     write_atomically(folder / CARD, card_bytes(sealed))
@@ -55,7 +55,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
 
 
 def _remove_others(folder: AnyPath, records: Sequence[UnitRecord]) -> None:
-    """Remove the shards and records that this build does not have: those of one whose plan was removed."""
+    """Remove shards and records that do not belong to this build: they are from a build whose plan was removed."""
     kept = {shard.name.removesuffix(".tar") for record in records for _, shard in record.shards}
     kept |= {record_path(folder, record.number).stem for record in records}
     for place in (*(folder / split for split in Split), folder / RECORDS):

@@ -1,4 +1,4 @@
-"""The parts of a raw tree, as a build and a probe list them: refused where none is there, or links make one two."""
+"""Lists the parts of a raw tree for a build or a probe; refuses missing parts and parts duplicated by links."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from vita_data.types import Part, RawTree, Source, SourceSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartList:
-    """The parts, and the tree that they were listed from, which knows what it was asked for."""
+    """The parts and the tree they were listed from; the tree records which paths were requested."""
 
     parts: tuple[Part, ...]
     raw: AskedTree
@@ -23,8 +23,8 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     """List a source's parts.
 
     Raises:
-        RequestError: the tree is not this dataset's layout, holds none of the files that its annotations name or some
-            of them twice, or a name is not UTF-8.
+        RequestError: the tree does not have this dataset's layout, lacks all files that its annotations name,
+            contains some of them twice, or a name is not UTF-8.
         SourceError: a file that describes the whole tree cannot be read.
     """
     asked = AskedTree(raw)
@@ -33,7 +33,7 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     if not ids:
         raise RequestError(f"--raw {raw.root}: no data of source {source.INFO.name!r} found")
     if len(set(ids)) != len(ids):
-        raise ValueError(f"source {source.INFO.name} lists a part twice")
+        raise ValueError(f"source {source.INFO.name} lists a part more than once")
     listed = PartList(parts=tuple(parts), raw=asked)
     _refuse_absent(listed, raw)
     _refuse_names(parts, raw)
@@ -47,7 +47,7 @@ def unread_files(listed: PartList, raw: ListedTree) -> Unread:
 
 
 def _refuse_absent(listed: PartList, raw: RawTree) -> None:
-    """Refuse a tree whose annotations are there alone: else each of 200,000 episodes would fail for it."""
+    """Refuse a tree that has only annotations: otherwise each of 200,000 episodes would fail."""
     parts = listed.parts
     if any(part.num_bytes for part in parts):
         return
@@ -57,30 +57,32 @@ def _refuse_absent(listed: PartList, raw: RawTree) -> None:
     told, advice = (f" ({found.what})", found.advice) if found else ("", "fetch or extract them")
     beside = unread_files(listed, raw).line() if isinstance(raw, ListedTree) else ""
     raise RequestError(
-        f"--raw {raw.root}: of the {len(parts)} files that should hold the episodes none is there, or all are empty; "
-        f"the first is {first}{told}; {advice}, or give the folder that contains both{beside and f' ({beside})'}"
+        f"--raw {raw.root}: all {len(parts)} files that should hold the episodes are missing or empty; "
+        f"the first is {first}{told}; {advice}, or give the folder that contains them and the "
+        f"annotations{beside and f' ({beside})'}"
     )
 
 
 def _refuse_names(parts: Sequence[Part], raw: RawTree) -> None:
-    """Refuse a name in other bytes than UTF-8: it becomes an episode's, and no index of shards can hold it."""
+    """Refuse a name that is not UTF-8: it becomes part of an episode's id, and a shard index cannot store it."""
     for part in parts:
         try:
             part.id.encode()
         except UnicodeEncodeError:
             raise RequestError(
-                f"--raw {raw.root}: the name {part.id!r} is not UTF-8; rename it, or link it under another name"
+                f"--raw {raw.root}: the file name {part.id!r} is not UTF-8; rename the file, or link to it with "
+                "another name"
             ) from None
 
 
 def _refuse_twice(parts: Sequence[Part], raw: RawTree) -> None:
-    """Refuse links that make one folder or file two, whose episodes would all come twice."""
+    """Refuse links that list one folder or file twice: all its episodes would be read twice."""
     twice = raw.find_twice(list(dict.fromkeys(part.id.partition("#")[0] for part in parts)))
     if twice is not None:
         first, second = (PurePosixPath(path) for path in twice)
         while first.name == second.name:
             first, second = first.parent, second.parent
         raise RequestError(
-            f"--raw {raw.root}: {first} and {second} are the same by a link, so that all its episodes would come "
-            "twice; remove the link"
+            f"--raw {raw.root}: {first} and {second} are the same file through a link, so its episodes would be "
+            "read twice; remove the link"
         )

@@ -1,6 +1,6 @@
-"""What a build is asked to do, how its parts form units, and the fingerprint that a later run must match.
+"""What a build is asked to do, how its parts are grouped into units, and the fingerprint that a later run must match.
 
-Units come from the data, never from the cluster, so that workers and machines may change between runs.
+Units depend only on the data, not on the cluster, so workers and machines may change between runs.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _CODECS = ("numpy", "scipy", "opencv-python-headless", "simplejpeg", "h5py", "py
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """One `vita-data build`: where from, where to, and everything that shapes the bytes."""
+    """One `vita-data build`: input, output, and everything that affects the bytes."""
 
     source: str
     raw: str
@@ -40,13 +40,13 @@ class BuildRequest:
 
     @property
     def folder(self) -> AnyPath:
-        """Where the built source lies."""
+        """Folder of the built source."""
         return self.out / self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """The units that one of several independent processes builds, as in a job array: each `num_ranks`-th one."""
+    """The units built by one of several independent processes, as in a job array: every `num_ranks`-th unit."""
 
     rank: int
     num_ranks: int
@@ -58,7 +58,9 @@ class Share:
             RequestError: rank is not one of 0 .. num_ranks - 1.
         """
         if not 0 <= self.rank < self.num_ranks:
-            raise RequestError(f"--rank {self.rank} of --num-ranks {self.num_ranks}: expected 0 .. num-ranks - 1")
+            raise RequestError(
+                f"--rank {self.rank} of --num-ranks {self.num_ranks}: expected a rank from 0 to {self.num_ranks - 1}"
+            )
 
     def has(self, unit: int) -> bool:
         """Tell whether a unit is in the share."""
@@ -67,7 +69,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPart:
-    """A part and how many of its raw episodes are wanted; None: all."""
+    """A part and how many of its raw episodes to build; None: all."""
 
     part: Part
     limit: int | None = None
@@ -75,12 +77,12 @@ class PlannedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """Consecutive parts that are built, committed and redone together; writes one shard a split."""
+    """Consecutive parts that are built, committed and rebuilt together; a unit writes one shard per split."""
 
     number: int
     parts: tuple[PlannedPart, ...]
     limit: int | None = None
-    """How many of its raw episodes are wanted where `--limit` ends inside the unit; None: all."""
+    """How many of its raw episodes to build if `--limit` ends inside the unit; None: all."""
 
 
 Grouping = Sequence[Sequence[str]]
@@ -90,8 +92,9 @@ Grouping = Sequence[Sequence[str]]
 def group_parts(parts: Sequence[Part], *, unit_bytes: int) -> tuple[tuple[str, ...], ...]:
     """Group consecutive parts into units; a part is never split.
 
-    A unit is full once it holds more than `unit_bytes` or 1,000 countable episodes. It is also full with more than 1/64
-    of all raw bytes, if that is at least 32 MiB or 16 countable episodes: a small source too has work for many cores.
+    A unit is full when it holds more than `unit_bytes` or 1,000 countable episodes. It is also full when it holds more
+    than 1/64 of all raw bytes, if that is at least 32 MiB or 16 countable episodes, so that a small source gives work
+    to many cores.
     """
     total_bytes = sum(part.num_bytes for part in parts)
     groups: list[list[str]] = []
@@ -110,9 +113,9 @@ def group_parts(parts: Sequence[Part], *, unit_bytes: int) -> tuple[tuple[str, .
 
 
 def cut_units(parts: Sequence[Part], grouping: Grouping, *, limit: int | None) -> list[Unit]:
-    """Make the units that hold the first `limit` raw episodes, from parts that may have other sizes than when grouped.
+    """Make the units for the first `limit` raw episodes; parts may have changed size since they were grouped.
 
-    Assumes: a part that cannot be counted is the last one taken.
+    Assumes: a part whose episodes cannot be counted is the last one taken.
     """
     by_id = {part.id: part for part in parts}
     units: list[Unit] = []
@@ -128,7 +131,7 @@ def cut_units(parts: Sequence[Part], grouping: Grouping, *, limit: int | None) -
 
 
 def _take(parts: Sequence[Part], left: int | None) -> tuple[list[PlannedPart], int | None]:
-    """Take the first `left` raw episodes of parts; gives also how many are still wanted."""
+    """Take the first `left` raw episodes of parts; also return how many are still needed."""
     if left is None:
         return [PlannedPart(part=part) for part in parts], None
     planned: list[PlannedPart] = []
@@ -142,7 +145,7 @@ def _take(parts: Sequence[Part], left: int | None) -> tuple[list[PlannedPart], i
 
 
 def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
-    """Everything that must be equal for a build to go on: settings, raw parts, versions; no path, host or clock."""
+    """Return everything that must be equal to continue a build: settings, raw parts, versions; no path or host."""
     return {
         "schema_version": SCHEMA_VERSION,
         "source": request.source,
@@ -156,7 +159,7 @@ def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
 
 @cache
 def codec_versions() -> Json:
-    """The libraries whose version may change a byte."""
+    """Return the versions of the libraries that can change the output bytes."""
     libraries = {name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())}
     packages = {name: importlib.metadata.version(name) for name in _CODECS}
     return {**packages, **libraries, "vita": __version__, "machine": platform.machine()}
@@ -168,5 +171,5 @@ def config_hash(print_: Json) -> str:
 
 
 def plan_digest(print_: Json, grouping: Grouping) -> str:
-    """Hash what must be equal for a unit's record to be valid: all but raw sizes and how far `--limit` goes."""
+    """Hash what must be equal for a unit's record to be valid: everything except raw sizes and `--limit`."""
     return config_hash({**print_, "limit": None, "parts": [list(ids) for ids in grouping]})

@@ -1,4 +1,4 @@
-"""What a build leaves beside its shards: a record a unit with a row for each raw episode; a restart goes on from it."""
+"""Records that a build leaves beside its shards: one per unit, with a row per raw episode; a restart reads them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ PLAN = "plan.json"
 
 
 class EpisodeOutcome(StrEnum):
-    """What became of a raw episode."""
+    """The outcome of a raw episode."""
 
     OK = "ok"
     DROPPED = "dropped"
@@ -46,7 +46,7 @@ class EpisodeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitRecord:
-    """What a committed unit leaves behind; its existence means that its shards are whole."""
+    """The record of a committed unit; if it exists, the unit's shards are complete."""
 
     number: int
     plan: str
@@ -54,20 +54,20 @@ class UnitRecord:
     episodes: tuple[EpisodeRow, ...]
     shards: tuple[tuple[Split, ShardSummary], ...]
     limit: int | None = None
-    """The unit's, where `--limit` ended inside it."""
+    """The unit's limit if `--limit` ended inside it."""
 
     def count(self, outcome: EpisodeOutcome) -> int:
-        """How many raw episodes ended so."""
+        """Count the raw episodes with an outcome."""
         return sum(row.outcome is outcome for row in self.episodes)
 
 
 def record_path(folder: AnyPath, number: int) -> AnyPath:
-    """Where a unit's record lies."""
+    """Return the path of a unit's record."""
     return folder / RECORDS / f"unit-{number:06d}.json"
 
 
 def write_record(folder: AnyPath, record: UnitRecord) -> None:
-    """Commit a unit: its shards are in their places."""
+    """Commit a unit whose shards are already in place."""
     rows = [_flat(row) for row in record.episodes]
     shards = [[split, _flat(shard)] for split, shard in record.shards]
     limit = {} if record.limit is None else {"limit": record.limit}
@@ -76,14 +76,15 @@ def write_record(folder: AnyPath, record: UnitRecord) -> None:
 
 
 def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
-    # `asdict` would copy each value deeply: too dear for a row an episode, and there is nothing to copy.
+    # `asdict` would deep-copy each value: too slow for one row per episode, and not needed.
     return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[int, UnitRecord | None]:
-    """Read units' records by number; None: the unit has to be built.
+    """Read units' records by number; None if the unit has to be built.
 
-    So it is where there is no whole record, where one is another plan's, and where a shard of it is gone.
+    A unit has to be built if its record is missing or incomplete, belongs to another plan, or one of its shards is
+    missing.
     """
     there = list_files(folder / RECORDS)
     known = [number for number in numbers if record_path(folder, number).name in there]
@@ -99,17 +100,17 @@ def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[
 
 
 def read_record(folder: AnyPath, number: int) -> UnitRecord:
-    """Read the record of a unit that was committed a moment ago.
+    """Read the record of a unit that was just committed.
 
     Raises:
-        StorageError: it is not there, or not whole.
+        StorageError: the record is missing or incomplete.
     """
     path = record_path(folder, number)
     with suppress(FileNotFoundError):
         record = _parse_record(number, read_files([path])[0])
         if record is not None:
             return record
-    raise StorageError(f"{path}: was just written and cannot be read; {FIX_THAT}")
+    raise StorageError(f"{path}: was just written but cannot be read; {FIX_THAT}")
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:

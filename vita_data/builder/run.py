@@ -1,4 +1,4 @@
-"""Runs a build's units, goes on where an earlier run stopped, and finishes the source."""
+"""Runs a build's units, resumes where an earlier run stopped, and finishes the source."""
 
 import errno
 import fcntl
@@ -43,7 +43,7 @@ _LEFTOVER = re.compile(r"\..*-(\d{6})\.(?:tar|arrow|json)\.[0-9a-f]+\.tmp")
 
 
 class BuildState(StrEnum):
-    """What this call did."""
+    """What this call of `build` did."""
 
     BUILT = "built"
     ALREADY_DONE = "already done"
@@ -52,21 +52,21 @@ class BuildState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What a build left: its card (None after a share), and the raw episodes that could not be read."""
+    """The result of a build: its card (None after a share), and the raw episodes that could not be read."""
 
     state: BuildState
     folder: AnyPath
     card: Json | None
     failed: tuple[EpisodeRow, ...]
     nothing: str = ""
-    """Why a finished build holds no clip, and which setting changes that; empty where it holds some."""
+    """Why a finished build has no clips, and which setting changes that; empty if it has some."""
     unread: Unread | None = None
-    """Files of the raw tree that no part reads; not looked for by a share."""
+    """Files of the raw tree that no part reads; a share does not search for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitDone:
-    """Told after each unit, in the order in which units end."""
+    """Sent after each unit, in the order in which units end."""
 
     record: UnitRecord
     num_done: int
@@ -75,7 +75,7 @@ class UnitDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Told before the first unit: what is done already, in units and raw bytes."""
+    """Sent before the first unit: what is already done, in units and raw bytes."""
 
     num_done: int
     num_units: int
@@ -85,7 +85,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """Who is told how a build goes; each call comes from this process, `on_progress` from any of its threads."""
+    """Callbacks for the progress of a build, called from this process; `on_progress` from any of its threads."""
 
     on_start: Callable[[Started], None] = lambda started: None
     on_unit: Callable[[UnitDone], None] = lambda done: None
@@ -99,14 +99,15 @@ def build(
     share: Share | None = None,
     listeners: Listeners | None = None,
 ) -> BuildResult:
-    """Build a source, or go on with a build that stopped.
+    """Build a source, or resume a build that stopped.
 
-    A unit whose record or shards are gone is built again. `retry_failed` builds units with failed episodes again, from
-    files that may have been fetched anew. A `share` builds only its units and leaves the card to a run without one.
+    A unit whose record or shards are missing is built again. `retry_failed` rebuilds units with failed episodes, whose
+    files may have been fetched again. A `share` builds only its units; a run without a share writes the card.
 
     Raises:
-        RequestError: unknown source, wrong raw tree, an output made with other settings, or a build under way on it.
-        StorageError: a disk or an object store is full, unreachable or gone.
+        RequestError: unknown source, wrong raw tree, an output made with other settings, or another build is writing to
+            it.
+        StorageError: a disk or an object store is full, unreachable or missing.
         WorkerError: a worker process or a node was lost.
     """
     source, listeners = load(request.source), listeners or Listeners()
@@ -140,7 +141,7 @@ def build(
 
 
 def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
-    """List the records of the units that are built, in the units' order."""
+    """List the records of the built units, in the order of the units."""
     return [record for unit in units if (record := records[unit.number])]
 
 
@@ -159,13 +160,13 @@ def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[st
         raise TypeError(f"versions in the plan are {versions!r}")
     raw = request.raw if "://" in request.raw else str(Path(expand_home(request.raw)).absolute())
     out = request.out.absolute() if isinstance(request.out, Path) else request.out
-    # A worker of a cluster runs in another folder.
+    # A worker on a cluster has another working folder.
     request = replace(request, raw=raw, out=out)
     return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, landmarks=landmarks)
 
 
 def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
-    """Remove what killed runs left of these units: on a full disk it would stand in the way."""
+    """Remove what killed runs of these units left behind, so that it does not fill the disk."""
     if not isinstance(folder, Path):
         return
     remove_reports(folder, [task.unit.number for task in tasks])
@@ -194,33 +195,34 @@ def _run(
 
 
 def _require_no_source(out: AnyPath) -> None:
-    """Refuse to build a source into another one: its shards would lie a level deeper than anybody looks."""
+    """Refuse to build a source inside another one: its shards would be one level deeper than expected."""
     with storage_errors(out):
         if is_built(out) or list_files(out / RECORDS):
             raise RequestError(
-                f"--out {out} is a built source itself, and each lies in a folder of its own; give {out.parent}"
+                f"--out {out} is itself a built source; each source is built in its own folder below --out; give "
+                f"{out.parent}"
             )
 
 
 def _require_outside(out: AnyPath, raw: str) -> None:
-    """Refuse an output inside the raw data, where the next build would find it among them."""
+    """Refuse an output inside the raw data, where the next build would read it as raw data."""
     if not isinstance(out, Path) or "://" in raw:
         return
     place, root = out.resolve(), Path(expand_home(raw)).resolve()
     if place == root or root in place.parents:
-        raise RequestError(f"--out {out} lies inside --raw {raw}; give an --out outside of the raw data")
+        raise RequestError(f"--out {out} is inside --raw {raw}; give an --out outside the raw data")
 
 
 @contextmanager
 def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
-    """Hold the output against a second build; the kernel lets go when this process ends, however it ends.
+    """Lock the output against a second build; the kernel releases the lock when this process ends for any reason.
 
-    Shares of one build hold it together. An object store has no locks: two builds there do the same work twice, and
-    every file that they write is whole and the same.
+    Shares of one build share the lock. An object store has no locks: two builds there do the same work twice, but
+    every file that they write is complete and identical.
     """
     records = folder / RECORDS
     if not is_empty(folder) and is_empty(records) and not (isinstance(records, Path) and records.exists()):
-        raise RequestError(f"{folder} is not empty and holds no build; use another --out or remove it")
+        raise RequestError(f"{folder} is not empty and does not contain a build; remove it or use another --out")
     if not isinstance(records, Path):
         yield
         return
@@ -228,9 +230,10 @@ def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
         try:
             fcntl.flock(lock, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RequestError(f"{folder}: another build is running on it; wait for it or stop it") from None
+            raise RequestError(f"{folder}: another build is writing to it; wait until it ends, or stop it") from None
         except OSError:
-            # Some network file systems have no locks; as on an object store, a second build is waste and no damage.
+            # Some network file systems have no locks; as on an object store, a second build is a waste but does no
+            # damage.
             pass
         yield
 
@@ -240,7 +243,7 @@ def _lock_file(path: Path) -> BinaryIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+b")
     except OSError as error:
-        # Where nothing can be written a finished build is still found to be one; a lock needs no right to write.
+        # A finished build in a read-only folder is still recognised as finished; locking needs no write permission.
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not path.exists():
             raise
         return path.open("rb")

@@ -1,4 +1,4 @@
-"""How far a build is, from what it has committed: also while it runs, on this machine or another."""
+"""Reports the progress of a build from what it has committed, even while it runs, on this machine or another."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RECENT_UNITS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStatus:
-    """How far a build is."""
+    """The progress of a build."""
 
     source: str
     num_units: int
@@ -28,35 +28,35 @@ class BuildStatus:
     num_bytes: int
     """Bytes of the committed shards."""
     episodes_per_s: float | None
-    """Over the last units that were committed; None where fewer than two were."""
+    """Over the most recently committed units; None if there are fewer than two."""
     left_s: float | None
-    """Time left at the pace of the last units; None where that is not known."""
+    """Time left at the pace of the last units; None if unknown."""
     finished: bool
     num_units_under_way: int
-    """Units that are being built, or were when a build was killed; reported on disks only."""
+    """Units being built now, or when the build was killed; reported only on local disks."""
     num_episodes_under_way: int
-    """Raw episodes that were read in them so far."""
+    """Raw episodes read in these units so far."""
     num_episodes_expected: int | None
-    """Raw episodes that they have; None where only reading tells."""
+    """Raw episodes that these units have; None if not known before reading."""
     limit: int | None
-    """The first raw episodes to which `--limit` keeps the build; None: all."""
+    """The `--limit` of the build in raw episodes; None: all."""
     reported_s: float | None
-    """Seconds since the last report from them."""
+    """Seconds since these units last reported."""
 
 
 def status(folder: AnyPath) -> BuildStatus:
-    """Tell how far a build is.
+    """Report the progress of a build.
 
-    Assumes: the pace is that of the last 50 committed units, by the time stamps of their records; a build that stood
-        still in between shows too low a pace.
+    Assumes: the pace is that of the last 50 committed units, by the time stamps of their records; for a build that was
+        stopped in between, it is too low.
 
     Raises:
-        RequestError: there is no build in the folder.
+        RequestError: the folder contains no build.
     """
     plan = read_plan(folder)
     if plan is None:
         hint = meant(folder, lambda one: read_plan(one) is not None)
-        raise RequestError(f"{folder}: no build was started there{hint}")
+        raise RequestError(f"{folder}: no build was started in this folder{hint}")
     num_units = len(plan.grouping) if plan.num_units is None else plan.num_units
     found = read_records(folder, range(num_units), plan=plan.digest)
     records = [record for record in found.values() if record]
@@ -85,10 +85,10 @@ def status(folder: AnyPath) -> BuildStatus:
 
 
 def _pace(folder: AnyPath, records: list[UnitRecord]) -> tuple[float | None, float | None]:
-    """Units and episodes a second between the first and the last of the most recent records."""
+    """Return units and episodes per second between the first and the last of the most recent records."""
     there = list_files(folder / RECORDS)
     names = {record.number: record_path(folder, record.number).name for record in records}
-    # A retry of failed units may have removed a record since it was read.
+    # A retry of failed units may have removed a record after it was read.
     timed = sorted((there[name].mtime_s, number) for number, name in names.items() if name in there)
     recent = timed[-_RECENT_UNITS:]
     span_s = recent[-1][0] - recent[0][0] if recent else 0.0

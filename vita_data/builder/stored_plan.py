@@ -1,4 +1,4 @@
-"""The plan that a build leaves beside its records, and how a later run goes on from both."""
+"""The plan that a build stores beside its records, and how a later run resumes from both."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -25,31 +25,31 @@ from vita_data.storage.files import AnyPath, list_files, read_files, remove, wri
 from vita_data.types import Json, Part
 
 Records = dict[int, UnitRecord | None]
-"""Each unit's record by number, None where the unit has to be built."""
+"""Each unit's record by number; None if the unit has to be built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPlan:
-    """What `.build/plan.json` holds."""
+    """The content of `.build/plan.json`."""
 
     digest: str
-    """Of all that makes a record of another plan worthless: settings, versions, the parts of each unit; no sizes."""
+    """Digest of everything a record depends on: settings, versions and the parts of each unit, but not sizes."""
     fingerprint: Json
     grouping: tuple[tuple[str, ...], ...]
-    """The parts of each unit, those behind `--limit` included."""
+    """The parts of each unit, including those beyond `--limit`."""
     num_units: int | None
-    """How many of the units `--limit` lets in; None: all, or a plan of an earlier version, which had no others."""
+    """How many units are within `--limit`; None: all, or a plan of an earlier version, which stored only these."""
 
     @property
     def limit(self) -> int | None:
-        """How many raw episodes the build has; None: all."""
+        """The number of raw episodes in the build; None: all."""
         found = self.fingerprint.get("limit")
         return found if isinstance(found, int) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPlan:
-    """A plan that a run works on, and what was done of it before."""
+    """The plan of a run, and what earlier runs have done of it."""
 
     digest: str
     fingerprint: Json
@@ -60,7 +60,7 @@ class OpenPlan:
 
 
 def read_plan(folder: AnyPath) -> StoredPlan | None:
-    """Read the plan of a build; None where none was started.
+    """Read the plan of a build; None if none was started.
 
     Raises:
         RequestError: the file is damaged.
@@ -81,29 +81,30 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
 
 
 def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:
-    """Refuse to write where the build's plan is not: the disk is another one, or another build has taken the folder.
+    """Refuse to write if the folder does not hold this plan: the disk was swapped or another build replaced it.
 
     Raises:
-        StorageError: the plan is gone.
-        RequestError: the plan is another build's.
+        StorageError: the plan is missing.
+        RequestError: the plan belongs to another build.
     """
     found = read_plan(folder)
     if found is None:
-        raise StorageError(f"{folder}: its plan was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(f"{folder}: its plan was written when the build started but is now missing; {BRING_BACK}")
     if (found.digest, found.limit) != (digest, limit):
         raise RequestError(
-            f"{folder}: another build, with other settings or other raw data, has taken this output meanwhile; "
-            "give each its own --out, and run both again"
+            f"{folder}: another build with other settings or other raw data has meanwhile replaced this one; "
+            "run each build with its own --out"
         )
 
 
 def open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None) -> OpenPlan:
-    """Write the plan of a new build, or compare the request with the plan that is there.
+    """Write the plan of a new build, or compare the request with the existing plan.
 
     Raises:
-        RequestError: the output was made with other settings, raw data or versions, or has more episodes than asked.
+        RequestError: the output was made with other settings, raw data or versions, or has more episodes than
+            requested.
     """
-    # As it comes back from the file.
+    # Use the form that is read back from the file.
     print_: Json = json.loads(json.dumps(fingerprint(request, parts)))
     before = read_plan(request.folder)
     if before is None:
@@ -118,7 +119,7 @@ def open_plan(request: BuildRequest, parts: Sequence[Part], share: Share | None)
 
 
 def _with_new_settings(before: StoredPlan, request: BuildRequest) -> StoredPlan:
-    """Give settings that an earlier version did not have their defaults, which build what it built."""
+    """Add the settings that an earlier version did not have, with their defaults, which keep its behaviour."""
     found = before.fingerprint.get("settings")
     if not isinstance(found, dict):
         return before
@@ -126,7 +127,7 @@ def _with_new_settings(before: StoredPlan, request: BuildRequest) -> StoredPlan:
 
 
 def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
-    """Refuse a smaller `--limit` than that of the output: it would remove what is built, or is being built."""
+    """Refuse a smaller `--limit` than that of the output: it would remove episodes that are built or being built."""
     if request.limit is None or (before.limit is not None and before.limit <= request.limit):
         return
     if before.limit is None:
@@ -134,18 +135,18 @@ def _refuse_smaller(request: BuildRequest, before: StoredPlan) -> None:
         held = list(read_records(request.folder, numbers, plan=before.digest).values())
         whole = all(held)
         count = sum(len(record.episodes) for record in held if record)
-        holds = f"already holds all {count} raw episodes" if whole else "was started without --limit"
-        remedy = "Leave --limit out"
+        holds = f"already contains all {count} raw episodes" if whole else "was started without --limit"
+        remedy = "Omit --limit"
     else:
         holds, remedy = f"was built with --limit {before.limit}", f"Give --limit {before.limit} or more"
     raise RequestError(
-        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some. "
+        f"{request.folder} {holds}; the smaller --limit {request.limit} would remove some of them. "
         f"{remedy}, or give another --out"
     )
 
 
 def _same_if_whole(request: BuildRequest, before: StoredPlan) -> BuildRequest:
-    """Take a `--limit` that is no less than the whole of a finished build for none: it asks for the same."""
+    """Treat a `--limit` that covers all of a finished build like no limit: both ask for the same."""
     if request.limit is None or before.limit is not None:
         return request
     held = read_records(request.folder, range(len(before.grouping)), plan=before.digest).values()
@@ -158,7 +159,7 @@ def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> Open
     units = cut_units(parts, grouping, limit=request.limit)
     digest = plan_digest(print_, grouping)
     _write_plan(request.folder, digest, print_, grouping, units)
-    # Whatever records lie there are another plan's.
+    # Any records in the folder belong to another plan.
     return OpenPlan(
         digest=digest,
         fingerprint=print_,
@@ -169,7 +170,7 @@ def _started(request: BuildRequest, parts: Sequence[Part], print_: Json) -> Open
 
 
 def _regrouped(request: BuildRequest, parts: Sequence[Part], print_: Json, before: StoredPlan) -> OpenPlan:
-    """Begin anew: with a limit an earlier version grouped the first parts alone."""
+    """Start again: an earlier version with a limit grouped only the first parts."""
     ignored = ["limit", "parts"] if _part_ids(before.fingerprint) == _part_ids(print_) else ["limit"]
     _refuse_difference(request, before, print_, ignored=ignored)
     remove(request.folder / CARD)
@@ -187,13 +188,13 @@ def _continued(
     found = read_records(folder, [unit.number for unit in units], plan=digest)
     records = _whole_records(found, units)
     is_done = not grows and _is_finished(folder, records)
-    # Other library versions do not matter where nothing is left to build.
+    # Other library versions do not matter if nothing is left to build.
     ignored = ["versions"] if is_done and not request.retry_failed else []
     if request.retry_failed and _only_failed_changed(before.fingerprint, print_, units, records):
         ignored.append("parts")
     _refuse_difference(request, before, print_, ignored=[*ignored, "limit"], failed=_redone_parts(units, records))
     is_changed = before.fingerprint["parts"] != print_["parts"]
-    # Before the plan: a run that is killed in between must not take these records for those of the new files.
+    # Remove stale records before the plan is written: a run killed in between must not reuse them for the new files.
     stale = [number for number, record in found.items() if record and not records[number]]
     if request.retry_failed:
         mine = [unit for unit in units if is_changed or share is None or share.has(unit.number)]
@@ -211,7 +212,7 @@ def _continued(
 
 
 def _whole_records(found: Records, units: Sequence[Unit]) -> Records:
-    """Leave out the records of units that had another limit."""
+    """Drop the records of units that were built with another limit."""
     return {
         unit.number: record if (record := found[unit.number]) and record.limit == unit.limit else None for unit in units
     }
@@ -248,19 +249,19 @@ def _refuse_difference(
 
 
 def _defaults(request: BuildRequest) -> Json:
-    """The settings of the source where none is given, as they come back from the file."""
+    """Return the default settings of the source, in the form read back from the file."""
     defaults: Json = json.loads(json.dumps(settings_json(type(request.settings)())))
     return defaults
 
 
 def _redone_parts(units: Sequence[Unit], records: Records) -> set[str]:
-    """The raw parts of the units that `--retry-failed` builds again."""
+    """Return the raw parts of the units that `--retry-failed` builds again."""
     redone = [unit for unit in units if not (record := records[unit.number]) or failed_rows([record])]
     return {planned.part.id for unit in redone for planned in unit.parts}
 
 
 def _only_failed_changed(before: Json, now: Json, units: Sequence[Unit], records: Records) -> bool:
-    """Tell whether the raw parts that have another size are all in units that will be built again."""
+    """Tell whether all raw parts that changed size are in units that will be rebuilt."""
     old, new = before["parts"], now["parts"]
     if not isinstance(old, list) or not isinstance(new, list) or _part_ids(before) != _part_ids(now):
         return False

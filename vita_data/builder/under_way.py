@@ -1,6 +1,6 @@
-"""What a unit that is being built has done so far: a small file beside the records, for `vita-data status` alone.
+"""Reports what a unit in progress has done so far: a small file beside the records, used only by `vita-data status`.
 
-No build depends on it, so nothing is synced, and what cannot be written is left out.
+No build depends on it, so it is not synced, and errors when writing it are ignored.
 """
 
 import json
@@ -24,16 +24,16 @@ _REPORT_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderWay:
-    """The raw episodes of a unit that were read so far."""
+    """How many raw episodes of a unit were read so far."""
 
     num_episodes: int
     num_expected: int | None
-    """Raw episodes of the whole unit; None where only reading tells."""
+    """Raw episodes of the whole unit; None if not known before reading."""
 
 
 @contextmanager
 def reported(folder: AnyPath, unit: "Unit", on_progress: "OnProgress") -> Iterator["OnProgress"]:
-    """Keep a unit's file up to date while the `with` block runs, every two seconds at most; none on object stores."""
+    """Keep a unit's file up to date while the `with` block runs, at most every two seconds; not on object stores."""
     if not isinstance(folder, Path):
         yield on_progress
         return
@@ -58,21 +58,21 @@ def reported(folder: AnyPath, unit: "Unit", on_progress: "OnProgress") -> Iterat
 
 
 def read_under_way(folder: AnyPath, numbers: Sequence[int]) -> tuple[list[UnderWay], float | None]:
-    """Read what these units report, and when the last report was written (seconds since 1970; None: there is none)."""
+    """Read the reports of these units, and when the last one was written (seconds since 1970; None: never)."""
     if not isinstance(folder, Path):
         return [], None
     there = list_files(folder / RECORDS)
     known = [path for number in numbers if (path := _path(folder, number)).name in there]
     found: list[UnderWay] = []
     for path in known:
-        # It goes when its unit is committed, and is empty for a moment when it is written anew.
+        # The file is deleted when its unit is committed, and is empty for a moment while it is rewritten.
         with suppress(OSError, ValueError, TypeError):
             found.append(UnderWay(**json.loads(path.read_text())))
     return found, max((there[path.name].mtime_s for path in known), default=None)
 
 
 def remove_reports(folder: AnyPath, numbers: Sequence[int] | None = None) -> None:
-    """Remove the files that killed runs left of these units; None: of all."""
+    """Remove the files that killed runs of these units left; None: of all units."""
     if not isinstance(folder, Path):
         return
     wanted = None if numbers is None else {_path(folder, number).name for number in numbers}

@@ -1,6 +1,6 @@
-"""One unit of work: read its parts, normalize, write its shards, and last of all its record.
+"""One unit of work: read its parts, normalize, write its shards and, last, its record.
 
-Nothing is lost silently: every raw episode leaves one row, ok, dropped or failed.
+Nothing is lost silently: every raw episode gets one row: ok, dropped or failed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What was done since the last report: raw episodes met, frames stored, raw bytes read."""
+    """What was done since the last report: raw episodes read, frames stored, raw bytes read."""
 
     num_episodes: int = 0
     num_frames: int = 0
@@ -36,34 +36,34 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore_progress(progress: Progress) -> None:
-    """Report to nobody."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitTask:
-    """A unit with all that a worker on any machine must know to build it."""
+    """A unit with everything that a worker on any machine needs to build it."""
 
     request: BuildRequest
     unit: Unit
     plan: str
-    """Digest of the plan that it is a unit of."""
+    """Digest of the plan that the unit belongs to."""
     versions: Json
-    """The library versions of the build: a worker that has others would write other bytes."""
+    """The library versions of the build: a worker with other versions would write other bytes."""
     landmarks: tuple[str, ...]
-    """Entries of the raw tree when the build started: where one is gone, the tree is, and no file is to blame."""
+    """Entries of the raw tree when the build started; if one is missing, the whole tree is, and no file is to blame."""
 
 
 def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitRecord:
-    """Build one unit and commit it: its shards, and last of all its record.
+    """Build one unit and commit it: first its shards, then its record.
 
     Raises:
-        StorageError: a disk or bucket is full, unreachable or gone; nothing of the unit is committed.
-        RequestError: this process has other library versions than the build, or another build has taken the output.
+        StorageError: a disk or bucket is full, unreachable or missing; nothing of the unit is committed.
+        RequestError: this process has other library versions than the build, or another build has replaced the output.
     """
     if codec_versions() != task.versions:
         raise RequestError(
-            f"unit {task.unit.number}: this worker has other library versions than the build: {codec_versions()}; "
-            "install the same ones on every node"
+            f"unit {task.unit.number}: this worker's library versions differ from the build's: {codec_versions()}; "
+            "install the same versions on every node"
         )
     cv2.setNumThreads(1)
     with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
@@ -84,34 +84,38 @@ def _open_raw(root: str) -> FsspecTree:
     try:
         return FsspecTree(root)
     except RequestError as error:
-        # It was there when the build started.
+        # It existed when the build started.
         raise StorageError(f"{error}; {BRING_BACK}") from error
 
 
 def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
-    """Refuse to call files unreadable, or a part empty, where the tree itself has vanished.
+    """Refuse to call files unreadable, or a part empty, if the tree itself has disappeared.
 
     Raises:
-        StorageError: an entry that was there when the build started is gone.
+        StorageError: an entry that existed when the build started is missing.
     """
     found = set(raw.glob("*"))
     gone = [name for name in landmarks if name not in found]
     if gone:
-        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} existed when the build started but is now missing; {BRING_BACK}"
+        )
 
 
 def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
-    """Refuse to call a part unreadable that is no longer there at all: what it lies on has vanished.
+    """Refuse to call a part unreadable if its file no longer exists: the disk or mount has disappeared.
 
     Raises:
-        StorageError: a file that had a size when the build started is gone.
+        StorageError: a file that was not empty when the build started is missing.
     """
     failed = {row.part for row in rows if row.outcome is EpisodeOutcome.FAILED}
     # CALVIN's parts are ranges of a folder: `folder#first-last`.
     listed = [planned.part.id for planned in unit.parts if planned.part.id in failed and planned.part.num_bytes]
     gone = [part for part in listed if not _is_there(raw, part.partition("#")[0])]
     if gone:
-        raise StorageError(f"--raw {raw.root}: {gone[0]} was there when the build started and is gone; {BRING_BACK}")
+        raise StorageError(
+            f"--raw {raw.root}: {gone[0]} existed when the build started but is now missing; {BRING_BACK}"
+        )
 
 
 def _is_there(raw: RawTree, path: str) -> bool:
@@ -119,7 +123,7 @@ def _is_there(raw: RawTree, path: str) -> bool:
 
 
 def _remove_other_shards(task: UnitTask, shards: "_Shards") -> None:
-    """Remove what an earlier try of this unit wrote to a split that gets nothing any more."""
+    """Remove what an earlier try of this unit wrote to a split that now gets no clips."""
     written = {split for split, _ in shards}
     for split in set(Split) - written:
         tar = task.request.folder / split / _shard_name(task, split)
@@ -157,7 +161,7 @@ def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> t
 
 
 def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: BuildRequest) -> Iterator[Outcome]:
-    """Yield what a part holds, the raw episodes that a broken file hides included."""
+    """Yield the outcomes of a part, including failures for the raw episodes that a broken file hides."""
     part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
     try:
         for outcome in islice(source.episodes(raw, part, request.settings), wanted):
@@ -182,7 +186,7 @@ def _write_outcome(
     writers: Mapping[Split, ShardWriter],
     names: Mapping[Split, str],
 ) -> EpisodeRow:
-    """Write an episode's clips one by one; a drop or failure on the way takes back those that were written."""
+    """Write an episode's clips one by one; if it is dropped or fails midway, the clips already written are removed."""
     part, ended = planned.part.id, outcome
     if isinstance(outcome, Episode):
         marks = {split: writer.mark() for split, writer in writers.items()}
@@ -191,7 +195,7 @@ def _write_outcome(
             for clip in iter_clips(outcome, source.INFO, request.settings, request.frames):
                 writers[clip.split].add(clip)
                 written.append(_Written.of(clip))
-                del clip  # its images, before the next clip's come
+                del clip  # free its images before the next clip's are read
             return _ok_row(written, part, names)
         except EpisodeDroppedError as error:
             ended = error.drop
@@ -214,7 +218,7 @@ def _lost_row(outcome: Outcome, part: str) -> EpisodeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
-    """What a row says of a clip, kept without its images."""
+    """What a row needs to know of a clip, without its images."""
 
     key: str
     episode: str

@@ -1,4 +1,4 @@
 """The `vita-data` command, one module for each group of verbs.
 
-Arguments go in; raw trees, shards and pages are read and written by the rooms below.
+Arguments come in; the packages below read and write raw trees, shards and pages.
 """

@@ -23,42 +23,68 @@ if TYPE_CHECKING:
     from vita_data.builder.unit import Progress
 
 _LINE_EVERY_S = 30.0
-_RETRY = "fix or fetch their files, then run the same command with --retry-failed"
+_RETRY = "fix their files or download them again, then run the same command with --retry-failed"
 
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
-    """Declare what `vita-data build` takes."""
-    build.add_argument("--source", required=True, type=word, metavar="NAME", help="one of `vita-data sources`")
+    """Declare the arguments of `vita-data build`."""
     build.add_argument(
-        "--raw", required=True, type=address, metavar="DIR", help="the folder that contains the owner's download"
+        "--source", required=True, type=word, metavar="NAME", help="source to build (see `vita-data sources`)"
     )
     build.add_argument(
-        "--out", required=True, type=any_path, metavar="DIR", help="where NAME/ is written; --raw and --out may be URLs"
+        "--raw",
+        required=True,
+        type=address,
+        metavar="DIR",
+        help="folder or URL of the original download",
     )
-    build.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or a Ray cluster")
-    build.add_argument("--workers", type=positive, metavar="N", help="processes (default: one a core)")
     build.add_argument(
-        "--ray-address", type=word, metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, else one here)"
+        "--out", required=True, type=any_path, metavar="DIR", help="folder or URL where NAME/ is written"
     )
-    build.add_argument("--rank", type=int, metavar="R", help="build only this share of the units (job arrays) ...")
-    build.add_argument("--num-ranks", type=positive, metavar="N", help="... of N; a last run without both finishes")
+    build.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="run on this machine or on a Ray cluster"
+    )
+    build.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one per core)")
+    build.add_argument(
+        "--ray-address",
+        type=word,
+        metavar="HOST:PORT",
+        help="Ray cluster to use (default: RAY_ADDRESS, else a local one)",
+    )
+    build.add_argument(
+        "--rank", type=int, metavar="R", help="build only share R of --num-ranks, counted from 0 (for job arrays)"
+    )
+    build.add_argument(
+        "--num-ranks",
+        type=positive,
+        metavar="N",
+        help="number of shares; when all are built, run once without --rank and --num-ranks to finish",
+    )
     build.add_argument(
         "--frames",
         choices=("keyframes", "all"),
         default="keyframes",
-        help="images stored: one a second (pretraining) or every row (fine-tuning)",
+        help="images to store: one per second (pretraining) or every row (fine-tuning); default: keyframes",
     )
     build.add_argument(
-        "--limit", type=positive, metavar="N", help="only the first N raw episodes; a larger N, or none, resumes later"
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="build only the first N raw episodes; continue later with a larger N or without --limit",
     )
-    build.add_argument("--retry-failed", action="store_true", help="try units with failed episodes again")
+    build.add_argument("--retry-failed", action="store_true", help="build units with failed episodes again")
     build.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources NAME`"
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="KEY=VALUE",
+        help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
 
 
 def run_build(arguments: argparse.Namespace) -> int:
-    """Run `vita-data build`: 0, or 1 where raw episodes could not be read or no clip was stored."""
+    """Run `vita-data build`; return 0, or 1 if raw episodes could not be read or no clip was stored."""
     from vita_data.builder import BuildRequest, Listeners, build
     from vita_data.builder.causes import failure_lines
     from vita_data.config.settings import parse_settings
@@ -101,7 +127,7 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
     if arguments.engine == "ray":
         return RayEngine(workers=arguments.workers, address=arguments.ray_address)
     if arguments.ray_address:
-        raise RequestError("--ray-address: only with --engine ray")
+        raise RequestError("--ray-address needs --engine ray")
     return LocalEngine(workers=arguments.workers or os.cpu_count() or 1)
 
 
@@ -109,12 +135,12 @@ def _share(arguments: argparse.Namespace) -> "Share | None":
     from vita_data.builder import Share
 
     if (arguments.rank is None) != (arguments.num_ranks is None):
-        raise RequestError("--rank and --num-ranks: give both, or neither")
+        raise RequestError("--rank and --num-ranks must be given together")
     return None if arguments.rank is None else Share(rank=arguments.rank, num_ranks=arguments.num_ranks)
 
 
 class Display:
-    """What a build shows while it runs: a bar over the raw bytes on a terminal, else a line a unit or half a minute."""
+    """Shows the progress of a build: a bar over the raw bytes on a terminal, else a line per unit or half a minute."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -132,7 +158,7 @@ class Display:
             self._bar.close()
 
     def start(self, started: "Started") -> None:
-        """Begin with what an earlier run has done."""
+        """Start the display with what an earlier run has done."""
         self._started_s = self._told_s = time.monotonic()
         self._num_done, self._num_units = started.num_done, started.num_units
         self._left_bytes = started.num_bytes - started.num_bytes_done
@@ -147,7 +173,7 @@ class Display:
             )
 
     def progress(self, progress: "Progress") -> None:
-        """Take in what was done since the last report."""
+        """Add what was done since the last report."""
         with self._lock:
             self._num_episodes += progress.num_episodes
             self._num_frames += progress.num_frames
@@ -159,7 +185,7 @@ class Display:
                 self._tell("")
 
     def unit(self, done: "UnitDone") -> None:
-        """Tell that a unit is committed."""
+        """Show that a unit is committed."""
         from vita_data.builder.records import EpisodeOutcome
 
         with self._lock:
@@ -173,14 +199,14 @@ class Display:
         span_s = max(self._told_s - self._started_s, 1e-3)
         line = f"{self._source}: unit {self._num_done}/{self._num_units}{counts}; "
         line += f"{self._num_episodes} episodes read, {self._num_episodes / span_s:.1f} episodes/s"
-        # A unit may be told before the reports of what it read have all come in.
+        # A unit may be reported before all progress reports of its reading have arrived.
         left_bytes = self._left_bytes - self._num_bytes
         if self._num_done < self._num_units and self._num_bytes and left_bytes > 0:
             line += f", {format_time(span_s * left_bytes / self._num_bytes)} left"
         print(line, file=sys.stderr, flush=True)
 
     def rate(self) -> list[str]:
-        """Say how fast this run was; nothing if it built nothing."""
+        """Return how fast this run was; empty if it built nothing."""
         span_s = max(time.monotonic() - self._started_s, 1e-3)
         if not self._num_episodes:
             return []
@@ -190,7 +216,7 @@ class Display:
 
 
 def format_time(span_s: float) -> str:
-    """Write a span of time for people."""
+    """Format a time span for people."""
     if span_s < 60:
         return f"{span_s:.1f} s"
     minutes = round(span_s / 60)
@@ -198,7 +224,7 @@ def format_time(span_s: float) -> str:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Write a size for people."""
+    """Format a size in bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
@@ -218,7 +244,7 @@ def _state(result: "BuildResult") -> str:
 def _summary(result: "BuildResult") -> list[str]:
     card = result.card
     if card is None:
-        return ["  the units of this share are built; the same command without --rank and --num-ranks finishes"]
+        return ["  this share is built; when all shares are, run the same command without --rank and --num-ranks"]
     lines = [] if result.nothing or not isinstance(card["counts"], dict) else _table(card["counts"])
     for title in ("outcomes", "drops"):
         counts = card[title]
@@ -228,14 +254,14 @@ def _summary(result: "BuildResult") -> list[str]:
     listed = [shard for split in shards.values() for shard in split] if isinstance(shards, dict) else []
     lines.append(f"  size: {format_bytes(sum(shard['num_bytes'] for shard in listed))} in {len(listed)} shards")
     if not card["redistributable"]:
-        lines.append(f"  licence: {card['licence']}: these shards must not be passed on")
+        lines.append(f"  licence: {card['licence']}: these shards must not be redistributed")
     if result.unread is not None and (told := result.unread.line()):
         lines.append(f"  {told}")
     return lines
 
 
 def _counted(counts: "Mapping[str, object]") -> str:
-    """Write counts by name, a drop code with its meaning."""
+    """Format counts by name; drop codes are followed by their meaning."""
     from vita_data.builder.drops import DROPS
     from vita_data.types import Reason
 
@@ -244,7 +270,7 @@ def _counted(counts: "Mapping[str, object]") -> str:
 
 
 def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:
-    # A card that was read back has its keys in another order than one just made.
+    # A card that was read back has its keys in another order than a new one.
     columns = ("episodes", "clips", "steps", "frames")
     rows = [["split", "modality", *columns]]
     for split, modalities in counts.items():

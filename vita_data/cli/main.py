@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vita_data.storage.files import AnyPath
     from vita_data.types import Json, Manifest
 
-# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+# Each verb imports what it needs only when it runs, so that `--help` and typos are answered at once.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,48 +34,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"vita-data {arguments.name}",
         run,
         interrupted=f"interrupted; {RESUME if arguments.name == 'build' else AGAIN}",
-        remedy="fix that and run the same command again",
+        remedy="fix this and run the same command again",
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = OneLineParser(
-        prog="vita-data", description="Raw datasets to normalized shards to mixtures."
+        prog="vita-data", description="Build raw robot and video datasets into shards, check them and mix them."
     )
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
 
-    build = _verb(verbs, "build", run_build, "raw tree -> OUT/NAME: shards, index, card, statistics")
+    build = _verb(verbs, "build", run_build, "build a raw dataset into shards with index, card and statistics")
     add_build_arguments(build)
     _json_flag(build)
 
-    status = _verb(verbs, "status", run_status, "how far a build is")
-    status.add_argument("folder", type=any_folder, metavar="DIR/NAME")
+    status = _verb(verbs, "status", run_status, "show the progress of a build")
+    status.add_argument(
+        "folder", type=any_folder, metavar="DIR/NAME", help="folder of the build: --out plus source name"
+    )
     _json_flag(status)
 
     _probe_verb(verbs)
-    toy = _verb(verbs, "toy", _toy, "write small raw trees in the true on-disk layout")
-    toy.add_argument("--source", required=True, type=word, metavar="NAME|all")
+    toy = _verb(verbs, "toy", _toy, "write small synthetic raw datasets in their real on-disk layout")
+    toy.add_argument("--source", required=True, type=word, metavar="NAME|all", help="source to write, or all of them")
     toy.add_argument(
-        "--raw", required=True, type=local_path, metavar="DIR", help="NAME/ is written there; a valid --raw"
+        "--raw", required=True, type=local_path, metavar="DIR", help="where NAME/ is written; use DIR/NAME as --raw"
     )
 
     sources = _verb(
         verbs,
         "sources",
         _sources,
-        "the sources: rate, cameras, actions, licence; of one by its name also raw layout and settings",
+        "list the sources with rate, cameras, actions and licence; with NAME also its raw layout and settings",
     )
-    sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="tell all of this source")
+    sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="show all details of this source")
     _json_flag(sources)
 
     _mix_verb(verbs)
 
-    stats = _verb(verbs, "stats", _stats, "compute a built source's normalization statistics again")
-    stats.add_argument("folder", type=any_folder, metavar="DIR/NAME")
+    stats = _verb(verbs, "stats", _stats, "recompute the normalization statistics of a built source")
+    stats.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     _json_flag(stats)
 
-    verify = _verb(verbs, "verify", _verify, "every shard against its index and sums")
-    verify.add_argument("folder", type=any_folder, metavar="DIR/NAME")
+    verify = _verb(verbs, "verify", _verify, "check every shard against its index and checksums")
+    verify.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     _json_flag(verify)
 
     _page_verbs(verbs)
@@ -85,49 +87,75 @@ def _parser() -> argparse.ArgumentParser:
 def _mix_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     summary = (
         "check a manifest against built shards; print each source's windows, weight, share and repeats per 100k steps "
-        "in every stage, and its share beside the paper's Table 10"
+        "for every stage, and compare the shares with the paper's Table 10"
     )
     mix = _verb(verbs, "mix", _mix, summary)
-    mix.add_argument("manifest", type=local_path, metavar="MANIFEST")
+    mix.add_argument("manifest", type=local_path, metavar="MANIFEST", help="TOML file of the mixture")
     mix.add_argument(
         "--shards",
         required=True,
         type=any_folder,
         metavar="DIR",
-        help="DIR/NAME.lock.json is written there if it can be",
+        help="folder with the built sources; NAME.lock.json is written there if it is writable",
     )
-    mix.add_argument("--basis", choices=("weight", "frames", "windows"), help="overrides the manifest's")
     mix.add_argument(
-        "--batch-size", type=positive, metavar="N", help="global batch that repeats are counted for (default: 1024)"
+        "--basis",
+        choices=("weight", "frames", "windows"),
+        help="what shares are computed from (default: the manifest's)",
+    )
+    mix.add_argument(
+        "--batch-size", type=positive, metavar="N", help="global batch size for counting repeats (default: 1024)"
     )
     _json_flag(mix)
 
 
 def _page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    inspect = _verb(verbs, "inspect", _inspect, "one page: contact sheet, instruction, action and state plots")
-    inspect.add_argument("folder", type=any_folder, metavar="DIR/NAME")
-    inspect.add_argument("--clip", type=word, metavar="KEY", help="this clip (default: the first few)")
-    inspect.add_argument("--html", required=True, type=local_path, metavar="F")
-
-    report = _verb(verbs, "report", _report, "one page: all built sources, the mixture and training runs")
-    report.add_argument("folder", type=any_folder, metavar="DIR")
-    report.add_argument("--manifest", type=local_path, metavar="MANIFEST", help="show this mixture of them")
-    report.add_argument(
-        "--run", action="append", default=[], type=local_path, metavar="RUN", help="show this training run"
+    inspect = _verb(
+        verbs, "inspect", _inspect, "write a page of a built source: images, instructions, action and state plots"
     )
-    report.add_argument("--html", required=True, type=local_path, metavar="F")
+    inspect.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
+    inspect.add_argument("--clip", type=word, metavar="KEY", help="show this clip (default: the first few)")
+    inspect.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
+
+    report = _verb(verbs, "report", _report, "write a page of all built sources, their mixture and training runs")
+    report.add_argument("folder", type=any_folder, metavar="DIR", help="folder with the built sources")
+    report.add_argument("--manifest", type=local_path, metavar="MANIFEST", help="also show this mixture")
+    report.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        type=local_path,
+        metavar="RUN",
+        help="also show this training run (repeatable)",
+    )
+    report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
 
 
 def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    probe = _verb(verbs, "probe", _probe, "which of our assumptions hold on a raw tree; exit code 1 if one does not")
-    probe.add_argument("--source", required=True, type=word, metavar="NAME", help="one of `vita-data sources`")
-    probe.add_argument(
-        "--raw", required=True, type=address, metavar="DIR", help="the folder that contains the owner's download"
+    probe = _verb(
+        verbs, "probe", _probe, "check raw data against the assumptions of its source; exit with 1 if one fails"
     )
-    probe.add_argument("--html", type=local_path, metavar="F", help="a page with contact sheets, tables and examples")
-    probe.add_argument("--limit", type=positive, metavar="N", help="raw episodes looked at (default: 50)")
     probe.add_argument(
-        "--set", action="append", default=[], type=setting, metavar="KEY=VALUE", help="see `vita-data sources NAME`"
+        "--source", required=True, type=word, metavar="NAME", help="source to read (see `vita-data sources`)"
+    )
+    probe.add_argument(
+        "--raw",
+        required=True,
+        type=address,
+        metavar="DIR",
+        help="folder or URL of the original download",
+    )
+    probe.add_argument(
+        "--html", type=local_path, metavar="FILE", help="write a page with contact sheets, tables and examples"
+    )
+    probe.add_argument("--limit", type=positive, metavar="N", help="number of raw episodes to check (default: 50)")
+    probe.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="KEY=VALUE",
+        help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
     _json_flag(probe)
 
@@ -138,13 +166,13 @@ def _verb(
     run: Callable[[argparse.Namespace], int],
     summary: str,
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser = verbs.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
     parser.set_defaults(verb=run)
     return parser
 
 
 def _json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
 
 
 def _print_json(value: object) -> None:
@@ -167,7 +195,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         _print_json(probed.report.as_json())
     else:
         print("\n".join(probed.report.lines()))
-        print(arguments.html or "no page was written: give --html F for the sheets and tables")
+        print(arguments.html or "no page was written; add --html FILE for one with contact sheets and tables")
     for result in probed.report.failed:
         print(f"vita-data probe: {arguments.source}: {result.line}", file=sys.stderr)
     return 1 if probed.report.failed else 0
@@ -183,10 +211,10 @@ def _toy(arguments: argparse.Namespace) -> int:
     for name in names:
         folder = arguments.raw / name
         if folder.exists() and any(folder.iterdir()):
-            raise RequestError(f"{folder} is not empty; a toy tree is only written into a new folder")
+            raise RequestError(f"{folder} is not empty; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         if arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
-            raise RequestError(f"--raw {arguments.raw} holds raw data of {name!r} already; give a new folder")
+            raise RequestError(f"--raw {arguments.raw} already contains raw data of {name!r}; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         folder = arguments.raw / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,7 +257,7 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 
 def _source_lines(described: "Json") -> list[str]:
-    """Lay out one source for people: a line a fact, then a line a setting."""
+    """Format one source for people: one line per fact, then one line per setting."""
     lines: list[str] = []
     for key, value in described.items():
         if key == "settings" and isinstance(value, dict):
@@ -272,7 +300,7 @@ def _mix(arguments: argparse.Namespace) -> int:
     try:
         lock = report.write_lock(arguments.shards)
     except RequestError as error:
-        # Shards are often read from a mount or a bucket of somebody else; what was asked for is printed.
+        # Shards are often on a read-only mount or in someone else's bucket; the requested table is printed anyway.
         print(f"vita-data mix: note: {one_line(str(error))}", file=sys.stderr)
         return 0
     if not arguments.json:
@@ -330,7 +358,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _require_folder_of(path: Path) -> None:
     if path.is_dir():
-        raise RequestError(f"--html {path} is a folder; give the file to write")
+        raise RequestError(f"--html {path} is a folder; give the path of the file to write")
     if not path.parent.is_dir():
         raise RequestError(f"--html {path}: the folder {path.parent} does not exist")
 

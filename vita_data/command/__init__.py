@@ -1,4 +1,4 @@
-"""What all commands share: types of arguments, one-line errors, exit codes, signals.
+"""What all commands share: argument types, one-line errors, exit codes, signals.
 
-Strings of the command line go in, checked values or one line on stderr come out.
+Command-line strings come in; checked values or one line on stderr come out.
 """

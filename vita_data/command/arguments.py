@@ -1,7 +1,7 @@
-"""Types of the arguments of every command: paths, words, numbers, settings; what does not fit is told in one line.
+"""Argument types of every command: paths, words, numbers, settings; a bad value is reported in one line.
 
-Each argument with a value has one of these types or choices, so that what holds for paths (`~`, no empty text, UTF-8)
-holds in every command.
+Each argument with a value has one of these types or choices, so that the rules for paths (`~`, no empty text, UTF-8)
+hold in every command.
 """
 
 import argparse
@@ -21,29 +21,29 @@ _T = TypeVar("_T")
 def word(text: str) -> str:
     """Read a name, a key or another text, not a path."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a text, got an empty one")
+        raise argparse.ArgumentTypeError("expected a non-empty text, got an empty one")
     return _readable(text)
 
 
 def setting(text: str) -> str:
-    """Read `KEY=VALUE`; a value that begins with `~` is a path, whose home folder is written out."""
+    """Read `KEY=VALUE`; a value that begins with `~` is a path, in which `~` is expanded."""
     key, equals, value = word(text).partition("=")
     return f"{key}{equals}{expand_home(value)}"
 
 
 def local_path(text: str) -> Path:
-    """Read the path of a file or folder of this machine, there or not."""
+    """Read the path of a file or folder of this machine, which need not exist."""
     return _possible(Path(_asked(require_local, _path_text(text))))
 
 
 def any_path(text: str) -> AnyPath:
-    """Read a path of this machine or the address of an object store, there or not."""
+    """Read a path of this machine or the address of an object store, which need not exist."""
     path = _asked(open_path, _path_text(text))
     return _possible(path) if isinstance(path, Path) else path
 
 
 def address(text: str) -> str:
-    """Read the same as text; an address is opened, and refused, by whoever uses it."""
+    """Read the same as text; its user opens the address and reports errors."""
     if "://" in _path_text(text):
         return text
     path = _asked(require_local, text)
@@ -52,14 +52,14 @@ def address(text: str) -> str:
 
 
 def local_folder(text: str) -> Path:
-    """Read a folder of this machine that is there."""
+    """Read an existing folder of this machine."""
     path = local_path(text)
     _require_folder(path)
     return path
 
 
 def any_folder(text: str) -> AnyPath:
-    """Read a folder that is there, or the address of one in a store, which is not asked yet."""
+    """Read an existing folder, or the address of a folder in a store, which is not checked yet."""
     path = any_path(text)
     if isinstance(path, Path):
         _require_folder(path)
@@ -77,12 +77,12 @@ def not_negative(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """Read a port of a network address; 0 stands for any free one."""
-    return _whole(text, least=0, most=MAX_PORT, wanted=f"a port, 0 to {MAX_PORT}")
+    """Read a port of a network address; 0 means any free port."""
+    return _whole(text, least=0, most=MAX_PORT, wanted=f"a port from 0 to {MAX_PORT}")
 
 
 def positives(text: str) -> tuple[int, ...]:
-    """Read whole numbers above 0 with commas between them."""
+    """Read comma-separated whole numbers above 0."""
     return tuple(positive(number.strip()) for number in word(text).split(","))
 
 
@@ -92,7 +92,7 @@ PATHS = (local_path, any_path, address, local_folder, any_folder)
 
 def _path_text(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("expected a path, got an empty text (an unset variable of the shell?)")
+        raise argparse.ArgumentTypeError("expected a path, got an empty text (is a shell variable unset?)")
     return _readable(text)
 
 
@@ -105,7 +105,7 @@ def _readable(text: str) -> str:
 
 
 def _possible(path: Path) -> Path:
-    """Refuse a path at which nothing can ever lie: below a file, too long, or a link to itself."""
+    """Refuse a path that can never exist: below a file, too long, or a link to itself."""
     try:
         path.stat()
     except OSError as error:
@@ -119,12 +119,12 @@ def _possible(path: Path) -> Path:
 
 def _require_folder(path: Path) -> None:
     if not path.is_dir():
-        hint = f": it is a file; give a folder, such as {path.parent}" if path.exists() else near_name(path)
-        raise argparse.ArgumentTypeError(f"{path}: no such directory{hint}")
+        hint = f"; it is a file, give a folder such as {path.parent}" if path.exists() else near_name(path)
+        raise argparse.ArgumentTypeError(f"{path}: the folder does not exist{hint}")
 
 
 def _whole(text: str, *, least: int, wanted: str, most: int | None = None) -> int:
-    # int() would take 1_000, too, and stops with an error of its own at 4,300 digits.
+    # int() would also accept 1_000, and fails with its own error at 4,300 digits.
     digits = text.removeprefix("-")
     value = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
     if value is None or value < least or (most is not None and value > most):

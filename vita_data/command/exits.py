@@ -18,11 +18,11 @@ _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
     **dict.fromkeys(("aiohttp", "msgpack", "websockets"), "serve"),
 }
-"""Packages that are there only with an extra of this distribution."""
+"""Packages that only an extra of this distribution installs."""
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, `--help` has the rest; tells the command's version."""
+    """Reports a bad argument in one line that points to `--help`; adds `--version`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -31,7 +31,7 @@ class OneLineParser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"{command} {__version__}", help=shown)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse; what no verb knows is refused by the verb that was asked, with the option that was meant."""
+        """Parse; the given verb refuses an unknown argument and suggests the option that was probably meant."""
         given = sys.argv[1:] if args is None else list(args)
         found, unknown = self.parse_known_args(given, namespace)
         if unknown:
@@ -39,7 +39,7 @@ class OneLineParser(argparse.ArgumentParser):
         return found
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; an unknown option is told before a required one that is lacking, which it may be, misspelt."""
+        """Parse; report an unknown option before a missing required one, since it may be that option misspelt."""
         given = sys.argv[1:] if args is None else list(args)
         known = self._option_string_actions
         if given and not self._verbs():
@@ -61,7 +61,7 @@ class OneLineParser(argparse.ArgumentParser):
     def _refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
         first = unknown[0].partition("=")[0]
         if not first.startswith("-"):
-            self.error(f"one value too many: {first}")
+            self.error(f"unexpected argument {first}")
         near = difflib.get_close_matches(first, self._option_string_actions, n=1)
         self.error(f"unknown option {first}" + (f"; did you mean {near[0]}?" if near else ""))
 
@@ -72,12 +72,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def _is_prefix(text: str, options: Iterable[str]) -> bool:
-    """Tell whether argparse takes a text for an option, written out or not."""
+    """Tell whether argparse accepts a text as an option, abbreviated or not."""
     return any(option.startswith(text) for option in options)
 
 
 def one_line(text: str) -> str:
-    """Write a message in one line that any terminal shows: a path of the user's may hold anything."""
+    """Format a message as one printable line: a user's path may contain any character."""
     words = " ".join(text.split())
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
 
@@ -86,13 +86,13 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
     """Run a command; returns its exit code.
 
     Args:
-        program: whose name begins the line.
-        command: gives a code of its own, or None for 0.
-        interrupted: what is said of Ctrl-C.
-        remedy: what is said to do about a fault of the machine.
+        program: the name that begins the line.
+        command: returns its own exit code, or None for 0.
+        interrupted: the message for Ctrl-C.
+        remedy: what to do about a fault of the machine, for the message.
 
     Returns:
-        0 done, 1 data or files are bad, Ctrl-C or nobody reads on (`| head`), 2 a bad request.
+        0 done; 1 bad data or files, Ctrl-C, or the reader of the output has closed it (`| head`); 2 a bad request.
     """
     code, told = _run(command, interrupted, remedy)
     unsaid = _flush()
@@ -103,7 +103,7 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
 
 
 def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tuple[int, str | None]:
-    """Give the code and the line."""
+    """Return the exit code and the message."""
     try:
         return command() or 0, None
     except VitaDataError as fault:
@@ -115,11 +115,11 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
         return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(extra)}"
     except OSError as fault:
         if isinstance(fault, BrokenPipeError) and _is_deserted():
-            return 1, None  # Whoever read our output hung up: nothing more can be said.
+            return 1, None  # the reader of our output closed it: nothing can be reported
         if fault.errno in FORBIDDEN and fault.filename:
             return 1, forbidden(fault.filename, fault.errno)
         where = f"{fault.filename}: " if fault.filename else ""
-        if fault.errno == errno.ENAMETOOLONG:  # whatever it was to be, nothing can have this name
+        if fault.errno == errno.ENAMETOOLONG:  # no file can have this name
             return RequestError.exit_code, f"{where}{fault.strerror}; give a shorter path"
         return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
     except KeyboardInterrupt:
@@ -127,9 +127,9 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
 
 
 def _flush() -> str | None:
-    """Let go of what was printed; gives what is to be said where it could not be, else None.
+    """Flush stdout; return the error to report, or None.
 
-    The output leads nowhere then, so that Python does not complain of it at its exit.
+    After an error, stdout is redirected to the null device so that Python does not complain at exit.
     """
     try:
         if sys.stdout is not None:
@@ -142,10 +142,10 @@ def _flush() -> str | None:
 
 
 def _is_deserted() -> bool:
-    """Tell whether the output is a pipe that nobody reads any more."""
+    """Tell whether stdout is a pipe whose reader has closed it."""
     try:
         output = sys.stdout.fileno()
-    except (OSError, ValueError, AttributeError):  # none, or what a test or a notebook puts in its place
+    except (OSError, ValueError, AttributeError):  # no stdout, or a replacement by a test or a notebook
         return False
     poll = select.poll()
     poll.register(output, 0)

@@ -1,4 +1,4 @@
-"""What a SIGTERM does while something runs."""
+"""Handling of SIGTERM while something runs."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
-    """Do something at a SIGTERM while inside; only a main thread may set handlers, others see no signal."""
+    """Run an action on SIGTERM while inside; only the main thread may set handlers, other threads do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -20,5 +20,5 @@ def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
 
 
 def interrupt() -> None:
-    """Raise what Ctrl-C raises, so that what was begun is ended."""
+    """Raise KeyboardInterrupt, as Ctrl-C does, so that running work is cleaned up."""
     raise KeyboardInterrupt

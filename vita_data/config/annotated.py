@@ -1,4 +1,4 @@
-"""Whether configs hold what their fields are annotated with: a recipe is Python that no type checker need have read."""
+"""Checks config values against the annotated types: a recipe is Python that may not have been type-checked."""
 
 import dataclasses
 import types
@@ -21,7 +21,7 @@ def first_misfit(config: Any, path: str = "") -> str | None:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Tell whether a value has a type; a list will do for a tuple and a whole number for a float."""
+    """Tell whether a value has a type; a list is accepted for a tuple and a whole number for a float."""
     kind, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind is types.UnionType:
         return any(fits(value, option) for option in inner)

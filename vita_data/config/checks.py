@@ -1,6 +1,6 @@
-"""Checks of single config fields, so that a value that cannot train is refused where it is given.
+"""Checks of single config fields, so that a value that cannot work is refused where it is given.
 
-What depends on several fields is checked where the parts meet: `recipe.check_windows` and the model's constructors.
+What depends on several fields is checked where they are used: `recipe.check_windows` and the model's constructors.
 """
 
 import math
@@ -8,14 +8,14 @@ import math
 from vita_data.errors import RequestError
 
 MAX_SEED = 2**63 - 1
-"""The largest seed that torch and the loader both take."""
+"""The largest seed that both torch and the loader accept."""
 
 
 def require(config: object, name: str, *, fits: bool, wanted: str) -> None:
     """Refuse a field that does not fit.
 
     Raises:
-        RequestError: it does not; names config, field, what was found and what would do.
+        RequestError: the field does not fit; names config, field, the value found and the expected values.
     """
     if not fits:
         raise RequestError(f"{type(config).__name__}.{name} must be {wanted}; found {getattr(config, name)!r}")
@@ -52,12 +52,12 @@ def require_part(config: object, *names: str) -> None:
 
 
 def is_whole(value: object, *, least: int, most: int | None = None) -> bool:
-    """Tell whether a value is an int, and no bool, within least..most."""
+    """Tell whether a value is an int, not a bool, within least..most."""
     return type(value) is int and value >= least and (most is None or value <= most)
 
 
 def is_finite(value: object) -> bool:
-    """Tell whether a value is a number, and no bool, that float64 can hold."""
+    """Tell whether a value is a number, not a bool, that float64 can represent."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:

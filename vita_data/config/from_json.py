@@ -14,15 +14,17 @@ Config = TypeVar("Config")
 
 
 def from_json(kind: type[Config], values: Mapping[str, object]) -> Config:
-    """Make a config dataclass from JSON values; a field that is absent has its default.
+    """Make a config dataclass from JSON values; a missing field gets its default.
 
     Raises:
-        VitaDataError: a field is not known, or its value has another type.
+        VitaDataError: a field is unknown, or its value has another type.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
-        raise VitaDataError(f"{kind.__name__} has no field {', '.join(unknown)}; another version wrote it")
+        raise VitaDataError(
+            f"{kind.__name__} has no field {', '.join(unknown)}; it was written by another version of vita-data"
+        )
     made: dict[str, Any] = {name: _made(hints[name], value, name) for name, value in values.items()}
     return kind(**made)
 
@@ -38,5 +40,5 @@ def _made(hint: Any, value: object, name: str) -> object:
         if isinstance(origin, type) and issubclass(origin, Enum) and value in {member.value for member in origin}:
             return origin(value)
     if not fits(value, hint):
-        raise VitaDataError(f"field {name} cannot be {value!r}")
+        raise VitaDataError(f"field {name} has the unexpected value {value!r}")
     return value

@@ -23,7 +23,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
     """Make a source's settings from `KEY=VALUE` texts.
 
     Raises:
-        RequestError: an unknown key (names the nearest), a value of the wrong type, or a text without `=`.
+        RequestError: an unknown key (the message names the nearest), a value of the wrong type, or a text without `=`.
     """
     hints = typing.get_type_hints(kind)
     values: dict[str, object] = {}
@@ -34,7 +34,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"{source} has: {', '.join(sorted(hints))}"
-            raise RequestError(f"--set {key}: source {source!r} has no such setting; {hint}")
+            raise RequestError(f"--set {key}: unknown setting of source {source!r}; {hint}")
         values[key] = _value(text, hints[key], asked=assignment)
     try:
         return kind(**values)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
 
 
 def settings_json(settings: SourceSettings) -> Json:
-    """Lay settings out for the card and the build's hash."""
+    """Convert settings to JSON for the card and the build's hash."""
     return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
 
@@ -58,11 +58,11 @@ def _value(text: str, hint: object, *, asked: str) -> object:
     options = [option for option in _options(hint) if option is not type(None)]
     kind = options[0]
     if kind is not options[-1]:
-        raise TypeError(f"a setting has one type besides None, not {hint}")
+        raise TypeError(f"expected a setting with one type besides None, got {hint}")
     if typing.get_origin(kind) is tuple:
         return tuple(part for part in text.split(",") if part)
     if not isinstance(kind, type):
-        raise TypeError(f"a setting cannot be of type {kind!r}")
+        raise TypeError(f"unsupported type of a setting: {kind!r}")
     try:
         if issubclass(kind, bool):
             return {"true": True, "false": False}[text.lower()]
@@ -71,7 +71,7 @@ def _value(text: str, hint: object, *, asked: str) -> object:
             if isinstance(value, float) and not math.isfinite(value):
                 raise RequestError(f"--set {asked}: expected a finite number, found {text!r}")
             return value
-        raise TypeError(f"a setting cannot be of type {kind!r}")
+        raise TypeError(f"unsupported type of a setting: {kind!r}")
     except (ValueError, KeyError):
         raise RequestError(f"--set {asked}: expected {_wanted(hint)}, found {text!r}") from None
 
@@ -93,7 +93,7 @@ def _type_name(hint: object) -> str:
 
 
 def _wanted(hint: object) -> str:
-    """Say in words what a setting takes."""
+    """Describe in words the values that a setting accepts."""
     options = _options(hint)
     return _WORDS.get(options[0], _type_name(options[0]))
 

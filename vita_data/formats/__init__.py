@@ -1,1 +1,1 @@
-"""How bytes lie on disk; nothing here knows a robot or a dataset."""
+"""Reads and writes file formats; independent of any robot or dataset."""

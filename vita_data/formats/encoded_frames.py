@@ -1,4 +1,4 @@
-"""A camera whose frames are whole encoded images in memory, one a row; JPEG is handed on untouched."""
+"""A camera whose frames are encoded images in memory, one per row; JPEG is passed on unchanged."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,20 +19,20 @@ class EncodedFrames:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return len(self._images)
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows`: JPEG bytes as stored, any other image format decoded at its own size.
 
-        What is no image at all is yielded as it is: only who stores frames can tell a bad one from a bad episode.
+        Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
         """
         for row in rows:
             yield _frame(self._images[row])
 
 
 def is_image(data: bytes) -> bool:
-    """Tell whether bytes decode as an image; a JPEG at an eighth of its size, which costs the least."""
+    """Tell whether bytes decode as an image; a JPEG is decoded at an eighth of its size, which is the fastest."""
     if not data.startswith(_JPEG_MAGIC):
         return bool(data) and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) is not None
     try:
@@ -50,8 +50,8 @@ def _frame(data: bytes) -> JpegFrame | RgbFrame:
 
 
 def any_image(images: Sequence[bytes]) -> bool:
-    """Tell whether a camera has an image at all; one without any decodable entry is no camera of its episode.
+    """Tell whether a camera has any image; a camera without a decodable entry is not a camera of its episode.
 
-    Records of a view that was not recorded hold an empty string a step.
+    Records store an empty string per step for a view that was not recorded.
     """
     return any(is_image(data) for data in images)

@@ -1,6 +1,6 @@
-"""Numpy files on disk: single members of `.npz` archives, and `.npy` files that hold a pickled plain value.
+"""Numpy files on disk: single members of `.npz` archives, and `.npy` files that contain a pickled plain value.
 
-Members that are not asked for are neither read nor decompressed. What the members mean is the source's business.
+Other members are neither read nor decompressed. The source interprets the members.
 """
 
 import struct
@@ -24,7 +24,7 @@ _DAMAGED = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.Bad
 
 
 def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[Any], ...]:
-    """Read the members `keys` of an `.npz` archive in that order, each checked against its own sum.
+    """Read the members `keys` of an `.npz` archive in that order; each is checked against its checksum.
 
     Args:
         path: the file on disk.
@@ -32,7 +32,7 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        EpisodeError: the file is absent or damaged, or has no such member.
+        EpisodeError: the file is missing or damaged, or lacks a member.
     """
     key = ""
     try:
@@ -41,13 +41,13 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
             for key in keys:
                 found.append(np.load(BytesIO(archive.read(f"{key}.npy")), allow_pickle=False))
     except KeyError:
-        raise EpisodeError(f"{name}: no array {key!r} in it") from None
+        raise EpisodeError(f"{name}: array {key!r} not found in it") from None
     except _DAMAGED as error:
         raise_machine_fault(error, name)
         if key:
-            what = f"array {key!r} of it cannot be read; the file is damaged, fetch it again"
+            what = f"its array {key!r} cannot be read; the file is damaged, fetch it again"
         elif isinstance(error, FileNotFoundError) and not leads_nowhere(path):
-            what = "no such file; fetch the missing part of the download"
+            what = "the file does not exist; fetch the missing part of the download"
         else:
             what = f"it cannot be read {unreadable(path, name=name, reason='damaged', own={'zip'})}"
         raise EpisodeError(f"{name}: {what}") from error
@@ -58,7 +58,7 @@ def read_npy(path: str, *, name: str) -> NDArray[Any]:
     """Read a numeric array.
 
     Raises:
-        SourceError: the file is absent or damaged, or holds Python objects.
+        SourceError: the file is missing or damaged, or contains Python objects.
     """
     try:
         return np.asarray(np.load(_in_memory(path), allow_pickle=False))
@@ -72,7 +72,7 @@ def read_pickled(path: str, *, name: str) -> object:
     """Read the value that `numpy.save` pickled into an array without dimensions, such as a dict; see `plain_pickle`.
 
     Raises:
-        SourceError: the file is absent, damaged, of another form, or asks for more than plain values and arrays.
+        SourceError: the file is missing, damaged, has another form, or contains more than plain values and arrays.
     """
     try:
         file = _in_memory(path)
@@ -81,7 +81,7 @@ def read_pickled(path: str, *, name: str) -> object:
         read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype != np.dtype(object) or shape != ():
-            raise SourceError(f"{name}: an array {dtype} {shape}, expected one pickled value")
+            raise SourceError(f"{name}: expected one pickled value, found an array {dtype} {shape}")
         value = load_plain(file)
     except _DAMAGED as error:
         raise_machine_fault(error, name)
@@ -91,7 +91,7 @@ def read_pickled(path: str, *, name: str) -> object:
 
 
 def has_member(path: str, key: str) -> bool:
-    """Tell whether an archive lists a member; what cannot be opened counts as having it, for its reader says why."""
+    """Tell whether an archive lists a member; True for an unreadable archive, so that reading it reports the reason."""
     try:
         with zipfile.ZipFile(path) as archive:
             return f"{key}.npy" in archive.namelist()
@@ -100,18 +100,18 @@ def has_member(path: str, key: str) -> bool:
 
 
 class NpzSequence:
-    """Archives that hold one time step each; what was read last is kept, so that overlapping clips share it."""
+    """Archives with one time step each; the last reads are cached, so that overlapping clips share them."""
 
     def __init__(self, path_of: Callable[[int], tuple[str, str]], *, num_kept: int) -> None:
-        """Read step i from `path_of(i)`: its path on disk and its name for messages; keep the last `num_kept` reads."""
+        """Read step i from `path_of(i)`: its path on disk and its name for messages; cache `num_kept` reads."""
         self._path_of = path_of
         self._kept = lru_cache(maxsize=num_kept)(self._read)
 
     def vectors(self, frames: Sequence[int], widths: Sequence[tuple[str, int]]) -> tuple[Float64, ...]:
-        """Read vectors (key, width) of ascending `frames`, each as float64 [T, width] whatever float type is stored.
+        """Read vectors (key, width) of ascending `frames`, each as float64 [T, width], for any stored float type.
 
         Raises:
-            EpisodeError: a file is absent or damaged, or a vector has another shape or type.
+            EpisodeError: a file is missing or damaged, or a vector has another shape or type.
         """
         keys = tuple(key for key, _ in widths)
         steps = [self._kept(frame, keys) for frame in frames]
@@ -122,18 +122,18 @@ class NpzSequence:
         return tuple(np.array([step[n] for step in steps], np.float64) for n in range(len(keys)))
 
     def has(self, frame: int, key: str) -> bool:
-        """Tell whether a step has a member; one that cannot be opened counts as having it."""
+        """Tell whether a step has a member; True if its file cannot be opened."""
         return has_member(self._path_of(frame)[0], key)
 
     def image(self, frame: int, key: str, *, dtype: type[np.generic], ndim: int) -> NDArray[Any]:
         """Read one image of one step.
 
         Raises:
-            EpisodeError: its file is absent or damaged, or it is no such image.
+            EpisodeError: its file is missing or damaged, or the image has another type or number of dimensions.
         """
         (value,) = self._kept(frame, (key,))
         if value.dtype != dtype or value.ndim != ndim or (ndim == 3 and value.shape[2] != 3):
-            self._refuse(frame, key, value, expected=f"an image {np.dtype(dtype)} of {ndim} dimensions")
+            self._refuse(frame, key, value, expected=f"a {np.dtype(dtype)} image of {ndim} dimensions")
         return value
 
     def _read(self, frame: int, keys: tuple[str, ...]) -> tuple[NDArray[Any], ...]:
@@ -152,14 +152,14 @@ class NpzImages:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return len(self._frames)
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
         """Yield the images of `rows` at their stored size; `resize` is left to the caller.
 
         Raises:
-            EpisodeError: a file cannot be read or holds no such image.
+            EpisodeError: a file cannot be read or lacks the image.
         """
         for row in rows:
             yield RgbFrame(self._steps.image(self._frames[row], self._key, dtype=np.uint8, ndim=3))
@@ -175,17 +175,17 @@ class NpzDepths:
         """Yield the depth images float32 [h, w] of `rows` as stored.
 
         Raises:
-            EpisodeError: a file cannot be read or holds no such image.
+            EpisodeError: a file cannot be read or lacks the image.
         """
         for row in rows:
             yield self._steps.image(self._frames[row], self._key, dtype=np.float32, ndim=2)
 
 
 def _in_memory(path: str) -> BytesIO:
-    # numpy tries again for ever where a disk answers EAGAIN
+    # numpy would retry forever on a disk that returns EAGAIN
     with open(path, "rb") as file:
         return BytesIO(file.read())
 
 
 def _short(error: Exception) -> str:
-    return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]
+    return "the file does not exist" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:120]

@@ -1,8 +1,9 @@
-"""Pickles of plain values and numpy arrays, of any protocol; one that asks for anything else is refused.
+"""Reads pickles of plain values and numpy arrays, of any protocol; a pickle that needs anything else is refused.
 
-A pickle names functions and classes to call. It gets stand-ins of this file, which build plain values alone, so it runs
-no code of its own. Arrays are built here too: numpy's own way back from a pickle trusts what the pickle says of sizes
-and flags, and a damaged one ends the process. Source: Python's pickle documentation, "Restricting Globals".
+A pickle names functions and classes to call. They are replaced by stand-ins in this module, which build only plain
+values, so a pickle cannot run code of its own. Arrays are built here too: numpy's own unpickling trusts the sizes and
+flags in the pickle, and a damaged one crashes the process. Source: Python's pickle documentation, "Restricting
+Globals".
 """
 
 import pickle
@@ -25,24 +26,24 @@ _KINDS = re.compile(r"[biufSUO]\d+")
 def load_plain(file: BinaryIO) -> object:
     """Read one pickled value: numbers, texts, bytes, lists, tuples, sets, dicts and arrays of numbers, texts or values.
 
-    Dicts that are ordered or have a default come as plain ones, in which a missing key is missing. Python 2 stored
-    bytes and texts alike; both come as texts, Latin-1, as numpy's own reader has it.
+    Ordered and default dicts are returned as plain dicts, without defaults for missing keys. Python 2 stored bytes and
+    texts alike; both are returned as Latin-1 texts, as numpy's own reader does.
 
     Raises:
-        ValueError: the pickle is damaged or asks for something else.
+        ValueError: the pickle is damaged or needs anything else.
     """
     try:
         return _finished(_PlainUnpickler(file, encoding="latin1").load())
     except (MemoryError, OSError):
         raise
-    except Exception as error:  # a damaged pickle calls anything with anything
+    except Exception as error:  # a damaged pickle may make any call
         raise ValueError(str(error) or type(error).__name__) from error
 
 
 class _PlainUnpickler(pickle._Unpickler):
-    """Python's own reader, not the one in C, which makes room for as many values as a damaged number says."""
+    """Python's own reader; the C one would allocate as many values as a damaged number says."""
 
-    # A bytearray is read as bytes, for the reader of a bytearray makes room before it reads.
+    # A bytearray is read as bytes, because the bytearray reader allocates memory before it reads.
     dispatch = {  # noqa: RUF012 - the name and the type are Python's
         **pickle._Unpickler.dispatch,
         pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
@@ -52,28 +53,28 @@ class _PlainUnpickler(pickle._Unpickler):
         try:
             return _BUILDERS[_MODULES.get(module, module), name]
         except KeyError:
-            what = f"it asks for {module}.{name}, which is neither a plain value nor an array"
+            what = f"expected plain values and arrays, got {module}.{name}"
             raise pickle.UnpicklingError(what) from None
 
 
 class _Dtype:
-    """What a pickle says of an array's type: its kind and size, then its byte order."""
+    """The array type in a pickle: its kind and size, then its byte order."""
 
     def __init__(self, kind: str, *_: object) -> None:
         if not _KINDS.fullmatch(kind):
-            raise ValueError(f"an array of type {kind!r:.40}, expected numbers, texts or values")
+            raise ValueError(f"expected an array of numbers, texts or values, got type {kind!r:.40}")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         _, order, inner, names, fields, *_ = state
         if inner is not None or names is not None or fields is not None:
-            raise ValueError("an array of records, expected numbers, texts or values")
+            raise ValueError("expected an array of numbers, texts or values, got records")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
 
 
 class _Array:
-    """An array that is not there yet: a pickle makes it first and says then what is in it."""
+    """An array under construction: a pickle creates it first and sets its content afterwards."""
 
     def __init__(self, *_: object) -> None:
         self.values: Sequence[Any] | NDArray[Any] = ()
@@ -99,7 +100,7 @@ def _scalar(dtype: _Dtype, data: Any = b"") -> object:
 
 
 def _finished(value: Any) -> Any:
-    """Put the arrays in their places."""
+    """Replace placeholders with their arrays."""
     match value:
         case _Array(values=np.ndarray() as values):
             return values
@@ -120,14 +121,14 @@ def _dict_without_default(*arguments: Any) -> dict[Any, Any]:
 
 
 def _bytes_of_text(text: str, encoding: str) -> bytes:
-    """Give the bytes that protocols 0 to 2 store as a text."""
+    """Return the bytes that protocols 0 to 2 store as a text."""
     if encoding != "latin1":
-        raise ValueError(f"bytes stored as text of encoding {encoding!r:.40}")
+        raise ValueError(f"expected bytes stored as latin1 text, got encoding {encoding!r:.40}")
     return text.encode("latin1")
 
 
 def _bytes(*arguments: bytes) -> bytes:
-    """Give the bytes that protocols 0 to 2 store by a call; never as many zeros as a number says."""
+    """Return the bytes that protocols 0 to 2 store as a call; refuse `bytes(n)`, which would allocate n zeros."""
     return b"".join(arguments)
 
 

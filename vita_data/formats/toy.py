@@ -1,7 +1,7 @@
 """Material for toy raw trees: machine-readable frames and physically consistent arm trajectories.
 
-A toy frame says in black and white cells which episode, step and camera it shows, and by coloured corners whether it
-was flipped or its channels swapped, so that a test can read all of it back from a stored 256x256 JPEG.
+A toy frame encodes in black and white cells its episode, step and camera, and in coloured corners whether it was
+flipped or its channels were swapped, so that a test can read all of this back from a stored 256x256 JPEG.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _STEP_BITS, _CAMERA_BITS, _EPISODE_BITS = 14, 3, 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyMark:
-    """What a toy frame says about itself; `upright` and `rgb` tell whether its corners are where they belong."""
+    """The decoded mark of a toy frame; `upright` and `rgb` tell whether its corners are in the right places."""
 
     step: int
     camera: int
@@ -52,12 +52,12 @@ def toy_frame(
 
 
 def toy_jpeg(image: Image, *, quality: int = 95) -> bytes:
-    """Encode a toy frame as the 4:2:0 JPEG that releases hold."""
+    """Encode a toy frame as a 4:2:0 JPEG, as in releases."""
     return bytes(simplejpeg.encode_jpeg(image, quality=quality, colorsubsampling="420"))
 
 
 def read_toy_frame(image: Image) -> ToyMark:
-    """Read the mark of a square toy frame [n, n, 3] back; the bits are read as if upright."""
+    """Read the mark of a square toy frame [n, n, 3]; the bits are read as if the frame were upright."""
     size = image.shape[0]
     centre = (np.arange(_GRID) * 2 + 1) * size // (2 * _GRID)
     cells = image[np.ix_(centre, centre)].astype(int)

@@ -1,4 +1,4 @@
-"""Shards to batches: plan, sampler and loader. Torch is imported by `make_loader` alone, when it is called."""
+"""Loads shards as batches: plan, sampler and loader. Only `make_loader` imports torch, when it is called."""
 
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def make_loader(plan: Plan, *, rank: int = 0, world_size: int = 1, options: Load
     """Make the loader of one rank.
 
     Args:
-        plan: the whole run's plan, the same on every rank.
+        plan: the plan of the whole run, the same on every rank.
         rank: which slice of each global batch to read.
         world_size: how many ranks share a batch; must divide every batch size.
         options: how batches are read; None: the defaults.
@@ -57,7 +57,7 @@ def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> 
 
     Raises:
         ShardError: a member is damaged.
-        StorageError: a disk or mount does not give one.
+        StorageError: a disk or mount cannot read a member.
     """
     from vita_data.loader import loader
 

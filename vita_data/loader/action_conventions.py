@@ -1,4 +1,4 @@
-"""The constants that turn canonical actions into a simulator's, of each source of a plan that has some."""
+"""Finds, for each source of a plan that has them, the constants that convert canonical actions to a simulator's."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from vita_data.shards.reader import ShardFiles
 
 
 def conventions(plan: Plan) -> Mapping[str, Convention]:
-    """Read each source's constants from the first clip that the plan draws from, by source.
+    """Read the constants of each source from the first clip that the plan draws from.
 
-    Assumes: the constants are the source's, not a clip's.
+    Assumes: all clips of a source have the same constants.
 
     Raises:
         ShardError: the clip is damaged.

@@ -1,7 +1,7 @@
-"""Batches as torch tensors, read ahead by threads of the training process; the one file here that imports torch.
+"""Batches as torch tensors, read ahead by threads of the training process; one of the few modules that import torch.
 
-Threads, not worker processes: JPEG decoding and reading release the GIL, and a batch is decoded into the memory that
-the model gets, without a copy. Nothing is forked, shared or restarted.
+Threads, not worker processes: JPEG decoding and reading release the GIL, and a batch is decoded without a copy into the
+memory that the model uses. Nothing is forked, shared or restarted.
 """
 
 from collections import Counter, deque
@@ -33,11 +33,11 @@ from vita_data.types import Batch, Json, Modality
 _Result = TypeVar("_Result")
 
 _SLOTS_PER_TASK = 32
-"""Few enough that threads end a batch together; many, since Python starts from cold caches after each decoding."""
+"""Few enough that threads finish a batch together; many, since Python code runs with cold caches after each decode."""
 _SLOTS_PER_CUT = 1024
-"""A cut costs by its count far more than by its size; this many take about 10 ms."""
+"""The cost of cutting depends on the number of calls far more than on their size; this many slots take about 10 ms."""
 _POLL_S = 0.5
-"""How often somebody who waits for a batch looks whether a read hangs."""
+"""How often a thread that waits for a batch checks whether a read hangs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class _Filling:
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A batch that has not been given yet."""
+    """A batch that has not been returned yet."""
 
     planned: Future[_Planned]
     filling: Future[_Filling] | None = None
@@ -69,7 +69,7 @@ class _UnderWay:
 class Loader(Iterator[Batch]):
     """An endless iterator of one rank's batches; the caller decides how many steps to train.
 
-    `state_dict` names the first batch that the caller has not been given, whatever has been read ahead.
+    `state_dict` names the first batch that the caller has not received, no matter how many were read ahead.
     """
 
     def __init__(self, plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
@@ -83,21 +83,21 @@ class Loader(Iterator[Batch]):
         self._under_way: deque[_UnderWay] = deque()
         self._closed = False
         self._substituted: Counter[str] = Counter()
-        # Of the planner's thread alone.
+        # Used only by the planner's thread.
         self._located: dict[int, BatchMembers] = {}
         self._located_by: MixedModalitySampler | None = None
         self._use(plan, step=0)
 
     def _use(self, plan: Plan, *, step: int) -> None:
         self.plan, self._step = plan, step
-        # The planner's thread has a sampler of its own, so that neither waits for the other.
+        # The planner's thread has its own sampler, so that neither thread waits for the other.
         self._sampler, self._ahead_sampler = MixedModalitySampler(plan), MixedModalitySampler(plan)
         options = self._options
         self._reader = WindowReader(self._ahead_sampler, damage=options.damage, instruction=options.instruction)
 
     @property
     def substituted(self) -> dict[str, int]:
-        """How many damaged windows were replaced in the batches given so far, by source."""
+        """How many damaged windows were replaced in the batches returned so far, by source."""
         return dict(self._substituted)
 
     def __enter__(self) -> Self:
@@ -109,11 +109,11 @@ class Loader(Iterator[Batch]):
         self.close()
 
     def __next__(self) -> Batch:
-        """Give the next batch.
+        """Return the next batch.
 
         Raises:
             ShardError: a member is damaged; names shard, clip and member.
-            StorageError: a disk, mount or store does not give a member, or does not answer; names it likewise.
+            StorageError: a disk, mount or store cannot read a member, or does not answer; names the member too.
         """
         if self._closed:
             raise StopIteration
@@ -126,14 +126,14 @@ class Loader(Iterator[Batch]):
         return batch
 
     def state_dict(self) -> Json:
-        """Describe the position: the next batch the caller has not seen, and the plan (JSON-able)."""
+        """Describe the position: the next batch that the caller has not received, and the plan; JSON-able."""
         return self._sampler.state_dict(self._step)
 
     def load_state_dict(self, state: Json, *, plan_change: PlanChange = PlanChange.REFUSE) -> None:
         """Continue from a state, on any rank and world size.
 
         Raises:
-            RequestError: another plan wrote the state, and that is not allowed; names what changed.
+            RequestError: another plan wrote the state, which is not allowed; names what changed.
         """
         plan = resume_plan(self.plan, state, plan_change=plan_change)
         self._drop()
@@ -144,7 +144,7 @@ class Loader(Iterator[Batch]):
         if not self._closed:
             self._closed = True
             self._drop()
-            # The prefetcher ends first, so that nobody waits for members.
+            # The prefetcher is closed first, so that no thread waits for members.
             for part in (self._prefetcher, self._planner, self._pool):
                 part.close()
 
@@ -163,7 +163,7 @@ class Loader(Iterator[Batch]):
         self._keep_under_way()
         first = self._under_way[0]
         if first.filling is None:
-            raise RuntimeError("the first batch under way is not being filled")
+            raise RuntimeError("the first pending batch is not being filled")
         filling = self._wait(first.filling)
         for task in filling.tasks:
             self._wait(task)
@@ -178,7 +178,7 @@ class Loader(Iterator[Batch]):
                 self._under_way.append(_UnderWay(self._planner.submit(plan)))
             batch = self._under_way[number]
             if number < self._options.ahead and batch.filling is None:
-                # The planner works in order, so that what is planned is there when it begins to fill.
+                # The planner works in order, so that the plan of a batch is ready when filling begins.
                 batch.filling = self._planner.submit(partial(self._fill, self._reader, batch.planned))
 
     def _wait(self, future: Future[_Result]) -> _Result:
@@ -187,7 +187,7 @@ class Loader(Iterator[Batch]):
                 return future.result(timeout=_POLL_S)
             except TimeoutError:
                 if future.done():
-                    # It ended just now, or with an error of this kind.
+                    # The future has just finished, or its task raised this kind of error.
                     return future.result()
                 self._stalls.check()
 
@@ -196,7 +196,7 @@ class Loader(Iterator[Batch]):
         return _Planned(located=located, members=self._prefetcher.begin(located))
 
     def _locate(self, sampler: MixedModalitySampler, step: int) -> BatchMembers:
-        """Cut a batch; small ones together with the next few, since what it costs hardly depends on their size."""
+        """Cut a batch; small ones are cut together with the next few, since the cost hardly depends on the size."""
         if sampler is not self._located_by or step not in self._located:
             largest = max(sampler.plan.batch_size.values()) // self._world_size
             stop = step + max(_SLOTS_PER_CUT // largest, 1)
@@ -227,7 +227,7 @@ def _check(plan: Plan, *, rank: int, world_size: int) -> None:
 
 
 def _prefetcher_of(plan: Plan, options: LoaderOptions, stalls: StallDetector) -> tuple[Prefetcher, int]:
-    """Make the prefetcher, and tell how many batches are under way at once."""
+    """Make the prefetcher; also return how many batches are in preparation at once."""
     shards = [shard for pools in plan.pools.values() for one in pools for shard in one.pool.opened.index.shards]
     if all(isinstance(shard, Path) for shard in shards):
         return LocalMembers(stalls), options.ahead
@@ -239,7 +239,7 @@ def read_windows(plan: Plan, modality: Modality, windows: Sequence[int]) -> Batc
 
     Raises:
         ShardError: a member is damaged.
-        StorageError: a disk or mount does not give one.
+        StorageError: a disk or mount cannot read a member.
     """
     sampler = MixedModalitySampler(plan)
     reader = WindowReader(sampler, damage=Damage.RAISE, instruction=InstructionChoice.MAIN)

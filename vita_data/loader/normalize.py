@@ -1,7 +1,7 @@
-"""Physical units to what the network sees, and back, by a source's q01 and q99 (vita_data/README.md).
+"""Scales physical units to the network's inputs, and back, by a source's q01 and q99 (vita_data/README.md).
 
-Works from the JSON form of the statistics, which a plan and a checkpoint both hold, so that a policy scales as training
-did. Columns without a statistic count as masked: there is no scale to learn them in.
+Works with the JSON form of the statistics, which both a plan and a checkpoint contain, so that a policy scales as in
+training. Columns without statistics count as masked, since they have no scale.
 """
 
 import hashlib
@@ -60,20 +60,20 @@ STATE_RULES = _rules(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """y = (x - shift) * scale per column [D], clipped where `clipped`; a column whose scale is 0 becomes 0.
+    """y = (x - shift) * scale per column [D], clipped where `clipped`; a column with scale 0 becomes 0.
 
-    The arrays may have leading axes that fit those of the values.
+    The arrays may have leading axes that match those of the values.
     """
 
     shift: Float64
     scale: Float64
     clipped: Bool
     known: Bool
-    """Columns that can be scaled: they have a statistic or need none."""
+    """Columns that can be scaled: they have statistics or need none."""
 
     @classmethod
     def of(cls, stats: Mapping[str, Any] | None, rules: tuple[Rule, ...]) -> Self:
-        """Make the scaling of a vector from its part of stats.json; None: the source has no such vector."""
+        """Make the scaling of a vector from its part of stats.json; None if the source does not have the vector."""
         dim = len(rules)
         quantiles = np.array([rule is Rule.QUANTILES for rule in rules])
         unit = np.array([rule is Rule.UNIT for rule in rules])
@@ -96,44 +96,44 @@ class Scaling:
 
     @classmethod
     def stack(cls, scalings: Sequence[Self]) -> Self:
-        """Lay the scalings of several sources in rows [S, D]."""
+        """Stack the scalings of several sources as rows [S, D]."""
         return cls(**{one.name: np.stack([getattr(each, one.name) for each in scalings]) for one in fields(cls)})
 
     def rows(self, numbers: Int64, *, num_axes: int) -> Self:
-        """Take the rows [n] of a stack for values of so many axes [n, ..., D]."""
+        """Take rows [n] of a stack, shaped for values with `num_axes` axes [n, ..., D]."""
         shape = (len(numbers), *(1,) * (num_axes - 2), -1)
         return type(self)(**{one.name: getattr(self, one.name)[numbers].reshape(shape) for one in fields(self)})
 
     def normalize(self, values: Float32, real: Bool) -> Float32:
         """Scale values [..., D] in physical units; entries that are not `real` [..., D] become 0."""
         real = real & self.known
-        # What is not real may be anything, infinite too.
+        # Values that are not real may be anything, even infinite.
         scaled = (np.where(real, values, np.float32(0)) - self.shift) * self.scale
         scaled = np.where(self.clipped, np.clip(scaled, -_LIMIT, _LIMIT), scaled)
         return np.where(real, scaled, 0.0).astype(np.float32)
 
     def unnormalize(self, values: Float32) -> Float32:
-        """Turn scaled values [..., D] back into physical units; a column that never moved gives its middle."""
+        """Convert scaled values [..., D] back to physical units; a constant column gets its middle value."""
         inverse = np.divide(1.0, self.scale, out=np.zeros(len(self.scale)), where=self.scale != 0)
         return (values * inverse + self.shift).astype(np.float32)
 
 
 def action_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
-    """The scaling of a batch's actions [..., 14] of a source, from a plan's or a checkpoint's statistics.
+    """Return the scaling of a source's actions [..., 14], from the statistics of a plan or a checkpoint.
 
     Raises:
-        RequestError: they say nothing of that source.
+        RequestError: they do not contain that source.
     """
     return Scaling.of(_part(statistics, source, "action"), ACTION_RULES).take(ACTION14)
 
 
 def state_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
-    """The scaling of a batch's states [..., 64] of a source; as `action_scaling` otherwise."""
+    """Return the scaling of a source's states [..., 64]; otherwise like `action_scaling`."""
     return Scaling.of(_part(statistics, source, "state"), STATE_RULES)
 
 
 def scaling_digest(statistics: Mapping[str, Json], source: str) -> str:
-    """Digest the figures that a source's actions and states are scaled by; raises as `action_scaling`."""
+    """Hash the numbers that a source's actions and states are scaled by; raises like `action_scaling`."""
     parts = [_part(statistics, source, vector) for vector in ("action", "state")]
     figures = [None if part is None else [part[name] for name in ("q01", "q99", "mask")] for part in parts]
     return hashlib.sha256(json_bytes(figures)).hexdigest()
@@ -142,6 +142,6 @@ def scaling_digest(statistics: Mapping[str, Json], source: str) -> str:
 def _part(statistics: Mapping[str, Json], source: str, vector: str) -> Mapping[str, Any] | None:
     file: Any = statistics.get(source)
     if file is None:
-        raise RequestError(f"no statistics of source {source!r}; there are those of: {', '.join(sorted(statistics))}")
+        raise RequestError(f"no statistics of source {source!r}; available: {', '.join(sorted(statistics))}")
     part: Mapping[str, Any] | None = file["source"][source].get(vector)
     return part

@@ -1,4 +1,4 @@
-"""Episode -> Clips, or a Drop with a reason; the same steps in the same order for every dataset."""
+"""Converts an Episode to Clips, or to a Drop with a reason, with the same steps for every dataset."""
 
 from vita_data.normalize.episode import EpisodeDroppedError, FrameSelection, iter_clips, normalize
 

@@ -1,6 +1,6 @@
-"""One episode through the steps: text, length, vectors, validity, 600 s cuts, keyframes, images.
+"""Normalizes one episode: text, length, vectors, validity, 600 s cuts, keyframes, images.
 
-Cheap whole-episode checks come before any image is read.
+Cheap checks of the whole episode come before any image is read.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class FrameSelection(StrEnum):
 
 
 class EpisodeDroppedError(Exception):
-    """An episode is left out, and with it the clips of it that were made before."""
+    """An episode is dropped, including its clips that were made before."""
 
     def __init__(self, drop: Drop) -> None:
         super().__init__(f"{drop.episode}: {drop.reason} {drop.detail}")
@@ -65,7 +65,7 @@ class EpisodeDroppedError(Exception):
 def normalize(
     episode: Episode, info: SourceInfo, settings: SourceSettings, frames: FrameSelection
 ) -> tuple[Clip, ...] | Drop:
-    """Turn an episode into its clips (several only beyond 600 s) or say why it is dropped.
+    """Convert an episode to its clips (several only beyond 600 s), or return why it is dropped.
 
     Raises:
         EpisodeError: a camera's file cannot be read; the episode counts as failed.
@@ -80,8 +80,8 @@ def iter_clips(episode: Episode, info: SourceInfo, settings: SourceSettings, fra
     """Yield an episode's clips one by one as they are made; a large one keeps images in a temporary file.
 
     Raises:
-        EpisodeDroppedError: the episode is dropped; clips yielded before are void.
-        EpisodeError: a camera's file cannot be read; the episode counts as failed, clips yielded before are void.
+        EpisodeDroppedError: the episode is dropped; discard the clips yielded before.
+        EpisodeError: a camera's file cannot be read; the episode counts as failed; discard the clips yielded before.
         StorageError: the disk of the temporary files is full.
     """
     main = choose_main(episode.instructions, info.text_style)
@@ -184,7 +184,7 @@ def _clips(
 
 
 def clip_spans(step_index: Int64, hz: float) -> list[tuple[int, int]]:
-    """Cut rows into consecutive spans of at most 600 s, each starting 600 s after the one before."""
+    """Cut rows into consecutive spans of at most 600 s, each starting 600 s after the previous one."""
     if (step_index[-1] - step_index[0]) / (hz * MAX_CLIP_S) < 1:
         return [(0, len(step_index))]
     chunk = ((step_index - step_index[0]) / (hz * MAX_CLIP_S)).astype(int)
@@ -193,7 +193,7 @@ def clip_spans(step_index: Int64, hz: float) -> list[tuple[int, int]]:
 
 
 def split_of(episode: Episode) -> Split:
-    """Take the source's own split, else hash the split group: below 5% is validation."""
+    """Return the source's own split, else hash the split group: below 5% is validation."""
     if episode.split is not None:
         return episode.split
     digest = hashlib.sha256((episode.split_group or episode.id).encode()).digest()
@@ -230,7 +230,7 @@ def _depth_image(data: bytes) -> Float32:
 
 
 class _BlackCount:
-    """Counts black primary frames; one that passes through is decoded for it only as the first, middle or last."""
+    """Counts black primary frames; one stored without decoding is decoded only if it is the first, middle or last."""
 
     def __init__(self, num_rows: int) -> None:
         self._probes, self._last = {0, num_rows // 2, num_rows - 1}, num_rows - 1
@@ -243,7 +243,7 @@ class _BlackCount:
         self._black += is_black_jpeg(frame.jpeg) if frame.pixels is None else is_black(frame.pixels)
 
     def _is_settled(self, number: int) -> bool:
-        """Tell whether even a black last frame would leave black ones no more than half."""
+        """Tell whether at most half of the frames are black even if the last one is."""
         return number == self._last and 2 * (self._black + 1) <= self._seen + 1
 
     def check(self) -> None:

@@ -1,6 +1,7 @@
-"""Frames -> 256x256 RGB JPEG; a source's own baseline JPEG of that size is stored byte for byte.
+"""Converts frames to 256x256 RGB JPEGs; a source's own baseline JPEG of that size is stored byte for byte.
 
-Resizing: area averaging down, bicubic up (vita_data/README.md fixes size, chroma 4:2:0 and quality 95).
+Resizing: area averaging when shrinking, bicubic when enlarging (vita_data/README.md fixes size, chroma 4:2:0 and
+quality 95).
 """
 
 import struct
@@ -19,21 +20,21 @@ _BASELINE_SOF, _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xC0, 0xCF, frozenset({0x
 _BLACK_MEAN = 2.0
 _LIT_MEAN = 8.0
 _SEGMENT = struct.Struct(">BBHBHHB")
-"""0xFF, marker, length, then in a frame header: bits a sample, height, width, number of components."""
+"""0xFF, marker, length, then in a frame header: bits per sample, height, width, number of components."""
 
 
 class UndecodableFrameError(ValueError):
-    """A frame's bytes are no whole image."""
+    """A frame's bytes are not a complete image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SquareFrame:
-    """A frame as it is stored."""
+    """A frame as stored."""
 
     jpeg: bytes
     """256x256 RGB"""
     pixels: Image | None
-    """uint8 [256, 256, 3] RGB before they were encoded; None where the source's own JPEG passes through undecoded"""
+    """uint8 [256, 256, 3] RGB before encoding; None if the source's own JPEG is stored without decoding"""
 
 
 def store_frame(frame: JpegFrame | RgbFrame, *, resize: ResizeMode, quality: int) -> SquareFrame:
@@ -64,15 +65,15 @@ def rgb_pixels(frame: JpegFrame | RgbFrame) -> Image:
 
 
 def square_depth(metres: Float32) -> Float32:
-    """Resize a depth image [h, w] to [256, 256] by nearest neighbour: a mean of two surfaces is neither."""
+    """Resize a depth image [h, w] to [256, 256] by nearest neighbour: the mean of two surfaces belongs to neither."""
     return np.asarray(cv2.resize(metres, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 def is_storable(data: bytes) -> bool:
-    """Tell whether JPEG bytes are a whole baseline 3-component 256x256 image.
+    """Tell whether JPEG bytes are a complete baseline 3-component 256x256 image.
 
     Raises:
-        UndecodableFrameError: the bytes are no whole JPEG.
+        UndecodableFrameError: the bytes are not a complete JPEG.
     """
     _check_markers(data)
     kind, height, width, components = _frame_header(data)
@@ -80,19 +81,19 @@ def is_storable(data: bytes) -> bool:
 
 
 def is_black(pixels: Image) -> bool:
-    """Tell whether an image uint8 [h, w, 3] is all but black (mean below 2 of 255)."""
-    # Sums of whole numbers are exact, and OpenCV's takes a tenth of the time of numpy's mean.
+    """Tell whether an image uint8 [h, w, 3] is almost black (mean below 2 of 255)."""
+    # Integer sums are exact, and OpenCV's sum takes a tenth of the time of numpy's mean.
     return sum(cv2.sumElems(pixels)) < _BLACK_MEAN * pixels.size
 
 
 def is_black_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG is all but black, as `is_black` says of its pixels.
+    """Tell whether a JPEG is almost black, with the same result as `is_black` for its pixels.
 
     Raises:
         UndecodableFrameError: the bytes are damaged or end early.
     """
-    # Averages of 8x8 blocks cost half as much to decode. Cutting below zero makes pixels brighter than their average,
-    # never darker, so what is well lit there is lit; only the rest has to be looked at whole.
+    # Averages of 8x8 blocks take half as long to decode. Clipping below zero makes pixels brighter than their average,
+    # never darker, so a frame that is bright there is bright; only other frames have to be decoded fully.
     try:
         averages = simplejpeg.decode_jpeg(data, "RGB", min_height=1, min_width=1, min_factor=8)
     except ValueError as error:
@@ -101,7 +102,7 @@ def is_black_jpeg(data: bytes) -> bool:
 
 
 def _check_markers(data: bytes) -> None:
-    # Some writers pad the end marker with zeros; anything else after it is damage.
+    # Some writers add zeros after the end marker; any other bytes after it are damage.
     if not data.startswith(_SOI) or not (data.endswith(_EOI) or data.rstrip(b"\x00").endswith(_EOI)):
         found = look(data, name="", own={"jpeg"}) if data else None
         what = f" ({found.what})" if found else ""

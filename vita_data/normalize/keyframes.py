@@ -8,15 +8,15 @@ from vita_data.types import Int64
 
 
 def native_stride(hz: float) -> int:
-    """Native steps in a second, at least 1; for display."""
+    """Return the native steps per second, at least 1; for display."""
     return max(1, round(hz))
 
 
 def keyframe_rows(step_index: Int64, hz: float) -> tuple[int, ...]:
     """Find the rows nearest to whole seconds after the first row.
 
-    Keyframes follow time, not rows: row time is step_index / hz. A second with no row within half a native step has
-    no keyframe; a tie goes to the earlier row.
+    Keyframes are chosen by time, not by rows: row time is step_index / hz. A second with no row within half a native
+    step has no keyframe; a tie goes to the earlier row.
 
     Args:
         step_index: [T] native steps, strictly increasing.

@@ -1,6 +1,6 @@
-"""Where the images of one clip wait until they are written: in memory, and beyond a bound in a file without a name.
+"""Holds the images of one clip until they are written: in memory, and beyond a limit in an unnamed temporary file.
 
-Ten minutes of four cameras at 30 Hz are more than a worker may hold.
+Ten minutes of four cameras at 30 Hz are too much for a worker's memory.
 """
 
 import os
@@ -16,7 +16,7 @@ MAX_MEMORY_BYTES = 256 << 20
 
 
 class Spool:
-    """Keeps byte strings; the file, if there is one, lives as long as the spool or anything that it keeps."""
+    """Keeps byte strings; the file, if any, exists as long as the spool or any of its byte strings."""
 
     def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
         self._left = max_bytes
@@ -24,7 +24,7 @@ class Spool:
         self._end = 0
 
     def keep(self, data: bytes) -> "bytes | SpooledBytes":
-        """Keep `data` in memory, or in the file once `max_bytes` are reached.
+        """Keep `data` in memory, or in the file after `max_bytes`.
 
         Raises:
             StorageError: the disk of the temporary files is full.
@@ -47,7 +47,7 @@ class Spool:
         """Read back from the file.
 
         Raises:
-            StorageError: the bytes are not there any more.
+            StorageError: the bytes are missing.
         """
         try:
             data = os.pread(self._open().fileno(), size, offset)
@@ -59,7 +59,7 @@ class Spool:
 
     def _open(self) -> BinaryIO:
         if self._file is None:
-            # Unbuffered: what was written can be read at once. The system removes the file with its last handle.
+            # Unbuffered, so that written bytes can be read at once. The system removes the file with its last handle.
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the spool
             weakref.finalize(self, self._file.close)
         return self._file
@@ -67,23 +67,23 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class SpooledBytes:
-    """Bytes that lie in the file of a spool."""
+    """Bytes in the file of a spool."""
 
     spool: Spool
     offset: int
     size: int
 
     def read(self) -> bytes:
-        """Fetch the bytes.
+        """Read the bytes.
 
         Raises:
-            StorageError: they are not there any more.
+            StorageError: the bytes are missing.
         """
         return self.spool.read(self.offset, self.size)
 
 
 def _full(what: str) -> StorageError:
     return StorageError(
-        f"the temporary file in {tempfile.gettempdir()} that holds a long clip's images cannot be used ({what}); free "
+        f"the temporary file for a long clip's images in {tempfile.gettempdir()} cannot be used ({what}); free "
         "space there or set TMPDIR to a larger disk, and run the same command again"
     )

@@ -1,8 +1,8 @@
-"""Instruction text: which one is the main one, and the rules that drop an episode for it.
+"""Instruction texts: choosing the main one, and the rules that drop an episode because of it.
 
-Source: the text rules T1..T11 of the dataset survey (VITA 7.1 asks for "high-quality text" and gives no rules;
+Source: the text rules T1..T11 of the dataset survey (VITA 7.1 requires "high-quality text" and gives no rules;
 Ego4D's tags: EGO4D annotation guidelines; word minimum of narrations: Ego4D CLEP preprocessing).
-Assumes: a rule looks at the main text alone, after the first non-empty text of an episode was chosen as main.
+Assumes: a rule checks only the main text, which is the first non-empty text of an episode.
 """
 
 import itertools
@@ -57,20 +57,20 @@ _VERBS = frozenset(
 )
 _MIN_WORDS = {
     TextStyle.IMPERATIVE: 3,
-    # of the real validation labels of SSv2 5.6% have two words, of "Folding [something]" 66%
+    # 5.6% of the real validation labels of SSv2 have two words; 66% of "Folding [something]" do
     TextStyle.DESCRIPTION: 2,
-    # the two words of the wearer's tag included, however it is spelled
+    # including the two words of the wearer's tag, in any spelling
     TextStyle.NARRATION: 5,
     TextStyle.CONSTANT: 0,
 }
 _NUM_TAG_WORDS = 2
 _MAX_WORDS, _MAX_CHARS, _MAX_REPEATS = 60, 400, 3
 _MIN_ASCII_LETTERS = 0.8
-# Robots are told the same few sentences again and again.
+# Robots get the same few sentences again and again.
 _NUM_KEPT = 1024
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
-# `#C` or `#CC`, then `C` again any number of times, each with what is typed after it; the letter must be a word of
-# its own, so that "#C cuts" and "#C C-clamps" keep their verbs. Some annotators typed @ for #.
+# `#C` or `#CC`, then `C` again any number of times, each with the punctuation after it; the letter must be a separate
+# word, so that "#C cuts" and "#C C-clamps" keep their verbs. Some annotators typed @ instead of #.
 _WEARER_TAG = re.compile(
     r"""[^\w\#@]* [\#@]+\s* C{1,2}(?![\w'`\u2019]) [\s:;,.\-\u2010-\u2015]*
         (?: [\#@]?\s* C{1,2}(?![\w'`\u2019]|-\w) [\s:;,.\-\u2010-\u2015]* )*""",
@@ -81,7 +81,7 @@ _SUMMARY = re.compile(r"s[aeu]m+[ae]?ry", re.IGNORECASE)
 
 
 def find_main(instructions: Sequence[Instruction]) -> Instruction:
-    """Take the first text that is not empty in normal form, as the dataset has it; an empty one where there is none."""
+    """Return the first text that is not empty in normal form, as stored in the dataset; an empty one if none."""
     return next(
         (each for each in instructions if normalize_text(each.text)),
         Instruction(text="", origin=instructions[0].origin if instructions else "human"),
@@ -89,7 +89,7 @@ def find_main(instructions: Sequence[Instruction]) -> Instruction:
 
 
 def choose_main(instructions: Sequence[Instruction], style: TextStyle) -> Instruction:
-    """Bring the main text to the form that is stored: normal form, without Ego4D's wearer tag."""
+    """Return the main text in the stored form: normal form, without Ego4D's wearer tag."""
     main = find_main(instructions)
     text = normalize_text(main.text)
     return Instruction(text=clean_narration(text) if style is TextStyle.NARRATION else text, origin=main.origin)
@@ -103,12 +103,12 @@ def clean_narration(text: str) -> str:
 
 @lru_cache(maxsize=_NUM_KEPT)
 def text_fault(raw: str, style: TextStyle, template: str = "") -> Reason | None:
-    """Name the first rule that a text breaks, None if it is good.
+    """Return the first rule that a text breaks; None if it breaks none.
 
     Args:
-        raw: the main text as the dataset has it; it is brought to normal form here.
-        style: which rules apply. A constant text of a whole dataset is judged for emptiness alone.
-        template: the pattern with [brackets] that the text fills in, empty where the source has none.
+        raw: the main text as stored in the dataset; it is normalized here.
+        style: which rules apply; a constant text of a whole dataset is only checked for emptiness.
+        template: the pattern with [brackets] that the text fills; empty if the source has none.
     """
     text = normalize_text(raw)
     if not text:
@@ -123,12 +123,12 @@ def text_fault(raw: str, style: TextStyle, template: str = "") -> Reason | None:
 
 
 def _narration_fault(text: str) -> Reason | None:
-    """Judge the tags of a narration.
+    """Check the tags of a narration.
 
-    Source: the guidelines know four tags: #C, #O, #unsure, #summary. The spellings are those of the 12,526 narrations
+    Source: the guidelines know four tags: #C, #O, #unsure, #summary. The spellings come from the 12,526 narrations
         in ExplainableML/EgoCVR (annotation/egocvr/egocvr_data.csv) and of the public readers.
     Assumes: a single letter is another person's tag, and any further word (#usure, #unsre, #unknown) is #unsure
-        misspelled; a wearer's tag inside the text begins a second narration.
+        misspelled; a wearer's tag inside the text starts a second narration.
     """
     if re.search(r"#\s*unsure", text, re.IGNORECASE):
         return Reason.UNSURE
@@ -159,10 +159,10 @@ def _form_fault(text: str, template: str) -> Reason | None:
 
 
 def _is_unfilled(text: str, template: str) -> bool:
-    """Tell whether a text is its own template: nothing in brackets was replaced but by the word "something".
+    """Tell whether a text is its own template: brackets were replaced only by the word "something".
 
     Source: 232 of SSv2's 24,777 validation labels ("dropping something into something").
-    Assumes: a text in which anything was filled in is good although vague: "showing cup behind something".
+    Assumes: a text with anything filled in is good, even if vague: "showing cup behind something".
     """
     pattern = normalize_text(template)
     unfilled = (pattern.replace("[", "").replace("]", ""), _BRACKETS.sub("something", pattern))

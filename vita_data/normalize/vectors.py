@@ -1,7 +1,7 @@
-"""Measured poses and raw actions -> the unified 40-slot action and 64-slot state with their masks.
+"""Converts measured poses and raw actions to the unified 40-slot action and 64-slot state with their masks.
 
-The slots are those of vita_data/README.md. Rotations are composed as matrices; an Euler angle is only ever the last
-form of a finished delta.
+The slots are those of vita_data/README.md. Rotations are composed as matrices; Euler angles are used only for the
+finished delta.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ from vita_data.types import Arm, ArmAction, Bool, Episode, Float64, PoseTarget, 
 
 
 def action_track(episode: Episode) -> Track | None:
-    """Make the action [T, 40] of an episode; None where no limb has one.
+    """Make the action [T, 40] of an episode; None if no limb has one.
 
     Raises:
-        ValueError: a target pose comes without the measured pose that its delta starts from.
+        ValueError: a target pose lacks the measured pose that its delta starts from.
     """
     slots: dict[int, Float64] = {}
     for arm, start in ((episode.left, LEFT_ACTION), (episode.right, RIGHT_ACTION)):
@@ -45,7 +45,7 @@ def action_track(episode: Episode) -> Track | None:
 
 
 def state_track(episode: Episode) -> Track | None:
-    """Make the state [T, 64] of an episode; None where nothing was measured."""
+    """Make the state [T, 64] of an episode; None if nothing was measured."""
     slots: dict[int, Float64] = {}
     for arm, start in ((episode.left, LEFT_STATE), (episode.right, RIGHT_STATE)):
         if arm is not None:
@@ -72,7 +72,7 @@ def arm_delta(arm: Arm, action: ArmAction) -> Float64:
     """Compose the canonical motion [T, 6] of one arm: metres and extrinsic xyz Euler radians per native step.
 
     Raises:
-        ValueError: a target pose comes without a measured pose.
+        ValueError: a target pose lacks a measured pose.
     """
     motion = action.motion
     if isinstance(motion, PoseTarget):
@@ -85,9 +85,9 @@ def arm_delta(arm: Arm, action: ArmAction) -> Float64:
 
 
 def valid_rows(track: Track, *, max_step_m: float, max_step_rad: float) -> Bool:
-    """Tell the rows [T] whose arm motion is within what a robot can do in one native step.
+    """Return the rows [T] whose arm motion is possible for a robot in one native step.
 
-    The turn is measured by its angle about its axis, which is that of no single Euler angle.
+    The rotation is measured by its angle about its axis, not by single Euler angles.
     """
     valid = np.ones(len(track.values), bool)
     for start in (LEFT_ACTION, RIGHT_ACTION):
@@ -107,7 +107,7 @@ def _turn_rad(euler_rad: Float64) -> Float64:
 
 
 def row_ranges(rows: Bool) -> tuple[tuple[int, int], ...]:
-    """Turn a row mask [T] into half-open ranges."""
+    """Convert a row mask [T] to half-open ranges."""
     if rows.size and rows.all():
         return ((0, len(rows)),)
     edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))

@@ -1,4 +1,4 @@
-"""Pages for people: what lies in built shards and what a training run made of it, each one HTML file without scripts.
+"""HTML pages for people: the content of built shards and the results of training runs, one file each, without scripts.
 
-Reads shards, cards, manifests and the files of a run; changes none of them and knows nothing of the model.
+Reads shards, cards, manifests and the files of a run; changes none of them, and is independent of the model.
 """

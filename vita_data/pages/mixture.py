@@ -1,6 +1,6 @@
-"""What a manifest makes of the built sources, stage by stage: the numbers of `vita-data mix`, and the paper's beside.
+"""A manifest resolved against the built sources, stage by stage: the numbers of `vita-data mix` and of the paper.
 
-Shows what `vita_data.loader.mixture.report` found; computes nothing.
+Shows the result of `vita_data.loader.mixture.report`; computes nothing.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from vita_data.storage.files import AnyPath
 from vita_data.types import Stage
 
 _HEADER = ("modality", "source", "clips", "windows", "weight", "share of the samples", "repeats per 100k steps",
-           "clips without text, left out")  # fmt: skip
+           "clips without text (skipped)")  # fmt: skip
 
 _COMPARED = (
-    "Printed: the proportion in the paper. Scaled: the same among the sources of this manifest, which the shares of "
-    "co-train equal where the manifest weighs by them. Warmup gives half of its steps to actions, so its shares differ "
-    "by design."
+    "Printed: the proportion in the paper. Scaled: that proportion among the sources of this manifest only; co-train "
+    "has the same shares if the manifest's weights follow it. Warmup uses half of its steps for actions, so its shares "
+    "differ by design."
 )
 
 
@@ -27,26 +27,26 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
     """Resolve a manifest against a folder of built sources and show each stage.
 
     Raises:
-        ManifestError: the manifest has a fault, names a source without shards, or suits no stage.
+        ManifestError: the manifest is invalid, names a source without shards, or fits no stage.
     """
     report = mix(load_manifest(manifest), shards)
     return Section(
         title=f"Mixture {report.name}",
-        explanation="What training draws from: a window is one sample that can be cut from a clip; the weights of the "
-                    "manifest, normalized among the sources that have windows, give the share; repeats say how often "
-                    "each window comes back.",
+        explanation="What training draws from. A window is one sample that can be cut from a clip. The shares are "
+        "the manifest's weights, normalized over the sources that have windows. Repeats say how often each window "
+        "is drawn.",
         body=join([
-            paragraph(f"On these terms: {terms(report)}."), *_realised(report),
+            paragraph(f"Computed with {terms(report)}."), *_realised(report),
             *(part for stage in report.stages for part in _stage(stage)),
         ]),
     )  # fmt: skip
 
 
 def _realised(report: MixReport) -> Iterator[Markup]:
-    """Set the shares of all samples, every modality together, against the paper's."""
-    yield element("h3", text("Realised shares against the paper's Table 10"))
+    """Compare the shares of all samples over all modalities with the paper's."""
+    yield element("h3", text("Realised shares compared with the paper's Table 10"))
     compared = any(one.printed is not None for one in report.realised)
-    words = _COMPARED if compared else "The notes of this manifest state no proportion of Table 10: nothing to compare."
+    words = _COMPARED if compared else "The notes of this manifest name no proportion of Table 10; nothing to compare."
     yield paragraph(words, css="explain")
     stages = list(report.realised[0].shares)
     header = ("source", *(("Table 10, printed", "scaled") if compared else ()), *stages,

@@ -23,10 +23,10 @@ _MAX_FRAMES = 8
 
 
 def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path]) -> str:
-    """Write the page of a shard folder, optionally with a mixture of it and training runs.
+    """Return the page of a shard folder, optionally with a mixture of it and training runs.
 
     Raises:
-        RequestError: there is no such folder, or one of `runs` is no training run with steps.
+        RequestError: the folder does not exist, or one of `runs` is not a training run with steps.
         StorageError: the folders in it may not be opened.
         ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
         ShardError: a shard, a card or a file of a run is damaged.
@@ -38,18 +38,18 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
     sections = [
         Section(
             title="What was built",
-            explanation="One row a source. Every raw episode is counted once: ok, dropped for a reason, or failed to "
-                        "read. A clip is one stored demonstration, a step one row at the source's own rate.",
+            explanation="One row per source. Every raw episode is counted once: stored (ok), dropped for a reason, or "
+            "failed (unreadable). A clip is one stored demonstration; a step is one row at the source's own rate.",
             body=join([built_table(cards), *_unfinished(folder)]),
         ),
         Section(
             title="Rates and lengths",
-            explanation="Over all clips of both splits: stored steps over the source's rate.",
+            explanation="Over all clips of both splits: the number of stored steps divided by the source's rate.",
             body=join([lengths_table(contents), lengths_histograms(contents)]),
         ),
         Section(
             title="Instructions",
-            explanation="The normalized text that training gets, counted over clips; words are lower-cased.",
+            explanation="The normalized text that training uses, counted over clips; words are lower-cased.",
             body=texts_table(contents),
         ),
         Section(
@@ -59,37 +59,37 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
         ),
         Section(
             title="Ranges of the actions",
-            explanation="From the 1st to the 99th percentile over the valid rows of the train split, in physical "
+            explanation="1st to 99th percentile over the valid rows of the train split, in physical "
                         "units; training maps them to -1..1.",
             body=ranges_table([card.source for card in cards], [load_stats(each) for each in folders]),
         ),
         *([] if manifest is None else [mixture_section(manifest, folder)]),
         Section(
             title="Contact sheets",
-            explanation="The first clip of each source, images as they are stored, evenly spaced over the clip.",
+            explanation="The first clip of each source, with stored images evenly spaced over the clip.",
             body=join(part for view in views for part in _sheet(view)),
         ),
         Section(
             title="Actions",
-            explanation="The canonical actions of the same clips in physical units: what each step tells the hand to "
-                        "do relative to where it is, in the robot's base frame; the gripper is an absolute opening.",
+            explanation="The canonical actions of the same clips in physical units: how each step moves the hand "
+            "relative to its pose, in the robot's base frame; the gripper is an absolute opening.",
             body=join(part for view in views for part in _actions(view)),
         ),
         *(run_section(run) for run in runs),
     ]  # fmt: skip
-    introduction = "From raw datasets to a trained model: what was built, how it is mixed, what training made of it."
+    introduction = "From raw datasets to a trained model: what was built, how it is mixed, and how training went."
     return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
 
 
 def _built(folder: AnyPath) -> list[AnyPath]:
     if not folder.is_dir():
-        raise RequestError(f"no such directory {folder}; give the folder that `vita-data build --out` wrote to")
+        raise RequestError(f"the folder {folder} does not exist; give the folder that `vita-data build --out` wrote to")
     names = sources_in(folder)
     if not names:
         for closed in closed_in(folder):
             raise StorageError(forbidden(closed))
         hint = meant_shards(folder) or f"; run `vita-data build --source NAME --raw RAW --out {folder}`"
-        raise ManifestError(f"no built source in {folder}: no folder there holds {CARD}{hint}")
+        raise ManifestError(f"no built source in {folder}: expected folders that contain {CARD}{hint}")
     return [folder / name for name in names]
 
 
@@ -97,10 +97,10 @@ def _unfinished(folder: AnyPath) -> Iterator[Markup]:
     begun = sorted((part.parent for part in folder.glob(f"*/{RECORDS}")), key=str)
     names = [source.name for source in begun if not (source / CARD).exists()]
     if names:
-        yield paragraph(f"Not shown, because their builds have not ended: {', '.join(names)}.", css="warning")
+        yield paragraph(f"Not shown because their builds are not finished: {', '.join(names)}.", css="warning")
     if closed := closed_in(folder):
         names = [path.name for path in closed]
-        yield paragraph(f"Not shown, because this user may not open their folders: {', '.join(names)}.", css="warning")
+        yield paragraph(f"Not shown because their folders are not readable: {', '.join(names)}.", css="warning")
 
 
 def _sheet(view: ClipView) -> Iterator[Markup]:
@@ -117,7 +117,7 @@ def _actions(view: ClipView) -> Iterator[Markup]:
     clip = view.clip
     yield element("h3", text(clip.source))
     if clip.action is None:
-        yield paragraph("This clip is video alone: it has no actions.")
+        yield paragraph("This clip is video only; it has no actions.")
     else:
         yield paragraph(f"Clip {clip.key}: {clip.action.origin} actions.")
         yield charts(action_charts(clip))

@@ -1,6 +1,6 @@
-"""Which of our assumptions about a dataset hold on a download: probes P1 to P9, on a sample of its raw episodes.
+"""Checks which assumptions of a source hold for a download: probes P1 to P9, on a sample of its raw episodes.
 
-Reads raw trees only: no shard is needed, none is written, and no filter of the build applies.
+Reads only raw trees: no shards are needed or written, and no filters of the build apply.
 """
 
 from vita_data.probe.page import probe_page

@@ -1,4 +1,4 @@
-"""P7: is a download whole; partial ones are fine, so another count than published is a warning at most."""
+"""P7: whether a download is complete; partial downloads are fine, so a different count is only a warning."""
 
 from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
@@ -7,7 +7,7 @@ from vita_data.types import SourceInfo, SourceSettings
 
 
 def counts(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P7: compare the raw episodes of the tree with published counts; another number is a warning, not a failure."""
+    """P7: compare the raw episodes of the tree with published counts; a difference is a warning, not a failure."""
     known = [part.num_episodes for part in sample.parts]
     total = sum(number for number in known if number is not None)
     if None in known:
@@ -16,11 +16,11 @@ def counts(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
         return not_applicable(Probe.COUNTS, f"{total} raw episodes; no published count is known for {info.name}")
     equal = [name for name, number in info.published_episodes.items() if number == total]
     published = tuple((name, number) for name, number in info.published_episodes.items())
-    other = "another number of raw episodes than published: a partial download, or another release"
+    other = "the number of raw episodes differs from the published one: a partial download, or another release"
     return ProbeResult(
         probe=Probe.COUNTS,
         verdict=Verdict.HELD if equal else Verdict.WARNING,
-        meaning=f"as many raw episodes as {', '.join(equal)}" if equal else other,
+        meaning=f"the same number of raw episodes as {', '.join(equal)}" if equal else other,
         measures=(
             Measure(name="raw episodes", value=total, unit="",
                     limit=" or ".join(f"{number} ({name})" for name, number in published)),

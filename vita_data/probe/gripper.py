@@ -1,4 +1,4 @@
-"""P3: is 1 open, in the gripper command and in the measured opening alike, and is a gripper's range scaled to it."""
+"""P3: whether 1 means open in both the gripper command and the measured opening, and whether their range is 0 to 1."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,28 +20,28 @@ _LEAST_OPENING, _ABOVE_OPEN, _MAX_CLIPPED = 0.5, 1.05, 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What a sample's grippers do."""
+    """Measurements of a sample's grippers."""
 
     correlation: float | None
-    """The strongest one of opening and command; None where either never moves."""
+    """The strongest correlation of opening and command; None if either never changes."""
     share_open: float
-    """Of the episodes' first commands."""
+    """Share of the episodes' first commands that are open."""
     share_closed: float | None
-    """Of the episodes' first rows, those where command and measured width are both closed; None without widths."""
+    """Share of the episodes' first rows with command and measured width closed; None without widths."""
     largest: float
     """99th percentile of all openings, measured and commanded, before they are clipped."""
     share_clipped: float
 
 
 def gripper_polarity(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P3: correlate the measured opening with the command in force, and see whether episodes start open.
+    """P3: correlate the measured opening with the command in force, and check whether episodes start open.
 
-    Fingers take time, so the strongest correlation (of either sign) within a second counts. Where no opening is
-    measured, or nothing moves, the start alone decides. Where both are flipped together, only the start tells: that
-    fails if the hand is closed, by width and command, at the start of nearly all episodes; else it is a warning,
-    because some tasks do start with a closed hand. Where a setting scales the gripper, its openings must fill 0 to 1.
+    Fingers take time to move, so the strongest correlation (of either sign) within a second counts. If no opening is
+    measured, or nothing moves, only the start decides. If both are flipped together, only the start shows it: the probe
+    fails if the hand is closed, by width and command, at the start of nearly all episodes; else it gives a warning,
+    because some tasks do start with a closed hand. If a setting scales the gripper, its openings must fill 0 to 1.
 
-    Assumes: the limits are ours.
+    Assumes: the limits are our own choice.
     Assumes: nearly all is 0.9 of at least 5 starts; openings fill the range if the 99th percentile is at least 0.5
         and at most 30 % of the rows are above 1.05, all of which the build clips to 1.
     """
@@ -85,13 +85,13 @@ def _seen(arms: Sequence[Arm], correlation: float | None) -> _Seen:
 
 
 def _scale_verdict(seen: _Seen) -> tuple[Verdict, str] | None:
-    """Say which way the gripper's scale is off; None where openings fill the range."""
+    """Tell in which direction the gripper's scale is off; None if openings fill the range."""
     if seen.largest < _LEAST_OPENING:
         beyond = f"no hand opens beyond {seen.largest:.2g}"
         return Verdict.FAILED, f"{beyond}: the reading of an open gripper is set too high"
     if seen.share_clipped > _MAX_CLIPPED:
         share = f"{100 * seen.share_clipped:.0f} % of the openings"
-        return Verdict.FAILED, f"{share} lie above 1 and are clipped: the reading of an open gripper is set too low"
+        return Verdict.FAILED, f"{share} are above 1 and are clipped: the reading of an open gripper is set too low"
     return None
 
 
@@ -102,17 +102,17 @@ def _sign_verdict(seen: _Seen) -> tuple[Verdict, str]:
     if seen.correlation is None:
         return Verdict.FAILED, "most episodes start with a closed hand: 1 may not be open in this download"
     if seen.correlation <= 0:
-        return Verdict.FAILED, "the fingers move against the command: one of the two is read upside down"
+        return Verdict.FAILED, "the fingers move against the command: one of the two has the wrong sign"
     if starts_open:
         return Verdict.HELD, "commands and measurements agree that 1 is open"
     both = "command and measurement agree, but"
     if seen.share_closed is not None and seen.share_closed >= _NEARLY_ALL:
-        return Verdict.FAILED, f"{both} nearly all episodes start with a closed hand: both are upside down"
-    return Verdict.WARNING, f"{both} most episodes start with a closed hand: both may be upside down"
+        return Verdict.FAILED, f"{both} nearly all episodes start with a closed hand: both have the wrong sign"
+    return Verdict.WARNING, f"{both} most episodes start with a closed hand: both may have the wrong sign"
 
 
 def _gripper_runs(sample: Sample) -> Iterator[tuple[Float64, Float64, int]]:
-    """Command and opening [n] of each run and the rows in a second."""
+    """Yield command and opening [n] of each run, and the rows per second."""
     for episode, sampled in sample.arms:
         action, opening = sampled.arm.action, sampled.arm.gripper_open
         if action is None or opening is None:
@@ -122,7 +122,7 @@ def _gripper_runs(sample: Sample) -> Iterator[tuple[Float64, Float64, int]]:
 
 
 def _delay_correlations(sample: Sample) -> Mapping[int, float]:
-    """Correlate command and opening within runs, for delays of up to a second; empty where either never moves."""
+    """Correlate command and opening within runs, for delays of up to a second; empty if either never changes."""
     pairs = list(_gripper_runs(sample))
     found: dict[int, float] = {}
     for delay in range(max((rows for *_, rows in pairs), default=-1) + 1):

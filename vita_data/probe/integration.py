@@ -1,6 +1,6 @@
-"""P2: do the canonical deltas lead from measured pose to measured pose.
+"""P2: whether the canonical deltas lead from measured pose to measured pose.
 
-Rows are compared within runs of consecutive native steps only. Arms alone are judged; a base is not.
+Rows are compared only within runs of consecutive native steps. Only arms are checked, not a base.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _MOVING_M, _MOVING_DEG = 0.01, 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SecondError:
-    """One second of one arm: how far integrated deltas end from the measured pose, and how far hand or command go."""
+    """One second of one arm: how far integrated deltas end from the measured pose, and both paths."""
 
     error_m: float
     error_deg: float
@@ -31,14 +31,14 @@ class _SecondError:
 def integration(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
     """P2: integrate the canonical deltas over each second from its measured pose and compare the end.
 
-    Only seconds in which hand or command move count: a still one says nothing. Commanded deltas are judged loosely.
+    Only seconds in which hand or command move count. Commanded deltas have loose limits.
 
-    Assumes: the limits are ours (2 cm and 5 degrees a second for reached poses).
-    Assumes: loose is 10 cm and 25 degrees, and an error below 0.9 of the longer of the two paths: what stands still
-        has an error of one path, what moves the other way of two.
+    Assumes: the limits are our own choice (2 cm and 5 degrees per second for reached poses).
+    Assumes: the loose limits are 10 cm and 25 degrees, and an error below 0.9 of the longer of the two paths: a hand
+        that does not move has an error of one path, one that moves the other way an error of two.
     """
     if not info.tracks_commands:
-        why = "this source's controller does not reach what is commanded, so deltas do not integrate to poses"
+        why = "this source's controller does not reach the commanded poses, so deltas do not integrate to poses"
         return not_applicable(Probe.INTEGRATION, why)
     seconds = [error for episode, arm in sample.arms for error in _second_errors(episode, arm)]
     position = np.array([(each.error_m, each.path_m) for each in seconds if each.path_m > _MOVING_M]).reshape(-1, 2)
@@ -58,7 +58,9 @@ def integration(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
             for name, pairs in (("position", position), ("rotation", rotation))
         ]
     held = all(good for _, good in checks)
-    fault = "the deltas do not lead from pose to pose: their scale, frame, sign or rotation convention is not as read"
+    fault = (
+        "the deltas do not lead from pose to pose: their scale, frame, sign or rotation convention is not as assumed"
+    )
     meaning = "integrated deltas lead to the measured poses" if held else fault
     return ProbeResult(
         probe=Probe.INTEGRATION, verdict=Verdict.HELD if held else Verdict.FAILED,
@@ -93,17 +95,17 @@ def _second_errors(episode: Episode, sampled: SampledArm) -> Iterator[_SecondErr
 
 
 def _angle_deg(a: Float64, b: Float64) -> Float64:
-    """Angles [T] in degrees between matrices [T, 3, 3]; exact for small ones, where arccos of a trace is not."""
+    """Return angles [T] in degrees between matrices [T, 3, 3]; exact for small angles, unlike arccos of a trace."""
     chord = np.linalg.norm(a - b, axis=(-2, -1)) / np.sqrt(8.0)
     return np.asarray(np.degrees(2 * np.arcsin(np.clip(chord, 0.0, 1.0))))
 
 
 def _relative(pairs: Float64) -> Float64:
-    """Turn errors and paths [N, 2] into errors as shares of their paths, and paths."""
+    """Convert errors and paths [N, 2] to errors as shares of their paths, and paths."""
     return np.column_stack([pairs[:, 0] / pairs[:, 1], pairs[:, 1]])
 
 
 def _check(name: str, pairs: Float64, *, unit: str, limit: float) -> tuple[Measure, bool]:
-    """Hold the median of column 0 of [N, 2] against a limit; nothing to measure is no fault."""
+    """Compare the median of column 0 of [N, 2] with a limit; an empty measurement passes."""
     value = float(np.median(pairs[:, 0])) if len(pairs) else None
     return Measure(name=name, value=value, unit=unit, limit=f"below {limit:g}"), value is None or value < limit

@@ -1,6 +1,6 @@
-"""P4: by how many rows does the hand follow its action.
+"""P4: by how many rows the hand follows its action.
 
-A shift of one row between observations and actions is the commonest fault of a dataset, and no integral shows it.
+A shift of one row between observations and actions is the most common fault of a dataset, and no integral shows it.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from vita_data.types import Float64, PoseTarget, SourceInfo, SourceSettings
 
 
 def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P4: find by how many rows the measured motion follows the action, and fail on another number than expected.
+    """P4: find by how many rows the measured motion follows the action, and fail if it is not the expected number.
 
-    Where the sample cannot tell it (too few rows, or motion that is alike in neighbouring rows) it is a warning.
+    If the sample cannot tell (too few rows, or motion that is similar in neighbouring rows), it is a warning.
     """
     found = response(
         list(_runs(sample)), most=np.repeat([info.max_step_m, info.max_step_rad], 3), expected=info.action_lag
@@ -47,7 +47,7 @@ def _verdict(found: Response, expected: int) -> tuple[Verdict, str]:
     if found.lag != expected:
         return Verdict.FAILED, f"the hand moves {_when(found.lag)}, expected {_when(expected)}: rows are misaligned"
     if expected:
-        return Verdict.HELD, f"the hand moves {_when(expected)}, which is known of this source"
+        return Verdict.HELD, f"the hand moves {_when(expected)}, as expected for this source"
     return Verdict.HELD, "an action moves the hand in its own row"
 
 
@@ -76,6 +76,6 @@ def _runs(sample: Sample) -> Iterator[Run]:
 
 
 def _steps(xyz_m: Float64, rotation: Float64) -> Float64:
-    """Turn poses [n, 3], [n, 3, 3] into the motion [n - 1, 6] from each to the next."""
+    """Convert poses [n, 3], [n, 3, 3] to the motion [n - 1, 6] from each to the next."""
     turn = euler_xyz_from_matrix(rotation_delta(rotation[:-1], rotation[1:]))
     return np.column_stack([np.diff(xyz_m, axis=0), turn])

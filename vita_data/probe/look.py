@@ -1,4 +1,4 @@
-"""P6 and P9: what only a person can judge, with a hint where numbers give one; the sheets are on the page."""
+"""P6 and P9: checks that only a person can make, with a numeric hint if possible; the sheets are on the page."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from vita_data.types import SourceInfo, SourceSettings
 
 
 def colour(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P6: hint at swapped channels: rooms, wood and skin are rarely bluer than red.
+    """P6: hint at swapped channels: rooms, wood and skin are rarely more blue than red.
 
-    Assumes: the median picture of a camera tells; a blue wall can make the hint wrong, so it is never a failure.
+    Assumes: the median picture of a camera is typical; a blue wall can make the hint wrong, so it is never a failure.
     """
     if not _has_pictures(sample):
         return not_applicable(Probe.COLOUR, "no picture of the sample could be read")
@@ -20,7 +20,9 @@ def colour(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
     return ProbeResult(
         probe=Probe.COLOUR,
         verdict=Verdict.WARNING if blue else Verdict.LOOK,
-        meaning=f"{', '.join(blue)} is bluer than red, the channels may be swapped; {meaning}" if blue else meaning,
+        meaning=f"{', '.join(blue)} has more blue than red, the channels may be swapped; {meaning}"
+        if blue
+        else meaning,
         measures=tuple(
             Measure(name=f"{role}: red minus blue, median", value=value, unit="of 255", limit="above 0, a hint only")
             for role, value in warmth.items()
@@ -30,7 +32,7 @@ def colour(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
 
 
 def orientation(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P9: ask for a look at the sheet; no number tells up from down."""
+    """P9: ask the user to look at the sheet; no number can tell up from down."""
     if not _has_pictures(sample):
         return not_applicable(Probe.ORIENTATION, "no picture of the sample could be read")
     return ProbeResult(

@@ -31,14 +31,14 @@ _LOOK = {
 
 
 def probe_page(probed: Probed) -> str:
-    """Write the page: a summary, a section a probe, and the pictures of the sample."""
+    """Return the page: a summary, one section per probe, and the pictures of the sample."""
     report = probed.report
     warnings = [f"{result.probe} does not hold: {result.meaning}." for result in report.failed]
     if not probed.info.redistributable:
-        warnings.append(f"This page shows images of {report.source}, whose licence forbids passing them on.")
+        warnings.append(f"This page shows images of {report.source}, whose licence forbids redistribution.")
     introduction = (
         f"{report.num_episodes} raw episodes from {report.num_parts_read} of {report.num_parts} parts of a download of "
-        f"{probed.info.title}, read with the settings that were asked for; nothing was filtered by length."
+        f"{probed.info.title}, read with the given settings, without a length filter."
     )
     sections = [
         Section(
@@ -61,7 +61,7 @@ def _summary(report: ProbeReport) -> Markup:
         (result.probe, result.verdict, "\n".join(map(str, result.measures)), result.meaning, result.advice)
         for result in report.results
     )
-    return table(Table(header=("probe", "verdict", "seen", "meaning", "what changes it"), rows=rows))
+    return table(Table(header=("probe", "verdict", "seen", "meaning", "settings that change it"), rows=rows))
 
 
 def _section(result: ProbeResult, sample: Sample) -> Section:
@@ -76,7 +76,7 @@ def _section(result: ProbeResult, sample: Sample) -> Section:
 
 
 def _sheets(sample: Sample) -> Iterator[Markup]:
-    """A contact sheet a camera: the first, middle and last row of some episodes."""
+    """Yield one contact sheet per camera: the first, middle and last row of some episodes."""
     for role in sorted({frame.role for sampled in sample.episodes for frame in sampled.frames}):
         yield element("h3", text(f"Camera {role}"))
         yield contact_sheet(_pictures(sample, role))

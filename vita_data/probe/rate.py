@@ -1,6 +1,6 @@
-"""P5: can a robot move as fast as the steps say at the stated rate, and is their spread the published one.
+"""P5: whether a robot can move as fast as the steps imply at the given rate, and whether their spread is as published.
 
-Tells a wrong rate from a right one only as far as speeds or recorded joint velocities do.
+Detects a wrong rate only as far as speeds or recorded joint velocities allow.
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ _AXES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw")
 
 
 def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P5: see whether hand and joints move at speeds that a robot can reach, at the stated rate.
+    """P5: check whether hand and joints move at speeds that a robot can reach, at the given rate.
 
-    Where joint velocities are recorded, the rate that they imply must be within a factor 1.5 of the stated one; where
-    statistics are published, the spread of each motion axis within a factor 5 (a warning).
+    If joint velocities are recorded, the rate that they imply must be within a factor 1.5 of the given one; if
+    statistics are published, the spread of each motion axis must be within a factor 5 (else a warning).
 
-    Assumes: the limits are ours (1.5 m/s, 2.5 rad/s) and 4 (public statistics).
+    Assumes: the limits are our own choice (1.5 m/s, 2.5 rad/s) and 4 (public statistics).
     """
     hand_m, joint_rad, rates = _steps_of(sample)
     if not rates or not (hand_m.size or joint_rad.size):
@@ -35,7 +35,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
     (hand, joint), implied, off = speeds[hz], _implied_hz(sample), _off_range(sample, info)
     held = (hand or 0.0) < _MAX_HAND_M_S and (joint or 0.0) < _MAX_JOINT_RAD_S
     held &= implied is None or 1 / _MAX_RATE_FACTOR < implied / hz < _MAX_RATE_FACTOR
-    verdict, meaning = Verdict.HELD, f"speeds at {hz:.4g} Hz are those of a robot"
+    verdict, meaning = Verdict.HELD, f"speeds at {hz:.4g} Hz are possible for a robot"
     if not held:
         verdict = Verdict.FAILED
         meaning = f"{hz:.4g} Hz cannot be the rate of these steps, or lengths and angles have another unit"
@@ -43,7 +43,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
         verdict, meaning = Verdict.WARNING, f"the hand hardly moves at {hz:.4g} Hz: rate or scale may differ"
     elif off:
         verdict = Verdict.WARNING
-        meaning = f"{', '.join(off)} spread unlike the published statistics: rate or scale may differ"
+        meaning = f"the spread of {', '.join(off)} differs from the published statistics: rate or scale may differ"
     factor = f"{hz / _MAX_RATE_FACTOR:.4g} to {hz * _MAX_RATE_FACTOR:.4g}"
     rows = tuple((f"at {each:.4g} Hz", *speeds[each]) for each in (hz, *_OTHER_RATES_HZ))
     return ProbeResult(
@@ -59,7 +59,7 @@ def rate(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeRes
 
 
 def _steps_of(sample: Sample) -> tuple[Float64, Float64, list[float]]:
-    """How far the hand [N] and the fastest joint [M] move in a native step, and the rates that were stated."""
+    """Return how far the hand [N] and the fastest joint [M] move per native step, and the given rates."""
     hand: list[Float64] = [np.zeros(0)]
     joints: list[Float64] = [np.zeros(0)]
     rates: list[float] = []
@@ -75,7 +75,7 @@ def _steps_of(sample: Sample) -> tuple[Float64, Float64, list[float]]:
 
 
 def _alternatives(rows: tuple[tuple[str, float | None, float | None], ...]) -> str:
-    """Say what the speeds would be at the other rates."""
+    """Describe the speeds at other rates."""
     return "; ".join(
         f"{name}: " + ", ".join(f"{value:.3g} {unit}" for value, unit in ((hand, "m/s"), (joint, "rad/s"))
                                 if value is not None)
@@ -88,7 +88,7 @@ def _p99(steps: Float64, hz: float) -> float | None:
 
 
 def _implied_hz(sample: Sample) -> float | None:
-    """Fit the duration of a step to joint steps and recorded velocities; None where these do not go together."""
+    """Fit the duration of a step to joint steps and recorded velocities; None if they do not match."""
     steps: list[Float64] = [np.zeros(0)]
     speeds: list[Float64] = [np.zeros(0)]
     for episode, sampled in sample.arms:
@@ -107,7 +107,7 @@ def _implied_hz(sample: Sample) -> float | None:
 
 
 def _off_range(sample: Sample, info: SourceInfo) -> list[str]:
-    """Name the motion axes whose p01..p99 span is more than 5 times larger or smaller than the published one."""
+    """Return the motion axes whose p01..p99 span is more than 5 times larger or smaller than the published one."""
     deltas = [arm.delta for _, arm in sample.arms if arm.delta is not None]
     if info.published_range is None or not deltas:
         return []

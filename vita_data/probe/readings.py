@@ -1,4 +1,4 @@
-"""What the episodes of a sample hold, as a table: lengths, cameras with frame sizes, vectors with shape and range."""
+"""The contents of a sample's episodes as a table: lengths, cameras with frame sizes, vectors with shape and range."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from vita_data.types import CameraRole, Float64
 
 
 def reading_rows(sample: Sample) -> Iterator[tuple[Cell, ...]]:
-    """Make a row for the length, for each camera and for each vector, over all episodes that have it."""
+    """Make a row for the length, for each camera and for each vector, over all episodes with it."""
     if sample.episodes:
         lengths = [len(sampled.episode.step_index) for sampled in sample.episodes]
         span = f"{min(lengths)} to {max(lengths)}, median {np.median(lengths):g}"
@@ -18,7 +18,7 @@ def reading_rows(sample: Sample) -> Iterator[tuple[Cell, ...]]:
     for role in sorted({role for sampled in sample.episodes for role in sampled.num_frames}):
         frames = {frame for sampled in sample.episodes for frame in _frame_kinds(sampled, role)}
         num = sum(role in sampled.num_frames for sampled in sample.episodes)
-        yield f"camera {role}", num, ", ".join(sorted(frames)) or "not looked at", "uint8 RGB"
+        yield f"camera {role}", num, ", ".join(sorted(frames)) or "not checked", "uint8 RGB"
     values: dict[str, list[Float64]] = {}
     for sampled in sample.episodes:
         for name, value in sampled.readings():

@@ -1,4 +1,4 @@
-"""What a probe says: a verdict, the numbers seen with their limits, what they mean, and which setting changes them."""
+"""The result of a probe: verdict, measured numbers with their limits, meaning, and settings that change them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from vita_data.types import Json, SourceSettings
 
 
 class Probe(StrEnum):
-    """The assumptions that are checked."""
+    """The checked assumptions."""
 
     SCHEMA = "P1 schema"
     INTEGRATION = "P2 integration"
@@ -25,7 +25,7 @@ class Probe(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Whether an assumption holds; `look` where only a person can tell."""
+    """Whether an assumption holds; `look` if only a person can tell."""
 
     HELD = "held"
     FAILED = "failed"
@@ -39,7 +39,7 @@ _NEEDS_A_PERSON = frozenset({Verdict.FAILED, Verdict.WARNING, Verdict.LOOK})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A number that was seen, its unit, and in words where it should lie."""
+    """A measured number, its unit, and its expected range in words."""
 
     name: str
     value: float | None
@@ -47,7 +47,7 @@ class Measure:
     limit: str
 
     def __str__(self) -> str:
-        """Write it as a line of text."""
+        """Format as a line of text."""
         if self.value is None:
             return f"{self.name}: nothing to measure"
         return f"{self.name}: {self.value:.4g}{' ' if self.unit else ''}{self.unit} (expected {self.limit})"
@@ -55,7 +55,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """One probe's answer."""
+    """The result of one probe."""
 
     probe: Probe
     verdict: Verdict
@@ -68,7 +68,7 @@ class ProbeResult:
 
     @property
     def advice(self) -> str:
-        """What to do about it; empty where there is nothing to do and nothing to set."""
+        """What to do about it; empty if there is nothing to do or set."""
         if self.settings:
             return "changed by " + ", ".join(f"--set {key}=" for key in self.settings)
         wrong = self.verdict in (Verdict.FAILED, Verdict.WARNING)
@@ -76,19 +76,19 @@ class ProbeResult:
 
     @property
     def line(self) -> str:
-        """Name the assumption, what it means and what to do, in one line."""
+        """Return the assumption, its meaning and what to do, as one line."""
         return f"{self.probe}: {self.verdict}: {' '.join(self.meaning.split())}; {self.advice}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeReport:
-    """All answers for one download."""
+    """All results for one download."""
 
     source: str
     num_parts: int
     num_parts_read: int
     num_episodes: int
-    """Raw episodes that were looked at."""
+    """Number of checked raw episodes."""
     results: tuple[ProbeResult, ...]
     unread: Unread | None = None
     """Files of the tree that no part reads."""
@@ -99,7 +99,7 @@ class ProbeReport:
         return tuple(result for result in self.results if result.verdict is Verdict.FAILED)
 
     def lines(self) -> list[str]:
-        """Write the report as lines of text, without the tables."""
+        """Return the report as lines of text, without the tables."""
         read = f"{self.num_parts_read} of {self.num_parts} parts"
         written = [f"{self.source}: {self.num_episodes} raw episodes of {read}"]
         written += [f"  {self.unread.line()}"] if self.unread is not None and self.unread.line() else []
@@ -110,17 +110,17 @@ class ProbeReport:
         return written
 
     def as_json(self) -> Json:
-        """Lay the report out as JSON values."""
+        """Return the report as JSON values."""
         unread = None if self.unread is None else self.unread.as_json()
         return {**dataclasses.asdict(self), "unread": unread}
 
 
 def setting_keys(settings: SourceSettings, words: Sequence[str]) -> tuple[str, ...]:
-    """Find the settings of a source whose name contains one of the words; only the source knows their names."""
+    """Find the settings of a source whose name contains one of the words; the names depend on the source."""
     names = (field.name for field in dataclasses.fields(settings))
     return tuple(name for name in names if any(word in name for word in words))
 
 
 def not_applicable(probe: Probe, why: str) -> ProbeResult:
-    """Say that a probe has nothing to look at."""
+    """Make the result of a probe that has nothing to check."""
     return ProbeResult(probe=probe, verdict=Verdict.NOT_APPLICABLE, meaning=why)

@@ -1,4 +1,4 @@
-"""All probes on one download: read a sample once, ask each probe, in their order."""
+"""Runs all probes on one download: reads a sample once and runs each probe in order."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _PROBES = (schema, integration, gripper_polarity, lag, rate, colour, counts, tex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """The report and the sample that it speaks of, whose pictures the page shows."""
+    """The report and its sample, whose pictures the page shows."""
 
     info: SourceInfo
     sample: Sample
@@ -33,7 +33,7 @@ def probe(source: Source, raw: str, settings: SourceSettings, *, limit: int = DE
     """Probe the download in folder `raw` on up to `limit` episodes.
 
     Raises:
-        RequestError: there is no such folder, or it is not this dataset's layout.
+        RequestError: the folder does not exist, or does not have this dataset's layout.
     """
     with raw_advice(source, raw, settings):
         return probe_tree(source, FsspecTree(raw), settings, limit=limit)
@@ -43,7 +43,7 @@ def probe_tree(source: Source, raw: RawTree, settings: SourceSettings, *, limit:
     """Probe an opened raw tree.
 
     Raises:
-        RequestError: it is not this dataset's layout.
+        RequestError: the tree does not have this dataset's layout.
     """
     sample = read_sample(source, raw, settings, limit=limit)
     report = ProbeReport(

@@ -1,7 +1,7 @@
-"""Raw episodes to probe: some of every part of a tree, without their video, and small pictures of a few of them.
+"""Raw episodes to probe: some of each part of a tree, without their video, and small pictures of a few of them.
 
-Held in memory: the vectors of at most `limit` episodes and three pictures a camera of a dozen. What cannot be read is a
-fault that probe P1 reports, never an exception.
+Kept in memory: the vectors of at most `limit` episodes, and three pictures per camera of a dozen episodes. Unreadable
+data is a fault that probe P1 reports, never an exception.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ _MEASURED = ("xyz_m", "rotation", "gripper_open", "joint_position_rad", "joint_v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledFrame:
-    """One frame: its native step, how the source gives it, and the picture that would be stored, shrunk."""
+    """One frame: its native step, its form in the source, and a small copy of the picture that would be stored."""
 
     role: CameraRole
     step: int
@@ -58,14 +58,14 @@ class SampledFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledArm:
-    """One arm of an episode with its canonical motion [T, 6], None where it has no action."""
+    """One arm of an episode with its canonical motion [T, 6], None if it has no action."""
 
     side: str
     arm: Arm
     delta: Float64 | None
 
     def readings(self) -> Iterator[tuple[str, Float64]]:
-        """Name every measured and commanded vector, [T] or [T, n]."""
+        """Yield every measured and commanded vector with its name, [T] or [T, n]."""
         for name in _MEASURED:
             value = getattr(self.arm, name)
             if value is not None:
@@ -88,7 +88,7 @@ class SampledEpisode:
     arms: tuple[SampledArm, ...]
 
     def readings(self) -> Iterator[tuple[str, Float64]]:
-        """Name every vector of arms and base, [T] or [T, n]."""
+        """Yield every vector of arms and base with its name, [T] or [T, n]."""
         for arm in self.arms:
             yield from arm.readings()
         base = self.episode.base
@@ -100,7 +100,7 @@ class SampledEpisode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What the probes look at."""
+    """The data that probes check."""
 
     parts: tuple[Part, ...]
     num_parts_read: int
@@ -109,27 +109,27 @@ class Sample:
     faults: tuple[str, ...]
     """What could not be read, with part and episode."""
     unread: Unread | None = None
-    """Files of the tree that no part reads; None where its folders cannot be listed."""
+    """Files of the tree that no part reads; None if its folders cannot be listed."""
 
     @property
     def num_outcomes(self) -> int:
-        """Raw episodes that came out, good or not."""
+        """Number of raw episodes that were read, good or not."""
         return len(self.episodes) + len(self.drops) + len(self.faults)
 
     @property
     def arms(self) -> Iterator[tuple[Episode, SampledArm]]:
-        """Every arm with its episode, but for those with values that are not finite, which the build drops."""
+        """Yield every arm with its episode, except those with values that are not finite, which the build drops."""
         pairs = ((sampled.episode, arm) for sampled in self.episodes for arm in sampled.arms)
         return (pair for pair in pairs if all(np.isfinite(value).all() for _, value in pair[1].readings()))
 
 
 def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int) -> Sample:
-    """Read up to `limit` episodes besides the dropped ones, the first ones of parts spread evenly over the tree.
+    """Read up to `limit` episodes (not counting dropped ones), the first of each of several evenly spread parts.
 
-    Assumes: an episode's place within its part does not matter to any probe.
+    Assumes: an episode's position in its part does not matter to any probe.
 
     Raises:
-        RequestError: the tree is not this dataset's layout, or a setting asks for what is not there.
+        RequestError: the tree does not have this dataset's layout, or a setting requests data that does not exist.
     """
     listed = list_parts(source, raw, settings)
     parts, unread = listed.parts, unread_files(listed, raw) if isinstance(raw, ListedTree) else None
@@ -159,7 +159,7 @@ def runs(step_index: Int64) -> list[tuple[int, int]]:
 
 
 def _shares(num_parts: int, total: int) -> list[int]:
-    """Deal `total` out over parts as evenly as whole numbers can."""
+    """Divide `total` over parts as evenly as possible in whole numbers."""
     return [(number + 1) * total // num_parts - number * total // num_parts for number in range(num_parts)]
 
 
@@ -203,7 +203,7 @@ def _sampled(
 
 
 def _arms(episode: Episode) -> Iterator[SampledArm]:
-    # rotations that hold NaN cannot be composed: the deltas of such an episode, which the build drops, are NaN
+    # rotations with NaN cannot be composed, so the deltas of such an episode (which the build drops) are NaN
     finite = is_finite(episode)
     for side, arm in (("left", episode.left), ("right", episode.right)):
         if arm is None:

@@ -1,6 +1,6 @@
-"""P1: is a download of the form that the source's `INFO` declares.
+"""P1: whether a download has the form that the source's `INFO` declares.
 
-Keys, shapes and dtypes of the raw files are the source's to refuse: what it refuses is a fault here.
+The source refuses wrong keys, shapes and dtypes of the raw files; each refusal is a fault here.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ _SIDES = {
 
 
 def schema(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResult:
-    """P1: see that episodes are read without a fault, with the cameras, arms and actions that `INFO` declares."""
+    """P1: check that episodes are read without faults, with the cameras, arms and actions that `INFO` declares."""
     problems = list(dict.fromkeys(_problems(sample, info)))
     partial = [] if problems else list(_partial(sample, info))
     verdict = Verdict.FAILED if problems else Verdict.WARNING if partial else Verdict.HELD
@@ -38,7 +38,7 @@ def schema(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeR
         probe=Probe.SCHEMA, verdict=verdict, meaning=f"{problems[0]}{more}" if problems else meaning,
         measures=(
             Measure(name="episodes read", value=len(sample.episodes), unit="", limit="above 0"),
-            Measure(name="episodes or parts not readable", value=len(sample.faults), unit="", limit="0"),
+            Measure(name="unreadable episodes or parts", value=len(sample.faults), unit="", limit="0"),
         ),
         settings=setting_keys(settings, ("release", "camera", "mode")),
         table=Table(header=("what", "episodes", "shape or type", "values"), rows=tuple(rows)),
@@ -55,7 +55,7 @@ def _problems(sample: Sample, info: SourceInfo) -> Iterator[str]:
         yield from _episode_problems(sampled, info)
     seen = {role for sampled in sample.episodes for role in sampled.num_frames}
     for role in sorted(set(info.cameras) - seen):
-        yield f"camera {role} ({info.cameras[role]}) is declared and no episode has it"
+        yield f"camera {role} ({info.cameras[role]}) is declared, but no episode has it"
 
 
 def _episode_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _episode_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str
     yield from (f"{where}: {problem}" for problem in (*_camera_problems(sampled, info), *_arm_problems(sampled, info)))
     for name, value in sampled.readings():
         if len(value) != num_rows:
-            yield f"{where}: {name} has {len(value)} rows, step_index {num_rows}"
+            yield f"{where}: {name} has {len(value)} rows, expected {num_rows} as in step_index"
 
 
 def _camera_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
@@ -83,17 +83,17 @@ def _arm_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
     sides, wanted = {arm.side for arm in sampled.arms}, _SIDES[episode.arms]
     acting = {arm.side for arm in sampled.arms if arm.delta is not None}
     if episode.arms is not info.arms:
-        yield f"arms {episode.arms}, {info.arms} declared"
+        yield f"expected arms {info.arms} as declared, got {episode.arms}"
     if sides != wanted:
-        yield f"readings of {', '.join(sorted(sides)) or 'no'} arm, {episode.arms} declared"
+        yield f"expected readings of arms {episode.arms}, got {', '.join(sorted(sides)) or 'none'}"
     if info.modality is Modality.PAIRED and acting != wanted:
         yield f"no actions for the arm {', '.join(sorted(wanted - acting))}"
     if episode.action_origin is not info.action_origin:
-        yield f"actions are {episode.action_origin}, {info.action_origin} declared"
+        yield f"expected {info.action_origin} actions as declared, got {episode.action_origin}"
 
 
 def _partial(sample: Sample, info: SourceInfo) -> Iterator[str]:
-    """What some episodes lack without the download being of another form."""
+    """Yield what some episodes lack although the download has the declared form."""
     num_episodes = len(sample.episodes)
     for role in sorted(info.cameras):
         num_missing = sum(role not in sampled.num_frames for sampled in sample.episodes)

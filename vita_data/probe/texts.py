@@ -24,8 +24,8 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
     """P8: count the rules T1 to T11 over the sample, with 20 examples each, and warn of a constant text (T12).
 
     Source: the text rules of vita_data/README.md.
-    Assumes: losing more than half of the sample to text is a warning, more than 0.9 of it a failure; a constant text
-        shows only in 10 texts or more.
+    Assumes: losing more than half of the sample because of text is a warning, more than 0.9 a failure; a constant text
+        is reported only for at least 10 texts.
     """
     judged = list(_judged(sample, info))
     if not judged:
@@ -41,7 +41,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
     elif share > _MAX_WARNED_SHARE:
         verdict, meaning = Verdict.WARNING, "text rules drop more than half of the sample"
     elif info.text_style is TextStyle.CONSTANT:
-        meaning = "the text is constant, which is known of this source"
+        meaning = "the text is constant, as expected for this source"
     elif constant > _MAX_CONSTANT_SHARE and len(judged) >= _MIN_FOR_CONSTANT:
         verdict, meaning = Verdict.WARNING, f"T12: nearly all episodes have the one text {text[:80]!r}"
     codes = Counter(str(reason) for reason, _ in faulty)
@@ -50,7 +50,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
         probe=Probe.TEXT, verdict=verdict, meaning=f"{meaning} (dropped of {len(judged)}: {counted})",
         measures=(
             Measure(name="share dropped for text", value=share, unit="", limit=f"below {_MAX_WARNED_SHARE}"),
-            Measure(name="share of the commonest text", value=constant, unit="", limit=f"below {_MAX_CONSTANT_SHARE}"),
+            Measure(name="share of the top text", value=constant, unit="", limit=f"below {_MAX_CONSTANT_SHARE}"),
         ),
         settings=setting_keys(settings, ("text", "language", "instruction", "unsure", "mode")),
         table=_table(faulty, good),
@@ -58,7 +58,7 @@ def text_report(sample: Sample, info: SourceInfo, settings: SourceSettings) -> P
 
 
 def _judged(sample: Sample, info: SourceInfo) -> Iterator[tuple[Reason | None, str]]:
-    """The rule that the main text of each episode breaks, the source's own text drops included."""
+    """Yield the rule that the main text of each episode breaks, including text drops by the source."""
     for drop in sample.drops:
         if drop.reason in _RULES:
             yield drop.reason, drop.detail

@@ -1,4 +1,4 @@
-"""Clips to tar shards and back, and what is known about the tars."""
+"""Writes clips to tar shards and reads them back, with their indexes, statistics and checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def hf_features(folder: str | Path) -> datasets.Features:
-    """List the union of a built source's members as features for `datasets.load_dataset("webdataset", ...)`.
+    """Return the union of a built source's members as features for `datasets.load_dataset("webdataset", ...)`.
 
-    That library refuses clips of different length without them. Needs the `datasets` package.
+    Without these features, that library refuses clips of different lengths. Needs the `datasets` package.
 
     Raises:
         ManifestError: the source has not been built in `folder`.

@@ -1,4 +1,4 @@
-"""What is in the shards of a source, and where: memory-mapped Arrow files listed by the source's card."""
+"""The index of a source's shards: memory-mapped Arrow files listed by the source's card."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ from vita_data.types import Clip, Json, ResizeMode, Split
 
 CARD = "dataset.json"
 RECORDS = ".build"
-"""Where a build keeps its plan and its units' records."""
+"""Folder where a build stores its plan and its units' records."""
 SUMS = "sums"
 _OPENERS, _STORE_OPENERS = 8, 32
-"""Indexes opened side by side, of a disk or mount and of a store."""
+"""Number of indexes opened in parallel, on a disk or mount and in a store."""
 _SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
@@ -31,9 +31,9 @@ def read_card(folder: AnyPath) -> Json:
     """Read a built source's card.
 
     Raises:
-        ManifestError: the source has not been built there, or its build has not ended.
+        ManifestError: the source has not been built in the folder, or its build is not finished.
         ShardError: the card is damaged.
-        StorageError: it cannot be opened, which says nothing of what it holds.
+        StorageError: the card cannot be opened, which says nothing about its content.
     """
     try:
         with storage_errors(folder / CARD):
@@ -45,7 +45,7 @@ def read_card(folder: AnyPath) -> Json:
         raise ManifestError(f"{folder}: {CARD} is missing; {_remedy(folder)}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(
-            f"{folder / CARD}: is no card of this version ({error!r}); remove it and run the same build again"
+            f"{folder / CARD}: expected a card of this version, got {error!r}; remove it and run the same build again"
         ) from error
     return card
 
@@ -62,7 +62,7 @@ def sources_in(folder: AnyPath) -> list[str]:
 
 
 def closed_in(folder: AnyPath) -> list[Path]:
-    """List the folders in a folder of this machine that this user may not enter: built sources may be among them."""
+    """List the subfolders of a local folder that this user may not enter: they may be built sources."""
     if not isinstance(folder, Path):
         return []
     return sorted(one for one in folder.iterdir() if one.is_dir() and not _may_enter(one))
@@ -77,19 +77,19 @@ def _may_enter(folder: Path) -> bool:
 
 
 def meant_shards(folder: AnyPath) -> str:
-    """Say which folder nearby holds built sources, where this one is a built source itself or holds none."""
+    """Suggest a nearby folder with built sources, if this one is itself a built source or contains none."""
     return meant(folder, lambda one: bool(sources_in(one)))
 
 
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
-        return "its build is not finished: run the same `vita-data build` again; it resumes"
+        return "its build is not finished; run the same `vita-data build` again; it resumes"
     if within := sources_in(folder):
-        return f"built sources lie below it: {', '.join(within)}; give one of them, such as {folder / within[0]}"
+        return f"it contains built sources: {', '.join(within)}; give one of them, such as {folder / within[0]}"
     if hint := meant(folder, is_built):
-        return f"it lies inside a built source{hint}"
+        return f"it is inside a built source{hint}"
     if not is_empty(folder):
-        return f"this is not a built source (a build writes OUT/NAME with {CARD} in it)"
+        return f"this is not a built source (a build writes OUT/NAME, which contains {CARD})"
     return f"run `vita-data build --source {folder.name or 'NAME'} --raw RAW --out {folder.parent}`"
 
 
@@ -97,38 +97,38 @@ def _resize(card: Json) -> ResizeMode:
     settings = card.get("settings")
     named = settings.get("resize", ResizeMode.PLAIN) if isinstance(settings, dict) else ResizeMode.PLAIN
     if named not in list(ResizeMode):
-        raise ShardError(f"the card of {card.get('source')} says resize {named!r}; {', '.join(ResizeMode)} are known")
+        raise ShardError(f"the card of {card.get('source')} has resize {named!r}; expected {' or '.join(ResizeMode)}")
     return ResizeMode(named)
 
 
 def source_name(folder: AnyPath, card: Json) -> str:
-    """The source that a folder holds, as its card says; the folder may be reached by another name."""
+    """Return the source of a folder according to its card; the folder may have another name."""
     return str(card.get("source", folder.name))
 
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """All clips of one source and split; row i of `table` lies in `shards[shard_of(i)]`."""
+    """All clips of one source and split; row i of `table` is in `shards[shard_of(i)]`."""
 
     source: str
     split: Split
     shards: tuple[AnyPath, ...]
     index_sums: tuple[str, ...]
     digest: str
-    """sha256 over the shards' names and sums: changes when the data does."""
+    """sha256 over the shards' names and checksums; it changes with the data."""
     resize: ResizeMode = ResizeMode.PLAIN
-    """How the images were made square, which all that looks at others beside them repeats."""
+    """How the images were made square; other images shown with them are treated the same way."""
 
     @cached_property
     def tables(self) -> tuple[pa.Table, ...]:
-        """One memory-mapped table a shard (columns: schema.INDEX_SCHEMA).
+        """One memory-mapped table per shard (columns: schema.INDEX_SCHEMA).
 
         Raises:
-            ShardError: an index is missing or does not match its sum.
+            ShardError: an index is missing or does not match its checksum.
         """
         if not self.shards:
             return ()
-        # Summing and reading release the GIL, and a network mount or store answers many requests at once.
+        # Hashing and reading release the GIL, and a network mount or store answers many requests at once.
         paths = [shard.with_suffix(".arrow") for shard in self.shards]
         most = _OPENERS if isinstance(paths[0], Path) else _STORE_OPENERS
         with ThreadPoolExecutor(min(len(paths), most), thread_name_prefix="vita-index") as openers:
@@ -136,12 +136,12 @@ class SourceIndex:
 
     @cached_property
     def table(self) -> pa.Table:
-        """The shards' tables one after another, without a copy."""
+        """The concatenated tables of the shards, without a copy."""
         return pa.concat_tables(self.tables) if self.shards else INDEX_SCHEMA.empty_table()
 
     @cached_property
     def first_rows(self) -> list[int]:
-        """The row at which each shard starts in `table`."""
+        """The first row of each shard in `table`."""
         rows = [0]
         for table in self.tables[:-1]:
             rows.append(rows[-1] + table.num_rows)
@@ -151,11 +151,11 @@ class SourceIndex:
 def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
     """Memory-map a shard's index.
 
-    Its sum is checked first: Arrow trusts the offsets that it reads, so a flipped bit could end the process.
+    Its checksum is verified first: Arrow trusts the offsets that it reads, so a flipped bit could crash the process.
 
     Raises:
-        ShardError: the file is missing, does not match its sum, or is no index of this version.
-        StorageError: it cannot be opened for want of rights or a fault of the disk.
+        ShardError: the file is missing, does not match its checksum, or is not an index of this version.
+        StorageError: it cannot be opened because of missing permissions or a fault of the disk.
     """
     try:
         found, held = _mapped(path) if isinstance(path, Path) else _fetched(path)
@@ -163,18 +163,18 @@ def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
             raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
         table = pa.ipc.open_file(held).read_all()
         if isinstance(held, pa.NativeFile):
-            # The table keeps the mapping; thousands of shards must not keep thousands of file handles.
+            # The table keeps the mapping alive; thousands of shards must not keep thousands of file handles open.
             held.close()
     except (OSError, pa.ArrowInvalid) as error:
         raise_machine_fault(error, f"index {path}")
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
     if table.schema != INDEX_SCHEMA:
-        raise ShardError(f"index {path}: has other columns than this version writes; build the source again")
+        raise ShardError(f"index {path}: its columns differ from those of this version; build the source again")
     return table
 
 
 def _mapped(path: Path) -> tuple[str, pa.NativeFile]:
-    # Read once for its sum and then mapped: pages that only the sum needs do not stay.
+    # Read once for the checksum and then map: pages that only the checksum needs do not stay in memory.
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), pa.memory_map(str(path))
 
@@ -188,8 +188,8 @@ def open_source(folder: AnyPath, split: Split) -> SourceIndex:
     """Open the shards that a source's card lists for a split.
 
     Raises:
-        ManifestError: the source has not been built there.
-        ShardError: a listed shard or index is gone, or images were made square in a way that is not known.
+        ManifestError: the source has not been built in the folder.
+        ShardError: a listed shard or index is missing, or the way of making images square is unknown.
     """
     card = read_card(folder)
     listed, source = card_shards(card, split), source_name(folder, card)
@@ -197,40 +197,40 @@ def open_source(folder: AnyPath, split: Split) -> SourceIndex:
 
 
 def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
-    """Open a list of shards as the card has it.
+    """Open the shards of a list from the card.
 
     Raises:
-        ShardError: a listed shard is gone.
+        ShardError: a listed shard is missing.
     """
     shards = tuple(folder / split / str(entry["name"]) for entry in listed)
     there = list_files(folder / split) if listed else {}
     for shard in shards:
         if shard.name not in there:
-            raise ShardError(f"shard {shard}: listed in {folder / CARD} but absent; run the same build again")
+            raise ShardError(f"shard {shard}: listed in {folder / CARD} but missing; run the same build again")
     digest = hashlib.sha256("".join(f"{entry['name']} {entry['sha256']}\n" for entry in listed).encode())
     sums = tuple(str(entry["index_sha256"]) for entry in listed)
     return SourceIndex(source, split, shards, sums, digest.hexdigest())
 
 
 def card_bytes(card: Json) -> bytes:
-    """Write a card as dataset.json."""
+    """Return the content of dataset.json for a card."""
     return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def card_sums(card: Json) -> dict[str, str]:
-    """The sha256 of the files beside the card, by name."""
+    """Return the sha256 of the files beside the card, by name."""
     sums = card.get(SUMS)
     return {str(name): str(value) for name, value in sums.items()} if isinstance(sums, Mapping) else {}
 
 
 def card_shards(card: Json, split: Split) -> list[Json]:
-    """The shards of a split as the card lists them: name, num_clips, num_bytes, sha256, index_sha256."""
+    """Return the shards of a split as listed in the card: name, num_clips, num_bytes, sha256, index_sha256."""
     shards = card["shards"]
     return list(shards.get(split, [])) if isinstance(shards, Mapping) else []
 
 
 def rows_from_tar(shard: AnyPath) -> list[Json]:
-    """Rebuild a shard's index rows from the tar alone.
+    """Rebuild a shard's index rows from only the tar.
 
     Raises:
         ShardError: the tar is damaged, or the members of a clip are not adjacent.
@@ -244,7 +244,7 @@ def rows_from_tar(shard: AnyPath) -> list[Json]:
         owner, _, name = member.name.partition(".")
         if owner != key:
             if owner in seen:
-                raise ShardError(f"shard {shard}, clip {owner}, member {name}: members are not adjacent")
+                raise ShardError(f"shard {shard}, clip {owner}, member {name}: expected adjacent members")
             if refs:
                 rows.append(index_row(key, meta, refs))
             key, refs, meta = owner, {}, {}
@@ -258,7 +258,7 @@ def rows_from_tar(shard: AnyPath) -> list[Json]:
 
 
 def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool = True) -> Clip:
-    """Read a clip, every member checked; without frames only its metadata and vectors.
+    """Read a clip and check every member; without frames, read only its metadata and vectors.
 
     Raises:
         ShardError: a member is damaged.
@@ -270,7 +270,7 @@ def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool
 
 
 def member_refs(row: Json) -> dict[str, MemberRef]:
-    """The members that an index row lists, keyed by the name after the key's dot."""
+    """Return the members listed in an index row, by the name after the key's dot."""
     refs: dict[str, MemberRef] = {}
     for column, name in (("clip", CLIP_JSON), ("action", "action.npy"), ("state", "state.npy")):
         member = row[column]

@@ -1,4 +1,4 @@
-"""Checked positional reads from shards: every read compares crc32, so damage is an error and never a sample."""
+"""Checked positional reads from shards: every read verifies crc32, so damage is an error and never a sample."""
 
 import os
 import resource
@@ -13,16 +13,16 @@ from vita_data.shards.schema import MemberRef
 from vita_data.storage.files import AnyPath, describe_fault, read_ranges
 
 _RESERVED_HANDLES = 256
-"""Left to everything else in the process."""
+"""Reserved for everything else in the process."""
 
 
 class ShardFiles:
-    """File handles of local shards, opened lazily, one a shard and process; safe to share between threads."""
+    """File handles of local shards, opened lazily, one per shard and process; safe to share between threads."""
 
     def __init__(self, *, max_open: int | None = None) -> None:
         self._max_open = max_open or _handles_allowed()
         self._handles: dict[tuple[int, Path], _Handle] = {}
-        # Looking for the oldest handle while another thread opens one would fail.
+        # Searching for the oldest handle while another thread opens one would fail.
         self._evicting = threading.Lock()
 
     def read(self, shard: AnyPath, ref: MemberRef, *, clip: str, member: str) -> bytes:
@@ -35,11 +35,11 @@ class ShardFiles:
         return self.read_many(shard, {member: ref}, clip=clip)[member]
 
     def read_many(self, shard: AnyPath, refs: Mapping[str, MemberRef], *, clip: str) -> dict[str, bytes]:
-        """Read members of one clip, on an object store side by side.
+        """Read members of one clip, in parallel on an object store.
 
         Raises:
-            ShardError: as `read`.
-            StorageError: as `read`.
+            ShardError: as in `read`.
+            StorageError: as in `read`.
         """
         try:
             found = self._ranges(shard, list(refs.values()))
@@ -53,20 +53,20 @@ class ShardFiles:
         return dict(zip(refs, found, strict=True))
 
     def pread(self, shard: Path, offset: int, size: int) -> bytes:
-        """Read bytes of a local shard, unchecked; fewer where it ends early.
+        """Read bytes of a local shard without checks; fewer bytes if it ends early.
 
         Raises:
-            OSError: it cannot be opened or read.
+            OSError: the shard cannot be opened or read.
         """
-        # The handle stays open for as long as somebody holds it, so that none is closed under a reading thread.
+        # A handle stays open while it is in use, so that none is closed while a thread reads.
         handle = self._handle(shard)
         return os.pread(handle.number, size, offset)
 
     def read_into(self, shard: Path, offset: int, memory: memoryview) -> int:
-        """Read bytes of a local shard into memory, unchecked; tells how many, fewer where it ends early.
+        """Read bytes of a local shard into memory without checks; return their number, fewer if it ends early.
 
         Raises:
-            OSError: it cannot be opened or read.
+            OSError: the shard cannot be opened or read.
         """
         handle = self._handle(shard)
         return os.preadv(handle.number, (memory,), offset)
@@ -77,12 +77,12 @@ class ShardFiles:
         return [self.pread(shard, ref.offset, ref.size) for ref in refs]
 
     def close(self) -> None:
-        """Close the handles that no thread is using; those in use close when it is done."""
+        """Close the handles that no thread is using; handles in use are closed afterwards."""
         with self._evicting:
             self._handles.clear()
 
     def _handle(self, shard: Path) -> "_Handle":
-        # Keyed by process: a handle inherited through fork would share its file position table with the parent.
+        # Keyed by process: a handle inherited by fork would share its file position with the parent.
         slot = (os.getpid(), shard)
         handle = self._handles.get(slot)
         if handle is None:
@@ -95,7 +95,7 @@ class ShardFiles:
 
 
 class _Handle:
-    """An open file that closes with its last user."""
+    """An open file that is closed with its last user."""
 
     __slots__ = ("number",)
 
@@ -113,12 +113,12 @@ def _handles_allowed() -> int:
 
 
 def matches(ref: MemberRef, data: bytes | memoryview) -> bool:
-    """Tell whether bytes are those that were written."""
+    """Tell whether bytes equal those that were written."""
     return len(data) == ref.size and crc32(data) == ref.crc32
 
 
 def mismatch(shard: AnyPath, ref: MemberRef, *, clip: str, member: str) -> ShardError:
-    """Make the error of bytes that are not those that were written."""
+    """Make the error for bytes that differ from those that were written."""
     return ShardError(
         f"shard {shard}, clip {clip}, member {member}: {ref.size} bytes at {ref.offset} do not match "
         "crc32; restore the shard, or remove it and run the same build again"

@@ -1,4 +1,4 @@
-"""Names, types and byte form of what a shard holds; the one place that knows clip.json and the index columns.
+"""Names, types and byte format of a shard's content; the only module that knows clip.json and the index columns.
 
 Source: the shard contract (vita_data/README.md), SCHEMA_VERSION 1. Reads and writes no files.
 """
@@ -61,7 +61,7 @@ INDEX_SCHEMA = pa.schema(
         ("cameras", pa.list_(pa.string())),
         # Rows on the 1-second stride.
         ("keyframes", pa.list_(pa.int32())),
-        # step_index run by run: from `row` on, consecutive rows hold consecutive native steps from `step` on.
+        # step_index as runs: from `row` on, consecutive rows have consecutive native steps starting at `step`.
         ("step_runs", pa.list_(pa.struct([("row", pa.int32()), ("step", pa.int32())]))),
         ("gaps", pa.string()),
         ("action_valid", pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))),
@@ -74,13 +74,13 @@ INDEX_SCHEMA = pa.schema(
 
 
 _NPY_PREFIX = 10
-"""Bytes before the text of a .npy header of format 1.0."""
+"""Number of bytes before the text of a .npy header of format 1.0."""
 
 
 class MemberRef(NamedTuple):
-    """Where a member's bytes lie in a shard: first data byte, length, zlib's crc32.
+    """The place of a member's bytes in a shard: first data byte, length, zlib's crc32.
 
-    A tuple, since a loader makes thousands of these a second.
+    A tuple, since a loader makes thousands of them per second.
     """
 
     offset: int
@@ -89,21 +89,21 @@ class MemberRef(NamedTuple):
 
 
 def frame_name(camera: str, step: int) -> str:
-    """Name a frame's member after the key's dot: camera role (or `depth_` and the role) and native step."""
+    """Return a frame's member name after the key's dot: camera role (or `depth_` and the role) and native step."""
     return f"{camera}.{step:06d}.{'npy' if camera.startswith(DEPTH) else 'jpg'}"
 
 
 def json_bytes(value: object) -> bytes:
-    """Write JSON in the one form that hashes alike: sorted keys, no spaces, UTF-8, no NaN.
+    """Encode JSON in one canonical form for hashing: sorted keys, no spaces, UTF-8, no NaN.
 
-    Half of a surrogate pair, which a raw text may hold and UTF-8 cannot, stays the escape that it is in JSON.
+    Half of a surrogate pair, which a raw text may contain but UTF-8 cannot encode, stays a JSON escape.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace")
 
 
 def npy_bytes(values: Float32) -> bytes:
-    """Write an array as a .npy file of format 1.0."""
+    """Encode an array as a .npy file of format 1.0."""
     return _npy_header(values.shape, values.dtype.str) + np.ascontiguousarray(values).tobytes()
 
 
@@ -115,29 +115,29 @@ def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
 
 
 def npy_array(data: bytes | memoryview) -> Float32:
-    """Read a .npy file of format 1.0: rows [T, D] float32, read-only.
+    """Decode a .npy file of format 1.0: rows [T, D] float32, read-only.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the bytes are not such a file.
     """
     start = _NPY_PREFIX + int.from_bytes(data[_NPY_PREFIX - 2 : _NPY_PREFIX], "little")
     return np.frombuffer(data, np.float32, offset=start).reshape(_npy_shape(bytes(data[:start])))
 
 
-# Headers repeat, and reading one takes longer than a clip's rows.
+# Headers repeat, and parsing one takes longer than reading a clip's rows.
 @lru_cache(maxsize=4096)
 def _npy_shape(header: bytes) -> tuple[int, ...]:
     stream = io.BytesIO(header)
     if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("it is no .npy file of format 1.0")
+        raise ValueError("expected a .npy file of format 1.0")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     if is_fortran or dtype != np.float32:
-        raise ValueError(f"it holds {dtype}, not rows of float32")
+        raise ValueError(f"expected rows of float32, got {dtype}")
     return shape
 
 
 def clip_members(clip: Clip) -> Iterator[tuple[str, bytes]]:
-    """Yield a clip's members (name after the key's dot, bytes), names sorted; images are fetched one at a time."""
+    """Yield a clip's members (name after the key's dot, bytes), names sorted; images are read one at a time."""
     steps = clip.step_index.tolist()
     members: list[tuple[str, bytes | StoredFrame | StoredDepth]] = [(CLIP_JSON, json_bytes(_clip_meta(clip)))]
     if clip.action is not None:
@@ -241,14 +241,14 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
 
 
 def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:
-    """Make a clip's index row from its clip.json and where its members lie."""
+    """Make a clip's index row from its clip.json and the places of its members."""
     step_index = np.asarray(meta["step_index"], np.int64)
     run_rows = [0, *(np.flatnonzero(np.diff(step_index) != 1) + 1).tolist()]
     steps: list[int] = step_index.tolist()
     valid, extras = meta["action_valid"], meta["extras"]
     frames = meta["frames"]
     if not isinstance(extras, Mapping) or not isinstance(frames, Mapping):
-        raise TypeError(f"clip {key}: extras and frames must be tables")
+        raise TypeError(f"clip {key}: extras and frames must be objects")
     instruction = meta["instruction"]
     return {
         "key": key,

@@ -1,7 +1,7 @@
 """Normalization statistics of a built source: computed from its written shards, train split and valid rows only.
 
-Quantiles are exact (linear interpolation) up to 5 million rows; beyond, from a fixed-bin histogram filled shard by
-shard in unit order, so that the figures do not depend on who built which unit. Values are in physical units.
+Quantiles are exact (linear interpolation) up to 5 million rows; beyond that, they come from a fixed-bin histogram
+filled shard by shard in unit order, so that they do not depend on who built which unit. Values are in physical units.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ _HELD_ROWS = 200_000
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]
-"""Valid rows [T, D] and the mask [D] of the columns that are real in them."""
+"""Valid rows [T, D] and the mask [D] of their real columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnStats:
-    """Figures of each column [D]; NaN where no row is real, `mask` False there."""
+    """Statistics of each column [D]; NaN with `mask` False if a column has no real row."""
 
     count: int
     mean: Float64
@@ -56,7 +56,7 @@ class ColumnStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupStats:
-    """Statistics of a source or an embodiment; None where it has no such vector."""
+    """Statistics of a source or an embodiment; None if it lacks the vector."""
 
     action: ColumnStats | None
     state: ColumnStats | None
@@ -64,14 +64,14 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsFile:
-    """What stats.json says."""
+    """The content of stats.json."""
 
     name: str
     source: GroupStats
     embodiment: Mapping[str, GroupStats]
 
     def as_json(self) -> Json:
-        """Lay the statistics out as stats.json does (null where a column has no real row)."""
+        """Return the statistics in the layout of stats.json (null if a column has no real row)."""
         return {
             "source": {self.name: _group_json(self.source)},
             "embodiment": {name: _group_json(group) for name, group in sorted(self.embodiment.items())},
@@ -79,10 +79,10 @@ class StatsFile:
 
 
 def load_stats(folder: AnyPath) -> StatsFile:
-    """Read a built source's statistics and check them against the card's sum.
+    """Read a built source's statistics and check them against the card's checksum.
 
     Raises:
-        ManifestError: the source has not been built there, or has no statistics.
+        ManifestError: the source has not been built in the folder, or has no statistics.
         ShardError: the file is damaged.
     """
     card = read_card(folder)
@@ -102,10 +102,10 @@ def load_stats(folder: AnyPath) -> StatsFile:
 
 
 def write_stats(folder: AnyPath) -> StatsFile:
-    """Compute a built source's statistics again, write stats.json and put its sum into the card.
+    """Recompute a built source's statistics, write stats.json and update its checksum in the card.
 
     Raises:
-        ManifestError: the source has not been built there.
+        ManifestError: the source has not been built in the folder.
         ShardError: a shard is damaged.
     """
     card = read_card(folder)
@@ -118,7 +118,7 @@ def write_stats(folder: AnyPath) -> StatsFile:
 
 
 def stats_bytes(stats: StatsFile) -> bytes:
-    """Write statistics as stats.json."""
+    """Return the content of stats.json for statistics."""
     return json.dumps(stats.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
@@ -130,7 +130,7 @@ def compute_stats(index: SourceIndex) -> StatsFile:
     """
     embodiments = sorted(set(index.table.column("embodiment").to_pylist()))
     num_rows = pc.sum(index.table.column("num_steps")).as_py() or 0
-    # Every figure takes a pass; what is small is read once.
+    # Every statistic needs a pass; small sources are read only once.
     held = list(_clips(index)) if num_rows <= _HELD_ROWS else None
 
     def group(wanted: str | None) -> GroupStats:
@@ -152,7 +152,7 @@ def _clips(index: SourceIndex) -> Iterator[Clip]:
     files = ShardFiles()
     try:
         for shard, table in zip(index.shards, index.tables, strict=True):
-            # Images are not needed: only the columns that lead to the vectors are read.
+            # Images are not needed: read only the columns for the vectors.
             for row in table.drop_columns(["frames"]).to_pylist():
                 yield read_clip(files, shard, row, with_frames=False)
     finally:
@@ -160,7 +160,7 @@ def _clips(index: SourceIndex) -> Iterator[Clip]:
 
 
 def action_rows(clip: Clip) -> Rows | None:
-    """The valid action rows of a clip."""
+    """Return the valid action rows of a clip."""
     if clip.action is None:
         return None
     keep = np.zeros(clip.num_steps, bool)
@@ -170,7 +170,7 @@ def action_rows(clip: Clip) -> Rows | None:
 
 
 def state_rows(clip: Clip) -> Rows | None:
-    """The state rows of a clip; all are valid."""
+    """Return the state rows of a clip; all are valid."""
     return None if clip.state is None else _track_rows(clip.state)
 
 
@@ -188,10 +188,10 @@ def _columns(
 
 
 def column_stats(chunks: Callable[[], Iterable[Rows]], dim: int, *, exact_rows: int = EXACT_ROWS) -> ColumnStats | None:
-    """Compute each column's figures over its real rows.
+    """Compute each column's statistics over its real rows.
 
     Args:
-        chunks: gives the rows anew each time it is called; masked columns count for nothing.
+        chunks: returns the rows again on each call; masked columns are ignored.
         dim: D.
         exact_rows: above this many rows the quantiles come from a histogram.
     """
@@ -286,11 +286,11 @@ def _group_from_json(value: Mapping[str, Json]) -> GroupStats:
 
 def _list(value: object) -> list[float | None]:
     if not isinstance(value, list):
-        raise TypeError(f"expected a list, found {value!r}")
+        raise TypeError(f"expected a list, got {value!r}")
     return value
 
 
 def _int(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {value!r}")
+        raise TypeError(f"expected a whole number, got {value!r}")
     return value

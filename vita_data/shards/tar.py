@@ -1,4 +1,4 @@
-"""USTAR bytes: headers that never vary, and a walk over the members of a finished tar.
+"""USTAR bytes: constant headers, and iteration over the members of a finished tar.
 
 Headers are patched from one template instead of built by `tarfile`, since a shard has tens of thousands of members.
 """
@@ -43,13 +43,13 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """The zeros after a member of `size` bytes."""
+    """Return the zeros after a member of `size` bytes."""
     return bytes(-size % _BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A member as found in a tar: its full name, where it lies, its bytes."""
+    """A member as found in a tar: its full name, its offset, its bytes."""
 
     name: str
     ref: MemberRef
@@ -66,7 +66,7 @@ def walk(path: AnyPath) -> Iterator[TarMember]:
         while (block := file.read(_BLOCK)) != END[:_BLOCK]:
             yield _member(path, file, block)
         if file.read() != END[_BLOCK:]:
-            raise ShardError(f"shard {path}: bytes follow the end of the tar")
+            raise ShardError(f"shard {path}: unexpected bytes after the end of the tar")
 
 
 def _member(path: AnyPath, file: BinaryIO, block: bytes) -> TarMember:
@@ -76,7 +76,9 @@ def _member(path: AnyPath, file: BinaryIO, block: bytes) -> TarMember:
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise ShardError(f"shard {path}: damaged tar header at byte {offset - len(block)} ({error})") from error
     if header(info.name, info.size) != block:
-        raise ShardError(f"shard {path}: member {info.name}: header at byte {offset - len(block)} is not as written")
+        raise ShardError(
+            f"shard {path}: member {info.name}: header at byte {offset - len(block)} differs from the written one"
+        )
     data, pad = file.read(info.size), file.read(-info.size % _BLOCK)
     if len(data) != info.size or any(pad) or len(pad) != -info.size % _BLOCK:
         raise ShardError(f"shard {path}: member {info.name}: the file ends early or its padding is damaged")

@@ -1,4 +1,4 @@
-"""Every byte of every shard of a source against its index, its sums and the schema."""
+"""Checks every byte of every shard of a source against its index, its checksums and the schema."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from vita_data.types import IMAGE_SIZE, Json, Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at and what is wrong; each problem names shard, clip and member."""
+    """What was checked and what is wrong; each problem names shard, clip and member."""
 
     source: str
     num_shards: int
@@ -33,8 +33,8 @@ def verify(folder: AnyPath) -> VerifyReport:
     """Check all shards that a source's card lists.
 
     Raises:
-        ManifestError: the source has not been built there.
-        StorageError: an object store does not answer or refuses.
+        ManifestError: the source has not been built in the folder.
+        StorageError: an object store does not answer or denies access.
     """
     with storage_errors(folder):
         return _verify(folder)
@@ -52,14 +52,14 @@ def _verify(folder: AnyPath) -> VerifyReport:
             problems += found.run(entry)
             num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
         names = {str(entry["name"]) for entry in listed}
-        # no reader looks at hidden names, such as what macOS keeps of a shard in `._SHARD.tar`
+        # readers ignore hidden names, such as the `._SHARD.tar` files that macOS creates
         there = [name for name in sorted(list_files(folder / split)) if not name.startswith(".")]
         strays = [name for name in there if name.endswith(".tar") and name not in names]
         problems += [f"shard {folder / split / name}: not listed in the card" for name in strays]
     for name, sha256 in sorted(card_sums(card).items()):
         path = folder / name
         if not path.exists() or _file_sha256(path) != sha256:
-            problems.append(f"{path}: absent, or does not match the card's sha256")
+            problems.append(f"{path}: missing, or does not match the card's sha256")
     return VerifyReport(
         source=source_name(folder, card),
         num_shards=num_shards,
@@ -79,7 +79,7 @@ class _Checked:
         index = self.shard.with_suffix(".arrow")
         for path in (self.shard, index):
             if not path.exists():
-                return [f"shard {path}: listed in the card but absent"]
+                return [f"shard {path}: listed in the card but missing"]
         problems: list[str] = []
         try:
             rows = open_index(index, sha256=str(entry["index_sha256"])).to_pylist()
@@ -87,14 +87,14 @@ class _Checked:
             return [str(error)]
         self.num_clips = len(rows)
         if len(rows) != entry["num_clips"]:
-            problems.append(f"index {index}: {len(rows)} clips, the card says {entry['num_clips']}")
+            problems.append(f"index {index}: expected {entry['num_clips']} clips as in the card, found {len(rows)}")
         problems += self._walk(rows)
         if not problems and _file_sha256(self.shard) != entry["sha256"]:
             problems.append(f"shard {self.shard}: does not match the card's sha256")
         return problems
 
     def _walk(self, rows: list[Json]) -> list[str]:
-        """Follow the layout that the index promises, so that any damaged byte has a clip and a member."""
+        """Follow the layout of the index, so that any damaged byte is reported with its clip and member."""
         problems: list[str] = []
         end = 0
         with self.shard.open("rb") as file:
@@ -119,7 +119,7 @@ class _Checked:
 
 def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -> Iterator[str]:
     if ref.offset - 512 != start:
-        yield f"lies at byte {ref.offset}, expected {start + 512}"
+        yield f"is at byte {ref.offset}, expected {start + 512}"
     if block[:512] != wanted:
         yield "tar header is damaged"
     if crc32(block[512 : 512 + ref.size]) != ref.crc32:
@@ -133,7 +133,7 @@ def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
     meta = json.loads(members[CLIP_JSON])
     refs = member_refs(row)
     if index_row(str(row["key"]), meta, refs) != row:
-        yield f"member {CLIP_JSON}: says something else than the index"
+        yield f"member {CLIP_JSON}: differs from the index"
     for name, mask, dim in ((ACTION_NPY, "action_mask", ACTION_DIM), (STATE_NPY, "state_mask", STATE_DIM)):
         if (name in members) != (meta[mask] is not None):
             yield f"member {name}: present in only one of tar and {CLIP_JSON}"
@@ -141,11 +141,11 @@ def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
             yield from (f"member {name}: {fault}" for fault in _vector_faults(members[name], meta, mask, dim))
     for name in (name for name in members if name.startswith(DEPTH)):
         if npy_array(members[name]).shape != (IMAGE_SIZE, IMAGE_SIZE):
-            yield f"member {name}: not a {IMAGE_SIZE}x{IMAGE_SIZE} depth image"
+            yield f"member {name}: expected a {IMAGE_SIZE}x{IMAGE_SIZE} depth image"
     for name in (name for name in members if name.endswith(".jpg")):
         height, width, colour, _ = simplejpeg.decode_jpeg_header(members[name])
         if (height, width, colour) != (IMAGE_SIZE, IMAGE_SIZE, "YCbCr"):
-            yield f"member {name}: {width}x{height} {colour}, expected {IMAGE_SIZE}x{IMAGE_SIZE} YCbCr"
+            yield f"member {name}: expected {IMAGE_SIZE}x{IMAGE_SIZE} YCbCr, got {width}x{height} {colour}"
 
 
 def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str
     if values.shape != (meta["num_steps"], dim):
         yield f"shape {values.shape}, expected ({meta['num_steps']}, {dim})"
     elif not np.isfinite(values).all():
-        yield "holds values that are not finite"
+        yield "contains values that are not finite"
     elif np.any(values[:, ~np.asarray(meta[mask], bool)]):
         yield "a masked column is not zero"
 

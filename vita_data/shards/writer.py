@@ -1,4 +1,4 @@
-"""Clips to one shard: a tar and, beside it, its index. Both appear under their final names only when whole."""
+"""Writes clips to one shard: a tar and, beside it, its index. Both get their final names only when complete."""
 
 import hashlib
 import json
@@ -17,12 +17,12 @@ from vita_data.storage.files import AnyPath, describe_fault, hold, make_folder, 
 from vita_data.types import Clip, Json
 
 _CHUNK = 1 << 20
-"""Bytes handed to the sum and the disk at once: a shard has tens of thousands of members, and each call its price."""
+"""Bytes passed to the hash and the disk at once: a shard has tens of thousands of members, and each call costs time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSummary:
-    """What the card says of a committed shard."""
+    """The card's facts about a committed shard."""
 
     name: str
     num_clips: int
@@ -43,7 +43,7 @@ def write_index(path: AnyPath, rows: list[Json]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShardMark:
-    """How far a shard had been written."""
+    """A position in a shard that is being written."""
 
     offset: int
     num_clips: int
@@ -53,8 +53,8 @@ class ShardMark:
 class ShardWriter:
     """Writes clips of one source and split to `path`; leaving the `with` block without an error commits them.
 
-    A shard without clips writes no file. Until then all bytes are in a local temporary file: beside the shard on a
-    disk, in TMPDIR for an object store.
+    A shard without clips writes no file. Until the commit, all bytes are in a local temporary file: beside the shard on
+    a disk, in TMPDIR for an object store.
     """
 
     def __init__(self, path: AnyPath) -> None:
@@ -74,7 +74,7 @@ class ShardWriter:
         """Append a clip's members, adjacent and sorted.
 
         Raises:
-            StorageError: the disk is full or gone.
+            StorageError: the disk is full or missing.
         """
         try:
             self._add(clip)
@@ -106,11 +106,11 @@ class ShardWriter:
         self._rows.append(index_row(clip.key, meta, refs))
 
     def mark(self) -> ShardMark:
-        """Remember how far the shard is, so that what follows can be taken back."""
+        """Remember the current position, so that later writes can be undone."""
         return ShardMark(self._offset, len(self._rows), self._sha256.copy())
 
     def take_back(self, mark: ShardMark) -> None:
-        """Undo everything that was added after `mark`: an episode that is dropped half-way leaves nothing."""
+        """Undo everything that was added after `mark`: an episode that is dropped halfway leaves nothing."""
         if self._file is not None and self._offset != mark.offset:
             self._file.seek(mark.offset)
             self._file.truncate()
@@ -132,7 +132,7 @@ class ShardWriter:
         try:
             file.close()
         except OSError:
-            # A full disk refuses the last buffered bytes a second time; the first refusal is already on its way up.
+            # A full disk refuses the last buffered bytes again; the first error is already being raised.
             if self.summary is not None:
                 raise
         finally:

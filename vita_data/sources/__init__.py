@@ -1,6 +1,6 @@
-"""The datasets: NAME.py, or a folder NAME with source.py, found by name; nothing registers itself.
+"""The datasets: NAME.py, or a folder NAME with source.py, found by name without registration.
 
-A raw tree goes in, episodes come out. `_shared` holds what several datasets share.
+A raw tree comes in, episodes go out. `_shared` contains code that several datasets share.
 """
 
 import difflib
@@ -23,11 +23,11 @@ def load(name: str) -> Source:
     """Import one source.
 
     Raises:
-        RequestError: there is no such source; names the nearest one.
+        RequestError: the source does not exist; names the nearest one.
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the sources are: {', '.join(names())}"
+        hint = f"did you mean {near[0]!r}?" if near else f"available sources: {', '.join(names())}"
         raise RequestError(f"unknown source {name!r}; {hint}")
     module = f"{name}.source" if (Path(__file__).parent / name).is_dir() else name
     return cast("Source", importlib.import_module(f"vita_data.sources.{module}"))

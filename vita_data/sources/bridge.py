@@ -1,8 +1,8 @@
-"""BridgeData V2 in RLDS form, both public releases; other forms of it (raw pickles, HDF5) are not read.
+"""BridgeData V2 in RLDS form, both public releases; its other forms (raw pickles, HDF5) are not read.
 
 `bridge/0.1.0` is Open X-Embodiment's copy: one 480x640 image, the action a dict. `bridge_dataset/1.0.0`, also found
-renamed to `bridge_orig/1.0.0`, is the authors' own: 256x256, a flat 7-D action. What a file holds is told by its
-`features.json`, not by its name.
+renamed to `bridge_orig/1.0.0`, is the authors' own: 256x256, a flat 7-D action. The layout is detected from
+`features.json`, not from the name.
 """
 
 from collections.abc import Callable, Iterator
@@ -87,15 +87,15 @@ _FILE_PATH = "episode_metadata/file_path"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for Bridge."""
+    """Settings (`--set`) of Bridge."""
 
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """Where one of the two releases keeps what we read."""
+    """The keys of one of the two releases."""
 
     image: str
     text: str
@@ -103,14 +103,14 @@ class _Layout:
     action_width: int
     gripper: Callable[[RldsRecord], Float64]
     integers: tuple[str, ...] = ()
-    """Keys whose values are whole numbers."""
+    """Keys with whole numbers."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of Bridge is there, several and none was chosen, or it lacks keys.
+        RequestError: no release of Bridge exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
@@ -125,7 +125,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, _layout(dataset), settings))
@@ -150,7 +150,8 @@ def _layout(dataset: RldsDataset) -> _Layout:
             gripper=lambda record: record.floats("steps/action")[:, 6],
         )
     raise RequestError(
-        f"{dataset.release}/features.json has neither steps/action nor steps/action/open_gripper: not a Bridge release"
+        f"{dataset.release}/features.json has neither steps/action nor steps/action/open_gripper, so it is not a "
+        "Bridge release"
     )
 
 
@@ -159,7 +160,9 @@ def _outcome(dataset: RldsDataset, layout: _Layout, settings: Settings, record: 
     if not len(state) == len(gripper) == len(images):
         raise EpisodeError(f"{record.id}: {len(images)} frames, {len(state)} states and {len(gripper)} actions")
     if state.shape[1] != 7:
-        raise EpisodeError(f"{record.id}: a state of {state.shape[1]} values; 7 are x y z roll pitch yaw gripper")
+        raise EpisodeError(
+            f"{record.id}: expected a state of 7 values (x y z roll pitch yaw gripper), got {state.shape[1]}"
+        )
     if len(state) < 3:
         return Drop(
             episode=record.id,
@@ -184,9 +187,9 @@ def _outcome(dataset: RldsDataset, layout: _Layout, settings: Settings, record: 
 
 
 def _arm(state: Float64, gripper: Float64) -> Arm:
-    """Pair rows 1..T-2 of a raw state [T, 7] and gripper action [T] with the poses of rows 2..T-1.
+    """Pair rows 1..T-2 of a raw state [T, 7] and gripper action [T] with the poses in rows 2..T-1.
 
-    Raw action 0 is a placeholder and the last step reaches nothing (Octo, data_utils.py: relabel_bridge_actions).
+    Raw action 0 is a placeholder, and the last step has no next pose (Octo, data_utils.py: relabel_bridge_actions).
     """
     rotation = matrix_from_euler_xyz(state[:, 3:6])
     motion = PoseTarget(xyz_m=state[2:, :3], rotation=rotation[2:])
@@ -195,12 +198,12 @@ def _arm(state: Float64, gripper: Float64) -> Arm:
 
 
 def _binarized(value: Float64) -> Float64:
-    """Make a gripper command [T] 0 or 1: one between the thresholds takes the next decided value.
+    """Make a gripper command [T] binary (0 or 1): a value between the thresholds becomes the next decided value.
 
-    Where no decided value follows it takes the raw value of the last action, which may lie in between: Octo's scan
-    runs backwards and starts from that one (data_utils.py: binarize_gripper_actions).
+    If no decided value follows, it becomes the raw value of the last action, which may be between the thresholds:
+    Octo's scan runs backwards and starts from that value (data_utils.py: binarize_gripper_actions).
 
-    Assumes: NaN stays NaN for the checks downstream.
+    Assumes: NaN stays NaN for later checks.
     """
     decided = np.flatnonzero((value > _OPEN) | (value < _CLOSED))
     following = np.searchsorted(decided, np.arange(len(value)))
@@ -209,7 +212,7 @@ def _binarized(value: Float64) -> Float64:
 
 
 def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
-    """Keep each text of the steps once, in order; an episode without text has the empty one."""
+    """Keep each text of the steps once, in order; an episode without text gets an empty one."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()] or [""]
     return tuple(Instruction(text=text, origin="human") for text in distinct)
 
@@ -221,7 +224,7 @@ def _provenance(record: RldsRecord) -> dict[str, object]:
 
 
 def _below_data_root(path: str) -> str:
-    """Cut the authors' own machine off a recorded path: `/nfs/.../bridge_data_v1/lab/scene/...` starts at the data."""
+    """Remove the authors' folders from a recorded path: `/nfs/.../bridge_data_v1/lab/scene/...` starts at the data."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     roots = [number for number, part in enumerate(parts) if part.startswith("bridge_data_v")]
     return "/".join(parts[roots[0] if roots else -4 :])
@@ -240,8 +243,8 @@ _METADATA = {
 def write_toy(root: str) -> None:
     """Write `bridge_dataset/1.0.0`: train with 2 files of 3 episodes, val with 1 of 2.
 
-    The quirks are those of the real files: a first action of almost zero, an episode without text, one that is too
-    short, and one on whose last step is_last is not set.
+    It has the quirks of the real files: a first action of almost zero, an episode without text, one that is too short,
+    and one whose last step does not set is_last.
     """
     records = [_flat_record(number, num_steps=10 if number == _TOO_SHORT else 40 + 2 * number) for number in range(8)]
     features = (
@@ -263,7 +266,7 @@ def write_toy(root: str) -> None:
 
 
 def _write_toy_oxe(root: str) -> None:
-    """Write `bridge/0.1.0` with two train episodes and one of test."""
+    """Write `bridge/0.1.0` with two train episodes and one test episode."""
     records = [_oxe_record(number, num_steps=20 + number) for number in range(3)]
     features = _step_features("bool", "is_first", "is_last", "is_terminal", "action/open_gripper") | {
         "steps/action/world_vector": _steps(3),
@@ -318,7 +321,7 @@ def _oxe_record(number: int, *, num_steps: int) -> RldsValues:
 
 
 def _toy_motion(number: int, num_steps: int) -> tuple[Float64, Float64]:
-    """Make a state [T, 7] and the commands [T, 7] that led on from it, the first one a placeholder."""
+    """Make states [T, 7] and the commands [T, 7] that lead to the next ones; the first command is a placeholder."""
     arm = toy_arm(num_steps, hz=_HZ, seed=number)
     state = np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation), arm.gripper_open])
     turn = euler_xyz_from_matrix(rotation_delta(arm.rotation[:-1], arm.rotation[1:]))

@@ -1,7 +1,7 @@
 """DROID in RLDS form, both public versions and the 100-episode sample; the raw MP4 and HDF5 files are not read.
 
-Positions are commanded targets; the velocities of the release, which are unitless shares of the greatest speed
-(droid-dataset/droid, robot_ik_solver.py), are used for nothing but the idle filter, which compares joint velocities.
+Positions are commanded targets. The velocities of the release are unitless shares of the greatest speed
+(droid-dataset/droid, robot_ik_solver.py) and are used only for the idle filter, which compares joint velocities.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ INFO = SourceInfo(
         "A release without a validation split has 5% of its episodes, by hash, as val; the public one has none.",
     ),
     published_episodes={"VITA Table 10": 92233},
-    # Public statistics of the unitless velocity, times the controller's 0.075 m and 0.15 rad a step.
+    # Public statistics of the unitless velocity, times the controller's 0.075 m and 0.15 rad per step.
     published_range=ActionRange(
         q01=(-0.0584, -0.0435, -0.0435, -0.0969, -0.1056, -0.1335),
         q99=(0.0570, 0.0430, 0.0551, 0.1007, 0.0969, 0.1335),
@@ -108,7 +108,7 @@ _IDLE_CHANGE, _MIN_IDLE_STEPS, _MIN_MOVING_STEPS, _TRIMMED_STEPS = 1e-3, 7, 16, 
 
 
 class IdleFilter(StrEnum):
-    """Which steps are rows: those that openpi's DROID training keeps, or all."""
+    """Which steps become rows: those that openpi's DROID training keeps, or all."""
 
     OPENPI = "openpi"
     NONE = "none"
@@ -124,20 +124,20 @@ class Outcomes(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for DROID."""
+    """Settings (`--set`) of DROID."""
 
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
     idle: IdleFilter = IdleFilter.OPENPI
     outcome: Outcomes = Outcomes.SUCCESS
-    """`not_failure` keeps own recordings too, whose path often has neither word (droid_policy_learning, issue 3)."""
+    """`not_failure` also keeps own recordings, whose path often has neither word (droid_policy_learning, issue 3)."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of DROID is there, several and none was chosen, or it lacks keys.
+        RequestError: no release of DROID exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
@@ -150,7 +150,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
@@ -159,7 +159,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
     path = record.text(_FILE_PATH)
     if path is None:
-        raise EpisodeError(f"{record.id}: no text under {_FILE_PATH}, which tells whether the episode succeeded")
+        raise EpisodeError(f"{record.id}: expected a text in {_FILE_PATH}, which tells whether the episode succeeded")
     if drop := _outcome_drop(record.id, path, settings.outcome):
         return drop
     images = {key: record.byte_strings(key) for key in (*_EXTERIOR, _WRIST)}
@@ -190,7 +190,7 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
 
 
 def _outcome_drop(episode: str, path: str, kept: Outcomes) -> Drop | None:
-    """Drop what the path calls a failure, or does not call a success, as the setting asks."""
+    """Drop an episode whose path says failure, or does not say success, depending on the setting."""
     if _SUCCESS in path or kept is Outcomes.ANY:
         return None
     if _FAILURE in path:
@@ -213,7 +213,7 @@ def _moving_steps(joint_velocity: Float64) -> Int64:
     """List the steps that openpi trains on (examples/droid/compute_droid_nonidle_ranges.py).
 
     Args:
-        joint_velocity: [T, 7] commanded; a step is idle if no joint's command differs from the step before it.
+        joint_velocity: [T, 7] commanded; a step is idle if no joint's command differs from the previous step.
     """
     idle = np.zeros(len(joint_velocity), bool)
     idle[1:] = np.all(np.abs(np.diff(joint_velocity, axis=0)) < _IDLE_CHANGE, axis=1)
@@ -222,19 +222,19 @@ def _moving_steps(joint_velocity: Float64) -> Int64:
         kept[start:stop] = stop - start < _MIN_IDLE_STEPS
     moving = np.zeros(len(idle), bool)
     for start, stop in _runs(kept):
-        # What follows a run is idle or the end: the steps just before it would teach a policy to stop.
+        # A run is followed by idle steps or the end: its last steps would teach a policy to stop.
         moving[start : stop - _TRIMMED_STEPS] = stop - start >= _MIN_MOVING_STEPS
     return np.flatnonzero(moving)
 
 
 def _runs(mask: Bool) -> list[tuple[int, int]]:
-    """List the half-open ranges where a mask [T] is true."""
+    """List the half-open ranges in which a mask [T] is true."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _cameras(episode: str, images: Mapping[str, Sequence[bytes]], rows: Int64) -> dict[CameraRole, EncodedFrames]:
-    # The last byte: the first eight decide the split.
+    # Use the last byte, since the first eight decide the split.
     choice = hashlib.sha256(episode.encode()).digest()[-1] % 2
     frames = {key: [images[key][row] for row in rows] for key in (*_EXTERIOR, _WRIST)}
     recorded = {key: EncodedFrames(of_rows) for key, of_rows in frames.items() if any_image(of_rows)}
@@ -260,16 +260,16 @@ def _arm(record: RldsRecord, rows: Int64) -> Arm:
 
 
 def _instructions(record: RldsRecord) -> tuple[Instruction, ...]:
-    """Gather the up to three annotations, each once; 1.0.0 has fewer of them, and many episodes none."""
+    """Collect the up to three annotations, each once; 1.0.0 has fewer of them, and many episodes have none."""
     texts = [text for key in _TEXTS if record.has(key) for text in record.texts(key)]
     distinct = [text for text in dict.fromkeys(texts) if text.strip()] or [""]
     return tuple(Instruction(text=text, origin="human") for text in distinct)
 
 
 def _relative(path: str) -> str:
-    """Cut the authors' bucket or disk off a path: `<lab>/success/<day>/<time>/trajectory.h5`.
+    """Remove the authors' bucket or disk from a path: `<lab>/success/<day>/<time>/trajectory.h5`.
 
-    Assumes: one without `success` or `failure` ends alike, in `<lab>/<any folder>/<day>/<time>/trajectory.h5`.
+    Assumes: a path without `success` or `failure` ends similarly, in `<lab>/<any folder>/<day>/<time>/trajectory.h5`.
     """
     names = [name for name in path.split("/") if name]
     outcome = next((at for at, name in enumerate(names) if _SUCCESS in name or _FAILURE in name), len(names) - 4)
@@ -281,14 +281,14 @@ def _relative(path: str) -> str:
 _HEIGHT, _WIDTH = 180, 320
 _TOY_FLAGS = ("steps/is_first", "steps/is_last", "steps/is_terminal")
 _STEP_SCALE_M, _STEP_SCALE_RAD = 0.075, 0.15
-"""What a whole unit of the unitless velocity moves the hand in one step."""
+"""How far one unit of the unitless velocity moves the hand in one step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ToyEpisode:
     num_steps: int
     idle: tuple[int, int] = (0, 0)
-    """Half-open range of steps in which the arm waits."""
+    """Half-open range of steps in which the arm does not move."""
     outcome: str = _SUCCESS
     texts: tuple[str, str, str] = ("Put the marker in the pot", "Place the pen inside the cup", "")
 
@@ -306,7 +306,7 @@ _TOY = (
 def write_toy(root: str) -> None:
     """Write `droid/1.0.1`: train with 2 files of 3 episodes.
 
-    One episode pauses, one has only its third text, one failed, one stands still, and one has no text.
+    One episode pauses, one has only its third text, one failed, one does not move, and one has no text.
     """
     records = [_toy_record(number, episode) for number, episode in enumerate(_TOY)]
     image = FeatureSpec(kind=FeatureKind.IMAGE, dtype="uint8", shape=(_HEIGHT, _WIDTH, 3), num_levels=1)
@@ -347,7 +347,7 @@ def _toy_record(number: int, episode: _ToyEpisode) -> RldsValues:
 
 
 def _toy_motion(number: int, episode: _ToyEpisode) -> dict[str, Float64]:
-    """Make an arm that reaches each target by the next step and repeats one sample of its motion while it waits."""
+    """Make an arm that reaches each target by the next step and repeats one sample of its motion during the pause."""
     steps = np.arange(episode.num_steps)
     start, stop = episode.idle
     sample = steps - np.clip(steps - start + 1, 0, stop - start)
@@ -371,7 +371,7 @@ def _toy_motion(number: int, episode: _ToyEpisode) -> dict[str, Float64]:
 
 
 def _toy_jpegs(number: int, episode: _ToyEpisode, *, camera: int) -> list[bytes]:
-    """Draw the frames of an episode that can become a clip; of one that cannot, draw its first."""
+    """Draw the frames of an episode that can become a clip; otherwise draw only its first frame."""
     is_read = episode.outcome == _SUCCESS and any(episode.texts) and episode.idle != (1, episode.num_steps)
     num_drawn = episode.num_steps if is_read else 1
     frames = (toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number) for step in range(num_drawn))

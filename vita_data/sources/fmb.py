@@ -1,7 +1,7 @@
 """FMB, the Functional Manipulation Benchmark, in RLDS form; the authors' `.npy` files are not read.
 
-Read are `fmb_dataset/1.0.0` and TensorFlow Datasets' smaller copy `fmb/0.1.0`, which have the same keys. What an
-action means is told by the recording environment (rail-berkeley/fmb, robot_infra/envs/franka_fmb_env.py).
+The module reads `fmb_dataset/1.0.0` and TensorFlow Datasets' smaller copy `fmb/0.1.0`, which have the same keys. The
+meaning of an action comes from the recording environment (rail-berkeley/fmb, robot_infra/envs/franka_fmb_env.py).
 """
 
 import itertools
@@ -102,19 +102,19 @@ _DEPTH_LEVEL_M, _NO_READING = 1e-4, 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for FMB."""
+    """Settings (`--set`) of FMB."""
 
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
     depth: bool = False
-    """Store the depth of the three cameras too."""
+    """Also store the depth of the three cameras."""
 
 
 class _DepthLevels:
-    """A depth camera of an episode as a `DepthStream`; decoded when read, for an episode of it is some 35 MB.
+    """A depth camera of an episode as a `DepthStream`; decoded when read, since an episode takes about 35 MB.
 
     Assumes: the stored floats are the camera's 16-bit levels, 0.1 mm each (the builders in rail-berkeley/fmb cast them
-    and state no unit; a RealSense D405's default), and the greatest level is no reading, as 0 is.
+    and give no unit; it is the default of a RealSense D405), and the greatest level means no reading, as 0 does.
     """
 
     def __init__(self, record: RldsRecord, path: str, *, num_rows: int) -> None:
@@ -133,8 +133,8 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of FMB is there, several and none was chosen, it lacks keys, or it has no depth and
-            depth is asked.
+        RequestError: no release of FMB exists, several exist and none was chosen, the release lacks keys, or it has no
+            depth but depth is requested.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
@@ -143,7 +143,7 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
     if settings.depth and lacking:
         raise RequestError(
             f"--set depth=true: {dataset.release}/features.json in {raw.root} has no {', '.join(lacking)}; "
-            "leave the setting out, or get the release with depth"
+            "omit the setting, or download a release with depth"
         )
     return list_parts(raw, dataset)
 
@@ -152,7 +152,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file; every step of an episode is a row.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
@@ -199,7 +199,7 @@ def _num_steps(record: RldsRecord, images: Mapping[CameraRole, Sequence[bytes]],
 
 
 def _arm(record: RldsRecord) -> Arm:
-    """Pair each measured pose with its command, clipped as the environment's `step` clips it.
+    """Pair each measured pose with its command, clipped as in the environment's `step`.
 
     Assumes: the workspace box that `step` also clips to is not applied; it changed between tasks and is not recorded.
     """
@@ -207,7 +207,7 @@ def _arm(record: RldsRecord) -> Arm:
     try:
         rotation = matrix_from_quat_xyzw(pose[:, 3:])
     except ValueError as error:
-        raise EpisodeError(f"{record.id}: {_POSE} holds a quaternion that is no rotation ({error})") from error
+        raise EpisodeError(f"{record.id}: {_POSE} contains an invalid quaternion ({error})") from error
     motion = PoseDelta(
         xyz_m=np.clip(command[:, :3], -_MAX_COMMAND_M, _MAX_COMMAND_M),
         rotation=matrix_from_euler_xyz(np.clip(command[:, 3:6], -_MAX_COMMAND_RAD, _MAX_COMMAND_RAD)),
@@ -223,14 +223,14 @@ def _arm(record: RldsRecord) -> Arm:
 
 
 def _instructions(record: RldsRecord, step_texts: Sequence[str]) -> tuple[Instruction, ...]:
-    """Put the episode's text first, also where it is empty, and each primitive's after it, in order."""
+    """Put the episode's text first, even if empty, then the texts of the primitives, in order."""
     whole = record.texts(_EPISODE_TEXT) if record.has(_EPISODE_TEXT) else []
     distinct = dict.fromkeys(text for text in (*whole, *step_texts) if text.strip())
     return tuple(Instruction(text=text, origin="template") for text in distinct or [""])
 
 
 def _segments(step_texts: Sequence[str]) -> list[dict[str, object]]:
-    """Cut the steps where the primitive's text changes: half-open ranges of native steps."""
+    """Split the steps where the primitive's text changes, into half-open ranges of native steps."""
     segments: list[dict[str, object]] = []
     start = 0
     for text, steps in itertools.groupby(step_texts):
@@ -243,7 +243,7 @@ def _segments(step_texts: Sequence[str]) -> list[dict[str, object]]:
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
     path = record.text(_FILE_PATH)
-    # The folders are those of the authors' disk; the name alone tells the trajectory.
+    # The folders are those of the authors' disk; the file name alone identifies the trajectory.
     return place if path is None else place | {"file_path": PurePosixPath(path).name}
 
 
@@ -270,8 +270,8 @@ _TOY_IMAGES = tuple(f"{_OBSERVATION}/image_{name}" for name in ("side_1", "side_
 def write_toy(root: str) -> None:
     """Write `fmb_dataset/1.0.0`: train with 2 files of 3 and 2 episodes.
 
-    One episode has no text, one is too short, and all have a command beyond what the robot carries out. Depth is
-    deflated, which the release does not do: plain, it would be 1 MB a step.
+    One episode has no text, one is too short, and all have a command beyond what the robot executes. Depth is deflated
+    here, unlike in the release: uncompressed, it would be 1 MB per step.
     """
     records = [_toy_record(number, num_steps) for number, num_steps in enumerate(_TOY_STEPS)]
     write_rlds(
@@ -319,7 +319,7 @@ def _toy_record(number: int, num_steps: int) -> RldsValues:
 
 
 def _toy_motion(number: int, num_steps: int) -> dict[str, Float64]:
-    """Make measured poses and the commands that led from each to the next; one asks for more than is carried out."""
+    """Make measured poses and the commands between them; one command asks for more than is executed."""
     arm = toy_arm(num_steps, hz=_HZ, seed=number)
     xyz = arm.xyz_m.copy()
     xyz[_TOY_CLIPPED_STEP + 1 :, 0] += xyz[_TOY_CLIPPED_STEP, 0] + _MAX_COMMAND_M - xyz[_TOY_CLIPPED_STEP + 1, 0]
@@ -338,7 +338,7 @@ def _toy_motion(number: int, num_steps: int) -> dict[str, Float64]:
 
 
 def _quat_xyzw(rotation: Float64) -> Float64:
-    """Turn matrices [T, 3, 3] of hands that point down (roll near pi, so x is never small) into [T, 4] x y z w."""
+    """Convert matrices [T, 3, 3] of hands that point down (roll near pi, so x is never small) to [T, 4] x y z w."""
     x = np.sqrt(1 + rotation[:, 0, 0] - rotation[:, 1, 1] - rotation[:, 2, 2]) / 2
     y, z = rotation[:, 0, 1] + rotation[:, 1, 0], rotation[:, 0, 2] + rotation[:, 2, 0]
     w = rotation[:, 2, 1] - rotation[:, 1, 2]
@@ -346,7 +346,7 @@ def _quat_xyzw(rotation: Float64) -> Float64:
 
 
 def _toy_depth(num_steps: int, *, camera: int) -> Float32:
-    """Make levels [T, 256, 256] that say their step and camera: 0.1 m a camera and 1 mm a step above 0.2 m."""
+    """Make levels [T, 256, 256] that encode camera and step: 0.2 m plus 0.1 m per camera and 1 mm per step."""
     levels = np.full((num_steps, 256, 256), 2000.0, np.float32)
     levels += 1000 * camera + 10 * np.arange(num_steps, dtype=np.float32)[:, None, None]
     levels[:, 0, 0], levels[:, 0, 1] = 0, _NO_READING

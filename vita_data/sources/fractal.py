@@ -1,7 +1,7 @@
 """Fractal, the RT-1 kitchen robot data of Open X-Embodiment, in RLDS form: `fractal20220817_data/0.1.0`.
 
-The shared layout of its steps is `formats/google_rlds.py`; here is what holds for Fractal alone. The other cameras,
-boxes and goals of its observations are not read.
+The shared layout of its steps is in `_shared/google_rlds.py`; this module contains what is specific to Fractal. The
+other cameras, boxes and goals of its observations are not read.
 """
 
 from collections.abc import Iterator
@@ -73,17 +73,17 @@ _TOOL_POSE = "steps/observation/base_pose_tool_reached"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for Fractal."""
+    """Settings (`--set`) of Fractal."""
 
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of Fractal is there, several and none was chosen, or it lacks keys or has
+        RequestError: no release of Fractal exists, several exist and none was chosen, or the release lacks keys or has
             vectors of another width.
         SourceError: its JSON files cannot be read.
     """
@@ -95,7 +95,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = _open(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
@@ -108,8 +108,8 @@ def _open(raw: RawTree, release: str, settings: Settings) -> RldsDataset:
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
     """Convert one record.
 
-    Assumes: instructions are filled templates of a verb and its objects (RT-1, Table 1), and the gripper's history
-    is that of the kept steps, for what follows the end is no demonstration.
+    Assumes: instructions are filled templates of a verb and its objects (RT-1, Table 1). The gripper's history uses
+        only the kept steps, since the steps after the end do not belong to the demonstration.
     """
     steps = read_steps(record, tool_pose=_TOOL_POSE).until_terminate()
     return to_outcome(record, steps, info=INFO, dataset=dataset, hz=settings.hz or _HZ, text_origin="template")
@@ -147,7 +147,7 @@ def write_toy(root: str) -> None:
     """Write `fractal20220817_data/0.1.0`: train with 2 files of 4 and 3 episodes.
 
     Among them: one that starts closed and moves its base, one with steps after its end, one without an end, one that
-    ends after 9 steps, one without text, and one with more outliers than may be.
+    ends after 9 steps, one without text, and one with more outliers than allowed.
     """
     records = [_toy_record(number) for number in range(7)]
     write_rlds(root, release=f"{_NAME}/0.1.0", features=_FEATURES, splits={"train": [records[:4], records[4:]]})

@@ -1,7 +1,7 @@
 """Kuka, the QT-Opt grasping data of Open X-Embodiment, in RLDS form: `kuka/0.1.0`, as released or as prepared copies.
 
-The shared layout of its steps is `formats/google_rlds.py`; here is what holds for Kuka alone. Prepared copies (images
-of at most 256x256, only the successes) differ in numbers that features.json tells.
+The shared layout of its steps is in `_shared/google_rlds.py`; this module contains what is specific to Kuka. Prepared
+copies (images of at most 256x256, only the successes) differ only in numbers given in features.json.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,19 +70,19 @@ _SUCCESS = "success"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for Kuka."""
+    """Settings (`--set`) of Kuka."""
 
     min_frames: int = _MIN_FRAMES
-    """Rows a clip needs: fewer than elsewhere, for Kuka's mean episode has 11.7 and the paper's counts hold them."""
+    """Minimum rows of a clip: fewer than elsewhere, since Kuka's mean episode has 11.7 and the paper counts them."""
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of Kuka is there, several and none was chosen, or it lacks keys or has
+        RequestError: no release of Kuka exists, several exist and none was chosen, or the release lacks keys or has
             vectors of another width.
         SourceError: its JSON files cannot be read.
     """
@@ -94,7 +94,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = _open(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
@@ -105,10 +105,10 @@ def _open(raw: RawTree, release: str, settings: Settings) -> RldsDataset:
 
 
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
-    """Convert one record; a failed grasp is not read any further.
+    """Convert one record; a failed grasp is not read further.
 
-    Assumes: every step is a row, whatever its terminate flag: Table 10 counts the successful episodes whole. The
-    pose's quaternion is x y z w as in Fractal, and the text was put there for the release, not by who saw the episode.
+    Assumes: every step is a row, whatever its terminate flag: Table 10 counts whole successful episodes. The pose's
+        quaternion is x y z w as in Fractal, and the text was added for the release, not by someone who saw the episode.
     """
     if not record.ints(_SUCCESS).all():
         return Drop(episode=record.id, reason=Reason.UNSUCCESSFUL, detail="success is false")
@@ -133,7 +133,7 @@ def write_toy(root: str) -> None:
 
 
 def _write_toy_prepared(root: str) -> None:
-    """Write `kuka/0.1.0` as prepared: the successes alone, 256x256, measured values plain."""
+    """Write `kuka/0.1.0` as prepared: only the successes, 256x256, measured values not deflated."""
     successes = [number for number in range(len(_LENGTHS)) if number not in _FAILED]
     _write(root, image_size=(256, 256), encoding=TensorEncoding.NONE, numbers=successes)
 

@@ -1,7 +1,7 @@
 """RECON, off-road driving with a Jackal, in its RLDS form `berkeley_gnm_recon/0.1.0`; `video`, no actions.
 
-The waypoint actions of the release are not read: their scale is the release's own and differs from trajectory to
-trajectory (Octo undoes it with a factor per trajectory). The measured motion is kept as the state of the base.
+The waypoint actions of the release are not read: their scale is specific to the release and differs between
+trajectories (Octo undoes it with a factor per trajectory). The measured motion is kept as the state of the base.
 """
 
 from collections.abc import Iterator
@@ -72,17 +72,17 @@ _FILE_PATH = "episode_metadata/file_path"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """What `--set` may change for RECON."""
+    """Settings (`--set`) of RECON."""
 
     release: str | None = None
-    """`<name>/<version>`, where the raw tree holds several."""
+    """`<name>/<version>`, required if the raw tree contains several."""
 
 
 def parts(raw: RawTree, settings: Settings) -> list[Part]:
     """List the tfrecord files of the release.
 
     Raises:
-        RequestError: no release of RECON is there, several and none was chosen, or it lacks keys.
+        RequestError: no release of RECON exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
@@ -95,7 +95,7 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     """Read one tfrecord file; every step of an episode is a row.
 
     Raises:
-        SourceError: the file is damaged and dataset_info.json does not say how many episodes that costs.
+        SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
@@ -124,9 +124,9 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
 
 
 def _relative_pose(position_m: Float64, yaw_rad: Float64) -> Float64:
-    """Express positions [T, 2] and yaws [T] in the frame of the first: x ahead, y to the left, yaw in [-pi, pi).
+    """Express positions [T, 2] and yaws [T] in the frame of the first row: x forward, y to the left, yaw in [-pi, pi).
 
-    Assumes: positions are metres in the frame of the odometry, as the Jackal reports them.
+    Assumes: positions are metres in the odometry frame, as the Jackal reports them.
     """
     cos, sin = np.cos(yaw_rad[0]), np.sin(yaw_rad[0])
     x, y = (position_m - position_m[0]).T
@@ -134,7 +134,7 @@ def _relative_pose(position_m: Float64, yaw_rad: Float64) -> Float64:
 
 
 def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
-    """Keep each text of the steps once, in order; an episode without text has the empty one."""
+    """Keep each text of the steps once, in order; an episode without text gets an empty one."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()] or [""]
     return tuple(Instruction(text=text, origin="template") for text in distinct)
 
@@ -142,7 +142,7 @@ def _instructions(texts: list[str]) -> tuple[Instruction, ...]:
 def _provenance(record: RldsRecord) -> dict[str, object]:
     place: dict[str, object] = {"file": record.file, "record": record.index}
     path = record.text(_FILE_PATH)
-    # The outer folders are those of the authors' disk; the last two names tell the trajectory.
+    # The outer folders are those of the authors' disk; the last two names identify the trajectory.
     return place if path is None else place | {"file_path": "/".join([name for name in path.split("/") if name][-2:])}
 
 
@@ -158,7 +158,7 @@ _TOY_SPEED_M, _TOY_TURN_RAD = 0.4, 0.11
 def write_toy(root: str) -> None:
     """Write `berkeley_gnm_recon/0.1.0`: train with 2 files of 3 episodes.
 
-    The stored yaw passes through pi. One episode is black, one has no text, and one is too short.
+    The stored yaw crosses pi. One episode is black, one has no text, and one is too short.
     """
     records = [_toy_record(number, num_steps) for number, num_steps in enumerate(_TOY_STEPS)]
     features = {

@@ -1,7 +1,7 @@
 """RoboMIND, AgileX Cobot Magic: teleoperated dual-arm demonstrations in HDF5; `paired`, reached poses of both arms.
 
-Facts come from the project's own documents. Colours need care: this robot's frames
-were recorded in RGB, so that red and blue change places in an ordinary JPEG decoder.
+The facts come from the project's own documents. Colours need care: this robot's frames were recorded in RGB, so that an
+ordinary JPEG decoder swaps red and blue.
 """
 
 from collections.abc import Iterator
@@ -92,7 +92,7 @@ INFO = SourceInfo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RobomindSettings):
-    """What `--set` may change for RoboMIND's AgileX."""
+    """Settings (`--set`) of RoboMIND's AgileX."""
 
     gripper_open_raw: float = 4.79
     """The raw reading of an open gripper (RDT, hdf5_vla_dataset.py, divides the state by it)."""
@@ -102,16 +102,16 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the AgileX folder.
 
     Raises:
-        RequestError: there is none, several releases have some and none was chosen, a text file is broken, or the
-            gripper's scale is not positive.
+        RequestError: there is no trajectory, several releases have some and none was chosen, a text file is broken, or
+            the gripper's scale is not positive.
     """
     if not (open_raw := _own(settings).gripper_open_raw) > 0:
-        raise RequestError(f"--set gripper_open_raw={open_raw:g}: the reading of an open gripper is above 0")
+        raise RequestError(f"--set gripper_open_raw={open_raw:g}: expected a number greater than 0")
     return list_parts(raw, settings, (_FOLDER,))
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read the one trajectory of a part."""
+    """Read the only trajectory of a part."""
     open_raw = _own(settings).gripper_open_raw
 
     def read(file: h5py.File, trajectory: Trajectory) -> Recording | Drop:
@@ -145,13 +145,13 @@ def _arm(file: h5py.File, side: str, log: ArmLog, open_raw: float, name: str) ->
 
 
 def _opening(gripper_raw: Float64, open_raw: float) -> Float64:
-    """Scale raw readings [T] to 1 open; what lies beyond is clipped later, where a probe has seen how much it is."""
+    """Scale raw readings [T] to 1 = open; values beyond are clipped later, after a probe has measured them."""
     return gripper_raw / open_raw
 
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"robomind_agilex needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of robomind_agilex, got {type(settings).__name__}")
     return settings
 
 
@@ -170,14 +170,14 @@ _TOY_STUCK, _TOY_BARE = 2, 1
 _TOY_BARE_STEP = 30
 _TOY_OPEN_RAW = 4.79
 _TOY_LEAD = 2
-"""Steps by which the master is ahead of the puppet."""
+"""Number of steps by which the master is ahead of the puppet."""
 
 
 def write_toy(root: str) -> None:
     """Write five trajectories of 30 Hz, the master two steps ahead of the puppet.
 
-    One lies without train/val level, one has a frame that is a bare buffer of 640x480; in one the left hand pose is
-    stuck, one is too short.
+    One has no train/val level, one has a frame that is a raw buffer of 640x480; in one the left hand pose is stuck, one
+    is too short.
     """
     for number, (place, num_steps) in enumerate(_TOY):
         write_trajectory(root, _toy_trajectory(place, num_steps, number))

@@ -1,7 +1,7 @@
 """RoboMIND, Franka Panda: teleoperated single-arm demonstrations in HDF5; `paired`, reached poses.
 
-Facts come from the project's own documents. Both folders are read: three outer
-cameras (`h5_franka_3rgb`) and one (`h5_franka_1rgb`). The dual-arm and the simulated Franka folders are not.
+The facts come from the project's own documents. Two folders are read: one with three outer cameras (`h5_franka_3rgb`)
+and one with a single camera (`h5_franka_1rgb`). The dual-arm and the simulated Franka folders are not read.
 """
 
 from collections.abc import Iterator
@@ -84,20 +84,20 @@ INFO = SourceInfo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RobomindSettings):
-    """What `--set` may change for RoboMIND's Franka."""
+    """Settings (`--set`) of RoboMIND's Franka."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the two Franka folders.
 
     Raises:
-        RequestError: there is none, several releases have some and none was chosen, or a text file is broken.
+        RequestError: there is no trajectory, several releases have some and none was chosen, or a text file is broken.
     """
     return list_parts(raw, settings, _FOLDERS)
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read the one trajectory of a part."""
+    """Read the only trajectory of a part."""
 
     def read(file: h5py.File, trajectory: Trajectory) -> Recording | Drop:
         arm = read_single_arm(file, trajectory, num_joints=_NUM_JOINTS)
@@ -131,8 +131,8 @@ _TOY_BARE_STEP = 30
 def write_toy(root: str) -> None:
     """Write seven trajectories of 30 Hz.
 
-    One lies without train/val level, one has no top camera, one a frame that is a bare buffer of 1280x720; one is too
-    short, one has a stuck hand pose, one a glued text.
+    One has no train/val level, one has no top camera, one a frame that is a raw buffer of 1280x720; one is too short,
+    one has a stuck hand pose, one a glued text.
     """
     for number, (place, cameras, num_steps) in enumerate(_TOY):
         write_trajectory(root, _toy_trajectory(place, cameras, num_steps, number))

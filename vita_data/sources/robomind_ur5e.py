@@ -1,7 +1,7 @@
 """RoboMIND, UR-5e: teleoperated single-arm demonstrations in HDF5; `paired`, reached poses.
 
-Facts come from the project's own documents. This folder has most of the
-trajectories whose hand pose is stuck; they are dropped.
+The facts come from the project's own documents. This folder has most of the trajectories with a stuck hand pose; they
+are dropped.
 """
 
 from collections.abc import Iterator
@@ -74,20 +74,20 @@ INFO = SourceInfo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RobomindSettings):
-    """What `--set` may change for RoboMIND's UR-5e."""
+    """Settings (`--set`) of RoboMIND's UR-5e."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per trajectory of the UR folder.
 
     Raises:
-        RequestError: there is none, several releases have some and none was chosen, or a text file is broken.
+        RequestError: there is no trajectory, several releases have some and none was chosen, or a text file is broken.
     """
     return list_parts(raw, settings, (_FOLDER,))
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read the one trajectory of a part."""
+    """Read the only trajectory of a part."""
 
     def read(file: h5py.File, trajectory: Trajectory) -> Recording | Drop:
         arm = read_single_arm(file, trajectory, num_joints=_NUM_JOINTS)
@@ -117,8 +117,8 @@ _TOY_BARE_STEP = 30
 def write_toy(root: str) -> None:
     """Write five trajectories of 30 Hz.
 
-    One lies without train/val level, one has a frame that is a bare buffer of 640x480; one has a stuck hand pose, one
-    is too short.
+    One has no train/val level, one has a frame that is a raw buffer of 640x480; one has a stuck hand pose, one is too
+    short.
     """
     for number, (place, num_steps) in enumerate(_TOY):
         write_trajectory(root, _toy_trajectory(place, num_steps, number))

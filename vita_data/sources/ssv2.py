@@ -1,7 +1,7 @@
 """Something-Something-v2: 193,690 labelled videos of hands acting on objects; `video`, no actions.
 
-Layout and label rules follow the owner's download. Test items carry no text and are not raw episodes;
-the answers that were published for them later (`test-answers.csv`) are not read.
+Layout and label rules follow the owner's download. Test items have no text and are not raw episodes; the answers that
+were published for them later (`test-answers.csv`) are not read.
 """
 
 import json
@@ -73,7 +73,7 @@ INFO = SourceInfo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SourceSettings):
-    """The keys of `--set`: human video keeps its aspect, so the centre square is the default."""
+    """Settings (`--set`) of SSv2; human video keeps its aspect ratio, so the centre square is the default."""
 
     resize: ResizeMode = ResizeMode.CENTER_CROP
 
@@ -84,14 +84,14 @@ class _Item:
     template: str
     split: Split
     fault: str = ""
-    """Why the label file's item names no video; the rest means nothing then."""
+    """Why the item of the label file names no video; if set, the other fields are meaningless."""
 
 
 _PARSED_LABELS: WeakKeyDictionary[RawTree, Mapping[str, _Item]] = WeakKeyDictionary()
 
 
 class _JpegFolder:
-    """Frames that somebody extracted to `<id>/img_%05d.jpg`, as a `CameraStream`."""
+    """Frames that were extracted to `<id>/img_%05d.jpg`, as a `CameraStream`."""
 
     def __init__(self, raw: RawTree, paths: list[str]) -> None:
         self._raw, self._paths = raw, paths
@@ -109,18 +109,18 @@ class _JpegFolder:
                 raise_machine_fault(error, path)
                 what = unreadable(partial(self._raw.open, path), name=path, reason=str(error.strerror))
                 raise EpisodeError(f"{path}: cannot be read {what}") from error
-            # a frame that is empty or damaged is lost alone; a pointer or a page in its place is no frame at all
+            # an empty or damaged frame is lost on its own; a pointer or a web page in its place fails the episode
             if any(data) and (found := look(data, name=path, own={"jpeg"})):
                 raise EpisodeError(f"{path}: not a JPEG ({found.what}); {found.advice}")
             yield JpegFrame(data)
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
-    """List one part per labelled item, also where its video is missing or it names none: it fails and does not vanish.
+    """List one part per labelled item; an item with a missing video, or without one, fails visibly.
 
     Raises:
-        RequestError: a label file or the video folder is absent, a label file is not a list of items or lists an id
-            again, or no item has a label.
+        RequestError: a label file or the video folder is missing, a label file is not a list of items or lists an id
+            twice, or no item has a label.
     """
     items = _items(raw)
     found = _found_videos(raw)
@@ -130,7 +130,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read one video; `label` is its text, never `template`.
+    """Read one video; its text is `label`, never `template`.
 
     Assumes: a `--set hz=` replaces the measured rate but not the step numbers.
     """
@@ -161,7 +161,7 @@ def _episode(raw: RawTree, part: Part, item: _Item, settings: SourceSettings) ->
 
 def _open(raw: RawTree, path: str) -> tuple[CameraStream, Int64, float]:
     if not raw.exists(path):
-        raise EpisodeError(f"{path}: labelled, but there is no such video; extract all archives of the download")
+        raise EpisodeError(f"{path}: labelled, but the video does not exist; extract all archives of the download")
     if PurePosixPath(path).suffix:
         local = raw.local_path(path)
         info = scan_video(local, name=path)
@@ -174,7 +174,7 @@ def _open(raw: RawTree, path: str) -> tuple[CameraStream, Int64, float]:
 
 
 def _items(raw: RawTree) -> Mapping[str, _Item]:
-    # every one of 200,000 parts asks for the labels
+    # each of 200,000 parts needs the labels
     if raw not in _PARSED_LABELS:
         _PARSED_LABELS[raw] = _parse_labels(raw)
     return _PARSED_LABELS[raw]
@@ -186,25 +186,25 @@ def _parse_labels(raw: RawTree) -> Mapping[str, _Item]:
         path = next((name for name in names if raw.exists(name)), None)
         if path is None:
             raise RequestError(
-                f"--raw {raw.root}: no {' or '.join(names)}; --raw is the folder that contains both label files and "
+                f"--raw {raw.root}: {' or '.join(names)} not found; give the folder that contains both label files and "
                 f"{VIDEOS}"
             )
         for key, item in _read_labels(raw, path, split):
             if key in items:
-                raise RequestError(f"--raw {raw.root}: {path} lists id {key} a second time; fetch the labels")
+                raise RequestError(f"--raw {raw.root}: {path} lists id {key} more than once; fetch the labels")
             items[key] = item
     if not items:
-        raise RequestError(f"--raw {raw.root}: no labelled item in the label files; fetch the labels again")
+        raise RequestError(f"--raw {raw.root}: the label files contain no labelled items; fetch the labels again")
     return items
 
 
 def _read_labels(raw: RawTree, path: str, split: Split) -> list[tuple[str, _Item]]:
-    """Read the labelled items by id; one that names no video goes by its place in the file.
+    """Read the labelled items by id; an item without a video is named by its position in the file.
 
     Raises:
-        RequestError: it is no list of items, or none of them names a video.
+        RequestError: the file is not a list of items, or no item names a video.
     """
-    reason = "another JSON or none"
+    reason = "other content or invalid JSON"
     try:
         found = json.loads(raw.read_bytes(path))
         if isinstance(found, list):
@@ -222,7 +222,7 @@ def _read_labels(raw: RawTree, path: str, split: Split) -> list[tuple[str, _Item
 
 
 def _item(found: object, split: Split, place: str) -> tuple[str, _Item] | None:
-    """Read one item, None where it has no label; what should be text and is not (null) is an empty one."""
+    """Read one item; None if it has no label; a value that should be text but is not (null) becomes an empty text."""
     if isinstance(found, dict) and "label" not in found:
         return None
     id_ = found.get("id") if isinstance(found, dict) else None
@@ -237,9 +237,9 @@ def _text(value: object) -> str:
 
 
 def _found_videos(raw: RawTree) -> dict[str, str]:
-    """Map id to path from one folder listing; a webm wins over an mp4, a file over a folder of images."""
+    """Map id to path from one folder listing; a webm is preferred to an mp4, and a file to a folder of images."""
     if not raw.exists(VIDEOS):
-        raise RequestError(f"--raw {raw.root}: no folder {VIDEOS}; join and untar the downloaded archives there")
+        raise RequestError(f"--raw {raw.root}: folder {VIDEOS} not found; join and untar the downloaded archives there")
     rank = {".webm": 2, ".mp4": 1, "": 0}
     found = [PurePosixPath(path) for path in raw.glob(f"{VIDEOS}/*")]
     known = sorted((path for path in found if path.suffix in rank), key=lambda path: rank[path.suffix])
@@ -253,7 +253,7 @@ def _num_bytes(raw: RawTree, path: str) -> int:
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
-_TOY = (  # id, split file, frames, height, width, template, what replaces [something]
+_TOY = (  # id, split file, frames, height, width, template, replacements of [something]
     ("1", "train", 36, 240, 427, "Putting [something] on a surface", ("a red cup",)),
     ("2", "train", 30, 240, 427, "Pushing [something] from left to right", ("a wooden block",)),
     ("3", "train", 48, 427, 240, "Picking [something] up", ("a blue pen",)),

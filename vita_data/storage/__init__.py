@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, on a disk or an object store, and locks on folders.
+"""Files and folders that appear complete or not at all, on a disk or an object store, and locks on folders.
 
-Paths and bytes go in; nothing stands under its final name before it is complete.
+Paths and bytes come in; nothing gets its final name before it is complete.
 """

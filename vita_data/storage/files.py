@@ -1,7 +1,7 @@
-"""Built folders on a disk or an object store: the same pathlib calls for both, and whole files or none.
+"""Access to built folders on a disk or an object store, with the same pathlib calls and atomic writes for both.
 
 Local folders are `pathlib.Path`, others `upath.UPath` (fsspec underneath). A file appears under its final name only
-when whole: on a disk by temporary name, fsync and rename, on an object store by completing the upload.
+when complete: on a disk by temporary name, fsync and rename; on an object store by completing the upload.
 """
 
 import fcntl
@@ -22,28 +22,28 @@ from vita_data.errors import BRING_BACK, FIX_THAT, FORBIDDEN, RequestError, Stor
 AnyPath = Path | UPath
 
 MAX_CONNECTIONS = 256
-"""Reads of a store that one process has under way at most; botocore's own limit is 10."""
+"""Maximum number of concurrent reads of a store in one process; botocore's own default is 10."""
 _NUM_PIECES = 2
-"""Pieces of an upload sent side by side; s3fs holds each, 50 MiB or more, in memory."""
+"""Pieces of an upload sent in parallel; s3fs keeps each of them, 50 MiB or more, in memory."""
 _PAST_END = 416
 _STORES = frozenset({"s3", "s3a", "gs", "gcs"})
-# What the clients of object stores raise besides OSError.
+# Packages of object store clients, which raise other exceptions than OSError.
 _CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "boto3"})
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file in a listing: its size, and when it was written (seconds since 1970; 0 where the store does not tell)."""
+    """A file in a listing: its size, and when it was written (seconds since 1970; 0 if the store does not tell)."""
 
     num_bytes: int
     mtime_s: float
 
 
 def store_options(address: str) -> dict[str, Any]:
-    """Give what fsspec is told of a store: keep no listings, read much side by side, hold few pieces of an upload."""
+    """Return the fsspec options of a store: no cached listings, many parallel reads, few upload pieces in memory."""
     if "://" not in address:
         return {}
-    # No listing is kept: another process may have written a moment ago.
+    # Listings are not cached: another process may have just written.
     shared: dict[str, Any] = {"use_listings_cache": False}
     if not address.startswith(("s3://", "s3a://")):
         return shared
@@ -54,7 +54,7 @@ def open_path(text: str) -> AnyPath:
     """Read a local path or a URL such as `s3://bucket/folder`.
 
     Raises:
-        RequestError: no such kind of address, or the package that reads it is not installed.
+        RequestError: the kind of address is unknown, or the package that reads it is not installed.
     """
     if "://" not in text:
         return Path(require_local(text))
@@ -62,7 +62,7 @@ def open_path(text: str) -> AnyPath:
         path: UPath = UPath(text, **store_options(text))
         fs = path.fs
     except (ImportError, ValueError) as error:
-        raise RequestError(f"{text}: this kind of address cannot be opened here ({unopened(text, error)})") from error
+        raise RequestError(f"{text}: this kind of address cannot be opened ({unopened(text, error)})") from error
     if is_local_fs(fs):
         return Path(fs._strip_protocol(text))
     require_store(fs, path.path, address=text)
@@ -70,59 +70,57 @@ def open_path(text: str) -> AnyPath:
 
 
 def unopened(address: str, error: Exception) -> str:
-    """Say why fsspec does not open an address, and what to install where that is lacking."""
+    """Explain why fsspec cannot open an address, and what to install if a package is missing."""
     is_s3 = address.startswith(("s3://", "s3a://"))
     return f"{error}; {install_extra('s3')}" if isinstance(error, ImportError) and is_s3 else str(error)
 
 
 def expand_home(text: str) -> str:
-    """Write the home folder out where a path begins with `~`, which no shell does in `--raw=~/x` or `KEY=~/x`."""
+    """Expand a leading `~`, which shells do not do in `--raw=~/x` or `KEY=~/x`."""
     return os.path.expanduser(text) if text.startswith("~") else text
 
 
 def require_local(text: str) -> str:
-    """Refuse an address where only a local path will do, or one that lacks a slash; return the path, `~` written out.
+    """Refuse an address where a local path is required, or one with a missing slash; return the path with `~` expanded.
 
     Raises:
-        RequestError: it is no local path.
+        RequestError: it is not a local path.
     """
     scheme, colon, rest = text.partition(":/")
     if colon and rest.startswith("/"):
-        raise RequestError(f"{text}: give a local path; this cannot be read from or written to a store")
+        raise RequestError(f"{text}: expected a local path, got an object store's address; give a local path")
     if colon and scheme in (*_STORES, "file"):
-        raise RequestError(f"{text}: an address has two slashes: {scheme}://{rest}")
+        raise RequestError(f"{text}: expected two slashes after the scheme; write {scheme}://{rest}")
     return expand_home(text)
 
 
 def require_store(fs: fsspec.AbstractFileSystem, path: str, *, address: str) -> None:
-    """Refuse what is no bucket of an object store.
+    """Refuse an address that is not a bucket of an object store.
 
     Raises:
-        RequestError: another kind of address, as one of the web or of this process's memory, or no bucket is named.
+        RequestError: it is another kind of address, such as a web address or `memory://`, or the bucket is missing.
     """
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if not protocols & _STORES:
-        raise RequestError(
-            f"{address}: this kind of address cannot be read or written; give a local path or s3://bucket/folder"
-        )
+        raise RequestError(f"{address}: unsupported kind of address; give a local path or s3://bucket/folder")
     if not path.strip("/"):
-        raise RequestError(f"{address}: names no bucket; write s3://bucket/folder")
+        raise RequestError(f"{address}: the bucket is missing; write s3://bucket/folder")
 
 
 def is_local_fs(fs: fsspec.AbstractFileSystem) -> bool:
-    """Tell whether a file system of fsspec is this machine's own."""
+    """Tell whether an fsspec file system is the local one."""
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
     return "file" in protocols
 
 
 @contextmanager
 def storage_errors(where: object) -> Iterator[None]:
-    """Turn what a disk or an object store raises into one line, for a `with` block.
+    """Turn exceptions of a disk or an object store into a one-line error, for a `with` block.
 
-    An absent file stays one, and so does a reader of our output that hung up.
+    FileNotFoundError and BrokenPipeError are not changed.
 
     Raises:
-        StorageError: full, unreachable or refused; `where` is named.
+        StorageError: the storage is full, unreachable or denies access; names `where`.
     """
     try:
         yield
@@ -138,10 +136,10 @@ def storage_errors(where: object) -> Iterator[None]:
 
 
 def describe_fault(error: BaseException) -> str:
-    """Say what a store answered, in one line."""
+    """Return the answer of a store in one line."""
     text = getattr(error, "strerror", None) or str(error) or repr(error)
     if isinstance(error, PermissionError) and error.errno is None:
-        text = f"access refused ({text}): the credentials, or what they may do in this bucket, are not right"
+        text = f"access denied ({text}): check the credentials and their permissions for this bucket"
     name = getattr(error, "filename", None)
     return " ".join(f"{text} ({name})".split()) if name else " ".join(str(text).split())
 
@@ -152,9 +150,9 @@ def _writing(path: UPath) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            # A store has no folders that could be absent: the bucket is.
+            # A store has no folders that could be missing, so it must be the bucket.
             raise StorageError(
-                f"{path}: there is no such bucket ({describe_fault(error)}); make it, or correct --out"
+                f"{path}: the bucket does not exist ({describe_fault(error)}); create it or correct --out"
             ) from error
 
 
@@ -163,11 +161,11 @@ def _folder_stays(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise StorageError(f"{path}: its folder is gone; {BRING_BACK}") from error
+        raise StorageError(f"{path}: its folder no longer exists; {BRING_BACK}") from error
 
 
 def write_atomically(path: AnyPath, data: bytes) -> None:
-    """Write a file that appears whole and durable or not at all."""
+    """Write a file that appears complete and durable, or not at all."""
     if not isinstance(path, Path):
         with _writing(path):
             path.fs.pipe_file(path.path, data)
@@ -191,23 +189,23 @@ def hold(file: IO[bytes]) -> None:
 
 
 def remove_abandoned(temporary: Path) -> None:
-    """Remove a temporary file that nobody is writing, as far as the file system can tell."""
+    """Remove a temporary file that no process is writing, as far as the file system can tell."""
     with suppress(OSError), open(temporary, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.unlink(missing_ok=True)
 
 
 def temporary_for(path: AnyPath) -> Path:
-    """Name a local file to write before `path` is published: beside it on a disk, in TMPDIR for an object store.
+    """Return a local file name to write before `path` is published: beside it on a disk, in TMPDIR for an object store.
 
-    The name is drawn, so that two writers of one file stay apart, on whatever machines they run.
+    The name is random, so that two writers of one file, on any machines, do not collide.
     """
     folder = path.parent if isinstance(path, Path) else Path(tempfile.gettempdir())
     return folder / f".{path.name}.{secrets.token_hex(6)}.tmp"
 
 
 def publish(temporary: Path, path: AnyPath) -> None:
-    """Give a whole, synced temporary file its final name and make that durable; on an object store, upload it."""
+    """Give a complete, synced temporary file its final name durably; on an object store, upload it."""
     if not isinstance(path, Path):
         with _writing(path):
             path.fs.put_file(str(temporary), path.path)
@@ -223,7 +221,7 @@ def publish(temporary: Path, path: AnyPath) -> None:
 
 
 def remove(path: AnyPath) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     if isinstance(path, Path):
         path.unlink(missing_ok=True)
         return
@@ -232,23 +230,23 @@ def remove(path: AnyPath) -> None:
 
 
 def require_no_file(path: AnyPath, option: str) -> None:
-    """Refuse a file where a folder is to be written to or made; `option` names who asked.
+    """Refuse a file where a folder is expected; `option` is the option that named it.
 
     Raises:
         RequestError: it is a file.
     """
     if isinstance(path, Path) and path.exists() and not path.is_dir():
-        raise RequestError(f"{option} {path} is a file: name a folder")
+        raise RequestError(f"{option} {path} is a file; give a folder")
 
 
 def make_folder(path: AnyPath) -> None:
-    """Make a folder and those above it; object stores need none."""
+    """Make a folder and its parents; object stores need no folders."""
     if isinstance(path, Path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def is_empty(folder: AnyPath) -> bool:
-    """Tell whether nothing lies in a folder, or there is none."""
+    """Tell whether a folder is empty or missing."""
     if isinstance(folder, Path):
         return not folder.exists() or not any(folder.iterdir())
     with storage_errors(folder):
@@ -259,7 +257,7 @@ def is_empty(folder: AnyPath) -> bool:
 
 
 def list_files(folder: AnyPath) -> dict[str, FileInfo]:
-    """List the files of a folder by name with one request; an absent folder is empty."""
+    """List the files of a folder by name with one request; a missing folder is empty."""
     try:
         if isinstance(folder, Path):
             return _list_local(folder)
@@ -278,7 +276,7 @@ def _list_local(folder: Path) -> dict[str, FileInfo]:
     found: dict[str, FileInfo] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            # Another process may rename or remove a file between the listing and the look at it.
+            # Another process may rename or remove a file between listing and stat.
             with suppress(FileNotFoundError):
                 if entry.is_file():
                     stat = entry.stat()
@@ -292,7 +290,7 @@ def _mtime_s(entry: dict[str, object]) -> float:
 
 
 def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
-    """Read many small files of one store, on an object store side by side."""
+    """Read many small files of one store, in parallel on an object store."""
     if not paths or isinstance(paths[0], Path):
         return [path.read_bytes() for path in paths]
     wanted = [path.path for path in paths if isinstance(path, UPath)]
@@ -302,7 +300,7 @@ def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
 
 
 def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Read (offset, size) ranges of one file, on an object store side by side; a short file gives short bytes."""
+    """Read (offset, size) ranges of one file, in parallel on an object store; a short file gives short bytes."""
     if isinstance(path, Path):
         with open(path, "rb") as file:
             return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
@@ -315,7 +313,7 @@ def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]
 def _part(found: bytes | Exception) -> bytes:
     if isinstance(found, bytes):
         return found
-    # A store refuses a range that begins past the end, where a disk gives nothing.
+    # A store rejects a range that begins past the end; a disk returns nothing.
     answer = getattr(found.__cause__, "response", {})
     if answer.get("Error", {}).get("Code") in ("InvalidRange", "416") or getattr(found, "code", None) == _PAST_END:
         return b""

@@ -1,4 +1,4 @@
-"""One process at a time writes to a run: two would take turns in spoiling each other's log and checkpoints."""
+"""Locks a run so that only one process writes to it: two would overwrite each other's log and checkpoints."""
 
 import fcntl
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LOCK = "lock"
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Hold the lock of a run, whose folder is made, while inside; the system lets go of it however the process ends.
+    """Make a run's folder and hold its lock while inside; the system releases it however the process ends.
 
     Raises:
         RequestError: another process holds it.
@@ -21,20 +21,20 @@ def held(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("a") as file:
         keep_others_out(
-            file, f"--out {run}: another process is training there; wait for its end, or give another folder"
+            file, f"--out {run}: another process is training in this folder; wait until it ends, or give another folder"
         )
         yield
 
 
 def keep_others_out(file: IO[Any], refusal: str) -> None:
-    """Lock an open file until it is closed; the system lets go of it however the process ends.
+    """Lock an open file until it is closed; the system releases the lock however the process ends.
 
     Raises:
-        RequestError: another process holds it: says `refusal`.
+        RequestError: another process holds it; the message is `refusal`.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as fault:
         raise RequestError(refusal) from fault
     except OSError:
-        pass  # A file system without locks cannot tell.
+        pass  # a file system without locks

@@ -1,4 +1,4 @@
-"""Folders that appear under their names only when whole, and durably."""
+"""Folders that get their final names, durably, only when complete."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def appearing(final: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes its final name, durably, when what is written into it is whole."""
+    """Yield a temporary folder that gets its final name, durably, when the block ends without an error."""
     temporary = temporary_for(final)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -23,7 +23,7 @@ def appearing(final: Path) -> Iterator[Path]:
 
 
 def temporary_for(final: Path) -> Path:
-    """Name the folder that `appearing` gives."""
+    """Return the folder that `appearing` yields."""
     return final.with_name(f"{final.name}.tmp")
 
 

@@ -1,6 +1,6 @@
-"""Every value that crosses a module border: Episode -> Clip -> Window -> Batch, and what surrounds them.
+"""Every value that crosses a module border: Episode -> Clip -> Window -> Batch, and related types.
 
-Numpy only; importing this room imports no torch (`Batch` names its tensors for type checkers alone).
+Uses only numpy; importing this package does not import torch (`Batch` refers to tensors only for type checkers).
 Letters: T rows at the source's native rate, K keyframes, V views, F futures, H horizon, B batch.
 Masks are True where a value is real.
 """

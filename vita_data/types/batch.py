@@ -1,4 +1,4 @@
-"""What training reads: mixtures, stages, windows, the order of draws, batches."""
+"""Types that training uses: mixtures, stages, windows, the draw order, batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtureEntry:
-    """One source of a mixture: a relative weight and what part of the source it takes."""
+    """One source of a mixture: a relative weight and the part of the source to use."""
 
     source: str
     weight: float
@@ -35,7 +35,7 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A mixture of sources, as people write it."""
+    """A mixture of sources, as written by people."""
 
     name: str
     entries: tuple[MixtureEntry, ...]
@@ -71,11 +71,11 @@ class WindowSpec:
     views: tuple[CameraRole, ...] = (CameraRole.PRIMARY,)
     min_futures: int = 0
     chunk_s: float | None = None
-    """Span that an action chunk covers in `horizon` equal samples, whatever the rate; None: `horizon` native steps."""
+    """Duration of an action chunk of `horizon` equally spaced samples, at any rate; None: `horizon` native steps."""
 
 
 class Order(StrEnum):
-    """How the windows of a source follow one another: all shuffled as one, or within a few shards at a time."""
+    """How the windows of a source are ordered: shuffled over the whole source, or within a few shards at a time."""
 
     GLOBAL = "global"
     WINDOW = "window"
@@ -83,11 +83,11 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawOrder:
-    """The order inside each source; part of the plan and its hash (vita_data/README.md)."""
+    """The draw order within each source; part of the plan and its hash (vita_data/README.md)."""
 
     kind: Order = Order.GLOBAL
     num_shards: int = 16
-    """Shards of a source that draws stay within at a time, where `kind` is `window`."""
+    """Number of shards of a source that windows are drawn from at a time, if `kind` is `window`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What the model gets (vita_data/README.md); absent members are None: no action in video, no image in action."""
+    """The input of the model (vita_data/README.md); absent members are None: no action in video, no image in action."""
 
     modality: Modality
     source: list[str]

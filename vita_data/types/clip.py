@@ -32,9 +32,9 @@ class Track:
     mask: Bool
 
     def __post_init__(self) -> None:
-        """Keep the promise that a masked entry is zero."""
+        """Check that masked entries are zero."""
         if self.values.shape[1:] != self.mask.shape or np.any(self.values[:, ~self.mask]):
-            raise ValueError("a Track's masked columns must exist and be zero")
+            raise ValueError("the masked columns of a Track must exist and be zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +43,15 @@ class UnifiedAction:
 
     track: Track
     valid: tuple[tuple[int, int], ...]
-    """Half-open row ranges whose values may be learned from."""
+    """Half-open row ranges whose values may be used for training."""
     origin: ActionOrigin
 
 
 class KeptBytes(Protocol):
-    """Bytes that lie outside memory until they are asked for."""
+    """Bytes that are stored outside memory until they are read."""
 
     def read(self) -> bytes:
-        """Fetch the bytes; each call reads anew and keeps nothing."""
+        """Read the bytes; each call reads them again and caches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StoredFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredDepth:
-    """A depth image float32 [256, 256] in metres and the clip row it belongs to; kept bytes are its values by rows."""
+    """A depth image float32 [256, 256] in metres and the clip row it belongs to; kept bytes hold the values by rows."""
 
     row: int
     data: Float32 | KeptBytes

@@ -26,12 +26,12 @@ from vita_data.types.terms import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """One text of an episode and where it comes from: human, auto, template, task_name or narration."""
+    """One text of an episode and its origin: human, auto, template, task_name or narration."""
 
     text: str
     origin: str
     template: str = field(default="", compare=False)
-    """The pattern with [brackets] that the text fills in, where the source has one; only judged (T3), not stored."""
+    """The pattern with [brackets] that the text fills, if the source has one; used only by rule T3, not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ class CameraStream(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame; equals the episode's T."""
+        """The number of rows with a frame; equals the episode's T."""
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
-        """Yield the frames of ascending `rows` in one pass; a decoder that scales does so by `resize` to 256x256.
+        """Yield the frames of ascending `rows` in one pass; a decoder that scales uses `resize` to get 256x256.
 
         Raises:
-            EpisodeError: the bytes that hold the frames cannot be read (a failed episode).
+            EpisodeError: the bytes of the frames cannot be read (a failed episode).
         """
 
 
@@ -70,13 +70,13 @@ class DepthStream(Protocol):
         """Yield the depth images float32 [h, w] in metres of ascending `rows` in one pass.
 
         Raises:
-            EpisodeError: the bytes that hold them cannot be read (a failed episode).
+            EpisodeError: the bytes of the images cannot be read (a failed episode).
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseTarget:
-    """Where the hand is told to be: absolute poses in the frame of the state."""
+    """Where the hand is commanded to be: absolute poses in the frame of the state."""
 
     xyz_m: Float64
     """[T, 3]"""
@@ -86,7 +86,7 @@ class PoseTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseDelta:
-    """How the hand is told to move in one native step, base frame, rotation applied from the left."""
+    """The commanded motion of the hand in one native step: base frame, rotation applied from the left."""
 
     xyz_m: Float64
     """[T, 3]"""
@@ -107,7 +107,7 @@ class ArmAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One arm's measurements and action; None where the dataset has no such reading."""
+    """One arm's measurements and action; None if the dataset lacks the reading."""
 
     xyz_m: Float64 | None = None
     """[T, 3]"""
@@ -134,25 +134,25 @@ class Base:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """One raw demonstration, read and renamed but not yet normalized. Streams are valid until the next is asked for."""
+    """One raw demonstration, read but not yet normalized. Its streams are valid until the next episode is requested."""
 
     id: str
-    """Path- or uid-derived, unique in the source, stable over reruns."""
+    """Derived from a path or uid, unique in the source, stable across reruns."""
     source: str
     release: str
     split: Split | None
-    """The source's own split; None: hashed from `split_group` or the id (vita_data/README.md)."""
+    """The source's own split; None: hashed from `split_group` or from the id (vita_data/README.md)."""
     embodiment: str
     arms: Arms
     hz: float
     step_index: Int64
     """[T] native index of each row's observation in the raw episode, strictly increasing."""
     instructions: tuple[Instruction, ...]
-    """All texts, the main one first; a text that is missing is "", none at all means that the dataset has none by
-    design (CALVIN play) and no text rule applies."""
+    """All texts, the main one first. A missing text is ""; an empty tuple means that the dataset has no texts by design
+    (CALVIN play), so no text rule applies."""
     cameras: Mapping[CameraRole, CameraStream]
     depths: Mapping[CameraRole, DepthStream] = field(default_factory=dict)
-    """Depth cameras, only where the build asks for them."""
+    """Depth cameras, only if the build requests them."""
     right: Arm | None = None
     left: Arm | None = None
     base: Base | None = None
@@ -160,19 +160,19 @@ class Episode:
     gaps: Gaps = Gaps.BREAK
     split_group: str | None = None
     provenance: Json = field(default_factory=dict)
-    """Raw file (relative, `/`) and record."""
+    """Raw file (relative path with `/`) and record."""
     extras: Json = field(default_factory=dict)
-    """What a simulator's own convention needs; JSON values."""
+    """Constants of a simulator's own action convention; JSON values."""
 
     def __post_init__(self) -> None:
-        """Refuse rows that do not line up."""
+        """Refuse rows out of order."""
         if self.step_index.size and not np.all(np.diff(self.step_index) > 0):
             raise ValueError(f"{self.source} episode {self.id}: step_index must increase strictly")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """An episode that was read and left out, with the reason."""
+    """An episode that was read but not stored, with the reason."""
 
     episode: str
     reason: Reason

@@ -20,7 +20,7 @@ class ActionRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """The facts about a dataset that are true of all its episodes; shown by `vita-data sources` and in the card."""
+    """Facts about a dataset that hold for all its episodes; shown by `vita-data sources` and in the card."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class SourceInfo:
     arms: Arms
     modality: Modality
     hz: float | None
-    """Recording rate of the stored steps; None where each file carries its own."""
+    """Recording rate of the stored steps; None if each file has its own."""
     cameras: Mapping[CameraRole, str]
     """Role -> the dataset's own key."""
     action_origin: ActionOrigin | None
@@ -44,11 +44,11 @@ class SourceInfo:
     action_lag: int = 0
     """Native steps by which the hand's motion follows its action (probe P4)."""
     tracks_commands: bool = True
-    """Whether the hand gets where each action sends it, so that deltas integrate to poses (probe P2)."""
+    """Whether the hand reaches the target of each action, so that deltas integrate to poses (probe P2)."""
     published_episodes: Mapping[str, int] = field(default_factory=dict)
-    """What was counted (a release, VITA Table 10) -> raw episodes in it (probe P7)."""
+    """Published numbers of raw episodes by release or table, such as VITA Table 10 (probe P7)."""
     published_range: ActionRange | None = None
-    """Public statistics of the arm's motion, for a tolerant comparison (probe P5)."""
+    """Public statistics of the arm's motion, for an approximate comparison (probe P5)."""
     notes: tuple[str, ...] = ()
     """Sentences for the card: what a user must know about this source's values."""
 
@@ -58,26 +58,26 @@ class SourceSettings:
     """What `--set KEY=VALUE` may change for every source; a source's own `Settings` extends it."""
 
     min_frames: int = 13
-    """Rows a clip needs; the paper asks for more than 12 frames (VITA 7.1)."""
+    """Minimum number of rows of a clip; the paper requires more than 12 frames (VITA 7.1)."""
     hz: float | None = None
     """Overrides the recording rate."""
     resize: ResizeMode = ResizeMode.PLAIN
     frames_quality: int = 95
     unit_bytes: int = 2 << 30
-    """Raw bytes after which a work unit is full; in a small source it is full earlier (vita_data/README.md)."""
+    """Raw bytes after which a work unit is full; units of a small source are smaller (vita_data/README.md)."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no build can mean.
+        """Refuse values that make no sense.
 
         Raises:
             ValueError: names the setting and its range.
         """
         if self.min_frames < 1 or self.unit_bytes < 1:
-            raise ValueError("min_frames and unit_bytes must be above 0")
+            raise ValueError("min_frames and unit_bytes must be greater than 0")
         if self.hz is not None and not 0 < self.hz < 1e6:
-            raise ValueError(f"hz must be a rate above 0, found {self.hz}")
+            raise ValueError(f"hz must be greater than 0; found {self.hz}")
         if not 1 <= self.frames_quality <= 100:
-            raise ValueError(f"frames_quality must be from 1 to 100, found {self.frames_quality}")
+            raise ValueError(f"frames_quality must be from 1 to 100; found {self.frames_quality}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,71 +88,71 @@ class Part:
     """Path relative to the raw tree, with `/`."""
     num_bytes: int
     num_episodes: int | None
-    """Raw episodes inside, None where only reading tells."""
+    """Raw episodes inside; None if not known before reading."""
 
 
 class RawTree(Protocol):
-    """A raw dataset folder, whatever store it lies in; paths are relative and use `/`."""
+    """A raw dataset folder on a disk or in a store; paths are relative and use `/`."""
 
     @property
     def root(self) -> str:
         """The path or URL as the user gave it, for messages."""
 
     def glob(self, pattern: str) -> list[str]:
-        """List files and folders that match, sorted; a wildcard stays inside one folder level.
+        """List files and folders that match, sorted; a wildcard matches within one folder level.
 
-        Links to files and folders are followed. Where one leads to nothing, the file that would be wanted there is
-        listed, so that it fails instead of vanishing. Hidden names (`._NAME`, `.Trash-1000`) and what else systems
-        leave in folders are left out.
+        Links to files and folders are followed. For a broken link to a folder, the file that would be matched inside it
+        is listed, so that it fails instead of disappearing. Hidden names (`._NAME`, `.Trash-1000`) and other files that
+        operating systems create are left out.
 
         Raises:
-            RequestError: a link leads back to itself or to a folder above it.
-            StorageError: a folder may not be listed, or is a link to nothing and a wildcard follows; or a store does
-                not answer.
+            RequestError: a link points to itself or to a folder above it.
+            StorageError: a folder may not be listed, or is a broken link in front of a wildcard; or a store does not
+                answer.
         """
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there, or a link, be it to nothing.
+        """Tell whether a file, folder or link exists; broken links count.
 
         Raises:
-            StorageError: a folder on the way may not be entered or is a link to nothing, or a store does not answer.
+            StorageError: a folder in the path may not be entered or is a broken link, or a store does not answer.
         """
 
     def is_dangling(self, path: str) -> bool:
-        """Tell whether a path is, or is below, a link to nothing."""
+        """Tell whether a path is, or is below, a broken link."""
 
     def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
-        """Name two of the paths, each given once, that links make one and the same file or folder; None without such.
+        """Return two of the (distinct) paths that are the same file or folder through a link; None if there are none.
 
         An object store has no links.
         """
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes; 0 where a link leads to nothing.
+        """Size of a file in bytes; 0 for a broken link.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
 
     def read_bytes(self, path: str) -> bytes:
-        """The whole of a small file."""
+        """Return the whole content of a small file."""
 
     def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
-        """Open a file for reading from any place in it; from an object store only what is asked for is fetched.
+        """Open a file for random access; from an object store, only the requested ranges are fetched.
 
         Args:
             path: the file.
-            block_bytes: what one request to an object store fetches beyond what was asked for.
+            block_bytes: how much one request to an object store fetches beyond the requested range.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            StorageError: an object store does not answer or refuses, then or at any read.
+            FileNotFoundError: the file does not exist.
+            StorageError: an object store does not answer or denies access, now or at any later read.
         """
 
     def local_path(self, path: str) -> str:
-        """A path that C libraries can open; a file of an object store is copied, whole or not at all.
+        """Return a path that C libraries can open; a file of an object store is copied, completely or not at all.
 
-        A copy lasts until the part has been read. There is nothing at the path where there is no such file.
+        A copy lasts until the part has been read. If the file does not exist, neither does the returned path.
         """
 
 
@@ -173,11 +173,11 @@ class Source(Protocol):
         """
 
     def episodes(self, raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-        """Read one part: every raw episode comes out once, as an Episode, a Drop or a Failure.
+        """Read one part: yield every raw episode once, as an Episode, a Drop or a Failure.
 
         Raises:
-            SourceError: the file itself cannot be read; what was yielded before stands.
+            SourceError: the file itself cannot be read; outcomes yielded before remain valid.
         """
 
     def write_toy(self, root: str) -> None:
-        """Write a small raw tree in the true on-disk layout."""
+        """Write a small raw tree in the real on-disk layout."""

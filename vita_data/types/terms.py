@@ -1,4 +1,4 @@
-"""Words and numbers that all rooms share: modalities, cameras, arms, drop reasons, sizes, array types."""
+"""Terms that all packages share: modalities, cameras, arms, drop reasons, sizes, array types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 IMAGE_SIZE = 256
 MAX_CLIP_S = 600
 READ_BLOCK_BYTES = 8 << 20
-"""What one request to an object store fetches beyond what was asked for."""
+"""How much one request to an object store fetches beyond the requested range."""
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -21,7 +21,7 @@ Json = Mapping[str, object]
 
 
 class Modality(StrEnum):
-    """What a clip or a batch holds."""
+    """What a clip or a batch contains."""
 
     VIDEO = "video"
     ACTION = "action"
@@ -29,7 +29,7 @@ class Modality(StrEnum):
 
 
 class CameraRole(StrEnum):
-    """Where a camera looks from, whatever the dataset calls it."""
+    """The position of a camera, independent of the dataset's name for it."""
 
     PRIMARY = "primary"
     SECONDARY = "secondary"
@@ -55,21 +55,21 @@ class Arms(StrEnum):
 
 
 class ActionOrigin(StrEnum):
-    """Whether the stored action is what was commanded or the pose that was reached."""
+    """Whether the stored action is the command or the reached pose."""
 
     COMMANDED = "commanded"
     REACHED = "reached"
 
 
 class Gaps(StrEnum):
-    """What a jump in `step_index` means to an action chunk: the end of it, or removed no-ops to bridge."""
+    """What a jump in `step_index` means for an action chunk: its end, or removed no-ops to bridge."""
 
     BREAK = "break"
     BRIDGE = "bridge"
 
 
 class ResizeMode(StrEnum):
-    """How an image becomes 256x256: the whole of it, or its centre square."""
+    """How an image is resized to 256x256: the whole image, or its centre square."""
 
     PLAIN = "plain"
     CENTER_CROP = "center_crop"

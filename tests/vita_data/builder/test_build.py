@@ -222,7 +222,7 @@ def test_damage_costs_only_what_is_damaged(toy_raw: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: next(raw.rglob("*.hdf5")).unlink(), r": 1 file is gone \(.*hdf5\)"),
+        (lambda raw: next(raw.rglob("*.hdf5")).unlink(), r": 1 file is missing \(.*hdf5\)"),
         (lambda raw: shutil.copy(file := next(raw.rglob("*.hdf5")), file.with_name("new_demo.hdf5")),
          r": 1 file is new \(.*new_demo\.hdf5\)"),
     ],
@@ -233,7 +233,7 @@ def test_raw_files_that_came_or_went_are_named(
     raw, out = copy_tree(toy_raw / "libero", tmp_path / "raw"), tmp_path / "out"
     copy_tree(toy_shards / "libero", out / "libero")
     change(raw)
-    told = rf"raw data under --raw {raw} differs.*{said}\. Put the raw data back as it was, or build into .* --out$"
+    told = rf"raw data in --raw {raw} differs.*{said}\. Restore the raw data, or build into .* --out$"
     with pytest.raises(RequestError, match=told) as raised:
         build(request("libero", raw, out, settings=load("libero").Settings()))
     assert not set("[]") & set(str(raised.value))
@@ -242,9 +242,9 @@ def test_raw_files_that_came_or_went_are_named(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"frames": FrameSelection.ALL}, "with --frames keyframes, now asked for --frames all;"),
+        ({"frames": FrameSelection.ALL}, "with --frames keyframes, but this build asks for --frames all;"),
         ({"settings": load("libero").Settings(min_frames=14)},
-         r"with --set min_frames=13 \(the default\), now asked for --set min_frames=14;"),
+         r"with --set min_frames=13 \(the default\), but this build asks for --set min_frames=14;"),
     ],
 )  # fmt: skip
 def test_other_settings_are_named_as_they_are_given(
@@ -346,7 +346,9 @@ def test_a_file_fetched_again_may_have_another_size_when_failed_units_are_tried_
     with pytest.raises(RequestError, match=said):
         build(asked)
     other.write_bytes(good_other + b"0")
-    said = rf"raw data under --raw {raw} differs from that of the build .*/ssv2: 2 files are of another size"
+    said = (
+        rf"raw data in --raw {raw} differs from the raw data that .*/ssv2 was built from: 2 files are of another size"
+    )
     for retry_failed in (False, True):
         with pytest.raises(RequestError, match=said):
             build(replace(asked, retry_failed=retry_failed))
@@ -416,10 +418,10 @@ def test_two_builds_on_one_output_are_refused(toy_raw: Path, tmp_path: Path) -> 
     share = Share(rank=0, num_ranks=2)
     with _held(asked.folder, None):
         for refused in (None, share):
-            with pytest.raises(RequestError, match="another build is running"):
+            with pytest.raises(RequestError, match="another build is writing to it"):
                 build(asked, share=refused)
     with _held(asked.folder, Share(rank=1, num_ranks=2)):
-        with pytest.raises(RequestError, match="another build is running"):
+        with pytest.raises(RequestError, match="another build is writing to it"):
             build(asked)
         assert build(asked, share=share).state is BuildState.SHARE_BUILT
 

@@ -180,7 +180,7 @@ def test_a_build_with_other_settings_that_takes_the_output_ends_this_one(
             plan.unlink()
             build(replace(other, limit=1))
 
-    with pytest.raises(RequestError, match=r"another build.* has taken this output"):
+    with pytest.raises(RequestError, match=r"another build.* has meanwhile replaced this one"):
         build(asked, listeners=Listeners(on_unit=take))
     assert not verify(tmp_path / "libero").problems
     plan.unlink()
@@ -262,7 +262,7 @@ def test_a_raw_tree_that_vanishes_is_no_failure_of_its_files(
         if here.exists():
             here.rename(away)
 
-    with pytest.raises(StorageError, match="bring it back") as caught:
+    with pytest.raises(StorageError, match=r"restore it \(is a mount lost\?\)") as caught:
         build(
             request("libero", here, tmp_path / "out"),
             engine=LocalEngine(workers=workers),
@@ -286,7 +286,7 @@ def test_a_raw_tree_that_vanishes_inside_a_unit_commits_nothing(raw: Path, undis
         if here.exists():
             here.rename(away)
 
-    with pytest.raises(StorageError, match="bring it back"):
+    with pytest.raises(StorageError, match=r"restore it \(is a mount lost\?\)"):
         build(asked, listeners=Listeners(on_progress=vanish))
     assert num_records(tmp_path / "out" / "libero") == 0
     away.rename(here)
@@ -347,7 +347,7 @@ def test_one_build_at_a_time_but_shares_together(raw: Path, undisturbed: Path, t
     plain.process.send_signal(signal.SIGSTOP)
     asked = request("libero", raw, tmp_path / "plain")
     for share in (None, Share(rank=0, num_ranks=2)):
-        with pytest.raises(RequestError, match="another build is running"):
+        with pytest.raises(RequestError, match="another build is writing to it"):
             build(asked, share=share)
     plain.process.send_signal(signal.SIGCONT)
     assert plain.end()[0] == 0

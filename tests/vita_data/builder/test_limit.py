@@ -60,7 +60,10 @@ def test_a_limit_beyond_the_end_builds_nothing_anew(raw: Path, undisturbed: Path
 def test_a_limit_on_a_whole_build_is_nothing_to_do_or_named_as_less(raw: Path, undisturbed: Path) -> None:
     for limit in (NUM_EPISODES, 1000):
         assert build(request("libero", raw, undisturbed, limit=limit)).state is BuildState.ALREADY_DONE
-    said = rf"already holds all {NUM_EPISODES} raw episodes; the smaller --limit 2 would remove some. Leave --limit out"
+    said = (
+        rf"already contains all {NUM_EPISODES} raw episodes; "
+        r"the smaller --limit 2 would remove some of them. Omit --limit"
+    )
     with pytest.raises(RequestError, match=said):
         build(request("libero", raw, undisturbed, limit=2))
 
@@ -77,7 +80,9 @@ def test_a_larger_limit_with_other_settings_is_still_refused(raw: Path, limited:
     shutil.copytree(limited, tmp_path, dirs_exist_ok=True)
     asked = request("libero", raw, tmp_path)
     other = request("libero", raw, tmp_path, settings=type(asked.settings)(unit_bytes=1, min_frames=14))
-    with pytest.raises(RequestError, match=r"--set min_frames=13 \(the default\), now asked for --set min_frames=14;"):
+    with pytest.raises(
+        RequestError, match=r"--set min_frames=13 \(the default\), but this build asks for --set min_frames=14;"
+    ):
         build(other)
     assert contents(tmp_path) == contents(limited)
 
@@ -171,5 +176,5 @@ def test_a_plan_of_an_earlier_version_goes_on_although_it_knew_fewer_settings(
     assert build(request("libero", raw, tmp_path)).state is BuildState.ALREADY_DONE
     asked = request("libero", raw, tmp_path)
     other = request("libero", raw, tmp_path, settings=type(asked.settings)(unit_bytes=1, suites=("libero_90",)))
-    with pytest.raises(RequestError, match=r"now asked for --set suites=libero_90;"):
+    with pytest.raises(RequestError, match=r"but this build asks for --set suites=libero_90;"):
         build(other)

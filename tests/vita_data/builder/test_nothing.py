@@ -35,7 +35,7 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:
     told = (
-        "vita-data build: ssv2: stored nothing: 8 dropped of 8 episodes, most (7) as 'short' (fewer rows than asked), "
+        "vita-data build: ssv2: stored nothing: 8 dropped of 8 episodes, most (7) as 'short' (too few rows), "
         f"such as: 36 frames, at least 500 wanted (min_frames); --set min_frames=N (now 500) changes that: "
         f"remove {tmp_path}/ssv2 first, or give another --out"
     )
@@ -44,7 +44,7 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     assert (code, "stored nothing" in out + err) == (0, False)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()[-1]) == (1, told)
-    assert f"  drops: T3 ({DROPS[Reason.TEMPLATE].meaning}) 1, short (fewer rows than asked) 7" in out.splitlines()
+    assert f"  drops: T3 ({DROPS[Reason.TEMPLATE].meaning}) 1, short (too few rows) 7" in out.splitlines()
     before = contents(tmp_path)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()) == (1, [told])
@@ -76,7 +76,7 @@ def test_a_limit_before_the_first_good_episode_and_failed_ones_store_nothing_too
     told = [line for line in err.splitlines() if ": ssv2: " in line]
     assert code == 1
     assert [len(re.findall("failed: part", line)) for line in told] == [1, 1, 1, 0, 0]
-    assert "failed: and 5 more of this cause (8 in all): see --json" in told[3]
+    assert "failed: and 5 more with this cause (8 in all); see --json" in told[3]
     assert "stored nothing: 8 failed of 8 episodes, most (8) failed, such as: " in told[4]
     assert told[4].endswith("run the same command again with --retry-failed")
     shutil.copytree(toy_raw / "ssv2", raw, dirs_exist_ok=True)
@@ -92,7 +92,7 @@ def test_a_tree_of_annotations_alone_is_refused_with_what_lies_there(
     code, _, err = run(capsys, raw, tmp_path / "out")
 
     assert code == 2
-    assert "of the 8 files that should hold the episodes none is there" in err
+    assert "all 8 files that should hold the episodes are missing or empty" in err
     assert "not read: 10 files: 8 20bn-something-something-v2/*.part" in err
 
 
@@ -136,10 +136,10 @@ def test_failures_are_one_cause_where_names_and_numbers_alone_differ() -> None:
     lines = list(failure_lines([*annotated, *missing]))
     assert len(lines) == 7
     assert lines[0] == "failed: part v/0.webm, episode 0: v/0.webm: labelled, but there is none"
-    assert lines[3] == "failed: and 19997 more of this cause (20000 in all): see --json"
+    assert lines[3] == "failed: and 19997 more with this cause (20000 in all); see --json"
 
     other = [row(EpisodeOutcome.FAILED, detail="no " + chr(ord("a") + n)) for n in range(26)]
-    assert list(failure_lines(other))[15:] == ["failed: and 11 more for 11 other causes: see --json"]
+    assert list(failure_lines(other))[15:] == ["failed: and 11 more with 11 other causes; see --json"]
 
 
 def test_a_tree_without_any_of_the_files_it_names_is_one_refusal(
@@ -165,7 +165,7 @@ def test_a_folder_that_holds_no_raw_data_is_told_for_what_it_is(
     capsys: pytest.CaptureFixture[str], toy_raw: Path, toy_shards: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for raw, said in (("empty", "the folder is empty"), (toy_shards / "ssv2", "this is a built source, no raw data")):
+    for raw, said in (("empty", "the folder is empty"), (toy_shards / "ssv2", "this is a built source, not raw data")):
         code, _, err = run(capsys, tmp_path / raw, tmp_path / "out")
         assert code == 2
         assert f"--raw {tmp_path / raw}: {said}; give the folder" in err
@@ -173,7 +173,7 @@ def test_a_folder_that_holds_no_raw_data_is_told_for_what_it_is(
     for out in (raw, raw / "shards"):
         code, _, err = run(capsys, raw, out)
         assert code == 2
-        assert f"--out {out} lies inside --raw {raw}; give an --out outside" in err
+        assert f"--out {out} is inside --raw {raw}; give an --out outside" in err
     assert not (raw / "shards").exists()
     assert main(["toy", "--source", "ssv2", "--raw", str(raw)]) == 2
     assert f"--raw {raw} holds raw data of 'ssv2' already" in capsys.readouterr().err

@@ -246,7 +246,7 @@ def no_credentials() -> AbstractContextManager[None]:
     ("fault", "said"),
     [
         (unreachable, "Could not connect to the endpoint URL"),
-        (refusing_credentials, "access refused"),
+        (refusing_credentials, "access denied"),
         (no_credentials, "Unable to locate credentials"),
     ],
 )

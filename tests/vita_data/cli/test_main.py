@@ -37,7 +37,7 @@ def test_a_missing_directory_is_a_bad_request(capsys: pytest.CaptureFixture[str]
 
     assert code == 2
     assert err.count("\n") == 1
-    assert "nowhere: no such directory" in err
+    assert "nowhere: the folder does not exist" in err
 
 
 @pytest.mark.parametrize("name", ["bridge", "ssv2", "libero"])
@@ -55,12 +55,21 @@ def test_a_folder_without_the_dataset_is_a_bad_request(
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("verify memory://shards", "memory://shards: this kind of address cannot be read or written"),
-        ("toy --source bridge --raw s3://bucket/x", "s3://bucket/x: give a local path"),
-        ("inspect . --html s3://bucket/x", "s3://bucket/x: give a local path"),
-        ("build --source bridge --raw s3:/bucket/x --out .", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
-        ("build --source bridge --raw . --out s3:/bucket/x", "s3:/bucket/x: an address has two slashes: s3://bucket/x"),
-        ("build --source bridge --raw . --out memory://x", "memory://x: this kind of address cannot be"),
+        ("verify memory://shards", "memory://shards: unsupported kind of address"),
+        (
+            "toy --source bridge --raw s3://bucket/x",
+            "s3://bucket/x: expected a local path, got an object store's address",
+        ),
+        ("inspect . --html s3://bucket/x", "s3://bucket/x: expected a local path, got an object store's address"),
+        (
+            "build --source bridge --raw s3:/bucket/x --out .",
+            "s3:/bucket/x: expected two slashes after the scheme; write s3://bucket/x",
+        ),
+        (
+            "build --source bridge --raw . --out s3:/bucket/x",
+            "s3:/bucket/x: expected two slashes after the scheme; write s3://bucket/x",
+        ),
+        ("build --source bridge --raw . --out memory://x", "memory://x: unsupported kind of address"),
     ],
 )
 def test_an_address_that_would_not_keep_the_data_is_a_bad_request(command: str, told: str) -> None:
@@ -78,9 +87,9 @@ def test_an_unfinished_build_is_told_from_no_build(
     run(capsys, "build", *raw, "--set", "unit_bytes=1", "--rank", 0, "--num-ranks", 2)
     code, _, err = run(capsys, "verify", tmp_path / "bridge")
     assert code == 2
-    assert "its build is not finished: run the same `vita-data build` again" in err
+    assert "its build is not finished; run the same `vita-data build` again" in err
     run(capsys, "build", *raw, "--set", "unit_bytes=1")
-    assert "built sources lie below it: bridge" in run(capsys, "verify", tmp_path)[2]
+    assert "it contains built sources: bridge" in run(capsys, "verify", tmp_path)[2]
 
 
 def test_a_manifest_naming_absent_shards_is_a_bad_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -175,7 +184,7 @@ def test_a_folder_that_is_a_file_is_a_bad_request(
         main([verb, str(tmp_path / "file")])
 
     assert stopped.value.code == 2
-    assert "no such directory" in capsys.readouterr().err
+    assert "the folder does not exist" in capsys.readouterr().err
 
 
 def test_an_output_that_is_a_file_is_a_bad_request(
@@ -193,9 +202,9 @@ def test_an_output_that_is_a_file_is_a_bad_request(
     [
         (("--rank", 0), "--num-ranks"),
         (("--num-ranks", 2), "--rank"),
-        (("--rank", 2, "--num-ranks", 2), "expected 0 .. num-ranks - 1"),
-        (("--rank", -1, "--num-ranks", 2), "expected 0 .. num-ranks - 1"),
-        (("--ray-address", "127.0.0.1:6379"), "only with --engine ray"),
+        (("--rank", 2, "--num-ranks", 2), "expected a rank from 0 to 1"),
+        (("--rank", -1, "--num-ranks", 2), "expected a rank from 0 to 1"),
+        (("--ray-address", "127.0.0.1:6379"), "--ray-address needs --engine ray"),
     ],
 )
 def test_options_that_do_not_fit_together_are_a_bad_request(
@@ -249,7 +258,7 @@ def test_a_build_ends_with_its_counts_drops_rate_and_size(
     assert words[0] == [f"{tmp_path}/bridge:", "built"]
     assert ["train", "paired", *(str(train[name]) for name in ("episodes", "clips", "steps", "frames"))] in words
     assert f"  outcomes: dropped {card['outcomes']['dropped']}, ok {card['outcomes']['ok']}" in out.splitlines()
-    assert "  drops: T1 (empty instruction) 1, short (fewer rows than asked) 1" in out.splitlines()
+    assert "  drops: T1 (empty instruction) 1, short (too few rows) 1" in out.splitlines()
     assert any(line.startswith("  size: ") and " shards" in line for line in out.splitlines())
     assert any(line.startswith("  rate: 8 episodes in ") and "frames/s" in line for line in out.splitlines())
     assert [line.split(";")[0].split(":")[1] for line in err.splitlines()] == [f" unit {n}/3" for n in (1, 2, 3)]
@@ -331,7 +340,7 @@ def test_mix_tells_terms_and_shares_beside_table_10_in_text_and_json(
     [
         OSError(errno.EROFS, "Read-only file system", "/mount/shards"),
         PermissionError(errno.EACCES, "Permission denied", "/mount/shards"),
-        StorageError("s3://bucket/shards: access refused"),
+        StorageError("s3://bucket/shards: access denied"),
     ],
 )
 def test_mix_prints_its_table_where_the_lock_file_cannot_be_written(

@@ -103,7 +103,7 @@ def test_a_reader_that_hangs_up_gets_no_traceback(then, code, said, unbuffered):
         (["build", "--source", "a", "--workes", "2"], "build: unknown option --workes; did you mean --workers? see"),
         (["build", "--souce=a"], "build: unknown option --souce; did you mean --source? see"),
         (["build", "--source", "a", "--qqq"], "build: unknown option --qqq; see"),
-        (["build", "--source", "a", "b"], "build: one value too many: b; see"),
+        (["build", "--source", "a", "b"], "build: unexpected argument b; see"),
         (["build"], "build: the following arguments are required: --source; see"),
     ],
 )

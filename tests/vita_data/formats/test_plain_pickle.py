@@ -66,5 +66,5 @@ def test_a_damaged_pickle_is_a_value_error_whatever_byte_is_hit() -> None:
 
 @pytest.mark.parametrize("what", [os.system, getattr, eval, np.load, Path, defaultdict.fromkeys, pickle.loads])
 def test_a_pickle_may_name_nothing_but_builders_of_values(what: object) -> None:
-    with pytest.raises(ValueError, match="it asks for"):
+    with pytest.raises(ValueError, match="expected plain values and arrays, got "):
         load_plain(io.BytesIO(pickle.dumps(what)))

@@ -84,7 +84,7 @@ FAILURES = {
     ),
     "a thread wants to exit": (
         "import simplejpeg\nsimplejpeg.decode_jpeg = lambda *_, **__: sys.exit(0)\ntrain()",
-        rf"WorkerError: {WHERE}, .*: reading it failed \(SystemExit\(0\)\)",
+        rf"WorkerError: {WHERE}, .*: cannot be read \(SystemExit\(0\)\)",
     ),
 }
 STOPS = {

@@ -73,5 +73,5 @@ def test_statistics_of_a_checkpoint_are_enough() -> None:
 
     assert np.flatnonzero(scaling.known).tolist() == [6, *range(7, 14)]
     assert np.flatnonzero(state_scaling(statistics, "arm").known).tolist() == [*range(3, 10), *range(27, 34)]
-    with pytest.raises(RequestError, match=r"source 'leg'; there are those of: arm"):
+    with pytest.raises(RequestError, match=r"source 'leg'; available: arm"):
         action_scaling(statistics, "leg")

@@ -76,7 +76,7 @@ def test_both_flipped_fails_where_nearly_all_start_closed_and_else_warns() -> No
         return episode if episode.id.endswith("0") else flipped(episode)
 
     assert failed(probed(flipped)) == [Probe.GRIPPER]
-    assert "both are upside down" in answer(probed(flipped), Probe.GRIPPER).meaning
+    assert "both have the wrong sign" in answer(probed(flipped), Probe.GRIPPER).meaning
     assert answer(probed(mostly), Probe.GRIPPER).verdict is Verdict.WARNING
 
 

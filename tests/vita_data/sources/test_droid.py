@@ -258,7 +258,7 @@ def test_an_episode_that_does_not_say_whether_it_succeeded_fails_alone(tmp_path:
     first, second, third = read(write_tiny(tmp_path, tiny_record(17), odd, tiny_record(17)))
     assert (first.id[-1], third.id[-1]) == ("0", "2")
     assert isinstance(second, Failure)
-    assert "no text under episode_metadata/file_path" in second.detail
+    assert "expected a text in episode_metadata/file_path" in second.detail
 
 
 @pytest.mark.parametrize("prefix", [b"gs://bucket/r2d2/full/", b"/nfs/disk/r2d2/", b""])

@@ -191,7 +191,7 @@ def test_depth_is_in_metres_and_a_missing_reading_is_0(toy: FsspecTree):
 
 
 def test_depth_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(RequestError, match=r"--set depth=true: .*image_side_1_depth.*leave the setting out"):
+    with pytest.raises(RequestError, match=r"--set depth=true: .*image_side_1_depth.*omit the setting"):
         fmb.parts(write_tiny(tmp_path), fmb.Settings(depth=True))
 
 

@@ -299,7 +299,9 @@ def test_an_episode_without_steps_has_no_rows(tmp_path: Path):
 
 def test_absent_keys_are_named_before_anything_is_read(tmp_path: Path):
     tree = write(tmp_path)
-    with pytest.raises(RequestError, match=r"robot/0.1.0/features.json in .* lacks steps/depth, success: another"):
+    with pytest.raises(
+        RequestError, match=r"robot/0.1.0/features.json in .* lacks steps/depth, success: it is another"
+    ):
         open_google_dataset(tree, RELEASE, required=[POSE, "steps/depth", "success"])
 
 

@@ -185,5 +185,5 @@ def test_a_copy_without_the_success_mark_is_refused(tmp_path: Path, prepared: Fs
     shutil.copytree(Path(prepared.root) / "kuka", tmp_path / "kuka")
     path = tmp_path / RELEASE / "features.json"
     path.write_text(path.read_text().replace('"success"', '"other"'))
-    with pytest.raises(RequestError, match="lacks success: another dataset, or a copy that was stripped"):
+    with pytest.raises(RequestError, match="lacks success: it is another dataset or a copy with features removed"):
         kuka.parts(FsspecTree(str(tmp_path)), kuka.Settings())

@@ -268,5 +268,5 @@ def test_split_text_provenance_and_scale_are_told(toy: Path) -> None:
 def test_settings_of_another_source_are_a_mistake_of_the_program(toy: Path) -> None:
     raw = FsspecTree(str(toy))
     part = robomind_agilex.parts(raw, robomind_agilex.Settings())[0]
-    with pytest.raises(TypeError, match="its own Settings"):
+    with pytest.raises(TypeError, match="expected the Settings of robomind_agilex"):
         robomind_agilex.episodes(raw, part, SourceSettings())

@@ -335,8 +335,8 @@ def test_a_simulated_file_in_a_real_folder_fails(root: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("puppet/end_effector", "no dataset"),
-        ("puppet/joint_position", "no dataset"),
+        ("puppet/end_effector", "expected a readable dataset"),
+        ("puppet/joint_position", "expected a readable dataset"),
     ],
 )
 def test_a_missing_key_fails_that_episode_alone(root: Path, key: str, said: str) -> None:
@@ -375,5 +375,5 @@ def test_a_truncated_file_fails_that_episode_alone_and_names_no_absolute_path(ro
 def test_a_tree_of_another_robot_is_refused(root: Path) -> None:
     for release in ("benchmark1_1_release/h5_franka_1rgb", "benchmark1_1_release/h5_franka_3rgb"):
         (root / release).rename(root / release.replace("h5_franka", "h5_sim_franka"))
-    with pytest.raises(RequestError, match="simulated folders are refused"):
+    with pytest.raises(RequestError, match="simulated folders are not supported"):
         list(outcomes(root))

@@ -124,7 +124,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(store: ObjectStore, monkeypatc
 
     monkeypatch.setattr(path.fs, "_call_s3", break_off)
     temporary = big_file(path)
-    with pytest.raises(StorageError, match=r"shard\.tar: Connection reset by peer; fix that and run the same command"):
+    with pytest.raises(StorageError, match=r"shard\.tar: Connection reset by peer; fix this and run the same command"):
         publish(temporary, path)
     monkeypatch.undo()
     temporary.unlink()
@@ -160,7 +160,7 @@ CALLS: dict[str, Callable[[AnyPath], object]] = {
     ("fault", "said"),
     [
         (unreachable, "Could not connect to the endpoint URL"),
-        (refusing_credentials, "access refused .*credentials"),
+        (refusing_credentials, "access denied .*credentials"),
         (no_credentials, "Unable to locate credentials"),
     ],
 )
@@ -185,7 +185,7 @@ def _small_file(path: AnyPath) -> Path:
 def test_an_absent_bucket_is_empty_to_read_and_an_error_to_write(store: ObjectStore) -> None:
     folder = open_path("s3://absent-bucket/out")
     assert list_files(folder) == {}
-    with pytest.raises(StorageError, match="s3://absent-bucket/out/a: there is no such bucket"):
+    with pytest.raises(StorageError, match="s3://absent-bucket/out/a: the bucket does not exist"):
         write_atomically(folder / "a", b"1")
 
 

@@ -88,7 +88,7 @@ def test_typos_are_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main([str(run), "--port", "70000"])
-    assert "expected a port, 0 to 65535, got '70000'" in capsys.readouterr().err
+    assert "expected a port from 0 to 65535, got '70000'" in capsys.readouterr().err
 
 
 def test_a_compiled_policy_is_warm_before_it_is_served(

@@ -1,6 +1,6 @@
-"""Encoded images and depth images of an HDF5 file, read when they are asked for.
+"""Encoded images and depth images of an HDF5 file, read lazily.
 
-For whole arrays of raw images see `hdf5.DatasetStream`. Which dataset is which camera is the source's business.
+For arrays of raw images see `hdf5.DatasetStream`. The source decides which dataset is which camera.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,10 @@ from vita_data.types import Float32, JpegFrame, ResizeMode, RgbFrame
 
 
 def any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
-    """Tell whether a camera has an image: whether any of its entries decodes, the first one as a rule.
+    """Tell whether a camera has any image that decodes; usually the first entry does.
 
-    Entries that are no byte strings of their own length, and what cannot be read at all, count as images: whoever reads
-    them says what is wrong.
+    Entries that are not variable-length byte strings and entries that cannot be read count as images: reading them
+    later reports what is wrong.
     """
     if images.ndim == 0:
         return False
@@ -31,18 +31,18 @@ def any_entry(images: h5py.Dataset, decodes: Callable[[bytes], bool]) -> bool:
 
 
 def entry_bytes(entry: object) -> bytes:
-    """Give the bytes of an entry, whether it was stored as a byte string or as an array of bytes."""
+    """Return the bytes of an entry, stored either as a byte string or as an array of bytes."""
     return entry if isinstance(entry, bytes) else np.asarray(entry, np.uint8).tobytes()
 
 
 class EncodedDataset:
-    """A dataset of encoded images, bytes of their own length each, as a `CameraStream`."""
+    """A dataset of encoded images (variable-length bytes) as a `CameraStream`."""
 
     def __init__(self, images: h5py.Dataset, *, name: str) -> None:
-        """Show entry t as row t.
+        """Use entry t as row t.
 
         Raises:
-            EpisodeError: the entries are no byte strings of their own length.
+            EpisodeError: the entries are not variable-length byte strings.
         """
         if images.ndim != 1 or h5py.check_vlen_dtype(images.dtype) != np.uint8:
             raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 of any length")
@@ -50,7 +50,7 @@ class EncodedDataset:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return self._num_frames
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
@@ -67,10 +67,10 @@ class DepthDataset:
     """A dataset of depth images float32 [T, h, w] in metres as a `DepthStream`."""
 
     def __init__(self, depths: h5py.Dataset, *, name: str) -> None:
-        """Show entry t as row t.
+        """Use entry t as row t.
 
         Raises:
-            EpisodeError: the dataset is of another shape or type.
+            EpisodeError: the dataset has another shape or type.
         """
         if depths.ndim != 3 or depths.dtype != np.float32:
             raise EpisodeError(f"{name}: {depths.name} is {depths.dtype} {depths.shape}, expected float32 [T, h, w]")

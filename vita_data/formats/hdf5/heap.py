@@ -1,7 +1,7 @@
-"""Values of their own length in an HDF5 file (encoded images, texts): a check without which reading may never end.
+"""Checks for variable-length values in an HDF5 file (encoded images, texts); without them, reading may never end.
 
-Such values lie in heaps all over the file. A download into space that was reserved for the whole file leaves a heap
-that begins and goes on in zeros, and HDF5 (2.0 and before) steps through its free space of 0 bytes for ever.
+Such values are stored in heaps all over the file. An interrupted download into preallocated space leaves a heap that
+continues in zeros, and HDF5 (2.0 and earlier) loops forever over its free space of 0 bytes.
 
 Layout: HDF5 File Format Specification, "Global Heap"; for the references, `H5T__vlen_disk_write` of the library.
 """
@@ -17,20 +17,20 @@ import h5py
 import numpy as np
 
 UNWRITTEN = "unwritten heap"
-"""What the error that is raised for one says."""
+"""Text of the error that is raised for an unwritten heap."""
 _REFERENCE = np.dtype([("num_items", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _MAGIC = b"GCOL"
 _HEAP, _OBJECT = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")
 _TAIL_BYTES = 512
 _FREE = 0
-"""Index of what is free space, whose size counts its own header."""
+"""Index of free space, whose size includes its own header."""
 
 
 def require_written(path: str) -> None:
-    """Refuse a file if HDF5 would not end reading some of it; only one that shows unwritten space is looked into.
+    """Refuse a file if HDF5 would read parts of it forever; only files with unwritten space are checked in detail.
 
     Raises:
-        OSError: a heap of it ends in zeros, or it cannot be read.
+        OSError: a heap of the file ends in zeros, or the file cannot be read.
     """
     file = os.open(path, os.O_RDONLY)
     try:
@@ -46,9 +46,9 @@ def require_written(path: str) -> None:
 
 
 def require_ended_heaps(dataset: h5py.Dataset, first: int, stop: int) -> None:
-    """Refuse entries `first` to `stop` of a dataset [T] if HDF5 would not end reading them.
+    """Refuse entries `first` to `stop` of a dataset [T] if HDF5 would read them forever.
 
-    Where the references to them pass through a filter, all heaps of the file are looked at, once.
+    If the references to them pass through a filter, all heaps of the file are checked, once.
 
     Raises:
         OSError: their heap ends in zeros, or the file cannot be read.
@@ -67,7 +67,7 @@ def require_ended_heaps(dataset: h5py.Dataset, first: int, stop: int) -> None:
 
 
 def _stretches(dataset: h5py.Dataset, first: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield where the references to entries lie in the file and how many bytes they have, but for unwritten ones."""
+    """Yield the file offset and size of the references to entries, without unwritten ones."""
     size = _REFERENCE.itemsize
     if not dataset.chunks:
         if (offset := dataset.id.get_offset()) is not None:
@@ -88,7 +88,7 @@ def _require_all_end(path: str, num_bytes: int, mtime_ns: int) -> None:
 
 
 def _require_end(file: int, address: int) -> None:
-    """Step through a heap as HDF5 does; what it refuses itself is left to it."""
+    """Step through a heap as HDF5 does; errors that HDF5 itself detects are left to it."""
     header = os.pread(file, _HEAP.size, address) if address < 1 << 62 else b""
     if len(header) < _HEAP.size or not header.startswith(_MAGIC):
         return

@@ -1,6 +1,6 @@
 """HDF5 files of demonstrations in the robomimic layout (`data/demo_0`, `data/demo_1`, ...), with errors that say where.
 
-It opens, lists and reads; what the values mean is the source's business.
+Opens, lists and reads; the source interprets the values.
 """
 
 import json
@@ -26,12 +26,12 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     """Open a file for reading, for a `with` block.
 
     Args:
-        path: what the library opens: a path, or a file that can seek (`RawTree.open`).
+        path: a path, or a seekable file (`RawTree.open`).
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        SourceError: the file is absent, truncated or not HDF5, or the block met damage in it.
-        StorageError: it may not be read, or the machine is to blame.
+        SourceError: the file is missing, truncated or not HDF5, or the block found damage in it.
+        StorageError: the file may not be read, or the machine is to blame.
     """
     try:
         file = open_read_only(path)
@@ -41,30 +41,30 @@ def open_hdf5(path: str | BinaryIO, *, name: str) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except (OSError, RuntimeError) as error:  # what h5py makes of an error of HDF5
+        except (OSError, RuntimeError) as error:  # h5py raises these for an error of HDF5
             raise_machine_fault(error, name)
             what = unreadable(path, name=name, reason="the file is damaged", own={"hdf5"})
             raise SourceError(f"{name}: cannot be read {what}") from error
 
 
 def _why_not_opened(path: str | BinaryIO, name: str, told: str) -> str:
-    """Say why in words of our own: the library's may hold the absolute path, which must not reach a build's records."""
+    """Say why in our own words: the library's may have the absolute path, which must not reach a build's records."""
     if "already open for write" in told:
         advice = "close that program; if it ended before it closed the file, run `h5clear -s` on the file"
         return f"(another program has it open for writing); {advice}"
-    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written and is zeros"}
-    reason = next((reason for words, reason in reasons.items() if words in told), "not a whole HDF5 file")
+    reasons = {"truncated": "truncated", UNWRITTEN: "a part of it was never written (all zeros)"}
+    reason = next((reason for words, reason in reasons.items() if words in told), "not a complete HDF5 file")
     return unreadable(path, name=name, reason=reason, own={"hdf5"})
 
 
 def demo_names(file: h5py.File, *, name: str) -> list[str]:
     """List the entries `demo_<number>` of `data` by number; numbers may be missing (`demo_2`, `demo_10`).
 
-    What else lies under `data` is no demonstration. An entry is listed by its name alone, so that one whose content is
-    damaged fails (`find_group`) instead of vanishing.
+    Other entries in `data` are ignored. An entry is listed by its name only, so that one with damaged content fails
+    (`find_group`) instead of disappearing.
 
     Raises:
-        SourceError: there is no group `data`, its list is damaged, or no demonstration is in it.
+        SourceError: the group `data` is missing, damaged or has no demonstrations.
     """
     try:
         data = find_node(file, "data", name=name)
@@ -74,20 +74,20 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
     if not isinstance(data, h5py.Group):
         advice = "the file is damaged, fetch it again" if "data" in keys else f"found {keys[:5]}"
-        raise SourceError(f"{name}: no group 'data' that can be opened; {advice}")
+        raise SourceError(f"{name}: expected a readable group 'data'; {advice}")
     names = [key for key in keys if isinstance(key, str)]
     if len(names) < len(keys):
         raise SourceError(f"{name}: a name under 'data' is not UTF-8; the file is damaged, fetch it again")
     numbers = {key: int(match[1]) for key in names if (match := _DEMO.fullmatch(key))}
     if not numbers:
-        raise SourceError(f"{name}: no demo_<number> under 'data'; found {names[:5]}")
+        raise SourceError(f"{name}: expected demo_<number> in 'data'; found {names[:5]}")
     return sorted(numbers, key=lambda key: (numbers[key], key))
 
 
 def find_node(group: h5py.Group, key: str, *, name: str) -> object:
-    """Open what lies under a key; None where nothing does, or nothing that can be opened.
+    """Open the object with a key; None if it is missing or cannot be opened.
 
-    `Group.get` gives None for what the machine fails to read as well.
+    `Group.get` would also return None for faults of the machine.
 
     Raises:
         StorageError: the machine is to blame.
@@ -103,7 +103,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
     """Find a group, such as `data/demo_0`.
 
     Raises:
-        EpisodeError: the key is missing, damaged or no group.
+        EpisodeError: the key is missing, damaged or not a group.
     """
     try:
         found = find_node(file, key, name=name)
@@ -111,7 +111,7 @@ def find_group(file: h5py.File, key: str, *, name: str) -> h5py.Group:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {key} cannot be opened; the file is damaged, fetch it again") from error
     if not isinstance(found, h5py.Group):
-        raise EpisodeError(f"{name}: {key} is no group that can be opened; the file is damaged, fetch it again")
+        raise EpisodeError(f"{name}: expected a readable group {key}; the file is damaged, fetch it again")
     return found
 
 
@@ -119,7 +119,7 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
     """Find a dataset without reading it.
 
     Raises:
-        EpisodeError: the key is missing or no dataset, or its type or shape cannot be read.
+        EpisodeError: the key is missing or not a dataset, or its type or shape cannot be read.
     """
     path = f"{(group.name or '').rstrip('/')}/{key}"
     try:
@@ -130,14 +130,14 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {path} cannot be opened; the file is damaged") from error
-    raise EpisodeError(f"{name}: no dataset {path} that can be opened; found {siblings}")
+    raise EpisodeError(f"{name}: expected a readable dataset {path}; found {siblings}")
 
 
 def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
     """Read a whole numeric dataset [T, width] at once.
 
     Raises:
-        EpisodeError: it is missing, unreadable or of another shape.
+        EpisodeError: the dataset is missing, unreadable or has another shape.
     """
     found = find_dataset(group, key, name=name)
     if found.ndim != 2 or found.shape[1] != width:
@@ -150,10 +150,10 @@ def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float6
 
 
 def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
-    """Parse an attribute that holds a JSON object; None where the attribute is absent.
+    """Parse an attribute that contains a JSON object; None if the attribute is missing.
 
     Raises:
-        SourceError: it is no JSON object, or the attributes are damaged.
+        SourceError: the attribute is not a JSON object, or the attributes are damaged.
     """
     try:
         text = node.attrs.get(key)
@@ -165,23 +165,23 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
     try:
         value = json.loads(text)
     except (TypeError, ValueError) as error:
-        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON") from error
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is not JSON") from error
     if not isinstance(value, dict):
-        raise SourceError(f"{name}: attribute {key!r} of {node.name} is no JSON object but {type(value).__name__}")
+        raise SourceError(f"{name}: attribute {key!r} of {node.name} is not a JSON object but {type(value).__name__}")
     return value
 
 
 class DatasetStream:
-    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read block by block when frames are asked for.
+    """A dataset of images uint8 [N, h, w, 3] RGB as a `CameraStream`, read lazily in blocks.
 
-    It opens the file anew then, so it does not depend on the file handle that found it.
+    It opens the file again to read, so it does not depend on the file handle that found it.
     """
 
     def __init__(self, images: h5py.Dataset, *, rows: Int64, strides: tuple[int, int] = (1, 1), name: str) -> None:
-        """Show image `rows[t]`, ascending, as row t; a stride of -1 mirrors the image's rows or columns.
+        """Use image `rows[t]` (ascending) as row t; a stride of -1 flips the image's rows or columns.
 
         Raises:
-            EpisodeError: the dataset does not hold RGB images.
+            EpisodeError: the dataset does not contain RGB images.
         """
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise EpisodeError(f"{name}: {images.name} is {images.dtype} {images.shape}, expected uint8 [T, h, w, 3]")
@@ -189,11 +189,11 @@ class DatasetStream:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return len(self._rows)
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[RgbFrame]:
-        """Yield the images of `rows` at their stored size, turned as asked; `resize` is left to the caller.
+        """Yield the images of `rows` at their stored size, flipped as requested; `resize` is left to the caller.
 
         Raises:
             EpisodeError: the images cannot be read.

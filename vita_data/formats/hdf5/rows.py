@@ -1,7 +1,7 @@
 """Rows of an HDF5 dataset, read in blocks of bounded bytes that never split a chunk.
 
-A chunk is decompressed whole for any row of it, so rows that share one are read together; a whole dataset may be larger
-than memory, so no more than a block is held. What the rows mean is the caller's business.
+A chunk is decompressed completely for any of its rows, so rows that share one are read together. A dataset may be
+larger than memory, so only one block is held. The caller interprets the rows.
 """
 
 import os
@@ -17,25 +17,25 @@ from vita_data.formats.hdf5.heap import require_ended_heaps, require_written
 from vita_data.formats.raw_tree.file_head import unreadable
 
 _LOCKING = "HDF5_USE_FILE_LOCKING"
-"""A variable of the environment that HDF5 obeys rather than the program."""
+"""An environment variable that takes precedence over the program's setting."""
 MAX_BLOCK_BYTES = 32 << 20
 _ENTRY_BYTES = 1 << 20
-"""What an entry of its own length, an encoded image, is taken to be at most on average."""
-# what the library raises on damage depends on the structure that is hit: a tree, a heap, a name, a type, a block
+"""Assumed upper bound of the average size of a variable-length entry (an encoded image)."""
+# the exception for damage depends on the damaged structure: a tree, a heap, a name, a type, a block
 DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
 class DatasetRows:
-    """The rows of a dataset; the file is opened anew for them, so the handle that found them may be closed."""
+    """The rows of a dataset; the file is opened again to read them, so the handle that found them may be closed."""
 
     def __init__(self, dataset: h5py.Dataset, *, name: str) -> None:
         self._path, self._key, self._name = dataset.file.filename, dataset.name, name
 
     def read(self, rows: Sequence[int], *, max_bytes: int = MAX_BLOCK_BYTES) -> Iterator[NDArray[Any]]:
-        """Yield the values of ascending `rows`, one [...] a row, holding about `max_bytes` and at least a chunk.
+        """Yield the values of ascending `rows`, one array per row; holds about `max_bytes`, at least one chunk.
 
         Raises:
-            EpisodeError: they cannot be read.
+            EpisodeError: the rows cannot be read.
         """
         try:
             with open_read_only(self._path) as file:
@@ -56,7 +56,7 @@ def read_slice(dataset: h5py.Dataset, first: int, stop: int) -> NDArray[Any]:
     """Read rows `first` to `stop` of a dataset.
 
     Raises:
-        OSError: they are damaged, or HDF5 would never end reading them; `DAMAGE` has what else it may raise.
+        OSError: they are damaged, or HDF5 would read them forever; other exceptions of damage are listed in `DAMAGE`.
     """
     if dataset.dtype.kind == "O" and dataset.ndim == 1:
         require_ended_heaps(dataset, first, stop)
@@ -64,22 +64,23 @@ def read_slice(dataset: h5py.Dataset, first: int, stop: int) -> NDArray[Any]:
 
 
 def open_read_only(path: str | BinaryIO) -> h5py.File:
-    """Open an HDF5 file for reading and lock nothing.
+    """Open an HDF5 file for reading without locking it.
 
-    A lock keeps out writers, which raw data has none of, and cannot be had on every network file system, nor while
-    another program has the file open for writing: a whole file then looks like a broken one.
+    A lock only keeps out writers, and raw data has none. It is not available on every network file system or while
+    another program has the file open for writing; an intact file would then look broken.
 
     Raises:
-        OSError: it cannot be opened.
-        StorageError: the environment makes HDF5 lock it, which fails.
+        OSError: the file cannot be opened.
+        StorageError: the environment makes HDF5 lock the file, which fails.
     """
     try:
         return _open_without_lock(path)
     except OSError as error:
         if "unable to lock" in str(error) and (value := os.environ.get(_LOCKING)):
             raise StorageError(
-                f"{path}: HDF5 cannot lock it, and {_LOCKING}={value} makes it try; unset that variable and run the "
-                "same command again"
+                f"{path}: HDF5 cannot lock the file, and {_LOCKING}={value} requires locking; unset that variable and "
+                "run "
+                "the same command again"
             ) from error
         raise
 
@@ -87,7 +88,7 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
 def _open_without_lock(path: str | BinaryIO) -> h5py.File:
     if isinstance(path, str):
         require_written(path)
-    # What this process has open with a lock, HDF5 opens again in the same way only, and locks nothing more.
+    # A file that this process has open with a lock can be opened again only the same way, without a further lock.
     for locking in (False, None):
         try:
             return h5py.File(path, "r", locking=locking)
@@ -98,7 +99,7 @@ def _open_without_lock(path: str | BinaryIO) -> h5py.File:
 
 
 def _chunk_rows(dataset: h5py.Dataset) -> int:
-    # Entries of their own length lie outside the chunks, which hold references alone.
+    # Variable-length entries are stored outside the chunks, which contain only references.
     return int(dataset.chunks[0]) if dataset.chunks and dataset.dtype.kind != "O" else 1
 
 
@@ -109,8 +110,8 @@ def _max_rows(dataset: h5py.Dataset, max_bytes: int) -> int:
 
 
 def blocks(rows: Sequence[int], *, chunk_rows: int, max_rows: int) -> Iterator[tuple[int, list[int]]]:
-    """Group ascending `rows` into reads (first row, rows): all that share a chunk, and neighbouring chunks while the
-    read is within `max_rows`; a chunk without a wanted row is left out.
+    """Group ascending `rows` into reads (first row, rows): all rows of a chunk, and of neighbouring chunks while the
+    read is within `max_rows`; chunks without a requested row are skipped.
     """
     group: list[int] = []
     for row in rows:

@@ -1,4 +1,4 @@
 """LeRobot datasets: meta files, parquet tables and videos.
 
-A folder of a raw tree goes in, episodes with their columns and videos come out.
+A folder of a raw tree comes in; episodes with their columns and videos go out.
 """

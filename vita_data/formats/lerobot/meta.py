@@ -1,7 +1,7 @@
-"""What `meta/` says of a LeRobot dataset of format v2: its features, its episodes, and where their files lie.
+"""The `meta/` folder of a LeRobot dataset of format v2: its features, its episodes, and the paths of their files.
 
 Source: huggingface/lerobot, datasets of codebase_version v2.0 and v2.1. Version 3.0, which packs episodes together, is
-refused.
+not supported.
 """
 
 import json
@@ -18,28 +18,28 @@ from vita_data.types import Json, RawTree
 INFO_FILE = "meta/info.json"
 EPISODES_FILE = "meta/episodes.jsonl"
 _ODD = (ValueError, KeyError, TypeError, IndexError, ArithmeticError)
-"""What a field that is absent or of another type raises."""
+"""Exceptions of a missing field or a field of another type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeRobotEpisode:
-    """What `meta/episodes.jsonl` says about one episode, and where its files lie in the raw tree."""
+    """The content of `meta/episodes.jsonl` about one episode, and the paths of its files in the raw tree."""
 
     index: int
     num_steps: int
     texts: tuple[str, ...]
     meta: Json
-    """The whole line, with what the recorder added to it."""
+    """The whole line, including fields that the recorder added."""
     table: str
     videos: Mapping[str, str]
-    """Video feature -> file."""
+    """The file of each video feature."""
     fault: str = ""
-    """What is wrong with its line, which `table` names then; the other fields mean nothing."""
+    """What is wrong with its line; `table` then names the line, and the other fields are meaningless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeRobotDataset:
-    """A dataset's description; `info` is the whole of `meta/info.json`."""
+    """A dataset's description; `info` is the content of `meta/info.json`."""
 
     root: str
     fps: float
@@ -49,7 +49,7 @@ class LeRobotDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Paths:
-    """How the files of an episode are named, below `root`."""
+    """The paths of an episode's files, relative to `root`."""
 
     root: str
     chunk_size: int
@@ -58,36 +58,38 @@ class _Paths:
     cameras: tuple[str, ...]
 
     def of(self, index: int) -> tuple[str, dict[str, str]]:
-        """Name the table of an episode, and its videos by feature."""
+        """Return the table path of an episode, and its video paths by feature."""
         place = {"episode_chunk": index // self.chunk_size, "episode_index": index}
         videos = {key: join(self.root, self.video.format(**place, video_key=key)) for key in self.cameras}
         return join(self.root, self.table.format(**place)), videos
 
 
 def find_lerobot(raw: RawTree) -> list[str]:
-    """List the folders that hold a LeRobot dataset: the raw tree itself (an empty name), or folders right in it."""
+    """List the folders with a LeRobot dataset: the raw tree itself (an empty name) or its direct subfolders."""
     if raw.exists(INFO_FILE):
         return [""]
     return [str(PurePosixPath(path).parents[1]) for path in raw.glob(f"*/{INFO_FILE}")]
 
 
 def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
-    """Read the description of a dataset; an odd line of its list is an episode with a fault and costs no other one.
+    """Read the description of a dataset; an invalid line of its list becomes an episode with a fault.
 
     Raises:
-        RequestError: it is of another format version.
-        SourceError: one of its files is absent, damaged or lacks a field, or no line of the list can be read.
+        RequestError: the dataset has another format version.
+        SourceError: one of its files is missing, damaged or lacks a field, or no line of the list can be read.
     """
     name = join(root, INFO_FILE)
     try:
         info = json.loads(raw.read_bytes(name))
         version = str(info["codebase_version"])
         if not version.removeprefix("v").startswith("2."):
-            raise RequestError(f"{name}: LeRobot format {version}; v2.0 and v2.1 are read, convert it to v2.1")
+            raise RequestError(
+                f"{name}: expected LeRobot format v2.0 or v2.1, got {version}; convert the dataset to v2.1"
+            )
         name = join(root, EPISODES_FILE)
         lines = [_parsed(line) for line in raw.read_bytes(name).splitlines() if line.strip()]
         if all(isinstance(line, Exception) for line in lines):
-            raise next((line for line in lines if isinstance(line, Exception)), ValueError("no line in it"))
+            raise next((line for line in lines if isinstance(line, Exception)), ValueError("the file has no lines"))
         name = join(root, INFO_FILE)
         fps, paths = _fps(info), _paths(root, info)
     except OSError as error:
@@ -100,7 +102,7 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
         raise SourceError(f"{name}: {_told(error)}{what}") from error
     episodes = tuple(_episodes(paths, lines, total=info.get("total_episodes")))
     if all(episode.fault for episode in episodes):
-        what = unreadable_text(raw, join(root, EPISODES_FILE), reason=f"no line of {len(lines)}")
+        what = unreadable_text(raw, join(root, EPISODES_FILE), reason=f"none of its {len(lines)} lines is valid")
         raise SourceError(f"{episodes[0].fault} {what}")
     return LeRobotDataset(root=root, fps=fps, info=info, episodes=episodes)
 
@@ -108,27 +110,27 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
 def require_features(
     raw: RawTree, dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]
 ) -> None:
-    """Refuse a dataset whose features cannot be read, once and before any episode is read.
+    """Refuse a dataset without the required features, once, before any episode is read.
 
     Args:
-        raw: the tree.
-        dataset: its description.
-        columns: numeric features that a reader cannot do without -> values a row.
-        cameras: video features; the first is needed, the others may be absent, and none may lie in the table.
+        raw: the raw tree.
+        dataset: the description of the dataset.
+        columns: number of values per row of each required numeric feature.
+        cameras: video features; the first is required, the others are optional, and none may be images in the table.
 
     Raises:
-        RequestError: names the features found and those expected, or a camera of which no video is there.
+        RequestError: names the features found and those expected, or a camera without any video.
     """
     features = _features(dataset.info)
     faults = [fault for key, width in columns.items() if (fault := _column_fault(features, key, width))]
     faults += [
-        f"no camera {key!r}; rename yours in this file and its folder below videos/"
+        f"camera {key!r} not found; rename your camera in this file and its folder in videos/"
         for key in cameras[:1]
         if key not in features
     ]
     kinds = {key: str(features[key]["dtype"]) for key in cameras if key in features}
     if inside := [key for key, kind in kinds.items() if kind == "image"]:
-        faults.append(f"images inside the table ({', '.join(inside)}), expected videos; write it with use_videos=True")
+        faults.append(f"expected videos, got images in the table ({', '.join(inside)}); write it with use_videos=True")
     faults += [f"{key!r} is {kind}, expected a video" for key, kind in kinds.items() if kind not in ("image", "video")]
     faults += [_no_video(dataset, key) for key, kind in kinds.items() if kind == "video" and _lacks(raw, dataset, key)]
     if faults:
@@ -138,13 +140,13 @@ def require_features(
 
 
 def join(root: str, path: str) -> str:
-    """Name a file of a dataset in the raw tree."""
+    """Return the path of a dataset's file in the raw tree."""
     return str(PurePosixPath(root) / path)
 
 
 def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
     if key not in features:
-        return f"no feature {key!r}, expected {width} values a row"
+        return f"feature {key!r} not found, expected {width} values per row"
     shape = features[key].get("shape")
     if not isinstance(shape, list) or math.prod(shape) == width:
         return ""
@@ -162,7 +164,7 @@ def _lacks(raw: RawTree, dataset: LeRobotDataset, key: str) -> bool:
 
 def _no_video(dataset: LeRobotDataset, key: str) -> str:
     first = next(episode.videos[key] for episode in dataset.episodes if not episode.fault)
-    return f"none of the videos of {key!r} is there, the first is {first}; fetch them, or take the feature out"
+    return f"all videos of {key!r} are missing, the first is {first}; fetch them, or remove the feature"
 
 
 def _parsed(line: bytes) -> Json | Exception:
@@ -178,7 +180,7 @@ def _parsed(line: bytes) -> Json | Exception:
 def _fps(info: Json) -> float:
     fps = float(str(info["fps"]))
     if not 0 < fps < math.inf:
-        raise ValueError(f"fps is {fps:g}")
+        raise ValueError(f"fps must be greater than 0, found {fps:g}")
     return fps
 
 
@@ -191,7 +193,7 @@ def _paths(root: str, info: Json) -> _Paths:
         video=_template(info, "video_path") if cameras else "",
         cameras=cameras,
     )
-    found.of(0)  # a template with other variables is told once
+    found.of(0)  # reports a template with unknown variables once
     return found
 
 
@@ -202,7 +204,7 @@ def _template(info: Json, key: str) -> str:
 
 
 def _episodes(paths: _Paths, lines: Sequence[Json | Exception], *, total: object) -> Iterator[LeRobotEpisode]:
-    """Yield an episode a line, and one with a fault where lines are missing."""
+    """Yield one episode per line, and an episode with a fault if lines are missing."""
     name, seen = join(paths.root, EPISODES_FILE), set[int]()
     for number, line in enumerate(lines):
         try:
@@ -210,14 +212,14 @@ def _episodes(paths: _Paths, lines: Sequence[Json | Exception], *, total: object
                 raise line
             episode = _episode(paths, line)
             if episode.index in seen:
-                raise ValueError(f"episode_index {episode.index} a second time")
+                raise ValueError(f"episode_index {episode.index} occurs more than once")
         except _ODD as error:
             yield _faulty(f"{name}#{number:06d}", f"{name} line {number + 1}: {_told(error)}")
             continue
         seen.add(episode.index)
         yield episode
     if isinstance(total, int) and total > len(lines):
-        fault = f"{name} lists {len(lines)} episodes, but {INFO_FILE} says total_episodes {total}; fetch both again"
+        fault = f"{name} lists {len(lines)} episodes, but {INFO_FILE} has total_episodes {total}; fetch both again"
         yield _faulty(f"{name}#{len(lines):06d}", fault)
 
 
@@ -233,7 +235,7 @@ def _episode(paths: _Paths, line: Json) -> LeRobotEpisode:
 
 
 def _told(error: Exception) -> str:
-    return f"not as LeRobot v2 writes it ({type(error).__name__}: {error})"
+    return f"not in LeRobot v2 format ({type(error).__name__}: {error})"
 
 
 def _faulty(table: str, fault: str) -> LeRobotEpisode:
@@ -243,5 +245,5 @@ def _faulty(table: str, fault: str) -> LeRobotEpisode:
 def _features(info: Json) -> Mapping[str, Json]:
     found = info["features"]
     if not isinstance(found, dict) or not all(isinstance(one, dict) and "dtype" in one for one in found.values()):
-        raise TypeError("features must be a table of tables with a dtype")
+        raise TypeError("features must be an object whose values are objects with a dtype")
     return found

@@ -1,4 +1,4 @@
-"""Writes small LeRobot datasets of format v2.1, so that a toy dataset can be read by anything that reads a real one."""
+"""Writes small LeRobot datasets of format v2.1, so that any reader of real datasets can read a toy dataset."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from vita_data.types import Float64, Image, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyLeRobotEpisode:
-    """One episode to write: its text, what is added to its line of meta, columns [T, D] and RGB frames per video."""
+    """One episode to write: its text, extra fields for its line in meta, columns [T, D] and RGB frames per video."""
 
     text: str
     meta: Json

@@ -1,4 +1,4 @@
-"""Raw trees on a disk or an object store: listing, links, sizes, what was not read, what a file really is.
+"""Raw trees on a disk or an object store: listing, links, sizes, unread files, and what an unreadable file really is.
 
-The `--raw` address goes in, a `RawTree` comes out.
+The `--raw` address comes in, a `RawTree` goes out.
 """

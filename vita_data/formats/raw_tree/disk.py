@@ -1,7 +1,7 @@
-"""Reading a folder of a disk: listings level by level that follow links and refuse what they cannot see.
+"""Reads a folder on a disk: listings level by level that follow links and refuse folders that cannot be listed.
 
-An episode that is not found is lost without a word, so nothing here takes a folder that cannot be listed, or a link
-that leads nowhere, for an empty one.
+An episode that is not found would be lost silently, so an unreadable folder or a broken link is never treated as an
+empty folder.
 """
 
 import errno
@@ -21,32 +21,32 @@ from vita_data.errors import (
 )
 from vita_data.formats.raw_tree.entries import Entry, level_matcher
 
-# Folders are called `1.0.0` and `...173.00`, not `x.hdf5` or `x.tfrecord-00000-of-00002`.
+# Folders have names like `1.0.0` and `...173.00`, but not `x.hdf5` or `x.tfrecord-00000-of-00002`.
 _FILE_SUFFIX = re.compile(r"\.[A-Za-z][^.]*$")
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class DiskFolder:
-    """Finds what lies below the folder `base`; links to files and folders are followed at every level."""
+    """Finds files and folders below the folder `base`; links to files and folders are followed at every level."""
 
     def __init__(self, base: str, *, where: str) -> None:
-        """Name a folder.
+        """Use a folder.
 
         Args:
             base: its path on this machine.
-            where: what messages call it.
+            where: its name in messages.
         """
         self._base, self._where = base.rstrip("/"), where
 
     def glob(self, pattern: str) -> list[str]:
         """List files, folders and links that match, sorted, relative to `base`.
 
-        A level without a wildcard is not listed: beside one file that is wanted may lie millions. Where a link leads to
-        nothing, the file that would be wanted there is listed all the same: it fails when it is read.
+        A level without a wildcard is not listed: a folder may contain millions of other files. For a broken link, the
+        file that would be matched there is listed anyway: it fails when it is read.
 
         Raises:
-            RequestError: a link leads back to itself or to a folder above it.
-            StorageError: a folder may not be listed, or it is a link to nothing and a wildcard follows.
+            RequestError: a link points to itself or to a folder above it.
+            StorageError: a folder may not be listed, or is a broken link in front of a wildcard.
         """
         found, levels = [self._base], pattern.split("/")
         for number, level in enumerate(levels):
@@ -63,7 +63,7 @@ class DiskFolder:
         try:
             with os.scandir(folder or "/") as entries:
                 matching = [entry for entry in entries if matches(entry.name)]
-            os.stat(f"{folder}/.")  # names can be listed without the right to look at what they name
+            os.stat(f"{folder}/.")  # names may be listable without permission to stat them
         except FileNotFoundError:
             self._refuse_dangling_above(folder)
             return []
@@ -76,9 +76,9 @@ class DiskFolder:
         return [f"{folder}/{entry.name}" for entry in wanted]
 
     def _is_folder(self, folder: str, entry: "os.DirEntry[str]", *, is_known: bool) -> bool:
-        """Tell whether more may be found in an entry; `is_known` if the file that is wanted there is.
+        """Tell whether an entry may contain more matches; `is_known` if the remaining path has no wildcard.
 
-        Assumes: a link to nothing that is named like a file (`.hdf5`) led to one.
+        Assumes: a broken link that is named like a file (`.hdf5`) pointed to a file.
         """
         path = f"{folder}/{entry.name}"
         try:
@@ -95,13 +95,14 @@ class DiskFolder:
             target = os.path.realpath(path)
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
                 raise RequestError(
-                    f"{self._where}: {self._shown(path)} is a link to the folder that it lies in, or to one above it, "
-                    "so that following it would not end; remove the link"
+                    f"{self._where}: {self._shown(path)} is a link to a folder that contains it, so following it would "
+                    "never "
+                    "end; remove the link"
                 )
         return True
 
     def entries(self, folder: str) -> list[Entry] | None:
-        """List a folder with all that lies in it, but for links to folders of this tree; None: it may not be listed."""
+        """List all entries of a folder, except links to folders of this tree; None if it may not be listed."""
         root = os.path.realpath(self._base)
         try:
             with os.scandir(folder or "/") as found:
@@ -111,11 +112,11 @@ class DiskFolder:
         return [entry for entry in entries if not (entry.target and _is_within(entry.target, root))]
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there, or a link, be it to nothing: what that stands for fails when read.
+        """Tell whether a file, folder or link exists; a broken link counts, since its file fails when read.
 
         Raises:
-            RequestError: a link on the way leads back to itself.
-            StorageError: a folder on the way may not be entered, or is a link to nothing.
+            RequestError: a link in the path points to itself.
+            StorageError: a folder in the path may not be entered, or is a broken link.
         """
         try:
             os.lstat(path)
@@ -125,15 +126,15 @@ class DiskFolder:
         except NotADirectoryError:
             return False
         except OSError as error:
-            raise self._refusal(path, "looked at", error) from error
+            raise self._refusal(path, "accessed", error) from error
         return True
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes; 0 of a link to nothing.
+        """Size of a file in bytes; 0 for a broken link.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            StorageError: it may not be looked at.
+            FileNotFoundError: the file does not exist.
+            StorageError: this user may not stat it.
         """
         try:
             return os.stat(path).st_size
@@ -142,10 +143,10 @@ class DiskFolder:
                 return 0
             if isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise
-            raise self._refusal(path, "looked at", error) from error
+            raise self._refusal(path, "accessed", error) from error
 
     def _refuse_dangling_above(self, path: str) -> None:
-        """Refuse a path that is not there because a folder on the way to it is a link to nothing."""
+        """Refuse a path that does not exist because a folder in it is a broken link."""
         above, *names = self._base, *path.removeprefix(f"{self._base}/").split("/")
         for name in names:
             self._refuse_dangling(above)
@@ -155,12 +156,13 @@ class DiskFolder:
     def _refuse_dangling(self, path: str) -> None:
         if is_dangling(path):
             raise StorageError(
-                f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore that "
+                f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore the "
+                "target "
                 f"(a lost mount?) or remove the link, and {AGAIN}"
             )
 
     def _refusal(self, path: str, verb: str, error: OSError) -> VitaDataError:
-        """Make a refusal of what a disk answers, other than that a file or folder is absent.
+        """Make the error for a disk's answer other than a missing file or folder.
 
         Raises:
             StorageError: the machine is to blame.
@@ -168,11 +170,11 @@ class DiskFolder:
         if isinstance(error, PermissionError):
             return self._forbidden(path)
         raise_machine_fault(error, f"{self._where}, {self._shown(path)}")
-        hint = "; a link leads back to itself: remove it" if error.errno == errno.ELOOP else ""
+        hint = "; a link points back to itself; remove it" if error.errno == errno.ELOOP else ""
         return RequestError(f"{self._where}: {self._shown(path)} cannot be {verb} ({error.strerror}){hint}")
 
     def _forbidden(self, path: str) -> StorageError:
-        """Name the folder that is to blame, which may lie above what was asked for."""
+        """Name the folder that is not accessible, which may be above the requested path."""
         while path != self._base and not _may_look_at(path):
             path = os.path.dirname(path)
         return StorageError(f"{self._where}: {forbidden(path or '/')}")
@@ -184,14 +186,14 @@ class DiskFolder:
 def _entry(entry: "os.DirEntry[str]") -> Entry:
     try:
         is_folder = entry.is_dir()
-    except OSError:  # a link that leads back to itself
+    except OSError:  # a link that points to itself
         is_folder = False
     target = os.path.realpath(entry.path) if is_folder and entry.is_symlink() else ""
     return Entry(name=entry.name, is_folder=is_folder, target=target)
 
 
 def _is_within(path: str, root: str) -> bool:
-    """Tell whether a real path lies in a real folder, is it, or is above it: walking on from there would not end."""
+    """Tell whether a real path is in, equal to, or above a real folder, so that walking on from there would not end."""
     return os.path.commonpath([path, root]) in (path, root)
 
 
@@ -206,7 +208,7 @@ def _may_look_at(path: str) -> bool:
 
 
 def is_dangling(path: str) -> bool:
-    """Tell whether a path is a link to nothing: what it named is gone, or it leads back to itself."""
+    """Tell whether a path is a broken link: its target is missing, or it points to itself."""
     if not os.path.islink(path):
         return False
     try:
@@ -217,5 +219,5 @@ def is_dangling(path: str) -> bool:
 
 
 def leads_nowhere(path: str) -> bool:
-    """Tell whether nothing is at a path because it, or a folder above it, is a link to nothing."""
+    """Tell whether a path does not exist because it, or a folder above it, is a broken link."""
     return not os.path.exists(path) and any(map(is_dangling, (path, *map(str, PurePosixPath(path).parents))))

@@ -1,7 +1,7 @@
-"""What a file that cannot be read really is: told from its first bytes, its size and its name, for the error message.
+"""Tells what an unreadable file really is from its first bytes, size and name, for the error message.
 
-Every opener of a raw file asks here before it calls the file damaged, so that "fetch it again" is said only where that
-helps: what is fetched again by the same way is the same pointer, page or archive again.
+Every opener of a raw file asks here before it calls the file damaged, so that "fetch it again" is advised only where it
+helps: the same download method would fetch the same pointer, page or archive again.
 """
 
 import os
@@ -20,17 +20,17 @@ FETCH_AGAIN = "fetch the file again"
 _HEAD_BYTES = 4096
 _BLOCK_BYTES = 1 << 20
 _TAR_MAGIC_AT = 257
-# Where links lead that programs make in place of each file: to the data, or to where it will be.
+# Targets of links that programs create instead of files: the data, or the place where it will be.
 _ANNEXED = "/annex/objects/"
 _HUB_BLOB = re.compile(r"(^|/)blobs/[0-9a-f]{40,64}$")
 
 Opened = str | bytes | BinaryIO | Callable[[], BinaryIO]
-"""A file as a reader has it: its path on this machine, its bytes, opened, or what opens it."""
+"""A file in the form that a reader has: its local path, its bytes, an open file, or a function that opens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Magic:
-    """The bytes that begin a format, and what to do about a file of it where another is expected."""
+    """The first bytes of a format, and what to do with a file of this format where another is expected."""
 
     kind: str
     what: str
@@ -40,7 +40,7 @@ class _Magic:
 
 
 _DECOMPRESS, _UNPACK = "decompress it with {}", "unpack it with {}"
-_OTHER = "put the right file in its place"
+_OTHER = "replace it with the right file"
 _MAGICS = (
     _Magic("gzip", "compressed with gzip", _DECOMPRESS.format("gunzip"), b"\x1f\x8b\x08"),
     _Magic("zstd", "compressed with Zstandard", _DECOMPRESS.format("unzstd"), b"\x28\xb5\x2f\xfd"),
@@ -52,7 +52,7 @@ _MAGICS = (
     _Magic("tar", "a tar archive", _UNPACK.format("tar -xf"), b"ustar", _TAR_MAGIC_AT),
     _Magic("7z", "a 7z archive", _UNPACK.format("7z x"), b"7z\xbc\xaf\x27\x1c"),
     _Magic("rar", "a rar archive", _UNPACK.format("unrar x"), b"Rar!\x1a\x07"),
-    _Magic("appledouble", "what macOS keeps beside a file, not the data", "remove it", b"\x00\x05\x16\x07"),
+    _Magic("appledouble", "macOS metadata (AppleDouble), not the data", "remove it", b"\x00\x05\x16\x07"),
     _Magic("hdf5", "an HDF5 file", _OTHER, b"\x89HDF\r\n\x1a\n"),
     _Magic("npy", "a numpy array", _OTHER, b"\x93NUMPY"),
     _Magic("parquet", "a parquet file", _OTHER, b"PAR1"),
@@ -65,8 +65,8 @@ _MAGICS = (
     _Magic("arrow", "an Arrow file", _OTHER, b"ARROW1"),
     _Magic("sqlite", "an SQLite database", _OTHER, b"SQLite format 3\x00"),
 )
-# Names that programs give to what they have not fetched to the end: browsers, curl and wget wrappers, aria2, gcloud,
-# gsutil, Hugging Face, rclone, rsync, azcopy, BitTorrent clients.
+# Name patterns of unfinished downloads: browsers, curl and wget wrappers, aria2, gcloud, gsutil, Hugging Face, rclone,
+# rsync, azcopy, BitTorrent clients.
 _UNFINISHED = (
     *(".part", ".partial", ".crdownload", ".download", ".opdownload", ".aria2", ".aria2__temp", ".incomplete", ".tmp"),
     *(".gstmp", "_.gstmp", ".lftp-pget-status", ".st", ".ytdl", ".!ut", ".!qB", ".bc!", ".unfinished"),
@@ -74,32 +74,32 @@ _UNFINISHED = (
 
 
 def unreadable(file: Opened, *, name: str, reason: str, own: Collection[str] = ()) -> str:
-    """Say in brackets what a file is that its reader cannot read, and what to do about it, as the end of a message.
+    """Describe in brackets what an unreadable file is, and what to do about it, as the end of a message.
 
     Args:
-        file: the file, as the reader has it.
-        name: what messages call it; its suffix counts.
-        reason: what the reader says, told where the file itself tells nothing.
-        own: the kinds of `_MAGICS`, or `text`, that the reader expects: to find one of them explains nothing.
+        file: the file, in the form that the reader has.
+        name: its name in messages; the suffix matters.
+        reason: the reader's reason, used if the file itself gives no hint.
+        own: the kinds of `_MAGICS`, or `text`, that the reader expects; finding one of them explains nothing.
 
     Raises:
-        StorageError: not the file but the machine is to blame: it may not be read, or the disk under it fails.
+        StorageError: the machine is to blame, not the file: it may not be read, or its disk fails.
     """
     found = look(file, name=name, own=own)
     return f"({reason}); {FETCH_AGAIN}" if found is None else f"({found.what}); {found.advice}"
 
 
 def unreadable_text(raw: RawTree, path: str, *, reason: str, advice: str = FETCH_AGAIN) -> str:
-    """Say the same as `unreadable` of a file of a raw tree that is text, such as JSON; `reason` is told in any case.
+    """Like `unreadable`, for a text file of a raw tree, such as JSON; always includes `reason`.
 
-    `advice` is what helps where the file's head explains nothing.
+    `advice` is used if the file's head gives no hint.
     """
     found = look(partial(raw.open, path), name=path, own={"text"})
     return f"({reason}); {advice}" if found is None else f"({reason}: {found.what}); {found.advice}"
 
 
 def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | None:
-    """Tell what a file is, None where it looks like what is expected or like nothing known; see `unreadable`."""
+    """Tell what a file is; None if it looks as expected or unknown; see `unreadable`."""
     try:
         head, size = _head(file)
     except OSError as error:
@@ -112,7 +112,7 @@ def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | Non
         return Finding("empty (0 bytes)", FETCH_AGAIN)
     if not any(head):
         place = "all zeros" if len(head) == size else f"zeros for its first {len(head)} bytes"
-        return Finding(f"{place}: its space was reserved and its data never written", FETCH_AGAIN)
+        return Finding(f"{place}: its space was reserved but its data was never written", FETCH_AGAIN)
     known = [magic for magic in _MAGICS if head[magic.offset :].startswith(magic.magic)]
     if known:
         return None if known[0].kind in own else Finding(known[0].what, known[0].advice)
@@ -120,7 +120,7 @@ def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | Non
 
 
 def require_readable(path: str, *, name: str) -> None:
-    """Read a file to its end, since libraries in C may take a fault of the disk for damage or for the end of the file.
+    """Read a file to its end: C libraries may mistake a fault of the disk for damage or for the end of the file.
 
     Raises:
         StorageError: the machine cannot read it.
@@ -152,27 +152,27 @@ def _link_to_nothing(path: str) -> Finding | None:
         return None
     target = os.readlink(path) if os.path.islink(path) else ""
     if _ANNEXED in target:
-        return Finding("a link of git-annex to data that was not fetched", "run `git annex get` in its clone")
+        return Finding("a git-annex link to data that was not fetched", "run `git annex get` in its clone")
     if _HUB_BLOB.search(target):
-        return Finding("a link to a file that the cache of Hugging Face does not hold", "start its download again")
-    return Finding("a link to nothing", "restore what it links to, or fetch the file itself")
+        return Finding("a link to a file that is missing in the Hugging Face cache", "download it again")
+    return Finding("a broken link", "restore its target, or fetch the file itself")
 
 
 def _absent(error: OSError) -> Finding | None:
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
     if isinstance(error, FileNotFoundError):
-        return Finding("there is no such file", "fetch the missing part of the download")
+        return Finding("the file does not exist", "fetch the missing part of the download")
     return None
 
 
 def _unfinished(name: str, path: str | None) -> Finding | None:
     if name.endswith(_UNFINISHED):
-        return Finding("an unfinished download", "let the download end, or start it again")
+        return Finding("an unfinished download", "wait until the download ends, or start it again")
     beside = next((suffix for suffix in _UNFINISHED if path and os.path.lexists(path + suffix)), None)
     if beside is None:
         return None
     return Finding(
-        f"an unfinished download ({os.path.basename(name)}{beside} lies beside it)",
-        "let the download end, or start it again",
+        f"an unfinished download ({os.path.basename(name)}{beside} is beside it)",
+        "wait until the download ends, or start it again",
     )

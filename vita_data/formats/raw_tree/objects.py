@@ -1,6 +1,6 @@
-"""Reading a folder of an object store: listings level by level, local copies for C libraries, files read by range.
+"""Reads a folder of an object store: listings level by level, local copies for C libraries, files read by range.
 
-Each request costs a round trip, so sizes come from listings, and what many files are asked for is asked side by side.
+Each request costs a round trip, so sizes come from listings, and requests for many files run in parallel.
 """
 
 import errno
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _NUM_REQUESTS = 32
-"""Requests under way at once."""
+"""Number of parallel requests."""
 
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what a store raises on a read into a StorageError, and an absent file into what a disk raises.
+    """Turn a store's exception on a read into a StorageError, or into FileNotFoundError for a missing file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        StorageError: the store does not answer or refuses; `where` is named.
+        FileNotFoundError: the file does not exist.
+        StorageError: the store does not answer or denies access; names `where`.
     """
     with storage_errors(where):
         try:
@@ -45,7 +45,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 class ObjectFolder:
-    """Finds what lies below `base`, a path of `fs` such as `bucket/folder`; remembers the sizes of what it found."""
+    """Finds files and folders below `base`, a path of `fs` such as `bucket/folder`; remembers the sizes it found."""
 
     def __init__(self, fs: fsspec.AbstractFileSystem, base: str) -> None:
         self._fs = fs
@@ -56,7 +56,7 @@ class ObjectFolder:
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted, relative to `base`.
 
-        A level without a wildcard is not listed: beside one file that is wanted may lie millions.
+        A level without a wildcard is not listed: a folder may contain millions of other files.
         """
         found, levels = [self._base], pattern.split("/")
         with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
@@ -78,7 +78,7 @@ class ObjectFolder:
                 entries = self._fs.ls(folder, detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return []
-            # Some tools store an empty object under a folder's own name; where a file has that name, `ls` lists it.
+            # Some tools store an empty object with the folder's own name; if a file has that name, `ls` lists it.
             names = {str(entry["name"]).rstrip("/"): entry for entry in entries}
             names = {name: entry for name, entry in names.items() if name.startswith(f"{folder}/")}
             self._listed[folder] = [
@@ -94,13 +94,13 @@ class ObjectFolder:
         return search
 
     def entries(self, folder: str) -> list[Entry]:
-        """List a folder, with no request where `glob` looked into it."""
+        """List a folder, without a request if `glob` has listed it."""
         if folder not in self._listed:
             self._matching("*")(folder)
         return self._listed.get(folder, [])
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there."""
+        """Tell whether a file or folder exists."""
         if path not in self._sizes:
             try:
                 found = self._fs.info(path)
@@ -114,7 +114,7 @@ class ObjectFolder:
         """Size of a file in bytes.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         if path not in self._sizes:
             self._sizes[path] = int(self._fs.size(path))
@@ -122,17 +122,17 @@ class ObjectFolder:
 
 
 class Copies:
-    """Local copies of files, in a folder of TMPDIR that goes with this object."""
+    """Local copies of files, in a folder of TMPDIR that is removed with this object."""
 
     def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
         self._fs = fs
         self._folder: Path | None = None
 
     def path_of(self, path: str, *, where: str) -> str:
-        """Copy a file, once; nothing is at the path that is returned where there is no such file.
+        """Copy a file once; if it does not exist, neither does the returned path.
 
         Raises:
-            StorageError: the store does not answer or refuses, or the disk of TMPDIR is full.
+            StorageError: the store does not answer or denies access, or the disk of TMPDIR is full.
         """
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="vita-raw-"))
@@ -158,26 +158,26 @@ class Copies:
 
 
 class RangeFile(io.RawIOBase, BinaryIO):
-    """A file of an object store, read by ranges; what the store raises at a read becomes a StorageError."""
+    """A file of an object store, read by ranges; exceptions of the store become StorageErrors."""
 
     def __init__(self, file: BinaryIO, *, where: str) -> None:
         self._file = file
         self._where = where
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; nothing is fetched."""
+        """Move to an offset without fetching."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Tell the place."""
+        """Return the offset."""
         return self._file.tell()
 
     def read(self, size: int | None = -1) -> bytes:
@@ -193,7 +193,7 @@ class RangeFile(io.RawIOBase, BinaryIO):
         return len(data)
 
     def close(self) -> None:
-        """Close the file and drop what was fetched ahead."""
+        """Close the file and drop prefetched bytes."""
         if not self.closed:
             self._file.close()
         super().close()

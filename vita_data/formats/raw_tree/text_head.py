@@ -1,4 +1,4 @@
-"""What a text is that lies where data is expected: a pointer to the data, or what a server said in place of it."""
+"""Identifies a text found in place of data: a pointer to the data, or a message of a server."""
 
 import json
 import re
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 _SHOWN_CHARS = 80
 _MAX_MESSAGE_BYTES = 2000
-"""Text longer than this is not taken for a message."""
+"""Longer text is not treated as a message."""
 _LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 _ANNEX = (b"/annex/objects/", b".git/annex/objects/")
 _ERROR_KEYS = frozenset({"error", "errors", "message", "detail", "details", "error_description", "code"})
 _MAY_ACCOMPANY = frozenset({"status", "statusCode", "status_code", "success", "reason", "type", "timestamp", "path"})
-_LOGIN = "fetch the file again, logged in and with the access that its owner asks for"
+_LOGIN = "fetch the file again, logged in and with the access rights that its owner requires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class Finding:
 
 
 def describe_text(head: bytes, *, is_whole: bool, is_text_expected: bool) -> Finding | None:
-    """Tell what the text is that a file begins with; None where it is the expected one, or no text.
+    """Identify the text at the start of a file; None if it is expected or not text.
 
     Args:
         head: the first bytes.
-        is_whole: they are all of it.
-        is_text_expected: whether the reader expects text itself, so that only known texts are a surprise.
+        is_whole: whether they are the whole file.
+        is_text_expected: whether the reader expects text, so that only known texts are reported.
     """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(_LFS):
-        return Finding("a Git LFS pointer, not the data", "run `git lfs pull` in the clone that it is from")
+        return Finding("a Git LFS pointer, not the data", "run `git lfs pull` in its clone")
     if is_whole and len(head) < _MAX_MESSAGE_BYTES and any(place in text for place in _ANNEX):
-        return Finding("a git-annex pointer, not the data", "run `git annex get` in the clone that it is from")
+        return Finding("a git-annex pointer, not the data", "run `git annex get` in its clone")
     lower = text[:1000].lower()
     if lower.startswith((b"<!doctype html", b"<head")) or (lower.startswith(b"<") and b"<html" in lower):
         return Finding(f"a web page{_quoted(_between(text, b'title'))}, not the data", _LOGIN)
@@ -49,7 +49,7 @@ def describe_text(head: bytes, *, is_whole: bool, is_text_expected: bool) -> Fin
 
 
 def _json_error(text: bytes) -> str:
-    """Read what a JSON object says that holds an error and nothing else; empty for any other text."""
+    """Return the message of a JSON object that contains only an error; empty for any other text."""
     if not text.startswith(b"{") or len(text) > _MAX_MESSAGE_BYTES:
         return ""
     try:

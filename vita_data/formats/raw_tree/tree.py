@@ -1,4 +1,4 @@
-"""A raw dataset folder behind fsspec, so that sources read local paths and object stores alike."""
+"""A raw dataset folder accessed with fsspec, so that sources read local paths and object stores in the same way."""
 
 import os
 import posixpath
@@ -22,7 +22,7 @@ from vita_data.types import READ_BLOCK_BYTES
 class FsspecTree:
     """A read-only folder; every path is relative to its root and uses `/`.
 
-    Leaving a `with` block, or `let_go`, removes the local copies of what lies in an object store.
+    Leaving a `with` block, or `let_go`, removes the local copies of files from an object store.
     """
 
     def __init__(self, root: str) -> None:
@@ -36,7 +36,7 @@ class FsspecTree:
             self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
         except (ImportError, ValueError) as error:
             reason = unopened(root, error)
-            raise RequestError(f"--raw {root}: this kind of address cannot be read here ({reason})") from error
+            raise RequestError(f"--raw {root}: this kind of address cannot be read ({reason})") from error
         self._is_local = is_local_fs(self._fs)
         self._copies = Copies(self._fs)
         self._folder: DiskFolder | ObjectFolder
@@ -55,13 +55,13 @@ class FsspecTree:
         except FileNotFoundError:
             bucket = self._base.split("/")[0]
             if self._fs.exists(bucket):
-                raise RequestError(f"--raw {self.root}: no such folder in the bucket {bucket}") from None
+                raise RequestError(f"--raw {self.root}: the folder does not exist in the bucket {bucket}") from None
             raise StorageError(
-                f"--raw {self.root}: there is no bucket {bucket}; check its name and whose store is asked "
+                f"--raw {self.root}: the bucket {bucket} does not exist; check its name and which store is used "
                 "(for S3: AWS_ENDPOINT_URL), then run the same command again"
             ) from None
         if found["type"] != "directory":
-            raise RequestError(f"--raw {self.root} is a file: name the folder that contains it")
+            raise RequestError(f"--raw {self.root} is a file; give the folder that contains it")
 
     def _full(self, path: str) -> str:
         full = posixpath.join(self._base, path) if self._is_local else str(PurePosixPath(self._base) / path)
@@ -69,9 +69,9 @@ class FsspecTree:
             return full
         outer = posixpath.normpath(full)
         if self._is_local:
-            # What lies beside a linked folder may lie beside the link, or beside the folder it leads to.
+            # A neighbour of a linked folder may be beside the link or beside the link's target.
             return full if os.path.lexists(full) else outer
-        # To an object store `..` is a name. Nothing lies above a bucket.
+        # In an object store `..` is an ordinary name. There is nothing above a bucket.
         return outer if outer.startswith(f"{self._base.split('/')[0]}/") else full
 
     def _where(self, path: str) -> str:
@@ -85,9 +85,9 @@ class FsspecTree:
             return self._folder.glob(pattern)
 
     def list_folder(self, path: str) -> list[Entry] | None:
-        """List a folder ("" is the root) with all that lies in it; None: it may not be listed.
+        """List all entries of a folder ("" is the root); None if it may not be listed.
 
-        Links to folders of the same tree are left out: what they lead to is listed where it lies.
+        Links to folders of the same tree are omitted: their targets are listed in their own place.
         """
         full = self._full(path).rstrip("/")
         if isinstance(self._folder, DiskFolder):
@@ -96,29 +96,29 @@ class FsspecTree:
             return self._folder.entries(full)
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there; see `RawTree`."""
+        """Tell whether a file or folder exists; see `RawTree`."""
         if isinstance(self._folder, DiskFolder):
             return self._folder.exists(self._full(path))
         with storage_errors(f"--raw {self.root}"):
             return self._folder.exists(self._full(path))
 
     def is_dangling(self, path: str) -> bool:
-        """Tell whether a path is, or is below, a link to nothing; an object store has no links."""
+        """Tell whether a path is, or is below, a broken link; an object store has no links."""
         return self._is_local and leads_nowhere(self._full(path))
 
     def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
-        """Name two of the paths that are one and the same file or folder; see `RawTree`."""
+        """Return two of the paths that are the same file or folder; see `RawTree`."""
         return find_twice(self._base, paths) if self._is_local else None
 
     def size(self, path: str) -> int:
-        """Size of a file in bytes; see `RawTree`. One that `glob` found in an object store is not asked for again."""
+        """Size of a file in bytes; see `RawTree`. Sizes that `glob` found in a store are not requested again."""
         if isinstance(self._folder, DiskFolder):
             return self._folder.size(self._full(path))
         with reading(self._where(path)):
             return self._folder.size(self._full(path))
 
     def read_bytes(self, path: str) -> bytes:
-        """The whole of a small file."""
+        """Return the whole content of a small file."""
         if self._is_local:
             with open(self._full(path), "rb") as file:
                 return file.read()
@@ -126,7 +126,7 @@ class FsspecTree:
             return bytes(self._fs.cat_file(self._full(path)))
 
     def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
-        """Open a file for reading from any place in it; see `RawTree`."""
+        """Open a file for random access; see `RawTree`."""
         if self._is_local:
             return open(self._full(path), "rb")
         with reading(self._where(path)):
@@ -134,7 +134,7 @@ class FsspecTree:
         return RangeFile(file, where=self._where(path))
 
     def local_path(self, path: str) -> str:
-        """A path that C libraries can open; see `RawTree`."""
+        """Return a path that C libraries can open; see `RawTree`."""
         if self._is_local:
             return self._full(path)
         return self._copies.path_of(self._full(path), where=self._where(path))
@@ -155,7 +155,7 @@ def _require_directory(base: str, root: str) -> None:
         try:
             is_folder = stat.S_ISDIR(os.stat(base).st_mode)
         except FileNotFoundError:
-            what = "a link to nothing" if is_dangling(base) else "no such directory"
+            what = "a broken link" if is_dangling(base) else "the folder does not exist"
             raise RequestError(f"--raw {root}: {what}{near_name(Path(root))}") from None
     if not is_folder:
-        raise RequestError(f"--raw {root} is a file: name the folder that contains it")
+        raise RequestError(f"--raw {root} is a file; give the folder that contains it")

@@ -1,7 +1,7 @@
-"""Which paths of a folder are one and the same file or folder, so that what it holds would be read twice.
+"""Finds paths of a folder that are the same file or folder, whose content would be read twice.
 
-Two files whose links lead out of the folder, to one file of a store that keeps equal contents once (git-annex, the
-cache of Hugging Face), are no such paths: the dataset itself has that content twice.
+Two files whose links point out of the folder, to one file of a store that keeps equal contents once (git-annex, the
+cache of Hugging Face), do not count: the dataset itself contains that content twice.
 """
 
 import os
@@ -10,11 +10,11 @@ from functools import lru_cache
 
 
 def find_twice(base: str, paths: Iterable[str]) -> tuple[str, str] | None:
-    """Name the first two of `paths` that are the same: by a link to a folder on the way, or from one to the other.
+    """Return the first two of `paths` that are the same, by a link to a folder in the path or from one to the other.
 
     Args:
         base: the folder.
-        paths: files and folders in it, relative to it and each once.
+        paths: files and folders in it, as distinct relative paths.
     """
     real_folder = lru_cache(maxsize=None)(os.path.realpath)
     places: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Which files of a raw tree nobody reads: no part is or holds them, and listing the parts did not ask for them.
+"""Finds the files of a raw tree that are not read: they belong to no part, and listing the parts did not request them.
 
-A half-fetched copy, another version or a video without a label is told so, and does not vanish. No source lists its
-files for this: a tree that notes what it is asked for stands between the source and the raw tree.
+This reports an incomplete copy, another version or a video without a label instead of ignoring it. Sources do not list
+their files for this: a tree that records requested paths is placed between the source and the raw tree.
 """
 
 import posixpath
@@ -18,56 +18,56 @@ from vita_data.formats.raw_tree.entries import Entry
 from vita_data.types import READ_BLOCK_BYTES, Json, Part, RawTree
 
 MAX_SHOWN = 8
-"""Patterns shown to people; JSON has them all."""
+"""Number of patterns in the text output; JSON has all of them."""
 _MAX_FILES, _MAX_FOLDERS = 500_000, 10_000
 _MAX_S = 3.0
-"""Bounds of the search: it must not delay a build, and a tree may hold millions of files."""
+"""Limits of the search: it must not delay a build, and a tree may have millions of files."""
 _MAX_SIBLINGS = 3
-"""Folders side by side that are named one by one; more of them are one `*`."""
+"""Up to this many sibling folders are named individually; more are shown as one `*`."""
 _REPOSITORIES = frozenset({".git", ".hg"})
-"""What version control keeps there is the same data once more, or none."""
+"""Version control folders contain only another copy of the data, or none."""
 _UNLISTED = "(permission denied)"
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 @runtime_checkable
 class ListedTree(Protocol):
-    """A raw tree whose folders can be listed whole, with what `glob` passes over."""
+    """A raw tree whose folders can be listed completely, including names that `glob` skips."""
 
     def list_folder(self, path: str) -> list[Entry] | None:
-        """List a folder ("" is the root) with one request; None: it may not be listed."""
+        """List a folder ("" is the root) with one request; None if it may not be listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
-    """The files that nobody reads, counted by pattern, the commonest first."""
+    """The unread files, counted by pattern, most frequent first."""
 
     patterns: tuple[tuple[str, int], ...]
     is_whole: bool
-    """False: the search was ended early, and there may be more."""
+    """False if the search was stopped early, so that there may be more."""
 
     @property
     def num_files(self) -> int:
-        """How many there are, at least."""
+        """The minimum number of unread files."""
         return sum(count for _, count in self.patterns)
 
     def line(self) -> str:
-        """Say it in one line; empty where every file is read."""
+        """Format the unread files as one line; empty if every file is read."""
         if not self.patterns:
-            return "" if self.is_whole else "not read: the search for other files was ended early, none so far"
+            return "" if self.is_whole else "not read: none found so far; the search for other files was stopped early"
         shown = [f"{count} {pattern}" for pattern, count in self.patterns[:MAX_SHOWN]]
         if rest := self.patterns[MAX_SHOWN:]:
-            shown.append(f"{sum(count for _, count in rest)} more files of {len(rest)} patterns")
+            shown.append(f"{sum(count for _, count in rest)} more files in {len(rest)} patterns")
         count = f"{self.num_files} file{'' if self.num_files == 1 else 's'}"
         return one_line(f"not read: {'' if self.is_whole else 'at least '}{count}: {', '.join(shown)}")
 
     def as_json(self) -> Json:
-        """Lay it out as JSON values."""
+        """Return JSON values."""
         return {"num_files": self.num_files, "is_whole": self.is_whole, "patterns": dict(self.patterns)}
 
 
 class AskedTree:
-    """A raw tree that notes each path it is asked for by name; what `glob` found is not asked for yet."""
+    """A raw tree that records each path that is requested by name; results of `glob` do not count as requested."""
 
     def __init__(self, raw: RawTree) -> None:
         self._raw = raw
@@ -83,17 +83,17 @@ class AskedTree:
         return self._raw.glob(pattern)
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder is there."""
+        """Tell whether a file or folder exists."""
         self.asked.add(path)
         return self._raw.exists(path)
 
     def is_dangling(self, path: str) -> bool:
-        """Tell whether a path is a link to nothing."""
+        """Tell whether a path is a broken link."""
         self.asked.add(path)
         return self._raw.is_dangling(path)
 
     def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
-        """Name two of the paths that are one and the same."""
+        """Return two of the paths that are the same."""
         return self._raw.find_twice(paths)
 
     def size(self, path: str) -> int:
@@ -102,7 +102,7 @@ class AskedTree:
         return self._raw.size(path)
 
     def read_bytes(self, path: str) -> bytes:
-        """The whole of a small file."""
+        """Return the whole content of a small file."""
         self.asked.add(path)
         return self._raw.read_bytes(path)
 
@@ -112,21 +112,21 @@ class AskedTree:
         return self._raw.open(path, block_bytes=block_bytes)
 
     def local_path(self, path: str) -> str:
-        """A path that C libraries can open; see `RawTree`."""
+        """Return a path that C libraries can open; see `RawTree`."""
         self.asked.add(path)
         return self._raw.local_path(path)
 
 
 def find_unread(raw: ListedTree, parts: Sequence[Part], asked: Collection[str]) -> Unread:
-    """Count the files that are no part, lie in no folder that is one, and were not asked for, folder by folder.
+    """Count, folder by folder, the files that are not a part, not inside one, and were not requested.
 
-    Assumes: a part's id is a file or a folder, or `folder#range`, which stands for the whole folder.
+    Assumes: a part's id is a file, a folder, or `folder#range`, which counts as the whole folder.
     """
     parted = {part.id.partition("#")[0] for part in parts}
     until_s, num_seen, is_whole = time.monotonic() + _MAX_S, 0, True
     groups: dict[tuple[str, str], _Group] = {}
     folders, seen_targets = [""], set[str]()
-    for number, folder in enumerate(folders):  # it grows meanwhile, so that what lies deep comes last
+    for number, folder in enumerate(folders):  # the list grows in the loop, so that deep folders come last
         if num_seen > _MAX_FILES or number > _MAX_FOLDERS or time.monotonic() > until_s:
             is_whole = False
             break
@@ -152,7 +152,7 @@ def find_unread(raw: ListedTree, parts: Sequence[Part], asked: Collection[str]) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
-    """Files of one kind in one folder, or in several whose names became `*`."""
+    """Files of one kind in one folder, or in several folders merged into `*`."""
 
     folder: tuple[str, ...]
     example: str
@@ -163,7 +163,7 @@ class _Group:
 
 
 def _kind(name: str) -> str:
-    """Name a file's kind: macOS companions, a suffix, or the name itself without its numbers where it has none."""
+    """Return a file's kind: macOS companion, suffix, or the name without its numbers if it has no suffix."""
     if name.startswith("._"):
         return "._*"
     suffix = _SHARD.sub("-*", posixpath.splitext(name)[1])
@@ -171,7 +171,7 @@ def _kind(name: str) -> str:
 
 
 def _patterns(groups: Mapping[tuple[str, str], _Group]) -> dict[str, int]:
-    """Count files by pattern; one file is its own."""
+    """Count files by pattern; a single file is its own pattern."""
     by_kind: dict[str, list[_Group]] = {}
     for (_, kind), group in groups.items():
         by_kind.setdefault(kind, []).append(group)
@@ -182,7 +182,7 @@ def _patterns(groups: Mapping[tuple[str, str], _Group]) -> dict[str, int]:
 
 
 def _merged(groups: Sequence[_Group], depth: int = 0) -> list[_Group]:
-    """Name folders that lie side by side one by one; where they are many, make them one `*`."""
+    """Name sibling folders individually; if there are many, merge them into one `*`."""
     here = [group for group in groups if len(group.folder) == depth]
     below: dict[str, list[_Group]] = {}
     for group in groups:

@@ -1,7 +1,7 @@
-"""RLDS datasets as TFDS lays them out: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
+"""RLDS datasets in TFDS's layout: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
 
-Finds releases, lists their files and reads their records; what a key means is up to the source. Needs neither
-TensorFlow nor tfds.
+Finds releases, lists their files and reads their records; the source interprets the keys. Needs neither TensorFlow nor
+tfds.
 """
 
 import glob
@@ -21,29 +21,29 @@ from vita_data.guard import guarded
 from vita_data.types import Failure, Outcome, Part, RawTree, Split
 
 _ABSENT = (
-    "cannot be read: dataset_info.json lists it, but it is not there; fetch it, or build the files that are there into "
+    "cannot be read: dataset_info.json lists it, but the file is missing; fetch it, or build the existing files into "
     "another --out with --set shard_lengths=ignored"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsDataset:
-    """A release: its folder `<name>/<version>`, its files and what each flat key holds."""
+    """A release: its folder `<name>/<version>`, its files and the type of each flat key."""
 
     release: str
     shards: tuple[RldsShard, ...]
     features: Mapping[str, FeatureSpec]
 
     def split_of(self, record: RldsRecord) -> Split | None:
-        """Give a record's split; None, to be hashed from its id, where the release has no validation or test split."""
+        """Return a record's split; None (hashed from its id) if the release has no validation or test split."""
         return record.split if any(shard.split is Split.VAL for shard in self.shards) else None
 
 
 def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
-    """Choose the folder `<name>/<version>` to read: the one that is there, or the one asked for.
+    """Choose the folder `<name>/<version>` to read: the only one, or the requested one.
 
     Raises:
-        RequestError: none is there, the one asked for is not, or several are and none was asked for.
+        RequestError: none exists, the requested one does not exist, or several exist and none was requested.
     """
     found = sorted(
         str(PurePosixPath(path).parent) for name in names for path in raw.glob(f"{name}/*/dataset_info.json")
@@ -51,14 +51,14 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     if not found:
         hint = "; this is a version folder, give its grandparent" if raw.exists("dataset_info.json") else ""
         others = [str(PurePosixPath(path).parent) for path in raw.glob("*/*/dataset_info.json")]
-        hint += f"; found {', '.join(others)}" if others else ""
+        hint += f"; found {', '.join(others) or 'none'}"
         raise RequestError(
-            f"--raw {raw.root}: found no <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
+            f"--raw {raw.root}: expected <name>/<version>/dataset_info.json with name {' or '.join(names)}{hint}"
         )
     if wanted is not None and wanted not in found:
-        raise RequestError(f"--set release={wanted}: not in {raw.root}, which holds: {', '.join(found)}")
+        raise RequestError(f"--set release={wanted}: not found in {raw.root}, which contains: {', '.join(found)}")
     if wanted is None and len(found) > 1:
-        raise RequestError(f"--raw {raw.root} holds {' and '.join(found)}; choose one with --set release={found[0]}")
+        raise RequestError(f"--raw {raw.root} contains {' and '.join(found)}; choose one with --set release={found[0]}")
     return wanted or found[0]
 
 
@@ -66,18 +66,18 @@ def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SE
     """Read the two JSON files of `<name>/<version>`.
 
     Raises:
-        RequestError: a split that was asked for is not there, or one must be chosen.
-        SourceError: one is missing or is not TFDS's, or the records are in another file format.
+        RequestError: a requested split does not exist, or one must be chosen.
+        SourceError: a file is missing or not a TFDS file, or the records have another file format.
     """
     info, features = _load_info(raw, f"{release}/dataset_info.json"), read_features(raw, release)
     return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
 
 
 def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
-    """Read what each flat key of `<name>/<version>` holds.
+    """Read the type of each flat key of `<name>/<version>`.
 
     Raises:
-        SourceError: features.json is missing or is not TFDS's.
+        SourceError: features.json is missing or not a TFDS file.
     """
     file = f"{release}/features.json"
     try:
@@ -85,16 +85,16 @@ def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
         what = unreadable_text(raw, file, reason=str(error))
-        raise SourceError(f"{file} in {raw.root}: not TFDS features {what}") from error
+        raise SourceError(f"{file} in {raw.root}: not a valid TFDS features file {what}") from error
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
-    """List the tfrecord files as work units; one that dataset_info.json names but is not there has 0 bytes.
+    """List the tfrecord files as parts; a file that dataset_info.json lists but does not exist has 0 bytes.
 
     Raises:
-        RequestError: the files that are there are not those of its dataset_info.json (`refuse_other_files`).
+        RequestError: the existing files are not those of its dataset_info.json (`refuse_other_files`).
     """
-    # One listing, in place of two requests a file where the tree lies in an object store.
+    # One listing instead of two requests per file, for trees in an object store.
     folders = {str(PurePosixPath(shard.path).parent) for shard in dataset.shards}
     there = {path for folder in folders for path in raw.glob(f"{glob.escape(folder)}/*")}
     refuse_other_files(dataset.shards, there, f"{dataset.release}/dataset_info.json in {raw.root}")
@@ -117,11 +117,11 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
     """Yield the records of one file in order.
 
     Raises:
-        SourceError: no such file in the dataset, or it is damaged; names file and record.
+        SourceError: the file is not in the dataset or damaged; names file and record.
     """
     shard = next((shard for shard in dataset.shards if shard.path == path), None)
     if shard is None:
-        raise SourceError(f"{path}: {dataset.release}/dataset_info.json names no such file")
+        raise SourceError(f"{path}: the file is not listed in {dataset.release}/dataset_info.json")
     for index, data in enumerate(stream_records(partial(raw.open, path), name=path)):
         yield RldsRecord(data, file=path, index=index, split=shard.split, features=dataset.features)
 
@@ -129,12 +129,13 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
 def read_outcomes(
     raw: RawTree, dataset: RldsDataset, part: Part, convert: Callable[[RldsRecord], Outcome]
 ) -> Iterator[Outcome]:
-    """Convert each record of a part; a record that cannot be converted, or was promised and is not there, is a Failure.
+    """Convert each record of a part; one that cannot be converted, or is listed but missing, becomes a Failure.
 
     Raises:
-        SourceError: the file is damaged and nothing says how many records are lost.
+        SourceError: the file is damaged, and the number of lost records is unknown.
     """
-    num_read, lost = 0, f"the file ends before it; {dataset.release}/dataset_info.json promises {part.num_episodes}"
+    num_read = 0
+    lost = f"the file ends before it; {dataset.release}/dataset_info.json lists {part.num_episodes} episodes"
     try:
         if not part.num_bytes and part.num_episodes is not None and not raw.exists(part.id):
             raise SourceError(f"{part.id}: {_ABSENT}")
@@ -142,7 +143,7 @@ def read_outcomes(
             yield guarded(record.id, partial(convert, record))
             num_read += 1
         if not num_read and part.num_episodes and (found := look(partial(raw.open, part.id), name=part.id)):
-            lost = f"{part.id}: holds no record ({found.what}); {found.advice}"
+            lost = f"{part.id}: contains no record ({found.what}); {found.advice}"
     except SourceError as error:
         if part.num_episodes is None or num_read >= part.num_episodes:
             raise
@@ -159,8 +160,8 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
         what = unreadable_text(raw, file, reason=str(error))
         raise SourceError(f"{file} in {raw.root}: cannot be read {what}") from error
     if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
-        what = unreadable_text(raw, file, reason="no name or no splits")
-        raise SourceError(f"{file} in {raw.root}: not TFDS's {what}")
+        what = unreadable_text(raw, file, reason="name or splits missing")
+        raise SourceError(f"{file} in {raw.root}: not a valid TFDS file {what}")
     if info.get("fileFormat", "tfrecord") != "tfrecord":
-        raise SourceError(f"{file} in {raw.root}: fileFormat {info['fileFormat']!r}; only tfrecord can be read")
+        raise SourceError(f"{file} in {raw.root}: expected fileFormat tfrecord, got {info['fileFormat']!r}")
     return info

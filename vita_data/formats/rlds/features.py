@@ -1,7 +1,7 @@
-"""TFDS `features.json`: what each flat key of a record holds, read and written.
+"""TFDS `features.json`: the type of each flat key of a record, read and written.
 
 Covers the connectors that robot datasets use (FeaturesDict, Dataset and Sequence, Tensor, Scalar, Image, Text,
-ClassLabel); a key of another kind is left out and so cannot be asked for. The JSON is TFDS's own
+ClassLabel); keys of other kinds are omitted and cannot be read. The JSON is TFDS's own
 (tensorflow_datasets/proto/feature.proto).
 """
 
@@ -26,7 +26,7 @@ class FeatureKind(StrEnum):
 
 
 class TensorEncoding(StrEnum):
-    """How a tensor is stored: as numbers, or as one string of raw or deflated bytes a step."""
+    """How a tensor is stored: as numbers, or as one string of raw or deflated bytes per step."""
 
     NONE = "none"
     BYTES = "bytes"
@@ -48,11 +48,11 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
     """Read `features.json` into flat keys (`steps/observation/state`).
 
     Raises:
-        ValueError: not the JSON of TFDS features.
+        ValueError: the text is not TFDS's features JSON.
     """
     root = json.loads(text)
     if not isinstance(root, dict) or "pythonClassName" not in root:
-        raise ValueError("no pythonClassName at the top")
+        raise ValueError("pythonClassName is missing at the top level")
     try:
         return dict(_walk(root, path="", num_levels=0))
     except KeyError as error:
@@ -62,17 +62,17 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
 def require_keys(
     features: Mapping[str, FeatureSpec], required: Iterable[str], *, place: str, any_of: Sequence[str] = ()
 ) -> None:
-    """Refuse a release that lacks a key, whatever its type; see `require_features`.
+    """Refuse a release that lacks a key of any type; see `require_features`.
 
     Raises:
-        RequestError: names the keys that are absent and those that are there.
+        RequestError: names the missing keys and the existing ones.
     """
     absent = [key for key in required if key not in features]
     if any_of and not any(key in features for key in any_of):
         absent.append(f"any of {', '.join(any_of)}")
     if absent:
         raise RequestError(
-            f"{place} lacks {', '.join(absent)}: another dataset, or a copy that was stripped; it has: "
+            f"{place} lacks {', '.join(absent)}: it is another dataset or a copy with features removed; it has: "
             f"{', '.join(sorted(features))}"
         )
 
@@ -85,17 +85,17 @@ def require_features(
     any_of: Sequence[str] = (),
     integers: Collection[str] = (),
 ) -> None:
-    """Refuse a release that cannot be read because of its keys, once and before any record is read.
+    """Refuse a release without the required keys, once, before any record is read.
 
     Args:
-        features: what `features.json` says.
-        required: keys that a reader cannot do without -> values a step, which are floats; None: images or texts.
+        features: the content of `features.json`.
+        required: number of floats per step of each required key; None: images or texts.
         place: the file, for the message.
-        any_of: keys of which one is enough.
-        integers: those of `required` whose values are whole numbers or booleans.
+        any_of: keys of which at least one is required.
+        integers: keys of `required` whose values are whole numbers or booleans.
 
     Raises:
-        RequestError: a key is absent, is of another type, or its vectors have another width.
+        RequestError: a key is missing, has another type, or its vectors have another width.
     """
     require_keys(features, required, place=place, any_of=any_of)
     for key, width in required.items():
@@ -103,13 +103,16 @@ def require_features(
         expected = _expected(width, is_whole=key in integers)
         if not _is_as_expected(spec, width, is_whole=key in integers):
             raise RequestError(
-                f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: another dataset, "
+                f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: it is another "
+                "dataset "
                 "or another version of it"
             )
 
 
 def _expected(width: int | None, *, is_whole: bool) -> str:
-    return "encoded images or texts" if width is None else f"{width} {'whole numbers' if is_whole else 'floats'} a step"
+    return (
+        "encoded images or texts" if width is None else f"{width} {'whole numbers' if is_whole else 'floats'} per step"
+    )
 
 
 def _is_as_expected(spec: FeatureSpec, width: int | None, *, is_whole: bool) -> bool:
@@ -121,7 +124,7 @@ def _is_as_expected(spec: FeatureSpec, width: int | None, *, is_whole: bool) -> 
 
 
 def dump_features(specs: Mapping[str, FeatureSpec]) -> str:
-    """Write flat keys as `features.json`; keys with a level lie under one `Dataset` named by their first part."""
+    """Write flat keys as `features.json`; keys with a level are put in one `Dataset` named by their first part."""
     tree: dict[str, object] = {}
     for path, spec in specs.items():
         *folders, leaf = path.split("/")

@@ -1,7 +1,7 @@
-"""Which tfrecord files a release in RLDS form has: the splits of `dataset_info.json`, and how TFDS names their files.
+"""Which tfrecord files an RLDS release has: the splits of `dataset_info.json`, and how TFDS names their files.
 
 Source: tensorflow/datasets, core/naming.py, ShardedFileTemplate: shards are numbered from 0 with at least five digits,
-as many as their total needs.
+or as many as the total needs.
 """
 
 import glob
@@ -16,7 +16,7 @@ from vita_data.types import RawTree, SourceSettings, Split
 
 _SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "test": Split.VAL}
 _MAX_RECORDS = 10_000_000
-"""No file holds more records; a greater count is damage, and would become as many failed episodes."""
+"""No file has more records; a greater count is damage, and would become as many failed episodes."""
 _DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _MIN_DIGITS = 5
@@ -25,7 +25,7 @@ _EXPRESSIONS = {_INDEX: r"\d{5,}", _TOTAL: r"(\d{5,})", _INDEX_OF_TOTAL: r"\d{5,
 
 
 class ShardLengths(StrEnum):
-    """Which files a split has: those that dataset_info.json lists, or whatever lies in the folder."""
+    """Which files a split has: those that dataset_info.json lists, or all that exist in the folder."""
 
     LISTED = "listed"
     IGNORED = "ignored"
@@ -33,13 +33,13 @@ class ShardLengths(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsSettings(SourceSettings):
-    """What `--set` may change for every release in RLDS form."""
+    """Settings (`--set`) of every RLDS release."""
 
     splits: tuple[str, ...] = ()
-    """Splits of dataset_info.json to read; empty means all. One that is neither train nor val, validation or test has
-    5% of its episodes, by hash, as val."""
+    """Splits of dataset_info.json to read; empty means all. A split other than train, val, validation or test has 5%
+    of its episodes, by hash, as val."""
     shard_lengths: ShardLengths = ShardLengths.LISTED
-    """`ignored` reads the files that are there under any numbering; that one is missing cannot be told then."""
+    """`ignored` reads all existing files with any numbering; a missing file is then not detected."""
 
 
 DEFAULT_SETTINGS = RldsSettings()
@@ -47,17 +47,17 @@ DEFAULT_SETTINGS = RldsSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardNames:
-    """The paths of the files of one split; `template` has the variables of a shard alone."""
+    """The paths of the files of one split; `template` has only the variables of a shard."""
 
     template: str
 
     @staticmethod
     def of(template: str, *, folder: str, dataset: str, split: str) -> "ShardNames":
-        """Fill in what is the same for all files of a split.
+        """Fill in the variables that are the same for all files of a split.
 
         Args:
             template: `filepathTemplate` of dataset_info.json; empty means TFDS's default.
-            folder: where the files lie.
+            folder: the folder of the files.
             dataset: the dataset's name in dataset_info.json.
             split: the split's name.
 
@@ -73,7 +73,7 @@ class ShardNames:
         return ShardNames(template=f"{folder}/{filled}")
 
     def path(self, index: int, *, total: int) -> str:
-        """Name the file number `index` of `total`."""
+        """Return the path of file number `index` of `total`."""
         num_digits = max(len(str(total)), _MIN_DIGITS)
         number, all_ = f"{index:0{num_digits}d}", f"{total:0{num_digits}d}"
         filled = {_INDEX: number, _TOTAL: all_, _INDEX_OF_TOTAL: f"{number}-of-{all_}"}
@@ -81,11 +81,11 @@ class ShardNames:
 
     @property
     def pattern(self) -> str:
-        """A glob pattern that finds every file of the split, whatever its number, and others (see `total`)."""
+        """Return a glob pattern that finds every file of the split, with any number, and maybe others (see `total`)."""
         return "*".join(glob.escape(text) for text in _VARIABLE.split(self.template)[::2])
 
     def total(self, path: str) -> str | None:
-        """Read off a path how many files the split has, "" where names do not tell; None for the path of no shard."""
+        """Return the split's number of files from a path; "" if names do not tell, None if it is not a shard's path."""
         pieces = _VARIABLE.split(self.template)
         pieces[::2] = map(re.escape, pieces[::2])
         pieces[1::2] = (_EXPRESSIONS[key] for key in pieces[1::2])
@@ -95,28 +95,28 @@ class ShardNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsShard:
-    """One tfrecord file: its path in the raw tree, its split (None where it is to be hashed) and its records."""
+    """One tfrecord file: its path in the raw tree, its split (None: hashed) and its records."""
 
     path: str
     split: Split | None
     num_records: int | None
-    """None where only reading tells."""
+    """None if not known before reading."""
     names: ShardNames
-    """Of all the files of its split."""
+    """The names of all files of its split."""
 
 
 def list_shards(raw: RawTree, release: str, info: Mapping[str, object], settings: RldsSettings) -> Iterator[RldsShard]:
-    """Yield the files of the chosen splits: those that are listed, or those that are there where none is.
+    """Yield the files of the chosen splits: the listed ones, or the existing ones if none are listed.
 
     Args:
         raw: the raw tree.
         release: `<name>/<version>`.
         info: the content of its dataset_info.json.
-        settings: which splits, and whether the listed record counts are to be believed.
+        settings: which splits to read, and whether to use the listed record counts.
 
     Raises:
-        RequestError: a split that was asked for is not there, or one must be chosen.
-        SourceError: the splits are not as TFDS writes them.
+        RequestError: a requested split does not exist, or one must be chosen.
+        SourceError: the splits are not in TFDS's format.
     """
     place = f"{release}/dataset_info.json in {raw.root}"
     entries = _named_entries(info["splits"], place)
@@ -129,17 +129,17 @@ def list_shards(raw: RawTree, release: str, info: Mapping[str, object], settings
 def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str) -> None:
     """Refuse a release whose files are not those that its dataset_info.json lists.
 
-    Builders that write in parallel number their empty files too, and list the lengths of the others alone
-    (kpertsch/rlds_dataset_builder, issue 15); or the dataset_info.json is that of another release.
+    Builders that write in parallel number their empty files too, but list only the lengths of the others
+    (kpertsch/rlds_dataset_builder, issue 15); or the dataset_info.json belongs to another release.
 
     Args:
-        shards: what `list_shards` gave.
-        there: the paths in their folders.
+        shards: the result of `list_shards`.
+        there: the existing paths in their folders.
         place: the dataset_info.json, for messages.
 
     Raises:
-        RequestError: of a split no listed file is there, but files of another total are; unlisted files have several
-            totals; or no file at all is there.
+        RequestError: no listed file of a split exists, but files of another total do; unlisted files have several
+            totals; or no file exists at all.
     """
     for names in dict.fromkeys(shard.names for shard in shards):
         listed = [shard for shard in shards if shard.names == names]
@@ -147,32 +147,33 @@ def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str)
         totals = sorted({names.total(path) or "" for path in found})
         if listed[0].num_records is None and len(totals) > 1:
             raise RequestError(
-                f"{place}: the folder holds files of several totals ({', '.join(totals)}), such as {found[0]} and "
-                f"{found[-1]}, and no shardLengths tell which belong together; keep those of one total"
+                f"{place}: the folder holds files with different totals ({', '.join(totals)}), such as {found[0]} and "
+                f"{found[-1]}, and no shardLengths tell which belong together; keep only the files of one total"
             )
         if found and there.isdisjoint(shard.path for shard in listed):
             raise RequestError(
-                f"{place}: expected {len(listed)} files, the first {listed[0].path}; none of them is there, but "
-                f"{len(found)} of another total are, such as {found[0]}. Fetch the dataset_info.json of the same "
-                "release as the files, or the files that it lists. Where these files are all there are (a builder "
-                "left out empty ones), --set shard_lengths=ignored reads them; it cannot tell whether one is missing"
+                f"{place}: expected {len(listed)} files, the first {listed[0].path}, but none of them exists; "
+                f"{len(found)} files with another total do, such as {found[0]}. Fetch the dataset_info.json of the "
+                "same "
+                "release as the files, or the files that it lists. If these are all the files (some builders do not "
+                "list empty ones), --set shard_lengths=ignored reads them; it cannot tell whether a file is missing"
             )
     if there.isdisjoint(shard.path for shard in shards):
         held = ", ".join([PurePosixPath(path).name for path in sorted(there)][:5])
-        expected = f"expected {shards[0].path}" if shards else "it lists none"
-        raise RequestError(
-            f"{place}: none of its tfrecord files is there, {expected}; found {held or 'no file at all'}"
-        )
+        expected = f"expected {shards[0].path}" if shards else "no file is listed"
+        raise RequestError(f"{place}: none of its tfrecord files exists, {expected}; found {held or 'no file'}")
 
 
 def refuse_rlds_settings(settings: RldsSettings) -> None:
-    """Refuse settings that mean nothing, where a source was found in another form than RLDS.
+    """Refuse settings that have no effect because the source was found in another form than RLDS.
 
     Raises:
-        RequestError: one of them was given.
+        RequestError: one of these settings was given.
     """
     if settings.splits or settings.shard_lengths is not ShardLengths.LISTED:
-        raise RequestError("--set splits and --set shard_lengths: for tfrecord files alone, and none are read here")
+        raise RequestError(
+            "--set splits and --set shard_lengths apply only to tfrecord files, and none are read here; omit them"
+        )
 
 
 def _named_entries(found: object, place: str) -> list[tuple[str, Mapping[str, object]]]:
@@ -187,32 +188,32 @@ def _named_entries(found: object, place: str) -> list[tuple[str, Mapping[str, ob
 
 
 def _chosen_splits(found: Sequence[str], asked: Sequence[str], place: str) -> frozenset[str]:
-    """Choose the splits to read: those asked for, else all, unless nothing tells whether one repeats the others.
+    """Choose the splits to read: the requested ones, else all, unless a split may repeat the others.
 
-    A split of another name than TFDS gives the usual ones may be the whole, or a part of another: `all`, `train_eval`.
+    A split whose name is not one of TFDS's usual ones may contain others or parts of them: `all`, `train_eval`.
     """
     if absent := sorted(set(asked) - set(found)):
         raise RequestError(
-            f"--set splits={','.join(asked)}: no {', '.join(absent)} in {place}; it has {', '.join(found)}"
+            f"--set splits={','.join(asked)}: {', '.join(absent)} not found in {place}; it has {', '.join(found)}"
         )
     unknown = [name for name in found if name not in _SPLITS]
     if not asked and unknown and len(found) > 1:
         raise RequestError(
             f"{place}: it has the splits {', '.join(found)}, and {', '.join(unknown)} may repeat episodes of others "
-            f"(expected {', '.join(_SPLITS)}); choose with --set, such as --set splits={found[0]}"
+            f"(expected {', '.join(_SPLITS)}); choose splits, for example --set splits={found[0]}"
         )
     return frozenset(asked or found)
 
 
 def _shard_lengths(found: object, place: str) -> list[int]:
-    """Read the record counts of a split's files: a list of digits, which TFDS leaves out for an unknown one."""
+    """Read the record counts of a split's files: a list of digit strings, which TFDS omits if unknown."""
     if found is None:
         return []
     if isinstance(found, list) and all(str(length).isdecimal() for length in found):
         lengths = [int(str(length)) for length in found]
         if max(lengths, default=0) <= _MAX_RECORDS:
             return lengths
-    raise SourceError(f"{place}: shardLengths {found!r:.80} is no list of counts; fetch it again")
+    raise SourceError(f"{place}: expected a list of counts as shardLengths, got {found!r:.80}; fetch the file again")
 
 
 def _split_shards(
@@ -226,7 +227,7 @@ def _split_shards(
         raise SourceError(f"{place}: split {name}: {error}; fetch it again") from error
     paths = [names.path(index, total=len(lengths)) for index in range(len(lengths))]
     if len(set(paths)) < len(paths):
-        raise SourceError(f"{place}: {len(paths)} shardLengths for the one file {paths[0]}; fetch it again")
+        raise SourceError(f"{place}: {len(paths)} shardLengths for the single file {paths[0]}; fetch it again")
     for path, length in zip(paths, lengths, strict=True):
         yield RldsShard(path=path, split=split, num_records=length, names=names)
     for path in [] if lengths else raw.glob(names.pattern):

@@ -1,6 +1,6 @@
-"""One record of an RLDS file: an episode whose flat keys (`steps/action`) hold all steps end to end.
+"""One record of an RLDS file: an episode whose flat keys (`steps/action`) contain all steps concatenated.
 
-Turns a key into a typed array of the shape that `features.json` gives; does not know what the values mean.
+Converts a key to a typed array with the shape in `features.json`; does not interpret the values.
 """
 
 import zlib
@@ -16,13 +16,13 @@ from vita_data.types import Float64, Int64, Split
 
 
 class RldsRecord:
-    """One episode of a tfrecord, decoded key by key when asked; `id` is `<file>#<record>` and unique in a tree."""
+    """One episode of a tfrecord, decoded key by key on demand; `id` is `<file>#<record>` and unique in a tree."""
 
     def __init__(
         self, data: bytes | EpisodeError, *, file: str, index: int, split: Split | None,
         features: Mapping[str, FeatureSpec],
     ) -> None:  # fmt: skip
-        """Make a record of its bytes, or of why they cannot be read, which is raised when a key is asked for."""
+        """Make a record from its bytes, or from the error of reading them, which is raised when a key is read."""
         self.file, self.index, self.split = file, index, split
         self._data, self._features = data, features
         self._messages: dict[str, memoryview] | None = None
@@ -36,14 +36,14 @@ class RldsRecord:
         return record_id(self.file, self.index)
 
     def has(self, path: str) -> bool:
-        """Tell whether the record holds a known key."""
+        """Tell whether the record has a known key."""
         return path in self._features and path in self._index()
 
     def floats(self, path: str) -> Float64:
         """Read floating values, [T, *shape] under `steps`, else [*shape].
 
         Raises:
-            EpisodeError: the key is absent, of another type, or does not fill its shape.
+            EpisodeError: the key is missing, has another type, or does not fill its shape.
         """
         return self._array(path, "f").astype(np.float64)
 
@@ -51,34 +51,34 @@ class RldsRecord:
         """Read integer or boolean values, [T, *shape] under `steps`, else [*shape].
 
         Raises:
-            EpisodeError: the key is absent, of another type, or does not fill its shape.
+            EpisodeError: the key is missing, has another type, or does not fill its shape.
         """
         return self._array(path, "iub").astype(np.int64)
 
     def byte_strings(self, path: str) -> Sequence[bytes]:
-        """Read images or texts as stored, one a step; each is copied out of the record when it is asked for.
+        """Read images or texts as stored, one per step; each is copied out of the record when it is accessed.
 
         Raises:
-            EpisodeError: the key is absent or holds numbers.
+            EpisodeError: the key is missing or contains numbers.
         """
         values = self._values(path)
         if isinstance(values, np.ndarray):
-            raise self._error(path, f"holds {values.dtype}, asked for byte strings")
+            raise self._error(path, f"contains {values.dtype}, expected byte strings")
         return values
 
     def texts(self, path: str) -> list[str]:
-        """Read UTF-8 texts, one a step; bytes that are not UTF-8 become U+FFFD.
+        """Read UTF-8 texts, one per step; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
-            EpisodeError: the key is absent or holds numbers.
+            EpisodeError: the key is missing or contains numbers.
         """
         return [text.decode(errors="replace") for text in self.byte_strings(path)]
 
     def text(self, path: str) -> str | None:
-        """Read the first text under a key; None where the record lacks the key or has an empty list under it.
+        """Read the first text of a key; None if the record lacks the key or its list is empty.
 
         Raises:
-            EpisodeError: the key holds numbers.
+            EpisodeError: the key contains numbers.
         """
         return next(iter(self.texts(path)), None) if self.has(path) else None
 
@@ -94,7 +94,7 @@ class RldsRecord:
 
     def _values(self, path: str) -> FeatureValues:
         if path not in self._features:
-            raise self._error(path, f"is not in features.json, which has: {', '.join(sorted(self._features))}")
+            raise self._error(path, f"is not listed in features.json, which has: {', '.join(sorted(self._features))}")
         if path not in self._index():
             raise self._error(path, f"is missing; the record has: {', '.join(sorted(self._index()))}")
         try:
@@ -106,7 +106,7 @@ class RldsRecord:
         values, spec = self._values(path), self._features[path]
         numbers = values if isinstance(values, np.ndarray) else self._unpack(path, values)
         if numbers.size and numbers.dtype.kind not in kinds:
-            raise self._error(path, f"holds {numbers.dtype}, asked for {'floats' if kinds == 'f' else 'integers'}")
+            raise self._error(path, f"contains {numbers.dtype}, expected {'floats' if kinds == 'f' else 'integers'}")
         sizes = ((-1,) if spec.num_levels else ()) + tuple(-1 if size is None else size for size in spec.shape)
         if sizes.count(-1) > 1 or spec.num_levels > 1:
             raise self._error(path, f"has several unknown sizes {sizes}; ragged values are not supported")
@@ -120,10 +120,10 @@ class RldsRecord:
         if not stored:
             return np.zeros(0)
         if spec.encoding is TensorEncoding.NONE:
-            raise self._error(path, "holds byte strings, asked for numbers")
+            raise self._error(path, "contains byte strings, expected numbers")
         try:
             raw = stored if spec.encoding is TensorEncoding.BYTES else [zlib.decompress(item) for item in stored]
-            # Each string is one step's tensor: a short one must not borrow from the next.
+            # Each string is one step's tensor: a short one must not be filled from the next one.
             return np.stack([np.frombuffer(item, spec.dtype) for item in raw])
         except (zlib.error, ValueError, TypeError) as error:
             raise self._error(path, f"is not {spec.encoding}-encoded {spec.dtype}: {error}") from error
@@ -133,5 +133,5 @@ class RldsRecord:
 
 
 def record_id(file: str, index: int) -> str:
-    """Name a record of a tfrecord file: `<file>#<5 digits>`."""
+    """Return the id of a record of a tfrecord file: `<file>#<5 digits>`."""
     return f"{file}#{index:05d}"

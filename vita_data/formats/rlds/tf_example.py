@@ -1,7 +1,7 @@
-"""The wire format of `tf.train.Example`, by hand: a map from names to lists of bytes, float32 or int64.
+"""Parses the wire format of `tf.train.Example`: a map from names to lists of bytes, float32 or int64.
 
-Reads the protobuf encoding straight from memory, so that neither TensorFlow nor protobuf is needed; features stay
-undecoded until asked for. Says nothing about shapes or meaning. Message layout: tensorflow/core/example/feature.proto.
+Reads the protobuf encoding directly from memory, without TensorFlow or protobuf; features are decoded only on demand.
+Knows nothing about shapes or meaning. Message layout: tensorflow/core/example/feature.proto.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 
 
 class ByteStrings(Sequence[bytes]):
-    """The items of a bytes list; each is copied out of the record when it is asked for, and nothing is kept."""
+    """The items of a bytes list; each is copied out of the record when it is accessed, and not cached."""
 
     def __init__(self, items: list[memoryview]) -> None:
         self._items = items
@@ -63,7 +63,7 @@ def decode_feature(message: memoryview) -> FeatureValues:
     for kind, values in _fields(message):
         if kind == _BYTES_LIST:
             return ByteStrings([item for _, item in _fields(values)])
-        # Packed and unpacked lists differ in framing alone: joined, their payloads are the same bytes.
+        # Packed and unpacked lists differ only in framing: when joined, their payloads are the same bytes.
         joined = b"".join(chunk for _, chunk in _fields(values))
         if kind == _FLOAT_LIST:
             return np.frombuffer(joined, "<f4")
@@ -87,7 +87,7 @@ def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
     at, end = 0, len(message)
     while at < end:
         tag, start = message[at], at + 1
-        if tag & 0x87 == _DELIMITED and start < end:  # a field of a low number: all that an Example has
+        if tag & 0x87 == _DELIMITED and start < end:  # a low field number: all fields of an Example
             size, start = message[start], start + 1
             if size >= 0x80:
                 size, start = _varint(message, start - 1)
@@ -96,7 +96,7 @@ def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
             start, size = _payload(message, start, tag & 7)
         at = start + size
         if at > end:
-            raise ValueError(f"a field of {size} bytes at {start} in a message of {end}")
+            raise ValueError(f"a field of {size} bytes at byte {start} exceeds its message of {end} bytes")
         fields.append((tag >> 3, message[start:at]))
     return fields
 
@@ -122,14 +122,14 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         shift += 7
     if shift < 70:
-        raise ValueError("a number runs over the end of its message")
+        raise ValueError("a number continues past the end of its message")
     raise ValueError(f"a number of more than 10 bytes before byte {at}")
 
 
 def _decode_varints(raw: NDArray[np.uint8]) -> Int64:
     ends = np.flatnonzero(raw < 0x80)
     if len(raw) and (not len(ends) or ends[-1] != len(raw) - 1):
-        raise ValueError("a number runs over the end of its list")
+        raise ValueError("a number continues past the end of its list")
     if len(ends) == len(raw):
         return raw.astype(np.int64)
     starts = np.concatenate([[0], ends[:-1] + 1])

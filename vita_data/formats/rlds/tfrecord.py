@@ -1,6 +1,6 @@
-"""TFRecord files: length-framed records with masked CRC-32C sums, read one at a time.
+"""TFRecord files: length-framed records with masked CRC-32C checksums, read one at a time.
 
-Says nothing about what a record holds. The framing is TensorFlow's (tensorflow/core/lib/io/record_writer.h):
+Does not interpret the records. The framing is TensorFlow's (tensorflow/core/lib/io/record_writer.h):
 uint64 length, uint32 masked crc of the length, the data, uint32 masked crc of the data, all little-endian.
 """
 
@@ -18,11 +18,11 @@ _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _READ_BYTES = 64 << 20
-"""Bytes asked for at once, so that an absurd length costs no more memory than the file has bytes."""
+"""Bytes read at once, so that a damaged length needs no more memory than the file's size."""
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Compute the sum TFRecord stores: CRC-32C rotated right by 15 bits plus a constant."""
+    """Compute the checksum that TFRecord stores: CRC-32C rotated right by 15 bits, plus a constant."""
     crc = int(google_crc32c.value(data))
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
@@ -31,7 +31,7 @@ def read_records(path: str, *, name: str) -> Iterator[bytes]:
     """Yield the records of the file at `path`; see `stream_records`.
 
     Raises:
-        SourceError: as `stream_records`, or the data of a record do not match their sum.
+        SourceError: as in `stream_records`, or the data of a record do not match their checksum.
     """
 
     def open_file() -> BinaryIO:
@@ -44,18 +44,18 @@ def read_records(path: str, *, name: str) -> Iterator[bytes]:
 
 
 def stream_records(open_file: Callable[[], BinaryIO], *, name: str) -> Iterator[bytes | EpisodeError]:
-    """Yield the records of a file in order, holding one in memory at a time.
+    """Yield the records of a file in order, with one in memory at a time.
 
-    A record whose data do not match their sum comes as the error that says so: its length is right, so the records
-    after it are whole.
+    If the data of a record do not match their checksum, the error is yielded in its place: the record's length is
+    right, so the following records are intact.
 
     Args:
-        open_file: opens the file, wherever it is; called when the first record is asked for.
-        name: what messages call the file.
+        open_file: opens the file; called when the first record is requested.
+        name: the file's name in messages.
 
     Raises:
-        SourceError: the file cannot be opened, ends inside a record, or the sum of a length does not match; names file
-            and record. Records before that have been yielded.
+        SourceError: the file cannot be opened, ends inside a record, or the checksum of a length does not match; names
+            file and record. Earlier records have been yielded.
     """
     try:
         with open_file() as file:
@@ -73,7 +73,7 @@ def _next_record(file: BinaryIO, index: int, name: str) -> bytes | EpisodeError 
     try:
         return _read_record(file, f"{name} record {index}")
     except SourceError as error:
-        # What is no TFRecord file at all fails at its first record; the sums of the later ones tell damage.
+        # A file that is not a TFRecord file fails at its first record; later checksum errors are damage.
         if index or (found := look(file, name=name)) is None:
             raise
         raise SourceError(f"{name}: cannot be read ({found.what}); {found.advice}") from error
@@ -95,7 +95,7 @@ def _read_record(file: BinaryIO, where: str) -> bytes | EpisodeError | None:
     if len(header) < _HEADER.size:
         raise _truncated(where, expected=_HEADER.size, found=len(header), what="header")
     length, length_crc = _HEADER.unpack(header)
-    # The length is checked before it is believed: a flipped bit must not become a request for exabytes.
+    # Check the length before using it: a flipped bit must not become a request for exabytes.
     if fault := _crc_fault(header[:8], length_crc, f"{where}: length"):
         raise SourceError(fault)
     data = _read_up_to(file, length)
@@ -121,7 +121,7 @@ def _crc_fault(data: bytes, stored: int, where: str) -> str:
     found = masked_crc32c(data)
     if found == stored:
         return ""
-    return f"{where} has crc {found:#010x}, the file says {stored:#010x}: damaged; fetch the file again"
+    return f"{where} is damaged: its crc is {found:#010x}, expected {stored:#010x}; fetch the file again"
 
 
 def _truncated(where: str, *, expected: int, found: int, what: str) -> SourceError:

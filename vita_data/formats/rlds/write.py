@@ -1,4 +1,4 @@
-"""Writes small RLDS trees in TFDS's layout, so that a toy dataset can be read by anything that reads the real one."""
+"""Writes small RLDS trees in TFDS's layout, so that any reader of the real dataset can read a toy dataset."""
 
 import json
 import zlib
@@ -14,7 +14,7 @@ from vita_data.formats.rlds.tfrecord import write_records
 
 Values = NDArray[np.generic] | Sequence[bytes]
 RldsValues = Mapping[str, Values]
-"""Flat key -> [T, *shape] under `steps`, else [*shape]; one byte string a step for images and texts."""
+"""Values by flat key: [T, *shape] under `steps`, else [*shape]; one byte string per step for images and texts."""
 
 
 def write_rlds(
@@ -24,13 +24,13 @@ def write_rlds(
     features: Mapping[str, FeatureSpec],
     splits: Mapping[str, Sequence[Sequence[RldsValues]]],
 ) -> None:
-    """Write `<root>/<release>`, the release being `<name>/<version>`.
+    """Write `<root>/<release>`, where the release is `<name>/<version>`.
 
     Args:
         root: the raw tree.
         release: `<name>/<version>`.
-        features: what each flat key holds; keys of the steps have one level.
-        splits: split name -> files -> records.
+        features: the type of each flat key; keys of the steps have one level.
+        splits: the records of each file, by split name.
     """
     name, version = release.split("/")
     folder = Path(root) / release

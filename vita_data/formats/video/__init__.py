@@ -1,4 +1,4 @@
-"""Video files: exact frames by their time stamps, groups of pictures, rates, ends, scaling while decoding.
+"""Video files: exact frames by time stamp, groups of pictures, rates, truncation, scaling while decoding.
 
-A path and the wanted times go in, RGB frames come out.
+A path and the wanted times come in, RGB frames go out.
 """

@@ -1,7 +1,7 @@
-"""The shown frames of a video file, in order, with those that are lost to damage told from those that are whole.
+"""The shown frames of a video file, in order; frames lost to damage are told apart from intact ones.
 
-A single frame that does not decode costs the clips that show it; a file that cannot be opened or read to its end fails
-(vita_data/README.md). Rows, rates and scaling are the business of `video`.
+A single frame that does not decode affects only the clips that show it; a file that cannot be opened or read to its end
+fails (vita_data/README.md). Rows, rates and scaling are handled in `video`.
 """
 
 import errno
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream as AvVideoStream
 from vita_data.errors import EpisodeError, raise_machine_fault
 from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, look, require_readable, unreadable
 
-# What FFmpeg answers of a damaged file as well as of a machine that fails.
+# Errors that FFmpeg returns both for a damaged file and for a fault of the machine.
 _SAID_OF_DAMAGE = frozenset({errno.EIO, errno.ENOMEM, errno.EPERM, errno.EAGAIN, errno.ENODEV, errno.ENOSPC})
 
 
@@ -30,7 +30,7 @@ class DamagedFrame:
     """A shown frame whose picture is lost."""
 
     time: Fraction | None
-    """Seconds in the clock of the file; None where the file does not tell."""
+    """Seconds in the file's clock; None if unknown."""
 
 
 ShownFrame = av.VideoFrame | DamagedFrame
@@ -48,13 +48,13 @@ def open_video(path: str, name: str) -> Iterator[tuple[av.container.InputContain
 
 
 class VideoFile:
-    """A video file, which may stay open between two uses: opening one takes the time of several frames."""
+    """A video file, which may stay open between two uses: opening one takes as long as decoding several frames."""
 
     def __init__(self, path: str, name: str) -> None:
-        """Name a file; nothing is opened yet.
+        """Set the file; nothing is opened yet.
 
         Args:
-            path: what the decoder opens.
+            path: the path for the decoder.
             name: the path relative to the raw tree, for messages.
         """
         self.path, self.name = path, name
@@ -63,7 +63,7 @@ class VideoFile:
 
     @contextmanager
     def opened(self) -> Iterator[tuple[av.container.InputContainer, AvVideoStream]]:
-        """Give the file and its first video stream, for a `with` block; one that was kept stands where it was left.
+        """Give the file and its first video stream, for a `with` block; a kept file continues where it was left.
 
         Raises:
             EpisodeError: the file cannot be opened, or has no video.
@@ -79,15 +79,15 @@ class VideoFile:
                 found = look(self.path, name=self.name, own={"video"})
                 what = f" ({found.what}); {found.advice}" if found else ""
                 if not what and not container.streams:
-                    what = f", nor any other; {FETCH_AGAIN}"
-                raise EpisodeError(f"{self.name}: the file holds no video stream{what}")
+                    what = f", nor any other stream; {FETCH_AGAIN}"
+                raise EpisodeError(f"{self.name}: the file contains no video stream{what}")
             yield container, streams[0]
         finally:
             if self._kept is not container:
                 container.close()
 
     def keep(self, container: av.container.InputContainer) -> None:
-        """Leave an opened file open for the next use, of which there may be none."""
+        """Keep an opened file open for a possible next use."""
         self._kept, self._closing = container, finalize(self, container.close)
 
     def _open(self) -> av.container.InputContainer:
@@ -100,11 +100,12 @@ class VideoFile:
 
 
 def refuse_machine_fault(error: Exception, path: str, name: str) -> None:
-    """Ask the system whether a file can be read that FFmpeg cannot: it takes a fault of the disk for damage, and more
-    than one of its demuxers calls damage an I/O error.
+    """Check whether the system can read a file that FFmpeg cannot.
 
-    An error that is raised of it afterwards must not name it as its cause (`from None`): whoever judges that error
-    next would take the errno for the machine's.
+    FFmpeg takes a fault of the disk for damage, and several of its demuxers report damage as an I/O error.
+
+    An error that is raised afterwards must not have FFmpeg's error as its cause (`from None`): a later check of that
+    error would take the errno for a fault of the machine.
 
     Raises:
         StorageError: the machine is to blame.
@@ -115,13 +116,13 @@ def refuse_machine_fault(error: Exception, path: str, name: str) -> None:
 
 
 def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
-    """Yield every shown frame in presentation order, which is the order that decoders put out.
+    """Yield every shown frame in presentation order, which is the order of decoders' output.
 
-    A packet that does not decode costs more than its own frame: decoders go on from whatever they still hold, often
-    without a word. So all frames from the damage to the next key frame count as damaged. Packets before the first key
-    frame are not shown: a file that was cut there does not hold the pictures that they are made from.
+    A packet that does not decode affects more than its own frame: decoders continue with whatever they still have,
+    often without an error. So all frames from the damage to the next key frame count as damaged. Packets before the
+    first key frame are not shown: a file that was cut there lacks the pictures that they depend on.
 
-    Assumes: where no key frame follows the damage, the file cannot be read to its end.
+    Assumes: if no key frame follows the damage, the file cannot be read to its end.
 
     Raises:
         EpisodeError: the file cannot be opened or read to its end.
@@ -129,7 +130,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
     index, damage, waiting = 0, None, dict[int, Fraction]()
     with open_video(path, name) as (container, stream):
         stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1  # some decoders of AV1 heed this alone
+        stream.codec_context.thread_count = 1  # some AV1 decoders obey only this setting
         for packet in _without_lead_in(demux_video(container, stream, name), path, name):
             if packet.pts is not None and packet.size and not packet.is_discard:
                 waiting[packet.pts] = packet.pts * packet.time_base
@@ -139,7 +140,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
                 damage.spread(packet)
             for frame in frames:
                 if frame.is_corrupt:
-                    damage = damage or _Damage("the decoder filled in missing parts")
+                    damage = damage or _Damage("the decoder had to conceal missing parts")
                 if damage is not None and not damage.ends_at(frame):
                     damage.add(frame, waiting)
                     continue
@@ -149,7 +150,7 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
                 yield from shown
         if damage is not None:
             raise EpisodeError(
-                f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows; "
+                f"{name}: frame {index} cannot be decoded ({damage.fault}) and no key frame follows it; "
                 "fetch the file again"
             )
 
@@ -157,10 +158,10 @@ def decode_frames(path: str, name: str) -> Iterator[ShownFrame]:
 def _without_lead_in(
     packets: Iterator["av.Packet[AvVideoStream]"], path: str, name: str
 ) -> Iterator["av.Packet[AvVideoStream]"]:
-    """Leave out the packets before the first key frame; some decoders make grey pictures of them without a word.
+    """Skip the packets before the first key frame; some decoders silently make grey pictures of them.
 
-    Assumes: a file whose first packet decodes to an intra picture, or without any key frame (gradual refresh), begins
-        with its first packet, whatever its marks say.
+    Assumes: a file whose first packet decodes to an intra picture, or that has no key frames (gradual refresh), starts
+        with its first packet, whatever its flags say.
     """
     first = next(packets, None)
     if first is None:
@@ -186,7 +187,7 @@ def _has_key(path: str, name: str) -> bool:
 
 
 class _Damage:
-    """What is known of the frames between a packet that does not decode and the next key frame."""
+    """The frames between a packet that does not decode and the next key frame."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -195,27 +196,27 @@ class _Damage:
         self._times: list[Fraction] = []
 
     def spread(self, packet: "av.Packet[AvVideoStream]") -> None:
-        """Take in a packet that does not decode."""
+        """Add a packet that does not decode."""
         if packet.pts is not None:
             self._last_pts = max(packet.pts, self._last_pts or packet.pts)
         elif packet.size:
-            # such a packet waits for no frame, so that its own is counted here
+            # no frame will come out for such a packet, so its frame is counted here
             self._count(None if packet.dts is None else packet.dts * packet.time_base)
 
     def add(self, frame: av.VideoFrame, waiting: dict[int, Fraction]) -> None:
-        """Take in a frame that was decoded from what is left."""
+        """Add a frame that was decoded from incomplete data."""
         ticks = frame.dts if frame.pts is None else frame.pts
         if frame.pts is not None:
             waiting.pop(frame.pts, None)
         self._count(None if ticks is None or frame.time_base is None else ticks * frame.time_base)
 
     def ends_at(self, frame: av.VideoFrame) -> bool:
-        """Tell whether a frame is whole again: a key frame that is shown after all that was lost."""
+        """Tell whether a frame ends the damage: a key frame that is shown after everything that was lost."""
         later = self._last_pts is None or frame.pts is None or frame.pts > self._last_pts
         return bool(frame.key_frame) and not frame.is_corrupt and later
 
     def frames(self, waiting: dict[int, Fraction], *, before: av.VideoFrame) -> Iterator[DamagedFrame]:
-        """List the lost frames in presentation order: those that came out, and those that never did."""
+        """List the lost frames in presentation order: those that came out damaged, and those that never came out."""
         never = [time for pts, time in waiting.items() if before.pts is not None and pts < before.pts]
         yield from (DamagedFrame(time=time) for time in sorted([*self._times, *never]))
         yield from (DamagedFrame(time=None) for _ in range(self._untimed))
@@ -230,7 +231,7 @@ class _Damage:
 def demux_video(
     container: av.container.InputContainer, stream: AvVideoStream, name: str
 ) -> Iterator["av.Packet[AvVideoStream]"]:
-    """Read the packets of a stream from where the file stands; an empty one without a time ends them.
+    """Read the packets of a stream from the current position; an empty packet without a time ends them.
 
     Raises:
         EpisodeError: the file cannot be read to its end.
@@ -246,7 +247,7 @@ def demux_video(
 def decode_packet(
     packet: "av.Packet[AvVideoStream] | None", decoder: VideoCodecContext
 ) -> tuple[list[av.VideoFrame], str]:
-    """Decode one packet, or drain the decoder where there is none: the frames that come out, and what is wrong."""
+    """Decode one packet, or drain the decoder if it is None; return the frames and a description of any fault."""
     try:
         return decoder.decode(packet), ""
     except av.FFmpegError as error:
@@ -254,16 +255,16 @@ def decode_packet(
 
 
 def frame_time(frame: ShownFrame, index: int, name: str) -> Fraction:
-    """Read a shown frame's time in the clock of its file, in seconds.
+    """Return a shown frame's time in its file's clock, in seconds.
 
     Raises:
-        EpisodeError: the frame carries no time.
+        EpisodeError: the frame has no time stamp.
     """
     if isinstance(frame, DamagedFrame):
         if frame.time is None:
-            raise EpisodeError(f"{name}: frame {index} is damaged and carries no time")
+            raise EpisodeError(f"{name}: frame {index} is damaged and has no time stamp")
         return frame.time
     ticks = frame.dts if frame.pts is None else frame.pts
     if ticks is None or frame.time_base is None:
-        raise EpisodeError(f"{name}: frame {index} carries no time")
+        raise EpisodeError(f"{name}: frame {index} has no time stamp")
     return ticks * frame.time_base

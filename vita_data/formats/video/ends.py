@@ -1,4 +1,4 @@
-"""Whether a video file ends where it says that it does: a WebM, MKV or AVI cut in half reads without any error."""
+"""Detects truncated video files: a WebM, MKV or AVI cut in half can be read without any error."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class _Span:
     last: int
     end: int
     first: int | None = None
-    """When the first is shown; those that an edit list hides do not count."""
+    """When the first packet is shown; packets hidden by an edit list do not count."""
     num_packets: int = 0
 
 
@@ -37,7 +37,7 @@ class StreamSpans:
         self._spans: dict[int, _Span] = {}
 
     def see(self, packet: "av.Packet[Stream]") -> None:
-        """Take in a packet; one without a PTS is shown when it is decoded."""
+        """Add a packet; one without a PTS is shown when it is decoded."""
         ticks = packet.dts if packet.pts is None else packet.pts
         if ticks is None:
             return
@@ -51,9 +51,9 @@ class StreamSpans:
             span.first = ticks
 
     def end_s(self, stream: Stream) -> float:
-        """Say when a stream ends, in seconds; a clock that starts below zero (MPEG-TS, wrapped) counts from its start.
+        """Return when a stream ends, in seconds; a clock that starts below zero (MPEG-TS) counts from its start.
 
-        The last packet is shown for as long as it says, which may be seconds, and at least for one mean interval, since
+        The last packet is shown for its own duration, which may be seconds, but at least for one mean interval, since
         many formats give packets no durations.
         """
         span = self._spans.get(stream.index)
@@ -71,26 +71,26 @@ def refuse_truncated(
     file: VideoFile,
     num_frames: int,
 ) -> None:
-    """Compare where the packets end with the declared end.
+    """Refuse a file whose packets end before the declared end.
 
     Args:
         container: the file, read to its end.
         stream: its video.
         spans: the packets that were read.
-        file: the same file, for messages and for its own bytes.
+        file: the same file, for messages and for reading its bytes.
         num_frames: frames that it shows.
 
     Raises:
-        EpisodeError: they end more than 0.5 s and 5% before it.
+        EpisodeError: they end more than 0.5 s and more than 5% before it.
     """
     declared_s, end_s = _declared_s(container, stream), spans.end_s(stream)
     if declared_s is None and container.duration is not None:
-        # the container's duration covers its longest stream, which may be the sound
+        # the container's duration is that of its longest stream, which may be the sound
         declared_s, end_s = container.duration / av.time_base, max(spans.end_s(each) for each in container.streams)
     if declared_s is None or declared_s - end_s <= max(_TRUNCATION_S, _TRUNCATION_SHARE * declared_s):
         return
     if _is_of_declared_size(file.path, container.size):
-        return  # a last frame that is held, in a format whose packets do not say for how long
+        return  # a last frame shown for long, in a format whose packets have no durations
     require_readable(file.path, name=file.name)
     raise EpisodeError(
         f"{file.name}: truncated: {num_frames} frames end at {end_s:.2f} s of the declared {declared_s:.2f} s; "
@@ -108,9 +108,9 @@ def _declared_s(container: av.container.InputContainer, stream: AvVideoStream) -
 
 
 def _is_of_declared_size(path: str, num_bytes: int) -> bool:
-    """Tell whether a Matroska or AVI file is as long as it says; False where it does not say (a live recording).
+    """Tell whether a Matroska or AVI file has its declared size; False if none is declared (a live recording).
 
-    A file that ends in zeros is not whole: space for the rest of a download.
+    A file that ends in zeros is incomplete: the zeros are preallocated space of a download.
     """
     with open(path, "rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -122,7 +122,7 @@ def _is_of_declared_size(path: str, num_bytes: int) -> bool:
 
 
 def _riff_stop(file: BinaryIO, num_bytes: int) -> int | None:
-    """Find where the RIFF chunks of an AVI file stop, of which files over a gigabyte have several (OpenDML)."""
+    """Find where the RIFF chunks of an AVI file stop, files over a gigabyte have several of them (OpenDML)."""
     stop = 0
     while stop < num_bytes:
         file.seek(stop)
@@ -146,7 +146,7 @@ def _segment_stop(head: bytes) -> int | None:
 
 
 def _element_stop(head: bytes, at: int, id_: bytes) -> int | None:
-    """Find where an EBML element stops; None if another one stands there, or its size is unknown."""
+    """Find where an EBML element stops; None if there is another element, or its size is unknown."""
     size_at = at + len(id_)
     if head[at:size_at] != id_ or size_at >= len(head):
         return None

@@ -1,8 +1,8 @@
-"""Some shown frames of a video file for the price of the packets that they need, with the pixels of a whole decode.
+"""Decodes some shown frames of a video file from only the packets they need, with the pixels of a full decode.
 
-A group of pictures (GOP) is decoded from its key frame to its last wanted packet, and a GOP without a wanted frame not
-at all. Which packets there are is known from a scan (`video.scan_times`); damage in a packet that no wanted frame needs
-is not looked for.
+A group of pictures (GOP) is decoded from its key frame to its last wanted packet; a GOP without wanted frames is
+skipped. The list of packets comes from a scan (`video.scan_times`); damage in packets that no wanted frame needs is
+not detected.
 """
 
 from collections.abc import Iterator
@@ -28,19 +28,19 @@ _SEEK_PACKETS = 300
 def decode_wanted(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
     """Yield each of some shown frames with its number, in presentation order.
 
-    Pixels are those of a decode from the start of the file. A packet that does not decode costs the wanted frames that
-    are decoded from there to the next key frame, as does a frame that the decoder had to fill in; a wanted frame that
-    never comes out is damaged too. Packets that no wanted frame needs are not decoded: their damage goes unseen.
+    The pixels equal those of a decode from the start of the file. A packet that does not decode makes all wanted frames
+    from there to the next key frame damaged, as does a frame that the decoder had to conceal; a wanted frame that never
+    comes out is damaged too. Packets that no wanted frame needs are not decoded, so their damage is not noticed.
 
-    Assumes: a key frame that does not itself come out whole and intra-coded is no place to start (gradual refresh): the
-        rest of such a file is decoded from its first packet.
+    Assumes: decoding cannot start at a key frame that is not itself intact and intra-coded (gradual refresh): the rest
+        of such a file is decoded from its first packet.
 
     Args:
         packets: the scan of the file.
         wanted: shown frames [W] in presentation order, strictly ascending.
 
     Raises:
-        EpisodeError: the file cannot be opened or read, its packets are not those of the scan, or no key frame follows
+        EpisodeError: the file cannot be opened or read, its packets differ from the scan, or no key frame follows
             the damage.
     """
     done = 0
@@ -58,7 +58,7 @@ def decode_wanted(packets: PacketList, wanted: Int64) -> Iterator[tuple[int, Sho
 
 
 class _FalseEntryError(Exception):
-    """A packet that is marked as a key frame and is not one."""
+    """A packet that is marked as a key frame but is not one."""
 
 
 class _GopReader:
@@ -76,7 +76,7 @@ class _GopReader:
         self._failure: EpisodeError | None = None
 
     def frames(self, run: Run, first: int) -> Iterator[tuple[int, ShownFrame]]:
-        """Yield the wanted frames of a run, from the `first` of all wanted ones on."""
+        """Yield the wanted frames of a run, starting at number `first` of all wanted frames."""
         stop = first + run.num_wanted
         place = {int(packet): first + number for number, packet in enumerate(self.wanted[first:stop])}
         for packet, frame in self._decoded(run):
@@ -91,16 +91,16 @@ class _GopReader:
         return (self._numbered(at, None) for at in range(first, stop))
 
     def _numbered(self, at: int, frame: av.VideoFrame | None) -> tuple[int, ShownFrame]:
-        """Give a wanted frame its number; None is one that is lost."""
+        """Return a wanted frame with its number; None means a lost frame."""
         if frame is None and self._failure is not None and self._is_lost[self.wanted[at]]:
             raise self._failure
         return int(self._frames[at]), frame or DamagedFrame(time=None)
 
     def _decoded(self, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode a run: every wanted frame that comes out, with its packet.
+        """Decode a run; yield every wanted frame that comes out, with its packet.
 
-        A frame is held back until those that it may be made from have come out: only then is it known whether the
-        decoder filled in missing parts of them.
+        A frame is held back until the frames that it may depend on have come out: only then is it known whether the
+        decoder had to conceal missing parts of them.
         """
         waiting, is_proven = _Waiting(self._packets), run.start == 0
         held: list[tuple[int, av.VideoFrame]] = []
@@ -115,7 +115,7 @@ class _GopReader:
                 is_proven = True
                 if (at := waiting.take(frame.pts)) is not None:
                     if frame.is_corrupt:
-                        self._lose(at, "the decoder filled in missing parts")
+                        self._lose(at, "the decoder had to conceal missing parts")
                     if self._is_wanted[at]:
                         held.append((at, frame))
             while held and waiting.first(held[0][0]) >= held[0][0]:
@@ -125,7 +125,7 @@ class _GopReader:
         yield from held
 
     def _sent(self, run: Run) -> Iterator[tuple[int, list[av.VideoFrame], str]]:
-        """Send the packets of a run to the decoder and drain it: what comes out after each, and what is wrong."""
+        """Send the packets of a run to the decoder and drain it; yield the frames after each packet, and any fault."""
         pts, skips = self._packets.pts, self._packets.codec in _SKIPS_UNREFERENCED
         in_first_group, index = run.start > 0, run.start
         for index, packet in self._demuxer.packets(run):
@@ -139,9 +139,9 @@ class _GopReader:
         yield index, *decode_packet(None, self._demuxer.context)
 
     def _lose(self, first: int, fault: str) -> None:
-        """Count what is decoded from a packet to the next key frame as lost, and that one's leading pictures too.
+        """Mark what is decoded from a packet to the next key frame as lost, including that one's leading pictures.
 
-        An orphan that does not decode costs nothing: what is shown was not made from it.
+        An orphan that does not decode has no effect: no shown frame depends on it.
         """
         if self._packets.is_orphan[first]:
             return
@@ -149,10 +149,10 @@ class _GopReader:
         following = keys[np.searchsorted(keys, first, side="right") :]
         if not len(following):
             number = int(np.sum(pts[self._packets.is_shown] < pts[first]))
-            # whoever wants a frame from there on is told; those before it still come out
+            # reading a frame from there on fails; earlier frames still come out
             self._is_lost[first:] = True
             self._failure = self._failure or EpisodeError(
-                f"{self._packets.file.name}: frame {number} cannot be decoded ({fault}) and no key frame follows; "
+                f"{self._packets.file.name}: frame {number} cannot be decoded ({fault}) and no key frame follows it; "
                 "fetch the file again"
             )
             return
@@ -171,16 +171,16 @@ class _Waiting:
         self._shown_pts: int | None = None
 
     def add(self, packet: int) -> None:
-        """Take in a packet that was sent; a hidden one never comes out, and may have the time of one that is shown."""
+        """Add a packet that was sent; a hidden one never comes out, and may have the time of a shown one."""
         self._latest = packet
         if self._listed.is_shown[packet]:
             self._packets[int(self._listed.pts[packet])] = packet
         if len(self._packets) > 4 * MAX_REORDER:
-            # left out by the decoder: there may be as many as the file has frames
+            # skipped by the decoder: there may be as many as the file has frames
             del self._packets[next(iter(self._packets))]
 
     def take(self, pts: int | None) -> int | None:
-        """Say which packet a frame that came out is of."""
+        """Return the packet of a frame that came out."""
         if pts is None:
             return None
         self._shown_pts = pts if self._shown_pts is None else max(pts, self._shown_pts)
@@ -189,7 +189,7 @@ class _Waiting:
     def first(self, default: int) -> int:
         """Find the first packet whose frame still comes.
 
-        None waits longer than decoders reorder, and none comes after a frame that is shown later.
+        No packet waits longer than decoders reorder, and none comes out after a frame that is shown later.
         """
         oldest, shown = self._latest - MAX_REORDER, self._shown_pts
         coming = (at for pts, at in self._packets.items() if at > oldest and (shown is None or pts > shown))
@@ -197,7 +197,7 @@ class _Waiting:
 
 
 class _Demuxer:
-    """Finds packets by their numbers in the list, and holds their decoder."""
+    """Finds packets by their numbers in the list, and owns the decoder."""
 
     def __init__(self, packets: PacketList, stack: ExitStack) -> None:
         """Open the file until `stack` closes it."""
@@ -209,7 +209,7 @@ class _Demuxer:
         """Make the decoder ready and yield the packets of a run with their numbers.
 
         Raises:
-            EpisodeError: the file cannot be read, or holds other packets than the list.
+            EpisodeError: the file cannot be read, or its packets differ from the list.
         """
         if not self._next <= run.start <= self._next + _SEEK_PACKETS:
             self._seek(run.start)
@@ -219,7 +219,9 @@ class _Demuxer:
             if packet is None:
                 require_readable(self._packets.file.path, name=self._packets.file.name)
             if packet is None or packet.pts != self._packets.pts[index]:
-                raise EpisodeError(f"{self._packets.file.name}: packet {index} is not the one that was listed before")
+                raise EpisodeError(
+                    f"{self._packets.file.name}: packet {index} differs from when the file was first listed"
+                )
             self._next = index + 1
             if index >= run.start:
                 yield index, packet
@@ -228,10 +230,10 @@ class _Demuxer:
         self._container, self._stream = self._stack.enter_context(self._packets.file.opened())
         self._stream.thread_type = "NONE"
         self.context = self._stream.codec_context
-        self.context.thread_count = 1  # some decoders of AV1 heed this alone
+        self.context.thread_count = 1  # some AV1 decoders obey only this setting
 
     def _seek(self, start: int) -> None:
-        """Go to a packet or one before it: from the top where the file's own index leads elsewhere."""
+        """Seek to a packet or an earlier one; start from the top if the file's own index is wrong."""
         ticks = min(self._packets.pts[start], self._packets.dts[start])
         try:
             self._container.seek(int(ticks), stream=self._stream)

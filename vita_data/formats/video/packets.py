@@ -1,6 +1,6 @@
-"""The packets of a video file: when they are shown, where a decoder may start, and which of them some frames need.
+"""The packets of a video file: when they are shown, where decoding may start, and which of them some frames need.
 
-A file that ends before its declared end is refused here (`video_ends`), since everything else is read from the list.
+A file that ends before its declared end is refused here (`video_ends`), since everything else relies on the list.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from vita_data.formats.video.decode import DamagedFrame, VideoFile, decode_frame
 from vita_data.formats.video.ends import StreamSpans, refuse_truncated
 from vita_data.types import Bool, Int64
 
-# Formats whose packet list is the list of shown frames with their times. AVI stores no times and may hold packets
-# that show nothing; VP8 keeps its hidden reference frames as packets of their own (VP9 packs them with a shown one).
+# Formats whose packet list is also the list of shown frames with their times. AVI stores no times and may have packets
+# that show nothing; VP8 stores its hidden reference frames as separate packets (VP9 packs them with a shown one).
 _LISTING_FORMATS = ("matroska", "mp4")
 _HIDING_CODECS = ("vp8",)
 MAX_REORDER = 32
-"""More packets than any codec puts between the order of decoding and that of showing (H.264 and HEVC: 16)."""
-# Pictures that are shown before the key frame they follow in the file can be left out where nothing else refers to
-# them, nor counts them in a list of references as H.264 does.
+"""More than the reordering between decoding and presentation in any codec (H.264 and HEVC: 16 packets)."""
+# Pictures that are shown before the key frame that they follow in the file can be skipped if no other picture refers to
+# them or counts them in a list of references, as H.264 does.
 _LEAVES_OUT_LEADING = ("hevc", "mpeg4", "mpeg2video")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PacketList:
-    """The video packets of a file in the order of the file, which is the order of decoding."""
+    """The video packets of a file in file order, which is decoding order."""
 
     file: VideoFile
     codec: str
@@ -38,15 +38,15 @@ class PacketList:
     pts: Int64
     """[P] presentation time in ticks of the stream; those of shown packets are distinct."""
     dts: Int64
-    """[P] decoding time in ticks; the PTS where the file has none."""
+    """[P] decoding time in ticks; the PTS if the file has none."""
     is_key: Bool
     """[P] marked as a key frame."""
     is_shown: Bool
-    """[P] false where an edit list hides the frame, and for orphans."""
+    """[P] false if an edit list hides the frame, and for orphans."""
     is_orphan: Bool
-    """[P] at the start, and made from pictures before it that the file does not hold: no decoder gives it."""
+    """[P] at the start and dependent on earlier pictures that the file lacks: no decoder can produce it."""
     time_base: Fraction
-    """Seconds of a tick."""
+    """Seconds per tick."""
 
     def shown(self) -> Int64:
         """List the packet [n] of each shown frame, in presentation order."""
@@ -54,14 +54,14 @@ class PacketList:
         return packets[np.argsort(self.pts[packets])]
 
     def shown_times(self) -> list[Fraction]:
-        """List when each frame [n] is shown, in seconds in the clock of the file."""
+        """List when each frame [n] is shown, in seconds of the file's clock."""
         return [ticks * self.time_base for ticks in self.pts[self.shown()].tolist()]
 
     def entries(self) -> Int64:
-        """List the packets at which a decoder may start, ascending; the first is 0.
+        """List the packets where decoding may start, ascending; the first is 0.
 
-        Assumes: a key frame is an entry if all that came before it is shown before it and, in codecs that cannot do
-            without their leading pictures, all that follows it after it.
+        Assumes: a key frame is an entry if all earlier packets are shown before it and, in codecs that need their
+            leading pictures, all later packets are shown after it.
         """
         keys = np.union1d(0, np.flatnonzero(self.is_key))
         latest_before = np.maximum.accumulate(self.pts)[keys - 1]
@@ -74,7 +74,7 @@ class PacketList:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """Packets that are decoded without a break: [start, stop) begins at an entry and ends after a wanted packet."""
+    """Packets that are decoded in one go: [start, stop) begins at an entry and ends after a wanted packet."""
 
     start: int
     stop: int
@@ -86,14 +86,14 @@ def plan_runs(packets: PacketList, entries: Int64, wanted: Int64) -> list[Run]:
 
     Args:
         packets: the file.
-        entries: where a decoder may start, ascending from 0.
+        entries: where decoding may start, ascending from 0.
         wanted: packets, in any order.
     """
     runs: list[Run] = []
     group = np.searchsorted(entries, wanted, side="right") - 1
     for number in np.unique(group):
         members, start = wanted[group == number], int(entries[number])
-        # leading pictures are made of the group before, whole
+        # leading pictures depend on the whole previous group
         if number > 0 and (packets.pts[members] < packets.pts[start]).any():
             start = int(entries[number - 1])
         stop = int(members.max()) + 1
@@ -106,9 +106,9 @@ def plan_runs(packets: PacketList, entries: Int64, wanted: Int64) -> list[Run]:
 
 
 def scan_packets(path: str, name: str) -> PacketList | None:
-    """List the packets of a file; None where they do not tell what is shown.
+    """List the packets of a file; None if they do not tell which frames are shown.
 
-    The file stays open for whoever decodes it next.
+    The file stays open for the next decoder.
 
     Raises:
         EpisodeError: the file cannot be opened or read, or its packets end too early.
@@ -143,7 +143,7 @@ def scan_packets(path: str, name: str) -> PacketList | None:
 
 
 def _are_times_clear(found: Sequence["_Packet"]) -> bool:
-    """Tell whether each packet has a PTS, shown ones one of their own, and in about the order of the file."""
+    """Tell whether each packet has a PTS, unique among shown packets and roughly in file order."""
     pts = [packet.pts for packet in found if packet.pts is not None]
     shown = [packet.pts for packet in found if packet.is_shown]
     if len(pts) < len(found) or len(set(shown)) < len(shown):
@@ -162,7 +162,7 @@ class _Packet(NamedTuple):
 def _video_packets(
     container: av.container.InputContainer, stream: AvVideoStream, spans: StreamSpans
 ) -> Iterator[_Packet]:
-    """Read the packets of one stream, and note in `spans` when those of every stream are shown."""
+    """Read the packets of one stream, and record in `spans` when the packets of every stream are shown."""
     index = stream.index
     for packet in container.demux():
         if packet.pts is None and packet.size == 0:
@@ -173,13 +173,13 @@ def _video_packets(
 
 
 def _without_orphans(packets: PacketList) -> PacketList:
-    """Take the orphans out of what is shown.
+    """Mark orphans as not shown.
 
-    They stand before the first key frame in the file, or are shown before it: the leading pictures of an open group
-    where a file was cut. A closed group may lead with pictures too, which are whole: the decoder knows.
+    They come before the first key frame in the file, or are shown before it: the leading pictures of an open group
+    where a file was cut. A closed group may also start with leading pictures, which are intact: the decoder decides.
 
     Raises:
-        EpisodeError: as `decode_frames`.
+        EpisodeError: as in `decode_frames`.
     """
     if not packets.is_key.any():
         return packets

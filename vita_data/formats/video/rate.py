@@ -1,4 +1,4 @@
-"""The rate of a video and the steps of its frames, measured on the times of the frames."""
+"""The rate of a video and the steps of its frames, measured from the times of the frames."""
 
 import numpy as np
 
@@ -9,16 +9,18 @@ _REGULAR_SHARE = 0.75
 
 
 def number_frames(time_s: Float64) -> tuple[float, Int64]:
-    """Measure frames a second, and number frames [n] by their times: step = round(time * rate).
+    """Measure the frames per second, and number frames [n] by their times: step = round(time * rate).
 
-    The rate is (n - 1) / (last - first), as long as no pause bends that. A pause is an interval longer than 1.75 median
-    intervals: dropped frames, or a recording that stood still. Where there is one, and at least three quarters of the
-    intervals are within a factor of 1.75 of the median, the rate is the number of those over their sum, so that frames
-    are one step apart and a pause is a gap in the steps. A video that is less regular has no rate of its own: the mean
+    The rate is (n - 1) / (last - first), unless a pause would distort it. A pause is an interval longer than 1.75
+    median
+    intervals: dropped frames, or a recording that paused. If there is one, and at least three quarters of the intervals
+        are
+    within a factor of 1.75 of the median, the rate is the number of those intervals divided by their sum, so that
+    frames are one step apart and a pause is a gap in the steps. A less regular video has no rate of its own: the mean
     over all intervals keeps its rows close to whole seconds.
 
-    Source: vita_data/README.md fixes both.
-    Assumes: a video without two frames at different times, which has no rate, counts as 1 Hz.
+    Source: vita_data/README.md defines both.
+    Assumes: a video without two frames at different times has no rate and counts as 1 Hz.
 
     Args:
         time_s: when each frame [n] is shown, in seconds, ascending from 0.
@@ -35,9 +37,10 @@ def number_frames(time_s: Float64) -> tuple[float, Int64]:
 
 
 def _steps(position: Float64, starts: Int64) -> Int64:
-    """Round positions [n] in steps, those after a pause by their distance from the first frame after it.
+    """Round positions [n] in steps; positions after a pause are measured from the first frame after it.
 
-    After a pause of so many and a half steps, plain rounding would put two frames on one step and none on the next.
+    After a pause with a fractional part near one half, plain rounding would put two frames on one step and none on the
+    next.
     """
     origin = np.zeros(len(position), np.int64)
     origin[starts] = starts

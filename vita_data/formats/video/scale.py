@@ -1,4 +1,4 @@
-"""Decoded video frames to the 256x256 RGB of the shards, by one filter graph for each shape of frame."""
+"""Converts decoded video frames to the 256x256 RGB of the shards, with one filter graph per frame shape."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,9 +13,9 @@ _TURNS = {270: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "
 
 
 def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
-    """Make a function from a decoded frame to RGB [256, 256, 3]; a frame of another shape or colour gets its own graph.
+    """Make a function from a decoded frame to RGB [256, 256, 3]; frames of another shape or colour get their own graph.
 
-    A graph keeps the matrix of the frame before where one has no tag, so that rows would depend on which were read.
+    A graph keeps the matrix of the previous frame for a frame without a tag, so rows would depend on which were read.
     """
     graphs: dict[tuple[int, int, str, int, int, int], av.filter.Graph] = {}
 
@@ -31,24 +31,24 @@ def frame_scaler(resize: ResizeMode) -> Callable[[av.VideoFrame], Image]:
 
 
 def _graph(frame: av.VideoFrame, resize: ResizeMode) -> av.filter.Graph:
-    """Crop, scale and turn in swscale's own formats: no full-size RGB image is ever made.
+    """Crop, scale and convert in swscale's own formats, without any full-size RGB image.
 
-    Area when shrinking, bicubic when a side grows; quarter turns of the display matrix are honoured, its mirrorings
-    are not; pixels count as square. Matrix (BT.601, BT.709, ...) and range (limited, full) are those of the file's
-    tags, BT.601 and limited where there are none.
+    Uses area when shrinking and bicubic when a side grows. Quarter rotations of the display matrix are applied, its
+    flips are not; pixels count as square. Matrix (BT.601, BT.709, ...) and range (limited, full) are those of the
+    file's tags; BT.601 and limited without tags.
 
-    RGB is taken as planes. swscale makes packed RGB from tables that round down and with half the colour resolution,
-    which was 1 to 2 levels too dark and took 1.3 to 1.8 times as long; planes are within half a level of the exact
-    formula on flat colours (both measured with libswscale 9.5). Of full range with more than 8 bits, swscale takes the
-    largest value for 255.75 or more, so that bright colours are up to 1.4 levels off.
+    RGB is converted as planes. swscale makes packed RGB from tables that round down and have half the colour
+    resolution, which was 1 to 2 levels too dark and took 1.3 to 1.8 times as long; planes are within half a level of
+    the exact formula on flat colours (both measured with libswscale 9.5). For full range with more than 8 bits, swscale
+    takes the largest value for 255.75 or more, so that bright colours are up to 1.4 levels off.
     """
     width, height, steps = frame.width, frame.height, []
     if resize is ResizeMode.CENTER_CROP:
         width = height = min(width, height)
         steps.append(f"crop={width}:{height}")
     kernel = "area" if min(width, height) >= IMAGE_SIZE else "bicubic"
-    # accurate_rnd: frames that have the size already do not take a short cut that darkens by up to 3 levels;
-    # full_chroma_inp: a source that is RGB already keeps its colour resolution
+    # accurate_rnd: frames that already have the size do not take a shortcut that darkens by up to 3 levels;
+    # full_chroma_inp: a source that is already RGB keeps its colour resolution
     steps += [f"scale={IMAGE_SIZE}:{IMAGE_SIZE}:flags={kernel}+accurate_rnd+full_chroma_inp", "format=gbrp"]
     steps += _TURNS.get(round(frame.rotation) % 360, ())
     graph = av.filter.Graph()
@@ -64,6 +64,6 @@ def _graph(frame: av.VideoFrame, resize: ResizeMode) -> av.filter.Graph:
 
 
 def interleaved(frame: av.VideoFrame) -> Image:
-    """Turn the planes of a frame, which come in the order green, blue, red, into RGB [h, w, 3]."""
+    """Convert the planes of a frame (in the order green, blue, red) to RGB [h, w, 3]."""
     green, blue, red = (np.asarray(np.from_dlpack(plane), np.uint8) for plane in frame.planes)
     return np.asarray(cv2.merge([red, green, blue]), np.uint8)

@@ -1,8 +1,8 @@
-"""Many, possibly overlapping, windows of one long video, all served by a single forward pass.
+"""Many, possibly overlapping, windows of one long video, all read in a single forward pass.
 
-A video of an hour is never held, nor is it opened or sought in once per window: the decoder runs forward as windows are
-read in the order of their starts, and a frame that a later window may still ask for is kept as 256x256 RGB. What the
-windows mean, and which of them are wanted, is the source's business.
+A video of an hour is never held in memory, nor opened or sought once per window: the decoder runs forward as windows
+are read in the order of their starts, and frames that a later window may need are kept as 256x256 RGB. The source
+decides what the windows mean and which of them are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ _MAX_HELD = 900
 class VideoPass:
     """One forward pass over a video file for the windows cut from it.
 
-    Which rows a window will be asked for is not known before it is read. Rows one second apart are expected of all
-    windows if the first read is of such rows, else every row; windows read in the order they were given then cost one
-    decode of what is expected, and no more of the file than that needs (`video_gops`). A frame that was not expected,
-    or has passed and is no longer held (a stream that is read late or twice, windows that overlap by more than
-    `max_held` frames), starts another pass: slower, never wrong.
+    The rows that will be read of a window are not known in advance. If the first read is of rows one second apart, such
+    rows are expected of all windows, else every row. Windows that are read in the given order then decode each expected
+    frame once, and no more of the file than necessary (`video_gops`). A frame that was not expected, or that has passed
+    and is no longer held (a stream read late or twice, windows that overlap by more than `max_held` frames), starts
+    another pass, which is slower but still correct.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class VideoPass:
         """Prepare the pass; nothing is opened yet.
 
         Args:
-            path: what the decoder opens.
+            path: the path for the decoder.
             times: the scan of the same file.
-            windows: the shown frames [T] that each window's rows are, ascending; in the order they will be read.
+            windows: the shown frames [T] of each window's rows, ascending; windows in the order they will be read.
             name: the path relative to the raw tree, for messages.
-            max_held: most frames kept for later windows; a frame takes 196,608 bytes.
+            max_held: maximum number of frames kept for later windows; a frame takes 196,608 bytes.
         """
         self._path, self._times, self._name, self._max_held = path, times, name, max_held
         self._windows = windows
@@ -55,23 +55,23 @@ class VideoPass:
 
     @property
     def num_held(self) -> int:
-        """Frames kept at this moment for windows that were not read yet."""
+        """The number of frames currently kept for windows that were not read yet."""
         return len(self._held)
 
     def stream(self, number: int) -> "WindowStream":
-        """Give window `number` as a camera."""
+        """Return window `number` as a camera."""
         return WindowStream(self, number=number, frames=self._windows[number])
 
     def pictures(self, frames: Int64, *, reader: int, resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
-        """Decode forward to each of some shown frames and give it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
+        """Decode forward to each of some shown frames and yield it as RGB [256, 256, 3], a damaged one as `LOST_FRAME`.
 
         Args:
-            frames: which shown frames, ascending.
-            reader: the window that asks; frames that only it and earlier ones use are let go.
-            resize: how the image becomes square.
+            frames: the shown frames, ascending.
+            reader: the window that reads; frames that only it and earlier windows use are released.
+            resize: how the image is made square.
 
         Raises:
-            EpisodeError: the file does not decode as far as a frame, or not as it was listed.
+            EpisodeError: the file cannot be decoded up to a frame, or differs from the list.
         """
         for frame in frames.tolist():
             if self._failure is not None and frame >= self._failed_at:
@@ -88,7 +88,7 @@ class VideoPass:
             yield self._held[frame] if frame in self._held else self._decode_to(frame, reader)
 
     def _start(self, frames: Int64, first: int, reader: int) -> None:
-        """Start a pass for what a window asks for from `first` on, and for what later windows are expected to."""
+        """Start a pass for a window's frames from `first` on, and for the frames expected of later windows."""
         expected = self._seconds if np.array_equal(frames, self._seconds[reader]) else self._windows
         self._last_user[:] = -1
         self._last_user[frames[frames >= first]] = reader
@@ -123,7 +123,7 @@ class VideoPass:
     def _all_frames(self, wanted: Int64) -> Iterator[tuple[int, ShownFrame]]:
         """Decode a file whose packets do not tell which frame is which.
 
-        A decoder may leave out a damaged frame in silence, so that each is held against its place in the list.
+        A decoder may silently skip a damaged frame, so each frame is compared with its entry in the list.
         """
         listed, is_wanted, num_frames, first_time = self._times.time_s, set(wanted.tolist()), 0, Fraction(0)
         for index, frame in enumerate(decode_frames(self._path, self._name)):
@@ -133,17 +133,17 @@ class VideoPass:
             if index >= len(listed) or abs(shown_s - listed[index]) * self._times.hz > 0.5:
                 place = f"{listed[index]:.3f} s" if index < len(listed) else "no more frames"
                 raise EpisodeError(
-                    f"{self._name}: frame {index} is shown at {shown_s:.3f} s where the file lists {place}"
+                    f"{self._name}: frame {index} has the time {shown_s:.3f} s, but the file lists {place}"
                 )
             if index in is_wanted:
                 yield index, frame
-        raise EpisodeError(f"{self._name}: {num_frames} frames decode where the file lists {len(listed)}")
+        raise EpisodeError(f"{self._name}: {num_frames} frames decode, but the file lists {len(listed)}")
 
 
 def _second_apart(frames: Int64, times: VideoTimes) -> Int64:
-    """Choose the frames [K] of a window that are nearest to whole seconds after its first, counted in whole steps.
+    """Choose the frames [K] of a window nearest to whole seconds after its first frame, counted in whole steps.
 
-    A second with none within half a step has none, as among the keyframes that a build asks for.
+    A second without a frame within half a step is skipped, as in the keyframes that a build reads.
     """
     steps = times.step[frames].astype(np.float64)
     if not len(steps):
@@ -163,13 +163,13 @@ class WindowStream:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return len(self._frames)
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield ascending `rows` as RGB [256, 256, 3], damaged ones as `LOST_FRAME`.
 
         Raises:
-            EpisodeError: the video does not decode as far as a row.
+            EpisodeError: the video cannot be decoded up to a row.
         """
         yield from self._video.pictures(self._frames[list(rows)], reader=self._number, resize=resize)

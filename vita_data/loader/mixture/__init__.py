@@ -1,1 +1,1 @@
-"""What a manifest comes to with the shards at hand, stage by stage: `vita-data mix`."""
+"""Resolves a manifest against built shards for every stage, for `vita-data mix`."""

@@ -1,7 +1,7 @@
-"""What a manifest comes to with the shards at hand, stage by stage: the numbers behind `vita-data mix`.
+"""Resolves a manifest against built shards for every stage: the numbers of `vita-data mix`.
 
-Uses the same plan as training, so that what is counted is what will be drawn. The paper's proportions stand in the
-notes of a manifest's entries and nowhere else; they are read from there. `vita_data.loader.mixture.text` lays it out.
+Uses the same plan as training, so the report counts exactly what training will draw. The paper's proportions are stored
+only in the notes of a manifest's entries and are read from there. `vita_data.loader.mixture.text` formats the report.
 """
 
 import json
@@ -21,7 +21,7 @@ from vita_data.storage.files import AnyPath, describe_fault, open_path, write_at
 from vita_data.types import Basis, Json, Manifest, Modality, Stage
 
 BATCH_SIZE = 1024
-"""Of pre-training (VITA 7.2)."""
+"""The batch size of pre-training (VITA 7.2)."""
 
 _PRINTED = re.compile(r"Table 10: (\d+(?:\.\d+)?)% printed")
 
@@ -33,23 +33,23 @@ class SourceMix:
     label: str
     num_clips: int
     num_steps: int
-    """Native steps of those clips: what basis `frames` counts."""
+    """Native steps of those clips, which basis `frames` counts."""
     num_windows: int
     weight: float
     share: float
     share_before: float | None
-    """Share without the manifest's temperature and cap; None if there would be none worth drawing."""
+    """Share without the manifest's temperature and cap; None if it would be too small to draw."""
     repeats_per_100k_steps: float
     num_without_instruction: int
-    """Clips that this stage leaves out for want of an instruction."""
+    """Clips that this stage skips because they have no instruction."""
     num_clips_whole: int
-    """Clips with a window if `where` and `fraction` left all in."""
+    """Clips with a window without `where` and `fraction`."""
     num_windows_whole: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModalityMix:
-    """One kind of batch of a stage."""
+    """The batches of one modality in a stage."""
 
     modality: Modality
     step_share: float
@@ -58,7 +58,7 @@ class ModalityMix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMix:
-    """A stage; `refused` says why it cannot be trained with this manifest, and is empty if it can."""
+    """A stage; `refused` explains why it cannot be trained with this manifest, and is empty if it can."""
 
     stage: Stage
     refused: str
@@ -68,17 +68,17 @@ class StageMix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Realised:
-    """A source's part of all samples, every modality together, beside the paper's Table 10; parts of 1."""
+    """A source's share of all samples over all modalities, compared with the paper's Table 10; from 0 to 1."""
 
     label: str
     printed: float | None
-    """The proportion in the table, as the entry's note states it."""
+    """The proportion in the table, from the entry's note."""
     scaled: float | None
-    """The same among the entries of this manifest whose notes state one."""
+    """The proportion among the entries of this manifest whose notes name one."""
     shares: Mapping[str, float]
-    """Of each stage that is possible, by its name, for batches of one size in every modality."""
+    """By name of each possible stage, for the same batch size in every modality."""
     points: Mapping[str, float]
-    """Each stage's share less `scaled`, in percentage points; empty without it."""
+    """Each stage's share minus `scaled`, in percentage points; empty without `scaled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class MixReport:
     """Digest of each entry's shards, by label."""
     stages: tuple[StageMix, ...]
     realised: tuple[Realised, ...]
-    """One a manifest entry, in its order."""
+    """One per manifest entry, in its order."""
 
     @property
     def reweighs(self) -> bool:
@@ -102,7 +102,7 @@ class MixReport:
         return self.temperature != 1 or self.max_repeats_per_100k_steps is not None
 
     def as_json(self) -> Json:
-        """Lay the report out for machines."""
+        """Return the report as JSON."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
     def write_lock(self, shards: str | AnyPath) -> AnyPath:
@@ -118,7 +118,8 @@ class MixReport:
         except (OSError, StorageError) as error:
             reason = getattr(error, "strerror", None) or describe_fault(error.__cause__ or error)
             raise RequestError(
-                f"lock file {path} cannot be written ({reason}); the mixture itself is fine: make {shards} writable to "
+                f"lock file {path} cannot be written ({reason}); the mixture itself is valid: make {shards} writable "
+                "to "
                 "record it"
             ) from error
         return path
@@ -132,8 +133,8 @@ def mix(
     Args:
         manifest: what to mix.
         shards: the folder that `vita-data build` wrote to.
-        basis: overrides the manifest's.
-        batch_size: global batch that repeats are counted for, and a cap on them kept.
+        basis: overrides the manifest's basis.
+        batch_size: global batch size for counting and capping repeats.
 
     Raises:
         ManifestError: a source is not built, or no stage can be trained.
@@ -153,9 +154,9 @@ def mix(
 
 
 def sample_shares(stage: StageMix) -> Mapping[str, float]:
-    """Which part of a stage's samples each source gives, over all modalities, for batches of one size.
+    """Return each source's share of a stage's samples over all modalities, for the same batch size in every modality.
 
-    A source that gives samples of two modalities counts with both.
+    A source with samples of two modalities counts with both.
     """
     found: dict[str, float] = {}
     for part in stage.modalities:
@@ -165,7 +166,7 @@ def sample_shares(stage: StageMix) -> Mapping[str, float]:
 
 
 def printed_shares(manifest: Manifest) -> tuple[float | None, ...]:
-    """The proportions of the paper's Table 10 that a manifest's notes state, as parts of 1, one an entry."""
+    """Return the proportions of the paper's Table 10 in a manifest's notes, from 0 to 1, one per entry."""
     found = (_PRINTED.search(entry.note) for entry in manifest.entries)
     return tuple(None if match is None else float(f"{match[1]}e-2") for match in found)
 
@@ -217,7 +218,7 @@ def _source_mix(planned: PlannedPool, stage: Stage, share_before: float | None) 
 
 
 def _whole(pool: Pool, stage: Stage) -> Pool:
-    """The pool that the entry would have without `where` and `fraction`."""
+    """Return the pool that the entry would have without `where` and `fraction`."""
     opened = pool.opened
     if opened.chosen.all():
         return pool
@@ -230,7 +231,7 @@ def _shares_before(plan: Plan) -> Mapping[Modality, Sequence[float | None]]:
     try:
         found = masses(pools, replace(plan.manifest, temperature=1.0), basis=plan.basis)
     except ManifestError:
-        # A temperature may be what makes this mixture possible.
+        # The mixture may be possible only with the temperature.
         return {modality: [None] * len(members) for modality, members in pools.items()}
     return {modality: (values / values.sum()).tolist() for modality, values in found.items()}
 
@@ -244,6 +245,6 @@ def _subset_notes(plan: Plan, modalities: Sequence[ModalityMix]) -> Iterator[str
             limits += [] if entry.fraction == 1 else [f"fraction = {entry.fraction:g}"]
             if limits:
                 yield (
-                    f"{entry.source}: {', '.join(limits)} leaves {part.modality} batches {source.num_clips:,} of "
+                    f"{entry.source}: {', '.join(limits)} limits {part.modality} batches to {source.num_clips:,} of "
                     f"{source.num_clips_whole:,} clips, {source.num_windows:,} of {source.num_windows_whole:,} windows"
                 )

@@ -1,6 +1,6 @@
-"""The report of `vita-data mix` as text: a table a stage and modality, and one against the paper's Table 10.
+"""The report of `vita-data mix` as text: a table per stage and modality, and a comparison with the paper's Table 10.
 
-Lays out numbers that `vita_data.loader.mixture.report` found; computes none.
+Only formats the numbers of `vita_data.loader.mixture.report`; computes none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ _ABSENT = "-"
 
 
 def mix_text(report: MixReport) -> str:
-    """Lay a report out for people."""
+    """Format a report for people."""
     lines = [f"{report.name}: {terms(report)}"]
     for stage in report.stages:
         lines += ["", *_stage_lines(stage, reweighs=report.reweighs)]
@@ -21,7 +21,7 @@ def mix_text(report: MixReport) -> str:
 
 
 def terms(report: MixReport) -> str:
-    """Say what the shares and repeats of a report rest on."""
+    """Describe how the shares and repeats of a report were computed."""
     temperature = "" if report.temperature == 1 else f", temperature {report.temperature:g}"
     limit = report.max_repeats_per_100k_steps
     cap = "" if limit is None else f", at most {limit:,.10g} repeats per 100k steps"
@@ -29,19 +29,19 @@ def terms(report: MixReport) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Show a part of 1 as a percentage with two decimals, as Table 10 does."""
+    """Format a share (0 to 1) as a percentage with two decimals, as Table 10 does."""
     return _ABSENT if share is None else f"{share:.2%}"
 
 
 def points(value: float | None) -> str:
-    """Show a difference in percentage points with its sign."""
-    # Rounded first: a difference of -1e-16 is +0.00.
+    """Format a difference in percentage points with its sign."""
+    # Rounded first, so that a difference of -1e-16 is shown as +0.00.
     return _ABSENT if value is None else f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _stage_lines(stage: StageMix, *, reweighs: bool) -> list[str]:
     if stage.refused:
-        return [f"{stage.stage}: not possible; {stage.refused}"]
+        return [f"{stage.stage}: not possible: {stage.refused}"]
     lines: list[str] = []
     for part in stage.modalities:
         lines += [] if part is stage.modalities[0] else [""]
@@ -51,7 +51,7 @@ def _stage_lines(stage: StageMix, *, reweighs: bool) -> list[str]:
 
 
 def _source_rows(part: ModalityMix, *, reweighs: bool) -> Iterator[Sequence[str]]:
-    """Yield header and rows; `before` is the share without temperature and cap, shown where they are used."""
+    """Yield header and rows; `before` is the share without temperature and cap, shown if they are used."""
     before = ("before",) if reweighs else ()
     yield ("source", "clips", "steps", "windows", "weight", *before, "share", "repeats/100k", "no text")
     for source in part.sources:
@@ -67,7 +67,7 @@ def _source_cells(source: SourceMix, *, reweighs: bool) -> Sequence[str]:
 
 
 def _paper_lines(realised: Sequence[Realised]) -> list[str]:
-    """Set the shares of all samples against the paper's; its column adds to 99.99%."""
+    """Compare the shares of all samples with the paper's, whose column adds up to 99.99%."""
     stages = list(realised[0].shares)
     rows = [("source", "printed", "scaled", *(name for stage in stages for name in (stage, "points")))]
     for one in realised:
@@ -77,9 +77,9 @@ def _paper_lines(realised: Sequence[Realised]) -> list[str]:
     printed, scaled = (sum(one.printed or 0.0 for one in realised), sum(one.scaled or 0.0 for one in realised))
     rows.append(("sum", percent(printed), percent(scaled), *sums))
     return [
-        "VITA Table 10 against the samples of each stage, all modalities together (points: share - scaled)",
+        "VITA Table 10 compared with the samples of each stage over all modalities (points: share - scaled)",
         *_table(rows),
-        "  printed: the paper's proportion; scaled: the same among the sources of this manifest",
+        "  printed: the paper's proportion; scaled: that proportion among the sources of this manifest only",
     ]
 
 

@@ -1,4 +1,4 @@
 """Which windows make up batch k: requests, exact shares, permutations, the plan, the sampler, resuming.
 
-A manifest and a request go in, a `Plan` and batch members come out; all of it is arithmetic.
+A manifest and a request come in, a `Plan` and batch members go out; everything is arithmetic.
 """

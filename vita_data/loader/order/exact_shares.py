@@ -1,8 +1,8 @@
-"""Proportions kept exactly: which member of a mixture each numbered draw goes to, for any draw at once.
+"""Exact proportions: which member of a mixture each numbered draw goes to, computed for any draw directly.
 
-Draws come in blocks. At the end of every block each member's count is within 1 of draws x share; inside a block the
-order is shuffled. Shares are multiples of 1 / (block x PERIOD), so that all is integers and repeats after PERIOD
-blocks; the first use of a late block costs a second at most for 14 members, whatever its number, and more for more.
+Draws come in blocks. At the end of every block each member's count is within 1 of draws x share; within a block the
+order is shuffled. Shares are multiples of 1 / (block x PERIOD), so that all numbers are integers and repeat after
+PERIOD blocks. The first use of a late block takes at most a second for 14 members, and more for more members.
 """
 
 from collections import OrderedDict
@@ -18,12 +18,12 @@ _KEPT_BLOCKS = 32
 
 
 def quantize(shares: Float64, *, total: int) -> Int64:
-    """Turn shares [S] > 0 into integers >= 1 that add to `total`, by largest remainders."""
+    """Convert shares [S] > 0 to integers >= 1 that add up to `total`, by largest remainders."""
     exact = shares / shares.sum() * total
     units: Int64 = np.maximum(np.floor(exact).astype(np.int64), 1)
     short = total - int(units.sum())
     if short < 0:
-        # Only members far below one unit were raised; the largest pays for them unnoticed.
+        # Only members far below one unit were rounded up; the largest member compensates for them.
         units[np.argmax(units)] += short
     else:
         units[np.argsort(units - exact, kind="stable")[:short]] += 1
@@ -32,7 +32,7 @@ def quantize(shares: Float64, *, total: int) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What draws came to: the member of each draw [n], and how many draws that member had before [n]."""
+    """The result of draws: the member of each draw [n], and how many earlier draws that member had [n]."""
 
     member: Int64
     ordinal: Int64
@@ -51,11 +51,11 @@ class ExactShares:
 
     @property
     def shares(self) -> Float64:
-        """The shares [S] that are kept."""
+        """The exact shares [S]."""
         return np.asarray(self.units / self.units.sum(), np.float64)
 
     def counts(self, num_draws: int) -> Int64:
-        """Count each member [S] among the first draws."""
+        """Count the draws of each member [S] among the first `num_draws`."""
         block, inside = divmod(num_draws, self._block)
         counts = self._counts_at(block)
         if inside:
@@ -86,7 +86,7 @@ class ExactShares:
         members = np.repeat(np.arange(len(counts)), counts)
         ranks = np.arange(self._block) - np.repeat(np.cumsum(counts) - counts, counts)
         order = shuffled(self._block, key_of(self._key, block))
-        # Ranks follow the shuffled order, so that a member's draws come with rising ordinals.
+        # Ordinals follow the shuffled order, so that those of a member's draws ascend.
         member, ordinal = members[order], np.empty(self._block, np.int64)
         ordinal[np.argsort(member, kind="stable")] = ranks + np.repeat(before, counts)
         self._orders[block] = Choices(member, ordinal)
@@ -96,7 +96,7 @@ class ExactShares:
 
 
 class _Extras:
-    """Deals out what whole draws a block leave over: to the member that would first fall a whole draw behind.
+    """Assigns the draws left over in a block by rounding down: to the member that would first be a whole draw behind.
 
     Source: the chairman assignment rule (Tijdeman 1980), which keeps every count within 1 - 1 / (2S - 2) of its target
     after every single assignment.
@@ -110,7 +110,7 @@ class _Extras:
         self._table = [np.zeros(len(self._fractions), np.int64)]
 
     def counts(self, num_blocks: int) -> Int64:
-        """Extras of each member [S] in the first blocks of a period."""
+        """Count the extra draws of each member [S] in the first blocks of a period."""
         while len(self._table) <= num_blocks:
             first = (len(self._table) - 1) * self._per_block
             for slot in range(first, first + self._per_block):

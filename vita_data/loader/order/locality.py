@@ -1,6 +1,6 @@
-"""An order that stays within a few shards at a time, for stores where opening or fetching a shard is what costs.
+"""An order that stays within a few shards at a time, for stores where opening or fetching a shard is expensive.
 
-As exact as the global order: each pass holds every window once, and any position is found without those before it.
+As exact as the global order: each pass contains every window once, and any position is computed without earlier ones.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ def local_windows(positions: Int64, shard_ends: Int64, *, num_shards: int, key: 
 
     Args:
         positions: in 0..number of windows - 1.
-        shard_ends: windows in all shards up to and with each [S].
-        num_shards: shards of a group; the last group may have fewer.
-        key: of the pass.
+        shard_ends: cumulative number of windows of the shards [S].
+        num_shards: number of shards in a group; the last group may have fewer.
+        key: the key of the pass.
     """
     sizes = np.diff(shard_ends, prepend=0)
     order = shuffled(len(sizes), key)

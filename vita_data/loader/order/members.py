@@ -1,4 +1,4 @@
-"""A rank's slice of a batch, cut: for each slot the shard, clip, rows and images that it is read from."""
+"""The members of a rank's slice of a batch: for each slot the shard, clip, rows and images to read."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef
 from vita_data.types import Modality
 
 MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}
-"""The index's columns of the members that are no images."""
+"""The index columns of the members that are not images."""
 
 
 class Member(NamedTuple):
-    """A member of an open shard: one that is no image by its name, an image by its number.
+    """A member of an open shard: an image by its number, any other member by its name.
 
-    A tuple, since a loader makes thousands of these a second.
+    A tuple, since a loader makes thousands of them per second.
     """
 
     view: ShardView
@@ -45,7 +45,7 @@ class Member(NamedTuple):
 
 
 def named(view: ShardView, clip: int, name: str) -> Member | None:
-    """Find a member that is no image; None where the clip has none."""
+    """Find a member that is not an image; None if the clip does not have it."""
     ref = view.member(clip, MEMBERS[name])
     return None if ref is None else Member(view, clip, ref, name)
 
@@ -59,7 +59,7 @@ def metadata(view: ShardView, clip: int) -> Member:
     """Find a clip's metadata.
 
     Raises:
-        ShardError: its index lists none.
+        ShardError: the index does not list it.
     """
     member = named(view, clip, CLIP_JSON)
     if member is None:
@@ -69,7 +69,7 @@ def metadata(view: ShardView, clip: int) -> Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMembers:
-    """What a rank's slice of a batch is read from, slot by slot."""
+    """What to read for a rank's slice of a batch, slot by slot."""
 
     picks: Picks
     views: Sequence[ShardView]
@@ -80,7 +80,7 @@ class BatchMembers:
         return len(self.clips)
 
     def members(self) -> Iterator[Member]:
-        """Name all that the slots are read from."""
+        """Yield all members to read for the slots."""
         modality = self.picks.modality
         frames = np.concatenate([self.parts.views, self.parts.futures], axis=1)
         for slot in range(len(self)):
@@ -93,12 +93,12 @@ class BatchMembers:
 
 
 def locate_batch(sampler: MixedModalitySampler, picks: Picks) -> BatchMembers:
-    """Cut the windows of a rank's slice."""
+    """Find the members of a rank's slice."""
     return locate_batches(sampler, [picks])[0]
 
 
 def locate_batches(sampler: MixedModalitySampler, batches: Sequence[Picks]) -> list[BatchMembers]:
-    """Cut several batches of one modality at once, which costs little more than one."""
+    """Find the members of several batches of one modality at once, which costs little more than for one batch."""
     spec, modality = sampler.plan.windows, batches[0].modality
     together = replace(
         batches[0],

@@ -1,6 +1,6 @@
-"""Keyed order without tables: a 64-bit hash and permutations of any size, vectorised.
+"""Keyed shuffling without tables: a 64-bit hash and permutations of any size, vectorised.
 
-Not numpy's generators, since their streams may change between releases and the batch order may not.
+Does not use numpy's generators, since their streams may change between releases but the batch order may not.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ def key_of(*parts: object) -> int:
 
 
 def mix64(values: NDArray[np.integer], key: int | UInt64) -> UInt64:
-    """Hash each number under a key, one for all or one each.
+    """Hash each number with a key: one key for all numbers, or one per number.
 
     Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
     """
@@ -39,8 +39,8 @@ def shuffled(count: int, key: int) -> Int64:
 def permute(positions: Int64, sizes: Int64, keys: UInt64) -> Int64:
     """Map each position [n] through a keyed permutation of 0..size-1, of its own size [n] and key [n].
 
-    A Feistel network over a grid of rows and columns that barely exceeds `size`; results outside are walked on until
-    they fall inside, which keeps it one to one (cycle walking: Black and Rogaway 2002).
+    A Feistel network over a grid of rows and columns that is only slightly larger than `size`; results outside `size`
+    are mapped again until they fall inside, which keeps the map one to one (cycle walking: Black and Rogaway 2002).
     """
     rows = np.ceil(np.sqrt(sizes)).astype(np.int64)
     columns = -(-sizes // rows)

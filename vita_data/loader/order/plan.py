@@ -1,6 +1,7 @@
 """Everything that the order of a run depends on, resolved once: pools, shares, batch sizes, windows, seed.
 
-A plan holds numbers and open indexes; it reads no clip and decides nothing later. Two plans of one hash give one order.
+A plan contains numbers and open indexes; it reads no clips and makes no later decisions. Plans with equal hashes give
+the same order.
 """
 
 import dataclasses
@@ -34,16 +35,16 @@ from vita_data.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPool:
-    """A pool and what the mixture gives it."""
+    """A pool with its part of the mixture."""
 
     pool: Pool
     share: float
-    """Part of its modality's draws."""
+    """Its share of its modality's draws."""
     repeats_per_100k_steps: float
     statistics: str
-    """Digest of the figures that its actions and states are scaled by; empty where a batch holds neither."""
+    """Digest of the numbers that its actions and states are scaled by; empty if a batch contains neither."""
     offset: int = 0
-    """Added to its draws, so that a source keeps its position when the plan around it changes."""
+    """Added to its draws, so that a source keeps its position when the rest of the plan changes."""
 
     @property
     def label(self) -> str:
@@ -62,16 +63,16 @@ class Plan:
     windows: WindowSpec
     order: DrawOrder
     batch_size: Mapping[Modality, int]
-    """Of the whole global batch, for each modality in use."""
+    """Size of the global batch, for each modality in use."""
     modality_steps: Mapping[Modality, float]
-    """Share of the steps; adds to 1."""
+    """Share of the steps of each modality; adds up to 1."""
     pools: Mapping[Modality, tuple[PlannedPool, ...]]
     statistics: Mapping[str, Json]
     """Each source's stats.json, for checkpoints."""
     resizes: Mapping[str, ResizeMode]
-    """How each source's images became square, likewise."""
+    """How each source's images were made square, for checkpoints."""
     notes: tuple[str, ...]
-    """What a user should know about how the request was met."""
+    """What a user should know about this plan."""
 
     @classmethod
     def from_manifest(
@@ -94,14 +95,14 @@ class Plan:
             manifest: what to mix.
             shards: the folder that `vita-data build` wrote to.
             stage: decides the modalities, the pools and the defaults below.
-            batch_size: of the global batch; one number, or one a modality.
-            seed: another seed gives another order of the same proportions.
+            batch_size: size of the global batch; one number, or one per modality.
+            seed: another seed gives another order with the same proportions.
             windows: how samples are cut; default: the stage's (vita_data/README.md).
-            modality_steps: share of the steps a modality gets; default: the stage's.
-            also: kinds of batch that take half of the steps where sources have such windows, and leave the stage's
-                usual ones the other half: warmup may draw paired ones too.
-            basis: overrides the manifest's.
-            order: of the windows of each source.
+            modality_steps: share of the steps of each modality; default: the stage's.
+            also: modalities that get half of the steps if sources have such windows, while the stage's usual modalities
+                get the other half: for example, warmup may also draw paired windows.
+            basis: overrides the manifest's basis.
+            order: the order of the windows within each source.
 
         Raises:
             ManifestError: a source is not built, or has no window in any modality in use.
@@ -115,7 +116,7 @@ class Plan:
 
     @classmethod
     def resolve(cls, manifest: Manifest, opened: Sequence[OpenEntry], request: PlanRequest) -> Self:
-        """Resolve a manifest whose indexes are open; raises what `from_manifest` does."""
+        """Resolve a manifest whose indexes are open; raises the same errors as `from_manifest`."""
         stage, basis = request.stage, request.basis or manifest.basis
         spec = request.windows or default_windows(stage, opened)
         counted = {
@@ -143,9 +144,9 @@ class Plan:
 
     @property
     def fields(self) -> Mapping[str, object]:
-        """What the order depends on beside the sources, by name; JSON-able."""
+        """What the order depends on besides the sources, by name; JSON-able."""
         spec, order = self.windows, self.order
-        # The global order is not named, so that states from before there was another are still read.
+        # The global order is omitted, so that states written before other orders existed can still be read.
         other = {"order": {"kind": str(order.kind), "num_shards": order.num_shards}}
         return {
             **({} if order.kind is Order.GLOBAL else other),
@@ -164,7 +165,7 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """sha256 over all that the order depends on."""
+        """The sha256 of everything that the order depends on."""
         sources = {
             str(modality): [[one.label, one.pool.digest, one.statistics, one.share, one.offset] for one in planned]
             for modality, planned in self.pools.items()
@@ -172,7 +173,7 @@ class Plan:
         return hashlib.sha256(json_bytes([self.fields, sources])).hexdigest()
 
     def with_offsets(self, offsets: Mapping[tuple[Modality, str], int]) -> Self:
-        """Move the draws of some sources, named by modality and label; the others start where they do."""
+        """Shift the draws of some sources, given by modality and label; the other sources keep theirs."""
         pools = {
             modality: tuple(dataclasses.replace(one, offset=offsets.get((modality, one.label), 0)) for one in planned)
             for modality, planned in self.pools.items()
@@ -204,9 +205,9 @@ def _check_used(
         mine = [pools[number] for pools in counted.values()]
         if not any(pool.num_windows for pool in mine):
             skipped = sum(pool.num_without_instruction for pool in mine)
-            why = f"; {skipped} clips were left out because they have no instruction" if skipped else ""
+            why = f"; {skipped} clips were skipped because they have no instruction" if skipped else ""
             raise ManifestError(
-                f"manifest {manifest.path}: source {one.label!r} has no window for stage {stage}, which takes "
+                f"manifest {manifest.path}: source {one.label!r} has no window for stage {stage}, which uses "
                 f"{' and '.join(counted)} batches{why}; remove it from the manifest of this stage"
             )
 
@@ -220,7 +221,7 @@ def _notes(
         if not any(pool.num_windows for pool in pools)
     ]
     notes += [
-        f"{pool.opened.label}: {modality} batches leave out {pool.num_without_instruction} clips without instruction"
+        f"{pool.opened.label}: {modality} batches skip {pool.num_without_instruction} clips without instruction"
         for modality, pools in counted.items()
         for pool in pools
         if pool.num_without_instruction

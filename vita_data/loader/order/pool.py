@@ -1,6 +1,7 @@
-"""The windows of one mixture entry in one modality: how many, and which clip each number stands for.
+"""The windows of one mixture entry in one modality: their number, and the clip of each window number.
 
-Holds a row number and a running count a clip; no table of windows, and no clip's frames until a window is asked for.
+Stores one row number and one cumulative count per clip; no table of windows, and no clip's frames until they are
+needed.
 """
 
 import difflib
@@ -26,9 +27,9 @@ from vita_data.storage.files import AnyPath, open_path, storage_errors
 from vita_data.types import Bool, Int64, Json, Manifest, MixtureEntry, Modality, Split, Stage, WindowSpec
 
 _SAME_WORD = 0.8
-"""Likeness, of 1, of two names that are taken for one and the same, misspelt."""
+"""Similarity (0 to 1) from which a name counts as a misspelling of another."""
 _OPENERS = 8
-"""Sources of a store that are opened side by side."""
+"""Sources of a store that are opened in parallel."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class OpenEntry:
     stats: StatsFile
     views: tuple[ShardView, ...]
     first_rows: Int64
-    """Row of the source at which each shard starts [S]."""
+    """Row of the source where each shard starts [S]."""
     chosen: Bool
-    """[C] clips that `where` and `fraction` leave in."""
+    """[C] clips that `where` and `fraction` select."""
 
     @cached_property
     def label(self) -> str:
-        """What tells this entry from the others of its manifest: the source, and split and `where` if given."""
+        """What distinguishes this entry from the others of its manifest: the source, and split and `where` if given."""
         where = ",".join(f"{key}={value}" for key, value in sorted(self.entry.where.items()))
         split = "" if self.entry.split is Split.TRAIN else f":{self.entry.split}"
         return self.entry.source + split + (f"[{where}]" if where else "")
@@ -58,13 +59,13 @@ class OpenEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Windows [n] by the shard and clip that they are cut from, and their number inside the clip."""
+    """The shard, clip and number within the clip of windows [n]."""
 
     views: tuple[ShardView, ...]
     clips: Int64
     numbers: Int64
     is_plain: Bool
-    """As `windows.Counted.is_plain`."""
+    """See `windows.Counted.is_plain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,24 +76,24 @@ class Pool:
     spec: WindowSpec
     opened: OpenEntry
     rows: Int64
-    """[C] rows of the source that have a window."""
+    """[C] rows of the source with a window."""
     ends: Int64
-    """[C] windows up to and with each of those rows."""
+    """[C] cumulative number of windows of those rows."""
     is_plain: Bool
-    """[C] as `windows.Counted.is_plain`."""
+    """[C] see `windows.Counted.is_plain`."""
     num_steps: int
-    """Native steps of the clips that have a window."""
+    """Native steps of the clips with a window."""
     num_without_instruction: int
-    """Clips that would have a window but no instruction, which this stage leaves out."""
+    """Clips with windows but without an instruction, which this stage skips."""
 
     @property
     def num_windows(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     @property
     def digest(self) -> str:
-        """Changes when any window of the pool, or its number, does."""
+        """A digest that changes with any window of the pool or its number."""
         windows = hashlib.sha256(self.rows.tobytes() + self.ends.tobytes()).hexdigest()
         return f"{key_of(self.opened.index.digest, self.opened.label, self.modality, self.spec, windows):016x}"
 
@@ -110,37 +111,37 @@ class Pool:
 
     @cached_property
     def shard_ends(self) -> Int64:
-        """Windows in all shards up to and with each [S]."""
+        """Cumulative number of windows of the shards [S]."""
         ends = np.append(self.opened.first_rows[1:], len(self.opened.chosen))
         found = np.searchsorted(self.rows, ends)
         return np.concatenate([[0], self.ends])[found]
 
 
 def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, ...]:
-    """Open the indexes of everything that a manifest names.
+    """Open the indexes of all sources of a manifest.
 
     Raises:
-        ManifestError: a source has no shards or no statistics there, or `where` leaves nothing of it.
+        ManifestError: a source has no shards or no statistics, or `where` selects none of its clips.
         ShardError: an index is damaged.
-        StorageError: an object store does not answer, or refuses.
+        StorageError: an object store does not answer, or denies access.
     """
     folder = open_path(shards) if isinstance(shards, str) else shards
     with storage_errors(folder):
         if not folder.is_dir():
-            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is no directory")
+            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is not a directory")
     if isinstance(folder, Path):
         return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
-    # A store takes its time over each request.
+    # Each request to a store takes time.
     with ThreadPoolExecutor(_OPENERS, thread_name_prefix="vita-open") as openers:
         return tuple(openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries))
 
 
 @contextmanager
 def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> Iterator[None]:
-    """Say who asked for a source that is not built in a folder, and what was meant, for a `with` block.
+    """Add to an error about a missing source the manifest entry that needs it and a suggestion, for a `with` block.
 
     Raises:
-        ManifestError: the source is not built there.
+        ManifestError: the source is not built in the folder.
     """
     try:
         yield
@@ -148,8 +149,8 @@ def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> I
         place = f"manifest {manifest.path}: source {entry.source!r}"
         built = sources_in(folder)
         if not built and (hint := meant_shards(folder)):
-            raise ManifestError(f"{place}: --shards {folder} holds no built source{hint}") from error
-        # Two sources may have names as near as robomind_franka and robomind_agilex.
+            raise ManifestError(f"{place}: --shards {folder} contains no built source{hint}") from error
+        # Names of sources can be as similar as robomind_franka and robomind_agilex.
         near = [] if entry.source in built else difflib.get_close_matches(entry.source, built, n=1, cutoff=_SAME_WORD)
         if near:
             raise ManifestError(f"{place} is not built in {folder}; did you mean {near[0]!r}?") from error
@@ -163,7 +164,9 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
     if not sum(len(view) for view in views):
         _refuse_nothing(place, read_card(folder / entry.source))
-        raise ManifestError(f"{place} has no clip in split {entry.split}; name another split or build more of it")
+        raise ManifestError(
+            f"{place} has no clip in split {entry.split}; choose another split or build more of the source"
+        )
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
         chosen=_chosen(place, entry, index.table),
@@ -171,13 +174,13 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
 
 
 def _refuse_nothing(place: str, card: Json) -> None:
-    """Refuse a source of which no episode was stored, in any split."""
+    """Refuse a source without any stored episode in any split."""
     outcomes, drops = card.get("outcomes"), card.get("drops")
     if not isinstance(outcomes, dict) or not isinstance(drops, dict) or outcomes.get("ok"):
         return
     most = max(drops, key=lambda code: drops[code], default="")
     why = f"{drops[most]} of {sum(outcomes.values())} dropped: {most}" if most else "all failed"
-    raise ManifestError(f"{place} was built, but no episode was stored ({why}); build it again with other settings")
+    raise ManifestError(f"{place} was built without storing any episode ({why}); build it again with other settings")
 
 
 def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
@@ -187,14 +190,15 @@ def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
         chosen &= np.asarray(pc.fill_null(pc.equal(column, value), False))  # noqa: FBT003 - Arrow's own signature
         if not chosen.any():
             found = ", ".join(sorted(str(name) for name in pc.unique(column).to_pylist())[:20])
-            raise ManifestError(f"{place}: where {key} = {value!r} leaves no clip; its shards hold {key}: {found}")
+            raise ManifestError(f"{place}: where {key} = {value!r} selects no clip; its shards have {key}: {found}")
     return chosen if entry.fraction == 1 else chosen & _few_shot(table, chosen, entry.fraction)
 
 
 def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
-    """Keep a fraction of the episodes of every task, at least one, by the order of their hashes.
+    """Keep a fraction of the episodes of every task, at least one, in the order of their hashes.
 
-    A smaller fraction is a part of a larger one. The task is the index's `task`, where that is empty the instruction.
+    A smaller fraction is a subset of a larger one. The task is the index's `task` or, if that is empty, the
+    instruction.
     """
     episodes = table.column("episode").to_pylist()
     tasks = pc.coalesce(table.column("task"), table.column("instruction")).to_pylist()

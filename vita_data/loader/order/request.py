@@ -1,4 +1,4 @@
-"""What a caller asks of a plan, checked, with each stage's defaults (vita_data/README.md) filled in."""
+"""The checked request for a plan, with each stage's defaults (vita_data/README.md) filled in."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ MODALITIES: Mapping[Stage, tuple[Modality, ...]] = {
     Stage.COTRAIN: (Modality.VIDEO, Modality.PAIRED),
     Stage.FINETUNE: (Modality.PAIRED,),
 }
-"""The kinds of batch of each stage."""
+"""The modalities of each stage."""
 _ASKED_FOR: Mapping[Stage, frozenset[Modality]] = {Stage.WARMUP: frozenset({Modality.PAIRED})}
-"""Those that come only where they are asked for: by a share in modality_steps, or by `also`."""
+"""Modalities that are used only on request: by a share in modality_steps, or by `also`."""
 
 GLOBAL_ORDER = DrawOrder()
 
@@ -27,7 +27,7 @@ _MAX_BATCH = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """The arguments of `Plan.from_manifest` beside manifest and shards; None takes the default."""
+    """The arguments of `Plan.from_manifest` besides manifest and shards; None means the default."""
 
     stage: Stage
     batch_size: int | Mapping[str, int]
@@ -35,16 +35,16 @@ class PlanRequest:
     windows: WindowSpec | None = None
     modality_steps: Mapping[str, float] | None = None
     also: Collection[Modality] = ()
-    """Kinds of batch that take half of the steps, where sources have such windows and modality_steps says nothing; the
-    stage's usual ones share the other half."""
+    """Modalities that get half of the steps, if sources have such windows and modality_steps is not given; the stage's
+    usual modalities share the other half."""
     basis: Basis | None = None
     order: DrawOrder = GLOBAL_ORDER
 
     def __post_init__(self) -> None:
-        """Refuse what no data could satisfy.
+        """Refuse values that no data could satisfy.
 
         Raises:
-            RequestError: names the argument, what was found and what would do.
+            RequestError: names the argument, the value found and the expected values.
         """
         if self.modality_steps is not None:
             self._check_numbers("modality_steps", self.modality_steps)
@@ -55,25 +55,25 @@ class PlanRequest:
         if self.windows is not None:
             _check_windows(self.windows)
         if type(self.order.num_shards) is not int or self.order.num_shards < 1:
-            raise RequestError(f"{self.order}: num_shards must be a whole number, at least 1")
+            raise RequestError(f"{self.order}: num_shards must be a whole number of at least 1")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The stage's modalities, less those that modality_steps leaves out, or that have to be asked for."""
+        """The stage's modalities, without those that modality_steps omits and those that were not requested."""
         return drawn_modalities(self.stage, self.modality_steps, self.also)
 
     def batch_sizes(self, used: Sequence[Modality]) -> Mapping[Modality, int]:
-        """Give each modality in use its batch size.
+        """Return the batch size of each modality in use.
 
         Raises:
-            RequestError: one has none.
+            RequestError: a modality has none.
         """
         given = self.batch_size if isinstance(self.batch_size, Mapping) else dict.fromkeys(used, self.batch_size)
         for modality in used:
             size = given.get(modality)
             if type(size) is not int or not 1 <= size <= _MAX_BATCH:
                 raise RequestError(
-                    f"batch_size: stage {self.stage} needs a whole number, at least 1 and at most {_MAX_BATCH}, for "
+                    f"batch_size: stage {self.stage} needs a whole number from 1 to {_MAX_BATCH} for "
                     f"{modality} batches; found {self.batch_size!r}"
                 )
         return {modality: given[modality] for modality in used}
@@ -82,13 +82,13 @@ class PlanRequest:
         """Normalize modality_steps over the modalities in use; None if none were given.
 
         Raises:
-            ManifestError: a modality with a share has no window.
+            ManifestError: a modality with a share has no windows.
         """
         if self.modality_steps is None:
             return None
         for modality in self.modalities:
             if modality not in used:
-                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has such a window")
+                raise ManifestError(f"modality_steps asks for {modality} batches, but no source has {modality} windows")
         largest = max(self.modality_steps[modality] for modality in used)
         parts = {modality: self.modality_steps[modality] / largest for modality in used}
         return {modality: part / sum(parts.values()) for modality, part in parts.items()}
@@ -105,7 +105,7 @@ class PlanRequest:
 def drawn_modalities(
     stage: Stage, modality_steps: Mapping[str, float] | None, also: Collection[Modality]
 ) -> tuple[Modality, ...]:
-    """List the kinds of batch that a stage draws where sources have such windows: see `PlanRequest`."""
+    """List the modalities that a stage draws if sources have such windows; see `PlanRequest`."""
     left_out = _ASKED_FOR.get(stage, frozenset()) - set(also)
     return tuple(
         m for m in MODALITIES[stage] if (m not in left_out if modality_steps is None else modality_steps.get(m, 0) > 0)
@@ -113,15 +113,15 @@ def drawn_modalities(
 
 
 def _is_finite(value: object) -> bool:
-    # A recipe's value need not have the annotated type.
+    # The value from a recipe may not have the annotated type.
     return isinstance(value, (int, float)) and isfinite(value)
 
 
 def stage_named(stage: Stage | str) -> Stage:
-    """Look a stage up.
+    """Return the stage with a name.
 
     Raises:
-        RequestError: there is no such stage.
+        RequestError: the stage does not exist.
     """
     try:
         return Stage(stage)
@@ -130,7 +130,7 @@ def stage_named(stage: Stage | str) -> Stage:
 
 
 def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
-    """The windows of a stage: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrists (AgileX has two)."""
+    """Return a stage's windows: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrists (AgileX has two)."""
     if stage is not Stage.FINETUNE:
         return WindowSpec(starts=Starts.KEYFRAMES, horizon=_HORIZON, futures=1 if stage is Stage.WARMUP else 12)
     two_arms = any(pc.any(pc.equal(one.column("embodiment"), "agilex")).as_py() for one in opened)

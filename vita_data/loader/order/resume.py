@@ -1,4 +1,4 @@
-"""The position of a run as a few numbers, and what becomes of it when the plan has changed in between."""
+"""The position of a run as a few numbers, and how to continue from it if the plan has changed."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,20 +10,20 @@ from vita_data.types import Json, Modality
 
 
 class PlanChange(StrEnum):
-    """What to do with a state that another plan wrote."""
+    """What to do with a state written by another plan."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
 
 
 def resume_plan(plan: Plan, state: Json, *, plan_change: PlanChange = PlanChange.REFUSE) -> Plan:
-    """Give a plan the position of a state, so that batch `state["step"]` of it continues the run.
+    """Set a plan to the position of a state, so that its batch `state["step"]` continues the run.
 
-    Where the plan has changed and that is allowed, each source whose windows are the same goes on at its own position
-    and every other starts its first pass.
+    If the plan has changed and that is allowed, each source with unchanged windows continues at its own position; every
+    other source starts its first pass.
 
     Raises:
-        RequestError: the plan is another one and that is not allowed; names what changed.
+        RequestError: the plan has changed, which is not allowed; names what changed.
     """
     then = _State(state)
     same = plan.with_offsets({pool: then.number(pool, "offset") for pool in then.sources})
@@ -31,8 +31,8 @@ def resume_plan(plan: Plan, state: Json, *, plan_change: PlanChange = PlanChange
         return same
     if plan_change is PlanChange.REFUSE:
         raise RequestError(
-            f"the run was at step {then.step} of another plan; changed: {'; '.join(_changes(plan, then))}; "
-            "restore it, or continue with --allow-plan-change"
+            f"the state was saved at step {then.step} of another plan; changed: {'; '.join(_changes(plan, then))}; "
+            "restore the plan, or continue with --allow-plan-change"
         )
     fresh = MixedModalitySampler(plan.with_offsets({})).draws_before(then.step)
     return plan.with_offsets({pool: then.position(plan, pool) - drawn for pool, drawn in fresh.items()})
@@ -77,11 +77,11 @@ def _changes(plan: Plan, then: _State) -> list[str]:
         if then.fields.get(name) != value
     ]
     now = {(modality, one.label): one for modality, planned in plan.pools.items() for one in planned}
-    changes += [f"{pool[0]} source {pool[1]} is gone" for pool in then.sources if pool not in now]
+    changes += [f"{pool[0]} source {pool[1]} was removed" for pool in then.sources if pool not in now]
     for pool, one in now.items():
         modality, label = pool
         if pool not in then.sources:
-            changes.append(f"{modality} source {label} is new")
+            changes.append(f"{modality} source {label} was added")
             continue
         values = {
             "digest": one.pool.digest, "windows": one.pool.num_windows, "statistics": one.statistics,

@@ -1,6 +1,6 @@
 """Which windows make up batch k of a run: a pure function of (plan, k), so that resuming is arithmetic.
 
-Knows nothing of images, threads or tensors. Ranks take slices of one global batch.
+Independent of images, threads and tensors. Ranks take slices of one global batch.
 """
 
 from collections.abc import Sequence
@@ -53,11 +53,11 @@ class MixedModalitySampler:
         """Name the windows of a rank's slice of global batch k.
 
         Raises:
-            RequestError: k is negative or there is no such rank.
+            RequestError: k is negative or the rank does not exist.
         """
         picks = self.picks(k, rank=rank, world_size=world_size)
         if not len(picks.pool):
-            # More ranks than slots leave some without any.
+            # With more ranks than slots, some ranks get none.
             return BatchPlan(step=k, modality=picks.modality, windows=())
         places = self.locate(picks)
         clips = places.clips.tolist()
@@ -84,11 +84,11 @@ class MixedModalitySampler:
         return Places(views=kept, clips=clips, numbers=numbers, is_plain=is_plain)
 
     def picks(self, k: int, *, rank: int = 0, world_size: int = 1) -> Picks:
-        """Number the windows of a rank's slice of global batch k, without opening a clip; raises as `batch` does."""
+        """Number the windows of a rank's slice of global batch k, without opening a clip; raises like `batch`."""
         return self.picks_of(k, k + 1, rank=rank, world_size=world_size)[0]
 
     def picks_of(self, first: int, stop: int, *, rank: int = 0, world_size: int = 1) -> list[Picks]:
-        """Number the windows of batches first..stop-1 at once, as `picks` does one by one."""
+        """Number the windows of batches first..stop-1 at once, with the same result as `picks` for each."""
         if first < 0 or not 0 <= rank < world_size:
             raise RequestError(
                 f"batch {first} of rank {rank} of {world_size}: need batch >= 0 and 0 <= rank < world size"
@@ -98,7 +98,7 @@ class MixedModalitySampler:
         for number in np.unique(choice.member).tolist():
             mine = np.flatnonzero(choice.member == number)
             modality = self._modalities[number]
-            # Batches of a modality follow one another in its draws, and a rank has the same part of each.
+            # The batches of a modality are consecutive in its draws, and a rank has the same slice of each.
             draws = self._slices(modality, choice.ordinal[mine].tolist(), rank=rank, world_size=world_size)
             windows, size = self._windows(modality, draws), len(draws.member) // len(mine)
             for place, step in enumerate((first + mine).tolist()):
@@ -113,7 +113,7 @@ class MixedModalitySampler:
         return Choices(np.concatenate([p.member for p in parts]), np.concatenate([p.ordinal for p in parts]))
 
     def draws_before(self, k: int) -> dict[tuple[Modality, str], int]:
-        """Count the draws of every pool, by modality and label, in batches 0..k-1, its offset included."""
+        """Count the draws of every pool, by modality and label, in batches 0..k-1, including its offset."""
         counts: dict[tuple[Modality, str], int] = {}
         for modality, steps in zip(self._modalities, self._steps.counts(k).tolist(), strict=True):
             drawn = self._draws[modality].counts(steps * self.plan.batch_size[modality]).tolist()
@@ -141,13 +141,13 @@ class MixedModalitySampler:
     def _windows(self, modality: Modality, draws: Choices) -> Int64:
         """Number the window of each draw [n] in its pool.
 
-        Every pass over a source has its own permutation, so that all windows come once before any comes again.
+        Every pass over a source has its own permutation, so that every window is drawn once before any is drawn again.
         """
         pools = self.plan.pools[modality]
         sizes = np.array([planned.pool.num_windows for planned in pools])[draws.member]
         ordinals = draws.ordinal + np.array([planned.offset for planned in pools])[draws.member]
         passes, positions = np.divmod(ordinals, sizes)
-        # Few pools, and of each one pass or two, are met in a batch.
+        # A batch draws from few pools, and from one or two passes of each.
         met, which = np.unique(passes * len(pools) + draws.member, return_inverse=True)
         pairs = [divmod(one, len(pools)) for one in met.tolist()]
         seed = self.plan.seed

@@ -1,4 +1,4 @@
-"""Weights to shares: what part of a modality's draws each source gets, and of the steps each modality."""
+"""Converts weights to shares: of a modality's draws for each source, and of the steps for each modality."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,13 +10,13 @@ from vita_data.types import Basis, Float64, Manifest, Modality, Stage
 
 _STEPS = 100_000
 MIN_SHARE = 1e-9
-"""A smaller share is refused: no run would come to draw it, and the order of draws could not keep it."""
+"""A smaller share is refused: no run would ever draw it, and the draw order could not represent it."""
 
 
 def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basis: Basis) -> Mapping[Modality, Float64]:
-    """Weigh the pools [S] of every modality relative to the heaviest of all, which gets 1.
+    """Weigh the pools [S] of every modality relative to the heaviest one, which gets 1.
 
-    Assumes: temperature T raises what the basis gives to the power 1/T, so that a T above 1 evens sources out.
+    Assumes: temperature T raises the basis' values to the power 1/T, so that T > 1 makes the sources more equal.
 
     Raises:
         ManifestError: a source would get less than MIN_SHARE of a modality's draws; names it.
@@ -28,7 +28,8 @@ def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basi
         for pool, value in zip(pools[modality], values.tolist(), strict=True):
             if not 0 < value < np.inf or value < MIN_SHARE * total:
                 raise ManifestError(
-                    f"manifest {manifest.path}: source {pool.opened.label!r} gets next to nothing, or no number, of "
+                    f"manifest {manifest.path}: source {pool.opened.label!r} gets almost none (or an undefined share) "
+                    "of "
                     f"the {modality} draws with basis {basis} and temperature = {manifest.temperature:g}; bring the "
                     "weights closer together, or raise the temperature"
                 )
@@ -36,10 +37,10 @@ def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basi
 
 
 def _scaled(pools: Mapping[Modality, Sequence[Pool]], *, basis: Basis) -> Mapping[Modality, Float64]:
-    """Give weight x size of every pool, the largest being 1.
+    """Return weight x size of every pool, with the largest scaled to 1.
 
-    Divided before each product, so that a weight of 1e308 overflows nowhere; not by logarithms, whose last bits differ
-    between processors and would change the plan's hash.
+    The division comes before each product, so that a weight of 1e308 does not overflow. Logarithms are not used: their
+    last bits differ between processors and would change the plan's hash.
     """
     sizes = {modality: np.array([_size(pool, basis) for pool in members]) for modality, members in pools.items()}
     weights = {
@@ -65,12 +66,12 @@ def step_shares(
     """Share a stage's steps among the modalities that have windows (vita_data/README.md).
 
     Args:
-        stage: warmup takes equal parts, the others W_m / B_m.
+        stage: warmup uses equal shares, the other stages W_m / B_m.
         totals: W_m, the mass of each modality's pools.
         batch_size: B_m.
-        also: those of the modalities that take half of the steps together, in equal parts; the others share the rest.
+        also: the modalities that together get half of the steps, in equal shares; the others share the rest.
 
-    Assumes: equal parts in warmup, and a source with windows in two modalities counts in both; the paper is silent.
+    Assumes: equal shares in warmup, and a source with windows in two modalities counts in both; the paper does not say.
     """
     parts = {
         modality: 1.0 if stage is Stage.WARMUP else total / batch_size[modality] for modality, total in totals.items()
@@ -81,17 +82,17 @@ def step_shares(
 
 
 def repeats(pool: Pool, *, share: float, step_share: float, batch_size: int) -> float:
-    """How often each window of a pool is seen in 100,000 steps."""
+    """Return how often each window of a pool is drawn in 100,000 steps."""
     return _STEPS * step_share * batch_size * share / pool.num_windows
 
 
 def shares(
     pools: Sequence[Pool], weights: Float64, manifest: Manifest, *, step_share: float, batch_size: int
 ) -> Float64:
-    """Normalize weights [S], no source being repeated more often than the manifest allows; the others take the rest.
+    """Normalize weights [S]; sources at the manifest's repeat limit are capped, and the others get the rest.
 
     Raises:
-        ManifestError: all sources together are too small for that limit.
+        ManifestError: all sources together are too small for the limit.
     """
     limit = manifest.max_repeats_per_100k_steps
     if limit is None:
@@ -99,8 +100,9 @@ def shares(
     most = np.array([limit * pool.num_windows for pool in pools]) / (_STEPS * step_share * batch_size)
     if most.sum() < 1:
         raise ManifestError(
-            f"manifest {manifest.path}: max_repeats_per_100k_steps = {limit:g} lets {pools[0].modality} windows fill "
-            f"only {most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
+            f"manifest {manifest.path}: max_repeats_per_100k_steps = {limit:g} limits the {pools[0].modality} windows "
+            "to "
+            f"{most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
         )
     capped = np.zeros(len(pools), bool)
     while True:

@@ -1,4 +1,4 @@
-"""A mixture less the sources that have nothing for it: on another split, or for batches that carry actions alone."""
+"""Removes sources from a mixture that have no clips for it: on another split, or for batches that need actions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +13,10 @@ from vita_data.types import Manifest, MixtureEntry, Modality, Split
 
 
 def held_out(manifest: Manifest, shards: str | AnyPath, split: Split) -> Manifest:
-    """Move a mixture to a split; `fraction` is all of it.
+    """Move a mixture to a split and use the whole split, whatever its `fraction`.
 
     Raises:
-        ManifestError: no source has a clip there.
+        ManifestError: no source has a clip in the split.
     """
     folder = open_path(shards) if isinstance(shards, str) else shards
     moved = replace(manifest, entries=tuple(replace(entry, split=split, fraction=1.0) for entry in manifest.entries))
@@ -29,10 +29,10 @@ def held_out(manifest: Manifest, shards: str | AnyPath, split: Split) -> Manifes
 
 
 def only_paired(manifest: Manifest, shards: str | AnyPath) -> Manifest:
-    """Leave out sources that have no actions.
+    """Remove sources without actions.
 
     Raises:
-        ManifestError: none has.
+        ManifestError: no source has actions.
     """
     folder = open_path(shards) if isinstance(shards, str) else shards
 

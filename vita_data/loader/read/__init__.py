@@ -1,4 +1,4 @@
-"""Members to pixels and numbers: checked reads, decoding into the memory of a batch.
+"""Reads members with checks and decodes them to pixels and numbers in the memory of a batch.
 
-Members and bytes go in, filled arrays come out.
+Members and bytes come in, filled arrays go out.
 """

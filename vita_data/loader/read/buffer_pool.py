@@ -1,4 +1,4 @@
-"""Memory of batches that is used again: touching new pages costs as much as a third of decoding into them."""
+"""Reuses the memory of batches: touching new pages costs as much as a third of decoding into them."""
 
 import weakref
 from collections import defaultdict
@@ -10,13 +10,13 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class BufferPool:
-    """Lends arrays; one comes back when nothing refers to it any more, neither the array nor a tensor made of it."""
+    """Lends arrays; an array is reused once no reference to it, or to a tensor made from it, is left."""
 
     def __init__(self) -> None:
         self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
 
     def lend(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Give an array whose content is left from earlier use."""
+        """Return an array whose content is undefined."""
         num_bytes = prod(shape) * np.dtype(dtype).itemsize
         if not num_bytes:
             return np.empty(shape, dtype)
@@ -25,7 +25,7 @@ class BufferPool:
             memory = free.pop()
         except IndexError:
             memory = bytearray(num_bytes)
-        # All views of `loan` hold it, while views of an array that owns its memory would hold only that.
+        # All views of `loan` keep it alive, whereas views of an array that owns its memory keep only that array alive.
         loan = np.frombuffer(memory, dtype)
         weakref.finalize(loan, free.append, memory).atexit = False
         return loan.reshape(shape)

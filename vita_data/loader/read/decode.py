@@ -1,4 +1,4 @@
-"""Members to pixels and numbers: checked reads, decoding straight into a batch's memory.
+"""Reads members with checks and decodes them to pixels and numbers directly into a batch's memory.
 
 Called from many threads at once.
 """
@@ -29,7 +29,7 @@ _IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchArrays:
-    """The memory of a batch, filled slot by slot; None where the modality has no such member (types.Batch: shapes)."""
+    """The memory of a batch, filled slot by slot; None for members that the modality lacks (shapes: types.Batch)."""
 
     images: Image | None
     image_mask: Bool | None
@@ -46,7 +46,7 @@ ARRAYS = tuple(field.name for field in fields(BatchArrays))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What only clip.json knows."""
+    """Facts that only clip.json contains."""
 
     action_mask: Bool
     """[14], the columns of a batch."""
@@ -68,7 +68,7 @@ class WindowReader:
         self.sources = {
             modality: [one.pool.opened.entry.source for one in pools] for modality, pools in plan.pools.items()
         }
-        """Of each pool of a modality."""
+        """The source of each pool of a modality."""
         self.scalings = {
             modality: [
                 Scaling.stack([scaling(plan.statistics, source) for source in sources])
@@ -76,18 +76,18 @@ class WindowReader:
             ]
             for modality, sources in self.sources.items()
         }
-        """Of actions and of states, a row a pool of a modality."""
+        """The scalings of actions and states, one row per pool of a modality."""
 
     def read(self, members: Sequence[Member], source: MemberSource) -> list[Data]:
-        """Read members, checked; what it gives holds until the same thread reads again.
+        """Read and check members; the result is valid until the same thread reads again.
 
         Raises:
-            ShardError: one is damaged.
-            StorageError: a disk, mount or store does not give one.
+            ShardError: a member is damaged.
+            StorageError: a disk, mount or store cannot read a member.
         """
         found: list[Data] = []
         try:
-            # Each is checked while it is still in the processor's cache.
+            # Check each member while it is still in the processor's cache.
             for member, data in zip(members, source.read(members), strict=True):
                 if not matches(member.ref, data):
                     raise mismatch(member.view.shard, member.ref, clip=member.key, member=member.member_name)
@@ -102,20 +102,20 @@ class WindowReader:
         """Decode an image into its place in a batch.
 
         Raises:
-            ShardError: the bytes are none of our images.
+            ShardError: the bytes are not an image as the shard format requires.
         """
         try:
             shape = simplejpeg.decode_jpeg(data, "RGB", buffer=image).shape
         except BaseException as error:
             raise _fault(member, error) from error
         if shape != _IMAGE_SHAPE:
-            raise _unfit(member, f"an image of {shape}, not {_IMAGE_SHAPE}")
+            raise _unfit(member, f"expected an image of {_IMAGE_SHAPE}, got {shape}")
 
     def rows(self, member: Member, data: Data, row: int, count: int) -> Float32:
-        """Take rows of a vector that was read, fewer where the clip ends.
+        """Take rows of a vector that was read; fewer at the end of the clip.
 
         Raises:
-            ShardError: the bytes are no vector of ours.
+            ShardError: the bytes are not a vector as the shard format requires.
         """
         try:
             return npy_array(data)[row : row + count]
@@ -123,14 +123,14 @@ class WindowReader:
             raise _fault(member, error) from error
 
     def facts(self, view: ShardView, clip: int) -> Facts | None:
-        """Remember what only a clip's metadata says; None if it has to be read."""
+        """Return the remembered facts of a clip's metadata; None if it has to be read."""
         return self._facts.get((view, clip))
 
     def learn(self, member: Member, data: Data) -> Facts:
-        """Take a clip's metadata that was read, and remember what it says.
+        """Parse a clip's metadata that was read, and remember its facts.
 
         Raises:
-            ShardError: the bytes are no metadata of ours.
+            ShardError: the bytes are not metadata as the shard format requires.
         """
         try:
             facts = _facts(data)
@@ -155,7 +155,7 @@ def _mask(values: list[bool] | None, dim: int) -> NDArray[np.bool_]:
 
 
 def _fault(member: Member, error: BaseException) -> VitaDataError:
-    """Name the member in whatever reading it raised: an exit or a lack of memory in a thread must not go unseen."""
+    """Name the member in any error of its read: an exit or lack of memory in a thread must not go unnoticed."""
     if isinstance(error, VitaDataError):
         return error
     if isinstance(error, (ValueError, KeyError, TypeError)):
@@ -164,11 +164,11 @@ def _fault(member: Member, error: BaseException) -> VitaDataError:
 
 
 def _broken(member: Member, error: BaseException) -> WorkerError:
-    return WorkerError(f"{member}: reading it failed ({error!r}); {TRAINING_RESUMES}")
+    return WorkerError(f"{member}: cannot be read ({error!r}); {TRAINING_RESUMES}")
 
 
 def _unfit(member: Member, why: object) -> ShardError:
     return ShardError(
-        f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: its bytes are as written, but "
-        f"are not what the format says ({why}); build the source again"
+        f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: the checksum matches, but the "
+        f"content is invalid ({why}); build the source again"
     )

@@ -1,7 +1,7 @@
-"""One batch being filled, slot by slot, by many threads; whoever fills its last slot scales the vectors of all.
+"""Fills one batch, slot by slot, with many threads; the thread that fills the last slot scales all vectors.
 
-Reads only the members that a slot needs. What can be done for all slots at once is, since a thread that computes in
-Python keeps the others from it.
+Reads only the members that a slot needs. Work that can be done for all slots at once is done once, since a thread that
+runs Python code blocks the other threads.
 """
 
 import logging
@@ -33,30 +33,30 @@ _MAX_SUBSTITUTES = 100
 
 
 class _Window(NamedTuple):
-    """What a slot is filled from."""
+    """What to fill a slot from."""
 
     slot: int
     view: ShardView
     clip: int
     row: int
     frames: list[list[int]]
-    """Numbers of its images, array by array of the batch."""
+    """The numbers of its images, for each array of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Members of some slots, and what each is for, by its place among them."""
+    """The members that some slots need, and the use of each, by its position in the list."""
 
     members: list[Member] = field(default_factory=list)
     images: list[tuple[int, Image]] = field(default_factory=list)
-    """With the memory that it is decoded into."""
+    """Position, and the memory to decode into."""
     vectors: list[tuple[int, int, Float32]] = field(default_factory=list)
-    """With the first row that is taken, and where rows go."""
+    """Position, first row to take, and where the rows go."""
     facts: list[tuple[int, int]] = field(default_factory=list)
-    """With the slot."""
+    """Position and slot."""
 
     def add(self, member: Member) -> int:
-        """Want one more; gives its place."""
+        """Add a member; return its position."""
         self.members.append(member)
         return len(self.members) - 1
 
@@ -67,12 +67,12 @@ class BatchFill:
     def __init__(
         self, reader: WindowReader, arrays: BatchArrays, located: BatchMembers, members: MemberSource, *, first: int
     ) -> None:
-        """Fill `arrays` with what `located` names; `first` is the place of the slice in the global batch."""
+        """Fill `arrays` with the members in `located`; `first` is the position of the slice in the global batch."""
         self._reader, self._arrays, self._located, self._members, self._first = reader, arrays, located, members, first
         self._pools: list[int] = located.picks.pool.tolist()
         self.sources = [reader.sources[located.picks.modality][pool] for pool in self._pools]
         self.keys, self.instructions = [""] * len(located), [""] * len(located)
-        """What each slot says in words, once all are filled."""
+        """The key and the instruction of each slot, once all are filled."""
         self._facts: list[Facts] = [NO_FACTS] * len(located)
         has_vectors = arrays.action is not None
         self._needs_facts = has_vectors or reader.instruction is InstructionChoice.ANY
@@ -90,7 +90,7 @@ class BatchFill:
 
     @property
     def substituted(self) -> Counter[str]:
-        """How many damaged windows another took the place of, by source."""
+        """How many damaged windows were replaced, by source."""
         found: Counter[str] = Counter()
         for slot, count in self._replaced.items():
             found[self.sources[slot]] += count
@@ -100,7 +100,7 @@ class BatchFill:
         """Read the windows of some slots.
 
         Raises:
-            ShardError: a member is damaged, and the options do not allow another window in its place.
+            ShardError: a member is damaged, and the options do not allow a substitute.
             StorageError: a disk, mount or store cannot be read.
         """
         windows = [self._windows[slot] for slot in slots]
@@ -118,7 +118,7 @@ class BatchFill:
             self._scale()
 
     def _windows_of(self, located: BatchMembers, slots: Sequence[int]) -> list[_Window]:
-        # Lists of numbers, since taking single ones out of arrays is slow.
+        # Use lists, since reading single numbers from arrays is slow.
         frames, rows = [numbers.tolist() for numbers in self._numbers(located)], located.parts.row.tolist()
         return [
             _Window(
@@ -132,7 +132,7 @@ class BatchFill:
         return [numbers for images, numbers in every if images is not None]
 
     def _fill(self, windows: Sequence[_Window]) -> None:
-        # All reads first, then all decoding: Python between two images would each time start from cold caches.
+        # All reads first, then all decoding: Python code between two images would run with cold caches each time.
         wanted = _Wanted()
         for window in windows:
             self._want(window, wanted)
@@ -181,7 +181,7 @@ class BatchFill:
             self.instructions[slot] = view.text("instruction", clip)
 
     def _fill_or_substitute(self, window: _Window) -> None:
-        """Fill a slot, with the first whole window after its own in the same pool if that is damaged."""
+        """Fill a slot; if its window is damaged, use the next intact window of the same pool."""
         try:
             self._fill([window])
             return
@@ -206,7 +206,7 @@ class BatchFill:
         )
 
     def _scale(self) -> None:
-        """Turn the rows that were read into what a batch holds."""
+        """Convert the rows that were read to the values of a batch."""
         arrays, picks, timed = self._arrays, self._located.picks, self._located.parts.timed
         chunks = self._chunks[..., ACTION14]
         if timed is not None:
@@ -226,7 +226,7 @@ class BatchFill:
 
 
 def _set_masks(arrays: BatchArrays, located: BatchMembers, slots: slice) -> None:
-    """Say which images and which rows of a chunk the windows have; the columns of a vector are each clip's own."""
+    """Mark which images and which rows of a chunk the windows have; the columns of a vector are masked per clip."""
     for mask, frames in ((arrays.image_mask, located.parts.views), (arrays.future_mask, located.parts.futures)):
         if mask is not None:
             mask[slots] = frames != ABSENT
@@ -235,5 +235,5 @@ def _set_masks(arrays: BatchArrays, located: BatchMembers, slots: slice) -> None
 
 
 def instruction_draw(seed: int, step: int, slot: int) -> int:
-    """Number an instruction draw by seed, step and slot of the global batch."""
+    """Return the random number of an instruction draw from seed, step and slot of the global batch."""
     return key_of(seed, "instruction", step, slot)

@@ -1,4 +1,4 @@
-"""Memory of batches as tensors: pinned where there is CUDA, else pages that earlier batches have touched."""
+"""The memory of batches as tensors: pinned if CUDA is available, else reused pages of earlier batches."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +19,11 @@ class BatchMemory:
     def __init__(self) -> None:
         self._buffers = BufferPool()
         self._pinned = torch.cuda.is_available()
-        # The device of the thread that makes the loader; the planner's thread would pin on the first one.
+        # Use the device of the thread that makes the loader; the planner's thread would pin on the first device.
         self._device = torch.cuda.current_device() if self._pinned else 0
 
     def lend(self, plan: Plan, modality: Modality, size: int) -> dict[str, torch.Tensor]:
-        """Give the tensors that a batch of a modality has, by name, their content undefined."""
+        """Return the tensors of a modality's batch by name, with undefined content."""
         spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
         views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, NUM_ACTION_DIMS)
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
@@ -42,10 +42,10 @@ class BatchMemory:
     def _tensor(self, shape: tuple[int, ...], dtype: type[np.generic]) -> torch.Tensor:
         if not self._pinned:
             return torch.from_numpy(self._buffers.lend(shape, dtype))
-        # torch keeps pinned memory for later use itself.
+        # torch itself keeps pinned memory for reuse.
         return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=True)
 
 
 def arrays_of(tensors: Mapping[str, torch.Tensor]) -> BatchArrays:
-    """Give the same memory as numpy arrays."""
+    """Return the same memory as numpy arrays."""
     return BatchArrays(**{name: tensors[name].numpy() if name in tensors else None for name in ARRAYS})

@@ -1,4 +1,4 @@
-"""Where the bytes of shards come from: local disks at once, object stores fetched ahead and cached.
+"""Where the bytes of shards come from: local disks directly, object stores with prefetching and a cache.
 
-Batch members go in, their bytes come out.
+Batch members come in, their bytes go out.
 """

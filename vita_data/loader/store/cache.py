@@ -1,8 +1,8 @@
-"""Parts of remote shards kept on a disk, within a limit of bytes.
+"""Parts of remote shards cached on a disk, within a limit of bytes.
 
-Each shard has one sparse file in which a member lies where it lies in the shard. Whether it is there, and whole, its
-crc32 tells: a hole, a write cut short and a shard that was built anew all fail it and are fetched again. So there is
-nothing to keep in step with the files, and the ranks of a node may share a folder.
+Each shard has one sparse file, in which a member has the same offset as in the shard. Its crc32 tells whether a member
+is cached and intact: a hole, an interrupted write and a rebuilt shard all fail the check and are fetched again. So no
+state has to be kept in sync with the files, and the ranks of a node may share a folder.
 """
 
 import fcntl
@@ -25,11 +25,11 @@ from vita_data.storage.files import describe_fault
 _log = logging.getLogger(__name__)
 
 _TOUCH_S = 10.0
-"""How often a file that is read is marked as used."""
+"""How often a file being read is marked as used."""
 _FULL, _CLEARED = 15 / 16, 14 / 16
-"""Parts of the limit at which a clearing begins and ends: not every write clears, and other ranks write meanwhile."""
+"""Fractions of the limit where clearing starts and stops: not every write clears, and other ranks write meanwhile."""
 _UNSEEN = 1 / 256
-"""Part of the limit that is written before a look at what the other ranks have written."""
+"""Fraction of the limit that is written before checking what other ranks have written."""
 _BLOCK = 512
 """Bytes of a block in `stat`."""
 _PAGE = 4096
@@ -39,7 +39,7 @@ _WHOLE, _CLAIM = ".whole", ".claim"
 
 @dataclass(slots=True)
 class _File:
-    """An open file of the cache; closes with its last user."""
+    """An open file of the cache; it is closed with its last user."""
 
     number: int
     touched_s: float = field(default_factory=time.monotonic)
@@ -52,10 +52,10 @@ class ShardCache:
     """A folder of sparse files; safe to share between threads and processes."""
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
-        """Use a folder, which is made where it is absent; what lies in it from earlier runs is used.
+        """Use a folder, which is created if missing; files in it from earlier runs are used.
 
         Raises:
-            RequestError: it cannot be made or written to, or the limit is none.
+            RequestError: it cannot be created or written to, or the limit is not positive.
         """
         if limit_bytes < 1:
             raise RequestError(f"cache {folder}: its limit must be at least 1 byte; found {limit_bytes}")
@@ -74,19 +74,19 @@ class ShardCache:
         self._told: set[str] = set()
 
     def read(self, address: str, ref: MemberRef) -> bytes | None:
-        """Give a member's bytes if they are there and whole."""
+        """Return a member's bytes if they are cached and intact."""
         with suppress(OSError):
             file = self._open(address, os.O_RDWR)
             data = os.pread(file.number, ref.size, ref.offset)
             if matches(ref, data):
                 self._touch(file)
                 return data
-            # Nobody else would notice that the shard was built anew, or the disk has lost something.
+            # Only this check notices that the shard was rebuilt or the disk lost data.
             self._path(address).with_suffix(_WHOLE).unlink(missing_ok=True)
         return None
 
     def write(self, address: str, offset: int, data: bytes) -> None:
-        """Keep bytes of a shard; where the disk does not take them that is told once, and they are not kept."""
+        """Cache bytes of a shard; if the disk refuses them, warn once and continue without caching them."""
         size = (len(data) // _PAGE + 2) * _PAGE
         with self._lock:
             has_room = self._make_room(size)
@@ -95,7 +95,7 @@ class ShardCache:
             if has_room:
                 os.pwrite(self._open(address, os.O_RDWR | os.O_CREAT).number, data, offset)
         except OSError as error:
-            self._tell(f"cannot be written to ({describe_fault(error)}); reading goes on without")
+            self._tell(f"cannot be written to ({describe_fault(error)}); continuing without the cache")
         finally:
             with self._lock:
                 self._num_pending -= size
@@ -103,7 +103,7 @@ class ShardCache:
 
     @contextmanager
     def claimed(self, address: str) -> Iterator[bool]:
-        """Claim a shard for a `with` block; tells whether nobody else has, in this process or another."""
+        """Claim a shard for a `with` block; yields whether no one else, in this or another process, has claimed it."""
         with open(self._path(address).with_suffix(_CLAIM), "wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,16 +115,16 @@ class ShardCache:
             yield True
 
     def mark_whole(self, address: str) -> None:
-        """Note that all of a shard was written."""
+        """Record that all of a shard was written."""
         with suppress(OSError):
             self._path(address).with_suffix(_WHOLE).touch()
 
     def is_whole(self, address: str) -> bool:
-        """Tell whether all of a shard was written and nothing of it was removed."""
+        """Tell whether all of a shard was written and nothing was removed since."""
         return self._path(address).exists() and self._path(address).with_suffix(_WHOLE).exists()
 
     def close(self) -> None:
-        """Close the files that nobody is using."""
+        """Close the files that are not in use."""
         with self._lock:
             self._files.clear()
 
@@ -136,7 +136,7 @@ class ShardCache:
         with self._lock:
             file = self._files.get(name)
             if file is None or not os.fstat(file.number).st_nlink:
-                # Not there, or another rank has removed it: what is written to it would be lost.
+                # The file is missing, or another rank has removed it: anything written to it would be lost.
                 self._files.pop(name, None)
                 file = self._files[name] = _File(os.open(self._folder / name, flags | os.O_CLOEXEC, 0o644))
             while len(self._files) > _MAX_OPEN:
@@ -150,7 +150,7 @@ class ShardCache:
             os.utime(file.number)
 
     def _listed(self) -> list[tuple[float, int, Path]]:
-        """When each file was last used, its bytes on the disk, its path."""
+        """List each file's last use, its bytes on the disk, and its path."""
         found = []
         for path in self._folder.glob("*.tar"):
             with suppress(OSError):
@@ -159,7 +159,7 @@ class ShardCache:
         return sorted(found)
 
     def _make_room(self, size: int) -> bool:
-        """See that so many bytes more stay within the limit; tell whether they do."""
+        """Make room for more bytes within the limit; return whether they fit."""
         if size > self._limit_bytes:
             return False
         self._num_unseen += size
@@ -174,15 +174,15 @@ class ShardCache:
         return self._num_bytes + self._num_pending + size > part * self._limit_bytes
 
     def _clear(self, listed: list[tuple[float, int, Path]], size: int) -> None:
-        """Remove the files that were used longest ago."""
+        """Remove the least recently used files."""
         for used_s, num_bytes, path in listed:
             if not self._is_over(size, _CLEARED):
                 break
             if time.time() - used_s < _TOUCH_S:
-                self._tell(f"its limit, {self._limit_bytes:,} bytes, is less than what is in use; raise cache_bytes")
+                self._tell(f"its limit of {self._limit_bytes:,} bytes is less than the bytes in use; raise cache_bytes")
             with suppress(OSError):
                 path.with_suffix(_WHOLE).unlink(missing_ok=True)
-                # Cut first: what other ranks hold open would stay on the disk.
+                # Truncate first: a file that other ranks have open would keep its space on the disk.
                 os.truncate(path, 0)
                 path.unlink()
                 path.with_suffix(_CLAIM).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Threads that never keep a process from ending, and what each of them is reading.
+"""Threads that never keep a process from exiting, and what each of them is reading.
 
-Not `ThreadPoolExecutor`: at exit it waits for its threads, so that one hung read would hang the whole process. Yet
-threads are given a moment then: one that comes back from C++ into an interpreter that is gone aborts the process.
+Not `ThreadPoolExecutor`: it waits for its threads at exit, so that one hung read would hang the whole process. Threads
+still get a moment to end: one that returns from C++ after the interpreter has shut down aborts the process.
 """
 
 import atexit
@@ -19,14 +19,14 @@ from vita_data.errors import TRAINING_RESUMES, StorageError
 
 _Result = TypeVar("_Result")
 _JOIN_S = 2.0
-"""How long threads are waited for that were told to end."""
+"""How long to wait for threads that were told to end."""
 
 
 _Tasks = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
 
 
 class DaemonPool:
-    """Threads that run tasks in the order in which they were given; they end with the last reference to the pool."""
+    """Threads that run tasks in the order of submission; they end with the last reference to the pool."""
 
     def __init__(self, num_threads: int, *, name: str) -> None:
         self._tasks: _Tasks = SimpleQueue()
@@ -40,27 +40,27 @@ class DaemonPool:
         self._dismiss = weakref.finalize(self, _dismiss, self._tasks, num_threads)
 
     def submit(self, task: Callable[[], _Result]) -> Future[_Result]:
-        """Have a task run; what it raises is raised by the future."""
+        """Run a task; the future raises its exception."""
         future: Future[_Result] = Future()
         self._tasks.put((future, task))
         if self._is_closed:
-            # No thread would ever begin it.
+            # No thread is left to run it.
             self.forget()
         return future
 
     def forget(self) -> None:
-        """Cancel the tasks that no thread has begun; whoever waits for one gets CancelledError."""
+        """Cancel the tasks that have not started; waiting for one raises CancelledError."""
         for _ in range(_cancel(self._tasks)):
             self._tasks.put(None)
 
     def close(self) -> None:
-        """Let the threads end after the tasks at hand, cancel the others; a thread that hangs is left behind."""
+        """End the threads after their current tasks and cancel the other tasks; a hung thread is abandoned."""
         self._is_closed = True
         self._dismiss()
         _join(self._threads)
 
 
-# The threads know the queue alone: one that knew its pool would keep it for ever.
+# The threads refer only to the queue: a reference to the pool would keep it alive forever.
 def _work(tasks: _Tasks) -> None:
     _at_work[threading.current_thread()] = tasks
     while (job := tasks.get()) is not None:
@@ -68,7 +68,7 @@ def _work(tasks: _Tasks) -> None:
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(task())
-            except BaseException as error:  # noqa: BLE001 - whoever waits gets it, whatever it is
+            except BaseException as error:  # noqa: BLE001 - the waiting thread gets any exception
                 future.set_exception(error)
         # An idle thread must not keep a batch alive.
         del job, future, task
@@ -82,7 +82,7 @@ def _dismiss(tasks: _Tasks, num_threads: int) -> None:
 
 
 def _cancel(tasks: _Tasks) -> int:
-    """Cancel all that waits; tell how many threads were told to end among it."""
+    """Cancel all waiting tasks; return how many requests to end were among them."""
     num_ends = 0
     with suppress(Empty):
         while True:
@@ -95,7 +95,7 @@ def _cancel(tasks: _Tasks) -> int:
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
-    """Wait a while for threads to end; one that does not is waited for no more."""
+    """Wait a limited time for threads to end, then stop waiting."""
     deadline_s = time.monotonic() + _JOIN_S
     for thread in threads:
         thread.join(max(deadline_s - time.monotonic(), 0.0))
@@ -114,7 +114,7 @@ atexit.register(_end_all)
 
 
 class Reading(Protocol):
-    """A read under way, which can say what is read and where."""
+    """A read in progress, which can describe what is read and where."""
 
     def __str__(self) -> str:
         """Name shard, clip, member and offset."""
@@ -128,17 +128,17 @@ class InFlightRead:
     since_s: float = 0.0
 
     def begin(self, reading: Reading) -> None:
-        """Note a read that starts now."""
+        """Record a read that starts now."""
         self.since_s = time.monotonic()
         self.reading = reading
 
     def end(self) -> None:
-        """Note that it is done."""
+        """Record that it is done."""
         self.reading = None
 
 
 class StallDetector:
-    """Knows the reads of all threads that read, so that a read without end can be named."""
+    """Knows the current reads of all threads, so that a hung read can be named."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -154,16 +154,17 @@ class StallDetector:
         return read
 
     def check(self) -> None:
-        """Look for a read that takes too long.
+        """Check for a read that takes too long.
 
         Raises:
-            StorageError: there is one; names it.
+            StorageError: a read takes too long; names it.
         """
         now_s = time.monotonic()
         for read in list(self._reads):
             reading, since_s = read.reading, read.since_s
             if reading is not None and now_s - since_s > self.timeout_s:
                 raise StorageError(
-                    f"{reading}: no answer for {now_s - since_s:.0f} s; see that the disk, mount or store answers and "
+                    f"{reading}: no answer for {now_s - since_s:.0f} s; check that the disk, mount or store answers, "
+                    "then "
                     f"{TRAINING_RESUMES}"
                 )

@@ -1,7 +1,7 @@
-"""Members on object stores, fetched ahead: which ones batch k needs is arithmetic, so they can be asked for early.
+"""Prefetches members from object stores: which ones batch k needs is arithmetic, so they can be requested early.
 
-Neighbouring members are asked for as one range, many ranges side by side, those of the nearest batch first; what
-several batches need is asked for once. A cache on a disk keeps what came.
+Neighbouring members are requested as one range, many ranges in parallel, those of the next batch first; a member that
+several batches need is requested once. An optional cache on a disk keeps what was fetched.
 """
 
 import logging
@@ -26,32 +26,32 @@ from vita_data.types import Order
 _log = logging.getLogger(__name__)
 
 _MAX_GAP = 32 << 10
-"""Bytes between two members that are fetched along with them rather than asked around."""
+"""A gap of up to this many bytes between two members is fetched too, instead of making two requests."""
 _MAX_RANGE = 8 << 20
 
 _Slot = tuple[str, int]
-"""Where a member lies: its shard's address, its offset."""
+"""The place of a member: its shard's address and its offset."""
 _Piece = Future[dict[int, bytes]]
 """Members of one shard, by offset."""
 
 
 class RemoteMembers:
-    """Brings the members of batches from a store."""
+    """Fetches the members of batches from a store."""
 
     def __init__(self, options: RemoteOptions, *, plan: Plan, stalls: StallDetector) -> None:
         self._options, self._stalls = options, stalls
         self._cache = (
             None if options.cache is None else ShardCache(Path(options.cache), limit_bytes=options.cache_bytes)
         )
-        # Without prefetching the threads that decode read.
+        # Without prefetching, the decoding threads read.
         self._pool = DaemonPool(options.connections if options.prefetch else 0, name="vita-fetch")
-        # A piece stays as long as a batch needs it. Of the thread that begins batches alone.
+        # A piece stays as long as a batch needs it. Used only by the thread that begins batches.
         self._asked: WeakValueDictionary[_Slot, _Piece] = WeakValueDictionary()
         wholly = self._cache is not None and _reads_whole_shards(plan, options)
         self._whole = ShardPrefetcher(self._cache, stalls) if self._cache is not None and wholly else None
 
     def begin(self, located: BatchMembers) -> MemberSource:
-        """Ask for all that a batch needs."""
+        """Request everything that a batch needs."""
         if not self._options.prefetch:
             return self
         pieces: dict[_Slot, _Piece] = {}
@@ -72,18 +72,18 @@ class RemoteMembers:
         return _Fetched(pieces, self)
 
     def read(self, members: Sequence[Member]) -> Iterator[bytes]:
-        """Read members now; raises as `MemberSource.read`."""
+        """Read members now; raises like `MemberSource.read`."""
         return map(self.read_now, members)
 
     def read_now(self, member: Member) -> bytes:
-        """Read one member now; raises as `MemberSource.read`."""
+        """Read one member now; raises like `MemberSource.read`."""
         try:
             return self._fetch([member])[member.ref.offset]
         except (OSError, StorageError) as error:
             raise unreached(member, error) from error
 
     def drop(self) -> None:
-        """Ask for nothing more of what was begun."""
+        """Cancel requests that have not started."""
         self._pool.forget()
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class RemoteMembers:
             self._cache.close()
 
     def _fetch(self, run: Sequence[Member]) -> dict[int, bytes]:
-        """Get neighbouring members, by offset: those that the cache lacks in one range."""
+        """Return neighbouring members by offset; those missing in the cache are fetched as one range."""
         found: dict[int, bytes] = {}
         if self._cache is not None:
             cached = [(one.ref.offset, self._cache.read(one.view.address, one.ref)) for one in run]
@@ -121,13 +121,13 @@ class RemoteMembers:
 
 
 class _Fetched:
-    """The members of some slots, under way or here; the others are read at once."""
+    """The members of some slots, fetched or being fetched; other members are read directly."""
 
     def __init__(self, pieces: dict[_Slot, _Piece], rest: RemoteMembers) -> None:
         self._pieces, self._rest = pieces, rest
 
     def read(self, members: Sequence[Member]) -> Iterator[bytes]:
-        """Wait for members; raises as `MemberSource.read`."""
+        """Wait for members; raises like `MemberSource.read`."""
         return map(self._wait, members)
 
     def _wait(self, member: Member) -> bytes:
@@ -146,7 +146,7 @@ def _is_lost(piece: _Piece) -> bool:
 
 
 def _runs(wanted: Iterable[Member]) -> list[list[Member]]:
-    """Group members by shard and neighbourhood, in the order in which they are wanted first."""
+    """Group members by shard and neighbourhood, in the order of their first use."""
     runs: list[list[Member]] = []
     for member in sorted(wanted, key=lambda one: (one.view.address, one.ref.offset)):
         if not runs or not _is_near(runs[-1], member):
@@ -164,22 +164,22 @@ def _is_near(run: Sequence[Member], member: Member) -> bool:
 
 
 def _reads_whole_shards(plan: Plan, options: RemoteOptions) -> bool:
-    """Tell whether shards are fetched whole: where draws stay within few of them they use most of each."""
+    """Tell whether whole shards are fetched: draws that stay within a few shards use most of each."""
     if plan.order.kind is not Order.WINDOW or not options.prefetch:
         return False
     at_a_time = _bytes_at_a_time(plan)
     fits = at_a_time <= options.cache_bytes
     if not fits:
         _log.warning(
-            "cache %s: order window reads shards of %s bytes at a time, its limit is %s; only what batches need is "
-            "fetched. Raise cache_bytes, or lower order.num_shards", options.cache, f"{at_a_time:,}",
+            "cache %s: order window reads %s bytes of shards at a time, but the cache limit is %s; only the bytes that "
+            "batches need are fetched. Raise cache_bytes, or lower order.num_shards", options.cache, f"{at_a_time:,}",
             f"{options.cache_bytes:,}",
         )  # fmt: skip
     return fits
 
 
 def _bytes_at_a_time(plan: Plan) -> int:
-    """The bytes of the shards that a plan's order draws from at a time, at most."""
+    """Return the maximum bytes of the shards that a plan's order draws from at a time."""
     pools: list[list[ShardView]] = [list(one.pool.opened.views) for pools in plan.pools.values() for one in pools]
     every = {view.address: view.num_bytes for views in pools for view in views}
     largest = [sorted(every[view.address] for view in views)[-plan.order.num_shards :] for views in pools]

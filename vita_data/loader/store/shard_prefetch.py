@@ -1,4 +1,4 @@
-"""Whole shards brought into the cache in large ranges, beside the members that batches wait for."""
+"""Prefetches whole shards into the cache in large ranges, alongside the members that batches wait for."""
 
 import threading
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from vita_data.loader.windows.clips import ShardView
 from vita_data.storage.files import read_ranges
 
 _THREADS = 4
-"""Few beside the connections that fetch what the next batches wait for."""
+"""Few compared with the connections that fetch what the next batches need."""
 _RANGE = 8 << 20
 
 
@@ -29,7 +29,7 @@ class _Part:
 
 
 class ShardPrefetcher:
-    """Fetches shards; of the ranks that share a cache, one fetches each."""
+    """Fetches shards; of the ranks that share a cache, one rank fetches each shard."""
 
     def __init__(self, cache: ShardCache, stalls: StallDetector) -> None:
         self._cache, self._stalls = cache, stalls
@@ -38,25 +38,25 @@ class ShardPrefetcher:
         self._closed = threading.Event()
 
     def begin(self, views: Iterable[ShardView]) -> None:
-        """Fetch the shards that are neither here nor under way; those evicted since are fetched again."""
+        """Fetch the shards that are neither cached nor being fetched; evicted shards are fetched again."""
         for view in views:
             if view.address not in self._under_way and not self._cache.is_whole(view.address):
                 self._under_way.add(view.address)
                 self._pool.submit(partial(self._fetch, view))
 
     def close(self) -> None:
-        """Stop after the ranges at hand."""
+        """Stop after the current ranges."""
         self._closed.set()
         self._pool.close()
 
     def _fetch(self, view: ShardView) -> None:
-        """Fetch a shard piece by piece; whoever needs a member that has not come yet asks for that alone."""
+        """Fetch a shard piece by piece; a member that is needed earlier is fetched separately."""
         try:
             with self._cache.claimed(view.address) as is_mine:
                 if is_mine and not self._cache.is_whole(view.address):
                     self._fetch_parts(view)
         except (OSError, StorageError):
-            # The next batch begins it again; a member that is needed says what is wrong.
+            # The next batch starts it again; reading a needed member reports the error.
             pass
         finally:
             self._under_way.discard(view.address)

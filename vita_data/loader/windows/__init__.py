@@ -1,4 +1,4 @@
-"""Which windows a clip has: where they may start, and which stored rows and images each is cut from.
+"""Which windows a clip has: where they may start, and which stored rows and images each window uses.
 
-Indexes of shards go in, numbered windows come out.
+Indexes of shards come in, numbered windows go out.
 """

@@ -1,6 +1,6 @@
-"""One shard's index as numpy views over the memory map, and the clips that windows are cut from, of one shard or many.
+"""One shard's index as numpy views of the memory map, and the clips that windows are cut from, of one or many shards.
 
-Rows and steps are looked up through keys `clip * 2^32 + value`, so that one binary search serves many clips at once.
+Rows and steps are looked up with keys `clip * 2^32 + value`, so that one binary search serves many clips at once.
 """
 
 from abc import ABC, abstractmethod
@@ -20,14 +20,14 @@ from vita_data.types import Bool, CameraRole, Float64, Gaps, Int64
 
 Int32 = NDArray[np.int32]
 
-# The index lists a clip's images camera by camera, by name; depth images, which no batch holds, come first.
+# The index lists a clip's images by camera name; depth images, which batches do not use, come first.
 _ROLES = tuple(sorted(CameraRole))
 _CLIP_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """Columns of numbers with so many entries a clip: clip c has entries offsets[c]..offsets[c + 1]-1 of each."""
+    """Number columns with several entries per clip: clip c has entries offsets[c]..offsets[c + 1]-1 of each."""
 
     offsets: NDArray[Any]
     columns: tuple[Int32, ...]
@@ -49,11 +49,11 @@ class Images:
 
     steps: Ragged
     first: NDArray[Any]
-    """Number of each clip's first image [C]; its others follow."""
+    """The number of each clip's first image [C]; its other images follow."""
 
 
 class ClipSet(ABC):
-    """What the windows of some clips [C] are cut from; the clips are counted from 0 here."""
+    """The data that windows of some clips [C] are cut from; clips are numbered from 0."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -76,7 +76,7 @@ class ClipSet(ABC):
     @property
     @abstractmethod
     def runs(self) -> Ragged:
-        """step_index run by run: from `row` on, rows hold consecutive native steps from `step` on."""
+        """step_index as runs: from `row` on, rows have consecutive native steps starting at `step`."""
 
     @property
     @abstractmethod
@@ -107,19 +107,19 @@ class ClipSet(ABC):
         return clip_keys(steps.clips, steps.columns[0])
 
     def steps_of_rows(self, clips: Int64, rows: NDArray[Any]) -> Int64:
-        """Turn rows [n] of clips [n] into native steps."""
+        """Convert rows [n] of clips [n] to native steps."""
         row, step = self.runs.columns
         run = clips if self._is_plain else self.run_rows.searchsorted(clip_keys(clips, rows), side="right") - 1
         return np.asarray(step[run] + (rows - row[run]), np.int64)
 
     def rows_of_steps(self, clips: Int64, steps: Int64) -> Int64:
-        """Turn native steps [n] of clips [n] into rows."""
+        """Convert native steps [n] of clips [n] to rows."""
         row, step = self.runs.columns
         run = clips if self._is_plain else self._run_steps.searchsorted(clip_keys(clips, steps), side="right") - 1
         return np.asarray(row[run] + (steps - step[run]), np.int64)
 
     def last_rows_at(self, clips: Int64, steps: Int64) -> Int64:
-        """Find in clips [...] the last rows whose native step is at most `steps` [...], none before a clip's start."""
+        """Find in clips [...] the last rows whose native step is at most `steps` [...], not before a clip's start."""
         row, step = self.runs.columns
         run = self._run_steps.searchsorted(clip_keys(clips, steps), side="right") - 1
         return np.asarray(np.minimum(row[run] + (steps - step[run]), self._run_ends[run] - 1), np.int64)
@@ -134,7 +134,7 @@ class ClipSet(ABC):
         return ends
 
     def is_valid(self, clips: Int64, rows: Int64) -> Bool:
-        """Tell which rows [...] of clips [...] may be learned from."""
+        """Tell which rows [...] of clips [...] may be used for training."""
         start, stop = self.valid.columns
         if not start.size:
             return np.zeros(rows.shape, bool)
@@ -143,7 +143,7 @@ class ClipSet(ABC):
 
     @cached_property
     def _is_plain(self) -> bool:
-        # One run a clip: there is nothing to look up.
+        # With one run per clip, no lookup is needed.
         return len(self.runs.columns[0]) == len(self)
 
 
@@ -162,7 +162,7 @@ class ShardView(ClipSet):
 
     @cached_property
     def address(self) -> str:
-        """Where the shard lies, in words."""
+        """The address of the shard as text."""
         return str(self.shard)
 
     @cached_property
@@ -182,36 +182,36 @@ class ShardView(ClipSet):
 
     @cached_property
     def num_steps(self) -> Int32:
-        """As `ClipSet.num_steps`."""
+        """See `ClipSet.num_steps`."""
         return np.asarray(self.column("num_steps").to_numpy())
 
     @cached_property
     def hz(self) -> Float64:
-        """As `ClipSet.hz`."""
+        """See `ClipSet.hz`."""
         return np.asarray(self.column("hz").to_numpy(), np.float64)
 
     @cached_property
     def runs(self) -> Ragged:
-        """As `ClipSet.runs`."""
+        """See `ClipSet.runs`."""
         return self._ragged("step_runs", "row", "step")
 
     @cached_property
     def keyframes(self) -> Ragged:
-        """As `ClipSet.keyframes`."""
+        """See `ClipSet.keyframes`."""
         return self._ragged("keyframes")
 
     @cached_property
     def valid(self) -> Ragged:
-        """As `ClipSet.valid`."""
+        """See `ClipSet.valid`."""
         return self._ragged("action_valid", "start", "stop")
 
     @cached_property
     def ends_at_gaps(self) -> Bool:
-        """As `ClipSet.ends_at_gaps`."""
+        """See `ClipSet.ends_at_gaps`."""
         return np.asarray(pc.equal(self.column("gaps"), str(Gaps.BREAK)).to_numpy(zero_copy_only=False), bool)
 
     def images(self, role: CameraRole) -> Images:
-        """As `ClipSet.images`."""
+        """See `ClipSet.images`."""
         place = _ROLES.index(role)
         starts, stops = self._camera_starts[:, place], self._camera_starts[:, place + 1]
         offsets, steps = np.concatenate([[0], np.cumsum(stops - starts)]), self._frames.columns[0]
@@ -225,7 +225,7 @@ class ShardView(ClipSet):
 
     @cached_property
     def _camera_starts(self) -> Int32:
-        """Number of the first frame of each clip's cameras [C, 5], in the order of `_ROLES`, and of the next clip's."""
+        """The first frame's number of each clip's cameras [C, 5], in the order of `_ROLES`, then the next clip's."""
         cameras, kinds = self.column("frames").values.field("camera"), len(_ROLES) + 1
         if cameras == pa.repeat(pa.scalar(str(CameraRole.PRIMARY)), len(cameras)):
             counts = np.zeros((len(self), kinds), np.int64)
@@ -238,7 +238,7 @@ class ShardView(ClipSet):
 
     @property
     def keyframes_only(self) -> bool:
-        """Whether images lie on the 1-second stride alone (`build --frames keyframes`)."""
+        """Whether images exist only on the 1-second stride (`build --frames keyframes`)."""
         stored = len(self.images(CameraRole.PRIMARY).steps.columns[0])
         return stored <= len(self.keyframes.columns[0]) < int(self.num_steps.sum())
 
@@ -249,13 +249,13 @@ class ShardView(ClipSet):
         return start, self._frames.columns[0][start:stop]
 
     def member(self, clip: int, name: str) -> MemberRef | None:
-        """Where a clip's `clip`, `action` or `state` member lies; None where it has none."""
+        """The place of a clip's `clip`, `action` or `state` member; None if the clip does not have it."""
         offset, size, crc32 = self._member_columns(name)
         num_bytes = size.item(clip)
         return MemberRef(offset.item(clip), num_bytes, crc32.item(clip)) if num_bytes else None
 
     def frame_ref(self, frame: int) -> MemberRef:
-        """Where a frame lies."""
+        """The place of a frame."""
         _, offset, size, crc32 = self._frames.columns
         return MemberRef(offset.item(frame), size.item(frame), crc32.item(frame))
 
@@ -265,11 +265,11 @@ class ShardView(ClipSet):
         return frame_name(camera, int(self._frames.columns[0][frame]))
 
     def num_frames_before(self, clip: int) -> int:
-        """How many frames the clips before this one have."""
+        """The number of frames of all earlier clips."""
         return int(self._frames.offsets[clip])
 
     def text(self, name: str, clip: int) -> str:
-        """A text column's value; empty where there is none."""
+        """The value of a text column; empty if it has none."""
         offsets, letters = self._texts.get(name) or self._text_column(name)
         return str(letters[offsets[clip] : offsets[clip + 1]], "utf-8")
 
@@ -282,7 +282,7 @@ class ShardView(ClipSet):
 
     def _member_columns(self, name: str) -> tuple[NDArray[Any], ...]:
         if name not in self._members:
-            # A member that is absent has no bytes.
+            # A missing member has size 0.
             parts = [self.column(name).field(part) for part in ("offset", "size", "crc32")]
             size = pc.if_else(self.column(name).is_valid(), parts[1], 0)
             self._members[name] = tuple(np.asarray(part.to_numpy()) for part in (parts[0], size, parts[2]))
@@ -295,7 +295,7 @@ class ShardView(ClipSet):
 
 
 class GatheredClips(ClipSet):
-    """Clips of any shards, collected part by part as parts are asked for."""
+    """Clips of any shards; each part is collected when it is first used."""
 
     def __init__(self, views: Sequence[ShardView], clips: Sequence[int]) -> None:
         self._pairs = list(zip(views, clips, strict=True))
@@ -307,36 +307,36 @@ class GatheredClips(ClipSet):
 
     @cached_property
     def hz(self) -> Float64:
-        """As `ClipSet.hz`."""
+        """See `ClipSet.hz`."""
         return np.array([view.hz.item(clip) for view, clip in self._pairs])
 
     @cached_property
     def num_steps(self) -> Int64:
-        """As `ClipSet.num_steps`."""
+        """See `ClipSet.num_steps`."""
         return np.array([view.num_steps.item(clip) for view, clip in self._pairs], np.int64)
 
     @cached_property
     def ends_at_gaps(self) -> Bool:
-        """As `ClipSet.ends_at_gaps`."""
+        """See `ClipSet.ends_at_gaps`."""
         return np.array([view.ends_at_gaps.item(clip) for view, clip in self._pairs], bool)
 
     @cached_property
     def runs(self) -> Ragged:
-        """As `ClipSet.runs`."""
+        """See `ClipSet.runs`."""
         return _joined([view.runs.of(clip) for view, clip in self._pairs])
 
     @cached_property
     def keyframes(self) -> Ragged:
-        """As `ClipSet.keyframes`."""
+        """See `ClipSet.keyframes`."""
         return _joined([view.keyframes.of(clip) for view, clip in self._pairs])
 
     @cached_property
     def valid(self) -> Ragged:
-        """As `ClipSet.valid`."""
+        """See `ClipSet.valid`."""
         return _joined([view.valid.of(clip) for view, clip in self._pairs])
 
     def images(self, role: CameraRole) -> Images:
-        """As `ClipSet.images`."""
+        """See `ClipSet.images`."""
         if role not in self._images:
             found = [view.images_of(clip, role) for view, clip in self._pairs]
             first = np.array([number for number, _ in found], np.int64)
@@ -344,7 +344,7 @@ class GatheredClips(ClipSet):
         return self._images[role]
 
     def image_keys(self, role: CameraRole) -> Int64:
-        """As `ClipSet.image_keys`."""
+        """See `ClipSet.image_keys`."""
         if role not in self._image_keys:
             self._image_keys[role] = super().image_keys(role)
         return self._image_keys[role]
@@ -357,15 +357,15 @@ def _joined(parts: Sequence[tuple[Int32, ...]]) -> Ragged:
 
 
 def clip_keys(clips: NDArray[Any], values: NDArray[Any]) -> Int64:
-    """Join clip numbers and rows or steps [n] into keys that sort by clip first."""
+    """Combine clip numbers and rows or steps [n] into keys that sort by clip first."""
     return np.asarray((clips.astype(np.int64) << _CLIP_BITS) + values, np.int64)
 
 
 def clips_of(keys: Int64) -> Int64:
-    """The clip numbers of keys [n]."""
+    """Return the clip numbers of keys [n]."""
     return keys >> _CLIP_BITS
 
 
 def steps_of(keys: Int64) -> Int64:
-    """The rows or steps of keys [n]."""
+    """Return the rows or steps of keys [n]."""
     return keys & ((1 << _CLIP_BITS) - 1)

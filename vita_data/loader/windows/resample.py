@@ -1,8 +1,8 @@
-"""Action chunks over a span of time, whatever the source's rate: equal parts of integrated poses.
+"""Action chunks over a time span, independent of the source's rate: equal parts of integrated poses.
 
 Warmup decodes the actions of a frame pair from the pair's code, so both must cover the same second: 12 native steps are
-4 s at 3 Hz and 0.4 s at 30 Hz. Motion within a native step is taken as even. A sample of a chunk is the motion in its
-part of the span, given per native step, so that the source's statistics scale it.
+4 s at 3 Hz but 0.4 s at 30 Hz. Motion within a native step is assumed to be uniform. A sample of a chunk is the motion
+in its part of the span, expressed per native step, so that the source's statistics scale it.
 Letters: B windows, N native steps of the longest span, H samples of a chunk.
 """
 
@@ -21,19 +21,19 @@ from vita_data.slots import ARMS, GRIPPER, MOTION, within
 from vita_data.types import Bool, Float32, Float64, Int64
 
 _ROUNDING = 1e-9
-"""Steps by which a bound may be missed: 0.1 s at 30 Hz comes to a little more than 3 steps."""
+"""Rounding tolerance of a bound in steps: 0.1 s at 30 Hz gives slightly more than 3 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedChunk:
-    """Which rows the chunks of windows [B] are made of."""
+    """The rows that the chunks of windows [B] are made of."""
 
     offset: Int64
-    """[B, N] of each native step of the span, the row that tells its gripper, from the window's row on."""
+    """[B, N] for each native step of the span, the offset from the window's row to the row with its gripper value."""
     moves: Bool
-    """[B, N] whether that row's motion is in the span; a no-op that was removed moves nothing."""
+    """[B, N] whether that row's motion is in the span; a removed no-op has no motion."""
     real: Bool
-    """[B, H] samples whose native steps may all be learned from."""
+    """[B, H] samples whose native steps may all be used for training."""
     steps_per_sample: Float64
     """[B]"""
 
@@ -48,7 +48,7 @@ class TimedChunk:
 def timed_chunk(clips: ClipSet, steps: Int64, rows: Int64, *, span_s: float, horizon: int) -> TimedChunk:
     """Cut the chunks of windows that start at native steps [B], rows [B] of their clips.
 
-    A chunk ends at a gap that breaks, and at the end of its clip, as one of native steps does.
+    A chunk ends at a gap that breaks, and at the end of its clip, like a chunk of native steps.
     """
     num_native = clips.hz * span_s
     needed = np.ceil(num_native - _ROUNDING).astype(np.int64)
@@ -67,7 +67,7 @@ def timed_chunk(clips: ClipSet, steps: Int64, rows: Int64, *, span_s: float, hor
 
 
 def _bounds(steps_per_sample: Float64, horizon: int) -> Float64:
-    """Native steps [B, H + 1] at which samples begin and end."""
+    """Return the native steps [B, H + 1] where samples begin and end."""
     return steps_per_sample[:, None] * np.arange(horizon + 1)
 
 
@@ -84,15 +84,15 @@ def _all_touched(good: Bool, num_native: Float64, horizon: int) -> Bool:
 
 
 def resampled(chunk: TimedChunk, rows: Float32, mask: Bool) -> Float32:
-    """Make chunks [B, H, 14] of rows [B, N, 14] that lie in the windows' clips from their first row on.
+    """Make chunks [B, H, 14] from rows [B, N, 14] of the windows' clips, starting at the windows' first rows.
 
     Args:
-        chunk: which of them are taken.
+        chunk: which of the rows to use.
         rows: canonical actions, physical units.
         mask: [B, 14] columns that the clips have.
 
     Returns:
-        Motion per native step at the mean speed of each sample; the gripper of the last native step it touches.
+        Motion per native step at the mean speed of each sample; the gripper value of the last native step in it.
     """
     horizon = chunk.real.shape[1]
     offset = np.clip(chunk.offset, 0, rows.shape[1] - 1)
@@ -111,7 +111,7 @@ def resampled(chunk: TimedChunk, rows: Float32, mask: Bool) -> Float32:
 
 
 def _motion(moved: Float64, bounds: Float64) -> Float64:
-    """Integrate motion [B, N, 6] between bounds [B, H + 1]: per native step, displacement and Euler turn [B, H, 6]."""
+    """Integrate motion [B, N, 6] between bounds [B, H + 1]: displacement and Euler angles per native step [B, H, 6]."""
     length = bounds[:, 1:2] - bounds[:, :1]
     axis_angle = axis_angle_from_matrix(matrix_from_euler_xyz(moved[..., 3:].reshape(-1, 3))).reshape(
         *moved.shape[:2], 3

@@ -1,6 +1,6 @@
-"""Where windows may start in a clip, and which stored rows and images each is cut from.
+"""Where windows may start in a clip, and which stored rows and images each window uses.
 
-One rule serves counting (the clips of a whole shard) and cutting (the clips of a batch), so that they cannot disagree.
+The same rule is used for counting (all clips of a shard) and cutting (the clips of a batch), so they always agree.
 """
 
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, 
 
 ABSENT = -1
 _ROUNDING = 1e-9
-"""Steps by which a tie may be missed: 3 x 0.1 s at 5 Hz comes to a little more than 1.5 steps."""
+"""Rounding tolerance of a tie in steps: 3 x 0.1 s at 5 Hz gives slightly more than 1.5 steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What samples [B] are made of; images by their number in their shard, ABSENT where there is none."""
+    """What samples [B] are made of; images by their number in their shard, ABSENT if missing."""
 
     row: Int64
-    """[B] row of the start in the clip."""
+    """[B] start row in the clip."""
     views: Int64
     """[B, V]"""
     futures: Int64
     """[B, F]"""
     action_real: Bool
-    """[B, H] rows row..row+H-1, or samples of the timed chunk, that may be learned from."""
+    """[B, H] whether rows row..row+H-1, or samples of the timed chunk, may be used for training."""
     timed: TimedChunk | None = None
-    """Where chunks cover a span of time (`WindowSpec.chunk_s`)."""
+    """Set if chunks cover a time span (`WindowSpec.chunk_s`)."""
 
     def part(self, samples: slice) -> "Cut":
         """Take some of the samples."""
@@ -40,9 +40,9 @@ class Cut:
 
 
 def needed_futures(spec: WindowSpec, modality: Modality) -> int:
-    """How many real futures a start needs.
+    """Return how many real futures a start needs.
 
-    A video batch has nothing but images, so each of its windows holds two at least, whatever `min_futures` says.
+    A video batch contains only images, so each of its windows has at least two images, whatever `min_futures` is.
     """
     return max(spec.min_futures, min(1, spec.futures)) if modality is Modality.VIDEO else spec.min_futures
 
@@ -53,7 +53,7 @@ class Counted:
 
     counts: Int64
     is_plain: Bool
-    """Whether window n of the clip starts at its n-th image, so that nothing need be looked for."""
+    """Whether window n of the clip starts at its n-th image, so that no search is needed."""
 
 
 def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Counted:
@@ -74,7 +74,7 @@ def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Count
 def start_steps(
     clips: ClipSet, numbers: Int64, spec: WindowSpec, modality: Modality, *, is_plain: Bool | None = None
 ) -> Int64:
-    """Find the native step [C] at which window `numbers` [C] of each clip starts; `is_plain` as it was counted."""
+    """Find the native step [C] at which window `numbers` [C] of each clip starts; `is_plain` as in `Counted`."""
     if is_plain is not None and is_plain.all():
         images = clips.images(CameraRole.PRIMARY).steps
         return np.asarray(images.columns[0][images.offsets[:-1] + numbers], np.int64)
@@ -89,7 +89,7 @@ def start_steps(
 
 
 def cut(clips: ClipSet, steps: Int64, spec: WindowSpec, modality: Modality) -> Cut:
-    """Cut one window of each clip, at native steps [C]: which images and rows it takes."""
+    """Cut one window of each clip at native steps [C]: find its images and rows."""
     images = modality is not Modality.ACTION
     rows = clips.rows_of_steps(np.arange(len(clips)), steps)
     horizon, timed = spec.horizon if modality is not Modality.VIDEO else 0, None
@@ -105,7 +105,7 @@ def cut(clips: ClipSet, steps: Int64, spec: WindowSpec, modality: Modality) -> C
 
 
 def _valid_rows_before(clips: ClipSet) -> Int64:
-    """Valid action rows before each range, and in all [n + 1]."""
+    """Count the valid action rows before each range, and in total [n + 1]."""
     start, stop = clips.valid.columns
     return np.concatenate([[0], np.cumsum((stop - start).astype(np.int64))])
 
@@ -123,10 +123,10 @@ def _image_starts(clips: ClipSet, stored: Int64, spec: WindowSpec, modality: Mod
 
 
 def _with_futures(clips: ClipSet, starts: Int64, stored: Int64, spec: WindowSpec, needed: int) -> Int64:
-    """Keep the starts that have enough futures; most have the first, so few are asked for the others."""
+    """Keep the starts with enough futures; most have the first one, so few searches for the others are needed."""
     found = np.zeros(len(starts), np.int64)
     if needed == 1 and len(starts) == len(stored):
-        # The future of most images is the next image, which is told without a search.
+        # The future of most images is the next image, which needs no search.
         distance = _early(spec.frame_interval_s * clips.hz)[clips_of(starts[:-1])]
         found[:-1] = stored[1:] == starts[:-1] + distance
     lacking = np.flatnonzero(found < needed)
@@ -150,7 +150,7 @@ def _find(stored: Int64, keys: Int64) -> Int64:
 
 
 def _nearest(stored: Int64, starts: Int64, distance_steps: Float64) -> Int64:
-    # Steps are whole, so at most two lie within half a step, and only at a tie: the earlier one is taken.
+    # Steps are whole numbers, so two of them are within half a step only at a tie: then use the earlier one.
     early, late = _early(distance_steps), np.floor(distance_steps + (0.5 + _ROUNDING)).astype(np.int64)
     found = _find(stored, starts + early)
     ties = (early != late) & (found == ABSENT)
@@ -164,7 +164,7 @@ def _early(distance_steps: Float64) -> Int64:
 
 
 def _image_numbers(images: Images, places: Int64) -> Int64:
-    """Turn places [C, n] among a camera's images in all clips into numbers in their shards."""
+    """Convert positions [C, n] among a camera's images in all clips to numbers in their shards."""
     inside = places - images.steps.offsets[:-1, None]
     return np.where(places == ABSENT, ABSENT, images.first[:, None] + inside)
 
@@ -192,7 +192,7 @@ def _chunk(clips: ClipSet, rows: Int64, horizon: int) -> Bool:
 
 
 def _ends(clips: ClipSet, rows: Int64) -> Int64:
-    """First row after each of `rows` that a chunk may not reach: the next gap that breaks, or the clip's end."""
+    """Return for each of `rows` the first row that a chunk may not reach: the next breaking gap or the clip's end."""
     next_run = clips.run_rows.searchsorted(clip_keys(np.arange(len(clips)), rows), side="right")
     at_gap = clips.ends_at_gaps & (next_run < clips.runs.offsets[1:])
     gap = clips.runs.columns[0][np.minimum(next_run, len(clips.runs.columns[0]) - 1)]

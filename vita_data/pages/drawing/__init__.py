@@ -1,1 +1,1 @@
-"""Pieces of pages: HTML, tables, line charts and bars as inline SVG."""
+"""Building blocks of pages: HTML, tables, line charts and bars as inline SVG."""

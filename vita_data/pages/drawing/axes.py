@@ -1,6 +1,6 @@
-"""The frame of a chart: where values lie on the drawing, round ticks, axes with named units.
+"""The frame of a chart: mapping of values to the drawing, round ticks, axes with units.
 
-Drawings are as wide as a phone's window, so that their letters stay readable there; wider windows enlarge them.
+Drawings are as wide as a phone's window, so that their text stays readable there; wider windows enlarge them.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ class Scale:
     start: float
     stop: float
     least_step: float = 0.0
-    """Ticks are no closer than this: 1 for whole numbers."""
+    """Minimum distance of ticks: 1 for whole numbers."""
 
     def __call__(self, value: Float64) -> Float64:
-        """Where values [N] lie."""
+        """Map values [N] to pixels."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def at(self, value: float) -> float:
-        """Where one value lies."""
+        """Map one value to pixels."""
         return float(self(np.array(value)))
 
 
@@ -43,7 +43,7 @@ def horizontal(values: Sequence[Float64]) -> Scale:
 
 
 def vertical(values: Sequence[Float64]) -> Scale:
-    """Scale y to span all finite values, with a little room above and below; larger values lie higher."""
+    """Scale y to span all finite values, with a small margin above and below; larger values are higher."""
     return Scale(*_limits(values, margin=_MARGIN), HEIGHT - BOTTOM, TOP)
 
 
@@ -61,7 +61,7 @@ def round_step(least: float) -> float:
 
 
 def axes(x: Scale, y: Scale, *, x_label: str, y_label: str) -> Markup:
-    """Draw both axes; the labels carry the units."""
+    """Draw both axes; the labels contain the units."""
     parts = []
     for value in ticks(x.low, x.high, least_step=x.least_step):
         at = px(x.at(value))
@@ -86,12 +86,12 @@ def axes(x: Scale, y: Scale, *, x_label: str, y_label: str) -> Markup:
 
 
 def px(value: float) -> str:
-    """Write a place on a drawing."""
+    """Format a coordinate of a drawing."""
     return f"{float(value):.1f}"
 
 
 def _tick(value: float) -> str:
-    """Write whole numbers of people's size as such: 12,000 and not 1.2e+04."""
+    """Format moderate whole numbers in full: 12,000 instead of 1.2e+04."""
     return number(int(value)) if value.is_integer() and abs(value) < 1e6 else number(value)
 
 
@@ -102,6 +102,6 @@ def _limits(values: Sequence[Float64], *, margin: float) -> tuple[float, float]:
     low, high = float(finite.min()), float(finite.max())
     largest = max(abs(low), abs(high))
     flat = high - low <= max(1e-6 * largest, 1e-12)
-    # A constant needs room around it, or rounding noise would fill the chart.
+    # A constant needs a margin, or rounding noise would fill the chart.
     room = (largest or 1.0) * 0.1 if flat else (high - low) * margin
     return low - room, high + room

@@ -1,4 +1,4 @@
-"""Bars as inline SVG: how values are distributed, and how often things occur."""
+"""Bars as inline SVG: distributions of values, and counts of names."""
 
 import math
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _MAX_NAME = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """How often values [N] fall into bins of one round width; the labels carry the units."""
+    """Counts of values [N] in bins of one round width; the labels contain the units."""
 
     title: str
     x_label: str
     y_label: str
     values: Float64
     least_width: float = 0.0
-    """No bin is narrower; 1 for whole numbers, which then lie in the middle of their bins."""
+    """Minimum bin width; 1 for whole numbers, which are then in the middle of their bins."""
 
 
 def histogram(content: Histogram) -> Markup:
@@ -47,12 +47,12 @@ def histogram(content: Histogram) -> Markup:
 
 
 def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
-    """Count values [N] in at most 31 bins of a round width: edges [M + 1], counts [M]; no value gives no bin."""
+    """Count values [N] in at most 31 bins of a round width: edges [M + 1], counts [M]; no values give no bins."""
     if not values.size:
         return np.zeros(1), np.zeros(0, np.int64)
     low, high = float(values.min()), float(values.max())
     num_wanted = min(max(2 * math.sqrt(values.size), _MIN_BINS), _MAX_BINS)
-    # A constant gets one bin around it: as narrow as allowed, or a tenth of it wide.
+    # A constant gets one bin around it: as narrow as allowed, or a tenth of the value wide.
     constant = 0.0 if high > low or least_width else max(abs(high) / 10, 1e-6)
     width = round_step(max((high - low) / num_wanted, least_width, constant))
     shift = 0.5 if least_width == width == 1 else 0.0
@@ -63,7 +63,7 @@ def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
 
 
 def bar_list(title: str, counts: Mapping[str, int]) -> Markup:
-    """Draw a bar a name, in the order given, with its count."""
+    """Draw one bar per name, in the given order, with its count."""
     most = max(counts.values(), default=1)
     length = Scale(0.0, float(most), _NAME_WIDTH, WIDTH - _COUNT_WIDTH)
     rows = [_bar_row(name, count, place, length) for place, (name, count) in enumerate(counts.items())]
@@ -93,7 +93,7 @@ def _bar(content: Histogram, edges: Float64, count: int, x: Scale, y: Scale) -> 
     low, high = (float(edge) for edge in edges)
     span = number(int(low + 0.5)) if content.least_width == high - low == 1 else f"{number(low)} to {number(high)}"
     hint = f"{content.x_label}: {span}\n{content.y_label}: {number(count)}"
-    # A bar of one clip among a million is still to be seen.
+    # A bar of one clip among a million must still be visible.
     height = max(y.start - top, 1.0)
     return element("rect", element("title", text(hint)), x=px(left), width=px(max(right - left - 1.0, 0.5)),
                    y=px(y.start - height), height=px(height), fill=_COLOUR)  # fmt: skip

@@ -1,6 +1,6 @@
-"""Line charts as inline SVG: axes with units, breaks where a value is missing, shaded ranges, values under the pointer.
+"""Line charts as inline SVG: axes with units, breaks at missing values, shaded ranges, values under the pointer.
 
-Draws what it is given; long series are thinned to their extremes, so that no peak disappears.
+Long series are thinned to their extremes, so that no peak disappears.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from vita_data.pages.drawing.axes import BOTTOM, HEIGHT, TOP, WIDTH, Scale, axes
 from vita_data.pages.drawing.html import Markup, element, join, number, side_by_side, text
 from vita_data.types import Float64, Int64
 
-# Eight colours that colour-blind readers can tell apart (Okabe and Ito, "Color Universal Design", 2008).
+# Eight colours that colour-blind readers can distinguish (Okabe and Ito, "Color Universal Design", 2008).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#a0a000")
 _MAX_POINTS = 600
 _MAX_HINTS = 120
@@ -27,7 +27,7 @@ class Stroke(StrEnum):
 
 
 class Shade(StrEnum):
-    """What a band warns of, as its colour."""
+    """The kind of a band, shown by its colour."""
 
     FAULT = "#f3c9c0"
     ABSENCE = "#d9dee5"
@@ -35,7 +35,7 @@ class Shade(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One line: y over ascending x, both [N]; where y is NaN the line is broken."""
+    """One line: y over ascending x, both [N]; the line is broken where y is NaN."""
 
     name: str
     x: Float64
@@ -57,7 +57,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Lines over a common x; the labels carry the units."""
+    """Lines over a common x; the labels contain the units."""
 
     title: str
     x_label: str
@@ -99,7 +99,7 @@ def thin(x: Float64, y: Float64, max_points: int = _MAX_POINTS) -> tuple[Float64
 
 
 def evenly(num_items: int, num_wanted: int) -> Int64:
-    """Choose up to `num_wanted` of `num_items` positions, evenly spaced, the first and the last among them."""
+    """Choose up to `num_wanted` of `num_items` positions, evenly spaced, including the first and the last."""
     return np.unique(np.linspace(0, max(num_items - 1, 0), min(num_items, num_wanted)).round().astype(np.int64))
 
 
@@ -107,14 +107,14 @@ def _line(line: Series, x: Scale, y: Scale) -> Markup:
     path = []
     for x_run, y_run in _runs(line):
         points = [f"{px(left)} {px(top)}" for left, top in zip(x(x_run), y(y_run), strict=True)]
-        # A run of one point is a line of no length: round caps make it a dot.
+        # A run of one point is a line of zero length, which round caps show as a dot.
         path.append("M" + "L".join(points if len(points) > 1 else points * 2))
     return element("path", d="".join(path), fill="none", stroke=_colour(line), stroke_width="1.6",
                    stroke_dasharray=line.stroke, stroke_linecap="round", stroke_linejoin="round")  # fmt: skip
 
 
 def _runs(line: Series) -> list[tuple[Float64, Float64]]:
-    """Split a line at its missing values and thin each run by its share of the points."""
+    """Split a line at its missing values and thin each run in proportion to its share of the points."""
     real = np.isfinite(line.y)
     edges = np.flatnonzero(np.diff(real.astype(np.int8), prepend=0, append=0))
     total = max(int(real.sum()), 1)
@@ -131,7 +131,7 @@ def _band(band: Band, x: Scale) -> Markup:
 
 
 def _hints(chart: Chart, x: Scale) -> list[Markup]:
-    """Lay invisible strips over the chart; the browser shows a strip's title under a resting pointer."""
+    """Put invisible strips over the chart; the browser shows a strip's title when the pointer rests on it."""
     places = np.unique(np.concatenate([line.x for line in chart.series] or [np.array([])]))
     chosen = places[evenly(len(places), _MAX_HINTS)]
     pixels = x(chosen)

@@ -1,7 +1,7 @@
-"""Pieces of a self-contained HTML page: escaped text, elements, tables, contact sheets and the page around them.
+"""Parts of a self-contained HTML page: escaped text, elements, tables, contact sheets and the page around them.
 
-A page holds everything it shows: no script, no font, no address is ever asked for, and its policy forbids a browser
-to try. Only `text` turns a string into markup, so that nothing from a dataset can become an element.
+A page contains everything it shows: it needs no script, font or network access, and its policy forbids them. Only
+`text` turns a string into markup, so that nothing from a dataset can become an element.
 """
 
 import base64
@@ -11,7 +11,7 @@ from html import escape
 from typing import NewType
 
 Markup = NewType("Markup", str)
-"""HTML that is safe to put into a page: made by this package, every foreign string in it escaped."""
+"""HTML that is safe in a page: made by this package, with every foreign string escaped."""
 
 Cell = str | int | float | None
 
@@ -55,7 +55,7 @@ figure { margin: 0; } .sheet figcaption { font-size: .8rem; color: #4a5565; }
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A JPEG and the words under it."""
+    """A JPEG and its caption."""
 
     jpeg: bytes
     caption: str
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table; the first column names its row, numbers are set to the right, None is a dash."""
+    """A table; the first column names the row, numbers are right-aligned, None is a dash."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of a page: what is shown, one sentence on how to read it, and the thing itself."""
+    """A part of a page: title, one sentence on how to read it, and content."""
 
     title: str
     explanation: str
@@ -84,7 +84,7 @@ def text(value: str) -> Markup:
 
 
 def join(parts: Iterable[Markup]) -> Markup:
-    """Put pieces one after another."""
+    """Concatenate pieces."""
     return Markup("".join(parts))
 
 
@@ -102,7 +102,7 @@ def paragraph(words: str, *, css: str = "") -> Markup:
 
 
 def table(content: Table) -> Markup:
-    """Draw a table that scrolls sideways where the window is narrow."""
+    """Draw a table that scrolls sideways in a narrow window."""
     numeric = [_is_numeric([row[column] for row in content.rows]) for column in range(len(content.header))]
     headings = (
         element("th", text(name), scope="col", **_aligned(right=right and at > 0))
@@ -114,12 +114,12 @@ def table(content: Table) -> Markup:
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> Markup:
-    """Draw a table of facts, a row each; long values wrap and never scroll."""
+    """Draw a table with one row per fact; long values wrap and never scroll."""
     return element("div", table(Table(header=("fact", "value"), rows=tuple(pairs))), class_="facts")
 
 
 def number(value: float) -> str:
-    """Write a number for reading: whole numbers in groups of three, others to four digits."""
+    """Format a number: whole numbers in groups of three digits, others with four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
@@ -131,17 +131,17 @@ def picture(content: Picture) -> Markup:
 
 
 def contact_sheet(pictures: Iterable[Picture]) -> Markup:
-    """Lay small pictures side by side."""
+    """Put small pictures side by side."""
     return element("div", *(picture(content) for content in pictures), class_="sheet")
 
 
 def side_by_side(drawings: Iterable[Markup]) -> Markup:
-    """Lay drawings side by side, under one another where the window is narrow."""
+    """Put drawings side by side, or below one another in a narrow window."""
     return element("div", *drawings, class_="charts")
 
 
 def page(title: str, introduction: str, sections: Sequence[Section], *, warnings: Sequence[str] = ()) -> str:
-    """Write a whole page: title, warnings, links to the sections, the sections."""
+    """Return a whole page: title, warnings, links to the sections, the sections."""
     numbered = [(f"section-{number}", section) for number, section in enumerate(sections, 1)]
     links = element("nav", *(element("a", text(section.title), href=f"#{id_}") for id_, section in numbered))
     head = element(
@@ -176,7 +176,7 @@ def _row(row: tuple[Cell, ...], numeric: Sequence[bool]) -> Markup:
 
 
 def _is_numeric(column: Sequence[Cell]) -> bool:
-    """Tell a column of numbers, in which nothing stands at the right as they do."""
+    """Tell whether a column contains only numbers or None."""
     values = [value for value in column if value is not None]
     return bool(values) and all(isinstance(value, int | float) for value in values)
 

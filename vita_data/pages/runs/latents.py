@@ -1,6 +1,6 @@
-"""What the latents of a run carry, on a page: errors with the own and with other latents, codes, verdict and picture.
+"""Shows what information a run's latents contain: errors with own and other latents, codes, verdict and picture.
 
-The figures are those of RUN/evaluation.json; vita_model/README.md says what each is.
+The figures come from RUN/evaluation.json; vita_model/README.md explains them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,36 +19,37 @@ _ERRORS = (
     ("frames: absolute error (L1)", "frames", "l1", "copy_l1"),
     ("actions: squared error (normalized)", "actions", "mse", "mean_mse"),
 )
-"""What is decoded, its part of the names, the error, and the trivial predictor's."""
+"""What is decoded, its part of the names, the name of the error, and that of the trivial predictor's error."""
 _CROSSED = (
-    ("actions decoded from the video's code: squared error", "cross/action_mse", "", "cross/action_mean_mse"),
-    ("frames decoded from the actions' code: absolute error (L1)", "cross/frames_l1", "cross/frames_own_l1",
+    ("actions decoded from the video's codes: squared error", "cross/action_mse", "", "cross/action_mean_mse"),
+    ("frames decoded from the actions' codes: absolute error (L1)", "cross/frames_l1", "cross/frames_own_l1",
      "cross/frames_copy_l1"),
 )  # fmt: skip
 _CODES = (
     ("video", "video", "perplexity_video", ("frames",)),
     ("actions", "action", "perplexity_action", ("actions",)),
-    ("latents that the backbone predicts", "predicted", "token_perplexity", ("frames", "actions")),
+    ("latents predicted by the backbone", "predicted", "token_perplexity", ("frames", "actions")),
 )
-"""Whose codes, their part of the names, their perplexity in metrics.jsonl, and the decoders that read them."""
+"""Origin of the codes, their part of the names, their perplexity in metrics.jsonl, and the decoders that read them."""
 _FACTS = (
-    ("paired windows whose video and actions take one code", "codes/agreement", ".1%"),
-    ("the same by chance", "codes/agreement_chance", ".1%"),
+    ("paired windows whose video and actions use the same code", "codes/agreement", ".1%"),
+    ("the same, expected by chance", "codes/agreement_chance", ".1%"),
     ("share of the motion's variance that the video's code explains (R2)", "codes/motion_r2", ".2f"),
-    ("norm of the smallest code (near zero: it swallows every small latent)", "codes/least_norm", ".3g"),
-    ("different chains of subtasks that were chosen", "subtasks/distinct", ".0f"),
+    ("norm of the smallest code (near zero: all small latents map to it)", "codes/least_norm", ".3g"),
+    ("different subtask sequences chosen", "subtasks/distinct", ".0f"),
 )
 _CAPTION = (
-    "After step {step}, what the run has of these. From above: frames, a row a sample: present, true, decoded from the "
-    "own latents, from another sample's, from the mean of the latents. The hand's path within the chunk, a panel a "
-    "sample, x to the right, y up: true black, from the own latents blue (in a warmup with paired windows: from the "
-    "video's code), from another sample's orange. Codes that video (rows) and actions (columns) of the same windows "
-    "take, the most frequent first, darker for more; orange on the diagonal: both take one code."
+    "After step {step}; a part that the run does not have is omitted. First the frames, one row per sample: present, "
+    "true, decoded from the sample's own latents, from another sample's, from the mean of the latents. Then the hand's "
+    "path within the chunk, one panel per sample (x to the right, y up): true in black, from the own latents in blue "
+    "(in a warmup with paired windows: from the video's codes), from another sample's in orange. Then the codes that "
+    "video (rows) and actions (columns) of the same windows use, most frequent first, darker for more; orange on the "
+    "diagonal: both use the same code."
 )
 
 
 def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
-    """Show what a run's latents carry; nothing if it has neither been measured nor drawn.
+    """Show the evaluation and picture of a run's latents; empty if the run has neither.
 
     Raises:
         ShardError: one of the files is damaged.
@@ -56,10 +57,10 @@ def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
     evaluation, preview = read_evaluation(run), newest_latents(run)
     if evaluation is None and preview is None:
         return []
-    parts = [element("h3", text("What the latents carry"))]
+    parts = [element("h3", text("What information the latents contain"))]
     if evaluation is None:
-        parts.append(paragraph("Not measured yet: a run is measured after its last step, and on the way every "
-                               "eval_every steps.", css="explain"))  # fmt: skip
+        parts.append(paragraph("Not measured yet: a run is evaluated every eval_every steps and after its last "
+                               "step.", css="explain"))  # fmt: skip
     else:
         parts += [*_verdict(evaluation), *_tables(evaluation.figures, metrics), *_course(read_evaluations(run))]
     if preview is not None:
@@ -69,8 +70,9 @@ def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
 
 def _verdict(evaluation: Evaluation) -> Iterator[Markup]:
     yield paragraph(
-        f"Measured after step {evaluation.step}. A decoder needs its latents where another sample's, or the mean of "
-        "them, cost it much; beating the trivial predictor alone does not show that.", css="explain",
+        f"Measured after step {evaluation.step}. A decoder uses its latents if its error rises a lot with another "
+        "sample's latents or with their mean; an error below the trivial predictor's does not show that.",
+        css="explain",
     )  # fmt: skip
     for line in evaluation.verdict:
         yield paragraph(line[:1].upper() + line[1:] + ".", css="warning" if line.startswith("warning") else "")
@@ -87,9 +89,9 @@ def _tables(figures: _Figures, metrics: Metrics) -> Iterator[Markup]:
         ],
     )  # fmt: skip
     crossed = [(title, *(figures.get(name) for name in names)) for title, *names in _CROSSED]
-    yield from _table(("paired windows", "across", "own code", "trivial: copied frame, mean action"), crossed)
+    yield from _table(("paired windows", "across", "own codes", "trivial: copied frame, mean action"), crossed)
     yield from _table(
-        ("codes of", "effective rank", "codes taken", "perplexity (even use)", "frames: own / another's",
+        ("codes of", "effective rank", "codes used", "perplexity (codes in even use)", "frames: own / another's",
          "actions: own / another's"),
         [
             (title, figures.get(f"codes/rank_{kind}"), figures.get(f"codes/used_{kind}"), _last(metrics, perplexity),
@@ -104,7 +106,7 @@ def _tables(figures: _Figures, metrics: Metrics) -> Iterator[Markup]:
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Iterator[Markup]:
-    """Draw a table without the rows and columns that this run has nothing for."""
+    """Draw a table without rows and columns that are empty for this run."""
     rows = [row for row in rows if row[1] is not None]
     if not rows:
         return
@@ -114,19 +116,19 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[Cell, ...]]) -> Iterato
 
 
 def _ratio(figures: _Figures, kind: str, error: str) -> float | None:
-    """Give the error with the own latents over that with another sample's: 1 where the decoder ignores them."""
+    """Return the error with the own latents divided by that with another sample's: 1 if the decoder ignores them."""
     own, other = figures.get(f"{kind}/{error}"), figures.get(f"{kind}/shuffled_{error}")
     return None if own is None or not other else own / other
 
 
 def _last(metrics: Metrics, metric: str) -> float | None:
-    """Give the newest value of a scalar that each modality's steps may log."""
+    """Return the newest value of a scalar that the steps of any modality may log."""
     newest = max(metrics.of(metric), key=lambda curve: curve.step[-1], default=None)
     return None if newest is None else float(newest.value[-1])
 
 
 def _course(evaluations: Sequence[Evaluation]) -> Iterator[Markup]:
-    """Draw how the figures changed, where the run was measured more than once."""
+    """Draw how the figures changed, if the run was evaluated more than once."""
     if len(evaluations) < 2:
         return
     drawn = [

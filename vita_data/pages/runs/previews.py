@@ -1,4 +1,4 @@
-"""A run's preview pictures on a page, scaled down to what a page needs."""
+"""A run's preview pictures on a page, scaled down for a page."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ def preview_picture(preview: PicturePreview, run: Path, caption: str) -> Markup:
     """Show a preview.
 
     Raises:
-        ShardError: it is no JPEG.
+        ShardError: the preview is not a JPEG.
     """
     try:
         small = shrink_jpeg(preview.jpeg, max_width=_MAX_WIDTH)
     except ValueError as error:
-        raise ShardError(f"{run}: the preview of step {preview.step} is no JPEG ({error})") from error
+        raise ShardError(f"{run}: the preview of step {preview.step} is not a valid JPEG ({error})") from error
     return element("div", picture(Picture(jpeg=small, caption=caption)), class_="picture")

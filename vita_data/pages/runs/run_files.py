@@ -1,6 +1,6 @@
-"""The files that a training run leaves, read back as typed values: metrics, evaluations and the newest previews.
+"""Reads the files of a training run as typed values: metrics, evaluations and the newest previews.
 
-Knows the form of these files and nothing of the model that wrote them. A run stands alone: nothing else is opened.
+Knows the format of these files but not the model that wrote them. No other files are opened.
 """
 
 import json
@@ -34,7 +34,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """What metrics.jsonl says: scalars step by step and, per modality, the share of samples each source had so far."""
+    """The content of metrics.jsonl: scalars by step and, per modality, the share of samples from each source so far."""
 
     stages: tuple[str, ...]
     num_steps: int
@@ -42,7 +42,7 @@ class Metrics:
     shares: Mapping[str, Mapping[str, float]]
 
     def of(self, metric: str) -> tuple[Curve, ...]:
-        """The curves of one scalar, one a modality."""
+        """Return the curves of one scalar, one per modality."""
         return tuple(curve for curve in self.curves if curve.metric == metric)
 
 
@@ -56,7 +56,7 @@ class PicturePreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Figures by their names, as vita_model/README.md lists them, after a step, and what they mean in sentences."""
+    """Figures after a step by name (see vita_model/README.md), and sentences that explain them."""
 
     step: int
     figures: Mapping[str, float]
@@ -65,7 +65,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPreview:
-    """Action chunks [S, H, 14] in normalized units, with the mask of what is real."""
+    """Action chunks [S, H, 14] in normalized units, with the mask of valid values."""
 
     step: int
     true: Float64
@@ -77,16 +77,16 @@ def read_metrics(run: Path) -> Metrics:
     """Read a run's metrics.
 
     Raises:
-        RequestError: the folder is no run, or the run has not written a step yet.
+        RequestError: the folder is not a run, or the run has not written a step yet.
         ShardError: a line other than the last is damaged.
     """
     path = run / METRICS
     if not path.is_file():
         hint = meant(run, lambda one: (one / METRICS).is_file()) or "; give a folder that `vita-train --out` wrote"
-        raise RequestError(f"--run {run}: {METRICS} is missing there{hint}")
+        raise RequestError(f"--run {run}: {METRICS} not found in it{hint}")
     rows = list(_rows(path))
     if not rows:
-        raise RequestError(f"--run {run}: {METRICS} holds no step yet; wait for the first, or leave this run out")
+        raise RequestError(f"--run {run}: {METRICS} contains no steps yet; wait for the first step, or omit this run")
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
         for metric, value in row.items():
@@ -100,7 +100,7 @@ def read_metrics(run: Path) -> Metrics:
 
 
 def read_evaluation(run: Path) -> Evaluation | None:
-    """Read a run's newest evaluation, None if the run has none.
+    """Read a run's newest evaluation; None if it has none.
 
     Raises:
         ShardError: the file is damaged.
@@ -110,7 +110,7 @@ def read_evaluation(run: Path) -> Evaluation | None:
 
 
 def read_evaluations(run: Path) -> tuple[Evaluation, ...]:
-    """Read all of a run's evaluations in the order of steps; an earlier version of training left none.
+    """Read all of a run's evaluations in the order of steps; earlier versions of training wrote none.
 
     Raises:
         ShardError: a line is damaged.
@@ -121,12 +121,12 @@ def read_evaluations(run: Path) -> tuple[Evaluation, ...]:
 
 
 def newest_frames(run: Path) -> PicturePreview | None:
-    """Read the newest picture of predicted frames, None if the run has none."""
+    """Read the newest picture of predicted frames; None if the run has none."""
     return _picture(run, "frames.jpg")
 
 
 def newest_latents(run: Path) -> PicturePreview | None:
-    """Read the newest picture of what the latents carry, None if the run has none."""
+    """Read the newest picture of the latents; None if the run has none."""
     return _picture(run, "latents.jpg")
 
 
@@ -142,15 +142,15 @@ def _evaluation(content: str, where: str) -> Evaluation:
         verdict = tuple(str(line) for line in value.get("verdict", ()))
         return Evaluation(step=int(value["step"]), figures=figures, verdict=verdict)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes another"
+        raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes a new one"
                          ) from error  # fmt: skip
 
 
 def newest_actions(run: Path) -> ActionPreview | None:
-    """Read the newest predicted action chunks, None if the run has none.
+    """Read the newest predicted action chunks; None if the run has none.
 
     Raises:
-        ShardError: the file is not in the form of this version.
+        ShardError: the file does not have the format of this version.
     """
     path = _newest(run, "actions.json")
     if path is None:
@@ -160,7 +160,7 @@ def newest_actions(run: Path) -> ActionPreview | None:
         true, predicted = (np.asarray(value[name], np.float64) for name in ("true", "predicted"))
         mask = np.asarray(value["mask"], bool)
     except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes another") from error
+        raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes a new one") from error
     if not (true.shape == predicted.shape == mask.shape and mask.ndim == 3 and mask.shape[2] == ACTION_PREVIEW_DIM):
         raise ShardError(f"{path}: true {true.shape}, predicted {predicted.shape} and mask {mask.shape} must all be "
                          f"[samples, H, {ACTION_PREVIEW_DIM}]")  # fmt: skip
@@ -175,8 +175,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             row["step"], row["stage"], row["modality"]
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
-                return  # a run that is being written, or died, may leave half a line
-            raise ShardError(f"{path} line {number}: is no row of step, stage and modality ({error!r})") from error
+                return  # a running or crashed run may leave an incomplete last line
+            raise ShardError(f"{path} line {number}: expected step, stage and modality, got {error!r}") from error
         yield row
 
 

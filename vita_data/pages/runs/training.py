@@ -1,4 +1,4 @@
-"""Training runs on a page: loss and code curves, realised shares, predicted against true frames and actions."""
+"""Training runs on a page: loss and code curves, actual shares, predicted and true frames and actions."""
 
 import math
 from collections.abc import Mapping
@@ -30,16 +30,16 @@ _LOSSES: Mapping[str, str] = {
     "l1": "Frames: absolute error (L1, weighted)",
     "ssim": "Frames: 1 - structural similarity (SSIM, weighted)",
     "action": "Actions: squared error (normalized units, weighted)",
-    "commitment": "Codebook: distance of encodings to their codes (commitment, weighted)",
-    "usage_match": "Codebook: difference in code use of the modalities (weighted)",
+    "commitment": "Codebook: distance between encodings and their codes (commitment, weighted)",
+    "usage_match": "Codebook: difference in code use between the modalities (weighted)",
 }
 _CODES: Mapping[str, str] = {
-    "token_perplexity": "Codes in even use within a batch (perplexity)",
-    "perplexity_video": "Codes in even use for video (perplexity, moving average)",
-    "perplexity_action": "Codes in even use for actions (perplexity, moving average)",
-    "overlap": "Overlap of the codes of video and actions (0 disjoint, 1 equal)",
-    "dead_codes": "Codes without use (number)",
-    "subtask_entropy": "Variety of the subtask tokens chosen (entropy, nats)",
+    "token_perplexity": "Perplexity of the codes within a batch",
+    "perplexity_video": "Perplexity of the codes for video (moving average)",
+    "perplexity_action": "Perplexity of the codes for actions (moving average)",
+    "overlap": "Overlap of the codes used for video and actions (0 disjoint, 1 equal)",
+    "dead_codes": "Number of unused codes",
+    "subtask_entropy": "Entropy of the chosen subtask tokens (nats)",
 }
 _PACE: Mapping[str, str] = {
     "grad_norm": "Gradient norm before clipping",
@@ -49,19 +49,19 @@ _PACE: Mapping[str, str] = {
 
 
 def run_section(run: Path) -> Section:
-    """Show a run.
+    """Make the section of a run.
 
     Raises:
-        RequestError: the folder is no run, or the run has not written a step yet.
+        RequestError: the folder is not a run, or the run has not written a step yet.
         ShardError: one of the run's files is damaged.
     """
     metrics = read_metrics(run)
     known = {**_LOSSES, **_CODES, **_PACE}
     rest = {curve.metric: curve.metric for curve in metrics.curves if curve.metric not in known}
     parts = [
-        *_curves(metrics, _LOSSES, "Losses", "What training minimises; one line a modality, lower is better."),
+        *_curves(metrics, _LOSSES, "Losses", "What training minimizes; one line per modality, lower is better."),
         *_curves(metrics, _CODES, "Codes", "How well the shared codebook is used; a perplexity of 1 means one code."),
-        *_curves(metrics, {**_PACE, **rest}, "Pace", "How the optimizer moves and how fast."),
+        *_curves(metrics, {**_PACE, **rest}, "Pace", "Learning rate, gradient norm and speed."),
         *latent_parts(run, metrics),
         *_shares(metrics),
         *_frames(newest_frames(run), run),
@@ -69,8 +69,8 @@ def run_section(run: Path) -> Section:
     ]
     return Section(
         title=f"Training run {run.name}: {', '.join(metrics.stages)}, {metrics.num_steps} steps",
-        explanation="From the run's metrics.jsonl, evaluation.json and newest previews; rest the pointer on a chart to "
-                    "see values.",
+        explanation="From the run's metrics.jsonl, evaluation.json and newest previews; hover over a chart to see "
+        "values.",
         body=join(parts),
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def _chart(metrics: Metrics, metric: str, title: str) -> Chart:
 
 
 def _line(curve: Curve, colour: int) -> Series:
-    """Draw a curve; a long one as means of equal runs of steps, or noise would hide its course."""
+    """Draw a curve; a long one as means over equal groups of steps, since noise would hide its course."""
     per_point = math.ceil(len(curve.step) / _MAX_CURVE_POINTS)
     if per_point == 1:
         return Series(name=curve.modality, x=curve.step, y=curve.value, colour=colour)
@@ -107,7 +107,7 @@ def _shares(metrics: Metrics) -> list[Markup]:
     ]
     if not rows:
         return []
-    words = "Which part of a modality's samples each source really gave, up to the last step."
+    words = "The share of each modality's samples that each source actually provided, up to the last step."
     shown = table(Table(header=("modality", "source", "realised share"), rows=tuple(rows)))
     return [element("h3", text("Realised shares")), paragraph(words, css="explain"), shown]
 
@@ -116,25 +116,26 @@ def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
     if preview is None:
         return []
     caption = (
-        f"After step {preview.step}, a row a sample. Columns from the left: the start image, the true future images, "
-        "the predicted ones in the same order; grey where the clip has ended."
+        f"After step {preview.step}, one row per sample. Columns from the left: the start image, the true future "
+        "images, "
+        "the predicted ones in the same order; grey after the end of the clip."
     )
-    return [element("h3", text("Predicted against true frames")), preview_picture(preview, run, caption)]
+    return [element("h3", text("Predicted and true frames")), preview_picture(preview, run, caption)]
 
 
 def _actions(preview: ActionPreview | None) -> list[Markup]:
     if preview is None:
         return []
     parts = [
-        element("h3", text(f"Predicted against true actions after step {preview.step}")),
+        element("h3", text(f"Predicted and true actions after step {preview.step}")),
         paragraph("The next steps of some samples in normalized units (-1..1 is q01..q99 of the source): the true "
-                  "chunk solid, the predicted one dashed. Columns that a robot does not have are left out.",
+                  "chunk is solid, the predicted one dashed. Columns that a robot does not have are omitted.",
                   css="explain"),
     ]  # fmt: skip
     for sample in range(min(len(preview.mask), _MAX_SAMPLES)):
         drawn = [_chunk_chart(preview, sample, group) for group in _PREVIEW_GROUPS
                  if preview.mask[sample][:, group.columns()].any()]  # fmt: skip
-        parts.append(charts(drawn) if drawn else paragraph(f"Sample {sample + 1} has no real action."))
+        parts.append(charts(drawn) if drawn else paragraph(f"Sample {sample + 1} has no valid action."))
     return parts
 
 

@@ -54,7 +54,7 @@ class Card:
     config_hash: str
 
     def num_outcome(self, outcome: EpisodeOutcome) -> int:
-        """How many raw episodes ended so."""
+        """Count the raw episodes with an outcome."""
         return self.outcomes.get(outcome, 0)
 
 
@@ -62,18 +62,20 @@ def load_card(folder: AnyPath) -> Card:
     """Read a built source's card.
 
     Raises:
-        ManifestError: the source has not been built there.
+        ManifestError: the source has not been built in the folder.
         ShardError: the card is damaged.
     """
     value = read_card(folder)
     try:
         return _card(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ShardError(f"{folder / CARD}: is no card of this version ({error!r}); build the source again") from error
+        raise ShardError(
+            f"{folder / CARD}: expected a card of this version, got {error!r}; build the source again"
+        ) from error
 
 
 def _card(value: Mapping[str, Any]) -> Card:
-    # What the build writes under the same name and in the same form is taken as it is.
+    # Fields with the same name and format as in the card are copied.
     same = ("source", "title", "hz", "stride", "arms", "cameras", "action_origin", "action_space", "licence",
             "redistributable", "url", "outcomes", "drops", "limit", "config_hash")  # fmt: skip
     return Card(
@@ -114,7 +116,7 @@ def card_facts(card: Card) -> Markup:
 
 
 def built_table(cards: tuple[Card, ...]) -> Markup:
-    """Show what was built, a row a source."""
+    """Show what was built, one row per source."""
     header = ("source", "release", "ok", "dropped", "failed", "drops by reason", "stored", "rate", "cameras", "actions",
               "licence", "size", "settings hash")  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
@@ -127,16 +129,16 @@ def built_table(cards: tuple[Card, ...]) -> Markup:
 
 
 def licence_warnings(cards: tuple[Card, ...]) -> list[str]:
-    """Warn of sources whose images may not leave the place where this page is."""
+    """Warn about sources whose licence forbids redistributing their images."""
     closed = [card.source for card in cards if not card.redistributable]
     if not closed:
         return []
-    return [f"This page shows images of {', '.join(closed)}, whose licence forbids passing them on: neither the shards "
-            "nor this page may be passed on."]  # fmt: skip
+    return [f"This page shows images of {', '.join(closed)}, whose licence forbids redistribution: share neither the "
+            "shards nor this page."]  # fmt: skip
 
 
 def reason_meaning(code: str) -> str:
-    """Say a reason code in words."""
+    """Return the meaning of a reason code."""
     return DROPS[Reason(code)].meaning if code in set(Reason) else "reason unknown to this version"
 
 
@@ -168,7 +170,7 @@ def _cameras(card: Card) -> str:
 
 
 def _images(card: Card) -> str:
-    shown = {"keyframes": "one a second", "all": "every step"}.get(card.stored_images, card.stored_images)
+    shown = {"keyframes": "one per second", "all": "every step"}.get(card.stored_images, card.stored_images)
     return shown if card.limit is None else f"{shown}; the build was limited to {number(card.limit)} raw episodes"
 
 
@@ -180,4 +182,4 @@ def _size(card: Card) -> str:
 
 
 def _licence(card: Card) -> str:
-    return card.licence if card.redistributable else f"{card.licence}\nmust not be passed on"
+    return card.licence if card.redistributable else f"{card.licence}\nmust not be redistributed"

@@ -1,6 +1,6 @@
 """One clip on a page: which clips to show, its stored images as a contact sheet, its actions and state as charts.
 
-Reads only the images that are shown, so that a clip of ten minutes costs no more than one of ten seconds.
+Reads only the images that are shown, so that a clip of ten minutes takes no longer than one of ten seconds.
 """
 
 import difflib
@@ -63,12 +63,12 @@ class Group:
     names: tuple[str, ...]
 
     def columns(self) -> range:
-        """Where the group lies in its vector."""
+        """The columns of the group in its vector."""
         return range(self.start, self.start + len(self.names))
 
 
 def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
-    """The seven canonical action columns of one arm (vita_data/README.md)."""
+    """Return the groups of the seven canonical action columns of one arm (vita_data/README.md)."""
     return (
         Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
         Group(title=f"{arm} rotation", unit="rad per step", start=start + TURN.start, names=_TURNS),
@@ -102,10 +102,10 @@ STATE_GROUPS = (
 
 
 def first_clips(folder: AnyPath, *, max_clips: int, max_frames: int) -> list[ClipView]:
-    """Read the first clips of a built source, train before val, each with up to `max_frames` images a camera.
+    """Read the first clips of a built source, train before val, each with up to `max_frames` images per camera.
 
     Raises:
-        ManifestError: the source has not been built there.
+        ManifestError: the source has not been built in the folder.
         ShardError: a shard is damaged.
     """
     views: list[ClipView] = []
@@ -120,8 +120,8 @@ def clip_by_key(folder: AnyPath, key: str, *, max_frames: int) -> ClipView:
     """Read one clip of a built source.
 
     Raises:
-        RequestError: no clip has that key; names near ones and where all stand.
-        ManifestError: the source has not been built there.
+        RequestError: no clip has that key; names similar keys and the place of the full list.
+        ManifestError: the source has not been built in the folder.
         ShardError: a shard is damaged.
     """
     indexes = [open_source(folder, split) for split in Split]
@@ -135,7 +135,7 @@ def clip_by_key(folder: AnyPath, key: str, *, max_frames: int) -> ClipView:
 
 
 def _hint(indexes: Sequence[SourceIndex], key: str) -> str:
-    """Guess what was meant: an episode's id instead of its clip's key, or a key with a slip."""
+    """Guess what was meant: an episode's id instead of its clip's key, or a misspelled key."""
     for table in (index.table for index in indexes):
         row = pc.index(table.column("episode"), key).as_py()
         if row >= 0:
@@ -181,10 +181,10 @@ def _thumbnails(
 
 
 def shrink_jpeg(jpeg: bytes, *, max_width: int) -> bytes:
-    """Scale a JPEG down to a width, for a smaller page; one that fits already is returned unchanged.
+    """Scale a JPEG down to a width, for a smaller page; a smaller JPEG is returned unchanged.
 
     Raises:
-        ValueError: the bytes are no JPEG.
+        ValueError: the bytes are not a JPEG.
     """
     height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
     if width <= max_width:
@@ -196,16 +196,16 @@ def shrink_jpeg(jpeg: bytes, *, max_width: int) -> bytes:
 
 
 def action_charts(clip: Clip) -> tuple[Chart, ...]:
-    """Draw the canonical actions that are real, a chart a unit; rows that may not be learned from are shaded."""
+    """Draw the existing canonical actions, one chart per unit; rows that are not used in training are shaded."""
     if clip.action is None:
         return ()
-    invalid = [Band(start=start, stop=stop, meaning="invalid rows: not learned from", shade=Shade.FAULT)
+    invalid = [Band(start=start, stop=stop, meaning="invalid rows, not used in training", shade=Shade.FAULT)
                for start, stop in _time_ranges(clip, _outside(clip.action.valid, clip.num_steps))]  # fmt: skip
     return _track_charts(clip, clip.action.track, ACTION_GROUPS, tuple(invalid))
 
 
 def state_charts(clip: Clip) -> tuple[Chart, ...]:
-    """Draw the state columns that are real, a chart a unit."""
+    """Draw the existing state columns, one chart per unit."""
     return () if clip.state is None else _track_charts(clip, clip.state, STATE_GROUPS, ())
 
 
@@ -228,19 +228,19 @@ def _track_charts(
 
 
 def _gap_bands(clip: Clip) -> Iterator[Band]:
-    meaning = {Gaps.BREAK: "steps left out", Gaps.BRIDGE: "steps without motion left out"}[clip.gaps]
+    meaning = {Gaps.BREAK: "removed steps", Gaps.BRIDGE: "removed steps without motion"}[clip.gaps]
     for row in np.flatnonzero(np.diff(clip.step_index) > 1):
         start, stop = clip.step_index[row] / clip.hz, clip.step_index[row + 1] / clip.hz
         yield Band(start=float(start), stop=float(stop), meaning=meaning, shade=Shade.ABSENCE)
 
 
 def _outside(valid: Sequence[tuple[int, int]], num_rows: int) -> list[tuple[int, int]]:
-    """The row ranges that lie in none of the valid ones."""
+    """Return the row ranges outside the valid ones."""
     edges = [0, *(edge for span in valid for edge in span), num_rows]
     return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start]
 
 
 def _time_ranges(clip: Clip, ranges: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
-    """Turn row ranges into seconds, half a step wider on both sides so that one row can be seen."""
+    """Convert row ranges to seconds, half a step wider on both sides so that a single row is visible."""
     steps = clip.step_index
     return [(float(steps[a] - 0.5) / clip.hz, float(steps[b - 1] + 0.5) / clip.hz) for a, b in ranges]

@@ -1,4 +1,4 @@
-"""The normalization statistics of a source as tables: every real column in physical units."""
+"""The normalization statistics of a source as tables: every existing column in physical units."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def statistics_section(card: Card, stats: StatsFile) -> Section:
 
 
 def ranges_table(sources: Sequence[str], every: Sequence[StatsFile]) -> Markup:
-    """Show from where to where (q01 to q99) the arms of several sources move, a row an arm."""
+    """Show the range of motion (q01 to q99) of the arms of several sources, one row per arm."""
     rows: list[tuple[Cell, ...]] = [
         (source, arm, *(_range(stats.source.action, column) for column in range(start, start + len(_ARM_HEADER))))
         for source, stats in zip(sources, every, strict=True)
@@ -31,7 +31,7 @@ def ranges_table(sources: Sequence[str], every: Sequence[StatsFile]) -> Markup:
         if stats.source.action is not None and stats.source.action.mask[start : start + len(_ARM_HEADER)].any()
     ]
     if not rows:
-        return paragraph("None of these sources has an arm that acts.")
+        return paragraph("None of these sources has arm actions.")
     return table(Table(header=("source", "arm", *_ARM_HEADER), rows=tuple(rows)))
 
 

@@ -1,6 +1,7 @@
-"""What the indexes of a built source say of all its clips: lengths, rates, instructions and their words.
+"""What the indexes of a built source contain about all its clips: lengths, rates, instructions and their words.
 
-Reads the index columns that it needs and opens no shard, so that its cost follows the number of clips, not their size.
+Reads only the index columns that it needs and opens no shard, so that the cost depends on the number of clips, not on
+their size.
 """
 
 import re
@@ -18,7 +19,7 @@ from vita_data.storage.files import AnyPath
 from vita_data.types import Float64, Int64, Split
 
 _COLUMNS = ("hz", "num_steps", "instruction")
-# Letters and digits of any script; an apostrophe or a hyphen joins two halves of one word.
+# Letters and digits of any script; an apostrophe or a hyphen joins two parts of one word.
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")  # noqa: RUF001 - datasets write both apostrophes
 
 
@@ -30,26 +31,26 @@ class Contents:
     hz: Float64
     num_steps: Int64
     instructions: Mapping[str, int]
-    """Clips by the instruction that training gets, the most frequent first; the empty one stands for none."""
+    """Number of clips per instruction used in training, most frequent first; "" counts clips without one."""
 
     @property
     def length_s(self) -> Float64:
-        """Rows over rate [N]; left-out steps do not count."""
+        """Rows divided by rate [N]; removed steps do not count."""
         return self.num_steps / self.hz
 
     @property
     def num_clips(self) -> int:
-        """How many clips there are."""
+        """The number of clips."""
         return len(self.num_steps)
 
     @property
     def texts(self) -> Mapping[str, int]:
-        """Clips by instruction, without the empty one."""
+        """Number of clips per instruction, without the empty one."""
         return {words: count for words, count in self.instructions.items() if words}
 
     @cached_property
     def words(self) -> Mapping[str, int]:
-        """How often each word occurs over all clips, lower-cased, the most frequent first."""
+        """How often each lower-cased word occurs in all clips, most frequent first."""
         counts: Counter[str] = Counter()
         for instruction, count in self.texts.items():
             for word in split_words(instruction):
@@ -58,16 +59,16 @@ class Contents:
 
     @cached_property
     def num_words(self) -> Int64:
-        """Words of each clip that has an instruction [M], M <= N."""
+        """Number of words of each clip with an instruction [M], M <= N."""
         each = [len(split_words(instruction)) for instruction in self.texts]
         return np.repeat(np.array(each, np.int64), np.array(list(self.texts.values()), np.int64))
 
 
 def read_contents(folder: AnyPath) -> Contents:
-    """Read what the indexes say of a built source's clips.
+    """Read the facts about a built source's clips from its indexes.
 
     Raises:
-        ManifestError: the source has not been built there.
+        ManifestError: the source has not been built in the folder.
         ShardError: an index is missing or damaged.
     """
     indexes = [open_source(folder, split) for split in Split]

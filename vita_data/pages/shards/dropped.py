@@ -1,4 +1,4 @@
-"""Raw episodes that are not in the shards, and why: counts by reason with examples, and what could not be read."""
+"""Raw episodes that are not in the shards, and why: counts by reason with examples, and unreadable episodes."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ class Losses:
     """Examples of the raw episodes that were not stored."""
 
     dropped: Mapping[str, tuple[Example, ...]]
-    """By reason code, the first few of each."""
+    """The first few examples of each reason code."""
     failed: tuple[Example, ...]
 
 
@@ -44,8 +44,8 @@ def read_losses(folder: AnyPath) -> Losses:
     """Read examples from a built source's list of raw episodes.
 
     Raises:
-        ManifestError: the source has not been built there.
-        ShardError: the list is missing or does not match the card's sum.
+        ManifestError: the source has not been built in the folder.
+        ShardError: the list is missing or does not match the card's checksum.
     """
     rows = _rows(folder)
     dropped = rows.filter(pc.equal(rows["outcome"], EpisodeOutcome.DROPPED))
@@ -79,9 +79,9 @@ def losses_section(card: Card, losses: Losses) -> Section:
     num_raw = sum(card.num_outcome(outcome) for outcome in EpisodeOutcome)
     num_lost = num_raw - card.num_outcome(EpisodeOutcome.OK)
     return Section(
-        title="What was left out",
-        explanation="Every raw episode is stored, dropped for a reason, or failed to read; the first few of each "
-                    "reason stand here, all of them in episodes.parquet.",
+        title="What was not stored",
+        explanation="Every raw episode is stored, dropped for a reason, or failed to read. The first few of each "
+        "reason are shown here; episodes.parquet lists all of them.",
         body=join([
             paragraph(f"{num_lost:,} of {num_raw:,} raw episodes were not stored."),
             *_dropped(card, losses, num_raw), *_failed(card, losses),
@@ -90,7 +90,7 @@ def losses_section(card: Card, losses: Losses) -> Section:
 
 
 def drops_table(cards: Sequence[Card]) -> Markup:
-    """Show the drops by reason, a row a reason and a column a source that dropped or failed any."""
+    """Show the drops: one row per reason, one column per source with drops or failures."""
     lossy = [card for card in cards if card.drops or card.num_outcome(EpisodeOutcome.FAILED)]
     if not lossy:
         return paragraph("No raw episode was dropped, and none failed.")
@@ -118,7 +118,7 @@ def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:
     ]
     return [
         heading,
-        table(Table(header=("reason", "meaning", "raw episodes", "part of all"), rows=tuple(counts))),
+        table(Table(header=("reason", "meaning", "raw episodes", "share of all"), rows=tuple(counts))),
         element("h3", text("Examples of dropped episodes")),
         table(Table(header=("reason", "raw episode", "what was found"), rows=tuple(examples))),
     ]

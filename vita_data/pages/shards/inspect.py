@@ -1,6 +1,6 @@
-"""The page of `vita-data inspect`: what one built source holds, and some of its clips as they are stored.
+"""The page of `vita-data inspect`: the contents of one built source, and some of its clips as stored.
 
-Reads the card, the indexes, the list of raw episodes and the statistics whole, and of the shards a few members alone.
+Reads the complete card, indexes, list of raw episodes and statistics, but only a few members of the shards.
 """
 
 import json
@@ -33,7 +33,7 @@ _MAX_FRAMES = 16
 
 
 def inspect_page(folder: AnyPath, *, key: str | None) -> str:
-    """Write the page of a built source: what it holds, what was left out, and the clip `key` or the first three.
+    """Return the page of a built source: its contents, what was not stored, and the clip `key` or the first three.
 
     Raises:
         ManifestError: the source has not been built in `folder`, or its statistics are missing.
@@ -47,8 +47,8 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
         views = [clip_by_key(folder, key, max_frames=_MAX_FRAMES)]
     sections = [
         Section(
-            title=f"What {card.source} is",
-            explanation="The source's card: facts of the dataset, and what became of every raw episode in this build.",
+            title=f"About {card.source}",
+            explanation="The source's card: facts of the dataset, and the outcome of every raw episode in this build.",
             body=card_facts(card),
         ),
         lengths_section(card, contents),
@@ -58,8 +58,9 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
         *(_clip_section(view) for view in views),
     ]
     introduction = (
-        "What was built of this source, and clips as they are stored in the shards: one clip is one demonstration (or "
-        "at most 600 s of it), with a few of its images, its instruction, and its actions and state in physical units."
+        "What was built of this source, and example clips as stored in the shards: one clip is one demonstration (or "
+        "at "
+        "most 600 s of it), with some of its images, its instruction, and its actions and state in physical units."
     )
     return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
 
@@ -73,7 +74,7 @@ def _clip_section(view: ClipView) -> Section:
     parts += [element("h3", text("Actions")), _actions(clip), element("h3", text("State")), _state(clip)]
     return Section(
         title=f"Clip {clip.key}",
-        explanation="Steps count the raw episode's own recording steps, time is step / rate; one image is one step.",
+        explanation="Steps count the raw episode's own recording steps, time is step / rate; an image shows one step.",
         body=join(parts),
     )
 
@@ -97,18 +98,19 @@ def _clip_facts(clip: Clip) -> Markup:
 
 def _actions(clip: Clip) -> Markup:
     if clip.action is None:
-        return paragraph("This clip has no actions: it is video alone.")
+        return paragraph("This clip is video only; it has no actions.")
     words = (
-        "What each step tells the hand to do, relative to where it is: displacement and rotation in the robot's base "
-        "frame, and the gripper as an absolute opening. Columns that this robot does not have are left out."
+        "How each step moves the hand relative to its pose: displacement and rotation in the robot's base frame, and "
+        "the "
+        "gripper as an absolute opening. Columns that this robot does not have are omitted."
     )
     return join([paragraph(words, css="explain"), charts(action_charts(clip))])
 
 
 def _state(clip: Clip) -> Markup:
     if clip.state is None:
-        return paragraph("This clip has no state: nothing was measured.")
-    words = "What was measured at each step; columns that were not are left out."
+        return paragraph("This clip has no state: no measurements were recorded.")
+    words = "What was measured at each step; columns without measurements are omitted."
     return join([paragraph(words, css="explain"), charts(state_charts(clip))])
 
 

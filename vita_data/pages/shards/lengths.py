@@ -17,7 +17,7 @@ _MAX_RATES = 8
 
 
 def lengths_section(card: Card, contents: Contents) -> Section:
-    """Show how much of each split and modality was stored, at which rates, and how long the clips are."""
+    """Show how much of each split and modality was stored, at which rates, and the lengths of the clips."""
     drawn = side_by_side(
         histogram(content)
         for content in (
@@ -28,14 +28,14 @@ def lengths_section(card: Card, contents: Contents) -> Section:
     )  # fmt: skip
     return Section(
         title="Rates and lengths",
-        explanation="Over all clips of both splits. A clip's length is its stored steps, in seconds those over its "
-                    "rate; steps that were left out do not count.",
+        explanation="Over all clips of both splits. A clip's length in steps is its number of stored steps, its length "
+        "in seconds is that number divided by its rate; removed steps do not count.",
         body=join([_held(card), _spread(contents), drawn]) if contents.num_clips else paragraph("No clip was stored."),
     )  # fmt: skip
 
 
 def lengths_table(every: Sequence[Contents]) -> Markup:
-    """Show the rates and lengths of several sources, a row each."""
+    """Show the rates and lengths of several sources, one row each."""
     header = ("source", "clips", "together", "rate (Hz)", *(f"{name} (s)" for name in _SPREAD), "median (steps)")
     rows: list[tuple[Cell, ...]] = [
         (one.source, one.num_clips, duration(one), rates(one), *_quantiles(one.length_s),
@@ -46,7 +46,7 @@ def lengths_table(every: Sequence[Contents]) -> Markup:
 
 
 def lengths_histograms(every: Sequence[Contents]) -> Markup:
-    """Draw the clip lengths of several sources, a histogram each."""
+    """Draw the clip lengths of several sources, one histogram each."""
     return side_by_side(
         histogram(Histogram(title=one.source, x_label="length (s)", y_label="clips", values=one.length_s))
         for one in every
@@ -54,14 +54,14 @@ def lengths_histograms(every: Sequence[Contents]) -> Markup:
 
 
 def duration(contents: Contents) -> str:
-    """How long the clips last together, in a unit that suits."""
+    """Return the total duration of the clips, in a suitable unit."""
     total_s = float(contents.length_s.sum())
     unit_s, unit = next((pair for pair in _UNITS if total_s >= pair[0]), (1.0, "s"))
     return f"{total_s / unit_s:.3g} {unit}"
 
 
 def rates(contents: Contents) -> str:
-    """Name the rates that occur; a source of files with many rates gets their range."""
+    """Format the rates of the clips; a source with many rates gets their range."""
     values, counts = np.unique(contents.hz.round(2), return_counts=True)
     if len(values) > _MAX_RATES:
         return f"{values[0]:.5g} to {values[-1]:.5g} ({len(values)} different)"
@@ -82,7 +82,7 @@ def _held(card: Card) -> Markup:
 def _spread(contents: Contents) -> Markup:
     both = (("length (s)", contents.length_s), ("length (steps)", contents.num_steps.astype(np.float64)))
     rows = tuple((name, *_quantiles(values), float(values.mean())) for name, values in both)
-    words = f"Rate: {rates(contents)} Hz. All clips together last {duration(contents)}."
+    words = f"Rate: {rates(contents)} Hz. Total duration of all clips: {duration(contents)}."
     return join([paragraph(words), table(Table(header=("clip", *_SPREAD, "mean"), rows=rows))])
 
 

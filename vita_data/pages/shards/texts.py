@@ -29,16 +29,16 @@ def texts_section(contents: Contents) -> Section:
     """Show a source's instructions."""
     return Section(
         title="Instructions",
-        explanation="The normalized text that training gets, counted over the clips of both splits; words are "
-                    "lower-cased and counted once for each time a clip says them.",
+        explanation="The normalized text that training uses, counted over the clips of both splits; words are "
+        "lower-cased, and every occurrence of a word in a clip counts.",
         body=join(_body(contents)) if contents.texts else paragraph("No clip has an instruction."),
     )  # fmt: skip
 
 
 def texts_table(every: Sequence[Contents]) -> Markup:
-    """Show how many instructions and words several sources have, a row each."""
+    """Show how many instructions and words several sources have, one row each."""
     header = ("source", "clips with text", "clips without", "different instructions", "different words",
-              "words in all", "median words a text", "most frequent words")  # fmt: skip
+              "words in total", "median words per text", "most frequent words")  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (one.source, len(one.num_words), one.num_clips - len(one.num_words), len(one.texts), len(one.words),
          int(one.num_words.sum()), None if not one.num_words.size else float(np.median(one.num_words)),
@@ -52,8 +52,8 @@ def _body(contents: Contents) -> list[Markup]:
     num_words = contents.num_words
     words = (
         f"{len(num_words):,} of {contents.num_clips:,} clips have an instruction. {len(contents.texts):,} different "
-        f"instructions, {len(contents.words):,} different words, {int(num_words.sum()):,} words in all, "
-        f"{num_words.mean():.3g} a clip."
+        f"instructions, {len(contents.words):,} different words, {int(num_words.sum()):,} words in total, "
+        f"{num_words.mean():.3g} per clip."
     )
     lengths = Histogram(title="Words per instruction", x_label="words", y_label="clips", least_width=1.0,
                         values=num_words.astype(np.float64))  # fmt: skip
@@ -61,7 +61,7 @@ def _body(contents: Contents) -> list[Markup]:
     return [
         paragraph(words),
         side_by_side((histogram(lengths), frequent)),
-        element("h3", text(f"Instruction list: {_of(_MAX_INSTRUCTIONS, contents.texts)}, the most frequent first")),
+        element("h3", text(f"Instruction list: {_of(_MAX_INSTRUCTIONS, contents.texts)}, most frequent first")),
         _list(contents),
     ]
 
@@ -71,7 +71,7 @@ def _list(contents: Contents) -> Markup:
         (_cut(instruction), count, f"{count / contents.num_clips:.2%}")
         for instruction, count in _first(contents.texts, _MAX_INSTRUCTIONS).items()
     ]
-    return table(Table(header=("text", "clips", "part of all clips"), rows=tuple(rows)))
+    return table(Table(header=("text", "clips", "share of all clips"), rows=tuple(rows)))
 
 
 def _first(counts: Mapping[str, int], num_wanted: int) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
-"""The steps that Google's robot releases share (RT-1 and QT-Opt in Open X-Embodiment), read and made canonical.
+"""Reads the step layout that Google's robot releases share (RT-1 and QT-Opt in Open X-Embodiment), and converts it.
 
-An action is a dict: displacement and turn of the hand, relative gripper closedness, displacement of the base, and a
-one-hot terminate flag. Which episodes and rows are kept is up to the source. The keys and their meaning are those of
+An action is a dict: displacement and rotation of the hand, relative gripper closedness, displacement of the base, and a
+one-hot terminate flag. The source decides which episodes and rows are kept. The keys and their meaning are those of
 the TFDS catalog (`fractal20220817_data`, `kuka`).
 """
 
@@ -55,7 +55,7 @@ _REQUIRED: dict[str, int | None] = {
     _IMAGE: None,
     _TEXT: None,
 }
-# Stored as float32: compared as such, so that a command of exactly 0.1 is none.
+# Commands are stored as float32 and compared as float32, so that exactly 0.1 is not a command.
 _DEAD_ZONE = float(np.float32(0.1))
 
 
@@ -70,9 +70,9 @@ class GoogleSteps:
     world_vector_m: Float64
     """[T, 3] commanded displacement of the hand, base frame"""
     rotation_delta_rad: Float64
-    """[T, 3] commanded turn of the hand, roll pitch yaw, base frame"""
+    """[T, 3] commanded rotation of the hand, roll pitch yaw, base frame"""
     closedness_action: Float64
-    """[T] relative: positive closes, negative opens, near zero keeps"""
+    """[T] relative: positive closes, negative opens, near zero keeps the state"""
     base_displacement: Float64
     """[T, 3] dx m, dy m, dyaw rad"""
     terminate: Int64
@@ -81,7 +81,7 @@ class GoogleSteps:
     texts: Sequence[str]
 
     def until_terminate(self) -> "GoogleSteps":
-        """Keep the steps up to and with the first whose action ends the episode; all where none does."""
+        """Keep the steps up to and including the first whose action ends the episode; all if none does."""
         ends = np.flatnonzero(self.terminate[:, 0])
         num_steps = int(ends[0]) + 1 if len(ends) else len(self.images)
         return GoogleSteps(**{field.name: getattr(self, field.name)[:num_steps] for field in fields(self)})
@@ -90,14 +90,14 @@ class GoogleSteps:
 def open_google_dataset(
     raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SETTINGS, *, required: Sequence[str]
 ) -> RldsDataset:
-    """Open a release and see that it has the shared keys and those that the source needs besides.
+    """Open a release and check that it has the shared keys and the source's own keys.
 
-    Byte strings under a tensor's key are read as zlib, also where features.json calls the tensor plain: copies that
-    went through code without TFDS's decoding hold such (OpenVLA inflates Kuka's state itself, rlds/oxe/transforms.py).
-    A list of numbers is read as numbers whatever features.json says.
+    Byte strings of a tensor's key are read as zlib, even if features.json calls the tensor plain: copies that went
+    through code without TFDS's decoding contain such strings (OpenVLA inflates Kuka's state itself,
+    rlds/oxe/transforms.py). A list of numbers is read as numbers whatever features.json says.
 
     Raises:
-        RequestError: a key is absent.
+        RequestError: a key is missing.
         SourceError: the JSON files of the release cannot be read.
     """
     dataset = open_dataset(raw, release, settings)
@@ -106,10 +106,10 @@ def open_google_dataset(
 
 
 def list_google_parts(raw: RawTree, dataset: RldsDataset, *, tool_pose: str) -> list[Part]:
-    """List the files of a release whose keys are of the types and widths that `read_steps` needs.
+    """List the files of a release whose keys have the types and widths that `read_steps` needs.
 
     Raises:
-        RequestError: features.json gives one another type or width.
+        RequestError: a key has another type or width in features.json.
     """
     needed, place = {**_REQUIRED, tool_pose: 7}, f"{dataset.release}/features.json in {raw.root}"
     require_features(dataset.features, needed, place=place, integers=[_TERMINATE])
@@ -125,7 +125,7 @@ def read_steps(record: RldsRecord, *, tool_pose: str) -> GoogleSteps:
     """Read the steps of a record, the hand's pose from key `tool_pose`.
 
     Raises:
-        EpisodeError: a key is absent, of another type, or does not have a value a frame.
+        EpisodeError: a key is missing, has another type, or does not have one value per frame.
     """
     images = record.byte_strings(_IMAGE)
 
@@ -152,7 +152,7 @@ def _columns(record: RldsRecord, path: str, *, num_steps: int, width: int) -> Fl
     values = record.floats(path)
     if values.shape != (num_steps, width):
         raise EpisodeError(
-            f"{record.id}: {path} has shape {values.shape}; {num_steps} frames need ({num_steps}, {width})"
+            f"{record.id}: {path} has shape {values.shape}, expected ({num_steps}, {width}) for {num_steps} frames"
         )
     return values
 
@@ -160,7 +160,7 @@ def _columns(record: RldsRecord, path: str, *, num_steps: int, width: int) -> Fl
 def to_outcome(
     record: RldsRecord, steps: GoogleSteps, *, info: SourceInfo, dataset: RldsDataset, hz: float, text_origin: str
 ) -> Episode | Drop:
-    """Make the episode of `steps`, whose first is the record's step 0; its motion is the commanded one."""
+    """Make an episode from `steps`, which start at the record's step 0; its motion is the commanded one."""
     if fault := _fault(steps):
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=fault)
     moves_base = bool(np.any(steps.base_displacement))
@@ -183,10 +183,10 @@ def to_outcome(
 
 
 def absolute_opening(closedness_action: Float64) -> Float64:
-    """Turn relative closedness [T] into the opening commanded last [T], 0 closed or 1 open.
+    """Convert relative closedness [T] to the last commanded opening [T], 0 closed or 1 open.
 
-    Below -0.1 opens, above 0.1 closes, anything between keeps. Before the first command the gripper is the opposite
-    of what it commands, and open where nothing is ever commanded (Octo, data_utils.py: rel2abs_gripper_actions).
+    Values below -0.1 open, values above 0.1 close, values in between keep the state. Before the first command the
+    gripper has the opposite state, and without any command it is open (Octo, data_utils.py: rel2abs_gripper_actions).
 
     Assumes: Octo and OpenVLA are right, not RDT, which reads the same numbers as an absolute closedness.
     """
@@ -200,7 +200,7 @@ def absolute_opening(closedness_action: Float64) -> Float64:
 
 
 def _fault(steps: GoogleSteps) -> str | None:
-    """Name what cannot be a measurement or a command: rotations cannot be composed from it, so it is told here."""
+    """Describe values that cannot be a measurement or a command, before rotations are composed from them."""
     numbers = {
         "tool pose": steps.tool_pose,
         "gripper_closed": steps.gripper_closed,
@@ -231,6 +231,6 @@ def _arm(steps: GoogleSteps) -> Arm:
 
 
 def _instructions(texts: Sequence[str], origin: str) -> tuple[Instruction, ...]:
-    """Keep each text of the steps once, in order; an episode without text has the empty one."""
+    """Keep each text of the steps once, in order; an episode without text gets an empty one."""
     distinct = [text for text in dict.fromkeys(texts) if text.strip()] or [""]
     return tuple(Instruction(text=text, origin=origin) for text in distinct)

@@ -1,4 +1,4 @@
-"""Toy records with the steps that Google's robot releases share, for the toy trees of the sources that have them."""
+"""Toy records with the step layout that Google's robot releases share, for toy trees."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ _PULSE, _IDLE = 0.6, 0.05
 def toy_features(
     *, tool_pose: str, image_size: tuple[int, int], observation_encoding: TensorEncoding
 ) -> dict[str, FeatureSpec]:
-    """Describe the shared keys as the TFDS catalog does, images being (height, width)."""
+    """Describe the shared keys as the TFDS catalog does, with images of size (height, width)."""
     observed = {tool_pose: (7,), "steps/observation/gripper_closed": (1,), "steps/observation/height_to_bottom": (1,)}
     return {
         "steps/action/world_vector": toy_step_spec(3),
@@ -56,12 +56,13 @@ def toy_record(
     """Make a record of T steps in which every command is reached by the next step.
 
     Args:
-        features: every key of the record; those that are not shared are zeros or empty.
+        features: every key of the record; keys that are not shared are zeros or empty.
         tool_pose: the key of the hand's pose.
-        gripper_open: [T + 1] openings, 0 or 1; a change is commanded by one pulse, the rest lies in the dead zone.
+        gripper_open: [T + 1] openings, 0 or 1; a change is commanded by one pulse, all other commands are in the dead
+            zone.
         images: T encoded frames.
         hz: rate of the steps.
-        seed: of the trajectory.
+        seed: seed of the trajectory.
         text: the instruction.
         terminate_at: the step whose action ends the episode, if any does.
     """
@@ -87,7 +88,7 @@ def toy_record(
 
 
 def toy_jpegs(image_size: tuple[int, int], *, num_steps: int, episode: int) -> list[bytes]:
-    """Draw the frames of an episode as JPEG."""
+    """Draw the frames of an episode as JPEGs."""
     frames = (toy_frame(*image_size, step=step, episode=episode) for step in range(num_steps))
     return [toy_jpeg(frame) for frame in frames]
 

@@ -1,7 +1,7 @@
-"""The index files of a CALVIN split: which numbered frames belong together, what they are called, and in which scene.
+"""The index files of a CALVIN split: frame ranges of recordings and labelled windows, their texts and their scenes.
 
 `ep_start_end_ids.npy` lists the recordings, `lang_annotations/auto_lang_ann.npy` the labelled windows in them. Frames
-themselves are not looked at. Source: calvin_agent, datasets/disk_dataset.py; calvin_models, auto_lang_annotator.
+are not read here. Source: calvin_agent, datasets/disk_dataset.py; calvin_models, auto_lang_annotator.
 """
 
 from collections.abc import Mapping
@@ -22,25 +22,25 @@ _MAX_FRAME = 9_999_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameWindow:
-    """Frames `first` to `last`, both included; a recording of play has neither text nor task."""
+    """Frames `first` to `last`, both included; a play recording has neither text nor task."""
 
     first: int
     last: int
     record: int
-    """Its place in the index file."""
+    """Its position in the index file."""
     text: str | None = None
     task: str | None = None
     fault: str = ""
-    """What is wrong with the window's entry; its frames and its text mean nothing then."""
+    """What is wrong with the window's entry; if set, its frames and text are meaningless."""
 
 
 def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
-    """List the labelled windows of a split in the order of the file; both ends are frames of a window.
+    """List the labelled windows of a split in file order; both ends belong to the window.
 
-    An odd entry, such as a text that is a list, has a fault and costs no other window.
+    An invalid entry, such as a text that is a list, gets a fault and does not affect other windows.
 
     Raises:
-        SourceError: the file cannot be read, or its lists do not fit together.
+        SourceError: the file cannot be read, or its lists have different lengths.
     """
     name = f"{folder}/{LABELS}"
     labels = read_pickled(raw.local_path(name), name=name)
@@ -48,9 +48,11 @@ def labelled_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
         texts, tasks = list(labels["language"]["ann"]), list(labels["language"]["task"])  # type: ignore[index]
         ends = list(labels["info"]["indx"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise SourceError(f"{name}: no language.ann, language.task and pairs info.indx; fetch it again") from error
+        raise SourceError(
+            f"{name}: expected language.ann, language.task and pairs info.indx; fetch it again"
+        ) from error
     if not len(texts) == len(tasks) == len(ends):
-        raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows do not fit together")
+        raise SourceError(f"{name}: {len(texts)} texts, {len(tasks)} tasks and {len(ends)} windows differ in number")
     return [_labelled(record, *entry, name=name) for record, entry in enumerate(zip(ends, texts, tasks, strict=True))]
 
 
@@ -76,7 +78,7 @@ def _span(ends: object) -> tuple[int, int] | None:
 
 
 def _text(value: object) -> str | None:
-    """Take a text, also one that Python 2 stored as UTF-8 bytes; None for anything else."""
+    """Return a text, also one stored by Python 2 as UTF-8 bytes; None for anything else."""
     try:
         return value.decode() if isinstance(value, bytes) else str(value) if isinstance(value, str) else None
     except UnicodeDecodeError:
@@ -84,7 +86,7 @@ def _text(value: object) -> str | None:
 
 
 def play_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
-    """List each recording of a split as one window, in the order of the file.
+    """List each recording of a split as one window, in file order.
 
     Raises:
         SourceError: the list of recordings cannot be read.
@@ -96,12 +98,12 @@ def play_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
 
 
 def read_spans(raw: RawTree, folder: str) -> Int64:
-    """Read the first and last frame [N, 2] of each recording; unsorted, and numbers between them may be unused.
+    """Read the first and last frame [N, 2] of each recording; unsorted; numbers between recordings may be unused.
 
-    A split without the file has no rows: only its labelled windows are known.
+    A split without the file gives no rows: only its labelled windows are known.
 
     Raises:
-        SourceError: the file cannot be read or holds something else.
+        SourceError: the file cannot be read or has other content.
     """
     name = f"{folder}/{SPANS}"
     if not raw.exists(name):
@@ -113,10 +115,10 @@ def read_spans(raw: RawTree, folder: str) -> Int64:
 
 
 def read_scenes(raw: RawTree, folder: str) -> Mapping[str, tuple[int, int]]:
-    """Read the first and last frame of each scene; empty where the release has no such file.
+    """Read the first and last frame of each scene; empty if the release lacks the file.
 
     Raises:
-        SourceError: the file cannot be read or holds something else.
+        SourceError: the file cannot be read or has other content.
     """
     name = f"{folder}/{SCENES}"
     found = read_pickled(raw.local_path(name), name=name) if raw.exists(name) else {}

@@ -1,8 +1,8 @@
-"""CALVIN: teleoperated play of a simulated Franka, one `.npz` file a frame; `paired`, reached poses.
+"""CALVIN: teleoperated play of a simulated Franka, one `.npz` file per frame; `paired`, reached poses.
 
-Language mode reads the labelled windows, play mode the recordings themselves, which have no text. Facts come from
-the benchmark's own recorder and renderer. Tactile images and precomputed text embeddings are not read, nor is
-`rel_actions`: it is clipped, and `actions` holds the exact pose.
+Language mode reads the labelled windows, play mode the recordings themselves, which have no text. The facts come from
+the benchmark's own recorder and renderer. Tactile images, precomputed text embeddings and `rel_actions` are not read:
+`rel_actions` is clipped, while `actions` contains the exact pose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ from vita_data.types import (
 HZ = 30.0
 """Control rate of the recorder (calvin_env, play_table_env.py)."""
 WIDTH_OPEN_M = 0.08
-"""Width of the open gripper; slightly negative ones are recorded when it is closed."""
+"""Width of the open gripper; slightly negative widths are recorded when it is closed."""
 _CAMERAS = {CameraRole.PRIMARY: "rgb_static", CameraRole.WRIST_RIGHT: "rgb_gripper"}
 _DEPTHS = {CameraRole.PRIMARY: "depth_static", CameraRole.WRIST_RIGHT: "depth_gripper"}
 _VECTORS = (("robot_obs", 15), ("actions", 7))
@@ -59,9 +59,9 @@ _XYZ, _EULER, _WIDTH, _JOINTS = slice(0, 3), slice(3, 6), 6, slice(7, 14)
 _INDEXES = (SPANS, LABELS)
 _SPLITS = {"training": Split.TRAIN, "validation": Split.VAL}
 _PART_FRAMES = 2048
-"""Frames after which a part ends at the next frame that no window shares: about half a gigabyte."""
+"""After this many frames (about half a gigabyte), a part ends at the next frame that no window shares."""
 _NUM_KEPT = 1024
-"""Reads kept: the vectors and four images of all frames that two overlapping windows of 65 can still share."""
+"""Cached reads: the vectors and four images of all frames that two overlapping windows of 65 frames can share."""
 
 INFO = SourceInfo(
     name="calvin",
@@ -102,17 +102,17 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SourceSettings):
-    """The keys of `--set`."""
+    """Settings (`--set`) of CALVIN."""
 
     mode: Mode = Mode.LANGUAGE
     depth: bool = False
     release: str | None = None
-    """Folder such as `task_ABC_D`, where the raw tree holds several."""
+    """Folder such as `task_ABC_D`, required if the raw tree contains several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Folder:
-    """The folder of one split, opened: what is known about all its frames, and the frames."""
+    """The opened folder of one split: facts about all its frames, and the frames."""
 
     path: str
     raw: RawTree
@@ -122,14 +122,14 @@ class _Folder:
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
-    """List the parts: windows that share frames lie in one, and it ends where a new frame begins.
+    """List the parts; windows that share frames are in the same part.
 
-    Assumes: frame files are about equally large, so that a part is as large as its first frame times its frames;
-        looking at each of 1.8 million files would take longer than it is worth.
+    Assumes: frame files are about equally large, so that the size of a part is that of its first frame times its number
+        of frames; a stat of each of 1.8 million files would take too long.
 
     Raises:
-        RequestError: no split of CALVIN is there, several releases are, or there are no annotations to train on.
-        SourceError: an index file that the windows to train on need cannot be read.
+        RequestError: no split of CALVIN exists, several releases exist, or the annotations for training are missing.
+        SourceError: an index file that the training windows need cannot be read.
     """
     settings = _own(settings)
     release = _pick_release(raw, settings.release)
@@ -139,7 +139,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 
 def _parts(raw: RawTree, folder: str, settings: Settings, *, is_first: bool) -> list[Part]:
-    """List the parts of a split; of the validation split beside training, an index without which nobody knows a window.
+    """List the parts of a split; a validation split without a readable index becomes one failing part.
 
     Downloads whose validation folder has no annotations are common (mees/calvin, issues 115 and 121).
     """
@@ -152,7 +152,7 @@ def _parts(raw: RawTree, folder: str, settings: Settings, *, is_first: bool) -> 
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read the windows of one part in the order of their frames; each array of a frame is decoded once.
+    """Read the windows of one part in the order of their frames; each array of a frame is decoded only once.
 
     Raises:
         SourceError: an index file cannot be read.
@@ -204,15 +204,15 @@ def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Ep
 
 
 def _recorded(folder: _Folder, window: FrameWindow) -> dict[CameraRole, str]:
-    """Name the cameras of a window: those that its first frame has."""
+    """Return the cameras of a window: those of its first frame."""
     return {role: key for role, key in _CAMERAS.items() if folder.steps.has(window.first, key)}
 
 
 def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:
-    """Pair each frame with the pose that its own `actions` say was reached next.
+    """Pair each frame with the pose that its own `actions` give as reached next.
 
     The gripper is the command in force at the next frame, `actions[6]`, not `robot_obs[14]`, the one at this frame.
-    The last joint target is the next frame's where the recording goes on, else its own (vita_data/README.md).
+    The last joint target is the next frame's joints if the recording continues, else its own (vita_data/README.md).
     """
     observed, reached = steps.vectors(frames, _VECTORS)
     joints = observed[:, _JOINTS]
@@ -231,7 +231,7 @@ def _arm(steps: NpzSequence, frames: range, *, next_frame: int | None) -> Arm:
 
 
 def _simulator_convention(task: str | None, scene: str | None) -> Json:
-    """What maps canonical actions back to the scaled form that the environment takes.
+    """Return the constants that map canonical actions back to the scaled form of the environment.
 
     Source: calvin_env, utils.to_relative_action; these constants replace a copy of `rel_actions`.
     """
@@ -246,11 +246,11 @@ def _simulator_convention(task: str | None, scene: str | None) -> Json:
 
 
 def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]:
-    """List a split's raw episodes in the order of their frames, so that those which share frames follow each other."""
+    """List a split's raw episodes in the order of their frames, so that episodes that share frames are consecutive."""
     index = _index(settings)
     if not raw.exists(f"{folder}/{index}"):
-        hint = "" if settings.mode is Mode.PLAY else ", or read the recordings alone with --set mode=play"
-        raise RequestError(f"--raw {raw.root}: no {folder}/{index}; fetch it{hint}")
+        hint = "" if settings.mode is Mode.PLAY else ", or read only the recordings with --set mode=play"
+        raise RequestError(f"--raw {raw.root}: {folder}/{index} not found; fetch it{hint}")
     windows = play_windows(raw, folder) if settings.mode is Mode.PLAY else labelled_windows(raw, folder)
     return sorted(windows, key=lambda window: (window.first, window.last, window.record))
 
@@ -260,8 +260,8 @@ def _index(settings: Settings) -> str:
 
 
 def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
-    """Say why nobody knows the windows of a split, and how to do without it."""
-    reason = "no such file"
+    """Explain why the windows of a split are unknown, and how to build without it."""
+    reason = "the file does not exist"
     if raw.exists(f"{folder}/{_index(settings)}"):
         try:
             _windows(raw, folder, settings)
@@ -270,12 +270,12 @@ def _index_fault(raw: RawTree, folder: str, settings: Settings) -> str:
             reason = str(error)
     return (
         f"{folder}/{_index(settings)}: the windows of {folder} are unknown: {reason}. Fetch the file, or move {folder} "
-        "out of the raw tree to do without it, and build into an empty --out"
+        "out of the raw tree to build without it, and build into an empty --out"
     )
 
 
 def _next_frame(folder: _Folder, window: FrameWindow) -> int | None:
-    """Name the frame after a window where the same recording has one; which recording is not asked if none is known."""
+    """Return the frame after a window if the same recording has one, or if no recordings are known."""
     following, spans = window.last + 1, folder.spans
     goes_on = bool(np.any((spans[:, 0] <= window.last) & (following <= spans[:, 1])))
     exists = folder.raw.exists(_frame_name(folder.path, following))
@@ -307,7 +307,7 @@ def _part(raw: RawTree, folder: str, windows: Sequence[FrameWindow]) -> Part:
 
 
 def _num_frames(windows: Sequence[FrameWindow]) -> int:
-    """Count the frames of windows in the order of their first ones, those that several share once."""
+    """Count the frames of windows sorted by first frame; shared frames count once."""
     num_frames, last = 0, -1
     for window in windows:
         num_frames += max(0, window.last - max(window.first - 1, last))
@@ -321,9 +321,9 @@ def _pick_release(raw: RawTree, wanted: str | None) -> str:
     if wanted is not None and wanted not in found:
         raise RequestError(f"--set release={wanted}: not in {raw.root}; found {', '.join(found) or 'none'}")
     if not found:
-        raise RequestError(f"--raw {raw.root}: no */training/{SPANS}; --raw is the folder that contains task_ABC_D")
+        raise RequestError(f"--raw {raw.root}: */training/{SPANS} not found; give the folder that contains task_ABC_D")
     if wanted is None and len(found) > 1:
-        raise RequestError(f"--raw {raw.root}: {', '.join(found)}; choose one with --set release=")
+        raise RequestError(f"--raw {raw.root} contains {', '.join(found)}; choose one with --set release=")
     return wanted or found[0]
 
 
@@ -343,7 +343,7 @@ def _frame_name(folder: str, frame: int) -> str:
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"calvin needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of calvin, got {type(settings).__name__}")
     return settings
 
 
@@ -351,5 +351,5 @@ def _own(settings: SourceSettings) -> Settings:
 
 
 def write_toy(root: str) -> None:
-    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate."""
+    """Write `task_ABC_D`: three recordings and five windows for training, one of each for validation."""
     write_calvin_toy(root, hz=HZ, width_open_m=WIDTH_OPEN_M)

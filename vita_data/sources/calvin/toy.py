@@ -1,4 +1,4 @@
-"""A toy tree of CALVIN; what its numbers mean, the source tells."""
+"""A toy tree of CALVIN; the source passes the scale of its numbers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from vita_data.sources.calvin.annotations import LABELS, SCENES, SPANS
 from vita_data.types import Float64
 
 _SPANS = {"training": ((300, 348), (100, 135), (200, 233)), "validation": ((500, 534),)}
-_WINDOWS = {  # first, last, text, task; a window that starts with its recording shows the steps its frames say
+_WINDOWS = {  # first, last, text, task; in a window that starts with its recording, frames show their own steps
     "training": (
         (300, 333, "grasp the red block and lift it", "lift_red_block_table"),
         (300, 348, "push the sliding door to the left side", "move_slider_left"),
@@ -24,10 +24,10 @@ _SCENES = {"training": "calvin_scene_A", "validation": "calvin_scene_D"}
 
 
 def write_calvin_toy(root: str, *, hz: float, width_open_m: float) -> None:
-    """Write `task_ABC_D`: three recordings and five windows to train, one each to validate.
+    """Write `task_ABC_D`: three recordings and five windows for training, one of each for validation.
 
-    The quirks are those of the real files: recordings out of order with gaps between their numbers, windows that share
-    frames, float64 vectors, a closed gripper of negative width. One window has no text and one is short.
+    It has the quirks of the real files: unsorted recordings with gaps between their numbers, windows that share frames,
+    float64 vectors, a closed gripper of negative width. One window has no text and one is short.
     """
     for split, spans in _SPANS.items():
         folder = Path(root) / "task_ABC_D" / split

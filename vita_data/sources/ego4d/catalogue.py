@@ -1,7 +1,7 @@
 """Annotations of Ego4D in compressed Arrow columns, video by video.
 
-As Python objects the 3.85 million narrations of the release take gigabytes in every worker, so only those of the video
-that is being read become objects again.
+As Python objects, the 3.85 million narrations of the release take gigabytes in every worker, so only those of the
+current video are converted back to objects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ _NARRATIONS = pa.schema(
         "text": pa.string(),
     }
 )
-# the fastest one, and enough: what is written about one video repeats itself
+# the fastest codec, and good enough: annotations of one video are repetitive
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -47,27 +47,27 @@ class Packed:
 
 
 def read_actions(file: BinaryIO) -> dict[str, Packed]:
-    """Map the uid of each video to its FHO actions; raises as `parse_actions`."""
+    """Map the uid of each video to its FHO actions; raises like `parse_actions`."""
     return {uid: _pack_actions(actions) for uid, actions in parse_actions(file)}
 
 
 def read_narrations(file: BinaryIO) -> tuple[dict[str, Packed], float]:
-    """Map the uid of each video to its narrations, and find alpha in seconds; raises as `parse_narrations`."""
+    """Map the uid of each video to its narrations, and compute alpha in seconds; raises like `parse_narrations`."""
     packed: dict[str, Packed] = {}
     gaps_s: dict[str, dict[str, float]] = {}
     for uid, narrations in parse_narrations(file):
         packed[uid], gaps_s[uid] = _pack_narrations(narrations), mean_gaps_s(narrations)
-    # of a uid that comes twice, the gaps that count are the later ones too
+    # for a duplicate uid, the later gaps count, like the later narrations
     return packed, alpha_of(gap for of_video in gaps_s.values() for gap in of_video.values())
 
 
 def unpack_actions(packed: Packed) -> list[FhoAction]:
-    """Make the FHO actions of one video, in file order."""
+    """Return the FHO actions of one video, in file order."""
     return [FhoAction(**{**row, "span": row["span"] and Span(**row["span"])}) for row in _unpack(packed)]
 
 
 def unpack_narrations(packed: Packed) -> list[Narration]:
-    """Make the narrations of one video, in file order."""
+    """Return the narrations of one video, in file order."""
     return [Narration(**row) for row in _unpack(packed)]
 
 

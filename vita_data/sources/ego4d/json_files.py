@@ -1,8 +1,7 @@
-"""The JSON files of Ego4D as typed facts: metadata, FHO actions, narrations, clips of the FHO splits.
+"""Parses the JSON files of Ego4D into typed facts: metadata, FHO actions, narrations, clips of the FHO splits.
 
-The files are of the order of a gigabyte, so they are read as streams, with one video in memory at a time. Fields as in
-the owner's schemas (EGO4D/docs annotations-schemas.md). What is used and what is left out is the source's business;
-nothing here drops a record.
+The files are about a gigabyte, so they are read as streams, with one video in memory at a time. Fields are those of
+the owner's schemas (EGO4D/docs annotations-schemas.md). The source decides what is used; nothing is dropped here.
 """
 
 import math
@@ -19,11 +18,11 @@ from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, unreadable_text
 from vita_data.types import RawTree
 
 FRAMES_PER_S = 30.0
-"""Rate of the canonical videos, in which all frame numbers count (EGO4D/docs videos.md)."""
+"""Rate of the canonical videos, which all frame numbers refer to (EGO4D/docs videos.md)."""
 _PASS = re.compile(r"narration_pass_\d+")
 _FLAT = "narrations"
 _ODD_VIDEO: Mapping[str, Any] = {_FLAT: (None,)}
-"""What stands for a video whose entry is no object: one narration without a moment, which the source drops."""
+"""Stands for a video whose entry is not an object: one narration without a time, which the source drops."""
 _CHUNK_BYTES = 1 << 20
 
 _T = TypeVar("_T")
@@ -31,19 +30,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Half-open seconds of a video."""
+    """A half-open range of a video in seconds."""
 
     start_s: float
     end_s: float
 
     def overlaps(self, other: "Span") -> bool:
-        """Tell whether a moment lies in both."""
+        """Tell whether the ranges overlap."""
         return self.start_s < other.end_s and other.start_s < self.end_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ego4dVideo:
-    """What the metadata say of a video; splits are train, val, test, multi (several, by clip) or None."""
+    """The metadata of a video; splits are train, val, test, multi (several, by clip) or None."""
 
     split_fho: str | None
     other_splits: Mapping[str, str | None]
@@ -53,7 +52,7 @@ class Ego4dVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FhoAction:
-    """One narrated action; `fault` says in words why the annotators ruled it out, empty if they did not."""
+    """One narrated action; `fault` explains why the annotators rejected it, and is empty if they did not."""
 
     uid: str
     span: Span | None
@@ -65,10 +64,10 @@ class FhoAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Narration:
-    """One sentence about one moment.
+    """One sentence about one moment of a video.
 
-    `timeline` is the key under which the file lists it: one of the passes over a video, or `narrations` where all
-    passes are one list. `place` is the moment as the file has it, in frames or, where there are none, in seconds.
+    `timeline` is the key that lists it in the file: one of the passes over a video, or `narrations` if all passes are
+    in one list. `place` is the moment as in the file: in frames if available, else in seconds.
     """
 
     timeline: str
@@ -79,7 +78,7 @@ class Narration:
 
     @property
     def uid(self) -> str:
-        """A name that is unique in the video.
+        """An id that is unique in the video.
 
         Assumes: `annotation_uid` names a whole pass of an annotator, so frame and pass are part of the name.
         """
@@ -87,37 +86,37 @@ class Narration:
 
     @property
     def annotator_pass(self) -> str:
-        """The pass that it belongs to.
+        """The annotator's pass that it belongs to.
 
-        Source: showlab/videollm-online (data/ego4d/narration.py) tells the passes in one list apart by annotation.
+        Source: showlab/videollm-online (data/ego4d/narration.py) separates the passes of one list by annotation.
         """
         return self.annotation_uid if self.timeline == _FLAT else self.timeline
 
 
 def find_json(raw: RawTree, names: Sequence[str], *, others: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Choose the first of `names` that is there.
+    """Choose the first of `names` that exists.
 
     Args:
-        raw: the tree.
-        names: paths in it.
-        others: paths that serve another mode -> the setting that chooses it, for the message.
+        raw: the raw tree.
+        names: paths in the tree.
+        others: the setting that reads each of these other paths, for the message.
 
     Raises:
-        RequestError: none is there.
+        RequestError: none exists.
     """
     path = next((name for name in names if raw.exists(name)), None)
     if path is None:
-        advice = [f"{path} is there, which --set {key} reads" for path, key in others.items() if raw.exists(path)]
-        advice = advice or ["--raw is the folder with v2 and ego4d.json"]
-        raise RequestError(f"--raw {raw.root}: no {' or '.join(names)}; {advice[0]}")
+        advice = [f"found {path}, which --set {key} reads" for path, key in others.items() if raw.exists(path)]
+        advice = advice or ["give the folder that contains v2 and ego4d.json"]
+        raise RequestError(f"--raw {raw.root}: {' or '.join(names)} not found; {advice[0]}")
     return path
 
 
 def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
-    """Give an open file to one of the parsers, and name the file where it is not as they expect.
+    """Open a file and pass it to a parser; errors name the file.
 
     Raises:
-        RequestError: it cannot be opened, is not JSON, or laid out in another way.
+        RequestError: the file cannot be opened, is not JSON, or has another layout.
         StorageError: the machine is to blame.
     """
     try:
@@ -126,25 +125,25 @@ def load_json(raw: RawTree, path: str, parse: Callable[[BinaryIO], _T]) -> _T:
     except (OSError, ijson.JSONError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise_machine_fault(error, path)
         is_other = not isinstance(error, OSError | ijson.JSONError | UnicodeError)
-        advice = "use the file of Ego4D's own release" if is_other else FETCH_AGAIN
+        advice = "use the file from Ego4D's own release" if is_other else FETCH_AGAIN
         what = unreadable_text(raw, path, reason=_reason(error), advice=advice)
-        raise RequestError(f"--raw {raw.root}: {path} is not as Ego4D's {what}") from error
+        raise RequestError(f"--raw {raw.root}: {path} is not a valid Ego4D file {what}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong in one line; the parser draws an arrow to it on lines of their own, sometimes in bytes."""
+    """Describe the error in one line; the parser's text has extra lines with an arrow, sometimes as bytes."""
     said = error.args[0] if error.args else ""
     text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
     return f"{type(error).__name__}: {text.partition(chr(10))[0]}"
 
 
 def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:
-    """Map video uid to its facts; an odd entry is left out, so that nothing of its video is used.
+    """Map video uids to their facts; an invalid entry is omitted, so that its video is not used.
 
     Raises:
-        ValueError: there are entries and all are odd.
+        ValueError: there are entries, and all are invalid.
 
-    Assumes: a redacted interval that tells neither frames nor seconds may be anywhere in the video.
+    Assumes: a redacted interval without frames and seconds may be anywhere in the video.
     """
     found: dict[str, Ego4dVideo] = {}
     fault: Exception | None = None
@@ -154,32 +153,34 @@ def parse_metadata(file: BinaryIO) -> dict[str, Ego4dVideo]:
         except (TypeError, KeyError, AttributeError) as error:
             fault = error
     if fault is not None and not found:
-        raise ValueError(f"no entry of a video that can be read: {type(fault).__name__}: {fault}")
+        raise ValueError(
+            f"expected at least one valid entry of a video; the first error is {type(fault).__name__}: {fault}"
+        )
     return found
 
 
 def parse_actions(file: BinaryIO) -> Iterator[tuple[str, list[FhoAction]]]:
-    """Yield each video's uid and FHO actions, in file order; actions without a uid are named by annotation and frame.
+    """Yield each video's uid and FHO actions, in file order; actions without a uid get one from annotation and frame.
 
-    Where a uid comes twice, the later one counts. An odd entry has one action without a moment; one without a uid goes
-    by its place in the list.
+    For a duplicate uid, the later entry counts. An invalid entry gets one action without a time; an entry without a uid
+    is named by its position in the list.
 
     Raises:
-        ValueError: there are entries and none has a uid.
+        ValueError: there are entries, and none has a uid.
     """
     yield from ((uid, list(_actions(video))) for uid, video in _named(_listed_videos(file)))
 
 
 def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
-    """Yield each video's uid and narrations, in file order, of both forms, told by what a video holds.
+    """Yield each video's uid and narrations, in file order, in both forms, detected from the content.
 
     `narration_pass_N.narrations[{timestamp_sec, timestamp_frame, narration_text, annotation_uid}]`, as in the release's
     `narration.json`, or `narrations[{time, text, _annotation_uid}]`, as in its `all_narrations_redacted.json`; a video
-    may have neither. Videos are an object or a list, under a `videos` key or, as an object, the whole file. Where a uid
-    comes twice, the later one counts.
+    may have neither. The videos are an object or a list with the key `videos`, or the whole file is an object of
+    videos. For a duplicate uid, the later entry counts.
 
     Raises:
-        ValueError: no video has any narration of these forms.
+        ValueError: no video has a narration in one of these forms.
 
     Source: EGO4D annotations-schemas.md; for the second form showlab/videollm-online (data/ego4d/narration.py).
     """
@@ -193,11 +194,11 @@ def parse_narrations(file: BinaryIO) -> Iterator[tuple[str, list[Narration]]]:
         yield uid, list(_narrations(video))
     if not has_any:
         found = ", ".join(f"{key} ({kind})" for key, kind in sorted(keys.items())) or "nothing"
-        raise ValueError(f"expected lists of narrations in {_FLAT} or narration_pass_N of videos, found only {found}")
+        raise ValueError(f"expected lists of narrations in {_FLAT} or narration_pass_N of videos, got {found}")
 
 
 def parse_clip_uids(file: BinaryIO) -> set[str]:
-    """List the clips of one `fho_<task>_<split>.json`, of which the short-term task calls its items annotations."""
+    """List the clips of one `fho_<task>_<split>.json`, whose items are called annotations in the short-term task."""
     _require_object(_events(file))
     for key in ("clips", "annotations"):
         file.seek(0)
@@ -214,7 +215,7 @@ def _named(videos: Iterator[Any]) -> Iterator[tuple[str, Any]]:
         has_uid |= bool(uid)
         yield str(uid or f"entry-{number:06d}"), video
     if number >= 0 and not has_uid:
-        raise ValueError("no entry has a video_uid")
+        raise ValueError("expected entries with a video_uid")
 
 
 def _video(video: Any) -> Ego4dVideo:
@@ -237,11 +238,11 @@ def _events(file: BinaryIO) -> Iterator[tuple[str, str, Any]]:
 
 def _require_object(events: Iterator[tuple[str, str, Any]]) -> None:
     if next(events)[1] != "start_map":
-        raise TypeError("expected an object as the whole file")
+        raise TypeError("expected a JSON object as the file's content")
 
 
 def _listed_videos(file: BinaryIO) -> Iterator[Any]:
-    # a stream of the items of a list is empty where there is no list
+    # the stream of a list's items is empty if the list is missing
     events = _events(file)
     _require_object(events)
     kind = next((event for place, event, _ in events if place == "videos"), None)
@@ -260,7 +261,7 @@ def _narrated_videos(file: BinaryIO) -> Iterator[tuple[str, Any]]:
 
 
 def _place_of_narrated(file: BinaryIO) -> str:
-    """Find where the videos are, reading no farther than to the first of them that has a list of narrations."""
+    """Find the place of the videos in the file, reading only up to the first one with a list of narrations."""
     events = _events(file)
     _require_object(events)
     found = ""
@@ -281,7 +282,7 @@ def _actions(video: Any) -> Iterator[FhoAction]:
     for found in _list(video.get("annotated_intervals") if isinstance(video, Mapping) else None):
         interval = found if isinstance(found, Mapping) else {"narrated_actions": [None]}
         for item in _list(interval.get("narrated_actions") or ()):
-            action = item if isinstance(item, Mapping) else {}  # without a moment, it is dropped by the source
+            action = item if isinstance(item, Mapping) else {}  # without a time, the source drops it
             place = action.get("start_frame", action.get("start_sec"))
             yield FhoAction(
                 uid=str(action.get("uid") or f"{action.get('narration_annotation_uid')}-{place}"),
@@ -294,7 +295,7 @@ def _actions(video: Any) -> Iterator[FhoAction]:
 
 
 def _list(value: Any) -> Sequence[Any]:
-    """Take a list; anything else counts as one odd item, so that it is dropped by the source and does not vanish."""
+    """Return a list; anything else becomes one invalid item, so that the source drops it visibly."""
     return value if isinstance(value, list | tuple) else (None,)
 
 
@@ -322,7 +323,7 @@ def _listed_narrations(video: Mapping[str, Any], timeline: str) -> Any:
 
 
 def _narration(timeline: str, item: Mapping[str, Any]) -> Narration:
-    """Read an item of either form; one without a moment keeps its place in the list, for the source to drop."""
+    """Read an item of either form; one without a time keeps its position in the list, and the source drops it."""
     frame, seconds = item.get("timestamp_frame"), item.get("timestamp_sec", item.get("time"))
     frame_s = _number(frame, per_s=FRAMES_PER_S)
     return Narration(
@@ -335,7 +336,7 @@ def _narration(timeline: str, item: Mapping[str, Any]) -> Narration:
 
 
 def _span(record: Mapping[str, Any]) -> Span | None:
-    """Read frames or, where there are none, seconds."""
+    """Read frames or, if missing, seconds."""
     for start, end, per_s in (("start_frame", "end_frame", FRAMES_PER_S), ("start_sec", "end_sec", 1.0)):
         start_s, end_s = _number(record.get(start), per_s=per_s), _number(record.get(end), per_s=per_s)
         if start_s is not None and end_s is not None:
@@ -344,7 +345,7 @@ def _span(record: Mapping[str, Any]) -> Span | None:
 
 
 def _number(value: Any, *, per_s: float) -> float | None:
-    """Turn frames or seconds into seconds; None for what is not a number."""
+    """Convert frames or seconds to seconds; None if the value is not a number."""
     try:
         seconds = float(value) / per_s
     except (TypeError, ValueError):

@@ -1,7 +1,8 @@
-"""How long a narration of Ego4D lasts: each has one moment only, so an interval is made from how densely it was told.
+"""Estimates the duration of Ego4D narrations: each has only one moment, so its interval depends on the narration rate.
 
-Source: EgoVLP (arXiv:2206.01670, EgoClip): a half-width of beta / (2 alpha) seconds around the moment, beta the mean
-gap between a video's narrations, alpha the mean of all beta.
+Source: EgoVLP (arXiv:2206.01670, EgoClip): a half-width of beta / (2 alpha) seconds around the moment, where beta is
+    the
+mean gap between a video's narrations, and alpha is the mean of all beta.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,22 +15,22 @@ _BOUNDS_S = (1.0, 8.0)
 
 
 def narration_spans(narrations: Sequence[Narration], *, alpha_s: float, min_s: float) -> list[Span | None]:
-    """Give every narration of one video its interval; None to one without a time.
+    """Return the interval of every narration of one video; None for a narration without a time.
 
-    Assumes: intervals last 1 to 8 s, and `min_s` at least, and start no sooner than the video; the passes over a video
-        are timed apart; a pass of a single narration takes alpha for its beta.
+    Assumes: intervals last 1 to 8 s, at least `min_s`, and do not start before the video; each pass over a video has
+        its own beta; a pass with a single narration uses alpha as its beta.
     """
     gaps_s = mean_gaps_s(narrations)
     return [_around(said.time_s, gaps_s.get(said.annotator_pass, alpha_s) / alpha_s, min_s) for said in narrations]
 
 
 def alpha_of(gaps_s: Iterable[float]) -> float:
-    """Find alpha from the mean gaps of all passes over all videos, in seconds; 1 s where there are none."""
+    """Compute alpha from the mean gaps of all passes over all videos, in seconds; 1 s if there are none."""
     return mean(list(gaps_s) or [1.0]) or 1.0
 
 
 def mean_gaps_s(narrations: Sequence[Narration]) -> dict[str, float]:
-    """Find beta of each pass over one video, in seconds; files list narrations in any order."""
+    """Compute beta of each pass over one video, in seconds; files list narrations in any order."""
     times: dict[str, list[float]] = {}
     for said in narrations:
         if said.time_s is not None:

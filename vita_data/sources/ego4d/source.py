@@ -1,8 +1,8 @@
 """Ego4D: narrated first-person video cut into clips; `video`, no actions.
 
-Two cuts: the 8-s windows of the Forecasting Hands and Objects (FHO) actions, and windows around single narrations.
-Which videos are kept follows the Ego4D CLEP preprocessing. Hand poses, gaze, sound and the canonical clip files are not
-read.
+There are two modes: the 8-s windows of the Forecasting Hands and Objects (FHO) actions, and windows around single
+narrations. The choice of videos follows the Ego4D CLEP preprocessing. Hand poses, gaze, sound and the canonical clip
+files are not read.
 """
 
 import json
@@ -102,7 +102,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SourceSettings):
-    """The keys of `--set`: human video keeps its aspect, so the centre square is the default."""
+    """Settings (`--set`) of Ego4D; human video keeps its aspect ratio, so the centre square is the default."""
 
     mode: Mode = Mode.FHO_WINDOW
     resize: ResizeMode = ResizeMode.CENTER_CROP
@@ -110,7 +110,7 @@ class Settings(SourceSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
-    """Why the annotations rule an episode out."""
+    """Why the annotations exclude an episode."""
 
     reason: Reason
     detail: str
@@ -130,21 +130,21 @@ class _Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Catalogue:
-    """Everything annotated, packed, of every video that has annotations and is not FHO test."""
+    """The packed annotations of every annotated video that is not FHO test."""
 
     videos: Mapping[str, Ego4dVideo]
     packed: Mapping[str, Packed]
     unpack: Callable[[str, Packed], list[_Item]]
 
     def items(self, uid: str) -> tuple[_Item, ...]:
-        """Make the raw episodes of one video, in the order of their starts."""
+        """Return the raw episodes of one video, in the order of their starts."""
         split_fho = self.videos[uid].split_fho if uid in self.videos else None
         return _in_order([_with_split(item, split_fho) for item in self.unpack(uid, self.packed[uid])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What a catalogue was read for and from; a file that was fetched again counts as another by its size."""
+    """The key of a catalogue: settings and files; a file that was fetched again counts as another one by its size."""
 
     root: str
     mode: Mode
@@ -163,7 +163,7 @@ class _Rows:
     time_s: Float64
 
     def within(self, span: Span, hz: float) -> "_Rows":
-        """Keep the rows of a window; one less than half a frame before its start is its first."""
+        """Keep the rows of a window; a row less than half a frame before its start is its first."""
         start, stop = np.searchsorted(self.time_s, np.array([span.start_s, span.end_s]) - 0.5 / hz)
         return _Rows(
             frame_index=self.frame_index[start:stop], step=self.step[start:stop], time_s=self.time_s[start:stop]
@@ -171,21 +171,21 @@ class _Rows:
 
 
 _LAST: dict[_Asked, _Catalogue] = {}
-"""The catalogue that was asked for last: a worker asks for each of thousands of videos, every time through a tree of
-its own, and to read a gigabyte of annotations takes most of a minute."""
+"""The last catalogue: a worker needs it for each of thousands of videos, each time with a new raw tree, and reading a
+gigabyte of annotations takes most of a minute."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
-    """List one part per annotated video that is not FHO test, also for one that is missing: its episodes fail.
+    """List one part per annotated video that is not FHO test; the episodes of a missing video fail.
 
     Raises:
-        RequestError: no metadata, annotations or video folder, or a JSON file of another shape.
+        RequestError: metadata, annotations or video folder are missing, or a JSON file has another layout.
     """
     packed = _catalogue(raw, settings).packed
     folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
     if not folders:
-        raise RequestError(f"--raw {raw.root}: no folder {' or '.join(VIDEO_FOLDERS)}; download one of them")
-    # the copy with a short side of 540 wins over the full one: it decodes faster and is larger than 256 still
+        raise RequestError(f"--raw {raw.root}: folder {' or '.join(VIDEO_FOLDERS)} not found; download one of them")
+    # prefer the copy with a short side of 540 to the full one: it decodes faster and is still larger than 256
     found = {PurePosixPath(path).stem: path for folder in reversed(folders) for path in raw.glob(f"{folder}/*.mp4")}
     listed = [
         Part(
@@ -199,9 +199,9 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Cut one video into its clips, all served by one pass over it, in the order of their starts.
+    """Cut one video into its clips in a single pass, in the order of their starts.
 
-    Where the file of a video in use is missing or broken, each of its episodes is a Failure.
+    If the file of a video is missing or broken, each of its episodes is a Failure.
 
     Source: vita_data/README.md (steps from the clip's first frame, held-out videos, which copy is read).
     Assumes: annotations count frames and seconds from the video's first frame; a `--set hz=` replaces the measured
@@ -215,10 +215,10 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         return
     try:
         if video is None:
-            what = f"annotated, but {METADATA[0]} has no entry of it that can be read"
-            raise EpisodeError(f"{part.id}: {what}; take both from one release")
+            what = f"annotated, but {METADATA[0]} has no valid entry for it"
+            raise EpisodeError(f"{part.id}: {what}; use files of the same release")
         if not raw.exists(part.id):
-            raise EpisodeError(f"{part.id}: annotated, but there is no such video; download it")
+            raise EpisodeError(f"{part.id}: annotated, but the video does not exist; download it")
         path = raw.local_path(part.id)
         times = scan_times(path, name=part.id)
     except Exception as error:  # noqa: BLE001 - as `guarded`: what is wrong with a video is its episodes' Failure
@@ -250,7 +250,7 @@ def _video_rows(times: VideoTimes) -> _Rows:
 
 def _episode(item: _Item, rows: _Rows, path: str, stream: WindowStream, hz: float) -> Episode:
     uid = PurePosixPath(path).stem
-    # a window beyond the end of its video has no rows, and is too short for any clip
+    # a window beyond the end of its video has no rows, so it is too short for a clip
     first, start_s = (int(rows.step[0]), float(rows.time_s[0])) if len(rows.step) else (0, 0.0)
     return Episode(
         id=item.id,
@@ -279,9 +279,9 @@ def _drop(item: _Item, fault: _Fault) -> Drop:
 
 
 def _video_fault(video: Ego4dVideo) -> _Fault | None:
-    """Say why no clip of a video may be used.
+    """Tell why no clip of a video may be used.
 
-    Assumes: a video that is "multi" in another benchmark holds validation or test clips of it.
+    Assumes: a video that is "multi" in another benchmark contains validation or test clips.
     """
     held_out = [f"{key} is {split}" for key, split in video.other_splits.items() if split in ("val", "test", _MULTI)]
     if held_out:
@@ -307,7 +307,7 @@ def _fault(item: _Item, video: Ego4dVideo) -> _Fault | None:
 def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
     asked = _asked(raw, _own(settings))
     if asked not in _LAST:
-        # another one goes first, so that there are never two in memory
+        # remove the old one first, so that there are never two in memory
         _LAST.clear()
         _LAST[asked] = _read_catalogue(raw, asked)
     return _LAST[asked]
@@ -347,12 +347,12 @@ def _read_catalogue(raw: RawTree, asked: _Asked) -> _Catalogue:
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"ego4d needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of ego4d, got {type(settings).__name__}")
     return settings
 
 
 def _in_order(items: Sequence[_Item]) -> tuple[_Item, ...]:
-    """Sort by start, after giving records that repeat a uid names of their own."""
+    """Sort by start, after giving records with duplicate uids their own names."""
     seen: dict[str, int] = {}
     named = []
     for item in items:
@@ -397,7 +397,7 @@ def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) 
 
 
 def _clip_splits(raw: RawTree) -> dict[str, Split]:
-    """Map clips to their FHO split, where a video has clips of several; validation wins."""
+    """Map clips to their FHO split, for videos with clips of several splits; validation wins."""
     found: dict[str, Split] = {}
     for split in _CLIP_SPLITS:
         for path in _split_files(raw, split):
@@ -427,9 +427,9 @@ def _narration_items(alpha_s: float, min_s: float, uid: str, packed: Packed) -> 
 
 
 def write_toy(root: str) -> None:
-    """Write five videos of 30 Hz: two that give clips, a held-out, a stereo and a test one.
+    """Write five videos of 30 Hz: two that give clips, a held-out one, a stereo one and a test one.
 
-    The frames of the first windows count their steps from the window's start; between them the picture stands still.
+    The frames of the first windows show their step from the window's start; between them the picture does not change.
     """
     for folder in (*VIDEO_FOLDERS, ANNOTATIONS):
         (Path(root) / folder).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Toy videos of Ego4D, with metadata and annotations in the shape of its own JSON files.
+"""Toy videos of Ego4D, with metadata and annotations in the layout of its own JSON files.
 
-The JSON has the fields that our reader and others use.
+The JSON has the fields that our reader and other readers use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class ToyAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyVideo:
-    """A video and what was annotated in it; `redacted` are half-open frames."""
+    """A video and its annotations; `redacted` are half-open frame ranges."""
 
     number: int
     folder: str
@@ -41,17 +41,17 @@ class ToyVideo:
 
     @property
     def uid(self) -> str:
-        """The video's uid, of the form of the release's."""
+        """The video's uid, in the format of the release."""
         return f"{self.number:08x}-d0c5-4a1e-9b7a-0123456789ab"
 
     @property
     def annotation_uid(self) -> str:
-        """The uid of the one annotator's pass over the video."""
+        """The uid of the single annotator's pass over the video."""
         return f"{self.number:08x}-0a55-4a1e-9b7a-0123456789ab"
 
 
 def toy_videos(folders: tuple[str, str]) -> tuple[ToyVideo, ...]:
-    """Five videos: two that give clips, one in each folder, a held-out, a stereo and a test one in the first."""
+    """Return five videos: two that give clips, one per folder, and a held-out, a stereo and a test one in the first."""
     small, full = folders
     return (
         ToyVideo(
@@ -82,7 +82,7 @@ def toy_videos(folders: tuple[str, str]) -> tuple[ToyVideo, ...]:
 
 
 def toy_frames(video: ToyVideo) -> Iterator[Image]:
-    """Draw a video: the frames of the first windows count their steps, and between them the picture stands still."""
+    """Draw a video: frames of the first windows show their steps; between them the picture does not change."""
     steps = np.zeros(video.num_frames, np.int64)
     for action in reversed(video.actions):
         steps[action.start_frame : action.end_frame] = np.arange(action.end_frame - action.start_frame)
@@ -94,12 +94,12 @@ def toy_frames(video: ToyVideo) -> Iterator[Image]:
 
 
 def metadata_json(videos: Sequence[ToyVideo]) -> Json:
-    """Lay out `ego4d.json`."""
+    """Return the content of `ego4d.json`."""
     return {"version": "v2", "description": "toy", "videos": [_video(video) for video in videos], "clips": []}
 
 
 def actions_json(videos: Sequence[ToyVideo]) -> Json:
-    """Lay out `fho_main.json`: one annotated interval a video."""
+    """Return the content of `fho_main.json`: one annotated interval per video."""
     return {
         "version": "2.0",
         "videos": [
@@ -119,7 +119,7 @@ def actions_json(videos: Sequence[ToyVideo]) -> Json:
 
 
 def narrations_json(videos: Sequence[ToyVideo]) -> Json:
-    """Lay out `narration.json`: one pass, a narration in the middle of each action."""
+    """Return the content of `narration.json`: one pass, with a narration in the middle of each action."""
     return {
         video.uid: {
             "narration_pass_1": {

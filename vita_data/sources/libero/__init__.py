@@ -1,1 +1,1 @@
-"""LIBERO: the source, its releases told by content (HDF5 and RLDS), and the toy tree in their layouts."""
+"""LIBERO: the source, its releases detected by content (HDF5 and RLDS), and the toy tree in their layouts."""

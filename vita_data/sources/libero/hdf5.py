@@ -1,7 +1,7 @@
 """One demonstration of LIBERO's HDF5 layout, official or replayed, read into one value.
 
-Keys and shapes are those of LIBERO's recorder, which OpenVLA's replay keeps. What an action means is the source's
-business; which release a file is, `libero_release` tells.
+Keys and shapes are those of LIBERO's recorder, which OpenVLA's replay keeps. The source interprets the actions;
+`release` detects which release a file belongs to.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _NOOP_NORM = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiberoDemo:
-    """The rows of a demonstration that stay, each with the action that was given on it."""
+    """The kept rows of a demonstration, each with the action issued for it."""
 
     rows: Int64
-    """[T] native rows of the observations; empty where all actions are no-ops."""
+    """[T] native rows of the observations; empty if all actions are no-ops."""
     num_actions: int
-    """Of the file, no-ops included."""
+    """Number of actions in the file, including no-ops."""
     state: Float64
     """[T, 8] hand position m, axis-angle rad, two finger positions m"""
     joints_rad: Float64
@@ -39,16 +39,16 @@ class LiberoDemo:
 
 
 def read_libero_demo(demo: h5py.Group, *, rows_to_action: int, strides: tuple[int, int], name: str) -> LiberoDemo:
-    """Read one demonstration without its no-ops; images are read when they are asked for, turned by `strides`.
+    """Read one demonstration without its no-ops; images are read lazily and flipped by `strides`.
 
     Args:
-        demo: its group.
-        rows_to_action: how many rows after an observation the action stands that was given on it.
-        strides: steps along the rows and columns of an image.
+        demo: the group of the demonstration.
+        rows_to_action: by how many rows the action issued for an observation follows it.
+        strides: strides along the rows and columns of an image.
         name: the path relative to the raw tree, for messages.
 
     Raises:
-        EpisodeError: a key is missing, damaged, of another shape, or of another length than the actions.
+        EpisodeError: a key is missing, damaged, or has another shape or another length than the actions.
     """
     command = read_floats(demo, "actions", width=7, name=name)
     paired = command[rows_to_action:]
@@ -70,10 +70,10 @@ def read_libero_demo(demo: h5py.Group, *, rows_to_action: int, strides: tuple[in
 
 
 def _kept_rows(command: Float64) -> Int64:
-    """Which of the commands [T, 7] are no no-ops.
+    """Return the rows of commands [T, 7] that are not no-ops.
 
-    Source: a no-op moves less than 1e-4 and repeats the gripper command of the last kept action; before any action was
-    kept, smallness is enough (OpenVLA, regenerate_libero_dataset.py).
+    Source: a no-op moves less than 1e-4 and repeats the gripper command of the last kept action; before any kept
+    action, a small motion is enough (OpenVLA, regenerate_libero_dataset.py).
     """
     kept: list[int] = []
     for row, action in enumerate(command):
@@ -84,7 +84,7 @@ def _kept_rows(command: Float64) -> Int64:
 
 
 def _present_cameras(demo: h5py.Group, name: str) -> dict[CameraRole, str]:
-    """Name the cameras that have an image: one without its key, without rows or with no readable row is absent."""
+    """Return the cameras that have an image: a camera without key, rows or any readable row is missing."""
     return {role: key for role, key in CAMERAS.items() if _has_image(demo, f"obs/{key}", name)}
 
 

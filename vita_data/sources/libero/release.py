@@ -1,11 +1,11 @@
-"""Which release a LIBERO file or RLDS folder is, told by what is in it: names are the same in all of them.
+"""Detects which release a LIBERO file or RLDS folder belongs to from its content: all releases have the same names.
 
-The official recorder stores what is seen AFTER each action, OpenVLA's replay what is seen BEFORE it, under the same
-keys in files of the same name. Read as the other, every pair is one control step off.
+The official recorder stores what is seen AFTER each action, OpenVLA's replay what is seen BEFORE it, with the same keys
+in files of the same name. If one is read as the other, every pair is one control step off.
 
 Source: LIBERO, scripts/create_dataset.py: `states[t]` is the simulator before action t and `obs` after it, `data` and
 each demonstration have attributes, images are 128x128. OpenVLA, regenerate_libero_dataset.py: everything is from before
-action t (row 0 of `states` is copied from the official file), no attributes, 256x256, failed replays are left out.
+action t (row 0 of `states` is copied from the official file), no attributes, 256x256, failed replays are omitted.
 """
 
 from collections import Counter
@@ -25,19 +25,19 @@ from vita_data.types import Float64
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 OFFICIAL_SIZE = (128, 128)
-"""Of the official images, (height, width)."""
+"""Size of the official images, (height, width)."""
 _RECORDER = frozenset({"problem_info", "env_args", "env_name", "bddl_file_name", "num_demos", "total"})
 """Attributes of `data` that the official recorder writes."""
 _MAX_DEMOS = 3
-"""Demonstrations that are looked at; one file comes from one recorder."""
+"""Number of demonstrations to check; one file comes from one recorder."""
 _JOINTS_AT = 1
-"""Column of the first joint in a flattened simulator state: the time comes before it."""
+"""Column of the first joint in a flattened simulator state: the time comes first."""
 _MIN_STEP_RAD, _MIN_RATIO = 1e-4, 4.0
 _BY_ORDER, _BY_SIGN = 3, 1
 
 
 class Release(StrEnum):
-    """Whose files are read."""
+    """The releases that are read."""
 
     OFFICIAL = "official"
     """HDF5 of LIBERO's recorder: observation t is seen after action t."""
@@ -48,16 +48,16 @@ class Release(StrEnum):
 
 
 ROWS_TO_ACTION: Mapping[Release, int] = {Release.OFFICIAL: 1, Release.REPLAYED: 0, Release.NO_NOOPS: 0}
-"""How many rows after an observation the action stands that was given on it."""
+"""By how many rows the action issued for an observation follows it."""
 
 
 _BY_LAG: Mapping[int | None, Release] = {-1: Release.OFFICIAL, 0: Release.REPLAYED}
-"""By how many rows the hand of a file follows its actions, as recorded."""
+"""The release by the number of rows by which the hand follows its actions, as recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was seen in a file, the release it speaks for, and how much it counts."""
+    """One observation about a file, the release it indicates, and its weight."""
 
     release: Release
     weight: int
@@ -66,31 +66,32 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a file's content says: its release, None where what was seen is contradictory, and what was seen."""
+    """The result for a file: its release (None if the findings contradict each other), and the findings."""
 
     release: Release | None
     seen: str
 
     def unclear(self, name: str) -> str:
-        """Say of a file that its release cannot be told, and what to do."""
+        """Return the message that a file's release cannot be told, and what to do."""
         choices = " or ".join(f"--set release={release}" for release in (Release.OFFICIAL, Release.REPLAYED))
         return (
             f"{name}: cannot tell whether its observations were recorded after their actions (official) or before "
-            f"them (replayed); if you know it, say {choices}; found: {self.seen}"
+            f"them (replayed); if you know, add {choices}; found: {self.seen}"
         )
 
 
 def suite_of(folder: str) -> str | None:
-    """Name the suite that a folder's name begins with: `libero_10_no_noops` is of libero_10; None for none of them."""
+    """Return the suite that a folder's name begins with: libero_10 for `libero_10_no_noops`; None for another name."""
     found = [suite for suite in SUITES if folder == suite or folder.startswith((f"{suite}_", f"{suite}-"))]
     return found[0] if found else None
 
 
 def expect_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
-    """Tell the release of an HDF5 file by its signs alone where they agree, else as `tell_release` does.
+    """Detect the release of an HDF5 file by its signs alone if they agree, else as `tell_release` does.
 
-    For planning: an object store is asked for few places. A file may still turn out to be another one when it is read,
-    as an official one that was copied without attributes and at another size; it is then read as what it is.
+    Used for planning, since it makes few requests to an object store. A file may still turn out to be of another
+    release when it is read, such as an official one copied without attributes and at another size; it is then read as
+    that.
     """
     signs = list(_signs(file, names, name))
     agree = len({sign.release for sign in signs}) == 1
@@ -98,10 +99,11 @@ def expect_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
 
 
 def tell_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
-    """Tell the release of an HDF5 file by its signs and by the order of recording in its first demonstrations.
+    """Detect the release of an HDF5 file by its signs and by the order of recording in its first demonstrations.
 
-    Where the states do not show the order, or the signs contradict them, how the hand answers its actions is asked too;
-    but not of a file with all signs of the official ones, which is read as such and judged by probe P4.
+    If the states do not show the order, or the signs contradict them, the response of the hand to its actions is
+    checked too. A file with all signs of an official one is not checked so: it is read as official and judged by probe
+    P4.
     """
     signs, orders = list(_signs(file, names, name)), list(_orders(file, names, name))
     told = _judged([*orders, *signs])
@@ -112,11 +114,11 @@ def tell_release(file: h5py.File, names: Sequence[str], *, name: str) -> Told:
 
 
 def _judged(findings: Sequence[Finding]) -> Told:
-    """Weigh what was seen.
+    """Weigh the findings.
 
-    Assumes: the order of recording counts thrice, by states and by the hand's answers alike, each sign once, and a
-        release is told where it has twice what speaks for the other: copies that kept or lost attributes, or were
-        replayed at another size, are still told.
+    Assumes: the order of recording counts three times (both for states and for the hand's response), each sign once. A
+        release is chosen if its weight is at least twice the other's: copies that kept or lost attributes, or that were
+        replayed at another size, are still detected.
     """
     weights = Counter({Release.OFFICIAL: 0, Release.REPLAYED: 0})
     for finding in findings:
@@ -136,7 +138,7 @@ def _orders(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Findin
 
 
 def _answers(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
-    """See which action moves the hand between an observation and the next: the later one's, or its own."""
+    """Find which action moves the hand between an observation and the next: the later row's or the same row's."""
     runs = [run for demo in _demos(file, names[:_MAX_DEMOS], name) if (run := _run(demo, name)) is not None]
     found = response(runs, most=np.full(6, np.inf), expected=0)
     release = _BY_LAG.get(found.lag) if found is not None and found.is_sure else None
@@ -146,7 +148,7 @@ def _answers(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Findi
 
 
 def _run(demo: h5py.Group, name: str) -> Run | None:
-    """Read what the hand was told and how it moved, None where that is not whole."""
+    """Read the commands and the motion of the hand; None if they are incomplete."""
     try:
         command = read_floats(demo, "actions", width=7, name=name)
         hand, axis_angle = (read_floats(demo, f"obs/{key}", width=3, name=name) for key in ("ee_pos", "ee_ori"))
@@ -190,7 +192,7 @@ def _demos(file: h5py.File, names: Sequence[str], name: str) -> Iterator[h5py.Gr
 
 
 def _attributes(node: h5py.Group, name: str) -> set[str]:
-    """Name the attributes; their values, among them whole scenes, are not read."""
+    """Return the names of the attributes; their values, such as whole scenes, are not read."""
     try:
         return set(node.attrs)
     except DAMAGE as error:
@@ -216,7 +218,7 @@ def _image_size(demo: h5py.Group, name: str) -> tuple[int, int] | None:
 
 
 def _order(demo: h5py.Group, name: str) -> Release | None:
-    """Tell whether the joints of row t are those of the simulator's state t or t + 1; None where neither fits better.
+    """Tell whether the joints of row t are those of the simulator's state t or t + 1; None if neither fits better.
 
     Source: a flattened state is the time, then the positions of all joints, the robot's first (robosuite, MjSimState).
     Assumes: a fit is better if it is 4 times closer, and fits if it is twice as close as the joints move in a step.
@@ -228,7 +230,7 @@ def _order(demo: h5py.Group, name: str) -> Release | None:
         return None
     if states.shape != joints.shape or len(joints) < 4:
         return None
-    seen, at_row, after_row = joints[1:-1], states[1:-1], states[2:]  # row 0 of a replay's states is copied
+    seen, at_row, after_row = joints[1:-1], states[1:-1], states[2:]  # row 0 of a replay's states is a copy
     fits = {
         Release.REPLAYED: float(np.abs(at_row - seen).mean()),
         Release.OFFICIAL: float(np.abs(after_row - seen).mean()),

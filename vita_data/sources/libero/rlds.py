@@ -1,9 +1,9 @@
-"""OpenVLA's RLDS releases of LIBERO, `<suite>_no_noops/1.0.0` or renamed: told, read into one value, toys written.
+"""OpenVLA's RLDS releases of LIBERO, `<suite>_no_noops/1.0.0` or renamed: detection, reading, and toy trees.
 
-Keys and types are those of the conversion's dataset builder. What an action means is the source's business.
+Keys and types are those of the conversion's dataset builder. The source interprets the actions.
 
-Assumes: copies without `joint_state`, `wrist_image` or `file_path` exist, for not all that describe the release name
-    these.
+Assumes: copies without `joint_state`, `wrist_image` or `file_path` exist, since not all descriptions of the release
+    name these keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ _STATE, _JOINTS, _ACTION = "steps/observation/state", "steps/observation/joint_s
 _TEXT, _FILE_PATH = "steps/language_instruction", "episode_metadata/file_path"
 _IMAGE = f"steps/observation/{CAMERAS[CameraRole.PRIMARY]}"
 _NEEDED: Mapping[str, tuple[int, ...] | None] = {_IMAGE: None, _STATE: (8,), _ACTION: (7,), _TEXT: None}
-"""Key -> the shape of a step's value, None where it may differ."""
+"""The shape of a step's value by key; None if it may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiberoRecord:
-    """One replayed demonstration of T steps as recorded: each step is seen before its action."""
+    """One replayed demonstration of T steps as recorded: each observation is from before its action."""
 
     state: Float64
     """[T, 8] hand position m, axis-angle rad, two finger positions m"""
@@ -43,13 +43,13 @@ class LiberoRecord:
     """[T, 7] raw command"""
     cameras: Mapping[CameraRole, CameraStream]
     texts: tuple[str, ...]
-    """Each once, in the order of the steps; one empty text where there is none."""
+    """Each text once, in the order of the steps; one empty text if there is none."""
     task: str
     """The simulator's name of the task."""
 
 
 def layout_fault(features: Mapping[str, FeatureSpec]) -> str | None:
-    """Say what of LIBERO's keys is not as expected; None where they are."""
+    """Describe a missing or unexpected key; None if all of LIBERO's keys are as expected."""
     for key, shape in _NEEDED.items():
         if key not in features:
             return f"expected {key}, got the keys {', '.join(sorted(features))}"
@@ -59,7 +59,7 @@ def layout_fault(features: Mapping[str, FeatureSpec]) -> str | None:
 
 
 def is_replay(features: Mapping[str, FeatureSpec]) -> bool:
-    """Tell whether the images are not of the size of the official files.
+    """Tell whether the images have another size than in the official files.
 
     A plain conversion of the official files keeps their 128x128 and pairs each observation with the action that led
     to it; OpenVLA's replay records 256x256 and, like all replays, before the action.
@@ -71,16 +71,16 @@ def is_replay(features: Mapping[str, FeatureSpec]) -> bool:
 
 
 def image_size(features: Mapping[str, FeatureSpec]) -> tuple[int | None, int | None]:
-    """Give (height, width) of the primary camera's images, None where features.json does not say it."""
+    """Return (height, width) of the primary camera's images; None if features.json does not give it."""
     height, width, *_ = *features[_IMAGE].shape, None, None
     return height, width
 
 
 def read_libero_record(record: RldsRecord) -> LiberoRecord:
-    """Read one record; its JPEG bytes are handed on as stored. A camera without any image in it is left out.
+    """Read one record; its JPEG bytes are passed on as stored. A camera without any image is omitted.
 
     Raises:
-        EpisodeError: a key is missing, of another shape, or of another length than the actions.
+        EpisodeError: a key is missing, or has another shape or another length than the actions.
     """
     action, state = _wide(record, _ACTION, 7), _wide(record, _STATE, 8)
     joints = _wide(record, _JOINTS, 7) if record.has(_JOINTS) else None
@@ -110,11 +110,11 @@ def _wide(record: RldsRecord, key: str, width: int) -> Float64:
 
 
 def _task(record: RldsRecord, text: str) -> str:
-    """Name the task after the file it was converted from, which keeps the scene that the text leaves out.
+    """Name the task after the file it was converted from, which has the scene that the text lacks.
 
-    The rest of that path, in whatever system's form, is the converter's machine and is left out.
+    The rest of that path, in any system's format, is from the converter's machine and is removed.
 
-    Assumes: without a file, the text with underscores names the task; a suite with scenes then lacks the scene.
+    Assumes: without a file, the text with underscores names the task; the scene is then missing in suites with scenes.
     """
     paths = record.texts(_FILE_PATH) if record.has(_FILE_PATH) else []
     name = PureWindowsPath(paths[0]).stem.removesuffix("_demo") if paths else ""
@@ -126,7 +126,7 @@ def _task(record: RldsRecord, text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyLiberoEpisode:
-    """What a toy record of T steps holds beside its frames; `number` marks them."""
+    """The content of a toy record of T steps besides its frames; `number` identifies its frames."""
 
     number: int
     state: Float64
@@ -137,7 +137,7 @@ class ToyLiberoEpisode:
 
 
 def write_libero_rlds(root: str, *, suite: str, files: Sequence[Sequence[ToyLiberoEpisode]]) -> None:
-    """Write `<suite>_no_noops/1.0.0`, which like the real releases has the split train alone."""
+    """Write `<suite>_no_noops/1.0.0`, which, like the real releases, has only the split train."""
     flags = {f"steps/{name}": _spec(dtype="bool") for name in ("is_first", "is_last", "is_terminal")}
     features = flags | {
         _ACTION: _spec(7),

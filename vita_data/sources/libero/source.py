@@ -1,8 +1,7 @@
 """LIBERO: 130 simulated Franka tasks x 50 demonstrations; `paired`, commanded deltas.
 
-Facts come from the benchmark's own recorder and environment. Three releases are read, told by content: the official
-HDF5 files, OpenVLA's replays of them in HDF5 (`formats/libero_release.py`), and those in RLDS
-(`formats/libero_rlds.py`).
+The facts come from the benchmark's own recorder and environment. Three releases are read and detected by content: the
+official HDF5 files, OpenVLA's replays of them in HDF5 (`release.py`), and those replays in RLDS (`rlds.py`).
 """
 
 import re
@@ -54,9 +53,9 @@ from vita_data.types import (
 HZ = 20.0
 """Control rate (LIBERO, scripts/create_dataset.py)."""
 POSITION_SCALE_M = 0.05
-"""What a command of 1 moves (robosuite osc_pose.json)."""
+"""Displacement of a command of 1 (robosuite osc_pose.json)."""
 ROTATION_SCALE_RAD = 0.5
-"""What a command of 1 turns, as a rotation vector (robosuite osc_pose.json)."""
+"""Rotation of a command of 1, as a rotation vector (robosuite osc_pose.json)."""
 
 INFO = SourceInfo(
     name="libero",
@@ -97,24 +96,25 @@ INFO = SourceInfo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(RldsSettings):
-    """The keys of `--set`; empty `suites` or `tasks` mean all that are found."""
+    """Settings (`--set`) of LIBERO; empty `suites` or `tasks` mean all that are found."""
 
     orientation: Orientation = Orientation.ROT180
-    """Of the simulator's images; those of the release no_noops are stored rotated by 180 degrees and stay so."""
+    """How to flip the simulator's images; those of the release no_noops are already rotated by 180 degrees."""
     suites: tuple[str, ...] = ()
-    """Names without `_no_noops`, or folders of the raw tree, as `libero_goal_regen` or `libero_goal/1.0.1`."""
+    """Names without `_no_noops`, or folders of the raw tree, such as `libero_goal_regen` or `libero_goal/1.0.1`."""
     tasks: tuple[str, ...] = ()
-    """File names without `_demo.hdf5`; in HDF5 files alone."""
+    """File names without `_demo.hdf5`; only for HDF5 files."""
     release: Release | None = None
-    """Which release to read where the raw tree holds several, or which it is where the content cannot tell."""
+    """The release to read if the raw tree contains several, or the release of files whose content does not tell."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per task file of the releases official and replayed, or per tfrecord file of no_noops.
 
     Raises:
-        RequestError: nothing is found, or several releases are and none was chosen; a suite or task that was asked for
-            is absent; the release cannot have the tasks or orientation asked for; or its content cannot be told.
+        RequestError: nothing is found, or several releases are found and none was chosen; a requested suite or task
+            does not exist; the release does not support the requested tasks or orientation; or its content cannot be
+            told.
         SourceError: a JSON file of a no_noops suite cannot be read.
     """
     settings = _own(settings)
@@ -131,11 +131,11 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 def _refuse_fixed(settings: Settings) -> None:
     if settings.tasks:
-        raise RequestError("--set tasks: a file of release no_noops holds several tasks; choose suites instead")
+        raise RequestError("--set tasks: a file of release no_noops contains several tasks; choose suites instead")
     if settings.orientation is not Orientation.ROT180:
         raise RequestError(
             f"--set orientation={settings.orientation}: the images of release no_noops are stored as rot180 and are "
-            "not turned again; leave orientation out, or build from HDF5 files"
+            "not rotated again; omit orientation, or build from HDF5 files"
         )
 
 
@@ -143,7 +143,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     """Read the demonstrations of one file, those of a task in the order of their numbers.
 
     Raises:
-        SourceError: the file cannot be opened, has no demonstrations, or is damaged at an unknown loss.
+        SourceError: the file cannot be opened, has no demonstrations, or is damaged with an unknown loss.
     """
     settings = _own(settings)
     if part.id.endswith(".hdf5"):
@@ -153,9 +153,9 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 
 
 def _replay(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:
-    """Read a demonstration of the release no_noops, whose rows are seen before their actions.
+    """Read a demonstration of the release no_noops, whose observations are from before their actions.
 
-    Source: the replay appends observation and action, then steps the simulator; it passes over no-ops without a step
+    Source: the replay appends observation and action, then steps the simulator; it skips no-ops without a step
     (OpenVLA, regenerate_libero_dataset.py). Its gripper command is the raw one, -1 open (OpenVLA, transforms.py).
     """
     found = read_libero_record(record)
@@ -227,7 +227,7 @@ def _read_demo(
 
 
 def _arm(state: Float64, joints_rad: Float64 | None, command: Float64) -> Arm:
-    """Pair a state [T, 8] (position, axis-angle, two fingers) with the raw command [T, 7] given on it."""
+    """Pair a state [T, 8] (position, axis-angle, two fingers) with the raw command [T, 7] issued for it."""
     # the simulator clips commands to +-1 before it scales them (robosuite, Controller.scale_action)
     paired = np.clip(command, -1.0, 1.0)
     return Arm(
@@ -246,7 +246,7 @@ def _arm(state: Float64, joints_rad: Float64 | None, command: Float64) -> Arm:
 
 
 def _instructions(file: h5py.File, name: str) -> tuple[Instruction, ...]:
-    """The text of the file name, which evaluation uses as prompt, then `problem_info`'s where it differs."""
+    """Return the text of the file name, which evaluation uses as prompt, then that of `problem_info` if different."""
     task = re.sub(r"^[A-Z_]+_SCENE\d+_", "", task_of(name)).replace("_", " ")
     main = Instruction(text=task, origin="task_name")
     info = json_attribute(file["data"], "problem_info", name=name)
@@ -256,10 +256,10 @@ def _instructions(file: h5py.File, name: str) -> tuple[Instruction, ...]:
 
 
 def _simulator_convention(suite: str, task: str, orientation: Orientation) -> Json:
-    """What maps canonical actions back to the simulator's.
+    """Return the constants that map canonical actions back to the simulator's.
 
-    Assumes: these constants do for evaluation what a copy of the raw actions would. They give back what the simulator
-    carries out: commands clipped to +-1, and -1 for a negative gripper command of any size, for only its sign counts.
+    Assumes: evaluation with these constants is as good as with a copy of the raw actions. They give what the simulator
+        executes: commands clipped to +-1, and -1 for any negative gripper command, since only its sign counts.
     """
     return {
         "suite": suite,
@@ -276,7 +276,7 @@ def _simulator_convention(suite: str, task: str, orientation: Orientation) -> Js
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"libero needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of libero, got {type(settings).__name__}")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Toy trees of LIBERO's releases; does not know what a command of 1 means, which the source tells.
+"""Toy trees of LIBERO's releases; the source passes the scale of a command.
 
 The toy arm reaches its commands (the simulator's does not), and images of the official files are gzipped (the real ones
 are not).
@@ -18,19 +18,19 @@ from vita_data.sources.libero.rlds import ToyLiberoEpisode, write_libero_rlds
 from vita_data.types import Float64, Int64
 
 _CAMERAS = ("agentview_rgb", "eye_in_hand_rgb")
-_TOY = {  # task file -> what problem_info says
+_TOY = {  # task file -> text in problem_info
     "libero_spatial/pick_up_the_black_bowl_and_place_it_on_the_plate": "Pick the akita bowl and put it on the plate",
     "libero_90/KITCHEN_SCENE1_open_the_top_drawer_of_the_cabinet": "open the top drawer of the cabinet",
 }
 _TOY_DEMOS = (0, 1, 2, 6)
 _TOY_REPLAYED = (1, 6)
 _TOY_HOLD_AT, _TOY_HOLD_STEPS = 12, 4
-"""Where and for how many actions the toy arm waits: no-ops."""
+"""At which action and for how many actions the toy arm waits (no-ops)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyLiberoRobot:
-    """Rate, what a command of 1 moves and turns, and how far apart open fingers are."""
+    """Rate, displacement and rotation of a command of 1, and the distance between open fingers."""
 
     hz: float
     position_scale_m: float
@@ -39,7 +39,7 @@ class ToyLiberoRobot:
 
 
 def write_toy_official(root: str, robot: ToyLiberoRobot) -> None:
-    """Write two suites with one task and four demonstrations each, about 50 steps, images as the simulator has them."""
+    """Write two suites with one task and four demonstrations each, about 50 steps, images as rendered."""
     for index, (task, text) in enumerate(_TOY.items()):
         path = Path(root) / f"{task}_demo.hdf5"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +64,9 @@ def write_toy_official(root: str, robot: ToyLiberoRobot) -> None:
 def write_toy_replayed(root: str, robot: ToyLiberoRobot) -> None:
     """Write two suites of the release replayed with two demonstrations each, whose images are 256x256.
 
-    As the replay does: every row is from before its action, states are flattened ones of the simulator, row 0 of
-    `robot_states` is the official file's, failed demonstrations leave gaps in the numbers, and there are no attributes.
+    As in the replay, every row is from before its action, states are the simulator's flattened ones, row 0 of
+    `robot_states` is from the official file, failed demonstrations leave gaps in the numbers, and there are no
+    attributes.
     """
     for index, task in enumerate(_TOY):
         path = Path(root) / f"{task}_demo.hdf5"
@@ -83,7 +84,7 @@ def write_toy_no_noops(root: str, robot: ToyLiberoRobot) -> None:
 
 
 def _write_toy_demo(data: h5py.Group, number: int, robot: ToyLiberoRobot, *, seed: int) -> int:
-    """Write a demo whose observation t is seen after action t; the first action is the one that led to it."""
+    """Write a demo whose observation t is from after action t; the first action leads to the first observation."""
     steps = np.arange(46 + number)
     steps = np.insert(steps, _TOY_HOLD_AT, [_TOY_HOLD_AT] * _TOY_HOLD_STEPS)
     xyz, rotation, opening, joints, actions = _toy_motion(steps, robot, seed)
@@ -111,7 +112,7 @@ def _write_toy_demo(data: h5py.Group, number: int, robot: ToyLiberoRobot, *, see
 
 
 def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, seed: int) -> None:
-    """Write a demo whose observation t is seen before action t."""
+    """Write a demo whose observation t is from before action t."""
     xyz, rotation, opening, joints, actions = _toy_motion(np.arange(41 + number), robot, seed)
     before, num_steps = slice(0, -1), len(actions)
     hand, axis_angle = xyz[before], Rotation.from_matrix(rotation[before]).as_rotvec()
@@ -136,7 +137,7 @@ def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, s
 
 
 def _write_toy_images(demo: h5py.Group, num_frames: int, *, size: int, seed: int) -> None:
-    """Write frames turned by 180 degrees, so that the default orientation shows them upright."""
+    """Write frames rotated by 180 degrees, so that the default orientation shows them upright."""
     for camera, key in enumerate(_CAMERAS):
         frames = [toy_frame(size, size, step=step, camera=camera, episode=seed) for step in range(num_frames)]
         demo.create_dataset(

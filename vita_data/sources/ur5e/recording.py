@@ -1,7 +1,7 @@
 """Recordings of the UR-5e set in their two forms, HDF5 and LeRobot v2, read into one value.
 
-The set of VITA 10.2 is not published; this file defines the forms. What an action means, which
-recordings are used and in which units they are stored is the source's business.
+The set of VITA 10.2 is not published; this module defines the forms. The source decides what an action means, which
+recordings are used and in which units they are stored.
 
 Assumes: HDF5 datasets `images/{third_person,wrist}` (JPEG bytes, or uint8 [T, h, w, 3]), `depth/{third_person,wrist}`
     (optional, float32 [T, h, w] m), `state/joint_position` [T, 6] rad, `state/tcp_pose` [T, 6] (xyz m, axis-angle
@@ -49,7 +49,7 @@ _VECTORS = ("state/joint_position", "state/tcp_pose", "state/gripper_width", "ti
 
 
 class ActionSpace(StrEnum):
-    """What the seven numbers of an action are."""
+    """The meaning of the seven numbers of an action."""
 
     DELTA_BASE = "delta_base"
     ABS_TCP = "abs_tcp"
@@ -57,7 +57,7 @@ class ActionSpace(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ur5eRecording:
-    """One episode of T rows as recorded, whichever form it was stored in."""
+    """One episode of T rows as recorded, independent of its storage form."""
 
     joints_rad: Float64
     """[T, 6]"""
@@ -84,31 +84,31 @@ class Ur5eTable:
 
 
 def read_hdf5_recording(path: str, *, name: str, with_depth: bool) -> Ur5eRecording:
-    """Read one HDF5 file but for its images; a camera without any image in it is left out.
+    """Read one HDF5 file except its images; a camera without any image is omitted.
 
     Args:
         path: the file on disk.
-        name: its path `<task_id>/<scene>/<episode>.hdf5` in the raw tree.
-        with_depth: whether depth is wanted; what lies under `depth` means nothing otherwise.
+        name: the path `<task_id>/<scene>/<episode>.hdf5` in the raw tree.
+        with_depth: whether to read depth; otherwise `depth` is ignored.
 
     Raises:
         SourceError: the file cannot be opened.
-        EpisodeError: a dataset is missing, damaged, of another shape, or of another length than the actions.
+        EpisodeError: a dataset is missing, damaged, or has another shape or another length than the actions.
     """
     with open_hdf5(path, name=name) as file:
         return _from_hdf5(file, name, _present(file, "depth", name) if with_depth else {})
 
 
 def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
-    """Refuse LeRobot datasets of other columns, cameras or another rate, before any episode is read.
+    """Refuse LeRobot datasets with other columns, cameras or another rate, before any episode is read.
 
     Args:
-        raw: the tree.
+        raw: the raw tree.
         hz: the expected rate.
-        tolerance: by which share of it a dataset's rate may differ.
+        tolerance: allowed relative difference of a dataset's rate.
 
     Raises:
-        RequestError: names what was found and what was expected.
+        RequestError: names the values found and expected.
         SourceError: a dataset's description cannot be read.
     """
     for dataset in _open_all(raw):
@@ -116,7 +116,7 @@ def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
         require_features(raw, dataset, columns=_WIDTHS, cameras=cameras)
         if abs(dataset.fps / hz - 1) > tolerance:
             name = PurePosixPath(dataset.root) / INFO_FILE
-            told = f"fps is {dataset.fps:g}, expected {hz:g}; if it is true, --set hz={dataset.fps:g}"
+            told = f"fps is {dataset.fps:g}, expected {hz:g}; if {dataset.fps:g} is right, add --set hz={dataset.fps:g}"
             raise RequestError(f"{name} in {raw.root}: {told}")
 
 
@@ -125,10 +125,10 @@ def _open_all(raw: RawTree) -> list[LeRobotDataset]:
 
 
 def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
-    """Map each table that the LeRobot datasets of the tree list to what is said about it.
+    """Map each table of the tree's LeRobot datasets to its description.
 
     Raises:
-        RequestError: a dataset is of another format version.
+        RequestError: a dataset has another format version.
         SourceError: a dataset's description cannot be read.
     """
     datasets = _open_all(raw)
@@ -143,7 +143,7 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
     """Read one table and list its videos.
 
     Raises:
-        EpisodeError: the table or a video is absent or damaged, or they differ in length.
+        EpisodeError: the table or a video is missing or damaged, or their lengths differ.
     """
     episode, name = stored.episode, stored.episode.table
     table = read_table(raw, episode)
@@ -195,7 +195,7 @@ def _images(file: h5py.File, key: str, name: str) -> CameraStream:
 
 
 def _scalars(file: h5py.File, key: str, name: str) -> Float64:
-    """Read one number a row, stored as [T] or as [T, 1]."""
+    """Read one number per row, stored as [T] or as [T, 1]."""
     found = find_dataset(file, key, name=name)
     if found.ndim == 2:
         return read_floats(file, key, width=1, name=name)[:, 0]
@@ -203,11 +203,11 @@ def _scalars(file: h5py.File, key: str, name: str) -> Float64:
         return np.asarray(found[()], np.float64).reshape(-1)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise_machine_fault(error, name)
-        raise EpisodeError(f"{name}: {key} cannot be read as one number a row; the file is damaged") from error
+        raise EpisodeError(f"{name}: {key} cannot be read as one number per row; the file is damaged") from error
 
 
 def finite(value: object) -> object:
-    """Put null in the place of NaN and infinity, which JSON does not have, in a value that may be nested."""
+    """Replace NaN and infinity, which JSON lacks, by null in a value that may be nested."""
     match value:
         case float():
             return value if math.isfinite(value) else None
@@ -219,7 +219,7 @@ def finite(value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    """Turn an HDF5 attribute into a JSON value; a text that is JSON counts as what it says."""
+    """Convert an HDF5 attribute to a JSON value; a text that is JSON is parsed."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, bytes):

@@ -1,6 +1,6 @@
 """The UR-5e set of VITA 10.2: one real arm with a Robotiq 2F-85; `paired`, commanded actions.
 
-The set is not published; `formats/ur5e_recording.py` defines the two forms in which such recordings are read.
+The set is not published; `recording.py` defines the two forms in which such recordings are read.
 
 Assumes: row t pairs an observation with the command issued on it (VITA 10.2: each row is aligned with one command); a
     recording that does not say whether it succeeded did; a missing wrist camera is an absent view.
@@ -54,14 +54,14 @@ from vita_data.types import (
 )
 
 _KEPT = ("scene", "task_type", "intrinsics", "extrinsics")
-"""What a recording says of itself that clips keep."""
+"""Attributes of a recording that clips keep."""
 _RATE_TOLERANCE = 0.1
 _RATE_ROWS = 8
-"""Rows over which the rate is measured."""
+"""Number of rows over which the rate is measured."""
 _JITTER_ROWS = 7
-"""Rows before and after a long interval whose median tells a stall from jitter."""
+"""Number of rows before and after a long interval whose median distinguishes a stall from jitter."""
 _LONG_INTERVAL, _STALL = 1.5, 0.75
-"""In typical intervals: what may be a stall, and how late it makes the rows after it."""
+"""In typical intervals: the length of a possible stall, and the delay of the rows after a real one."""
 
 INFO = SourceInfo(
     name="ur5e",
@@ -90,7 +90,7 @@ INFO = SourceInfo(
 
 
 class Form(StrEnum):
-    """How a recording is stored; its `release`."""
+    """The storage form of a recording, used as its `release`."""
 
     HDF5 = "hdf5"
     LEROBOT = "lerobot"
@@ -98,19 +98,19 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SourceSettings):
-    """The keys of `--set`."""
+    """Settings (`--set`) of the UR-5e set."""
 
     depth: bool = False
     release: Form | None = None
-    """Which form to read, where the raw tree holds both."""
+    """The form to read, required if the raw tree contains both."""
 
 
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per recording.
 
     Raises:
-        RequestError: there is no recording, there are some of both forms and none was chosen, or no recording of a
-            LeRobot dataset can be read: other columns, cameras or rate, or no task or action space anywhere.
+        RequestError: there is no recording, both forms exist and none was chosen, or no recording of a LeRobot dataset
+            can be read: other columns, cameras or rate, or no task or action space anywhere.
         SourceError: the description of a LeRobot dataset cannot be read.
     """
     settings = _own(settings)
@@ -118,12 +118,14 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     found = {form: listed for form, listed in _listed(raw).items() if listed and asked in (None, form)}
     if not found:
         raise RequestError(
-            f"--raw {raw.root}: neither <task_id>/<scene>/<episode>.hdf5 nor meta/info.json"
-            f"{f' of release {asked}' if asked else ''}; --raw is the folder that contains the task folders, "
+            f"--raw {raw.root}: found neither <task_id>/<scene>/<episode>.hdf5 nor meta/info.json"
+            f"{f' of release {asked}' if asked else ''}; give the folder that contains the task folders, "
             "or a LeRobot dataset"
         )
     if len(found) > 1:
-        raise RequestError(f"--raw {raw.root}: recordings as {' and as '.join(found)}; choose with --set release=")
+        raise RequestError(
+            f"--raw {raw.root}: found recordings as {' and as '.join(found)}; choose one with --set release="
+        )
     ((form, listed),) = found.items()
     if form is Form.LEROBOT:
         require_lerobot(raw, hz=settings.hz or HZ, tolerance=_RATE_TOLERANCE)
@@ -135,7 +137,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
 
 
 def _refuse_undescribed(raw: RawTree) -> None:
-    """Refuse what would fail in every recording: LeRobot itself knows no task number and no action space."""
+    """Refuse datasets that would fail in every recording: LeRobot itself has no task number and no action space."""
     faults: list[str] = []
     for name, stored in list_lerobot_recordings(raw).items():
         if stored.episode.fault:
@@ -146,13 +148,15 @@ def _refuse_undescribed(raw: RawTree) -> None:
             return
         except EpisodeError as error:
             faults.append(str(error))
-    raise RequestError(f"--raw {raw.root}: none of {len(faults)} recordings can be read: {faults[0]}")
+    raise RequestError(
+        f"--raw {raw.root}: none of {len(faults)} recordings can be read; the first error is: {faults[0]}"
+    )
 
 
 def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
-    """Name the recordings of each form, each with its files that are there; none counts where its table is absent."""
+    """List the recordings of each form with their existing files; a recording without its table does not count."""
     tables, files = list_lerobot_recordings(raw), raw.glob("*/*/*.hdf5")
-    # Other datasets are HDF5 files two folders deep, too: LIBERO's, seen from a level too high.
+    # Other datasets also have HDF5 files two folders deep: LIBERO, seen from one level too high.
     is_numbered = any(path[0].isdigit() for path in files)
     return {
         Form.HDF5: {path: [path] for path in files if is_numbered},
@@ -165,7 +169,7 @@ def _present(raw: RawTree, table: str, *videos: str) -> list[str]:
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-    """Read one recording; one that cannot be read is a Failure under its own id."""
+    """Read one recording; an unreadable one is a Failure with its own id."""
     settings = _own(settings)
     yield guarded(part.id, lambda: _outcome(_read(raw, part.id, settings), part.id, settings))
 
@@ -223,14 +227,15 @@ def _arm(recording: Ur5eRecording, space: ActionSpace) -> Arm:
 
 
 def _steps(time_s: Float64, hz: float, name: str) -> Int64:
-    """Number rows [T] by their time stamps: a stall of n typical intervals counts n, jitter and drift count nothing.
+    """Number rows [T] by their time stamps: a stall of n typical intervals counts n; jitter and drift count nothing.
 
-    A late row opens a gap only if the rows after it stay late: their median lateness against that of the rows before.
+    A late row opens a gap only if the rows after it stay late: their median delay is compared with that of earlier
+    rows.
 
-    Assumes: a stall makes the rest of the recording late by at least three quarters of an interval.
+    Assumes: a stall delays the rest of the recording by at least three quarters of an interval.
 
     Raises:
-        EpisodeError: time stands still or runs back, or the rate is not the expected one.
+        EpisodeError: time does not increase, or the rate is not the expected one.
     """
     interval_s = np.diff(time_s)
     if not interval_s.size:
@@ -238,20 +243,20 @@ def _steps(time_s: Float64, hz: float, name: str) -> Int64:
     if not np.all(interval_s > 0):
         row = int(np.argmin(interval_s > 0))
         raise EpisodeError(f"{name}: timestamp does not increase after row {row}")
-    # over several rows, so that jitter of single stamps cancels; over few, so that most spans hold no stall
+    # over several rows, so that jitter of single stamps cancels; over few, so that most spans have no stall
     num_rows = max(1, min(_RATE_ROWS, len(interval_s) // 4))
     typical_s = float(np.median(time_s[num_rows:] - time_s[:-num_rows])) / num_rows
     if abs(typical_s * hz - 1) > _RATE_TOLERANCE:
         raise EpisodeError(
-            f"{name}: timestamps tell {1 / typical_s:.1f} Hz where {hz:g} Hz is expected; "
-            "say the true rate with --set hz="
+            f"{name}: the time stamps give {1 / typical_s:.1f} Hz, expected {hz:g} Hz; "
+            "give the true rate with --set hz="
         )
     steps = np.arange(len(time_s))
     late = (time_s - time_s[0]) / typical_s - steps
     for row in np.argsort(-interval_s, kind="stable") + 1:
         if interval_s[row - 1] <= _LONG_INTERVAL * typical_s:
             break
-        # later stalls were not taken out yet: the median of a few rows around this one passes most of them by
+        # later stalls are not removed yet: the median of a few rows around this one is hardly affected by them
         jump = np.median(late[row : row + _JITTER_ROWS]) - np.median(late[max(0, row - _JITTER_ROWS) : row])
         if jump >= _STALL:
             steps[row:] += max(1, round(jump))
@@ -270,19 +275,19 @@ def _action_space(attributes: Json, name: str) -> ActionSpace:
 
 
 def _task(attributes: Json, name: str) -> str:
-    """Give the task's two digits, which select it in a manifest; the folder, if it is named so, must agree."""
+    """Return the task's two digits, which select it in a manifest; a folder named by a number must agree."""
     folder = PurePosixPath(name).parts[0] if name.endswith(".hdf5") else ""
     number = attributes.get("task_id", folder)
     if not re.fullmatch(r"\d+", str(number)):
         raise EpisodeError(f"{name}: task_id is {number!r}, expected a number")
     if re.fullmatch(r"\d+", folder) and int(folder) != int(str(number)):
-        raise EpisodeError(f"{name}: lies in the folder of task {folder} but its task_id is {number}")
+        raise EpisodeError(f"{name}: is in the folder of task {folder}, but its task_id is {number}")
     return f"{int(str(number)):02d}"
 
 
 def _own(settings: SourceSettings) -> Settings:
     if not isinstance(settings, Settings):
-        raise TypeError(f"ur5e needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of ur5e, got {type(settings).__name__}")
     return settings
 
 

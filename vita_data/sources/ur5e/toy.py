@@ -1,4 +1,4 @@
-"""Toy trees of the UR-5e set in both of its forms, with the quirks that recordings have."""
+"""Toy trees of the UR-5e set in both forms, with the quirks of real recordings."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.sources.ur5e.recording import CAMERAS, HZ, LEROBOT_IMAGES, WIDTH_OPEN_M, ActionSpace
 from vita_data.types import Float64, Int64
 
-_RECORDINGS = (  # task, scene, episode, text, action space, rows; a row less than 13 is short
+_RECORDINGS = (  # task, scene, episode, text, action space, rows; fewer than 13 rows is too short
     (1, "scene_000", "000", "Please gently touch the portrait on the left.", ActionSpace.ABS_TCP, 36),
     (1, "scene_000", "001", "Point to the photo in the middle with your finger.", ActionSpace.DELTA_BASE, 32),
     (2, "scene_004", "000", "Put the red block on the red towel.", ActionSpace.ABS_TCP, 30),
@@ -55,7 +55,7 @@ def write_ur5e_toy(root: str) -> None:
 
 
 def write_ur5e_toy_vectors(file: h5py.File, steps: Int64, space: ActionSpace, *, seed: int) -> None:
-    """Write what is no image of a recording whose rows are these `steps` [T]."""
+    """Write everything except the images of a recording with the rows `steps` [T]."""
     state, action = _motion(steps, space, seed=seed)
     file["state/joint_position"], file["state/tcp_pose"] = state[:, :6], state[:, 6:12]
     file["state/gripper_width"], file["action"] = state[:, 12:], action.astype(np.float32)
@@ -82,7 +82,7 @@ def _write_images(file: h5py.File, key: str, steps: Int64, camera: int, number: 
         return
     stored = file.create_dataset(f"images/{key}", (len(steps),), dtype=h5py.vlen_dtype(np.uint8))
     for row, step in enumerate(steps.tolist()):
-        # drawn small and enlarged: drawing is what costs time
+        # drawn small and enlarged, since drawing takes most of the time
         pixels = toy_frame(120, 160, step=step, camera=camera, episode=number).repeat(4, axis=0).repeat(4, axis=1)
         stored[row] = np.frombuffer(simplejpeg.encode_jpeg(pixels, 90, "RGB", "420"), np.uint8)
 
@@ -92,7 +92,7 @@ def _chunks(*shape: int) -> dict[str, object]:
 
 
 def write_ur5e_toy_lerobot(root: str) -> None:
-    """Write two recordings in LeRobot form, 320x240 at 30 Hz; the second one did not succeed."""
+    """Write two recordings in LeRobot form, 320x240 at 30 Hz; the second one failed."""
     write_lerobot(
         root,
         fps=int(HZ),

@@ -83,7 +83,7 @@ def test_a_file_whose_end_was_never_written_is_told_so(beside: bool, tmp_path: P
     write(path, "contiguous")
     erase(path, heaps(path)[7])
     (tmp_path / ("x.hdf5.aria2" if beside else "other")).touch()
-    told = "an unfinished download" if beside else "a part of it was never written and is zeros"
+    told = "an unfinished download" if beside else "a part of it was never written (all zeros)"
     with pytest.raises(SourceError, match=rf"^x\.hdf5: cannot be opened \({told}"):
         rows_of(path)
 

@@ -117,7 +117,7 @@ def test_a_missing_key_names_file_and_key(path: str) -> None:
 
 
 def test_a_group_where_a_dataset_belongs_is_refused(path: str) -> None:
-    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="no dataset"):
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(EpisodeError, match="expected a readable dataset "):
         find_dataset(file["data"], "demo_2", name="demos.hdf5")
 
 
@@ -196,7 +196,7 @@ def test_damage_that_a_block_meets_is_of_the_file_and_an_unfinished_download_is_
     ):
         read()
     Path(f"{path}.aria2").touch()
-    with pytest.raises(SourceError, match=r"an unfinished download .*; let the download end"):
+    with pytest.raises(SourceError, match=r"an unfinished download .*; wait until the download ends"):
         read()
 
 

@@ -59,7 +59,7 @@ def test_datasets_are_found_in_the_tree_and_right_below_it(tmp_path: Path) -> No
 
 def test_a_video_of_another_length_than_the_table_fails(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw", num_frames=11)
-    with pytest.raises(EpisodeError, match=r"top/episode_000000\.mp4: shows 11 frames for 12 rows"):
+    with pytest.raises(EpisodeError, match=r"top/episode_000000\.mp4: the video has 11 frames for 12 rows"):
         open_camera(raw, only(raw), CAMERA)
 
 
@@ -96,7 +96,7 @@ def test_format_3_is_refused_and_a_damaged_description_named(tmp_path: Path) -> 
     with pytest.raises(RequestError, match=r"format v3\.0; v2\.0 and v2\.1 are read"):
         open_lerobot(raw, "")
     path.write_text(json.dumps({**info, "fps": None}))
-    with pytest.raises(SourceError, match="not as LeRobot v2 writes it"):
+    with pytest.raises(SourceError, match="not in LeRobot v2 format"):
         open_lerobot(raw, "")
     path.write_text(json.dumps(info))
     (tmp_path / "raw/meta/episodes.jsonl").unlink()

@@ -71,7 +71,7 @@ HEADS: dict[str, tuple[bytes, str, str]] = {
     "lz4": (pa.compress(DATA, codec="lz4", asbytes=True), "compressed with LZ4", "decompress it with unlz4"),
     "zip": (archived("zip"), "a zip archive", "unpack it with unzip"),
     "tar": (archived("tar"), "a tar archive", "unpack it with tar -xf"),
-    "jpeg": (b"\xff\xd8\xff\xe0" + DATA, "a JPEG image", "put the right file in its place"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + DATA, "a JPEG image", "replace it with the right file"),
     "companion": (APPLE_DOUBLE, "what macOS keeps beside a file", "remove it"),
     "empty": (b"", r"empty (0 bytes)", "fetch the file again"),
     "zeros": (bytes(100), "all zeros: its space was reserved", "fetch the file again"),
@@ -134,15 +134,15 @@ def test_an_unfinished_download_is_told_by_its_name_or_by_what_lies_beside_it(
     assert found is not None
     assert found.what.startswith("an unfinished download")
     assert beside in found.what
-    assert "let the download end" in found.advice
+    assert "wait until the download ends" in found.advice
 
 
 @pytest.mark.parametrize(
     ("target", "told"),
     [
         ("../.git/annex/objects/Xk/9q/MD5E-s1--0a.bin/MD5E-s1--0a.bin", "git-annex.*; run `git annex get`"),
-        (f"../../blobs/{'0a' * 32}", "Hugging Face.*; start its download again"),
-        ("elsewhere/x.bin", "a link to nothing.*; restore what it links to"),
+        (f"../../blobs/{'0a' * 32}", "Hugging Face.*; download it again"),
+        ("elsewhere/x.bin", "a broken link.*; restore its target"),
     ],
 )
 def test_a_link_to_nothing_is_told_by_where_it_leads_however_the_file_is_opened(
@@ -159,14 +159,16 @@ def test_a_link_to_nothing_is_told_by_where_it_leads_however_the_file_is_opened(
 
 def test_a_file_that_is_still_being_fetched_under_another_name_is_no_missing_one(tmp_path: Path) -> None:
     (tmp_path / "x.bin.crdownload").touch()
-    with pytest.raises(SourceError, match=r"an unfinished download \(x\.bin\.crdownload lies beside it\)\); let the"):
+    with pytest.raises(
+        SourceError, match=r"an unfinished download \(x\.bin\.crdownload is beside it\)\); wait until the"
+    ):
         list(read_records(str(tmp_path / "x.bin"), name="x.bin"))
 
 
 def test_what_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "self").symlink_to("self")
-    for name, what in (("none", "no such file"), ("link", "a link to nothing"), ("self", "a link to nothing")):
+    for name, what in (("none", "does not exist"), ("link", "a broken link"), ("self", "a broken link")):
         assert what in unreadable(str(tmp_path / name), name=name, reason="x")
     assert "a folder, not a file" in unreadable(str(tmp_path), name="x", reason="x")
 
@@ -279,7 +281,7 @@ def test_a_record_that_is_damaged_in_a_whole_tfrecord_file_is_damage(tmp_path: P
     data = (tmp_path / "x").read_bytes()
     for place in (3, 20, len(data) - 3):
         (tmp_path / "x").write_bytes(data[:place] + b"\xfe" + data[place + 1 :])
-        with pytest.raises(SourceError, match=r"record [01].*damaged; fetch the file again"):
+        with pytest.raises(SourceError, match=r"record [01].*is damaged: its crc is .*; fetch the file again"):
             list(read_records(str(tmp_path / "x"), name="x"))
 
 

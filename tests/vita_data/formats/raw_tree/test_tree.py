@@ -121,7 +121,7 @@ def test_an_absent_file_is_absent_and_no_fault_of_the_store(trees: dict[str, str
         with pytest.raises(FileNotFoundError, match="No such file"):
             call("a/none")
     assert not Path(tree.local_path("a/none")).exists()
-    with pytest.raises(SourceError, match=r"^a/none: cannot be read \(there is no such file\); fetch"):
+    with pytest.raises(SourceError, match=r"^a/none: cannot be read \(the file does not exist\); fetch"):
         next(stream_records(lambda: tree.open("a/none"), name="a/none"))
 
 
@@ -190,13 +190,15 @@ def test_a_store_that_ceases_to_answer_is_said_so_and_blames_no_file(
 
 def test_what_is_no_folder_of_a_bucket_is_refused(trees: dict[str, str]) -> None:
     bucket = trees["store"].removeprefix("s3://").split("/")[0]
-    with pytest.raises(RequestError, match=f"--raw s3://{bucket}/none: no such folder in the bucket {bucket}"):
+    with pytest.raises(
+        RequestError, match=f"--raw s3://{bucket}/none: the folder does not exist in the bucket {bucket}"
+    ):
         FsspecTree(f"s3://{bucket}/none")
     with pytest.raises(RequestError, match=r"top\.json is a file"):
         FsspecTree(f"{trees['store']}/top.json")
-    with pytest.raises(StorageError, match="there is no bucket absent-bucket"):
+    with pytest.raises(StorageError, match="the bucket absent-bucket does not exist"):
         FsspecTree("s3://absent-bucket/raw")
-    with pytest.raises(RequestError, match="names no bucket"):
+    with pytest.raises(RequestError, match="the bucket is missing"):
         FsspecTree("s3://")
     with environment(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY=""), pytest.raises(StorageError, match="credentials"):
         FsspecTree(trees["store"])

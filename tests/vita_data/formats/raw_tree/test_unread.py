@@ -86,7 +86,7 @@ def test_many_folders_side_by_side_become_a_star_and_many_patterns_a_number(tmp_
     told = unread_of(tmp_path, episodes[0])
     assert told.patterns[0] == ("b/h5_ur/*/failure_episodes/*/data/*.hdf5", 24)
     assert told.num_files == 48
-    assert told.line().endswith(", 10 more files of 5 patterns")
+    assert told.line().endswith(", 10 more files in 5 patterns")
 
 
 def test_the_insides_of_a_clone_are_not_told_and_odd_names_can_be_printed(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_search_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.M
     now = time.monotonic()
     monkeypatch.setattr("time.monotonic", lambda: now)
     monkeypatch.setattr(unread, "_MAX_S", -1.0)
-    assert unread_of(tmp_path).line() == "not read: the search for other files was ended early, none so far"
+    assert unread_of(tmp_path).line() == "not read: none found so far; the search for other files was stopped early"
 
 
 def test_build_and_probe_tell_what_is_not_read(

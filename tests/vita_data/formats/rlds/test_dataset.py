@@ -108,7 +108,7 @@ def test_a_flipped_bit_names_file_record_and_sum(tmp_path: Path, offset: int, pa
     damaged[len(damaged) // 2 + offset] ^= 4
     (tmp_path / "f").write_bytes(damaged)
     found: list[bytes] = []
-    with pytest.raises(SourceError, match=f"robot-x record 1: {part} has crc 0x"):
+    with pytest.raises(SourceError, match=f"robot-x record 1: {part} is damaged: its crc is 0x"):
         found.extend(read_records(str(tmp_path / "f"), name="robot-x"))
     reader = read_records(str(tmp_path / "f"), name="robot-x")
     assert next(reader) == b"first"
@@ -280,11 +280,11 @@ def test_values_have_the_shapes_of_features_json(tree: FsspecTree):
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
-        ("floats", "steps/absent", "is not in features.json, which has: goal"),
-        ("floats", "steps/text", "holds byte strings, asked for numbers"),
-        ("floats", "steps/is_last", "holds int64, asked for floats"),
-        ("ints", "steps/action", "holds float32, asked for integers"),
-        ("byte_strings", "steps/action", "holds float32, asked for byte strings"),
+        ("floats", "steps/absent", "is not listed in features.json, which has: goal"),
+        ("floats", "steps/text", "contains byte strings, expected numbers"),
+        ("floats", "steps/is_last", "contains int64, expected floats"),
+        ("ints", "steps/action", "contains float32, expected integers"),
+        ("byte_strings", "steps/action", "contains float32, expected byte strings"),
     ],
 )
 def test_a_wrong_request_names_episode_and_key(tree: FsspecTree, method: str, path: str, what: str):
@@ -399,16 +399,20 @@ def test_damage_of_unknown_extent_is_a_source_error_after_the_good_records(tree:
 @pytest.mark.parametrize(
     ("file", "text", "what"),
     [
-        ("features.json", "{", "not TFDS features"),
-        ("features.json", "{}", "no pythonClassName"),
-        ("dataset_info.json", "[]", "no name or no splits"),
-        ("dataset_info.json", '{"name": "robot", "splits": [{}], "fileFormat": "riegeli"}', "only tfrecord"),
+        ("features.json", "{", "not a valid TFDS features file"),
+        ("features.json", "{}", "pythonClassName is missing"),
+        ("dataset_info.json", "[]", "name or splits missing"),
+        (
+            "dataset_info.json",
+            '{"name": "robot", "splits": [{}], "fileFormat": "riegeli"}',
+            "expected fileFormat tfrecord, got 'riegeli'",
+        ),
         ("dataset_info.json", '{"name": "robot", "splits": [{"odd": "train"}]}', "'odd': 'train'.* has no name"),
         *(
             (
                 "dataset_info.json",
                 f'{{"name": "robot", "splits": [{{"name": "train", "shardLengths": {lengths}}}]}}',
-                "shardLengths .* is no list of counts",
+                "expected a list of counts as shardLengths, got ",
             )
             for lengths in ('["x"]', "3", "[null]", '["-1"]', "[1.5]", '"12"', "[true]", "{}")
         ),
@@ -432,7 +436,7 @@ def test_a_tree_of_another_dataset_names_what_is_there(tree: FsspecTree):
 
 
 def test_an_unknown_release_names_those_that_are_there(tree: FsspecTree):
-    with pytest.raises(RequestError, match=r"--set release=robot/9: not in .* which holds: robot/1.2.0"):
+    with pytest.raises(RequestError, match=r"--set release=robot/9: not found in .* which contains: robot/1.2.0"):
         pick_release(tree, ["robot"], "robot/9")
 
 

@@ -118,7 +118,9 @@ def test_recordings_that_were_joined_with_their_own_clocks_are_refused(
 ) -> None:
     data = remux(encoded("libx264"), tmp_path / "a.ts", 83).read_bytes()
     (tmp_path / "b.ts").write_bytes(data + data)
-    with pytest.raises(EpisodeError, match=r"^b\.ts: expected times that ascend, got frame 24 at .* split the file"):
+    with pytest.raises(
+        EpisodeError, match=r"^b\.ts: expected ascending time stamps, got frame 24 at .* split the file"
+    ):
         scan_video(str(tmp_path / "b.ts"), name="b.ts")
 
 

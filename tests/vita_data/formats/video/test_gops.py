@@ -300,7 +300,7 @@ def test_another_file_than_the_one_that_was_scanned_is_refused() -> None:
     packets = packets_of(video("x264", 12, 3))
     assert packets is not None
     other = replace(packets, file=VideoFile(str(video("x264", 12, 0)), "other.mp4"))
-    with pytest.raises(EpisodeError, match=r"^other\.mp4: packet \d+ is not the one that was listed"):
+    with pytest.raises(EpisodeError, match=r"^other\.mp4: packet \d+ differs from when the file was first listed"):
         list(decode_wanted(other, np.array([20])))
 
 

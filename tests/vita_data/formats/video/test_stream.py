@@ -208,7 +208,9 @@ def test_a_sound_file_has_no_video(tmp_path: Path) -> None:
 def test_a_file_whose_list_of_streams_is_lost_is_to_be_fetched_again(tmp_path: Path) -> None:
     write_toy_video(str(path := tmp_path / "a.mp4"), toy_frames(3), fps=12)
     path.write_bytes(path.read_bytes().replace(b"trak", b"free"))
-    with pytest.raises(EpisodeError, match=r"^a\.mp4: the file holds no video stream, nor any other; fetch the file"):
+    with pytest.raises(
+        EpisodeError, match=r"^a\.mp4: the file contains no video stream, nor any other stream; fetch the file"
+    ):
         scan_video(str(path), name="a.mp4")
 
 
@@ -218,7 +220,7 @@ def test_fewer_frames_than_listed_fail_before_the_last_row_comes_out(tmp_path: P
     more = VideoInfo(hz=info.hz, step_index=info.step_index, frame_index=info.frame_index, num_shown=21)
     frames = VideoStream(str(tmp_path / "a.webm"), info=more, name="a.webm").read([0, 5], CROP)
     assert read_toy_frame(next(frames).pixels).step == 0
-    with pytest.raises(EpisodeError, match="20 frames decode where the file lists 21"):
+    with pytest.raises(EpisodeError, match="20 frames decode, but the file lists 21"):
         next(frames)
 
 

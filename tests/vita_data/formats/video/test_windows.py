@@ -242,7 +242,7 @@ def test_a_frame_that_the_decoder_leaves_out_in_silence_is_noticed(
     monkeypatch.setattr(video_windows, "decode_frames", skipping)
     video = open_pass(untold, [(0, 10), (30, 60), (100, 120)])
     assert steps(video.stream(0), [0, 9]) == [0, 9]
-    with pytest.raises(EpisodeError, match=r"frame 20 is shown at 0\.700 s where the file lists 0\.667 s"):
+    with pytest.raises(EpisodeError, match=r"frame 20 has the time 0\.700 s, but the file lists 0\.667 s"):
         steps(video.stream(1), [0])
 
 
@@ -259,7 +259,7 @@ def test_a_decoder_that_stops_early_is_noticed(untold: Path, monkeypatch: pytest
         return (frame for index, frame in enumerate(decode_frames(path, name)) if index < 100)
 
     monkeypatch.setattr(video_windows, "decode_frames", ending)
-    with pytest.raises(EpisodeError, match="100 frames decode where the file lists 120"):
+    with pytest.raises(EpisodeError, match="100 frames decode, but the file lists 120"):
         steps(open_pass(untold, [(80, 120)]).stream(0), [0, 30])
 
 

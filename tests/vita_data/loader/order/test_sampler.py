@@ -136,7 +136,7 @@ def test_a_rank_that_does_not_exist_is_refused(plan: Plan) -> None:
     ("weights", "options", "message"),
     [
         ({**WEIGHTS, "arm": 1.5}, {}, r"video source arm: share 0\.16.* -> 0\.23"),
-        ({"arm": 1.0, "human": 3.0}, {}, "video source hand is gone"),
+        ({"arm": 1.0, "human": 3.0}, {}, "video source hand was removed"),
         (WEIGHTS, {"seed": 5}, "seed 0 -> 5"),
         (WEIGHTS, {"batch_size": 24}, "batch_size"),
     ],

@@ -46,7 +46,7 @@ def test_a_key_that_vanishes_ends_the_run(plan_at, copy: str, store: ObjectStore
     plan = plan_at(copy)
     store.remove_bucket(copy)
     said = fails(plan, StorageError, "cannot be read", prefetch=prefetch)
-    assert said.endswith("fix that and run the same command again with --resume; it resumes from the last checkpoint")
+    assert said.endswith("fix this and run the same command again with --resume; it resumes from the last checkpoint")
 
 
 @pytest.mark.parametrize(("prefetch", "part"), [pytest.param(0, 0.0, marks=pytest.mark.slow), (3, 0.0), (3, 0.5)])
@@ -124,7 +124,7 @@ def test_a_shard_built_anew_under_its_address_is_not_taken_from_the_cache(
 def test_a_refused_credential_ends_the_run(plan_at, copy: str) -> None:
     plan = plan_at(copy)
     with refusing_credentials():
-        fails(plan, StorageError, "access refused", prefetch=3)
+        fails(plan, StorageError, "access denied", prefetch=3)
 
 
 def test_a_store_that_goes_away_in_the_middle_ends_the_run(
@@ -210,7 +210,7 @@ def test_numbers_that_make_no_sense_are_refused(options: dict[str, int]) -> None
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(plan_at, address: str, store: ObjectStore) -> None:
-    with pytest.raises(RequestError, match=r"--shards s3://absent/x is no directory"):
+    with pytest.raises(RequestError, match=r"--shards s3://absent/x is not a directory"):
         plan_at("s3://absent/x")
-    with refusing_credentials(), pytest.raises(StorageError, match=r"^s3://bucket-\d+/shards: access refused"):
+    with refusing_credentials(), pytest.raises(StorageError, match=r"^s3://bucket-\d+/shards: access denied"):
         plan_at(address, seed=1)

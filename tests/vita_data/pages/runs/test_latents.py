@@ -44,7 +44,7 @@ def test_errors_stand_beside_those_of_other_latents_and_of_the_trivial_predictor
                                "trivial: copied frame, mean action", "own / another's"]  # fmt: skip
     assert rows["frames: absolute error (L1)"] == ["0.031", "0.062", "0.05", "0.052", "0.5"]
     assert rows["actions: squared error (normalized)"] == ["0.2", "0.2", "–", "0.567", "1"]
-    assert rows["actions decoded from the video's code: squared error"] == ["0.021", "0.563"]
+    assert rows["actions decoded from the video's codes: squared error"] == ["0.021", "0.563"]
 
 
 def test_perplexity_is_shown_beside_rank_and_what_another_samples_latents_cost(run_folder: Path) -> None:
@@ -55,14 +55,14 @@ def test_perplexity_is_shown_beside_rank_and_what_another_samples_latents_cost(r
     shown = {row[0]: row[1:] for row in parse(run_folder).rows if row}
     codes = [row for row in parse(run_folder).rows if row[:2] in (["video", "3.5"], ["actions", "2.25"])]
     assert codes == [["video", "3.5", "160", "40", "0.5", "–"], ["actions", "2.25", "–", "–", "–", "1"]]
-    assert shown["paired windows whose video and actions take one code"] == ["52.0%"]
-    assert shown["the same by chance"] == ["0.9%"]
+    assert shown["paired windows whose video and actions use the same code"] == ["52.0%"]
+    assert shown["the same, expected by chance"] == ["0.9%"]
 
 
 def test_the_verdict_is_said_in_words_and_its_warnings_stand_out(run_folder: Path) -> None:
     write(run_folder)
     html = page("t", "i", [run_section(run_folder)])
-    assert "<h3>What the latents carry</h3>" in html
+    assert "<h3>What information the latents contain</h3>" in html
     assert "<p>Frames need them.</p>" in html
     assert f'<p class="warning">W{WARNING[1:]}.</p>' in html
     assert "Measured after step 40." in html
@@ -88,12 +88,14 @@ def test_the_newest_picture_is_shown_also_before_anything_was_measured(run_folde
         (run_folder / "previews" / f"step-{step:08d}-latents.jpg").write_bytes(jpeg(step + 1))
     parsed = parse(run_folder)
     assert [read_toy_frame(simplejpeg.decode_jpeg(data)).step for data in parsed.images] == [41, 40]
-    assert (parsed.named("img")[0]["alt"] or "").startswith("After step 40, what the run has of these. From above")
+    assert (parsed.named("img")[0]["alt"] or "").startswith(
+        "After step 40; a part that the run does not have is omitted. First the frames"
+    )
     assert any(text.startswith("Not measured yet") for text in parsed.texts)
 
 
 def test_a_run_without_evaluation_and_picture_has_no_such_part(run_folder: Path) -> None:
-    assert "What the latents carry" not in page("t", "i", [run_section(run_folder)])
+    assert "What information the latents contain" not in page("t", "i", [run_section(run_folder)])
     assert read_evaluation(run_folder) is None
     assert read_evaluations(run_folder) == ()
 

@@ -73,7 +73,7 @@ def test_true_and_predicted_actions_are_drawn_for_real_columns_alone(run_folder:
     ]
     assert "step of the chunk: 5\ngripper true: 0.5\ngripper pred.: 0.6" in parsed.texts
     assert "step of the chunk: 6" in parsed.texts, "steps 6 and 7 are masked: no values there"
-    assert "Sample 2 has no real action." in parsed.texts
+    assert "Sample 2 has no valid action." in parsed.texts
 
 
 def test_large_preview_is_scaled_down(run_folder: Path) -> None:
@@ -125,5 +125,5 @@ def test_action_preview_of_another_shape_is_refused(run_folder: Path) -> None:
 
 def test_broken_preview_picture_is_refused(run_folder: Path) -> None:
     (run_folder / "previews" / "step-00000040-frames.jpg").write_bytes(b"no jpeg")
-    with pytest.raises(ShardError, match="preview of step 40 is no JPEG"):
+    with pytest.raises(ShardError, match="preview of step 40 is not a valid JPEG"):
         run_section(run_folder)

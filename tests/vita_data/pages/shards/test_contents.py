@@ -58,7 +58,7 @@ def test_long_lists_and_texts_are_cut_and_say_so() -> None:
     parsed = section(Contents(source="s", hz=np.ones(80), num_steps=np.ones(80, np.int64), instructions=many))
     assert len(parsed.rows) == 1 + 50
     assert len(parsed.rows[1][0]) == 240
-    assert "Instruction list: 50 of 80, the most frequent first" in parsed.texts
+    assert "Instruction list: 50 of 80, most frequent first" in parsed.texts
 
 
 def test_source_without_texts_or_clips_is_shown_without_a_fault() -> None:

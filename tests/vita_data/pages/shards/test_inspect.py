@@ -41,7 +41,7 @@ def test_card_facts_equal_the_card(arm_page: PageParser, shard_folder: Path) -> 
     card = json.loads((shard_folder / "arm" / "dataset.json").read_text())
     assert arm_page.fact("raw episodes") == "5 ok, 2 dropped, 1 failed"
     assert card["outcomes"] == {"ok": 5, "dropped": 2, "failed": 1}
-    assert arm_page.fact("drops by reason") == "short (fewer rows than asked): 2"
+    assert arm_page.fact("drops by reason") == "short (too few rows): 2"
     train = card["counts"]["train"]["paired"]
     first, second = arm_page.fact("stored").split("\n")
     assert first == f"train paired: {train['clips']} clips, {train['steps']} steps, {train['frames']} images"
@@ -77,8 +77,8 @@ def test_charts_show_the_arm_that_is_there_with_gap_and_invalid_rows(arm_page: P
         "right arm gripper (0 closed, 1 open): 0 closed, 1 open over time (s)",
         "right arm position (m): m over time (s)",
     ]
-    assert "steps left out" in arm_page.texts
-    assert "invalid rows: not learned from" in arm_page.texts
+    assert "removed steps" in arm_page.texts
+    assert "invalid rows, not used in training" in arm_page.texts
     shown = next(text for text in arm_page.texts if text.startswith("time (s): 2\ndx"))
     values = dict(line.split(": ") for line in shown.split("\n"))
     assert values["dx"] == f"{np.float32(np.sin(20 / 9) * 0.02):.4g}"
@@ -94,9 +94,9 @@ def test_asked_clip_alone_is_shown(shard_folder: Path) -> None:
 
 def test_video_source_says_that_it_has_no_actions_and_must_stay(shard_folder: Path) -> None:
     parsed = PageParser(inspect_page(shard_folder / "film", key=None))
-    assert "This clip has no actions: it is video alone." in parsed.texts
-    assert any("film, whose licence forbids passing them on" in text for text in parsed.texts)
-    assert "research only\nmust not be passed on" in parsed.fact("licence")
+    assert "This clip is video only; it has no actions." in parsed.texts
+    assert any("film, whose licence forbids redistribution" in text for text in parsed.texts)
+    assert "research only\nmust not be redistributed" in parsed.fact("licence")
 
 
 def test_depth_maps_stand_beside_the_images_and_are_no_images(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_overview_sections_hold_the_figures_of_the_source(arm_page: PageParser) 
     assert ["length (s)", *["6"] * 6] in arm_page.rows
     assert [HOSTILE, "5", "100.00%"] in arm_page.rows
     assert ["broken", "b", "cannot be read"] in arm_page.rows
-    assert "Rate: 10 Hz. All clips together last 30 s." in arm_page.texts
+    assert "Rate: 10 Hz. Total duration of all clips: 30 s." in arm_page.texts
     position = next(row for row in arm_page.rows if row[0] == "right arm position: x")
     assert position[1] == "m"
 
@@ -142,5 +142,5 @@ def test_folder_without_a_build_is_refused(tmp_path: Path) -> None:
 
 def test_card_of_another_form_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"source": "x"}')
-    with pytest.raises(ShardError, match=r"dataset\.json: is no card of this version"):
+    with pytest.raises(ShardError, match=r"dataset\.json: expected a card of this version"):
         inspect_page(tmp_path, key=None)

@@ -311,7 +311,7 @@ def test_windows_are_read_where_the_list_of_recordings_is_absent_and_play_is_ref
 
     assert target is not None
     assert np.array_equal(target[-1], joints(root, 334))
-    with pytest.raises(RequestError, match=r"training/ep_start_end_ids\.npy; fetch it$"):
+    with pytest.raises(RequestError, match=r"training/ep_start_end_ids\.npy not found; fetch it$"):
         read(root, PLAY)
 
 
@@ -352,7 +352,7 @@ def test_a_window_with_a_missing_or_damaged_frame_fails_alone_and_names_the_file
         f"{TRAINING}#language-000003-0000200-0000233",
     ]
     assert "episode_0000340.npz" in failed[f"{TRAINING}#language-000001-0000300-0000348"]
-    assert "episode_0000210.npz: no such file" in failed[f"{TRAINING}#language-000003-0000200-0000233"]
+    assert "episode_0000210.npz: the file does not exist" in failed[f"{TRAINING}#language-000003-0000200-0000233"]
 
 
 @pytest.mark.parametrize("vectors", [{"robot_obs": np.zeros(14)}, {"actions": np.zeros(8)}])
@@ -430,8 +430,8 @@ def test_unknown_windows_of_validation_fail_once_and_training_is_read(root: Path
 
     assert built.card["outcomes"] == {"dropped": 2, "failed": 1, "ok": 3}
     assert failed.id == failed.part == f"{VALIDATION}/lang_annotations/auto_lang_ann.npy"
-    assert {"absent": "no such file", "odd": "0 texts, 1 tasks and 1 windows"}[damage] in failed.detail
-    assert f"move {VALIDATION} out of the raw tree to do without it" in failed.detail
+    assert {"absent": "the file does not exist", "odd": "0 texts, 1 tasks and 1 windows"}[damage] in failed.detail
+    assert f"move {VALIDATION} out of the raw tree to build without it" in failed.detail
     assert str(root) not in failed.detail
     shutil.move(root / VALIDATION, root.parent / "away")
     assert not [one for one in read(root, folder="task_ABC_D") if isinstance(one, Failure)]
@@ -478,7 +478,7 @@ def test_one_release_is_read_and_two_must_be_chosen_from(root: Path) -> None:
 
 
 def test_another_layout_is_refused_with_the_expected_one(root: Path) -> None:
-    with pytest.raises(RequestError, match="--raw is the folder that contains task_ABC_D"):
+    with pytest.raises(RequestError, match="give the folder that contains task_ABC_D"):
         calvin.parts(FsspecTree(str(root / TRAINING)), calvin.Settings())
 
 

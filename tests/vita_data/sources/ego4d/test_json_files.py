@@ -22,7 +22,7 @@ def test_the_facts_of_an_odd_entry_are_left_out_and_those_of_others_kept(odd: An
     found = parse_metadata(stream({"videos": [odd, {"video_uid": "a", "split_fho": "val"}]}))
 
     assert {uid: video.split_fho for uid, video in found.items()} == {"a": "val"}
-    with pytest.raises(ValueError, match="no entry of a video that can be read"):
+    with pytest.raises(ValueError, match="expected at least one valid entry of a video"):
         parse_metadata(stream({"videos": [odd]}))
 
 
@@ -34,7 +34,7 @@ def test_an_odd_entry_of_actions_has_one_without_a_moment(odd: Any) -> None:
     assert list(found) == ["entry-000000", "a"]
     assert [action.span for action in found["entry-000000"]] == [None]
     assert [action.uid for action in found["a"]] == ["u"]
-    with pytest.raises(ValueError, match="no entry has a video_uid"):
+    with pytest.raises(ValueError, match="expected entries with a video_uid"):
         list(parse_actions(stream({"videos": [odd]})))
 
 

@@ -236,7 +236,7 @@ def test_a_tree_of_contradictory_files_alone_is_refused_once_with_what_was_found
         edited(replayed, without_states, file)
         edited(replayed, with_hand_at_rest, file)
         edited(replayed, lambda opened: opened["data"].attrs.update({"num_demos": 50}), file)
-    with pytest.raises(RequestError, match=r"256x256 \(as in replayed\); num_demos is 50 but 2 .*and 1 more file"):
+    with pytest.raises(RequestError, match=r"256x256 \(as in replayed\); num_demos is 50 but 2 .*and 1 more such file"):
         part_ids(replayed)
     assert part_ids(replayed, release=Release.OFFICIAL) == [KITCHEN, SPATIAL]
 
@@ -262,7 +262,7 @@ def test_official_and_replayed_files_in_one_tree_are_refused_until_one_is_chosen
 
 
 def test_a_release_that_the_content_does_not_have_is_refused_with_what_is_there(replayed: Path) -> None:
-    with pytest.raises(RequestError, match="nothing of --set release=official; found replayed"):
+    with pytest.raises(RequestError, match="no files of --set release=official; found replayed"):
         part_ids(replayed, release=Release.OFFICIAL)
 
 

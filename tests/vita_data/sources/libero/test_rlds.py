@@ -187,7 +187,9 @@ def test_suite_task_and_place_come_from_the_folder_and_the_file_it_was_made_from
 def test_both_releases_in_one_tree_are_refused_until_one_is_chosen(root: Path) -> None:
     libero.write_toy(str(root))
     raw = FsspecTree(str(root))
-    with pytest.raises(RequestError, match="holds the releases official and no_noops; choose one with --set release="):
+    with pytest.raises(
+        RequestError, match="contains the releases official and no_noops; choose one with --set release="
+    ):
         libero.parts(raw, libero.Settings())
     replayed = libero.parts(raw, libero.Settings(release=libero.Release.NO_NOOPS))
     assert [part.id for part in replayed] == [LONG, *FILES]
@@ -213,9 +215,9 @@ def test_records_are_counted_and_each_comes_out_once(toy: Path) -> None:
 def test_suites_choose_folders_and_tasks_cannot(toy: Path) -> None:
     raw = FsspecTree(str(toy))
     assert [part.id for part in libero.parts(raw, libero.Settings(suites=("libero_10",)))] == [LONG]
-    with pytest.raises(RequestError, match=r"suites: libero_goal not in .*found libero_10, libero_spatial"):
+    with pytest.raises(RequestError, match=r"suites: libero_goal not found in .*available: libero_10, libero_spatial"):
         libero.parts(raw, libero.Settings(suites=("libero_goal",)))
-    with pytest.raises(RequestError, match=r"tasks: .* holds several tasks; choose suites"):
+    with pytest.raises(RequestError, match=r"tasks: .* contains several tasks; choose suites"):
         libero.parts(raw, libero.Settings(tasks=("turn_on_the_stove",)))
 
 
@@ -276,5 +278,5 @@ def test_different_texts_of_the_steps_are_kept_once_each(toy: Path, monkeypatch:
 def test_the_files_of_a_suite_are_chosen_as_for_every_rlds_source(toy: Path, toy_raw: Path) -> None:
     asked = libero.Settings(splits=("train",), shard_lengths=ShardLengths.IGNORED)
     assert len(outcomes(toy, settings=asked)) == 2
-    with pytest.raises(RequestError, match="for tfrecord files alone"):
+    with pytest.raises(RequestError, match="apply only to tfrecord files"):
         libero.parts(FsspecTree(str(toy_raw / "libero")), asked)

@@ -298,7 +298,7 @@ def test_suites_and_tasks_choose_files_and_unknown_ones_are_refused(toy: Path) -
     assert [part.id for part in libero.parts(raw, libero.Settings(suites=("libero_90",)))] == [KITCHEN]
     task = "pick_up_the_black_bowl_and_place_it_on_the_plate"
     assert [part.id for part in libero.parts(raw, libero.Settings(tasks=(task,)))] == [SPATIAL]
-    with pytest.raises(RequestError, match=r"suites: libero_spatiel .*found libero_90, libero_spatial"):
+    with pytest.raises(RequestError, match=r"suites: libero_spatiel .*available: libero_90, libero_spatial"):
         libero.parts(raw, libero.Settings(suites=("libero_spatiel",)))
     with pytest.raises(RequestError, match="tasks: fly"):
         libero.parts(raw, libero.Settings(tasks=("fly",)))

@@ -53,20 +53,29 @@ def as_images(info: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (rename_cameras, "no camera 'observation.images.third_person'.*Found: .*cam_high .video 240x320x3., .*wrist"),
+        (
+            rename_cameras,
+            "camera 'observation.images.third_person' not found.*Found: .*cam_high .video 240x320x3., .*wrist",
+        ),
         (
             as_images,
-            "images inside the table .*third_person, .*wrist.*, expected videos; .*=True. Found: .*image 240x320x3",
+            "expected videos, got images in the table .*third_person, .*wrist.*=True. Found: .*image 240x320x3",
         ),
         (
             lambda info: info["features"][f"{IMAGES}wrist"].update(dtype="image"),
-            r"images inside the table \(observation.images.wrist\)",
+            r"got images in the table \(observation.images.wrist\)",
         ),
-        (lambda info: info["features"].pop("action"), "no feature 'action', expected 7 values a row. Found: .*state"),
+        (
+            lambda info: info["features"].pop("action"),
+            "feature 'action' not found, expected 7 values per row. Found: .*state",
+        ),
         (lambda info: info["features"]["observation.state"].update(shape=[14]), r"has shape \[14\], expected \[13\]"),
-        (lambda info: info.update(fps=10), "fps is 10, expected 30; if it is true, --set hz=10"),
-        (lambda info: info.pop("action_space"), "none of 2 recordings can be read: .*action_space is None; set it to"),
-        (lambda info: info.update(codebase_version="v3.0"), "format v3.0; v2.0 and v2.1 are read"),
+        (lambda info: info.update(fps=10), "fps is 10, expected 30; if 10 is right, add --set hz=10"),
+        (
+            lambda info: info.pop("action_space"),
+            "none of 2 recordings can be read; the first error is: .*action_space is None; set it to",
+        ),
+        (lambda info: info.update(codebase_version="v3.0"), "expected LeRobot format v2.0 or v2.1, got v3.0"),
     ],
 )
 def test_a_lerobot_dataset_that_cannot_be_read_at_all_is_refused_once(
@@ -102,7 +111,7 @@ def outcomes(root: Path) -> list[Episode | Drop | Failure]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda line: '{"episode_index": 0, "len', "line 1: not as LeRobot v2 writes it .JSONDecodeError"),
+        (lambda line: '{"episode_index": 0, "len', "line 1: not in LeRobot v2 format .JSONDecodeError"),
         (lambda line: "[]", "line 1: .*expected an object, got list"),
         (lambda line: line.pop("tasks"), "line 1: .*KeyError: 'tasks'"),
         (lambda line: line.update(length=None), "line 1: .*ValueError"),
@@ -126,7 +135,7 @@ def test_an_episode_that_is_listed_twice_fails_the_second_time(lerobot_root: Pat
     found = outcomes(lerobot_root)
 
     assert [type(outcome) for outcome in found] == [Episode, Drop, Failure]
-    assert "line 3: not as LeRobot v2 writes it (ValueError: episode_index 0 a second time)" in found[2].detail
+    assert "line 3: not in LeRobot v2 format (ValueError: episode_index 0 occurs more than once)" in found[2].detail
 
 
 def test_episodes_that_are_counted_and_not_listed_fail(lerobot_root: Path) -> None:
@@ -134,7 +143,7 @@ def test_episodes_that_are_counted_and_not_listed_fail(lerobot_root: Path) -> No
     failed = outcomes(lerobot_root)[-1]
 
     assert isinstance(failed, Failure)
-    assert "lists 2 episodes, but meta/info.json says total_episodes 9" in failed.detail
+    assert "lists 2 episodes, but meta/info.json has total_episodes 9" in failed.detail
 
 
 @pytest.mark.parametrize(
@@ -150,14 +159,14 @@ def test_an_odd_description_is_named_as_the_file_that_is_wrong(
     lerobot_root: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     edit_info(lerobot_root, change)
-    with pytest.raises(SourceError, match=r"^meta/info\.json: not as LeRobot v2 writes it"):
+    with pytest.raises(SourceError, match=r"^meta/info\.json: not in LeRobot v2 format"):
         ur5e.parts(FsspecTree(str(lerobot_root)), ur5e.Settings())
 
 
 def test_a_camera_of_which_no_video_was_fetched_is_refused_once(lerobot_root: Path) -> None:
     for path in lerobot_root.glob(f"videos/*/{IMAGES}wrist/*.mp4"):
         path.unlink()
-    with pytest.raises(RequestError, match=r"none of the videos of 'observation\.images\.wrist' is there, the first"):
+    with pytest.raises(RequestError, match=r"all videos of 'observation\.images\.wrist' are missing, the first"):
         ur5e.parts(FsspecTree(str(lerobot_root)), ur5e.Settings())
 
 
@@ -167,7 +176,7 @@ def test_a_table_that_was_never_there_fails_alone_and_ends_no_build(lerobot_root
     result = build(request)
 
     (failed,) = result.failed
-    assert "listed in meta/episodes.jsonl, but absent" in failed.detail
+    assert "listed in meta/episodes.jsonl but missing" in failed.detail
     assert result.card is not None
     assert result.card["outcomes"] == {"failed": 1, "ok": 1}
 

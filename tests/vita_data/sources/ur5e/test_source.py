@@ -246,7 +246,7 @@ def test_a_clock_slightly_off_opens_no_gap_in_a_long_recording(root: Path) -> No
 def test_another_rate_is_refused_until_it_is_said(root: Path) -> None:
     replace(root, "timestamp", np.arange(36) / 15.0)
 
-    assert "timestamps tell 15.0 Hz where 30 Hz is expected; say the true rate with --set hz=" in failure(root)
+    assert "the time stamps give 15.0 Hz, expected 30 Hz; give the true rate with --set hz=" in failure(root)
     assert episode(root, settings=ur5e.Settings(hz=15.0)).hz == 15.0
 
 
@@ -304,7 +304,7 @@ def test_calibration_and_time_stamps_are_kept(toy: Path) -> None:
 
 def test_a_recording_in_the_folder_of_another_task_fails(root: Path) -> None:
     attribute(root, task_id=7)
-    assert "lies in the folder of task 01 but its task_id is 7" in failure(root)
+    assert "is in the folder of task 01, but its task_id is 7" in failure(root)
 
 
 @pytest.mark.parametrize("key", ["action", "state/tcp_pose", "timestamp", "state/gripper_width"])
@@ -371,14 +371,16 @@ def test_the_lerobot_form_gives_the_same_values(lerobot_toy: Path) -> None:
 def test_a_lerobot_episode_whose_video_is_absent_fails_and_counts_once(lerobot_root: Path) -> None:
     (lerobot_root / "videos/chunk-000/observation.images.wrist/episode_000000.mp4").unlink()
 
-    assert "no video of 'observation.images.wrist'" in failure(lerobot_root, TABLE)
+    assert "the video of 'observation.images.wrist' is listed in meta/info.json but missing" in failure(
+        lerobot_root, TABLE
+    )
     assert len(ur5e.parts(FsspecTree(str(lerobot_root)), ur5e.Settings())) == 2
 
 
 def test_both_forms_in_one_tree_must_be_chosen_from(lerobot_root: Path, toy: Path) -> None:
     shutil.copytree(toy / "01", lerobot_root / "01")
     raw = FsspecTree(str(lerobot_root))
-    with pytest.raises(RequestError, match=r"recordings as hdf5 and as lerobot; choose with --set release="):
+    with pytest.raises(RequestError, match=r"found recordings as hdf5 and as lerobot; choose one with --set release="):
         ur5e.parts(raw, ur5e.Settings())
     assert len(ur5e.parts(raw, ur5e.Settings(release=ur5e.Form.HDF5))) == 2
     assert len(ur5e.parts(raw, ur5e.Settings(release=ur5e.Form.LEROBOT))) == 2

@@ -1,1 +1,1 @@
-"""The RoboMIND tree: its folders, texts, frames and episodes, shared by its three embodiments."""
+"""The RoboMIND tree: folders, texts, frames and episodes, shared by its three embodiments."""

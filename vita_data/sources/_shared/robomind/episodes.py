@@ -1,8 +1,8 @@
-"""RoboMIND's HDF5 trajectories: what an arm recorded and an Episode of it, the same for each of its robots.
+"""RoboMIND's HDF5 trajectories: the recording of an arm and its conversion to an Episode, for all of its robots.
 
 Keys and units are those of the project's own documents (x-humanoid-robomind.github.io, all_robot_h5_info_v1.2.md).
-Where the files lie is in `robomind_tree`, frames in `robomind_frames`, language in `robomind_text`, toy files in
-`robomind_write`; which camera plays which role and what a gripper's numbers mean is the business of the sources.
+Paths are handled in `tree`, frames in `frames`, language in `text`, toy files in `toy`; the sources decide which
+camera has which role and what the gripper values mean.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ from vita_data.types import (
 )
 
 HZ = 30.0
-"""What the maintainers name as the default rate (RoboMIND site, issue 2); the files hold no time stamps."""
+"""The default rate according to the maintainers (RoboMIND site, issue 2); the files have no time stamps."""
 COMMON_NOTES = (
     "The files hold no time stamps: 30 Hz is the maintainers' word; --set hz= where yours differ.",
     "Trajectories whose hand pose stands still while the joints move (a collection bug) are dropped as stuck_eef.",
@@ -52,7 +52,7 @@ COMMON_NOTES = (
     "A text of origin task_name is the task folder's name; the instruction list lies in the raw folder or beside it.",
 )
 _STILL = 1e-3
-"""A reading whose range stays below this (m or rad) does not move (RoboMIND-dataset-utils, robomind_check.py)."""
+"""A reading with a range below this (m or rad) does not move (RoboMIND-dataset-utils, robomind_check.py)."""
 _RGB, _DEPTH = "observations/rgb_images", "observations/depth_images"
 
 
@@ -74,10 +74,10 @@ class ArmLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What a source made of one trajectory file."""
+    """One trajectory file as read by its source."""
 
     cameras: Mapping[CameraRole, str]
-    """Roles -> keys of `present_cameras`; an episode without a primary one is dropped later."""
+    """Keys of `present_cameras` by role; an episode without a primary camera is dropped later."""
     right: Arm
     left: Arm | None = None
     extras: Json = field(default_factory=dict)
@@ -90,8 +90,8 @@ def list_parts(raw: RawTree, settings: SourceSettings, folders: tuple[str, ...])
     """List one part per trajectory of the robot's folders.
 
     Raises:
-        RequestError: there is none; two releases are found and none was chosen; or the instruction list or an
-            annotation file is not what its name says, which is told here and not once a trajectory.
+        RequestError: there is no trajectory; several releases are found and none was chosen; or the instruction list or
+            an annotation file is invalid, which is reported here once instead of for every trajectory.
     """
     found = list_trajectories(raw, settings, folders)
     check_texts(raw, folders)
@@ -101,7 +101,7 @@ def list_parts(raw: RawTree, settings: SourceSettings, folders: tuple[str, ...])
 def read_part(
     raw: RawTree, part: Part, read: Reader, *, info: SourceInfo, settings: SourceSettings, frame_bytes: FrameBytes
 ) -> Iterator[Outcome]:
-    """Yield what `read` makes of a part's only trajectory; a file that cannot be read is a Failure under its id."""
+    """Yield the result of `read` for a part's only trajectory; an unreadable file is a Failure with its id."""
     trajectory = parse_path(part.id)
 
     def outcome() -> Outcome:
@@ -117,7 +117,7 @@ def read_part(
 
 
 def read_arm_log(file: h5py.File, *, side: str = "", num_joints: int, pose_width: int, name: str) -> ArmLog:
-    """Read what the moving (puppet) arm measured; `side` is the suffix of its keys.
+    """Read the measurements of the moving (puppet) arm; `side` is the suffix of its keys.
 
     Source: end_effector = x y z m, roll pitch yaw rad (and, seven wide, the gripper); joint_position = joints rad and
     the gripper last (all_robot_h5_info_v1.2.md).
@@ -145,9 +145,9 @@ def read_arm_log(file: h5py.File, *, side: str = "", num_joints: int, pose_width
 
 
 def unusable(trajectory: Trajectory, *logs: ArmLog) -> Drop | None:
-    """Say why a trajectory cannot be used: no row, NaN, or a hand pose that stands still while the joints move.
+    """Tell why a trajectory cannot be used: no rows, NaN, or a hand pose that does not move while the joints do.
 
-    The stuck pose is a known collection bug (RoboMIND README); the gripper is no joint here.
+    The stuck pose is a known collection bug (RoboMIND README); the gripper does not count as a joint here.
 
     Assumes: a trajectory with one stuck arm of two is dropped like any other; forward kinematics are not recomputed.
     """
@@ -168,8 +168,9 @@ def unusable(trajectory: Trajectory, *logs: ArmLog) -> Drop | None:
 def read_single_arm(file: h5py.File, trajectory: Trajectory, *, num_joints: int) -> Arm | Drop:
     """Read the only arm of a Franka or UR: motion, gripper and joints of the puppet, not of the master.
 
-    Source: the maintainers predict puppet (RoboMIND site, issue 3; robomind.yaml, action_arm_key); the stored gripper
-    is 1 closed, 0 open (X-VLA's RoboMIND handler).
+    Source: the maintainers predict the puppet (RoboMIND site, issue 3; robomind.yaml, action_arm_key); the stored
+        gripper
+    is 1 = closed, 0 = open (X-VLA's RoboMIND handler).
 
     Raises:
         EpisodeError: a key is missing or has another width, or the lengths differ.
@@ -184,15 +185,15 @@ def read_single_arm(file: h5py.File, trajectory: Trajectory, *, num_joints: int)
 
 
 def reached_arm(log: ArmLog, *, gripper_open: Float64, gripper_action: Float64, joint_target_rad: Float64) -> Arm:
-    """Make the T-1 rows whose action is the pose that was recorded one step later.
+    """Make the T-1 rows whose action is the pose recorded one step later.
 
     Args:
         log: T raw steps.
         gripper_open: [T] measured opening, 1 open.
-        gripper_action: [T-1] the opening that goes with each row's action.
+        gripper_action: [T-1] the opening of each row's action.
         joint_target_rad: [T-1, joints] the joint targets of each row's action.
 
-    Assumes: roll, pitch, yaw are extrinsic xyz angles; RoboMIND names no convention.
+    Assumes: roll, pitch, yaw are extrinsic xyz angles; RoboMIND does not name a convention.
     """
     rotation = matrix_from_euler_xyz(log.euler_rad)
     return Arm(
@@ -210,9 +211,9 @@ def reached_arm(log: ArmLog, *, gripper_open: Float64, gripper_action: Float64, 
 
 
 def present_cameras(file: h5py.File) -> frozenset[str]:
-    """Name the colour cameras that have frames.
+    """Return the colour cameras that have frames.
 
-    Some trajectories lack one: its key is missing, its dataset is empty, or no entry of it is an image.
+    Some trajectories lack a camera: its key is missing, its dataset is empty, or none of its entries is an image.
     """
     group = find_node(file, _RGB, name=PurePosixPath(file.filename).name)
     if not isinstance(group, h5py.Group):
@@ -222,7 +223,7 @@ def present_cameras(file: h5py.File) -> frozenset[str]:
 
 
 def refuse_length(what: str, length: int, *, num_steps: int, name: str) -> None:
-    """Refuse readings that do not line up.
+    """Refuse readings of another length than the steps.
 
     Raises:
         EpisodeError: `length` is not the number of steps.
@@ -233,7 +234,7 @@ def refuse_length(what: str, length: int, *, num_steps: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
-    """A trajectory file and what belongs to it."""
+    """An opened trajectory file and its trajectory."""
 
     raw: RawTree
     file: h5py.File
@@ -293,7 +294,9 @@ def _num_rows(recording: Recording, trajectory: Trajectory) -> int:
 
 def _refuse_simulated(file: h5py.File, trajectory: Trajectory) -> None:
     if bool(file.attrs.get("sim", False)):
-        raise EpisodeError(f"{trajectory.path}: simulated (attribute sim), in a folder of the real robot; remove it")
+        raise EpisodeError(
+            f"{trajectory.path}: a simulated trajectory (attribute sim) in a folder of the real robot; remove it"
+        )
 
 
 def _range(values: Float64) -> float:

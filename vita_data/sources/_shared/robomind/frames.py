@@ -1,9 +1,9 @@
-"""RoboMIND's images: one entry of bytes a frame, JPEG or (where the encoder failed) the bare pixel buffer; depth too.
+"""RoboMIND's images: one entry of bytes per frame, JPEG or (if the encoder failed) the raw pixel buffer; also depth.
 
-The project's reader decodes with OpenCV, whose result is BGR, and then swaps channels for Franka and UR alone: "these
-embodiments image data are recorded in BGR", the others in RGB (static/quick_start.ipynb, static/robomind.yaml). So
-the JPEG of a Franka or UR frame is an ordinary one, and that of an AgileX frame shows red as blue in every other
-decoder. Bare buffers were never encoded: they are BGR for Franka and UR, RGB for AgileX.
+The project's reader decodes with OpenCV, whose result is BGR, and then swaps channels only for Franka and UR: "these
+embodiments image data are recorded in BGR", the others in RGB (static/quick_start.ipynb, static/robomind.yaml). So the
+JPEG of a Franka or UR frame is an ordinary one, and an AgileX frame has red and blue swapped in every other decoder.
+Raw buffers were never encoded: they are BGR for Franka and UR, RGB for AgileX.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,26 +22,26 @@ from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _SHAPES = ((720, 1280), (480, 640))
-"""The two camera sizes that a bare buffer can be told by (static/quick_start.ipynb)."""
+"""The two possible camera sizes of a raw buffer (static/quick_start.ipynb)."""
 _MAX_METRES = 100
 """A depth image of floats with a larger value is in millimetres (all_robot_h5_info_v1.2.md)."""
 
 
 class FrameBytes(StrEnum):
-    """What the recorder handed to its JPEG encoder, which took it for BGR."""
+    """The channel order that the recorder passed to its JPEG encoder, which assumed BGR."""
 
     RECORDED_BGR = "recorded_bgr"
     RECORDED_RGB = "recorded_rgb"
 
 
 class StoredFrames:
-    """A dataset of encoded frames as a `CameraStream`; it opens the file anew, only for the rows that are asked for."""
+    """A dataset of encoded frames as a `CameraStream`; it opens the file again and reads only the requested rows."""
 
     def __init__(self, images: h5py.Dataset, *, num_frames: int, frame_bytes: FrameBytes, name: str) -> None:
-        """Show the first `num_frames` entries.
+        """Use the first `num_frames` entries.
 
         Raises:
-            EpisodeError: the entries are no byte strings of their own length.
+            EpisodeError: the entries are not variable-length byte strings.
         """
         _refuse_dense(images, name)
         self._entries = DatasetRows(images, name=name)
@@ -49,13 +49,13 @@ class StoredFrames:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return self._num_frames
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows` at their stored size.
 
-        What is no image is yielded as it is: only who stores frames can tell a bad one from a bad episode.
+        Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
 
         Raises:
             EpisodeError: the entries cannot be read.
@@ -68,10 +68,10 @@ class StoredDepth:
     """A dataset of encoded depth images as a `DepthStream`."""
 
     def __init__(self, images: h5py.Dataset, *, name: str) -> None:
-        """Show the entries of a dataset.
+        """Use the entries of a dataset.
 
         Raises:
-            EpisodeError: the entries are no byte strings of their own length.
+            EpisodeError: the entries are not variable-length byte strings.
         """
         _refuse_dense(images, name)
         self._entries, self._where = DatasetRows(images, name=name), f"{name}: {images.name}"
@@ -80,15 +80,15 @@ class StoredDepth:
         """Yield the depth images [h, w] in metres of ascending `rows`.
 
         Raises:
-            EpisodeError: the entries cannot be read, or one is no depth image.
+            EpisodeError: the entries cannot be read, or one is not a depth image.
         """
         for row, depth in zip(rows, self.decoded(rows), strict=True):
             if depth is None:
-                raise EpisodeError(f"{self._where}[{row}] is no depth image")
+                raise EpisodeError(f"expected a depth image in {self._where}[{row}]")
             yield depth
 
     def decoded(self, rows: Sequence[int]) -> Iterator[Float32 | None]:
-        """Yield the depth images [h, w] in metres of ascending `rows`, None for what is none.
+        """Yield the depth images [h, w] in metres of ascending `rows`; None for an entry that is not a depth image.
 
         Raises:
             EpisodeError: the entries cannot be read.
@@ -98,9 +98,9 @@ class StoredDepth:
 
 
 class FramesWithDepth:
-    """A camera whose row is whole only if its depth image is, as a `CameraStream`.
+    """A camera whose row is valid only if its depth image is valid too, as a `CameraStream`.
 
-    A depth image has no bytes that say it is none, and a row is stored with both images or not at all.
+    A missing depth image cannot be stored, and a row is stored either with both images or not at all.
     """
 
     def __init__(self, frames: StoredFrames, depth: StoredDepth) -> None:
@@ -108,11 +108,11 @@ class FramesWithDepth:
 
     @property
     def num_frames(self) -> int:
-        """How many rows have a frame."""
+        """The number of rows with a frame."""
         return self._frames.num_frames
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
-        """Yield the frames of ascending `rows`; where the depth image does not decode, bytes that are no image.
+        """Yield the frames of ascending `rows`; if the depth image does not decode, bytes that are not an image.
 
         Raises:
             EpisodeError: the entries cannot be read.
@@ -122,20 +122,20 @@ class FramesWithDepth:
 
 
 def shows_images(images: h5py.Dataset) -> bool:
-    """Tell whether any entry is a colour image: the first one, as a rule.
+    """Tell whether any entry is a colour image; usually the first one is.
 
-    What cannot be read at all counts as images, for the reader of frames says what is wrong with it.
+    Unreadable entries count as images, since reading the frames later reports what is wrong.
     """
     return any_entry(images, lambda data: is_image(data) or _bare_buffer(data) is not None)
 
 
 def shows_depth(images: h5py.Dataset) -> bool:
-    """Tell whether any entry is a depth image; what cannot be read counts, as for `shows_images`."""
+    """Tell whether any entry is a depth image; unreadable entries count too, as in `shows_images`."""
     return any_entry(images, lambda data: decode_depth_m(data) is not None)
 
 
 def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
-    """Make an RGB frame of one entry; bytes that are no image are handed on as they are."""
+    """Make an RGB frame from one entry; bytes that are not an image are passed on unchanged."""
     if frame_bytes is FrameBytes.RECORDED_BGR and data.startswith(_JPEG_MAGIC):
         return JpegFrame(data)
     pixels = _decoded(data)
@@ -146,9 +146,9 @@ def decode_frame(data: bytes, frame_bytes: FrameBytes) -> JpegFrame | RgbFrame:
 
 
 def decode_depth_m(data: bytes) -> Float32 | None:
-    """Decode a depth image to float32 [h, w] metres; None for bytes that are none.
+    """Decode a depth image to float32 [h, w] metres; None for bytes that are not a depth image.
 
-    Assumes: whole numbers are millimetres, however near all is that they show.
+    Assumes: whole numbers are millimetres, even if all values are small.
     """
     depth = _imdecode(data, cv2.IMREAD_UNCHANGED)
     if depth is None:
@@ -165,7 +165,7 @@ def decode_depth_m(data: bytes) -> Float32 | None:
 
 
 def _decoded(data: bytes) -> Image | None:
-    """Decode an entry to uint8 [h, w, 3] in OpenCV's channel order, a bare buffer as it lies."""
+    """Decode an entry to uint8 [h, w, 3] in OpenCV's channel order, a raw buffer as stored."""
     if data.startswith(_JPEG_MAGIC):
         try:
             return np.asarray(simplejpeg.decode_jpeg(data, "BGR"))
@@ -187,5 +187,5 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
 def _refuse_dense(images: h5py.Dataset, name: str) -> None:
     if images.ndim != 1 or images.dtype.kind != "O":
         raise EpisodeError(
-            f"{name}: {images.name} is {images.dtype} {images.shape}, expected one entry of encoded bytes a frame"
+            f"{name}: {images.name} is {images.dtype} {images.shape}, expected one entry of encoded bytes per frame"
         )

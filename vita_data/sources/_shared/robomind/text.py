@@ -1,6 +1,6 @@
-"""RoboMIND's language: the instruction list (one text a task) and the annotations (one summary a trajectory).
+"""RoboMIND's language: the instruction list (one text per task) and the annotations (one summary per trajectory).
 
-They come apart from the trajectories and lie in the raw folder or beside it. Whether a text is good is not judged here.
+They are separate from the trajectories, in the raw folder or beside it. The quality of the texts is not judged here.
 """
 
 import csv
@@ -23,14 +23,14 @@ _PARSED: WeakKeyDictionary[RawTree, dict[str, Mapping[str, str]]] = WeakKeyDicti
 
 
 def instructions(raw: RawTree, trajectory: Trajectory) -> tuple[Instruction, ...]:
-    """Collect the texts of a trajectory: its own summary, its task's instruction, and for want of both the task's name.
+    """Collect the texts of a trajectory: its own summary, its task's instruction or, without both, the task's name.
 
-    A summary `[none]` counts as absent. Steps of an annotation describe a stretch, not the trajectory, and stay out.
+    A summary `[none]` counts as missing. Steps of an annotation describe a part of the trajectory and are not used.
 
-    Assumes: a list or annotation that is not there is no fault; the origin `task_name` shows what was used instead.
+    Assumes: a missing list or annotation is not a fault; the origin `task_name` shows what was used instead.
 
     Raises:
-        RequestError: one of the files is not what its name says.
+        RequestError: one of the files is invalid.
     """
     summaries = _parsed(raw, f"{ANNOTATIONS}/{trajectory.folder}.json")
     summary = next((summaries[place] for place in _annotated_places(trajectory) if place in summaries), "")
@@ -40,44 +40,44 @@ def instructions(raw: RawTree, trajectory: Trajectory) -> tuple[Instruction, ...
 
 
 def check_texts(raw: RawTree, folders: Iterable[str]) -> None:
-    """Read the instruction list and the annotations of these robot folders, so that a broken one is told early.
+    """Read the instruction list and the annotations of these robot folders, so that a broken file is reported early.
 
     Raises:
-        RequestError: one of the files is not what its name says.
+        RequestError: one of the files is invalid.
     """
     for file in (INSTRUCTION_LIST, *(f"{ANNOTATIONS}/{folder}.json" for folder in folders)):
         _parsed(raw, file)
 
 
 def task_name(task: str) -> str:
-    """Make words of a task folder's name: no underscores, no digits (dates and running numbers)."""
+    """Convert a task folder's name to words, without underscores and digits (dates and serial numbers)."""
     words = (word.strip("-") for word in re.sub(r"\d+", "", task.replace("_", " ")).split())
     return " ".join(word for word in words if word)
 
 
 def parse_instruction_list(text: str) -> list[tuple[str, str]]:
-    """Read the rows (task, instruction) of the instruction list, in order; a task may come twice.
+    """Read the rows (task, instruction) of the instruction list, in order; a task may occur twice.
 
     Raises:
-        ValueError: it is not a CSV file, or has no columns of these names.
+        ValueError: the text is not CSV, or lacks these columns.
     """
     try:
-        # with lines that end as on any system
+        # accept the line endings of any system
         rows = list(csv.DictReader(io.StringIO(text, newline=None)))
     except csv.Error as error:
         raise ValueError(str(error)) from error
     if not rows or not {"task", "instruction"} <= set(rows[0]):
-        raise ValueError("no columns task and instruction")
+        raise ValueError("expected the columns task and instruction")
     return [(row["task"] or "", row["instruction"] or "") for row in rows]
 
 
 def parse_annotations(text: str) -> dict[str, str]:
-    """Map the place of each annotated trajectory inside a release to its summary.
+    """Map the place of each annotated trajectory in a release to its summary.
 
-    An odd item annotates nothing, and a summary that is no text says nothing.
+    Invalid items and summaries that are not texts are ignored.
 
     Raises:
-        ValueError: it is no list of {"id", "response": {"task_summary"}}.
+        ValueError: the text is not a list of {"id", "response": {"task_summary"}}.
     """
     items = json.loads(text)
     found: dict[str, str] = {}
@@ -87,12 +87,12 @@ def parse_annotations(text: str) -> dict[str, str]:
                 summary = response.get("task_summary")
                 found[place.removesuffix("/data")] = summary if isinstance(summary, str) else ""
     if not isinstance(items, list) or (items and not found):
-        raise ValueError("no list of items with id and response")
+        raise ValueError("expected a list of items with id and response")
     return found
 
 
 def _annotated_places(trajectory: Trajectory) -> Iterable[str]:
-    """The trajectory's own place; without a train/val level also those that have one."""
+    """Return the trajectory's own place; if it has no train/val level, also the places with one."""
     if trajectory.split is not None:
         return (trajectory.place,)
     folder, _, episode = trajectory.place.rpartition("/")
@@ -100,7 +100,7 @@ def _annotated_places(trajectory: Trajectory) -> Iterable[str]:
 
 
 def _parsed(raw: RawTree, file: str) -> Mapping[str, str]:
-    # every one of 26,000 parts asks for them
+    # each of 26,000 parts needs them
     cache = _PARSED.setdefault(raw, {})
     if file not in cache:
         cache[file] = _parse_file(raw, file)
@@ -115,7 +115,7 @@ def _parse_file(raw: RawTree, file: str) -> Mapping[str, str]:
         text = raw.read_bytes(path).decode("utf-8-sig")
         if file != INSTRUCTION_LIST:
             return parse_annotations(text)
-        # of a task that comes twice, the first
+        # the first entry of a duplicate task wins
         return dict(reversed(parse_instruction_list(text)))
     except (OSError, ValueError, csv.Error) as error:
         raise_machine_fault(error, path)

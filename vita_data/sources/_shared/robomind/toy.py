@@ -1,4 +1,4 @@
-"""Writes small RoboMIND trajectories in the true layout, so that a toy tree can be read by what reads the real one."""
+"""Writes small RoboMIND trajectories in the real layout, so that readers of the real tree can read a toy tree."""
 
 import csv
 import json
@@ -22,17 +22,17 @@ _TOY_SIZE = (90, 160)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyTrajectory:
-    """A trajectory file to be: its place, readings by key, frames and depth images by camera."""
+    """A trajectory file to write: its place, readings by key, frames and depth images by camera."""
 
     place: str
-    """From the release folder to the episode."""
+    """Path from the release folder to the episode."""
     readings: Mapping[str, Float64]
     frames: Mapping[str, Sequence[bytes]]
     depths: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 def write_trajectory(root: str, toy: ToyTrajectory) -> None:
-    """Write `<root>/<place>/data/trajectory.hdf5` with float64 readings and one entry of bytes a frame."""
+    """Write `<root>/<place>/data/trajectory.hdf5` with float64 readings and one entry of bytes per frame."""
     path = Path(root) / toy.place / "data" / "trajectory.hdf5"
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w", locking=False) as file:
@@ -61,35 +61,35 @@ def write_texts(root: str, instructions: Mapping[str, str], summaries: Mapping[s
 
 
 def toy_frames(num_steps: int, *, camera: int, episode: int, frame_bytes: FrameBytes) -> list[bytes]:
-    """Draw frames as the recorder would have encoded them; smaller than the true ones, which no decoder minds."""
+    """Draw frames as the recorder would have encoded them, but smaller than the real ones."""
     frames = [toy_frame(*_TOY_SIZE, step=step, camera=camera, episode=episode) for step in range(num_steps)]
     return [encode_frame(frame, frame_bytes) for frame in frames]
 
 
 def encode_frame(pixels: Image, frame_bytes: FrameBytes) -> bytes:
-    """Encode an RGB image as the recorder does: handed over in its own order, taken for BGR."""
+    """Encode an RGB image as the recorder does: passed in the recorder's order, but treated as BGR."""
     recorded = np.ascontiguousarray(_recorded(pixels, frame_bytes))
     return bytes(simplejpeg.encode_jpeg(recorded, 90, "BGR", "420"))
 
 
 def bare_frame(pixels: Image, frame_bytes: FrameBytes) -> bytes:
-    """Lay an RGB image down as the bare buffer that is stored where encoding failed."""
+    """Convert an RGB image to the raw buffer that is stored if encoding failed."""
     return np.ascontiguousarray(_recorded(pixels, frame_bytes)).tobytes()
 
 
 def toy_depths(num_steps: int) -> list[bytes]:
-    """Make 16-bit PNG depth images in millimetres, step t at 500 + t."""
+    """Make 16-bit PNG depth images in millimetres, with the value 500 + t at step t."""
     images = [np.full((48, 64), 500 + step, np.uint16) for step in range(num_steps)]
     return [cv2.imencode(".png", image)[1].tobytes() for image in images]
 
 
 def toy_pose(arm: ToyArm) -> Float64:
-    """Lay a toy arm's pose out as `end_effector` [T, 6]."""
+    """Convert a toy arm's pose to `end_effector` [T, 6]."""
     return np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation)])
 
 
 def single_arm_readings(arm: ToyArm) -> dict[str, Float64]:
-    """Lay a toy arm out as a Franka's or UR's readings; the master stands elsewhere, so that reading it shows."""
+    """Convert a toy arm to the readings of a Franka or UR; reading the master by mistake would show."""
     elsewhere = np.column_stack([arm.joint_position_rad + 0.1, np.full(len(arm.xyz_m), 0.5)])
     return {
         "puppet/end_effector": toy_pose(arm),

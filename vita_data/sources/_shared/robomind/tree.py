@@ -1,7 +1,7 @@
-"""RoboMIND's raw tree: which trajectory files there are, and what their paths say; no file is opened here.
+"""RoboMIND's raw tree: the trajectory files and the facts in their paths; no file is opened here.
 
 Layout: x-humanoid-robomind.github.io, README.md (HDF5 file format). Failed demonstrations, simulated folders and other
-robots are left alone.
+robots are ignored.
 """
 
 from dataclasses import dataclass
@@ -18,40 +18,40 @@ _FILE = "data/trajectory.hdf5"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobomindSettings(SourceSettings):
-    """What `--set` may change for every RoboMIND robot."""
+    """Settings (`--set`) of every RoboMIND robot."""
 
     release: tuple[str, ...] = ()
-    """The `benchmark1_*` folders to read; empty means the one that is there."""
+    """The `benchmark1_*` folders to read; empty means the only existing one."""
     depth: bool = False
     """Also store the depth images, in metres."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """What the path of a trajectory file says about it."""
+    """The facts in the path of a trajectory file."""
 
     path: str
     release: str
     folder: str
-    """The robot's, such as `h5_ur_1rgb`."""
+    """The robot's folder, such as `h5_ur_1rgb`."""
     task: str
     split: Split | None
-    """None where a release has no train/val level."""
+    """None if the release has no train/val level."""
     episode: str
 
     @property
     def id(self) -> str:
-        """The path without what all trajectories end with."""
+        """The path without the common ending of all trajectories."""
         return self.path.removesuffix(f"/{_FILE}")
 
     @property
     def place(self) -> str:
-        """The path inside the release."""
+        """The path in the release."""
         return self.id.removeprefix(f"{self.release}/")
 
 
 def parse_path(path: str) -> Trajectory:
-    """Read release, robot, task, split and episode off a trajectory's path."""
+    """Parse release, robot, task, split and episode from a trajectory's path."""
     release, folder, task, _, *level, episode, _, _ = PurePosixPath(path).parts
     return Trajectory(
         path=path, release=release, folder=folder, task=task, split=Split(level[0]) if level else None, episode=episode
@@ -59,12 +59,13 @@ def parse_path(path: str) -> Trajectory:
 
 
 def list_trajectories(raw: RawTree, settings: SourceSettings, folders: tuple[str, ...]) -> list[Part]:
-    """List one part per trajectory file of the robot's folders, in every release that is asked for.
+    """List one part per trajectory file of the robot's folders, in every requested release.
 
-    Folders of other robots, simulated ones and failed demonstrations are left alone.
+    Folders of other robots, simulated folders and failed demonstrations are ignored.
 
     Raises:
-        RequestError: no such trajectory; an unknown release; or several releases have some and none was chosen.
+        RequestError: no trajectory exists; a release is unknown; or several releases have trajectories and none was
+            chosen.
     """
     asked = own_settings(settings).release
     releases = _chosen_releases(raw, asked)
@@ -75,8 +76,8 @@ def list_trajectories(raw: RawTree, settings: SourceSettings, folders: tuple[str
     there = sorted({parse_path(file).release for file in files})
     if len(there) > 1 and not asked:
         raise RequestError(
-            f"--raw {raw.root}: {', '.join(there)}; choose with --set release= (several, separated by a comma, "
-            "are read as one, each trajectory of each)"
+            f"--raw {raw.root}: {', '.join(there)}; choose with --set release= (several releases, separated by commas, "
+            "are read together, with every trajectory of each)"
         )
     return [Part(id=file, num_bytes=raw.size(file), num_episodes=1) for file in files]
 
@@ -85,10 +86,10 @@ def own_settings(settings: SourceSettings) -> RobomindSettings:
     """Narrow the settings to RoboMIND's.
 
     Raises:
-        TypeError: they are another source's; a mistake in the program.
+        TypeError: they belong to another source, which is a bug.
     """
     if not isinstance(settings, RobomindSettings):
-        raise TypeError(f"RoboMIND needs its own Settings, not {type(settings).__name__}")
+        raise TypeError(f"expected the Settings of a RoboMIND source, got {type(settings).__name__}")
     return settings
 
 
@@ -101,7 +102,7 @@ def _chosen_releases(raw: RawTree, asked: tuple[str, ...]) -> list[str]:
 
 
 def _trajectories(raw: RawTree, folder: str) -> list[str]:
-    """Find the files below one robot's folder, with and without the train/val level."""
+    """Find the files in one robot's folder, with and without the train/val level."""
     if not raw.exists(folder):
         return []
     levels = [f"*/{_SUCCESSES}/*", *(f"*/{_SUCCESSES}/{split}/*" for split in Split)]
@@ -113,5 +114,5 @@ def _nothing_found(raw: RawTree, releases: list[str], folders: tuple[str, ...]) 
     there = sorted({PurePosixPath(path).name for release in releases for path in raw.glob(f"{release}/h5_*")})
     message = f"--raw {raw.root}: no {wanted}; found {', '.join(there) or ', '.join(releases) or 'no benchmark1_*'}"
     if any("_sim" in name for name in there):
-        message += "; simulated folders are refused, their robot states are sampled at four times the camera rate"
+        message += "; simulated folders are not supported: their robot states are sampled at four times the camera rate"
     return RequestError(message)
