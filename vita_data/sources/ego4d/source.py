@@ -6,9 +6,8 @@ files are not read.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,24 +17,23 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.video.stream import VideoTimes, scan_times, write_toy_video
 from vita_data.formats.video.windows import VideoPass, WindowStream
 from vita_data.guard import data_fault, guarded
-from vita_data.sources.ego4d.catalogue import (
-    Packed,
-    read_actions,
-    read_narrations,
-    unpack_actions,
-    unpack_narrations,
+from vita_data.sources.ego4d.annotated import (
+    ACTIONS,
+    ANNOTATIONS,
+    METADATA,
+    MULTI,
+    NARRATIONS,
+    AnnotatedEpisode,
+    Catalogue,
+    Fault,
+    Mode,
+    catalogue_of,
 )
 from vita_data.sources.ego4d.json_files import (
     FRAMES_PER_S,
     Ego4dVideo,
-    FhoAction,
     Span,
-    find_json,
-    load_json,
-    parse_clip_uids,
-    parse_metadata,
 )
-from vita_data.sources.ego4d.narrations import narration_spans
 from vita_data.sources.ego4d.toy import actions_json, metadata_json, narrations_json, toy_frames, toy_videos
 from vita_data.types import (
     Arms,
@@ -54,17 +52,10 @@ from vita_data.types import (
     ResizeMode,
     SourceInfo,
     SourceSettings,
-    Split,
     TextStyle,
 )
 
-METADATA = ("ego4d.json", "v2/ego4d.json")
 VIDEO_FOLDERS = ("v2/video_540ss", "v2/full_scale")
-ANNOTATIONS = "v2/annotations"
-ACTIONS = (f"{ANNOTATIONS}/fho_main.json",)
-NARRATIONS = (f"{ANNOTATIONS}/narration.json", f"{ANNOTATIONS}/all_narrations_redacted.json")
-_MULTI = "multi"
-_CLIP_SPLITS = (Split.TRAIN, Split.VAL)
 
 INFO = SourceInfo(
     name="ego4d",
@@ -93,65 +84,12 @@ INFO = SourceInfo(
 )
 
 
-class Mode(StrEnum):
-    """What a raw episode is: the window of an FHO action, or an interval around a narration."""
-
-    FHO_WINDOW = "fho_window"
-    NARRATION = "narration"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SourceSettings):
     """Settings (`--set`) of Ego4D; human video keeps its aspect ratio, so the centre square is the default."""
 
     mode: Mode = Mode.FHO_WINDOW
     resize: ResizeMode = ResizeMode.CENTER_CROP
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
-    """Why the annotations exclude an episode."""
-
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Item:
-    """One raw episode: an FHO action or a narration."""
-
-    id: str
-    span: Span | None
-    text: str
-    record: str
-    split: Split | None = None
-    fault: _Fault | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Catalogue:
-    """The packed annotations of every annotated video that is not FHO test."""
-
-    videos: Mapping[str, Ego4dVideo]
-    packed: Mapping[str, Packed]
-    unpack: Callable[[str, Packed], list[_Item]]
-
-    def items(self, uid: str) -> tuple[_Item, ...]:
-        """Return the raw episodes of one video, in the order of their starts."""
-        split_fho = self.videos[uid].split_fho if uid in self.videos else None
-        return _in_order([_with_split(item, split_fho) for item in self.unpack(uid, self.packed[uid])])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """The key of a catalogue: settings and files; a file that was fetched again counts as another one by its size."""
-
-    root: str
-    mode: Mode
-    min_frames: int
-    metadata: str
-    annotations: str
-    file_bytes: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,18 +108,13 @@ class _Rows:
         )
 
 
-_LAST: dict[_Asked, _Catalogue] = {}
-"""The last catalogue: a worker needs it for each of thousands of videos, each time with a new raw tree, and reading a
-gigabyte of annotations takes most of a minute."""
-
-
 def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
     """List one part per annotated video that is not FHO test; the episodes of a missing video fail.
 
     Raises:
         RequestError: metadata, annotations or video folder are missing, or a JSON file has another layout.
     """
-    packed = _catalogue(raw, settings).packed
+    packed = _read(raw, settings).packed
     folders = [folder for folder in VIDEO_FOLDERS if raw.exists(folder)]
     if not folders:
         raise RequestError(f"--raw {raw.root}: folder {' or '.join(VIDEO_FOLDERS)} not found; download one of them")
@@ -208,7 +141,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         rate but not the step numbers.
     """
     uid = PurePosixPath(part.id).stem
-    catalogue = _catalogue(raw, settings)
+    catalogue = _read(raw, settings)
     items, video = catalogue.items(uid), catalogue.videos.get(uid)
     if video is not None and (fault := _video_fault(video)):
         yield from (_drop(item, fault) for item in items)
@@ -248,7 +181,7 @@ def _video_rows(times: VideoTimes) -> _Rows:
     return _Rows(frame_index=frame_index, step=step, time_s=times.time_s[frame_index])
 
 
-def _episode(item: _Item, rows: _Rows, path: str, stream: WindowStream, hz: float) -> Episode:
+def _episode(item: AnnotatedEpisode, rows: _Rows, path: str, stream: WindowStream, hz: float) -> Episode:
     uid = PurePosixPath(path).stem
     # a window beyond the end of its video has no rows, so it is too short for a clip
     first, start_s = (int(rows.step[0]), float(rows.time_s[0])) if len(rows.step) else (0, 0.0)
@@ -274,153 +207,37 @@ def _episode(item: _Item, rows: _Rows, path: str, stream: WindowStream, hz: floa
     )
 
 
-def _drop(item: _Item, fault: _Fault) -> Drop:
+def _drop(item: AnnotatedEpisode, fault: Fault) -> Drop:
     return Drop(episode=item.id, reason=fault.reason, detail=fault.detail)
 
 
-def _video_fault(video: Ego4dVideo) -> _Fault | None:
+def _video_fault(video: Ego4dVideo) -> Fault | None:
     """Tell why no clip of a video may be used.
 
     Assumes: a video that is "multi" in another benchmark contains validation or test clips.
     """
-    held_out = [f"{key} is {split}" for key, split in video.other_splits.items() if split in ("val", "test", _MULTI)]
+    held_out = [f"{key} is {split}" for key, split in video.other_splits.items() if split in ("val", "test", MULTI)]
     if held_out:
-        return _Fault(reason=Reason.HELD_OUT, detail="; ".join(held_out))
-    return _Fault(reason=Reason.STEREO, detail="stereoscopic video") if video.is_stereo else None
+        return Fault(reason=Reason.HELD_OUT, detail="; ".join(held_out))
+    return Fault(reason=Reason.STEREO, detail="stereoscopic video") if video.is_stereo else None
 
 
-def _fault(item: _Item, video: Ego4dVideo) -> _Fault | None:
+def _fault(item: AnnotatedEpisode, video: Ego4dVideo) -> Fault | None:
     if item.fault is not None:
         return item.fault
     if item.span is None:
-        return _Fault(reason=Reason.INVALID_ANNOTATION, detail="neither frames nor seconds say when it happens")
+        return Fault(reason=Reason.INVALID_ANNOTATION, detail="neither frames nor seconds say when it happens")
     for hidden in video.redacted:
         if item.span.overlaps(hidden):
             detail = f"overlaps what is redacted from {hidden.start_s:.2f} s to {hidden.end_s:.2f} s"
-            return _Fault(reason=Reason.REDACTED, detail=detail)
+            return Fault(reason=Reason.REDACTED, detail=detail)
     return None
 
 
-# --------------------------------------------------------------------------------------------------- raw episodes
-
-
-def _catalogue(raw: RawTree, settings: SourceSettings) -> _Catalogue:
-    asked = _asked(raw, _own(settings))
-    if asked not in _LAST:
-        # remove the old one first, so that there are never two in memory
-        _LAST.clear()
-        _LAST[asked] = _read_catalogue(raw, asked)
-    return _LAST[asked]
-
-
-def _asked(raw: RawTree, settings: Settings) -> _Asked:
-    is_fho = settings.mode is Mode.FHO_WINDOW
-    wanted, others = (ACTIONS, NARRATIONS) if is_fho else (NARRATIONS, ACTIONS)
-    other_mode = Mode.NARRATION if is_fho else Mode.FHO_WINDOW
-    metadata = find_json(raw, METADATA)
-    annotations = find_json(raw, wanted, others=dict.fromkeys(others, f"mode={other_mode}"))
-    split_files = [path for split in _CLIP_SPLITS for path in _split_files(raw, split)] if is_fho else []
-    return _Asked(
-        root=raw.root,
-        mode=settings.mode,
-        min_frames=settings.min_frames,
-        metadata=metadata,
-        annotations=annotations,
-        file_bytes=tuple((path, raw.size(path)) for path in (metadata, annotations, *split_files)),
-    )
-
-
-def _read_catalogue(raw: RawTree, asked: _Asked) -> _Catalogue:
-    videos = load_json(raw, asked.metadata, parse_metadata)
-    is_fho = asked.mode is Mode.FHO_WINDOW
-    packed, unpack = _read_actions(raw, asked, videos) if is_fho else _read_narrations(raw, asked)
-    return _Catalogue(
-        videos=videos,
-        packed={
-            uid: of_video
-            for uid, of_video in packed.items()
-            if of_video.num_rows and not (uid in videos and videos[uid].split_fho == "test")
-        },
-        unpack=unpack,
-    )
-
-
-def _own(settings: SourceSettings) -> Settings:
+def _read(raw: RawTree, settings: SourceSettings) -> Catalogue:
     if not isinstance(settings, Settings):
         raise TypeError(f"expected the Settings of ego4d, got {type(settings).__name__}")
-    return settings
-
-
-def _in_order(items: Sequence[_Item]) -> tuple[_Item, ...]:
-    """Sort by start, after giving records with duplicate uids their own names."""
-    seen: dict[str, int] = {}
-    named = []
-    for item in items:
-        seen[item.id] = seen.get(item.id, 0) + 1
-        named.append(item if seen[item.id] == 1 else replace(item, id=f"{item.id}~{seen[item.id]}"))
-    return tuple(sorted(named, key=lambda item: (item.span.start_s, item.span.end_s) if item.span else (-1.0, -1.0)))
-
-
-def _with_split(item: _Item, split_fho: str | None) -> _Item:
-    if split_fho in (Split.TRAIN, Split.VAL):
-        return replace(item, split=Split(split_fho))
-    if split_fho is None or item.split is not None or item.fault is not None:
-        return item
-    detail = f"split_fho is {split_fho} and no training or validation file names its clip"
-    return replace(item, fault=_Fault(reason=Reason.HELD_OUT, detail=detail))
-
-
-def _read_actions(
-    raw: RawTree, asked: _Asked, videos: Mapping[str, Ego4dVideo]
-) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
-    has_multi = any(video.split_fho == _MULTI for video in videos.values())
-    clip_splits = _clip_splits(raw) if has_multi else {}
-    return load_json(raw, asked.annotations, read_actions), partial(_action_items, clip_splits)
-
-
-def _action_items(clip_splits: Mapping[str, Split], uid: str, packed: Packed) -> list[_Item]:
-    return [_action_item(uid, action, clip_splits) for action in unpack_actions(packed)]
-
-
-def _action_item(uid: str, action: FhoAction, clip_splits: Mapping[str, Split]) -> _Item:
-    fault = _Fault(reason=Reason.INVALID_ANNOTATION, detail=action.fault) if action.fault else None
-    if action.is_withheld:
-        fault = _Fault(reason=Reason.REDACTED, detail="its interval is marked as redacted in the annotations")
-    return _Item(
-        id=f"{uid}/{action.uid}",
-        span=action.span,
-        text=action.text,
-        record=action.uid,
-        split=clip_splits.get(action.clip_uid or ""),
-        fault=fault,
-    )
-
-
-def _clip_splits(raw: RawTree) -> dict[str, Split]:
-    """Map clips to their FHO split, for videos with clips of several splits; validation wins."""
-    found: dict[str, Split] = {}
-    for split in _CLIP_SPLITS:
-        for path in _split_files(raw, split):
-            found |= dict.fromkeys(load_json(raw, path, parse_clip_uids), split)
-    return found
-
-
-def _split_files(raw: RawTree, split: Split) -> list[str]:
-    return raw.glob(f"{ANNOTATIONS}/fho_*_{split}.json")
-
-
-def _read_narrations(raw: RawTree, asked: _Asked) -> tuple[dict[str, Packed], Callable[[str, Packed], list[_Item]]]:
-    packed, alpha_s = load_json(raw, asked.annotations, read_narrations)
-    return packed, partial(_narration_items, alpha_s, asked.min_frames / FRAMES_PER_S)
-
-
-def _narration_items(alpha_s: float, min_s: float, uid: str, packed: Packed) -> list[_Item]:
-    narrations = unpack_narrations(packed)
-    spans = narration_spans(narrations, alpha_s=alpha_s, min_s=min_s)
-    return [
-        _Item(id=f"{uid}/{said.uid}", span=span, text=said.text, record=said.uid)
-        for said, span in zip(narrations, spans, strict=True)
-    ]
+    return catalogue_of(raw, mode=settings.mode, min_frames=settings.min_frames)
 
 
 # ------------------------------------------------------------------------------------------------------- toy tree
