@@ -203,7 +203,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", [*train, "--set", "codebook.num_codes=0"], "CodebookConfig.num_codes must be"),
         ("vita-train", [*train, "--set", "manifest=absent.toml"], "absent.toml, which is absent"),
         ("vita-train", [*train, "--set", f"manifest={'a' * 300}"], "File name too long; give a shorter path"),
-        ("vita-train", [*train, "--set", f"manifest={file}"], "is not TOML"),
+        ("vita-train", [*train, "--set", f"manifest={file}"], "is not valid TOML"),
         ("vita-train", [*train, "--set", "init=absent"], "--set init=absent: no checkpoint in absent/checkpoints"),
         ("vita-train", [*train, "--set", f"init={step}"], f"; give {run}"),
         ("vita-train", [*train, "--set", f"init={run.parent}"], f"; give {run}"),

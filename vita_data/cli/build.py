@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Never
 from tqdm import tqdm
 
 from vita_data.command.arguments import address, any_path, positive, setting, word
+from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
@@ -275,15 +276,7 @@ def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:
     rows = [["split", "modality", *columns]]
     for split, modalities in counts.items():
         rows += [[split, name, *(str(found[column]) for column in columns)] for name, found in modalities.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    return [f"  {line}" for line in text_table(rows, "llr")]
 
 
 def run_status(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ Only formats the numbers of `vita_data.loader.mixture.report`; computes none.
 
 from collections.abc import Iterator, Sequence
 
+from vita_data.command.tables import text_table
 from vita_data.loader.mixture.report import MixReport, ModalityMix, Realised, SourceMix, StageMix
 
 _ABSENT = "-"
@@ -84,9 +85,4 @@ def _paper_lines(realised: Sequence[Realised]) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = (
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
-    return [f"  {line.rstrip()}" for line in lines]
+    return [f"  {line}" for line in text_table(rows, "lr")]

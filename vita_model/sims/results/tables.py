@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
 from vita_model.sims.results.paper import TABLES, PaperTable
 from vita_model.sims.results.scores import SuccessRate
@@ -41,7 +42,7 @@ def table_text(table: PaperTable, ours: Sequence[OurRow]) -> str:
         for row in table.rows
     ]
     body += [_our_cells(table, row, digits) for row in ours]
-    lines = [f"Table {table.number}. {table.title}", *_aligned([head, *body])]
+    lines = [f"Table {table.number}. {table.title}", *text_table([head, *body], "lr")]
     for row in ours:
         lines += [f"{row.name}, {column}: {rate}" for column, rate in row.rates.items()]
     return "\n".join(lines)
@@ -105,17 +106,6 @@ def _our_cells(table: PaperTable, row: OurRow, digits: int) -> list[str]:
 
 def _cell(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _rate(value: Mapping[str, object]) -> SuccessRate:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
+from vita_data.command.tables import text_table
 from vita_data.types import Stage
 from vita_model.network.vita import Vita
 from vita_model.training.recipes.recipe import Recipe, building
@@ -137,11 +138,7 @@ def as_text(table: ParameterTable) -> str:
     """Lay a table out for people."""
     titles: tuple[str, ...] = ("part", "parameters", "trained", "paper", "difference", "")
     rows = [titles, *(_cells(part) for part in (*table.parts, table.trained))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [f"{table.recipe}: stage {table.stage}, counted on the meta device"]
-    for name, *numbers, note in rows:
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:-1], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells, note]).rstrip())
+    lines = [f"{table.recipe}: stage {table.stage}, counted on the meta device", *text_table(rows, "lrrrrl")]
     return "\n".join(lines)
 
 

@@ -1,0 +1,42 @@
+"""`vita-data inspect` and `report`: pages of built sources and training runs."""
+
+import argparse
+
+from vita_data.cli.shared import add_verb, write_page
+from vita_data.command.arguments import any_folder, local_path, word
+
+
+def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that write pages."""
+    inspect = add_verb(
+        verbs, "inspect", _inspect, "write a page of a built source: images, instructions, action and state plots"
+    )
+    inspect.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
+    inspect.add_argument("--clip", type=word, metavar="KEY", help="show this clip (default: the first few)")
+    inspect.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
+
+    report = add_verb(verbs, "report", _report, "write a page of all built sources, their mixture and training runs")
+    report.add_argument("folder", type=any_folder, metavar="DIR", help="folder with the built sources")
+    report.add_argument("--manifest", type=local_path, metavar="MANIFEST", help="also show this mixture")
+    report.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        type=local_path,
+        metavar="RUN",
+        help="also show this training run (repeatable)",
+    )
+    report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from vita_data.pages.shards.inspect import inspect_page
+
+    return write_page(arguments.html, inspect_page(arguments.folder, key=arguments.clip))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from vita_data.pages.report import report_page
+
+    page = report_page(arguments.folder, manifest=arguments.manifest, runs=arguments.run)
+    return write_page(arguments.html, page)

@@ -1,0 +1,160 @@
+"""`vita-data probe`, `toy` and `sources`: raw datasets and what is known of them."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from vita_data.cli.shared import add_json_flag, add_verb, print_json, require_folder_of
+from vita_data.command.arguments import address, local_path, positive, setting, word
+from vita_data.command.tables import text_table
+from vita_data.errors import RequestError
+from vita_data.storage.files import require_no_file
+
+if TYPE_CHECKING:
+    from vita_data.types import Json
+
+
+def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that need no shards."""
+    _probe_verb(verbs)
+    toy = add_verb(verbs, "toy", _toy, "write small synthetic raw datasets in their real on-disk layout")
+    toy.add_argument("--source", required=True, type=word, metavar="NAME|all", help="source to write, or all of them")
+    toy.add_argument(
+        "--raw", required=True, type=local_path, metavar="DIR", help="where NAME/ is written; use DIR/NAME as --raw"
+    )
+
+    sources = add_verb(
+        verbs,
+        "sources",
+        _sources,
+        "list the sources with rate, cameras, actions and licence; with NAME also its raw layout and settings",
+    )
+    sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="show all details of this source")
+    add_json_flag(sources)
+
+
+def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    probe = add_verb(
+        verbs, "probe", _probe, "check raw data against the assumptions of its source; exit with 1 if one fails"
+    )
+    probe.add_argument(
+        "--source", required=True, type=word, metavar="NAME", help="source to read (see `vita-data sources`)"
+    )
+    probe.add_argument(
+        "--raw",
+        required=True,
+        type=address,
+        metavar="DIR",
+        help="folder or URL of the original download",
+    )
+    probe.add_argument(
+        "--html", type=local_path, metavar="FILE", help="write a page with contact sheets, tables and examples"
+    )
+    probe.add_argument("--limit", type=positive, metavar="N", help="number of raw episodes to check (default: 50)")
+    probe.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="KEY=VALUE",
+        help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
+    )
+    add_json_flag(probe)
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    from vita_data.config.settings import parse_settings
+    from vita_data.probe import DEFAULT_LIMIT, probe, probe_page
+    from vita_data.sources import load
+
+    source = load(arguments.source)
+    settings = parse_settings(source.Settings, arguments.set, source=arguments.source)
+    if arguments.html is not None:
+        require_folder_of(arguments.html)
+    probed = probe(source, arguments.raw, settings, limit=arguments.limit or DEFAULT_LIMIT)
+    if arguments.html is not None:
+        arguments.html.write_text(probe_page(probed), encoding="utf-8")
+    if arguments.json:
+        print_json(probed.report.as_json())
+    else:
+        print("\n".join(probed.report.lines()))
+        print(arguments.html or "no page was written; add --html FILE for one with contact sheets and tables")
+    for result in probed.report.failed:
+        print(f"vita-data probe: {arguments.source}: {result.line}", file=sys.stderr)
+    return 1 if probed.report.failed else 0
+
+
+def _toy(arguments: argparse.Namespace) -> int:
+    from vita_data import sources
+    from vita_data.nearby_raw import holds_raw
+
+    names = sources.names() if arguments.source == "all" else [arguments.source]
+    loaded = [sources.load(name) for name in names]
+    require_no_file(arguments.raw, "--raw")
+    for name in names:
+        folder = arguments.raw / name
+        if folder.exists() and any(folder.iterdir()):
+            raise RequestError(f"{folder} is not empty; give a new folder")
+    for name, source in zip(names, loaded, strict=True):
+        if arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
+            raise RequestError(f"--raw {arguments.raw} already contains raw data of {name!r}; give a new folder")
+    for name, source in zip(names, loaded, strict=True):
+        folder = arguments.raw / name
+        folder.mkdir(parents=True, exist_ok=True)
+        source.write_toy(str(folder))
+        print(folder)
+    return 0
+
+
+def _sources(arguments: argparse.Namespace) -> int:
+    from vita_data import sources
+    from vita_data.config.settings import describe_settings
+
+    described: list[Json] = []
+    for name in [arguments.source] if arguments.source else sources.names():
+        source = sources.load(name)
+        described.append({**asdict(source.INFO), "settings": describe_settings(source.Settings)})
+    if arguments.json:
+        print_json(described)
+        return 0
+    if arguments.source:
+        print("\n".join(_source_lines(described[0])))
+        return 0
+    rows = [["source", "hz", "modality", "cameras", "actions", "licence", "passing on", "access"]]
+    for name in sources.names():
+        info = sources.load(name).INFO
+        rows.append(
+            [
+                name,
+                "per file" if info.hz is None else f"{info.hz:g}",
+                info.modality,
+                " ".join(sorted(info.cameras)),
+                info.action_origin or "none",
+                info.licence,
+                "allowed" if info.redistributable else "forbidden",
+                info.access,
+            ]
+        )
+    print("\n".join(text_table(rows, "l")))
+    return 0
+
+
+def _source_lines(described: "Json") -> list[str]:
+    """Format one source for people: one line per fact, then one line per setting."""
+    lines: list[str] = []
+    for key, value in described.items():
+        if key == "settings" and isinstance(value, dict):
+            lines.append("settings:")
+            lines += [f"  {name}={_plain(one['default'])}  ({one['type']})" for name, one in value.items()]
+        elif isinstance(value, dict):
+            lines.append(f"{key}: " + ", ".join(f"{name} {one}" for name, one in value.items()))
+        elif isinstance(value, list | tuple):
+            lines += [f"{key}:", *(f"  {one}" for one in value)]
+        else:
+            lines.append(f"{key}: {_plain(value)}")
+    return lines
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)

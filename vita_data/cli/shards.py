@@ -1,0 +1,115 @@
+"""`vita-data mix`, `stats` and `verify`: built sources and their mixture."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from vita_data.cli.shared import add_json_flag, add_verb, print_json
+from vita_data.command.arguments import any_folder, local_path, positive
+from vita_data.command.exits import one_line
+from vita_data.errors import RequestError
+
+if TYPE_CHECKING:
+    from vita_data.storage.files import AnyPath
+    from vita_data.types import Manifest
+
+
+def add_shard_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that read built sources."""
+    _mix_verb(verbs)
+
+    stats = add_verb(verbs, "stats", _stats, "recompute the normalization statistics of a built source")
+    stats.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
+    add_json_flag(stats)
+
+    verify = add_verb(verbs, "verify", _verify, "check every shard against its index and checksums")
+    verify.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
+    add_json_flag(verify)
+
+
+def _mix_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = (
+        "check a manifest against built shards; print each source's windows, weight, share and repeats per 100k steps "
+        "for every stage, and compare the shares with the paper's Table 10"
+    )
+    mix = add_verb(verbs, "mix", _mix, summary)
+    mix.add_argument("manifest", type=local_path, metavar="MANIFEST", help="TOML file of the mixture")
+    mix.add_argument(
+        "--shards",
+        required=True,
+        type=any_folder,
+        metavar="DIR",
+        help="folder with the built sources; NAME.lock.json is written there if it is writable",
+    )
+    mix.add_argument(
+        "--basis",
+        choices=("weight", "frames", "windows"),
+        help="what shares are computed from (default: the manifest's)",
+    )
+    mix.add_argument(
+        "--batch-size", type=positive, metavar="N", help="global batch size for counting repeats (default: 1024)"
+    )
+    add_json_flag(mix)
+
+
+def _mix(arguments: argparse.Namespace) -> int:
+    from vita_data.loader.mixture.report import BATCH_SIZE, mix
+    from vita_data.loader.mixture.text import mix_text
+    from vita_data.manifest import load_manifest
+    from vita_data.types import Basis
+
+    basis = None if arguments.basis is None else Basis(arguments.basis)
+    batch_size = arguments.batch_size or BATCH_SIZE
+    manifest = load_manifest(arguments.manifest)
+    report = mix(manifest, arguments.shards, basis=basis, batch_size=batch_size)
+    if arguments.json:
+        print_json(report.as_json())
+    else:
+        print(mix_text(report))
+        print("".join(_limit_notes(manifest, arguments.shards)), end="")
+    try:
+        lock = report.write_lock(arguments.shards)
+    except RequestError as error:
+        # Shards are often on a read-only mount or in someone else's bucket; the requested table is printed anyway.
+        print(f"vita-data mix: note: {one_line(str(error))}", file=sys.stderr)
+        return 0
+    if not arguments.json:
+        print(f"lock file: {lock}")
+    return 0
+
+
+def _limit_notes(manifest: "Manifest", shards: "AnyPath") -> "Iterator[str]":
+    from vita_data.shards.index import read_card
+
+    for name in sorted({entry.source for entry in manifest.entries}):
+        if (limit := read_card(shards / name).get("limit")) is not None:
+            yield f"note: {name} is limited to its first {limit} raw episodes (--limit {limit})\n"
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    from vita_data.shards.stats import STATS, write_stats
+
+    stats = write_stats(arguments.folder)
+    if arguments.json:
+        print_json(stats.as_json())
+    else:
+        print(arguments.folder / STATS)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from vita_data.shards.verify import verify
+
+    report = verify(arguments.folder)
+    if arguments.json:
+        print_json(asdict(report))
+    else:
+        print(
+            f"{report.source}: {report.num_shards} shards, {report.num_clips} clips, {report.num_members} members, "
+            f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
+        )
+    for problem in report.problems:
+        print(f"vita-data verify: {problem}", file=sys.stderr)
+    return 1 if report.problems else 0
