@@ -1,10 +1,16 @@
-"""The README's commands run as a newcomer would type them, and its tables are true."""
+"""The READMEs' commands and examples run as pasted, what they name exists, and their tables are true."""
 
 import importlib.util
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +24,164 @@ from vita_data.shards.verify import verify
 from vita_data.types import Split
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for folder in ("vita_data", "vita_model", "pipelines", "manifests")
+    for path in sorted((ROOT / folder).rglob("README.md"))
+} | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".github/CONTRIBUTING.md")}
+README = PAGES["README.md"]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+NO_ROBOSUITE = importlib.util.find_spec("robosuite") is None
 
 
-def blocks() -> list[str]:
-    found = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    # The two launchers install and test everything; they are run by hand and by CI, not from inside a test.
-    return [block for block in found if "pipelines/demo.sh" not in block]
+def fenced(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
-@pytest.mark.parametrize("block", blocks(), ids=[block.split("\n")[0][:40] for block in blocks()])
-def test_commands_run(block: str, tmp_path: Path) -> None:
-    # The environment is there already.
-    script = "set -euo pipefail\n" + re.sub(r"(bash pipelines/setup\.sh|source \.venv/bin/activate).*\n", "", block)
+def follow(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a block where the repository's root would be; what it installs is there already."""
+    script = re.sub(r"^(bash pipelines/setup\.sh|source \.venv/bin/activate|pip install ).*\n", "", script, flags=re.M)
     for name in ("manifests", "pipelines"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    return subprocess.run(
+        ["bash", "-c", f"set -euo pipefail\n{script}"], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
         check=False,
+    )  # fmt: skip
+
+
+def shortened(block: str) -> str:
+    """Train each stage for a few steps; warmup for as many as fill its codes."""
+    return re.sub(
+        r"^vita-train \S+_(\w+)\.py.*",
+        lambda told: f"{told[0]} --steps {20 if told[1] == 'warmup' else 2} --set eval_batches=1",
+        block,
+        flags=re.MULTILINE,
     )
 
-    assert done.returncode == 0, done.stderr[-2000:]
+
+def check_that_it_serves(script: str, folder: Path) -> None:
+    """The block holds the terminal; meanwhile the server answers."""
+    (command,) = script.strip().splitlines()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    words = shlex.split(command.replace("8000", str(port)))
+    with subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert answers(f"http://127.0.0.1:{port}/healthz", server) == b"OK\n"
+        finally:
+            server.terminate()
+
+
+def answers(address: str, server: "subprocess.Popen[str]") -> bytes:
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                content: bytes = answer.read()
+                return content
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(server.stderr and server.stderr.read()[-2000:])
+
+
+def check_that_it_evaluates(script: str, folder: Path) -> None:
+    """The block runs; where the simulator is not installed, its command says so."""
+    done = follow(script, folder)
+
+    if NO_ROBOSUITE:
+        assert done.returncode == 2, done.stderr[-2000:]
+        assert "robosuite cannot be imported" in done.stderr
+        assert (folder / "report.html").is_file()
+    else:
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_recipes_run_one_after_the_other(tmp_path: Path) -> None:
+    """All blocks of the README in its order, each stage shortened, then its Python and that of the model's README."""
+    for block in fenced("README.md", "bash"):
+        # The two launchers install and test everything; they are run by hand and by CI, not from inside a test.
+        if "pipelines/demo.sh" in block:
+            continue
+        if "vita-serve" in block:
+            check_that_it_serves(block, tmp_path)
+        elif "vita-eval" in block:
+            check_that_it_evaluates(block, tmp_path)
+        else:
+            done = follow(shortened(block), tmp_path)
+            assert done.returncode == 0, f"{block}\n{done.stderr[-2000:]}"
+    given = "import numpy as np\nimage, state = np.zeros((48, 64, 3), np.uint8), np.zeros(64, np.float32)\n"
+    (loader,), (policy,) = fenced("README.md", "python"), fenced("vita_model/README.md", "python")
+    for code in (loader, given + policy):
+        done = follow(f"python - <<'END'\n{code}\nEND\n", tmp_path)
+        assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Those of the other READMEs, each complete in itself; `test_manifests` runs those that show their output."""
+    return [
+        (page, block)
+        for page in PAGES
+        if page != "README.md"
+        for block in re.findall(r"```bash\n([^`]*)```(?!\n```text)", PAGES[page])
+    ]
+
+
+@pytest.mark.parametrize(("page", "block"), blocks(), ids=lambda text: text.split("\n")[0][:40])
+def test_commands_run(page: str, block: str, tmp_path: Path) -> None:
+    done = follow(block, tmp_path)
+
+    assert done.returncode == 0, f"{page}: {done.stderr[-2000:]}"
+
+
+def commands() -> Iterator[list[str]]:
+    """Every command of ours that a page shows, in a block or in a line of text, as words."""
+    ours = re.compile(r"vita-(?:data|train|serve|eval|bench)(?![\w:])[^`&;|\n]*")
+    for text in PAGES.values():
+        told = re.sub(r"\\\n", " ", text)
+        for code in (*re.findall(r"```\w*\n.*?```", told, re.DOTALL), *re.findall(r"`vita-[^`\n]*`", told)):
+            # What may be left out is in brackets, what may be chosen is apart by bars.
+            plain = re.sub(r" +#.*|[\[\]]", "", re.sub(r"\s*\|\s*(--)?", r" \1", code))
+            yield from (match.split() for match in ours.findall(plain))
+
+
+def usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    module, function = SCRIPTS[words[0]].split(":")
+    with pytest.raises(SystemExit) as ended:
+        getattr(importlib.import_module(module), function)([*words[1:], "--help"])
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, f"{' '.join(words)}: {shown.err}"
+    return shown.out
+
+
+def named(words: list[str]) -> list[str]:
+    """The command with its verbs."""
+    has_verbs = {"vita-data": 1, "vita-bench": 1, "vita-eval": 2 if "robosuite" in words[1:2] else 1}
+    if words[0] == "vita-train":
+        return words[: 2 if words[1:2] and words[1] in ("params", "export", "preview") else 1]
+    verbs = words[1 : 1 + has_verbs.get(words[0], 0)]
+    return [words[0], *(verb for verb in verbs if not verb.startswith("-"))]
+
+
+def test_every_command_that_a_page_shows_has_the_options_that_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[tuple[str, ...], set[str]] = {}
+    for words in commands():
+        given = {word.split("=")[0] for word in words if word.startswith("--")}
+        options.setdefault(tuple(named(words)), set()).update(given)
+
+    assert len(options) > 20
+    for command, given in options.items():
+        known = set(re.findall(r"--[a-z][\w-]*", usage(command, capsys)))
+        assert given <= known, f"{' '.join(command)}: {sorted(given - known)}"
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.split()) <= 1500
 
 
 def test_the_table_of_sources_is_what_the_command_prints() -> None:
+    assert "<!-- made by: vita-data sources -->\n| source |" in README
     cells = {
         row[0]: row[1:]
         for row in (
@@ -71,9 +206,12 @@ def test_the_table_of_sources_is_what_the_command_prints() -> None:
     assert set(cells) - {"source"} == set(sources.names())
 
 
-def test_every_path_that_the_readme_names_exists() -> None:
-    for path in re.findall(r"`((?:vita_data|vita_model|pipelines|manifests|tests)/[\w./]*)`", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    for path in re.findall(r"`((?:vita_data|vita_model|pipelines|manifests|tests)/[\w./]*)`", PAGES[page]):
         assert (ROOT / path).exists() or "NAME" in path, path
+    for path in re.findall(r"[^!]\[[^\]\n]*\]\(([^):\n]+)\)", PAGES[page]):
+        assert ((ROOT / page).parent / path).exists(), path
 
 
 def test_the_top_level_is_what_the_layout_says() -> None:
@@ -93,8 +231,8 @@ def test_the_top_level_is_what_the_layout_says() -> None:
 
 
 def test_the_worked_example_is_a_source_that_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text of the README, put in a file of its own, goes through toy, parts, episodes, build and verify."""
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """The text of the page, put in a file of its own, goes through toy, parts, episodes, build and verify."""
+    code = fenced("vita_data/sources/README.md", "python")
     assert len(code) == 1
     path = tmp_path / "mylab.py"
     path.write_text(code[0], encoding="utf-8")
