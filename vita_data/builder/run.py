@@ -1,7 +1,6 @@
 """Runs a build's units, resumes where an earlier run stopped, and finishes the source."""
 
 import errno
-import fcntl
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -35,6 +34,7 @@ from vita_data.storage.files import (
     require_no_file,
     storage_errors,
 )
+from vita_data.storage.lock import keep_others_out
 from vita_data.types import Json, Split
 
 LOCK = "lock"
@@ -227,14 +227,9 @@ def _held(folder: AnyPath, share: Share | None) -> Iterator[None]:
         yield
         return
     with _lock_file(records / LOCK) as lock:
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_EX if share is None else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RequestError(f"{folder}: another build is writing to it; wait until it ends, or stop it") from None
-        except OSError:
-            # Some network file systems have no locks; as on an object store, a second build is a waste but does no
-            # damage.
-            pass
+        # Where the file system has no locks, a second build is a waste but does no damage, as on an object store.
+        refusal = f"{folder}: another build is writing to it; wait until it ends, or stop it"
+        keep_others_out(lock, refusal, shared=share is not None)
         yield
 
 

@@ -4,7 +4,6 @@ Local folders are `pathlib.Path`, others `upath.UPath` (fsspec underneath). A fi
 when complete: on a disk by temporary name, fsync and rename; on an object store by completing the upload.
 """
 
-import fcntl
 import os
 import secrets
 import tempfile
@@ -18,6 +17,7 @@ import fsspec
 from upath import UPath
 
 from vita_data.errors import BRING_BACK, FIX_THAT, FORBIDDEN, RequestError, StorageError, forbidden, install_extra
+from vita_data.storage.lock import Lock, try_lock
 
 AnyPath = Path | UPath
 
@@ -184,15 +184,14 @@ def write_atomically(path: AnyPath, data: bytes) -> None:
 
 def hold(file: IO[bytes]) -> None:
     """Mark a temporary file as being written, until it is closed or this process ends."""
-    with suppress(OSError):  # some network file systems have no locks
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try_lock(file)
 
 
 def remove_abandoned(temporary: Path) -> None:
     """Remove a temporary file that no process is writing, as far as the file system can tell."""
     with suppress(OSError), open(temporary, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink(missing_ok=True)
+        if try_lock(file) is Lock.HELD:
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_for(path: AnyPath) -> Path:

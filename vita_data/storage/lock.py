@@ -1,8 +1,9 @@
-"""Locks a run so that only one process writes to it: two would overwrite each other's log and checkpoints."""
+"""Locks on open files, so that two processes do not write to one run, build or temporary file."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,9 +12,28 @@ from vita_data.errors import RequestError
 LOCK = "lock"
 
 
+class Lock(Enum):
+    """What came of an attempt to lock a file."""
+
+    HELD = "held until the file is closed or the process ends, however it ends"
+    TAKEN = "another process holds it"
+    UNKNOWN = "the file system has no locks"
+
+
+def try_lock(file: IO[Any], *, shared: bool = False) -> Lock:
+    """Lock an open file without waiting; a shared lock allows other shared ones."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Lock.TAKEN
+    except OSError:
+        return Lock.UNKNOWN
+    return Lock.HELD
+
+
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Make a run's folder and hold its lock while inside; the system releases it however the process ends.
+    """Make a run's folder and hold its lock while inside.
 
     Raises:
         RequestError: another process holds it.
@@ -26,15 +46,11 @@ def held(run: Path) -> Iterator[None]:
         yield
 
 
-def keep_others_out(file: IO[Any], refusal: str) -> None:
-    """Lock an open file until it is closed; the system releases the lock however the process ends.
+def keep_others_out(file: IO[Any], refusal: str, *, shared: bool = False) -> None:
+    """Lock an open file until it is closed, as far as its file system has locks.
 
     Raises:
         RequestError: another process holds it; the message is `refusal`.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as fault:
-        raise RequestError(refusal) from fault
-    except OSError:
-        pass  # a file system without locks
+    if try_lock(file, shared=shared) is Lock.TAKEN:
+        raise RequestError(refusal)

@@ -130,10 +130,12 @@ def stage_named(stage: Stage | str) -> Stage:
 
 
 def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
-    """Return a stage's windows: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrists (AgileX has two)."""
+    """Return a stage's windows: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrist cameras there are."""
     if stage is not Stage.FINETUNE:
         return WindowSpec(starts=Starts.KEYFRAMES, horizon=_HORIZON, futures=1 if stage is Stage.WARMUP else 12)
-    two_arms = any(pc.any(pc.equal(one.column("embodiment"), "agilex")).as_py() for one in opened)
+    two_arms = any(
+        CameraRole.WRIST_LEFT in pc.list_flatten(one.column("cameras")).unique().to_pylist() for one in opened
+    )
     wrists = (CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT) if two_arms else (CameraRole.WRIST_RIGHT,)
     return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=0, views=(CameraRole.PRIMARY, *wrists))
 

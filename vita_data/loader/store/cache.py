@@ -5,7 +5,6 @@ is cached and intact: a hole, an interrupted write and a rebuilt shard all fail 
 state has to be kept in sync with the files, and the ranks of a node may share a folder.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -21,6 +20,7 @@ from vita_data.errors import RequestError
 from vita_data.shards.reader import matches
 from vita_data.shards.schema import MemberRef
 from vita_data.storage.files import describe_fault
+from vita_data.storage.lock import Lock, try_lock
 
 _log = logging.getLogger(__name__)
 
@@ -105,14 +105,7 @@ class ShardCache:
     def claimed(self, address: str) -> Iterator[bool]:
         """Claim a shard for a `with` block; yields whether no one else, in this or another process, has claimed it."""
         with open(self._path(address).with_suffix(_CLAIM), "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            except OSError:  # some network file systems have no locks
-                pass
-            yield True
+            yield try_lock(file) is not Lock.TAKEN
 
     def mark_whole(self, address: str) -> None:
         """Record that all of a shard was written."""

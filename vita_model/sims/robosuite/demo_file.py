@@ -1,12 +1,12 @@
 """One demonstration: its rows as they come in, and how LIBERO's HDF5 holds them."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from vita_data.storage.files import publish
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.robosuite.tasks import IMAGE_SIZE, Proprioception, RobosuiteTask
 
@@ -41,7 +41,7 @@ def write_part(path: Path, take: Take, seed: int) -> None:
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w", locking=False) as file:
         _write_demo(file.create_group("demo"), take, seed)
-    os.replace(partial, path)
+    publish(partial, path)
 
 
 def _write_demo(demo: h5py.Group, take: Take, seed: int) -> None:

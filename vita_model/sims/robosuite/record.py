@@ -6,7 +6,6 @@ As in LIBERO's official files, observation t is what is seen after action t, and
 
 import contextlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.storage.files import write_atomically
+from vita_data.storage.files import publish, write_atomically
 from vita_model.sims.robosuite.demo_file import Take, write_part
 from vita_model.sims.robosuite.noise import PathNoise, disturbances
 from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, episode_seeds
@@ -148,7 +147,7 @@ def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
                 part.copy(part["demo"], data, name=f"demo_{number}")
             total += int(data[f"demo_{number}"].attrs["num_samples"])
         data.attrs.update(_attributes(request, num_demos=len(seeds), num_failed=num_failed, total=total))
-    os.replace(partial, path)
+    publish(partial, path)
     for part in parts.iterdir():
         part.unlink()
     parts.rmdir()

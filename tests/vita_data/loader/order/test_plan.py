@@ -64,7 +64,7 @@ def test_finetune_takes_rows_and_the_wrist_and_says_where_it_cannot(shards: Path
 
 
 def test_two_armed_robots_get_both_wrists(tmp_path: Path, make_clip, save, manifest) -> None:
-    save(tmp_path, [make_clip("pair", 0, embodiment="agilex")])
+    save(tmp_path, [make_clip("pair", 0, cameras=(CameraRole.PRIMARY, CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT))])
     plan = plan_of(manifest(pair=1), tmp_path, "finetune")
 
     assert plan.windows.views == (CameraRole.PRIMARY, CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT)
