@@ -227,7 +227,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         (
             "vita-serve",
             [str(run), "--convention", "libro"],
-            "--convention libro: this checkpoint has: canonical, libero",
+            "--convention libro: not in this checkpoint, which has: canonical, libero",
         ),
         ("vita-serve", [str(run), "--precision", "fp8"], "argument --precision: invalid"),
         ("vita-eval", [], "the following arguments are required: BENCHMARK"),

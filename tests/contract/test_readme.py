@@ -31,7 +31,9 @@ PAGES = {
 } | {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".github/CONTRIBUTING.md")}
 README = PAGES["README.md"]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] | {
+    "vita-bench": "pipelines.bench.cli:main"  # of the checkout, made by pipelines/setup.sh
+}
 NO_ROBOSUITE = importlib.util.find_spec("robosuite") is None
 
 

@@ -141,10 +141,10 @@ def test_a_finished_build_that_cannot_be_written_to_is_done(
     [
         (
             {"settings": load("libero").Settings(unit_bytes=1, min_frames=20)},
-            r"--set min_frames=13 \(the default\), now asked for --set min_frames=20",
+            r"--set min_frames=13 \(the default\), but this build asks for --set min_frames=20",
         ),
-        ({"frames": FrameSelection.ALL}, "built with --frames keyframes, now asked for --frames all"),
-        ({"limit": 3}, "already holds all 8 raw episodes; the smaller --limit 3"),
+        ({"frames": FrameSelection.ALL}, "built with --frames keyframes, but this build asks for --frames all"),
+        ({"limit": 3}, "already contains all 8 raw episodes; the smaller --limit 3"),
     ],
 )
 def test_other_settings_are_refused_by_name(

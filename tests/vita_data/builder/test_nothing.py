@@ -176,7 +176,7 @@ def test_a_folder_that_holds_no_raw_data_is_told_for_what_it_is(
         assert f"--out {out} is inside --raw {raw}; give an --out outside" in err
     assert not (raw / "shards").exists()
     assert main(["toy", "--source", "ssv2", "--raw", str(raw)]) == 2
-    assert f"--raw {raw} holds raw data of 'ssv2' already" in capsys.readouterr().err
+    assert f"--raw {raw} already contains raw data of 'ssv2'" in capsys.readouterr().err
 
 
 def test_a_limited_build_says_so(capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path) -> None:

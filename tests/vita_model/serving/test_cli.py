@@ -82,7 +82,10 @@ def test_a_run_is_served_until_sigterm(run: Path) -> None:
 def test_typos_are_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         ([str(tmp_path / "nothing")], "holds neither a checkpoint"),
-        ([str(run), "--convention", "libro"], "--convention libro: this checkpoint has: canonical, libero"),
+        (
+            [str(run), "--convention", "libro"],
+            "--convention libro: not in this checkpoint, which has: canonical, libero",
+        ),
     ):
         assert main(arguments) == 2
         assert message in capsys.readouterr().err

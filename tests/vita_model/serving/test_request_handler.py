@@ -111,5 +111,5 @@ def test_what_does_not_fit_is_refused_before_the_policy_sees_it(policy, changed,
 
 
 def test_an_unknown_convention_is_refused(policy) -> None:
-    with pytest.raises(RequestError, match="--convention calvin: this checkpoint has: canonical, libero"):
+    with pytest.raises(RequestError, match="--convention calvin: not in this checkpoint, which has: canonical, libero"):
         PolicyRequestHandler(policy, "calvin")

@@ -302,7 +302,7 @@ def test_all_ranks_say_why_the_first_one_refuses(tmp_path: Path) -> None:
     with held(tmp_path / "run"), pytest.raises(AssertionError) as fault:
         run_ranks(_train, 2, str(tmp_path / "run"), recipe_of(Stage.WARMUP, Parallel.DDP, num_steps=1), True)
     assert str(fault.value).count("RequestError: --out") == 2
-    assert str(fault.value).count("another process is training there") == 2
+    assert str(fault.value).count("another process is training in this folder") == 2
 
 
 def test_ranks_that_are_signalled_between_steps_stop_after_the_same_one(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_folder_with_files_is_refused_without_resume(make_recipe, make_stream,
 
 def test_a_run_that_another_process_trains_is_refused_and_stays_as_it_is(make_recipe, make_stream, warmed_up):
     before, resumed = (warmed_up / "metrics.jsonl").read_bytes(), make_recipe(Stage.WARMUP, num_steps=8)
-    with held(warmed_up), pytest.raises(RequestError, match="another process is training there"):
+    with held(warmed_up), pytest.raises(RequestError, match="another process is training in this folder"):
         go(resumed, make_stream(Stage.WARMUP), warmed_up, resume=True)
     assert (warmed_up / "metrics.jsonl").read_bytes() == before
     assert go(resumed, make_stream(Stage.WARMUP), warmed_up, resume=True).step == 8

@@ -72,7 +72,7 @@ HEADS: dict[str, tuple[bytes, str, str]] = {
     "zip": (archived("zip"), "a zip archive", "unpack it with unzip"),
     "tar": (archived("tar"), "a tar archive", "unpack it with tar -xf"),
     "jpeg": (b"\xff\xd8\xff\xe0" + DATA, "a JPEG image", "replace it with the right file"),
-    "companion": (APPLE_DOUBLE, "what macOS keeps beside a file", "remove it"),
+    "companion": (APPLE_DOUBLE, "macOS metadata (AppleDouble), not the data", "remove it"),
     "empty": (b"", r"empty (0 bytes)", "fetch the file again"),
     "zeros": (bytes(100), "all zeros: its space was reserved", "fetch the file again"),
     "many zeros": (bytes(1 << 20), "zeros for its first 4096 bytes", "fetch the file again"),

@@ -128,7 +128,7 @@ def test_a_limit_less_than_what_is_in_use_is_told_once(tmp_path: Path, caplog: p
         for number in range(40):
             cache.write(address(number), 0, content(PAGE))
     assert len(caplog.records) == 1
-    assert "is less than what is in use" in caplog.text
+    assert "is less than the bytes in use" in caplog.text
 
 
 def test_what_another_rank_removed_takes_no_space_and_is_written_anew(tmp_path: Path) -> None:

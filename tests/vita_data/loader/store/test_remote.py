@@ -124,7 +124,7 @@ def test_a_cache_too_small_for_order_window_is_told_once_and_members_alone_are_r
     assert_same(take(plan_at(address, order=LOCAL_ORDER), 4, cache=str(tmp_path), cache_bytes=1 << 18), expected)
     told = [record.message for record in caplog.records if "order window" in record.message]
     assert len(told) == 1
-    assert "its limit is 262,144; only what batches need is fetched. Raise cache_bytes" in told[0]
+    assert "the cache limit is 262,144; only the bytes that batches need are fetched. Raise cache_bytes" in told[0]
     assert whole_shards(tmp_path) == 0
     assert sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir()) <= 1 << 18
 
