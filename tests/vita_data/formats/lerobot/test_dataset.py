@@ -75,7 +75,7 @@ def test_a_table_of_another_length_than_announced_absent_or_damaged_fails(tmp_pa
     with pytest.raises(EpisodeError, match="the file is damaged"):
         read_table(raw, only(raw))
     table.unlink()
-    with pytest.raises(EpisodeError, match="listed in meta/episodes.jsonl but missing"):
+    with pytest.raises(EpisodeError, match=r"listed in meta/episodes\.jsonl but missing"):
         read_table(raw, only(raw))
 
 
