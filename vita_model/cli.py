@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if not name:
         _refuse_typo(parser, argv)
     arguments = parser.parse_args(argv[1:] if name else argv)
-    interrupted = "interrupted; --resume goes on from the last checkpoint"
+    interrupted = "interrupted; add --resume to continue from the last checkpoint"
     return exit_code("vita-train", lambda: verb.run(arguments), interrupted=interrupted)
 
 
@@ -74,7 +74,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if not ranks.is_first:  # one rank speaks for all
         return
     if end.interrupted:
-        raise VitaDataError(f"stopped at step {end.step} by SIGTERM, saved as {end.checkpoint}; --resume goes on")
+        raise VitaDataError(f"stopped by SIGTERM at step {end.step}, saved {end.checkpoint}; add --resume to continue")
     print(f"done at step {end.step}: {end.checkpoint}")
 
 
@@ -86,9 +86,10 @@ def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """Refuse folders that will not do; training itself asks again, when it holds the run."""
     shards = Path(arguments.shards)
     if "://" not in arguments.shards and not shards.is_dir():
+        if shards.exists():
+            raise RequestError(f"--shards {shards}: expected a folder, got a file")
         build = f"; build one with `vita-data build --source NAME --raw RAW --out {shards}`"
-        hint = ": it is a file" if shards.exists() else near_name(shards) or build
-        raise RequestError(f"--shards {shards}: no such folder{hint}")
+        raise RequestError(f"--shards {shards}: folder not found{near_name(shards) or build}")
     run = Path(arguments.out)
     require_startable(run)
     # Of several ranks one begins to write while another may still be here.
@@ -123,7 +124,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def _preview(arguments: argparse.Namespace) -> None:
     find_policy(arguments.run)
     if arguments.out.is_dir() or not arguments.out.parent.is_dir():
-        raise RequestError(f"--out {arguments.out}: expected the path of a picture in a folder that is there")
+        raise RequestError(f"--out {arguments.out}: expected the path of an image file in an existing folder")
 
     from vita_model.policy import preview as preview_clip
 

@@ -5,7 +5,7 @@ import re
 
 from vita_data.config.checks import require
 
-_DEVICES = "cpu, cuda, or cuda:0, cuda:1 ..."
+_DEVICES = "cpu, cuda, cuda:0, cuda:1, ..."
 _DEVICE = re.compile(r"(cpu|cuda)(:[0-9]{1,3})?")
 
 
@@ -25,7 +25,7 @@ def require_device(config: object, name: str) -> None:
     import torch  # which takes seconds: whatever needs it not is to answer at once
 
     count = torch.cuda.device_count()
-    there = f" or cuda:0 to cuda:{count - 1}" if count else ": this machine has no CUDA device"
+    there = f" or cuda:0 to cuda:{count - 1}" if count else " (this machine has no CUDA device)"
     number = int(asked.partition(":")[2] or 0)
     require(config, name, fits=number < count, wanted=f"cpu{there}")
 

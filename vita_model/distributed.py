@@ -60,19 +60,19 @@ def joined_ranks() -> Iterator[Ranks]:
         yield Ranks(device=device)
         return
     if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
-        raise RequestError(f"WORLD_SIZE is set but {', '.join(missing)} is not; start several ranks with torchrun")
+        raise RequestError(f"WORLD_SIZE is set but {', '.join(missing)} is not; start the ranks with torchrun")
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise VitaDataError(f"rank {os.environ['RANK']} cannot join the others: {text}; start all again") from error
+        raise VitaDataError(f"rank {os.environ['RANK']} could not join the run: {text}; restart all ranks") from error
     try:
         yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if not isinstance(error, dist.DistError) and not _LOST.search(text):
             raise
-        raise VitaDataError(f"rank {os.environ['RANK']} has lost another rank, which says why: {text}") from error
+        raise VitaDataError(f"rank {os.environ['RANK']} lost another rank; see its error: {text}") from error
     finally:
         dist.destroy_process_group()
 
@@ -82,7 +82,7 @@ def _device() -> torch.device:
         return torch.device("cpu")
     local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local >= there:
-        raise RequestError(f"local rank {local} has no GPU: this node has {there}; start as many ranks as GPUs")
+        raise RequestError(f"local rank {local} has no GPU: this node has {there}; start one rank per GPU")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 

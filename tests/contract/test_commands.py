@@ -208,7 +208,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-train", [*train, "--set", f"init={step}"], f"; give {run}"),
         ("vita-train", [*train, "--set", f"init={run.parent}"], f"; give {run}"),
         ("vita-train", [*train, "--set", "length=5", "--set", "model.backbone.num_latents=x"], "is not of type int"),
-        ("vita-train", [RECIPE, "--shards", "absent", *out], "--shards absent: no such folder"),
+        ("vita-train", [RECIPE, "--shards", "absent", *out], "--shards absent: folder not found"),
         ("vita-train", [RECIPE, "--shards", str(toy_shards / "bridge"), *out], f"; give {toy_shards}"),
         ("vita-train", [RECIPE, *shards, "--out", str(file)], "is a file"),
         ("vita-train", [RECIPE, *shards, "--out", str(run)], "is not empty"),
@@ -233,7 +233,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-eval", [], "the following arguments are required: BENCHMARK"),
         ("vita-eval", ["libro"], "invalid choice: 'libro'"),
         ("vita-eval", [*lift, "--policy", str(run / "checkpoints")], f"; give {run}"),
-        ("vita-eval", [*lift, "--policy", "absent"], "no such run or checkpoint"),
+        ("vita-eval", [*lift, "--policy", "absent"], "--policy absent: not found"),
         (
             "vita-eval",
             [*lift, "--policy", "random", "--episodes", "none"],

@@ -95,7 +95,7 @@ def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_t
         (["absent.py", "--shards", "shards", "--out", "run"], "no recipe absent.py"),
         (
             ["mine.py", "--shards", "nowhere", "--out", "run"],
-            "--shards nowhere: no such folder; build one with `vita-data build --source NAME --raw RAW",
+            "--shards nowhere: folder not found; build one with `vita-data build --source NAME --raw RAW",
         ),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "sed=1"], "did you mean 'seed'"),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "manifest=no.toml"], "no.toml, which is absent"),
@@ -154,11 +154,11 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("model.visual_decoder.output_size=33", "output_size 33 must be a multiple"),
         ("model.visual.input_size=5", "its model cannot be built"),
         ("model.visual.position_size=5", "its model cannot be built"),
-        ("visual.encoder.ffn_width=65", "ffn_width 65 of the width"),
+        ("visual.encoder.ffn_width=65", "ffn_width 65 a multiple of width"),
         ("visual.backbone=", "FeatureConfig.backbone must be a folder"),
-        ("visual.backbone=/nowhere/dinov2", "visual.backbone=/nowhere/dinov2: no such folder, and no such model"),
+        ("visual.backbone=/nowhere/dinov2", "visual.backbone=/nowhere/dinov2: not found, neither as a folder nor on the Hugging Face hub"),
         ("visual.backbone=shards", "visual.backbone=shards: shards has no config.json"),
-        ("model.action_decoder.max_latents=5", "12 latents come, and a decoder has room for 5"),
+        ("model.action_decoder.max_latents=5", "expected max_latents of at least 12 in both decoders, got 5"),
         ("model.codebook.num_codes=1000000000000000", "its model cannot be built"),
     ],
 )
@@ -176,7 +176,7 @@ def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
 
     monkeypatch.setattr("vita_model.training.train.train", interrupt)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
-    assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "vita-train: interrupted; add --resume to continue from the last checkpoint\n"
 
 
 def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
@@ -186,7 +186,7 @@ def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
     monkeypatch.setattr("vita_model.training.train.train", stop)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == (
-        "vita-train: stopped at step 3 by SIGTERM, saved as run/step-00000003; --resume goes on\n"
+        "vita-train: stopped by SIGTERM at step 3, saved run/step-00000003; add --resume to continue\n"
     )
 
 

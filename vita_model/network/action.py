@@ -46,7 +46,7 @@ class ActionEncoder(nn.Module):
             ValueError: the batch has another horizon than the encoder was built for.
         """
         if action.shape[1] != self.horizon:
-            raise ValueError(f"the action encoder was built for {self.horizon} steps, the batch has {action.shape[1]}")
+            raise ValueError(f"expected {self.horizon} steps (the action encoder's horizon), got {action.shape[1]}")
         with torch.autocast(action.device.type, enabled=False):
             coefficients = self.dct @ torch.where(mask, action, 0.0).float()
         latent: Tensor = self.mlp(coefficients.flatten(1))
@@ -87,17 +87,17 @@ class ActionDecoder(nn.Module):
         """
         length, rest = divmod(num_steps, self.num_segments)
         if rest or not length:
-            raise ValueError(f"{num_steps} steps cannot be cut into {self.num_segments} segments")
+            raise ValueError(f"cannot split {num_steps} steps into {self.num_segments} equal segments")
         memory = self.latent_in(latents) + self.latent_position[: latents.shape[1]]
         rows = self._queries(length).expand(len(latents), -1, -1)
         num_parts = self.num_segments if self.reads_own else 1
         if latents.shape[1] % num_parts:
-            raise ValueError(f"{latents.shape[1]} latents cannot be shared out among {num_parts} segments")
+            raise ValueError(f"cannot split {latents.shape[1]} latents evenly among {num_parts} segments")
         memory, rows = _parts(memory, num_parts), _parts(rows, num_parts)
         mask = None
         if context is not None and context_mask is not None:
             if self.context_in is None:
-                raise ValueError("a context was given, and action_decoder.context is none")
+                raise ValueError("expected no context, since action_decoder.context is none")
             shown = context_mask.repeat_interleave(num_parts, dim=0)
             mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
             memory = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)

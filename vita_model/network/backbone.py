@@ -101,14 +101,18 @@ class Backbone(nn.Module):
         if is_autoregressive and (
             reasoning.visual is not VisualReasoning.INTERNAL or config.latent_attention is not LatentAttention.CAUSAL
         ):
-            raise ValueError("latents.decoding=autoregressive needs cot.visual=internal and causal latents")
+            raise ValueError(
+                "latents.decoding=autoregressive needs cot.visual=internal and backbone.latent_attention=causal"
+            )
         self.num_subtasks = config.num_subtasks if reasoning.text else 0
         self.hides_text = reasoning.hides_text
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
-            raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
+            raise ValueError(
+                f"vocabulary {config.vocabulary} is smaller than the tokenizer's {self.tokenizer.num_tokens} tokens"
+            )
         if config.image_size < config.patch_size or config.head_width % 2:
-            raise ValueError("the backbone's image_size must hold a patch, and head_width must be even")
+            raise ValueError("the backbone's image_size must be at least patch_size, and head_width must be even")
         width = config.language.width
         with _drawn_if(config.weights == RANDOM):
             self.vision = SiglipVisionModel(_vision_config(config))
@@ -247,7 +251,7 @@ class Backbone(nn.Module):
             ValueError: nothing says how codes are chosen.
         """
         if before is None or before.choose is None or self.latent_in is None:
-            raise ValueError("autoregressive latents need true codes, or a way of choosing them")
+            raise ValueError("autoregressive latents need either true codes or a function that chooses codes")
         own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(len(queries), queries.shape[1])], dim=1)
         place = positions(own_mask, start=context.mask.sum(dim=1))
         rows, first, cache = torch.cat([subtasks.embeddings.to(queries.dtype), queries[:, :1]], dim=1), 0, context.cache

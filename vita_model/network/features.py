@@ -63,8 +63,8 @@ class FrozenFeatures(nn.Module):
         """
         if saved != self.identity:
             raise RequestError(
-                f"{where}: it was trained on DINOv2 weights {saved[:32]}, visual.backbone={self.config.backbone} gives "
-                f"{self.identity[:32]}; --set visual.backbone= the weights of that run"
+                f"{where}: the run was trained on DINOv2 weights {saved[:32]}, but visual.backbone="
+                f"{self.config.backbone} gives {self.identity[:32]}; --set visual.backbone to the weights of that run"
             )
 
     def train(self, mode: bool = True) -> "FrozenFeatures":  # noqa: FBT001, FBT002 - torch's signature
@@ -91,9 +91,11 @@ class FrozenFeatures(nn.Module):
 def _check_shape(config: FeatureConfig) -> None:
     width, heads, ffn_width = config.encoder.width, config.encoder.num_heads, config.encoder.ffn_width
     if min(config.input_size, config.position_size) < config.patch_size:
-        raise ValueError(f"input_size and position_size must hold a patch of {config.patch_size} px")
+        raise ValueError(f"input_size and position_size must be at least patch_size ({config.patch_size} px)")
     if width % heads or ffn_width % width:
-        raise ValueError(f"width {width} must be a multiple of the {heads} heads, ffn_width {ffn_width} of the width")
+        raise ValueError(
+            f"width {width} must be a multiple of num_heads ({heads}), and ffn_width {ffn_width} a multiple of width"
+        )
 
 
 def _drawn(config: FeatureConfig) -> Dinov2Model:

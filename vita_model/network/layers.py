@@ -21,7 +21,7 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         if config.width % config.num_heads:
-            raise ValueError(f"width {config.width} must be a multiple of the {config.num_heads} heads")
+            raise ValueError(f"width {config.width} must be a multiple of num_heads ({config.num_heads})")
         self.num_heads = config.num_heads
         self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
 

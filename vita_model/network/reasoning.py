@@ -32,7 +32,7 @@ class ReasoningConfig:
         """Refuse values of another type; raises RequestError."""
         for name in ("text", "hides_text"):
             require(self, name, fits=isinstance(getattr(self, name), bool), wanted="true or false")
-        require(self, "hides_text", fits=self.text or not self.hides_text, wanted="false where text is false")
+        require(self, "hides_text", fits=self.text or not self.hides_text, wanted="false when text is false")
         require(
             self, "visual", fits=isinstance(self.visual, VisualReasoning), wanted=f"one of {', '.join(VisualReasoning)}"
         )

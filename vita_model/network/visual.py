@@ -55,7 +55,7 @@ class VisualDecoder(nn.Module):
         super().__init__()
         width, self.grid = config.blocks.width, features.grid
         if not self.grid or config.output_size % self.grid:
-            raise ValueError(f"output_size {config.output_size} must be a multiple of the grid of {self.grid} patches")
+            raise ValueError(f"output_size {config.output_size} must be a multiple of the {self.grid} patches per side")
         patch = config.output_size // self.grid
         self.residual = config.residual
         self.needs_present = config.residual or config.sees_pixels
@@ -101,7 +101,7 @@ class VisualDecoder(nn.Module):
             ValueError: the config needs the present frame, which was not given.
         """
         if self.needs_present and present is None:
-            raise ValueError("this decoder reads the present frame (residual or sees_pixels), which was not given")
+            raise ValueError("this decoder needs the present frame (residual or sees_pixels is true), got none")
         num_latents = latents.shape[1]
         coded = self.latent_in(latents) + self.latent_position[:num_latents]
         patches = self.feature_in(features) + self.patch_position + self.frame(frame_index)[:, None]

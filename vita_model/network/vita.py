@@ -195,7 +195,7 @@ class Vita(nn.Module):
         ends = ([needed.index(number) for number in numbers] for numbers in (first, second))
         encoded = self.visual_encoder(*(features[:, end].flatten(0, 1) for end in ends))
         codes = self.codebook(encoded, Modality.VIDEO, real.flatten()).indices
-        taken = _present(codes, "codes, which an untrained codebook has not").reshape(len(frames), -1)
+        taken = _present(codes, "codes", why="the codebook is not trained yet").reshape(len(frames), -1)
         per_pair = self.config.visual_encoder.num_latents
         tokens = [number * per_pair + place for number in first for place in range(per_pair)]
         indices = taken.new_zeros(len(frames), self.config.backbone.num_latents)
@@ -218,7 +218,7 @@ class Vita(nn.Module):
         cut = (len(action) * num_parts, action.shape[1] // num_parts, action.shape[2])
         action, mask = action.reshape(cut), mask.reshape(cut)
         codes = self.encode_chunk(action, mask).indices
-        taken = _present(codes, "codes, which an untrained codebook has not").reshape(-1, num_parts)
+        taken = _present(codes, "codes", why="the codebook is not trained yet").reshape(-1, num_parts)
         indices = taken.new_zeros(len(taken), self.config.backbone.num_latents)
         known = torch.zeros_like(indices, dtype=torch.bool)
         first = torch.arange(num_parts, device=taken.device) * (self.config.backbone.num_latents // num_parts)
@@ -227,7 +227,9 @@ class Vita(nn.Module):
 
     def _check_teaches(self) -> None:
         if self.codebook.training:
-            raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
+            raise ValueError(
+                "expected a frozen codebook, since its codes teach latent tokens; set codebook.freeze=true"
+            )
 
     @property
     def num_transitions(self) -> int:
@@ -305,7 +307,7 @@ class Vita(nn.Module):
     def _imagined_frames(self, batch: Batch, latents: Tensor | None, draws: Draws) -> FramePrediction:
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
-        latents = _present(latents, "latents of frames")
+        latents = _present(latents, "latents of frames", why="the model has none (cot.visual=none)")
         chosen = torch.arange(future.shape[1]) if draws.frames is None else draws.frames
         decoded = self._decode_frames(images, self.features(images[:, 0]), latents, chosen)
         chosen = chosen.to(future.device)
@@ -353,18 +355,18 @@ def _check_latents(config: VitaConfig) -> None:
     most = max(config.backbone.num_latents, config.visual_encoder.num_latents)
     room = min(config.visual_decoder.max_latents, config.action_decoder.max_latents)
     if most > room:
-        raise ValueError(f"{most} latents come, and a decoder has room for {room} (max_latents)")
+        raise ValueError(f"expected max_latents of at least {most} in both decoders, got {room}")
     decoder = config.action_decoder
     if decoder.segment_latents is SegmentLatents.OWN and config.backbone.num_latents % decoder.num_segments:
         raise ValueError(
-            f"expected a multiple of action_decoder.num_segments={decoder.num_segments} as backbone.num_latents, got "
-            f"{config.backbone.num_latents}"
+            f"expected backbone.num_latents to be a multiple of action_decoder.num_segments={decoder.num_segments}, "
+            f"got {config.backbone.num_latents}"
         )
 
 
-def _present(member: Tensor | None, name: str) -> Tensor:
+def _present(member: Tensor | None, name: str, *, why: str = "the batch's modality has none") -> Tensor:
     if member is None:
-        raise ValueError(f"this forward needs {name}, which the batch's modality does not carry")
+        raise ValueError(f"this forward pass needs {name}, but {why}")
     return member
 
 

@@ -57,7 +57,8 @@ class ServedPolicy:
         self._socket.send(pack({**question(observation), **self._asked}))
         answer = self._answer()
         if "actions" not in answer:
-            raise VitaDataError(f"{self._info.name} answered without 'actions'; found {', '.join(map(str, answer))}")
+            found = ", ".join(map(str, answer)) or "nothing"
+            raise VitaDataError(f"{self._info.name}: expected an answer with 'actions', got {found}")
         return checked_chunk(answer["actions"], who=self._info.name)
 
     def close(self) -> None:
@@ -68,10 +69,10 @@ class ServedPolicy:
         message = self._socket.receive()
         if message.is_text:
             told = message.data.decode(errors="replace").strip().splitlines()
-            raise VitaDataError(f"{self._socket.address} reports an error: {told[-1] if told else 'nothing said'}")
+            raise VitaDataError(f"{self._socket.address} reports an error: {told[-1] if told else 'no message'}")
         answer = unpack(message.data)
         if not isinstance(answer, dict):
-            raise VitaDataError(f"{self._socket.address} answered with a {type(answer).__name__}, not a map")
+            raise VitaDataError(f"{self._socket.address}: expected a map as answer, got a {type(answer).__name__}")
         return answer
 
 
@@ -79,7 +80,7 @@ def question(observation: Observation) -> dict[str, object]:
     """Lay an observation out as openpi's clients do; the state is the 64 canonical slots with their mask."""
     unknown = set(observation.images) - set(IMAGE_KEYS)
     if unknown:
-        raise ValueError(f"no key for cameras {sorted(unknown)}")
+        raise ValueError(f"expected cameras among {sorted(IMAGE_KEYS)}, got {sorted(unknown)}")
     images = {IMAGE_KEYS[role]: np.asarray(image, np.uint8) for role, image in observation.images.items()}
     return {
         **images,

@@ -29,8 +29,8 @@ class InConvention:
         info = policy.info
         if info.convention != wanted:
             raise RequestError(
-                f"{info.name} gives actions in the convention {info.convention!r}, {wanted!r} is needed here: serve it "
-                f"with --convention {wanted}"
+                f"expected actions in convention {wanted!r}, but {info.name} uses {info.convention!r}; serve it with "
+                f"--convention {wanted}"
             )
         self._policy = policy
 
@@ -62,11 +62,11 @@ def checked_chunk(answer: object, *, who: str) -> Float64:
     try:
         actions = np.asarray(answer, np.float64)
     except (TypeError, ValueError) as fault:
-        raise VitaDataError(f"{who} answered with actions that are no numbers ({fault}); [H, 7] is needed") from fault
+        raise VitaDataError(f"{who}: expected actions [H, 7] as an array of numbers ({fault})") from fault
     if actions.ndim != 2 or actions.shape[1] != 7 or not len(actions):
-        raise VitaDataError(f"{who} answered with actions of shape {actions.shape}; a chunk [H, 7] is needed")
+        raise VitaDataError(f"{who}: expected actions [H, 7], got shape {actions.shape}")
     if not np.isfinite(actions).all():
-        raise VitaDataError(f"{who} answered with actions that are not finite; nothing is carried out")
+        raise VitaDataError(f"{who}: expected finite actions, got NaN or infinity; none are executed")
     return actions
 
 
@@ -87,5 +87,5 @@ def oriented(image: Image, constants: Mapping[str, object]) -> Image:
     """
     name = next((str(constants[key]) for key in _TURN_KEYS if key in constants), str(Flip.ROT180))
     if name not in list(Flip):
-        raise RequestError(f"the policy's constants turn images by {name!r}; {', '.join(Flip)} are known")
+        raise RequestError(f"the policy's constants: expected an image turn of {', '.join(Flip)}, got {name!r}")
     return turned(image, Flip(name))

@@ -48,7 +48,7 @@ def export_components(
         VitaDataError: a file is damaged.
     """
     if out.exists():
-        raise RequestError(f"{out} is there already; name a new folder")
+        raise RequestError(f"{out} already exists; choose a new folder")
     state, files = read_state(checkpoint), [f"{name}.safetensors" for name in names]
     if absent := [file for file in files if not (checkpoint / file).is_file()]:
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
@@ -65,7 +65,7 @@ def export_components(
 
 def _averages(checkpoint: Path, sha256: Mapping[str, str]) -> Mapping[str, Tensor]:
     if not (checkpoint / AVERAGES).is_file():
-        raise RequestError(f"{checkpoint} has no averaged weights: a run keeps them with --set ema_decay=0.999")
+        raise RequestError(f"{checkpoint} has no averaged weights; train with --set ema_decay=0.999 to keep them")
     return load_file(checked(checkpoint, AVERAGES, sha256))
 
 

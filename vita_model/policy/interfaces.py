@@ -67,9 +67,9 @@ def with_source(info: PolicyInfo, asked: str | None) -> PolicyInfo:
     """
     known = info.sources
     if asked is not None and known and asked not in known:
-        raise RequestError(f"--source {asked}: {info.name} has statistics of {', '.join(known)}")
+        raise RequestError(f"--source {asked}: {info.name} has statistics only for {', '.join(known)}")
     if asked is None and len(known) > 1 and info.convention not in known:
-        raise RequestError(f"--source NAME is needed: {info.name} has statistics of {', '.join(known)}")
+        raise RequestError(f"--source NAME is required: {info.name} has statistics for {', '.join(known)}")
     own = info.convention if info.convention in known else None
     return replace(info, source=asked or own)
 

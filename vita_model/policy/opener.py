@@ -51,7 +51,7 @@ class LocalPolicy:
         """
         known = policy.signature.conventions
         if convention != CANONICAL and convention not in known:
-            raise RequestError(f"{name} has no constants of {convention}; it has {', '.join(known) or 'none'}")
+            raise RequestError(f"{name} has no constants for {convention}; it has {', '.join(known) or 'none'}")
         constants = {} if convention == CANONICAL else known[convention].as_json()
         spec = policy.signature
         said = PolicyInfo(
@@ -109,7 +109,9 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
 
         return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():
-        raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
+        raise RequestError(
+            f"--policy {text}: not found; expected the folder of a run or checkpoint, ws://HOST:PORT or {RANDOM}"
+        )
     find_policy(Path(text))
     # torch is loaded for this kind of policy alone
     from vita_model.policy.policy import VitaPolicy

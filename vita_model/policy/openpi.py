@@ -55,10 +55,10 @@ def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
     except VitaDataError:
         raise
     except msgpack.ExtraData as fault:
-        raise VitaDataError(f"a message has {len(fault.extra)} bytes after its end") from fault
+        raise VitaDataError(f"expected one message, got {len(fault.extra)} more bytes after its end") from fault
     except Exception as fault:
         raise VitaDataError(
-            f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})"
+            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
         ) from fault
 
 
@@ -68,7 +68,7 @@ def reading(decode: Callable[[dict[Any, Any]], object]) -> dict[str, Any]:
 
     def count(value: Any) -> Any:
         if next(left, None) is None:
-            raise VitaDataError(f"a message of more than {_MAX_PARTS} maps and lists; send numbers as arrays")
+            raise VitaDataError(f"expected at most {_MAX_PARTS} maps and lists in a message; send numbers as arrays")
         return value
 
     return {"object_hook": lambda value: decode(count(value)), "list_hook": count, "strict_map_key": False}
@@ -85,7 +85,7 @@ def read_request(data: bytes) -> Message:
     except VitaDataError as fault:
         raise RequestError(str(fault)) from fault
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise RequestError(f"a message must be a map with text keys; found {type(message).__name__}")
+        raise RequestError(f"a message must be a map with string keys; found {type(message).__name__}")
     return message
 
 
@@ -96,7 +96,7 @@ def _encode(value: object) -> object:
         return {_SCALAR: True, b"data": value.item(), b"dtype": value.dtype.str}
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} cannot be sent")
+    raise TypeError(f"cannot send a value of type {type(value).__name__}")
 
 
 def _decode(value: dict[Any, Any], *, kinds: str) -> object:
@@ -116,7 +116,7 @@ def decode_array(dtype_name: object, shape: Any, data: object, *, kinds: str = _
     dtype = _dtype(dtype_name, kinds)
     fits = isinstance(shape, list) and len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
     if not fits or not isinstance(data, bytes) or math.prod(shape or ()) * dtype.itemsize != len(data):
-        raise VitaDataError(f"an array of {dtype} {shape} does not fit its bytes")
+        raise VitaDataError(f"array: its bytes do not match its type {dtype} and shape {shape}")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -124,7 +124,7 @@ def _dtype(name: object, kinds: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name if isinstance(name, str) else object)
     except TypeError as fault:
-        raise VitaDataError(f"an array of type {name!r}, which numpy does not know") from fault
+        raise VitaDataError(f"array: numpy does not know its type {name!r}") from fault
     if dtype.kind not in kinds:
-        raise VitaDataError(f"an array of {dtype} ({name!r}); send bool, whole or floating numbers")
+        raise VitaDataError(f"array: expected booleans, integers or floats, got {dtype} ({name!r})")
     return dtype

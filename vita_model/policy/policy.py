@@ -158,7 +158,7 @@ class VitaPolicy:
         missing = set(wanted) - load_components(checkpoint, model)
         if missing:
             raise RequestError(
-                f"{checkpoint} lacks {', '.join(sorted(missing))}: export it with --imagine, or name a run"
+                f"{checkpoint} lacks {', '.join(sorted(missing))}; export it with --imagine, or use a run folder"
             )
         _prepare(model, wanted, options)
         return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
@@ -226,15 +226,17 @@ class VitaPolicy:
             return decision.right
         known = self.signature.conventions
         if convention not in known:
-            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}")
+            raise RequestError(
+                f"unknown convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}"
+            )
         return known[convention].commands(decision.right, state)
 
     def _source(self, observation: Observation) -> str:
         known = self.signature.sources
         source = observation.source or (known[0] if len(known) == 1 else None)
         if source not in known:
-            asked = "name a source" if source is None else f"no source {source!r}"
-            raise RequestError(f"{asked}; this checkpoint has statistics of: {', '.join(known)}")
+            asked = "a source is required" if source is None else f"unknown source {source!r}"
+            raise RequestError(f"{asked}; this checkpoint has statistics for: {', '.join(known)}")
         return source
 
     def _batch(self, observations: Sequence[Observation], sources: Sequence[str]) -> Batch:
@@ -249,9 +251,10 @@ class VitaPolicy:
                     images[row, place] = _square(one.images[view], view, resize)
                     image_mask[row, place] = True
             if unknown := [str(view) for view in one.images if view not in list(CameraRole)]:
-                raise RequestError(f"no camera {unknown[0]!r}; this checkpoint sees: {', '.join(spec.views)}")
+                raise RequestError(f"unknown camera {unknown[0]!r}; this checkpoint uses: {', '.join(spec.views)}")
             if not image_mask[row, 0]:
-                raise RequestError(f"an observation needs the {spec.views[0]} image; found {', '.join(one.images)}")
+                found = ", ".join(one.images) or "none"
+                raise RequestError(f"an observation must have the {spec.views[0]} image; found {found}")
             if one.state is not None:
                 state[row], state_mask[row] = self._state(one.state, one.state_mask, source)
         futures = (size, spec.futures if self.options.imagine else 0)
@@ -271,14 +274,16 @@ class VitaPolicy:
         values = np.asarray(state, np.float32)
         real = _has(self._statistics, source, "state") if mask is None else np.asarray(mask, bool)
         if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not np.isfinite(values[real]).all():
-            raise RequestError(f"a state must be {STATE_DIM} finite numbers, its mask alike; found {values.shape}")
+            raise RequestError(
+                f"a state must be {STATE_DIM} finite numbers, and its mask of the same shape; found {values.shape}"
+            )
         scaling = state_scaling(self._statistics, source)
         real = real & scaling.known
         return scaling.normalize(values, real), real
 
     def _decision(self, prediction: Prediction, row: int, source: str) -> Decision:
         if prediction.actions is None or prediction.reasoning is None:
-            raise TypeError("a paired batch without actions")
+            raise TypeError("expected actions for a paired batch, got none")
         actions = self.unscaled(prediction.actions.predicted[row], source)
         real = _has(self._statistics, source, "action")[ACTION14]
         actions[:, _GRIPPERS] = actions[:, _GRIPPERS].clip(0, 1)
@@ -304,8 +309,8 @@ def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
     windows = sampler["fields"]["windows"]
     if windows.get("chunk_s") is not None:
         raise RequestError(
-            f"expected chunks of native steps, which are a policy's commands; this run's chunks cover "
-            f"{windows['chunk_s']:g} s at any rate; fine-tune it first"
+            f"expected a run whose chunks are native steps, got chunks that cover {windows['chunk_s']:g} s at any "
+            "rate; fine-tune the run first"
         )
     conventions: Any = progress.conventions
     resizes: Any = progress.resizes
@@ -350,5 +355,5 @@ def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:
     table: Any = statistics[source]
     part = table["source"][source].get(vector)
     if part is None:
-        raise VitaDataError(f"source {source} has no {vector}: its statistics have none")
+        raise VitaDataError(f"source {source}: expected statistics of its {vector}, got none")
     return np.array([value is not None for value in part["mean"]])

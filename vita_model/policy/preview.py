@@ -48,16 +48,16 @@ def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, wi
         ManifestError: there is no such source or clip.
     """
     if not policy.options.imagine:
-        raise RequestError("a preview needs a policy that imagines: PolicyOptions(imagine=True)")
+        raise RequestError("a preview needs a policy that predicts frames: PolicyOptions(imagine=True)")
     plan = _plan(policy, shards, source, key)
     if not policy.scales_as(plan.statistics, source):
         raise RequestError(
-            f"--shards {shards}: the statistics of {source} are not those of the run, which scales otherwise; restore "
-            "its stats.json"
+            f"--shards {shards}: the statistics of {source} differ from those of the run; restore the stats.json that "
+            "the run was trained with"
         )
     num_windows = plan.pools[Modality.PAIRED][0].pool.num_windows
     if not 0 <= window < num_windows:
-        raise RequestError(f"--window {window}: there are {num_windows}, counted from 0")
+        raise RequestError(f"--window {window}: there are {num_windows} windows, numbered from 0")
     batch = read_windows(plan, Modality.PAIRED, [window])
     decision = policy.decide_batch(on_device(batch, policy.device))[0]
     images, future, mask = (_known(part)[0] for part in (batch.images, batch.future, batch.future_mask))
@@ -104,7 +104,7 @@ def draw(comparison: Comparison) -> Image:
 def _frame_rows(comparison: Comparison) -> Image:
     imagined = comparison.decision.frames
     if imagined is None:
-        raise RequestError("the policy imagined no frames")
+        raise RequestError("expected predicted frames from the policy, got none")
     rows = []
     for name, frames, mask in (
         ("true", comparison.true_frames, comparison.frame_mask),
@@ -176,7 +176,7 @@ def _padded(picture: Image, width: int) -> Image:
 
 def _known(member: torch.Tensor | None) -> torch.Tensor:
     if member is None:
-        raise TypeError("a paired batch without one of its members")
+        raise TypeError("expected all members of a paired batch, got None")
     return member
 
 

@@ -47,11 +47,11 @@ class WebSocket:
         except InvalidStatus as fault:
             status = f"{fault.response.status_code} {fault.response.reason_phrase}"
             if fault.response.status_code == HTTPStatus.UNAUTHORIZED:
-                told = f"{address} wants a key ({status}); set {API_KEY} to that of the server"
+                told = f"{address} requires a key ({status}); set {API_KEY} to the server's key"
                 raise VitaDataError(told) from fault
-            raise VitaDataError(f"{address} is no policy server: it answered {status}") from fault
+            raise VitaDataError(f"{address} is not a policy server: it answered {status}") from fault
         except WebSocketException as fault:
-            raise VitaDataError(f"{address} is no policy server: {fault}") from fault
+            raise VitaDataError(f"{address} is not a policy server: {fault}") from fault
 
     def send(self, data: bytes) -> None:
         """Send one binary message.
@@ -86,7 +86,7 @@ class WebSocket:
         except ConnectionClosed as fault:
             raise VitaDataError(f"{self.address} closed the connection ({_reason(fault)})") from fault
         except (OSError, WebSocketException) as fault:
-            raise VitaDataError(f"{self.address}: the connection is lost ({fault})") from fault
+            raise VitaDataError(f"{self.address}: connection lost ({fault})") from fault
 
 
 def _target(address: str) -> str:
@@ -96,12 +96,12 @@ def _target(address: str) -> str:
         port = 8000 if parts.port is None else parts.port
         (parts.hostname or "").encode("idna")
     except ValueError as fault:
-        raise RequestError(f"{address} is no address of a policy server ({fault}): ws://HOST:PORT") from fault
+        raise RequestError(f"expected an address ws://HOST:PORT, got {address} ({fault})") from fault
     if parts.scheme != "ws" or not parts.hostname or not port:
-        raise RequestError(f"{address} is no address of a policy server: ws://HOST:PORT")
+        raise RequestError(f"expected an address ws://HOST:PORT, got {address}")
     return address if parts.port else parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
 
 
 def _reason(fault: ConnectionClosed) -> str:
     said = fault.rcvd or fault.sent
-    return f"code {said.code} {said.reason}".strip() if said else "without a word"
+    return f"code {said.code} {said.reason}".strip() if said else "no reason given"

@@ -153,7 +153,7 @@ def drive(
     try:
         arm.stop()
     except _FAULTS as fault:
-        told = f"{end.detail}; the arm did not take the stop ({fault}): use its emergency stop"
+        told = f"{end.detail}; stopping the arm failed ({fault}): use its emergency stop"
         return replace(end, ending=Ending.FAULT, detail=told)
     return end
 
@@ -210,11 +210,11 @@ class _Run:
         if took_s > self._config.policy_timeout_s:
             raise _Over(
                 Ending.POLICY_TIMEOUT,
-                f"an answer took {took_s:.2f} s, {self._config.policy_timeout_s:g} s are allowed",
+                f"the policy took {took_s:.2f} s to answer, the limit is {self._config.policy_timeout_s:g} s",
             )
         wanted = self._config.chunking.num_steps
         if len(actions) < wanted:
-            raise _Over(Ending.POLICY_ERROR, f"a chunk has {len(actions)} actions, {wanted} are to be carried out")
+            raise _Over(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
         self._num_answers += 1
         return actions[:wanted]
 
@@ -223,7 +223,7 @@ class _Run:
         for role, frame in frames.items():
             age_s = self._clock.now() - frame.time_s
             if not abs(age_s) <= self._config.image_age_s:  # nan, too; one of the future has another clock's time
-                raise _Over(Ending.STALE_IMAGE, f"the {role} picture is {age_s:.2f} s old by the loop's clock")
+                raise _Over(Ending.STALE_IMAGE, f"the {role} image is {age_s:.2f} s old by the loop's clock")
         return Observation(
             images={role: frame.image for role, frame in frames.items()},
             instruction=self._instruction,
@@ -241,7 +241,7 @@ class _Run:
             self._check(pose)
             late_s = self._clock.now() - due_s
             if late_s > self._config.late_s:
-                raise _Over(Ending.LATE, f"a command came {late_s:.3f} s late")
+                raise _Over(Ending.LATE, f"a command was {late_s:.3f} s late")
             limited = next_pose(pose, action, self._config.limits, period_s)
             pose = limited.pose
             self._arm.servo(pose, float(np.clip(action[6], 0.0, 1.0)), period_s)
@@ -255,13 +255,16 @@ class _Run:
         if not self._is_wanted():
             raise _Over(Ending.OPERATOR, "the operator ended the run")
         if self._clock.now() - self._began_s >= self._config.most_s:
-            raise _Over(Ending.TIME, f"{self._config.most_s:g} s are over")
+            raise _Over(Ending.TIME, f"the time limit of {self._config.most_s:g} s was reached")
         state, limits = self._arm.state(), self._config.limits
         if state.is_stopped:
-            raise _Over(Ending.SAFETY_STOP, "the robot's own safety stopped it")
+            raise _Over(Ending.SAFETY_STOP, "the robot's own safety system stopped it")
         if not limits.workspace.contains(state.pose.xyz_m, slack_m=limits.tracking_m):
-            raise _Over(Ending.OUT_OF_WORKSPACE, f"the tool is at {np.round(state.pose.xyz_m, 3).tolist()} m")
+            raise _Over(
+                Ending.OUT_OF_WORKSPACE,
+                f"the tool is outside the workspace, at {np.round(state.pose.xyz_m, 3).tolist()} m",
+            )
         if sent is not None:
             off_m = float(np.linalg.norm(state.pose.xyz_m - sent.xyz_m))
             if off_m > limits.tracking_m:
-                raise _Over(Ending.TRACKING, f"the tool is {off_m:.3f} m from where it was sent")
+                raise _Over(Ending.TRACKING, f"the tool is {off_m:.3f} m from its commanded position")

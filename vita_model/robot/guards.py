@@ -21,7 +21,7 @@ class Workspace:
     def __post_init__(self) -> None:
         """Refuse an empty box; raises RequestError."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
-            raise RequestError(f"workspace from {self.low_m} to {self.high_m} is empty")
+            raise RequestError(f"expected a workspace with low_m below high_m, got {self.low_m} to {self.high_m}")
 
     def clip(self, xyz_m: Float64) -> Float64:
         """Give the nearest point [3] of the box."""

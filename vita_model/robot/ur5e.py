@@ -48,7 +48,9 @@ class Ur5e:
             self._control: Any = control.RTDEControlInterface(host)
             self._receive: Any = receive.RTDEReceiveInterface(host)
         except (RuntimeError, OSError) as fault:
-            raise VitaDataError(f"{host}: no UR robot answers ({fault}); is it on, and in remote control?") from fault
+            raise VitaDataError(
+                f"{host}: no UR robot answers ({fault}); check that it is on and in remote control"
+            ) from fault
         self._gripper = gripper
         self._is_open = True
 
@@ -70,7 +72,7 @@ class Ur5e:
         """
         target = [*pose.xyz_m.tolist(), *Rotation.from_matrix(pose.rotation).as_rotvec().tolist()]
         if not self._control.servoL(target, _SPEED_M_S, _ACCELERATION_M_S2, period_s, _LOOKAHEAD_S, _GAIN):
-            raise VitaDataError("the robot refused a command; look at its panel")
+            raise VitaDataError("the robot rejected a command; check its control panel")
         self._gripper.move(gripper_open)
 
     def hold(self) -> None:

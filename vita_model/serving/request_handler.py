@@ -72,7 +72,7 @@ class PolicyRequestHandler:
     def _source(self, request: Message) -> str | None:
         asked = request.get(SOURCE_KEY)
         if asked is not None and not isinstance(asked, str):
-            raise RequestError(f"{SOURCE_KEY} must be a text; found {type(asked).__name__}")
+            raise RequestError(f"{SOURCE_KEY} must be a string; found {type(asked).__name__}")
         return asked or (self._name if self._convention is not None else None)
 
 
@@ -85,18 +85,20 @@ def _images(request: Message) -> Mapping[CameraRole, Image]:
         fits = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3
         if not fits or not min(value.shape) > 0 or max(value.shape) > _MAX_SIDE:
             raise RequestError(
-                f"{key} must be uint8 [h, w, 3] of at most {_MAX_SIDE} a side; found {_described(value)}"
+                f"{key} must be uint8 [h, w, 3] with sides of at most {_MAX_SIDE}; found {_described(value)}"
             )
         found[role] = value
     if CameraRole.PRIMARY not in found:
-        raise RequestError(f"a request needs observation/image; it has {', '.join(sorted(request)) or 'nothing'}")
+        raise RequestError(f"a request must have observation/image; found {', '.join(sorted(request)) or 'nothing'}")
     return found
 
 
 def _prompt(request: Message) -> str:
     prompt = request.get(PROMPT_KEY)
     if not isinstance(prompt, str) or not 0 < len(prompt) <= _MAX_PROMPT:
-        raise RequestError(f"{PROMPT_KEY} must be a text of 1 to {_MAX_PROMPT} letters; found {_described(prompt)}")
+        raise RequestError(
+            f"{PROMPT_KEY} must be a string of 1 to {_MAX_PROMPT} characters; found {_described(prompt)}"
+        )
     return prompt
 
 
@@ -109,7 +111,7 @@ def _state(request: Message) -> tuple[Float32 | None, Bool | None]:
     )
     if not fits or not np.isfinite(value).all():
         raise RequestError(
-            f"{STATE_KEY} must be {STATE_DIM} canonical numbers, or LIBERO's {_LIBERO_STATE}, all finite; found "
+            f"{STATE_KEY} must be finite numbers: {STATE_DIM} canonical ones or LIBERO's {_LIBERO_STATE}; found "
             f"{_described(value)}"
         )
     if value.shape == (_LIBERO_STATE,):

@@ -47,7 +47,7 @@ class PolicyServer:
 
     async def _hang_up(self, app: web.Application) -> None:
         for socket in list(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
 
     async def _openpi(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, OpenpiConnection(self._handler))
@@ -61,9 +61,9 @@ class PolicyServer:
         if options.api_key is not None and not hmac.compare_digest(
             given.encode(errors="surrogateescape"), f"Api-Key {options.api_key}".encode()
         ):
-            return web.Response(status=401, text="Authorization: Api-Key KEY is wanted\n")
+            return web.Response(status=401, text="missing or wrong key; send `Authorization: Api-Key KEY`\n")
         if len(self._sockets) >= options.max_clients:
-            return web.Response(status=503, text=f"{options.max_clients} clients are served already\n")
+            return web.Response(status=503, text=f"{options.max_clients} clients are already connected\n")
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=options.max_message_bytes, heartbeat=options.heartbeat_s
         )
@@ -88,11 +88,11 @@ class PolicyServer:
             if message.type is WSMsgType.BINARY:
                 await self._send(socket, await self._answer(connection, message.data))
             elif message.type is WSMsgType.TEXT:
-                await self._send(socket, connection.refusal("send msgpack in a binary frame"))
+                await self._send(socket, connection.refusal("expected msgpack in a binary frame, got a text frame"))
 
     async def _answer(self, connection: Connection, data: bytes) -> bytes | str | None:
         if self._num_waiting > self._options.max_waiting:
-            return connection.refusal(f"busy: {self._num_waiting} requests wait; ask again")
+            return connection.refusal(f"busy: {self._num_waiting} requests are waiting; try again")
         self._num_waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, connection.answer, data)

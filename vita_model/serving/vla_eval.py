@@ -50,7 +50,7 @@ class EnvelopeConnection:
         self._seq = 0
         kind, payload, self._seq = _opened(data)
         if kind not in self._handlers:
-            raise RequestError(f"type {kind!r}; a client sends {', '.join(self._handlers)}")
+            raise RequestError(f"expected type {', '.join(self._handlers)}, got {kind!r}")
         return self._handlers[kind](payload)
 
     def refusal(self, told: str) -> bytes:
@@ -60,7 +60,7 @@ class EnvelopeConnection:
     def _hello(self, payload: Message) -> bytes:
         version = payload.get("protocol_version", _VERSION)
         if version != _VERSION:
-            raise RequestError(f"protocol_version {version!r}; {_VERSION} is spoken here")
+            raise RequestError(f"expected protocol_version {_VERSION}, got {version!r}")
         convention = self._convention()
         sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
         turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
@@ -79,7 +79,7 @@ class EnvelopeConnection:
         self._commands.clear()
 
     def _note(self, payload: Message) -> None:
-        _log.warning("a client reports: %.200s", payload)
+        _log.warning("a client reported an error: %.200s", payload)
 
     def _observe(self, payload: Message) -> bytes:
         request = self._request(payload)
@@ -92,10 +92,10 @@ class EnvelopeConnection:
         found = ", ".join(map(str, images)) if isinstance(images, dict) else type(images).__name__
         if not isinstance(images, dict) or not {"agentview"} <= set(images) <= set(_CAMERAS):
             raise RequestError(
-                f"images must be a map of LIBERO's cameras, agentview with or without wrist; found {found}"
+                f"images must be a map of LIBERO's cameras, agentview and optionally wrist; found {found}"
             )
         if not isinstance(told, str) or not told:
-            raise RequestError(f"task_description must be a text; found {type(told).__name__}")
+            raise RequestError(f"task_description must be a non-empty string; found {type(told).__name__}")
         if state is not None and getattr(state, "shape", None) != (8,):
             raise RequestError("states must be LIBERO's 8 numbers: position, rotation vector, two fingers")
         flip = self._convention().flip
@@ -107,7 +107,7 @@ class EnvelopeConnection:
         if metadata.get("convention") != LIBERO:
             found = metadata.get("convention")
             raise RequestError(
-                f"vla-eval is served LIBERO's commands alone, not {found}: vita-serve --convention libero"
+                f"vla-eval needs convention libero, but this server uses {found}; run vita-serve --convention libero"
             )
         return Convention.from_json(metadata["constants"])
 
@@ -123,13 +123,15 @@ def _opened(data: bytes) -> tuple[str, Message, int]:
     except VitaDataError:
         raise
     except Exception as fault:
-        raise RequestError(f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})") from fault
+        raise RequestError(
+            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
+        ) from fault
     if not isinstance(message, dict) or not set(message) >= _FIELDS:
-        raise RequestError(f"a message must be a map with {', '.join(sorted(_FIELDS))}")
+        raise RequestError(f"a message must be a map with the keys {', '.join(sorted(_FIELDS))}")
     kind, payload, seq = message["type"], message["payload"], message["seq"]
     fits = isinstance(kind, str) and isinstance(payload, dict) and all(isinstance(key, str) for key in payload)
     if not fits or type(seq) is not int:
-        raise RequestError("a message's type must be a text, its payload a map with text keys, its seq a whole number")
+        raise RequestError("a message's type must be a string, its payload a map with string keys, its seq an integer")
     return kind, payload, seq
 
 

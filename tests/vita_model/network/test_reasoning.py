@@ -206,7 +206,7 @@ def test_segments_have_a_spectrum_each(config):
     assert plain.shape == (2, 12, 14)
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
-    with pytest.raises(ValueError, match="13 steps cannot be cut into 3 segments"):
+    with pytest.raises(ValueError, match="cannot split 13 steps into 3 equal segments"):
         decoder(latents, num_steps=13)
 
 
@@ -220,7 +220,7 @@ def test_a_segment_with_its_own_latents_reads_no_others(config):
     changed = decoder(latents, num_steps=12)
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
-    with pytest.raises(ValueError, match="5 latents cannot be shared out among 3 segments"):
+    with pytest.raises(ValueError, match="cannot split 5 latents evenly among 3 segments"):
         decoder(latents[:, :5], num_steps=12)
 
 

@@ -132,7 +132,7 @@ def test_images_of_any_size_are_made_256(policy: VitaPolicy) -> None:
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4, 3))}}, "found float64"),
         (
             {"images": {"primary": np.zeros((4, 4, 3), np.uint8), "wrist_rihgt": np.zeros((4, 4, 3), np.uint8)}},
-            "no camera 'wrist_rihgt'; this checkpoint sees: primary, wrist_right",
+            "unknown camera 'wrist_rihgt'; this checkpoint uses: primary, wrist_right",
         ),
         ({"source": "lbero"}, "no source 'lbero'; this checkpoint has statistics of: libero"),
         ({"state": np.zeros(8, np.float32)}, "a state must be 64 finite numbers"),
@@ -164,7 +164,7 @@ def test_commands_follow_the_constants_of_the_checkpoint(policy: VitaPolicy) -> 
     assert set(commands[:, 6].tolist()) <= {-1.0, 1.0}
     assert (commands[:, 6] == np.where(decision.right[:, 6] > 0.5, -1, 1)).all()
     assert policy.commands(decision, "canonical") is not None
-    with pytest.raises(RequestError, match="no convention 'calvin'; this checkpoint has: canonical, libero"):
+    with pytest.raises(RequestError, match="unknown convention 'calvin'; this checkpoint has: canonical, libero"):
         policy.commands(decision, "calvin")
 
 
@@ -314,7 +314,7 @@ def test_a_clip_is_drawn(runs: Path, toy_shards: Path, tmp_path: Path, capsys: p
     assert out.read_bytes()[:2] == b"\xff\xd8"
     assert SOURCE in capsys.readouterr().out
     assert main([*asked, "--window", "9999"]) == 2
-    assert "counted from 0" in capsys.readouterr().err
+    assert "windows, numbered from 0" in capsys.readouterr().err
     assert main([*asked, "--key", "nobody"]) == 2
 
 

@@ -66,8 +66,8 @@ def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
         return Pretrained(dino=_assemble(tensors, config), sha256=_sha256(tensors))
     except RequestError as fault:
         raise RequestError(
-            f"visual.backbone={backbone}: {fault}; give another with --set visual.backbone=<folder with {CONFIG} and "
-            f"{WEIGHTS}, or hub name>, or draw random weights with --set visual.backbone={RANDOM}"
+            f"visual.backbone={backbone}: {fault}; use --set visual.backbone=<folder with {CONFIG} and {WEIGHTS}, or "
+            f"hub name>, or --set visual.backbone={RANDOM} for random weights"
         ) from fault
 
 
@@ -91,7 +91,7 @@ def _check_config(folder: Path, config: Dinov2Config) -> None:
     for name in _SHAPE:
         found, wanted = stored.get(name, getattr(usual, name)), getattr(config, name)
         if found != wanted:
-            raise RequestError(f"its {name} is {found}, the recipe's model.visual has {wanted}")
+            raise RequestError(f"its {name} is {found}, but the recipe's model.visual has {wanted}")
 
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
@@ -120,9 +120,9 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
         heads = model.blocks[0].attn.num_heads
         tensors = as_library_names(model.state_dict())
     except Exception as fault:
-        raise RequestError(f"timm gives no DINOv2 of that name ({one_line(fault)})") from fault
+        raise RequestError(f"timm has no DINOv2 model of that name ({one_line(fault)})") from fault
     if heads != config.num_attention_heads:
-        raise RequestError(f"it has {heads} heads, the recipe's model.visual has {config.num_attention_heads}")
+        raise RequestError(f"it has {heads} heads, but the recipe's model.visual has {config.num_attention_heads}")
     return tensors
 
 
@@ -141,11 +141,11 @@ def _assemble(tensors: dict[str, Tensor], config: Dinov2Config) -> Dinov2Model:
     dino: Dinov2Model = loaded[0]
     found = loaded[1]
     for key, shape, wanted in sorted(found["mismatched_keys"]):
-        raise RequestError(f"its {key} is {tuple(shape)}, the recipe's model.visual has {tuple(wanted)}")
+        raise RequestError(f"its {key} is {tuple(shape)}, but the recipe's model.visual has {tuple(wanted)}")
     for key in sorted(found["missing_keys"]):
         raise RequestError(f"it has no {key}")
     for key in sorted(found["unexpected_keys"]):
-        raise RequestError(f"it has {key}, which the recipe's model.visual has not")
+        raise RequestError(f"it has {key}, which the recipe's model.visual does not have")
     return dino
 
 

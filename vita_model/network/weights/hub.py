@@ -23,7 +23,7 @@ def find_folder(name: str, *, also: Sequence[str] = ()) -> Path:
     """
     path = Path(name).expanduser()
     if path.is_file():
-        raise RequestError("it is a file, not a folder")
+        raise RequestError("expected a folder or hub name, got a file")
     return path if path.is_dir() else hub_folder(name, also=also)
 
 
@@ -40,9 +40,7 @@ def hub_folder(name: str, *, also: Sequence[str] = ()) -> Path:
         get_hf_file_metadata(hf_hub_url(name, CONFIG), timeout=_ANSWER_S)
         return Path(snapshot_download(name, allow_patterns=[CONFIG, _INDEX, "model*.safetensors", *also]))
     except Exception as fault:
-        raise RequestError(
-            f"no such folder, and no such model from the Hugging Face hub ({one_line(fault)})"
-        ) from fault
+        raise RequestError(f"not found, neither as a folder nor on the Hugging Face hub ({one_line(fault)})") from fault
 
 
 def cached_folder(name: str) -> Path | None:

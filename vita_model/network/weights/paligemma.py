@@ -86,7 +86,9 @@ def check_tokenizer(backbone: Backbone, where: str) -> None:
     folder = path if path.is_dir() else _in_cache(name)
     file = folder / TOKENIZER if folder else None
     if file is not None and file.is_file() and file.read_bytes() != own:
-        raise RequestError(f"{where}: {file} is not the tokenizer of that run; restore it, or move the folder away")
+        raise RequestError(
+            f"{where}: {file} differs from the tokenizer of that run; restore the original, or move the folder away"
+        )
 
 
 def read_tokenizer(folder: Path, backbone: Backbone) -> WordPieceTokenizer:
@@ -101,7 +103,9 @@ def read_tokenizer(folder: Path, backbone: Backbone) -> WordPieceTokenizer:
     tokenizer = WordPieceTokenizer(path.read_bytes(), max_tokens=backbone.config.max_text_tokens)
     found, wanted = tokenizer.num_tokens, backbone.config.vocabulary
     if found > wanted:
-        raise RequestError(f"its {TOKENIZER} has {found} tokens, the recipe's model.backbone.vocabulary is {wanted}")
+        raise RequestError(
+            f"its {TOKENIZER} has {found} tokens, but the recipe's model.backbone.vocabulary is {wanted}"
+        )
     return tokenizer
 
 
@@ -112,8 +116,8 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except RequestError as fault:
         raise RequestError(
-            f"backbone.weights={name}: {fault}; give another with --set backbone.weights=<folder with {CONFIG}, "
-            f"{WEIGHTS} and {TOKENIZER}, or hub name>, or draw random weights with --set backbone.weights={RANDOM}"
+            f"backbone.weights={name}: {fault}; use --set backbone.weights=<folder with {CONFIG}, {WEIGHTS} and "
+            f"{TOKENIZER}, or hub name>, or --set backbone.weights={RANDOM} for random weights"
         ) from fault
 
 
@@ -128,7 +132,7 @@ def _check_config(folder: Path, backbone: Backbone) -> None:
     """Compare what the shapes of tensors do not show."""
     stored = read_config(folder)
     if stored.get("model_type") != PaliGemmaConfig.model_type:
-        raise RequestError(f"its model_type is {stored.get('model_type')}, wanted {PaliGemmaConfig.model_type}")
+        raise RequestError(f"its model_type is {stored.get('model_type')}, expected {PaliGemmaConfig.model_type}")
     try:
         found = PaliGemmaConfig.from_dict(stored)
     except Exception as fault:
@@ -141,7 +145,7 @@ def _check_config(folder: Path, backbone: Backbone) -> None:
         for name in names:
             there, here = getattr(theirs, name, None), getattr(ours, name)
             if there != here:
-                raise RequestError(f"its {part}.{name} is {there}, the recipe's model.backbone has {here}")
+                raise RequestError(f"its {part}.{name} is {there}, but the recipe's model.backbone has {here}")
 
 
 def _check_tensors(files: list[Path], backbone: Backbone) -> None:
@@ -157,9 +161,9 @@ def _check_tensors(files: list[Path], backbone: Backbone) -> None:
         if name not in found:
             raise RequestError(f"it has no tensor for {name} {wanted[name]}")
         if name not in wanted:
-            raise RequestError(f"its tensor for {name} {found[name]} has no place in the recipe's model.backbone")
+            raise RequestError(f"it has {name} {found[name]}, which the recipe's model.backbone does not have")
         if found[name] != wanted[name]:
-            raise RequestError(f"its {name} is {found[name]}, the recipe's model.backbone has {wanted[name]}")
+            raise RequestError(f"its {name} is {found[name]}, but the recipe's model.backbone has {wanted[name]}")
 
 
 def _released(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:

@@ -108,7 +108,7 @@ class WordPieceTokenizer:
     def _id(self, word: str) -> int:
         found = self._tokenizer.token_to_id(word)
         if found is None:
-            raise RequestError(f"{TOKENIZER} has no token {word!r}, which frames an instruction")
+            raise RequestError(f"{TOKENIZER} has no token {word!r}, which every instruction needs")
         return int(found)
 
 
@@ -124,7 +124,7 @@ def checkpoint_tokenizer(checkpoint: Path, *, max_tokens: int) -> Tokenizer:
     try:
         return WordPieceTokenizer(path.read_bytes(), max_tokens=max_tokens)
     except (OSError, RequestError) as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
 
 def _framed(texts: Sequence[Sequence[int]], length: int, *, bos: int, newline: int) -> Tokens:
