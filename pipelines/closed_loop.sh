@@ -16,7 +16,7 @@ mkdir -p "$out"
 asked="VITA_DEMOS=$demos VITA_EPISODES=$episodes VITA_STEPS=${VITA_STEPS:-}"
 began="$(cat "$out/settings.txt" 2> /dev/null || echo "$asked")"
 if [ "$began" != "$asked" ]; then
-    echo "closed_loop.sh: $out was begun with $began, now $asked is asked for; name another DIR or remove it" >&2
+    echo "closed_loop.sh: $out was started with $began, but the request is $asked; choose another DIR or remove it" >&2
     exit 2
 fi
 echo "$asked" > "$out/settings.txt"
@@ -36,7 +36,7 @@ export PATH="$VITA_BIN:$PATH" HF_HUB_OFFLINE=1 MUJOCO_GL="${MUJOCO_GL:-egl}"
 # Runs a step once: NAME COMMAND... Its time goes to times.txt.
 step() {
     local name="$1"; shift
-    if [ -f "$out/done/$name" ]; then echo "== $name: done before"; return; fi
+    if [ -f "$out/done/$name" ]; then echo "== $name: already done"; return; fi
     echo "== $name"
     local began=$SECONDS
     "$@"
@@ -66,4 +66,4 @@ step evaluate vita-eval robosuite evaluate --task lift --policy "$out/runs/finet
     --episodes "$episodes" --replan-steps 10
 echo
 cat "$out/times.txt"
-echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, all that was said: $out/log.txt"
+echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, full log: $out/log.txt"

@@ -188,17 +188,19 @@ def difference(rows: Sequence[Mapping[str, object]], worse: str, better: str) ->
     errors = {(row["arm"], row["seed"]): float(str(row["actions/mse"])) for row in rows}
     seeds = [seed for arm, seed in errors if arm == worse and (better, seed) in errors]
     apart = [errors[worse, seed] - errors[better, seed] for seed in seeds]
-    return f"actions/mse, {worse} minus {better}, of the same seeds: {interval(apart)}" if apart else ""
+    return f"actions/mse, {worse} minus {better}, over the same seeds: {interval(apart)}" if apart else ""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the arms asked for."""
-    parser = argparse.ArgumentParser(prog="latent_evidence", description="What is the shared code worth, held out?")
+    parser = argparse.ArgumentParser(
+        prog="latent_evidence", description="Measure on held-out data what the shared codebook contributes."
+    )
     parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=NUM_STEPS)
-    parser.add_argument("--work", type=Path, help="folder of the runs; none: they are removed at the end")
-    parser.add_argument("--out", type=Path, help="file that each result is added to as a line of JSON")
+    parser.add_argument("--work", type=Path, help="folder to keep the runs in (default: a temporary folder)")
+    parser.add_argument("--out", type=Path, help="JSON Lines file to append each result to")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)

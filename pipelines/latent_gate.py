@@ -186,13 +186,17 @@ def _codes(model: Vita, scenes: Scenes) -> torch.Tensor:
     model.eval()
     (quantized,) = RULES[Stage.WARMUP].predict(model, scenes.batch, Draws()).quantized
     if quantized.indices is None:
-        raise ValueError("the run ended in its continuous phase: train longer, or set continuous_updates lower")
+        raise ValueError(
+            "the run ended in its continuous phase, before it had codes; train longer, or lower continuous_updates"
+        )
     return quantized.indices[:, 0]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the gate of one variant."""
-    parser = argparse.ArgumentParser(prog="latent_gate", description="Does warmup learn codes that carry motion?")
+    parser = argparse.ArgumentParser(
+        prog="latent_gate", description="Check that warmup learns codes that carry motion."
+    )
     parser.add_argument("--recipe", choices=sorted(VARIANTS), default="shipped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=NUM_STEPS)

@@ -174,12 +174,14 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the rates and chunks asked for."""
-    parser = argparse.ArgumentParser(prog="latent_rates", description="Must the chunk cover the second of its frames?")
+    parser = argparse.ArgumentParser(
+        prog="latent_rates", description="Compare chunks that cover one second with chunks of native steps."
+    )
     parser.add_argument("--hz", nargs="+", type=int, choices=RATES, default=list(RATES))
     parser.add_argument("--chunk", nargs="+", type=Chunk, choices=list(Chunk), default=list(Chunk))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=NUM_STEPS)
-    parser.add_argument("--out", type=Path, help="file that each result is added to as a line of JSON")
+    parser.add_argument("--out", type=Path, help="JSON Lines file to append each result to")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []

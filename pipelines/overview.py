@@ -34,7 +34,7 @@ def overview(found: Comparison) -> Image:
     chosen = real[np.linspace(0, len(real) - 1, _NUM_TILES - 1).round().astype(int)]
     imagined = found.decision.frames
     if imagined is None:
-        raise ValueError("the policy imagined no frames")
+        raise ValueError("expected predicted frames from the policy, got none")
     true = [found.start, *found.true_frames[chosen]]
     instruction = found.title.split("'")[1] if "'" in found.title else ""
     bands = [
@@ -117,12 +117,12 @@ def _panel(title: str, true: Float32, predicted: Float32, colour: Colour, *, spa
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
-    parser = argparse.ArgumentParser(prog="overview", description="Draw a run's output as the picture of the README.")
+    parser = argparse.ArgumentParser(prog="overview", description="Draw the README's picture from a run's output.")
     parser.add_argument("--shards", required=True, help="folder of the built sources")
-    parser.add_argument("--run", required=True, type=Path, help="run of co-training or fine-tuning")
+    parser.add_argument("--run", required=True, type=Path, help="run folder of stage cotrain or finetune")
     parser.add_argument("--source", required=True, help="source of the clip")
-    parser.add_argument("--key", help="clip (default: the first one)")
-    parser.add_argument("--window", type=int, default=0, help="window of the clip (default: %(default)s)")
+    parser.add_argument("--key", help="key of the clip (default: the first one)")
+    parser.add_argument("--window", type=int, default=0, help="index of the window (default: %(default)s)")
     parser.add_argument("--out", required=True, type=Path, help="PNG file to write")
     arguments = parser.parse_args(argv)
     try:

@@ -7,11 +7,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python="${VITA_PYTHON:-python3}"
 if ! command -v "$python" > /dev/null; then
-    echo "setup: $python: no such program; set VITA_PYTHON to a Python 3.11 or newer" >&2
+    echo "setup: $python not found; set VITA_PYTHON to Python 3.11 or newer" >&2
     exit 2
 fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "setup: $python is not Python 3.11 or newer; set VITA_PYTHON to one that is" >&2
+    echo "setup: $python is older than Python 3.11; set VITA_PYTHON to Python 3.11 or newer" >&2
     exit 2
 fi
 

@@ -21,7 +21,7 @@ share=()
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     rank=$(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1}))
     if [ "$rank" -ge "$SLURM_ARRAY_TASK_COUNT" ]; then
-        echo "build.sh: task $SLURM_ARRAY_TASK_ID is not one of $SLURM_ARRAY_TASK_COUNT in a row; give --array as a range, such as 0-15" >&2
+        echo "build.sh: task $SLURM_ARRAY_TASK_ID is outside a range of $SLURM_ARRAY_TASK_COUNT tasks; set --array to a range, such as 0-15" >&2
         exit 2
     fi
     share=(--rank "$rank" --num-ranks "$SLURM_ARRAY_TASK_COUNT")

@@ -59,7 +59,7 @@ def micro_batches(batch: Batch, draws: Draws, count: int) -> list[tuple[Batch, D
     """
     size, rest = divmod(len(batch.key), count)
     if rest or not size:
-        raise ValueError(f"a batch of {len(batch.key)} cannot be cut into {count} equal parts")
+        raise ValueError(f"cannot split a batch of {len(batch.key)} samples into {count} equal parts")
     parts = [slice(number * size, (number + 1) * size) for number in range(count)]
     return [(samples(batch, part), _drawn(draws, part)) for part in parts]
 

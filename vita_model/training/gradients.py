@@ -81,6 +81,6 @@ def _check_finite(value: Tensor, what: str, batch: Batch, step: int) -> None:
     keys = ", ".join(batch.key[:_MAX_KEYS])
     more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
     raise TrainingError(
-        f"step {step}: {what} {found} in this {batch.modality} batch of clips {keys}{more}. "
-        "Look at them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
+        f"step {step}: expected a finite {what}, got {found} in a batch of {batch.modality} clips {keys}{more}. "
+        "Inspect them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
     )

@@ -70,7 +70,10 @@ def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel, precision: Precisi
 def _cut(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Module:
     model = loss.model
     if isinstance(model.codebook.codes, nn.Parameter):
-        raise RequestError("parallel=fsdp cuts weights, which codebook.update=grad cannot replace: use ema, or ddp")
+        raise RequestError(
+            "codebook.update=grad does not work with the sharded weights of parallel=fsdp; use codebook.update=ema or "
+            "parallel=ddp"
+        )
     mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
     loss.gathered = gathered
     # What lies between blocks is float32, as with whole weights: some of it computes outside autocast.

@@ -105,7 +105,7 @@ class Trainer:
             loaded = init_from(Path(self.recipe.init), self.model, needs, parts)
             self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
         elif needs:
-            raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
+            raise RequestError(f"stage {stage} needs a trained {', '.join(sorted(needs))}; --set init=RUN")
         if self.model.backbone is not None and Component.BACKBONE not in loaded:
             load_paligemma(self.model.backbone)
         if self.recipe.ema_decay is not None:
@@ -122,7 +122,7 @@ class Trainer:
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
         self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
-            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
+            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}; remove it to use the previous one")
         if self.model.backbone is not None:
             check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
         load_optimizer(self.optimizer, trainer.optimizer)
@@ -176,7 +176,7 @@ class Trainer:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)
         is_end = self.step >= self.recipe.num_steps
-        for line in summary(figures) if is_end else [f"held out at step {self.step}: {headline(figures)}"]:
+        for line in summary(figures) if is_end else [f"held-out evaluation at step {self.step}: {headline(figures)}"]:
             self.report(line)
 
     @contextmanager
@@ -310,7 +310,7 @@ def train(
         TrainingError: a loss or gradient is not finite.
     """
     if ranks is None and not is_alone():
-        raise ValueError("this process is one of several ranks: train needs `ranks`, as joined_ranks gives them")
+        raise ValueError("this process is one of several ranks: pass `ranks` from joined_ranks() to train()")
     _check_accumulate(recipe, ranks or Ranks())
     check_eval_every(recipe, held_out)
     checkpoint = first_says(lambda: _found(run, resume=resume))
@@ -327,7 +327,7 @@ def train(
     )
     if checkpoint is None:
         if resume:
-            trainer.report(f"no checkpoint in {run} yet: starting at step 0")
+            trainer.report(f"no checkpoint in {run} yet, starting at step 0")
         trainer.start()
     else:
         trainer.resume(checkpoint, plan_change)
@@ -354,8 +354,8 @@ def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:
     for size in sizes:
         if size // ranks.world_size % recipe.accumulate:
             raise RequestError(
-                f"accumulate={recipe.accumulate} does not divide the {size // ranks.world_size} samples of a rank "
-                f"(batch_size {size}, ranks {ranks.world_size}): --set accumulate= a number that does"
+                f"expected accumulate to divide the {size // ranks.world_size} samples per rank (batch_size {size}, "
+                f"ranks {ranks.world_size}), got {recipe.accumulate}; --set accumulate to a divisor"
             )
 
 

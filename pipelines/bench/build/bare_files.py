@@ -32,7 +32,7 @@ def copy_records(paths: Sequence[Path], out: Path) -> int:
                     record = file.read(length)
                     (crc,) = struct.unpack("<I", file.read(4))
                     if _masked(header[:8]) != length_crc or _masked(record) != crc:
-                        raise ValueError(f"{path}: record {num_records} is damaged")
+                        raise ValueError(f"{path}: record {num_records} is damaged (checksum mismatch)")
                     copied.write(record)
                     num_records += 1
         # A build's shards are on the disk when it ends; a copy that is only in memory would cost what the moment gives.

@@ -95,7 +95,7 @@ def run_contest(contest: Contest, *, num_rounds: int) -> list[Measurement]:
     ways = [way for way in (contest.ours, *contest.others) if way.run is not None]
     counts = {way.name: _run(way, contest.clock)[0] for way in ways}
     if len(set(counts.values())) > 1:
-        raise RuntimeError(f"{contest.what}: unequal results: {counts}")
+        raise RuntimeError(f"{contest.what}: expected equal counts from all ways, got {counts}")
     same = None if contest.same_pixels is None else contest.same_pixels()
     rounds = [_round(ways, contest.clock, number) for number in range(num_rounds * contest.turns_a_round)]
     first, *rest = [_row(contest, rounds, other) for other in contest.others]
@@ -110,7 +110,7 @@ def _round(ways: Sequence[Way], clock: Clock, number: int) -> Mapping[str, float
 
 def _run(way: Way, clock: Clock) -> tuple[int, float]:
     if way.run is None:
-        raise ValueError(f"{way.name} is absent")
+        raise ValueError(f"{way.name} is not available on this machine")
     start_s = clock.now_s()
     count = way.run()
     taken_s = clock.now_s() - start_s

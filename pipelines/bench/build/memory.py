@@ -38,7 +38,7 @@ def measure_peak(what: str, run: Callable[[], object]) -> Peak:
     process.start()
     process.join()
     if process.exitcode or not receiver.poll():
-        raise RuntimeError(f"{what}: the process that measured its memory failed")
+        raise RuntimeError(f"{what}: the process that measures its memory failed")
     return Peak(what=what, peak_mb=float(receiver.recv()))
 
 

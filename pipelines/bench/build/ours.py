@@ -41,7 +41,7 @@ def _frames(path: str, *, keyframes: bool) -> Iterator[Image]:
     rows = _keyframes(info) if keyframes else list(range(len(info.frame_index)))
     for frame in VideoStream(path, info=info, name=path).read(rows, ResizeMode.PLAIN):
         if not isinstance(frame, RgbFrame):
-            raise TypeError(f"{path}: a frame is lost")
+            raise TypeError(f"{path}: a frame could not be decoded")
         yield frame.pixels
 
 

@@ -85,7 +85,7 @@ def _write_images(path: str, folder: Path) -> list[Path]:
 def _read_image(path: Path) -> Image:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
-        raise OSError(f"{path}: cannot be read")
+        raise OSError(f"{path}: cannot read the image")
     return np.asarray(pixels, np.uint8)
 
 
@@ -93,7 +93,7 @@ def _encode(path: Path, images: Sequence[Path]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(_AV1, rate=_FPS, options={"g": "2", "crf": "30"})
         if not isinstance(stream, VideoStream):
-            raise TypeError(f"{_AV1} is no video codec")
+            raise TypeError(f"{_AV1} is not a video codec")
         stream.height, stream.width, stream.pix_fmt = IMAGE_SIZE, IMAGE_SIZE, "yuv420p"
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(_read_image(image), format="rgb24")

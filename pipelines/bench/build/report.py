@@ -83,8 +83,9 @@ def as_markdown(report: Report) -> str:
             *markdown_table(["one worker", "peak memory", "limit", "met"], peaks),
             "",
             f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}, PyAV {machine.pyav} "
-            f"({machine.ffmpeg}). {report.num_rounds} rounds in turns; rates are medians, a ratio is the median of the "
-            "rounds' ratios (above 1: ours is faster). CPU seconds are user and system time, child processes included.",
+            f"({machine.ffmpeg}). {report.num_rounds} rounds, taking turns; rates are medians, and a ratio is the "
+            "median of the rounds' ratios (above 1: ours is faster). CPU seconds are user and system time, including "
+            "child processes.",
             "",
             f"Generated data: {used}.",
         ]
@@ -92,7 +93,7 @@ def as_markdown(report: Report) -> str:
 
 
 def _row(row: Measurement) -> list[str]:
-    same = {None: "", True: ", same pixels", False: ", OTHER PIXELS"}[row.same_pixels]
+    same = {None: "", True: ", same pixels", False: ", DIFFERENT PIXELS"}[row.same_pixels]
     other = "absent" if row.other_rate is None else number_text(row.other_rate)
     return [
         row.what,

@@ -108,7 +108,7 @@ def _keyframes(what: str, workload: Workload, *, target: float | None) -> Contes
     targets = {path: ours.keyframe_numbers(path) for path in videos}
     limit = Way(name="sequential decode, same frames scaled", run=partial(bare_video.decode_all_targets, targets))
     return Contest(
-        what=f"{what} to 256x256 RGB, one frame a second",
+        what=f"{what} to 256x256 RGB, one frame per second",
         ours=Way(name="ours", run=partial(ours.read_keyframes, videos)),
         others=(limit,),
         num_units=workload.num_frames,
@@ -137,7 +137,7 @@ def _records(workload: Workload, scratch: Path) -> Contest:
     return Contest(
         what="RLDS with 256x256 JPEG (Bridge-like), built with every frame",
         ours=_build_way(task, counts=lambda built: built.num_episodes),
-        others=(Way(name="read, check sums, copy to disk", run=copy, tidy=out.unlink),),
+        others=(Way(name="read, verify checksums, copy to disk", run=copy, tidy=out.unlink),),
         num_units=workload.num_mb,
         unit="MB",
         target=0.5,
@@ -179,7 +179,7 @@ def _two_workers(workload: Workload, scratch: Path) -> Contest:
     decode = partial(bare_video.decode_in_processes, shares)
     limit = Way(name="two bare decoding processes, same frames scaled", run=decode)
     return Contest(
-        what="short VP9 clips, built by two workers, one frame a second",
+        what="short VP9 clips, built by two workers, one frame per second",
         ours=_build_way(task, counts=lambda built: built.num_frames),
         others=(limit,),
         num_units=workload.num_frames,
@@ -194,7 +194,7 @@ def _against_peers(workload: Workload, num_clips: int, scratch: Path) -> Contest
     out, recipe = scratch / "frames", scratch / "recipe"
     task = ours.BuildTask(workload=workload, source="ssv2", out=scratch / "clips", frames=_ALL, limit=num_clips)
     ffmpeg = Way(
-        name="an ffmpeg process a clip, same JPEG",
+        name="one ffmpeg process per clip, same JPEG",
         run=partial(peers.ffmpeg_per_clip, videos, out) if peers.has_ffmpeg() else None,
         tidy=out.unlink,
     )

@@ -113,7 +113,7 @@ def write_video(path: Path, spec: VideoSpec) -> None:
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(spec.codec, rate=spec.fps, options=dict(spec.options))
         if not isinstance(stream, VideoStream):
-            raise TypeError(f"{spec.codec} is no video codec")
+            raise TypeError(f"{spec.codec} is not a video codec")
         stream.height, stream.width, stream.pix_fmt = spec.height, spec.width, "yuv420p"
         stream.bit_rate = spec.bit_rate
         # A fixed number: what an encoder writes may depend on it.

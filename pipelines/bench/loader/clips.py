@@ -58,7 +58,7 @@ def _written(folder: Path, spec: ClipSpec) -> Iterator[tuple[Sequence[bytes], Se
                 writer.add(_clip(number, jpegs, actions))
                 yield jpegs, [_pixels_crc32(jpeg) for jpeg in jpegs], actions
         if writer.summary is None:
-            raise RuntimeError("a shard without clips")
+            raise RuntimeError("expected a shard with clips, got an empty one")
         summaries.append(writer.summary)
     card = {"source": SOURCE, "shards": {"train": [asdict(one) for one in summaries], "val": []}}
     (folder / "dataset.json").write_bytes(schema.json_bytes(card))

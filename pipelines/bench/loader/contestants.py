@@ -83,7 +83,7 @@ def _peer(
 ) -> Contestant | Absent:
     python = environment / "bin" / "python"
     if not python.exists():
-        return Absent(name=name, why=f"no environment with peers; {HINT}")
+        return Absent(name=name, why=f"the environment with peers was not found; {HINT}")
     contestant = f"peers.{module}:batches"
     pairs = clips.raw / "pairs"
 
@@ -126,7 +126,7 @@ def run_module(python: Path, module: str, arguments: Sequence[str]) -> str:
             command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=REPOSITORY
         )
     except subprocess.TimeoutExpired:
-        raise ContestantError(f"did not end within {_TIMEOUT_S} s") from None
+        raise ContestantError(f"did not finish within {_TIMEOUT_S} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ContestantError(lines[-1])

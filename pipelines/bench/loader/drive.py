@@ -90,7 +90,7 @@ def take_turn(contestant: str, *, pairs: Path, data: Path, spec: TurnSpec) -> Tu
 def _size(taken: Taken) -> int:
     first, future, action = taken
     if not len(first) == len(future) == len(action):
-        raise ValueError("a batch of unequal parts")
+        raise ValueError("expected batch members of equal length, got different lengths")
     return len(first)
 
 

@@ -36,7 +36,7 @@ def read_batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken
     def fetch(frame: int) -> bytes:
         jpeg = os.pread(file, offset[frame + 1] - offset[frame], offset[frame])
         if crc32(jpeg) != sums[frame]:
-            raise ValueError(f"frame {frame} is damaged")
+            raise ValueError(f"frame {frame} is damaged (checksum mismatch)")
         return jpeg
 
     return _batches(pairs, fetch, workers=workers, batch_size=batch_size)

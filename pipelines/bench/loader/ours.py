@@ -19,5 +19,5 @@ def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
     with make_loader(plan, threads=workers) as loader:
         for batch in loader:
             if batch.images is None or batch.future is None:
-                raise TypeError("a paired batch without images")
+                raise TypeError("expected a paired batch with images, got none")
             yield batch.images[:, 0], batch.future[:, 0], batch.action

@@ -62,10 +62,10 @@ class Pairs:
             pair = tuple(numbers.get(zlib.crc32(images[slot].tobytes())) for images in (first, future))
             place = places.get(pair)  # type: ignore[arg-type]
             if place is None:
-                raise ValueError(f"sample {slot} of a batch shows frames {pair}, which are no pair")
+                raise ValueError(f"sample {slot} of a batch: expected the two frames of a pair, got frames {pair}")
             # Ours come normalized, in the columns of two arms.
             if action.shape[2] == ACTION_DIM and not np.array_equal(action[slot], self.action[place]):
-                raise ValueError(f"sample {slot} of a batch has the actions of another pair")
+                raise ValueError(f"sample {slot} of a batch: its actions are those of another pair")
 
 
 def frames_file(folder: Path) -> Path:

@@ -65,7 +65,7 @@ def _cpu_checks(entries: Sequence[Entry]) -> list[Check]:
     sides = [(LIMIT, limit, 1.15), *((name, _entry(entries, name), 0.7) for name in _SLOW_PEERS)]
     return [
         Check(
-            what=f"CPU time per sample, ours over: {name}",
+            what=f"CPU time per sample, ours relative to {name}",
             found=None if ours is None or other is None else ours.ratio(other, CPU),
             target=target,
             at_least=False,
@@ -82,7 +82,7 @@ def _rate_checks(entries: Sequence[Entry]) -> list[Check]:
     sides = [(f"{LIMIT} on two threads", limit, 0.9), (name, best, 1.8)]
     return [
         Check(
-            what=f"samples per second, ours on two threads over: {name}",
+            what=f"samples per second, ours on two threads relative to {name}",
             found=None if ours is None or other is None else ours.ratio(other, RATE),
             target=target,
             at_least=True,
@@ -138,8 +138,8 @@ def as_json(report: LoaderReport) -> dict[str, object]:
 def as_markdown(report: LoaderReport) -> str:
     """Give a report as tables and what they were measured on."""
     sizes, machine = report.sizes, report.machine
-    titles = ["loader", "CPU ms per sample", "over raw decode", "samples per second", "first batch", "data"]
-    index_titles = ["index", "opened in", "private memory", "of it imports", "one batch plan", "worst"]
+    titles = ["loader", "CPU ms per sample", "relative to raw decode", "samples per second", "first batch", "data"]
+    index_titles = ["index", "opened in", "private memory", "of which imports", "planning a batch", "worst case"]
     indexes = [("no torch imported", report.index), ("with torch and the loader imported", report.index_torch)]
     return "\n".join(
         [
@@ -147,17 +147,17 @@ def as_markdown(report: LoaderReport) -> str:
             "",
             *markdown_table(index_titles, [_index_row(name, figures) for name, figures in indexes]),
             "",
-            *markdown_table(["target", "measured", "asked", "met"], [_check_row(check) for check in report.checks]),
+            *markdown_table(["target", "measured", "required", "met"], [_check_row(check) for check in report.checks]),
             "",
-            f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}. {sizes.num_rounds} rounds in "
-            f"turns, each turn a new process that loads {sizes.num_batches} batches of {sizes.batch_size} after "
-            f"{sizes.num_warm + 1} that are not counted; files in the page cache; medians, a ratio is the median of "
-            "the rounds' ratios. A sample is two 256x256 JPEGs and 16 actions; the first batch of every turn is "
-            "looked up, pixel for pixel. CPU time is user and system time of all processes, with the fewest threads or "
-            "workers. Samples per second by threads (raw decode, vita) or worker processes (peers): median (lowest to "
-            "highest).",
+            f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}. {sizes.num_rounds} rounds, in "
+            f"which the loaders take turns; each turn is a new process that loads {sizes.num_batches} batches of "
+            f"{sizes.batch_size} after {sizes.num_warm + 1} warm-up batches, with all files in the page cache. Figures "
+            "are medians; a ratio is the median of the rounds' ratios. A sample is two 256x256 JPEGs and 16 actions; "
+            "the first batch of every turn is verified pixel by pixel. CPU time is user and system time of all "
+            "processes, with the fewest threads or workers. Samples per second, by number of threads (raw decode, "
+            "vita) or worker processes (peers): median (lowest to highest).",
             "",
-            f"Generated data: {sizes.clips.num_clips} clips of {sizes.clips.num_steps} frames; an index of "
+            f"Generated data: {sizes.clips.num_clips} clips of {sizes.clips.num_steps} frames, and an index of "
             f"{sizes.index.num_clips:,} clips and {sizes.index.num_frames:,} frames.",
         ]
     )

@@ -51,7 +51,7 @@ def _openpi(port: int) -> Ask:
             return call(*given)
         except (RuntimeError, OSError, WebSocketException) as fault:
             told = " ".join(str(fault).split())
-            raise VitaDataError(f"the server on port {port} does not answer as asked: {told}") from fault
+            raise VitaDataError(f"the server on port {port} failed to answer: {told}") from fault
 
     policy = telling(WebsocketClientPolicy, "127.0.0.1", port)
     return lambda request: telling(policy.infer, request)

@@ -96,7 +96,7 @@ class _Answers:
             self.model = Vita(config, CONTROL).eval().requires_grad_(requires_grad=False)
         backbone = self.model.backbone
         if backbone is None:
-            raise TypeError("a policy without a backbone")
+            raise TypeError("expected a model with a backbone, got none")
         self.backbone: Backbone = backbone
         parts = (self.backbone, self.model.action_decoder)
         for part in parts if spec.precision is Precision.BF16 else ():
@@ -203,7 +203,7 @@ def as_markdown(report: LatencyReport) -> str:
         f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s, "
         f"bandwidth {report.bytes_per_s / 1e9:,.1f} GB/s",
         "",
-        "| chunk | part | time | floor | over its floor | paper, RTX 4090 |",
+        "| chunk | part | time | lower bound | time / bound | paper, RTX 4090 |",
         "|---|---|---|---|---|---|",
     ]
     for row in report.rows:

@@ -46,8 +46,8 @@ def _port(server: "subprocess.Popen[str]", said: IO[str]) -> int:
             return int(found[1])
     code = server.wait()
     said.seek(0)
-    words = said.read().strip().splitlines() or ["it said nothing"]
-    raise VitaDataError(f"the server ended with exit code {code} before it served: {words[-1]}")
+    words = said.read().strip().splitlines() or ["no output"]
+    raise VitaDataError(f"the server exited with code {code} before it was ready: {words[-1]}")
 
 
 def _end(server: "subprocess.Popen[str]") -> None:

@@ -54,9 +54,9 @@ class LatencySpec:
     def __post_init__(self) -> None:
         """Refuse what cannot be measured; raises RequestError."""
         if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+            raise RequestError(f"--preset {self.preset}: expected one of {', '.join(PRESETS)}")
         if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
-            raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
+            raise RequestError(f"expected 1 to 3 views, and horizons and runs of at least 1, got {self}")
         require_device(self, "device")
 
 
@@ -76,11 +76,13 @@ class LoadSpec:
         """Refuse what cannot be measured; raises RequestError."""
         most = ServeOptions().max_waiting
         if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+            raise RequestError(f"--preset {self.preset}: expected one of {', '.join(PRESETS)}")
         if not self.clients or not all(1 <= number <= most for number in self.clients):
-            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: 1 to {most} may wait for an answer")
+            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: expected numbers from 1 to {most}")
         if self.num_requests < max(self.clients):
-            raise RequestError(f"--requests {self.num_requests}: fewer than the {max(self.clients)} clients")
+            raise RequestError(
+                f"--requests {self.num_requests}: expected at least one per client ({max(self.clients)})"
+            )
         if self.device.startswith("cuda"):
             import torch
 

@@ -81,7 +81,7 @@ def measure_training(recipe: Recipe, ranks: Ranks, trial: Trial) -> TrainReport:
     come = batches_that_come(recipe)
     modalities = come if trial.modality is None else [trial.modality]
     if not set(modalities) <= set(come):
-        raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} has no such batches")
+        raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} only has {', '.join(come)} batches")
     estimate = estimate_memory(recipe, num_ranks=1)
     config, builds = with_random_weights(recipe.model), RULES[recipe.stage].builds
     with building(recipe):
@@ -194,7 +194,7 @@ def as_markdown(report: TrainReport) -> str:
         f"{report.recipe} on {report.device}, {report.precision}, weights in {report.weights}, steps: {report.part}; "
         f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s",
         "",
-        "| batch | step | floor at that peak | part of the peak | samples/s | frames/s the loader must give | memory |",
+        "| batch | step | lower bound at that peak | MFU | samples/s | frames/s needed from the loader | memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:
@@ -203,4 +203,4 @@ def as_markdown(report: TrainReport) -> str:
             f"| {row.modality}, {row.batch_size} | {row.step_s * 1e3:,.1f} ms | {row.floor_s * 1e3:,.1f} ms | "
             f"{row.mfu:.1%} | {row.samples_per_s:,.1f} | {row.frames_per_s:,.1f} | {memory} |"
         )
-    return "\n".join([*lines, "", f"counted for whole steps with weights in fp32: {as_text(report.estimate)}"])
+    return "\n".join([*lines, "", f"estimate for whole steps with weights in fp32: {as_text(report.estimate)}"])

@@ -113,15 +113,27 @@ BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
         (observation(images=None), "found NoneType"),
         (observation(task_description=""), "task_description must be a non-empty string"),
         (observation(states=array(np.zeros(9))), "states must be LIBERO's 8"),
-        (observation(states={"__ndarray__": True, "dtype": "|O", "shape": [1], "data": b"x" * 8}), "expected booleans, integers or floats"),
+        (
+            observation(states={"__ndarray__": True, "dtype": "|O", "shape": [1], "data": b"x" * 8}),
+            "expected booleans, integers or floats",
+        ),
         (
             observation(states={"__ndarray__": True, "dtype": "<f8", "shape": [9], "data": b""}),
             "its bytes do not match its type",
         ),
-        (observation(images={"agentview": picture(BOMB, "png", (60_000, 60_000, 3))}), "at most 4096 .* got 60000x60000"),
+        (
+            observation(images={"agentview": picture(BOMB, "png", (60_000, 60_000, 3))}),
+            "at most 4096 .* got 60000x60000",
+        ),
         (observation(images={"agentview": picture(BOMB, "png", (8, 8, 3))}), r"got 60000x60000 with shape \[8, 8, 3\]"),
-        (observation(images={"agentview": picture(b"x" * 40, "png", (8, 8, 3))}), "expected a PNG file, got 40 bytes without a PNG header"),
-        (observation(images={"agentview": picture(b"x", "jpeg", (8, 8, 3))}), "cannot read the header of a jpeg image of 1 bytes"),
+        (
+            observation(images={"agentview": picture(b"x" * 40, "png", (8, 8, 3))}),
+            "expected a PNG file, got 40 bytes without a PNG header",
+        ),
+        (
+            observation(images={"agentview": picture(b"x", "jpeg", (8, 8, 3))}),
+            "cannot read the header of a jpeg image of 1 bytes",
+        ),
         (observation(images={"agentview": picture(b"x", "gif", (8, 8, 3))}), "got format 'gif'"),
     ],
 )

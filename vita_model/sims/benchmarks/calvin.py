@@ -178,7 +178,7 @@ def check_installation(dataset: Path) -> Path:
         dataset / "validation" / ".hydra" / "merged_config.yaml",
         benchmark=_NAME,
         what="description of environment D",
-        remedy="--dataset names the folder that holds training and validation",
+        remedy="set --dataset to the folder that contains training and validation",
     )
     configuration = agent.parent / "conf"
     for file in (_ORACLE, _SENTENCES):

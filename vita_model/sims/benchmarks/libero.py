@@ -41,7 +41,7 @@ NUM_NO_OPS = 10
 IMAGE_SIZE = 256
 _NO_OP = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]
 _NAME = "LIBERO"
-_INSTALL = "install it as its authors say (hf-libero 0.1.4 with robosuite 1.4.0 and mujoco<3.9 work together)"
+_INSTALL = "install it as its authors describe (hf-libero 0.1.4, robosuite 1.4.0 and mujoco<3.9 work together)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +179,14 @@ def check_installation(assets: Path | None) -> None:
         home / "config.yaml",
         benchmark=_NAME,
         what="configuration",
-        remedy="write its keys benchmark_root, bddl_files, init_states, datasets, assets, or import libero by hand",
+        remedy="write it with the keys benchmark_root, bddl_files, init_states, datasets and assets, or import libero "
+        "once by hand",
     )
     require_path(
         assets or folder / "libero" / "assets",
         benchmark=_NAME,
         what="assets",
-        remedy="put them there, or name their folder with --assets; they are not downloaded for you",
+        remedy="put them there, or set --assets to their folder; vita-eval downloads nothing",
     )
 
 
@@ -204,7 +205,7 @@ def _environment(task: Any) -> Any:
     root: Any = load("libero.libero", benchmark=_NAME, remedy=_INSTALL)
     environments: Any = load("libero.libero.envs", benchmark=_NAME, remedy=_INSTALL)
     description = Path(root.get_libero_path("bddl_files")) / task.problem_folder / task.bddl_file
-    require_path(description, benchmark=_NAME, what="task description", remedy="mend bddl_files in the configuration")
+    require_path(description, benchmark=_NAME, what="task description", remedy="fix bddl_files in the configuration")
     return environments.OffScreenRenderEnv(
         bddl_file_name=str(description), camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
     )
@@ -213,5 +214,5 @@ def _environment(task: Any) -> Any:
 def _numbers(request: LiberoRequest, num_tasks: int) -> tuple[int, ...]:
     wrong = [number for number in request.tasks if not 0 <= number < num_tasks]
     if wrong:
-        raise RequestError(f"{request.suite} has the tasks 0 to {num_tasks - 1}; {wrong[0]} was asked for")
+        raise RequestError(f"{request.suite}: expected tasks from 0 to {num_tasks - 1}, got {wrong[0]}")
     return request.tasks or tuple(range(num_tasks))

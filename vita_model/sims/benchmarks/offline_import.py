@@ -25,7 +25,7 @@ def quiet(benchmark: str) -> Iterator[None]:
 
     def refuse(prompt: object = "") -> str:
         raise RequestError(
-            f"{benchmark} asks {str(prompt).strip()!r}; set it up by hand first, vita-eval answers nothing"
+            f"{benchmark} asks {str(prompt).strip()!r}; set it up by hand first, since vita-eval answers no prompts"
         )
 
     before, asked = {key: os.environ.get(key) for key in _OFFLINE}, builtins.input
@@ -62,7 +62,7 @@ def require_package(package: str, *, benchmark: str, remedy: str) -> Path:
     """
     folder = package_folder(package)
     if folder is None:
-        raise RequestError(f"{benchmark}: no package {package!r} in {sys.prefix} or on PYTHONPATH; {remedy}")
+        raise RequestError(f"{benchmark}: package {package!r} not found in {sys.prefix} or on PYTHONPATH; {remedy}")
     return folder
 
 
@@ -73,7 +73,7 @@ def require_path(path: Path, *, benchmark: str, what: str, remedy: str) -> Path:
         RequestError: it is not; says where it was looked for and what to do.
     """
     if not path.exists():
-        raise RequestError(f"{benchmark}: no {what} at {path}; {remedy}")
+        raise RequestError(f"{benchmark}: {what} not found at {path}; {remedy}")
     return path
 
 

@@ -180,11 +180,11 @@ def check_installation(robot: Robot) -> None:
 
 
 def _check_widowx() -> None:
-    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets in place by hand"
+    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets there by hand"
     require_package("mani_skill", benchmark=_NAME, remedy=remedy)
     data = Path(os.environ.get("MS_ASSET_DIR", Path.home() / ".maniskill")) / "data"
     for folder in ("tasks/bridge_v2_real2sim_dataset", "robots/widowx"):
-        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR names the folder)")
+        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR sets the folder)")
 
 
 _Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = OneLineParser(
         prog="vita-eval",
-        description="Measure a policy's success in simulators that you have installed; nothing is downloaded.",
+        description="Evaluate a policy in simulation. Simulators must be installed already; nothing is downloaded.",
     )
     verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cli_robosuite.add(verbs)

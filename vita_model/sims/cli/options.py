@@ -15,22 +15,20 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         type=address,
         required=True,
         metavar="POLICY",
-        help="ws://HOST:PORT of vita-serve, a run's folder, or random",
+        help="policy to evaluate: ws://HOST:PORT of vita-serve, a run folder, or `random`",
     )
     parser.add_argument(
         "--source",
         type=word,
         metavar="NAME",
-        help="whose statistics scale states and actions, where a checkpoint has several",
+        help="source whose statistics scale states and actions; required if the checkpoint has several",
     )
-    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for the result")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for results")
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
     """Add whether an interrupted evaluation goes on."""
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the episodes that an interrupted evaluation left in DIR"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation in DIR")
 
 
 def add_replan(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +37,11 @@ def add_replan(parser: argparse.ArgumentParser) -> None:
     Assumes: 5, as openpi's LIBERO client does; the paper does not say.
     """
     parser.add_argument(
-        "--replan-steps", type=positive, default=5, metavar="N", help="commands carried out of each chunk (default 5)"
+        "--replan-steps",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="actions executed from each chunk before replanning (default: 5)",
     )
 
 
@@ -54,4 +56,4 @@ def make_results_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as fault:
-        raise RequestError(f"--out {folder}: no folder that can be written into ({fault.strerror})") from fault
+        raise RequestError(f"--out {folder}: expected a writable folder ({fault.strerror})") from fault

@@ -71,7 +71,7 @@ class Journal:
         place.folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = place.episodes.open("a+b")
         try:
-            told = "another evaluation is under way there; wait for its end, or name another folder"
+            told = "another evaluation is running there; wait for it to end, or choose another folder"
             keep_others_out(self._file, f"{place.episodes}: {told}")
             self._go_on(json.loads(json.dumps(settings)))
         except BaseException:
@@ -88,7 +88,7 @@ class Journal:
         if not self._rows or (fault is None and self._rows.keys() <= self._asked):
             path.unlink(missing_ok=True)
         else:
-            self._report(f"{len(self._rows)} episodes are kept in {path}: --resume goes on with them")
+            self._report(f"{len(self._rows)} episodes are saved in {path}; add --resume to continue")
         self._file.close()
 
     def rows(self, group: str, numbers: Iterable[int], run: Callable[[int], Json]) -> Iterator[Json]:
@@ -131,15 +131,15 @@ class Journal:
         path = self._place.episodes
         if not self._place.resume:
             raise RequestError(
-                f"{path} holds {len(rows)} episodes of an evaluation that was interrupted: --resume goes on with "
-                "them; or name another folder"
+                f"{path} holds {len(rows)} episodes of an interrupted evaluation; add --resume to continue, or choose "
+                "another folder"
             )
         if changed := [key for key in sorted({**settings, **asked}) if settings.get(key) != asked.get(key)]:
-            told = "; ".join(f"{key}: {settings.get(key)!r} there, {asked.get(key)!r} now" for key in changed)
-            raise RequestError(f"--resume: {path} was begun otherwise ({told}); name another folder")
+            told = "; ".join(f"{key} was {settings.get(key)!r}, now {asked.get(key)!r}" for key in changed)
+            raise RequestError(f"--resume: {path} has other settings ({told}); choose another folder")
         self._file.truncate(num_bytes)  # a line that the process's end cut
         self._rows = rows
-        self._report(f"going on after {len(rows)} episodes of {path}")
+        self._report(f"resuming after {len(rows)} episodes in {path}")
 
     def _read(self) -> tuple[Json, dict[tuple[str, int], Json], int]:
         """Read the settings, the episodes, and how many bytes are whole lines."""
@@ -152,7 +152,7 @@ class Journal:
             return dict(settings), {(row["group"], row["number"]): row["row"] for row in rows}, len(whole) + 1
         except (ValueError, KeyError, TypeError) as fault:
             path = self._place.episodes
-            raise RequestError(f"{path} cannot be read ({fault!r}): remove it to begin anew") from fault
+            raise RequestError(f"{path} cannot be read ({fault!r}); remove it to start again") from fault
 
 
 def identity(info: PolicyInfo) -> Json:

@@ -52,7 +52,7 @@ TABLES: Mapping[int, PaperTable] = MappingProxyType(
         for table in (
             PaperTable(
                 number=1,
-                title="CALVIN ABC-D, tasks completed in a row",
+                title="CALVIN ABC-D, consecutive tasks completed",
                 columns=("1", "2", "3", "4", "5"),
                 is_chain=True,
                 rows=_rows("""
@@ -102,7 +102,7 @@ TABLES: Mapping[int, PaperTable] = MappingProxyType(
             ),
             PaperTable(
                 number=5,
-                title="UR-5e, the first four in distribution, the last two out of it",
+                title="UR-5e, the first four tasks in distribution, the last two out of distribution",
                 columns=(
                     "Select Object",
                     "Color Match",

@@ -59,9 +59,9 @@ def load_row(path: Path) -> tuple[int, OurRow]:
         is_protocol = found.get("is_protocol", True) is True
         return number, OurRow(name=str(found["policy"]["name"]), rates=rates, is_protocol=is_protocol)
     except OSError as fault:
-        raise RequestError(f"{path}: no result there ({fault.strerror})") from fault
+        raise RequestError(f"{path}: cannot read the result ({fault.strerror})") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise RequestError(f"{path}: no result of a benchmark with a table ({fault!r})") from fault
+        raise RequestError(f"{path}: expected the result of a benchmark that has a table ({fault!r})") from fault
 
 
 def tables_text(paths: Sequence[Path]) -> str:
@@ -77,14 +77,14 @@ def tables_text(paths: Sequence[Path]) -> str:
     for path in paths:
         number, row = load_row(path)
         if number not in TABLES:
-            raise RequestError(f"{path}: there is no table {number}")
+            raise RequestError(f"{path}: expected a table from 1 to {len(TABLES)}, got {number}")
         measured = rows.setdefault(number, {}).setdefault(row.name, {})
         twice = sorted(measured.keys() & row.rates.keys())
         if twice:
-            raise RequestError(f"{path}: {', '.join(twice)} of {row.name} was given by another result already")
+            raise RequestError(f"{path}: another result already has {', '.join(twice)} of {row.name}")
         measured.update(row.rates)
         if not row.is_protocol:
-            partial.append(f"{path}: not the benchmark's whole protocol; the file says what was run")
+            partial.append(f"{path}: not the benchmark's full protocol; the file lists what was run")
     texts = [
         table_text(TABLES[number], [OurRow(name=name, rates=rates) for name, rates in found.items()])
         for number, found in sorted(rows.items())

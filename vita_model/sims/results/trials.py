@@ -34,15 +34,15 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise RequestError(
-                    f"{sheet}: no column {', '.join(missing)}; it has {', '.join(reader.fieldnames or ())}"
+                    f"{sheet}: missing columns {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}"
                 )
             for row in reader:
                 model, evaluation, success = _trial(row, f"{sheet}, line {reader.line_num}")
                 counts.setdefault(model, {}).setdefault(evaluation, []).append(success)
     except OSError as fault:
-        raise RequestError(f"{sheet}: no sheet of trials there ({fault.strerror})") from fault
+        raise RequestError(f"{sheet}: cannot read the sheet ({fault.strerror})") from fault
     except (UnicodeDecodeError, csv.Error) as fault:
-        raise VitaDataError(f"{sheet}: no CSV in UTF-8 ({fault}); save it as such") from fault
+        raise VitaDataError(f"{sheet}: expected CSV in UTF-8 ({fault}); save it in that format") from fault
     return tuple(
         OurRow(name=model, rates={name: _rate(found) for name, found in evaluations.items()})
         for model, evaluations in counts.items()
@@ -57,7 +57,7 @@ def trials_text(sheet: Path) -> str:
     """
     rows = load_trials(sheet)
     few = [
-        f"{row.name}, {name}: {rate.num_episodes} trials, 10.5 has {NUM_TRIALS}"
+        f"{row.name}, {name}: {rate.num_episodes} trials; the paper (10.5) has {NUM_TRIALS}"
         for row in rows
         for name, rate in row.rates.items()
         if rate.num_episodes < NUM_TRIALS
@@ -72,11 +72,12 @@ def _trial(row: Mapping[str, str | None], where: str) -> tuple[str, str, bool]:
         evaluation = names[int(evaluation) - 1]
     known = {name.lower(): name for name in names}
     if evaluation.lower() not in known:
-        raise VitaDataError(f"{where}: no evaluation {evaluation!r}; there are 1 to {len(names)}: {', '.join(names)}")
+        known_names = f"1 to {len(names)} or one of {', '.join(names)}"
+        raise VitaDataError(f"{where}: expected evaluation {known_names}, got {evaluation!r}")
     if success.lower() not in _WORDS:
-        raise VitaDataError(f"{where}: success is {success!r}; write 1 or 0")
+        raise VitaDataError(f"{where}: expected success 1 or 0, got {success!r}")
     if not model:
-        raise VitaDataError(f"{where}: no model is named")
+        raise VitaDataError(f"{where}: expected the name of a model, got none")
     return model, known[evaluation.lower()], _WORDS[success.lower()]
 
 

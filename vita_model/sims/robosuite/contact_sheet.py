@@ -23,7 +23,7 @@ def contact_sheet(rows: Sequence[tuple[bool, Sequence[Image]]], *, num_columns: 
         ValueError: there is no row, or a row has no picture.
     """
     if not rows or not all(len(pictures) for _, pictures in rows):
-        raise ValueError("a contact sheet needs a picture in each row")
+        raise ValueError("a contact sheet needs at least one row, and at least one picture per row")
     sheet = np.full((len(rows) * size, _BAR_PX + num_columns * size, 3), 255, np.uint8)
     for index, (success, pictures) in enumerate(rows):
         band = sheet[index * size : (index + 1) * size]
@@ -43,4 +43,4 @@ def write_jpeg(path: Path, image: Image) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
-        raise VitaDataError(f"{path}: the picture cannot be written")
+        raise VitaDataError(f"{path}: cannot write the picture")

@@ -59,7 +59,7 @@ def stack_command(scene: Scene) -> Float64:
         ValueError: the scene has no cube to stack on.
     """
     if scene.target_xyz_m is None:
-        raise ValueError("Stack needs a scene with a target cube")
+        raise ValueError("expected a scene with a target cube for Stack, got none")
     aside = scene.cube_xyz_m - scene.target_xyz_m
     off = float(np.linalg.norm(aside[:2]))
     up = scene.hand_xyz_m + np.array([0.0, 0.0, _STEP_M])

@@ -78,7 +78,7 @@ def record(
     path = request.out / SUITE / f"{request.spec.file_stem}_demo.hdf5"
     done = _finished(path, request)
     if done is not None:
-        report(f"{path}: recorded before, nothing to do")
+        report(f"{path}: already recorded, nothing to do")
         return done
     parts = request.out / "unfinished" / f"{request.spec.file_stem}"
     _claim(parts, request)
@@ -96,8 +96,8 @@ def _record_parts(
             break
         if attempt >= _ATTEMPTS_PER_DEMO * request.num_demos:
             raise VitaDataError(
-                f"{request.spec.name}: the expert succeeded in {num_good} of {attempt} episodes; {request.num_demos} "
-                "were asked for; lower the noise (--noise none)"
+                f"{request.spec.name}: the expert succeeded in {num_good} of {attempt} attempts (requested "
+                f"demonstrations: {request.num_demos}); reduce the noise (--noise none)"
             )
         good, failed = _part(parts, seed), parts / f"failed-{seed}"
         if not good.is_file() and not failed.is_file():
@@ -204,8 +204,8 @@ def _claim(parts: Path, request: RecordRequest) -> None:
 def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
     if found != _settings(request):
         raise RequestError(
-            f"{place} was recorded with {found}, now {_settings(request)} is asked for; choose another --out or "
-            "remove what is there"
+            f"{place} was recorded with {found}, but the request is {_settings(request)}; choose another --out, or "
+            "remove the old recording"
         )
 
 
@@ -219,4 +219,4 @@ def _part(parts: Path, seed: int) -> Path:
 
 
 def _word(success: bool) -> str:  # noqa: FBT001
-    return "success" if success else "failed, not written"
+    return "success" if success else "failed, not saved"

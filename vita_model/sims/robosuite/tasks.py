@@ -164,7 +164,7 @@ def find_task(name: str) -> TaskSpec:
         RequestError: there is none of that name.
     """
     if name not in TASKS:
-        raise RequestError(f"no robosuite task {name!r}; there are {', '.join(TASKS)}")
+        raise RequestError(f"unknown robosuite task {name!r}; expected one of {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -176,11 +176,11 @@ def _make(spec: TaskSpec) -> Any:
         from robosuite.controllers import load_controller_config
     except ImportError as error:
         raise RequestError(
-            f"robosuite cannot be imported ({error}): {INSTALL}, and have a renderer (MUJOCO_GL=egl with libegl1, or "
-            "MUJOCO_GL=osmesa with libosmesa6)"
+            f"robosuite cannot be imported ({error}); install it ({INSTALL}) and a renderer (MUJOCO_GL=egl with "
+            "libegl1, or MUJOCO_GL=osmesa with libosmesa6)"
         ) from error
     if robosuite.__version__ != "1.4.0":
-        raise RequestError(f"robosuite {robosuite.__version__} is installed, 1.4.0 is needed: the controller differs")
+        raise RequestError(f"expected robosuite 1.4.0, got {robosuite.__version__}, whose controller differs")
     np.random.seed(_BUILD_SEED)  # noqa: NPY002
     environment = robosuite.make(
         spec.environment,

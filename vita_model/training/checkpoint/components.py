@@ -111,8 +111,8 @@ def _or_nothing(final: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as fault:
         shutil.rmtree(temporary_for(final), ignore_errors=True)
         raise VitaDataError(
-            f"{final} could not be written ({' '.join(str(fault).split())}): make room on its disk, then "
-            "--resume from the checkpoint before"
+            f"{final} could not be written ({' '.join(str(fault).split())}); free space on its disk, then "
+            "--resume from the previous checkpoint"
         ) from fault
 
 
@@ -135,7 +135,7 @@ def load_trainer(checkpoint: Path) -> TrainerState:
     try:
         return TrainerState(**torch.load(path, map_location="cpu", weights_only=True), averages=averages)
     except Exception as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
 
 def load_components(
@@ -182,13 +182,15 @@ def _load_into(module: nn.Module, path: Path, may_begin: tuple[str, ...]) -> Non
     try:
         tensors = load_file(path)
     except Exception as fault:
-        raise VitaDataError(f"{path} cannot be read: {fault}") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault})") from fault
     own = module.state_dict()
     begins = [start for start in may_begin if not any(key.startswith(start) for key in tensors)]
     own = {key: value for key, value in own.items() if not key.startswith(tuple(begins))}
     for key in sorted(own.keys() | tensors.keys()):
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:
-            raise RequestError(f"{path}: {key} is {found}, the recipe's model has {wanted}; use the same model config")
+            raise RequestError(
+                f"{path}: {key} is {found}, but the recipe's model has {wanted}; use the same model config"
+            )
     # Strict by the comparison above.
     module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()}, strict=False)

@@ -40,13 +40,13 @@ def init_from(
         _check_same_reasoning(progress.recipe, model.config, f"--set init={run}")
     loaded = load_components(checkpoint, model, parts, may_begin=NEW_TENSORS)
     if left_out := sorted(needs - set(parts)):
-        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
+        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs from init={run}")
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
         raise RequestError(
-            f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer, or with --set "
+            f"--set init={run}: its codebook has {filled} of {wanted} codes; train that run longer, or with --set "
             "codebook.continuous_updates=0 for a short try"
         )
     return loaded
@@ -63,4 +63,6 @@ def _check_same_reasoning(recipe: Json, config: VitaConfig, where: str) -> None:
             for one in (before, config)
         )
         if difference := first_difference(saved, asked, name):
-            raise RequestError(f"{where}: its backbone was trained otherwise: {difference}; --set it as it was")
+            raise RequestError(
+                f"{where}: its backbone was trained with other settings: {difference}; --set the old value"
+            )

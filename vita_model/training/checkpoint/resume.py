@@ -52,7 +52,9 @@ def check_same_run(
     before = as_json(from_json(Recipe, progress.recipe))
     saved, asked = _without(before, may_change), _without(as_json(recipe), may_change)
     if difference := first_difference(saved, asked):
-        raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+        raise RequestError(
+            f"--resume {checkpoint}: the recipe has changed: {difference}; resume with the original recipe"
+        )
     if plan_change is PlanChange.REFUSE:
         _check_statistics(checkpoint, progress.statistics, statistics)
 
@@ -72,6 +74,6 @@ def _check_statistics(checkpoint: Path, saved: Json, asked: Json) -> None:
     changed = [source for source in sorted(saved.keys() & now.keys()) if saved[source] != now[source]]
     if changed:
         raise RequestError(
-            f"--resume {checkpoint}: the statistics of {', '.join(changed)} are not those of the run; restore its "
-            "stats.json, or continue with --allow-plan-change"
+            f"--resume {checkpoint}: the statistics of {', '.join(changed)} differ from those of the run; restore the "
+            "old stats.json, or continue with --allow-plan-change"
         )

@@ -45,7 +45,7 @@ def find_checkpoint(folder: Path) -> Path:
     if found is None:
         hint = meant(folder, lambda one: (one / STATE).is_file() or _is_run(one))
         raise RequestError(
-            f"{folder} holds neither a checkpoint ({STATE}) nor a run with one (checkpoints/{PREFIX}*){hint}"
+            f"{folder}: expected a checkpoint ({STATE}) or a run that has one (checkpoints/{PREFIX}*){hint}"
         )
     return found
 
@@ -60,7 +60,7 @@ def find_policy(folder: Path) -> tuple[Path, Progress]:
     checkpoint = find_checkpoint(folder)
     progress = load_progress(checkpoint)
     if progress.stage == Stage.WARMUP:
-        raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; name a co-trained run")
+        raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; use a co-trained run")
     return checkpoint, progress
 
 
@@ -72,7 +72,7 @@ def latest_of(run: Path, option: str) -> Path:
     """
     found = latest(run)
     if found is None:
-        hint = meant(run, _is_run) or "; name a run that has one"
+        hint = meant(run, _is_run) or "; use a run that has one"
         raise RequestError(f"{option}: no checkpoint in {run / 'checkpoints'}{hint}")
     return found
 
@@ -85,7 +85,7 @@ def require_startable(run: Path) -> None:
     """
     require_no_file(run, "--out")
     if str(run).partition("/")[0].endswith(":"):
-        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
+        raise RequestError(f"--out {run}: expected a local folder, got an address")
 
 
 def require_new(run: Path) -> None:
@@ -95,7 +95,7 @@ def require_new(run: Path) -> None:
         RequestError: it does.
     """
     if run.exists() and any(run.iterdir()):
-        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+        raise RequestError(f"--out {run} is not empty; choose a new folder, or add --resume to continue that run")
 
 
 def _is_run(folder: AnyPath) -> bool:

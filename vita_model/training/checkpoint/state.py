@@ -59,11 +59,11 @@ def read_state(checkpoint: Path) -> State:
         state = json.loads(path.read_text())
         version = state.pop("schema_version")
         if version != SCHEMA_VERSION:
-            raise VitaDataError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+            raise VitaDataError(f"{path}: expected schema version {SCHEMA_VERSION}, got {version}")
         sha256 = {str(file): str(digest) for file, digest in state.pop("sha256").items()}
         return State(progress=Progress(**state), sha256=sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
 
 def weights_digest(checkpoint: Path, names: Collection[str]) -> str:
@@ -83,12 +83,12 @@ def checked(checkpoint: Path, file: str, sha256: Mapping[str, str]) -> Path:
     try:
         found = sha256_of(path)
     except OSError as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
     if found != sha256.get(file):
         wanted = sha256.get(file, "none")
         raise VitaDataError(
-            f"{path} is damaged: sha256 {found[:12]}, {STATE} says {wanted[:12]}; remove {checkpoint} to use the one "
-            "before"
+            f"{path} is damaged: expected sha256 {wanted[:12]} ({STATE}), got {found[:12]}; remove {checkpoint} to use "
+            "the previous one"
         )
     return path
 

@@ -123,8 +123,8 @@ def batches_that_come(recipe: Recipe) -> list[Modality]:
     come = [m for m in recipe.modalities if isinstance(sizes, int) or m in sizes]
     if not come:
         raise RequestError(
-            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {recipe.modality_steps} leave no batches of "
-            f"stage {recipe.stage}, which takes {', '.join(RULES[recipe.stage].modalities)}"
+            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {recipe.modality_steps} leave no batches for "
+            f"stage {recipe.stage}, which uses {', '.join(RULES[recipe.stage].modalities)}"
         )
     return come
 
@@ -227,9 +227,9 @@ def as_text(estimate: MemoryEstimate) -> str:
     ranks = f"{estimate.num_ranks} ranks, {estimate.parallel}" if estimate.num_ranks > 1 else "one rank"
     names = ("weights", "gradients", "optimizer", "averages", "exchange", "copies", "activations")
     parts = ", ".join(f"{name} {_size(value)}" for name in names if (value := getattr(estimate, name)))
-    recompute = ", blocks computed again" if estimate.recompute else ""
+    recompute = ", activation checkpointing" if estimate.recompute else ""
     return (
-        f"memory of a rank ({ranks}, {estimate.precision}{recompute}; {estimate.modality} batches of "
+        f"memory per rank ({ranks}, {estimate.precision}{recompute}; {estimate.modality} batches of "
         f"{estimate.micro_batch}): at most {_size(estimate.total)}\n  {parts}"
     )
 

@@ -62,9 +62,9 @@ def parameter_table(recipe: Recipe) -> ParameterTable:
 
 
 _TRAINABLE: dict[Stage, tuple[float | None, str]] = {
-    Stage.WARMUP: (324e6, "324M is the sum of the two decoders; Algorithm 1 trains all five parts, and so does this"),
+    Stage.WARMUP: (324e6, "324M is the sum of the two decoders; Algorithm 1 and this code train all five parts"),
     Stage.COTRAIN: (2.8e9, "the nominal sum 400M + 2B + 324M, without Gemma's token embeddings, which stay frozen"),
-    Stage.FINETUNE: (None, "the paper prints no number; its stage trains the action decoder alone"),
+    Stage.FINETUNE: (None, "the paper prints no number; its stage trains only the action decoder"),
 }
 
 
@@ -95,7 +95,7 @@ def _parts(model: Vita) -> list[Part]:
         _part("SigLIP", [backbone.vision], paper=400e6, note="fixed by its checkpoint"),
         _part("projector", [backbone.projector]),
         _part("Gemma without token embeddings", [backbone.gemma.layers, backbone.gemma.norm], paper=2e9),
-        _part("token embeddings", [embeddings], note="no loss reads them"),
+        _part("token embeddings", [embeddings], note="not used by any loss"),
         _part("queries, subtasks, state, views, latent head", [*extras, *_own(backbone)]),
     ]
 
@@ -104,7 +104,7 @@ def _feature_note(model: Vita) -> str:
     head = model.visual_decoder.features_out
     if head is None:
         return ""
-    return f"{_millions(sum(one.numel() for one in head.parameters()))} of them predict features, in warmup alone"
+    return f"{_millions(sum(one.numel() for one in head.parameters()))} of them predict features, only in warmup"
 
 
 def _own(module: nn.Module) -> Sequence[nn.Parameter]:

@@ -148,18 +148,18 @@ def summary(figures: Mapping[str, float]) -> list[str]:
             f"({figures['frames/copy_ssim']:.4f})"
         )
     if "actions/mse" in figures:
-        lines.append(f"actions: MSE {figures['actions/mse']:.4f} (the mean action {figures['actions/mean_mse']:.4f})")
+        lines.append(f"actions: MSE {figures['actions/mse']:.4f} (mean action {figures['actions/mean_mse']:.4f})")
     for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
         own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
         if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
             continue
         lines.append(
-            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
+            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad per step (mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
         )
     lines += verdict(figures)
     if "codes/used" in figures:
-        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone says nothing)")
+        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone does not show that codes are useful)")
     else:
         lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
     return lines

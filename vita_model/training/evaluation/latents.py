@@ -38,7 +38,7 @@ KEYS: Mapping[str, str] = {
     "cross/frames_own_l1": "paired windows: L1 of the frames decoded from the video's own code",
     "cross/frames_copy_l1": "paired windows: L1 of the copied present frame",
     "codes/agreement": "share of paired windows whose video and whose actions take the same code",
-    "codes/agreement_chance": "the same, if both were drawn independently, each code as often as it is taken",
+    "codes/agreement_chance": "the same share if both codes were drawn independently with their own frequencies",
     "codes/rank_video": "effective rank of the videos' encodings: exponential of the entropy of their variances",
     "codes/rank_action": "effective rank of the actions' encodings",
     "codes/rank_predicted": "effective rank of the latents that the backbone predicts",
@@ -46,10 +46,10 @@ KEYS: Mapping[str, str] = {
     "codes/used_action": "number of codes that the actions took",
     "codes/used_predicted": "number of codes that the predicted latents took",
     "codes/token_accuracy": "co-training: share of latent tokens that take the code of the true future",
-    "codes/token_accuracy_commonest": "the same, if all tokens took the commonest of these codes",
-    "codes/least_norm": "norm of the smallest code; one near zero swallows every small latent",
-    "codes/motion_r2": "share of the displacements' variance that a code's mean explains on other windows",
-    "subtasks/distinct": "number of different chains of subtasks that were chosen",
+    "codes/token_accuracy_commonest": "the same share if all tokens took the most common of these codes",
+    "codes/least_norm": "norm of the smallest code; a code near zero attracts every small latent",
+    "codes/motion_r2": "share of the displacements' variance on held-out windows that the mean per code explains",
+    "subtasks/distinct": "number of distinct subtask sequences that were chosen",
 }
 """The figures of the report and what they are; those that a stage does not have are left out."""
 
@@ -224,23 +224,23 @@ def verdict(figures: Mapping[str, float]) -> list[str]:
     lines = [line for kind in _DECODED for line in _need(figures, kind)]
     if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
         lines.append(
-            f"warning: the videos' encodings vary in {figures['codes/rank_video']:.1f} directions: they hardly differ"
+            f"warning: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
         )
     if "codes/agreement" in figures:
         shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
-        lines.append(f"paired windows whose video and actions take one code: {shared:.0%} (by chance {chance:.1%})")
+        lines.append(f"paired windows whose video and actions share a code: {shared:.0%} (by chance {chance:.1%})")
     if "codes/token_accuracy" in figures:
         right, common = figures["codes/token_accuracy"], figures["codes/token_accuracy_commonest"]
         lines.append(
-            f"latent tokens that take the code of the true future: {right:.0%} (all the commonest: {common:.0%})"
+            f"latent tokens that take the code of the true future: {right:.0%} (always the most common: {common:.0%})"
         )
     if "cross/action_mse" in figures:
         lines.append(
-            f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (the mean action "
+            f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (mean action "
             f"{figures['cross/action_mean_mse']:.4f})"
         )
     if any(line.startswith("warning") for line in lines):
-        lines.append("how to look further: previews/*-latents.jpg of this run, and `What the latents carry` in "
+        lines.append("to investigate, see previews/*-latents.jpg of this run and `What the latents carry` in "
                      "vita_model/README.md")  # fmt: skip
     return lines
 
@@ -260,10 +260,10 @@ def _need(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
     times = other / max(own, 1e-12)
     if times <= _IDLE:
         return [
-            f"warning: the {name} do not need their latents: with another sample's latents the error is {times:.2f} "
-            "times the own one, so the codes carry nothing for them"
+            f"warning: the {name} do not depend on their latents: with another sample's latents the error is only "
+            f"{times:.2f} times as large, so the codes carry no information for them"
         ]
-    return [f"with another sample's latents the {name} have {times:.2f} times the error"]
+    return [f"with another sample's latents the error of the {name} is {times:.2f} times as large"]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

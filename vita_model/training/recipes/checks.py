@@ -20,36 +20,36 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
     teaches = recipe.stage is Stage.COTRAIN and recipe.loss.chunk_tokens > 0
     fixed = recipe.stage is not Stage.WARMUP or encoder.horizon == windows.horizon
     rooms = (
-        (fixed, f"chunks of {windows.horizon} steps, model.action_encoder.horizon is {encoder.horizon}"),
+        (fixed, f"chunks of {windows.horizon} steps, but model.action_encoder.horizon is {encoder.horizon}"),
         (
             windows.horizon % decoder.num_segments == 0,
-            f"chunks of {windows.horizon} steps, model.action_decoder.num_segments is {decoder.num_segments}",
+            f"chunks of {windows.horizon} steps, but model.action_decoder.num_segments is {decoder.num_segments}",
         ),
         (
             windows.horizon <= decoder.max_steps * decoder.num_segments,
-            f"chunks of {windows.horizon} steps, model.action_decoder.max_steps is {decoder.max_steps}",
+            f"chunks of {windows.horizon} steps, but model.action_decoder.max_steps is {decoder.max_steps}",
         ),
         (
             windows.futures <= frames.max_frames,
-            f"{windows.futures} futures, model.visual_decoder.max_frames is {frames.max_frames}",
+            f"{windows.futures} futures, but model.visual_decoder.max_frames is {frames.max_frames}",
         ),
         (
             not teaches or windows.horizon == _taught_steps(model),
-            f"chunks of {windows.horizon} steps, loss.chunk_tokens teaches {_taught_steps(model)}",
+            f"chunks of {windows.horizon} steps, but loss.chunk_tokens teaches {_taught_steps(model)}",
         ),
         (
             not sees or windows.futures * per_frame <= model.backbone.num_latents,
-            f"{windows.futures} futures of {per_frame} latents, model.backbone.num_latents is "
+            f"{windows.futures} futures of {per_frame} latents, but model.backbone.num_latents is "
             f"{model.backbone.num_latents}",
         ),
     )
     for fits, what in rooms:
         if not fits:
-            raise RequestError(f"recipe {recipe.name}: the windows have {what}; make them agree")
+            raise RequestError(f"recipe {recipe.name}: the windows have {what}; change one of them to match")
     if recipe.stage is Stage.FINETUNE and windows.chunk_s is not None:
         raise RequestError(
-            f"recipe {recipe.name}: expected chunks of native steps in fine-tuning, since a policy commands one a "
-            f"native step, got windows.chunk_s={windows.chunk_s:g}; --set windows.chunk_s=none"
+            f"recipe {recipe.name}: fine-tuning needs chunks of native steps (one command per step), got "
+            f"windows.chunk_s={windows.chunk_s:g}; --set windows.chunk_s=none"
         )
 
 
@@ -73,8 +73,8 @@ def check_eval_every(recipe: Recipe, held_out: object | None) -> None:
     told = f"recipe {recipe.name}: eval_every={recipe.eval_every}"
     if held_out is None:
         raise RequestError(
-            f"{told} needs windows that are not trained on: expected eval_split=val, got none; --set eval_split=val, "
-            "or --set eval_every=none to measure after the last step alone"
+            f"{told} needs held-out windows: expected eval_split=val, got none; --set eval_split=val, or "
+            "--set eval_every=none to evaluate only after the last step"
         )
     if not recipe.eval_batches:
-        raise RequestError(f"{told} with eval_batches=0 measures nothing; --set eval_batches=8, or eval_every=none")
+        raise RequestError(f"{told} with eval_batches=0 evaluates nothing; --set eval_batches=8, or eval_every=none")

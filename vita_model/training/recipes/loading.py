@@ -23,7 +23,7 @@ class RemoteConfig:
         """Refuse numbers that no reading can have; raises RequestError."""
         require_whole(self, "prefetch", least=0)
         require_whole(self, "connections", "cache_bytes")
-        require(self, "cache", fits=self.cache is None or isinstance(self.cache, str), wanted="a path, or None")
+        require(self, "cache", fits=self.cache is None or isinstance(self.cache, str), wanted="a path or None")
 
     @property
     def options(self) -> RemoteOptions:

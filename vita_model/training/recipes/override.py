@@ -38,7 +38,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
+            raise RequestError(f"--set {setting}: expected KEY=VALUE, for example optimizer.lr=1e-4")
         change = partial(_replaced, path=_full_path(key), text=text, setting=setting)
         recipe = _preset(text, setting)(recipe) if key == _PRESET else change(recipe)
     return recipe
@@ -46,7 +46,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 def _preset(name: str, setting: str) -> Callable[[Recipe], Recipe]:
     if name not in RECIPE_PRESETS:
-        raise RequestError(f"--set {setting}: no such preset; there is {', '.join(RECIPE_PRESETS)}")
+        raise RequestError(f"--set {setting}: unknown preset; expected {', '.join(RECIPE_PRESETS)}")
     return RECIPE_PRESETS[name]
 
 
@@ -69,11 +69,11 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
         old = own_windows(config)
         if old is None:
             raise RequestError(
-                f"--set {setting}: windows of fine-tuning follow the sources' cameras; give recipe {config.name} a "
-                "WindowSpec to change"
+                f"--set {setting}: fine-tuning windows depend on the sources' cameras; first add a WindowSpec to "
+                f"recipe {config.name}"
             )
     if len(path) > 1 and not dataclasses.is_dataclass(old):
-        raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
+        raise RequestError(f"--set {setting}: {path[0]!r} is a single value without fields")
     value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
     try:
         return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
@@ -102,7 +102,7 @@ def _parsed(text: str, hint: object, setting: str) -> object:
             value = (value,)
         if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
             return value
-    raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
+    raise RequestError(f"--set {setting}: expected {' or '.join(_type_name(kind) for kind in kinds)}, got {text!r}")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def _literal(text: str) -> object:
 
 def _type_name(kind: object) -> str:
     if members := _enum_of(kind):
-        return f"some of {', '.join(str(member.value) for member in members)}, with commas between them"
+        return f"one or more of {', '.join(str(member.value) for member in members)}, separated by commas"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(str(member.value) for member in kind)}"
-    return f"of type {getattr(kind, '__name__', str(kind))}"
+    return f"a value of type {getattr(kind, '__name__', str(kind))}"

@@ -173,10 +173,10 @@ class Recipe:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
         fits = all(is_whole(size, least=1) for size in sizes)
-        require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one a modality")
+        require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one per modality")
         if self.modality_steps is not None:
             fits = all(is_finite(share) and share >= 0 for share in self.modality_steps.values())
-            require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
+            require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, per modality")
 
     @property
     def also(self) -> tuple[Modality, ...]:
@@ -287,18 +287,18 @@ def load_recipe(path: Path) -> Recipe:
         RequestError: no such file, it does not run, or it gives no Recipe, or one with a value of another type.
     """
     if not path.is_file():
-        raise RequestError(f"no recipe {path}: give a Python file with a function recipe() -> Recipe")
+        raise RequestError(f"recipe {path} not found; expected a Python file that defines recipe() -> Recipe")
     spec = importlib.util.spec_from_file_location(f"_recipe_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise RequestError(f"{path} is no Python file: give one with a function recipe() -> Recipe")
+        raise RequestError(f"recipe {path}: expected a Python file that defines recipe() -> Recipe")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         recipe = module.recipe()
     except (Exception, SystemExit) as fault:
-        raise RequestError(f"recipe {path} fails: {type(fault).__name__}: {fault}") from fault
+        raise RequestError(f"recipe {path} failed: {type(fault).__name__}: {fault}") from fault
     if not isinstance(recipe, Recipe):
-        raise RequestError(f"recipe {path}: recipe() gave a {type(recipe).__name__}, not a Recipe")
+        raise RequestError(f"recipe {path}: expected recipe() to return a Recipe, got {type(recipe).__name__}")
     if misfit := first_misfit(recipe):
         raise RequestError(f"recipe {path}: {misfit}")
     return recipe
@@ -314,7 +314,7 @@ def find_manifest(recipe: Recipe, path: Path) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise RequestError(f"recipe {recipe.name} names manifest {recipe.manifest}, which is absent: --set manifest=PATH")
+    raise RequestError(f"recipe {recipe.name}: manifest {recipe.manifest} not found; --set manifest=PATH")
 
 
 @contextmanager
@@ -328,7 +328,9 @@ def building(recipe: Recipe) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, ArithmeticError) as fault:
         what = " ".join(str(fault).split())
-        raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
+        raise RequestError(
+            f"recipe {recipe.name}: its model cannot be built: {what}; change it with --set model..."
+        ) from fault
 
 
 def as_json(recipe: Recipe) -> dict[str, object]:

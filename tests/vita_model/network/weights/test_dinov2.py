@@ -170,7 +170,7 @@ def test_resume_and_hand_over_refuse_other_weights(make_recipe, make_stream, wei
     other = override(recipe, ["visual.backbone=random"])
     with pytest.raises(RequestError, match=r"model\.visual\.backbone was .*dinov2-small, now random"):
         go(replace(other, num_steps=9), make_stream, tmp_path / "run", resume=True)
-    with pytest.raises(RequestError, match=r"--set init=.*run: it was trained on DINOv2 weights sha256:"):
+    with pytest.raises(RequestError, match=r"--set init=.*run: the run was trained on DINOv2 weights sha256:"):
         go(override(following, ["visual.backbone=random"]), make_stream, tmp_path / "other")
 
     write(weights[0], seed=2)
@@ -178,7 +178,7 @@ def test_resume_and_hand_over_refuse_other_weights(make_recipe, make_stream, wei
         lambda: go(replace(recipe, num_steps=9), make_stream, tmp_path / "run", resume=True),
         lambda: go(following, make_stream, tmp_path / "other"),
     ):
-        with pytest.raises(RequestError, match=r"it was trained on DINOv2 weights sha256:.* gives sha256:"):
+        with pytest.raises(RequestError, match=r"the run was trained on DINOv2 weights sha256:.* gives sha256:"):
             again()
 
 

@@ -295,7 +295,7 @@ def test_a_run_keeps_the_tokenizer_and_goes_on_without_the_folder(runs, released
 def test_a_resumed_run_refuses_another_tokenizer(runs, released):
     runs("cotrain")
     write_tokenizer(released[0] / "tokenizer.json", num_tokens=50)
-    with pytest.raises(RequestError, match=r"tokenizer\.json is not the tokenizer of that run; restore it"):
+    with pytest.raises(RequestError, match=r"tokenizer\.json differs from the tokenizer of that run; restore"):
         runs("cotrain", resume=True, num_steps=3)
 
 
