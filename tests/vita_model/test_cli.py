@@ -208,7 +208,7 @@ def test_a_manifest_that_names_absent_shards_ends_with_exit_code_2(place, monkey
 def test_a_run_that_goes_bad_ends_with_exit_code_1(place, capsys):
     arguments = ["mine.py", "--shards", "shards", "--out", "run", "--set", "loss.l1=1e39"]
     assert cli.main(arguments) == 1
-    assert "step 1: loss inf in this video batch of clips toy-0000-0, " in capsys.readouterr().err
+    assert "step 1: expected a finite loss, got inf in a batch of video clips toy-0000-0, " in capsys.readouterr().err
 
 
 def test_a_missing_argument_ends_with_exit_code_2(capsys):

@@ -209,7 +209,7 @@ def test_a_key_goes_into_the_header(serve, monkeypatch):
 def test_nobody_there_and_no_address_are_said():
     with pytest.raises(VitaDataError, match="no server answers"):
         ServedPolicy("ws://127.0.0.1:9", timeout_s=1)
-    with pytest.raises(RequestError, match="expected an address ws://HOST:PORT, got http://127.0.0.1:9"):
+    with pytest.raises(RequestError, match=r"expected an address ws://HOST:PORT, got http://127\.0\.0\.1:9"):
         ServedPolicy("http://127.0.0.1:9")
 
 
