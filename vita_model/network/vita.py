@@ -1,6 +1,6 @@
-"""The parts put together: what the network predicts for a batch in each stage (Algorithm 1, lines 4 to 25).
+"""The whole network: what it predicts for a batch in each stage (Algorithm 1, lines 4 to 25).
 
-Losses and what trains are said in `stages.py`.
+`stages.py` defines the losses and which parts train.
 Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D latent width.
 """
 
@@ -41,7 +41,7 @@ from vita_model.network.visual import DecodedFrames, VisualDecoder, VisualEncode
 
 
 class Vita(nn.Module):
-    """All parts of the model; those that are left out cannot run, and the backbone is None then."""
+    """All parts of the model. Parts that are left out cannot run; a backbone that is left out is None."""
 
     def __init__(self, config: VitaConfig, components: Collection[Component] = tuple(Component)) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Vita(nn.Module):
         )
 
     def _place(self, name: Component) -> AbstractContextManager[object]:
-        """Where a part is built: one that is left out has shapes and no memory."""
+        """Give the context to build a part in; parts that are left out get shapes, but no memory."""
         return nullcontext() if name in self.components else torch.device("meta")
 
     def component(self, name: Component) -> nn.Module:
@@ -85,10 +85,10 @@ class Vita(nn.Module):
     def reconstruct_pair(self, batch: Batch, draws: Draws) -> Prediction:
         """Encode a frame pair as codes and decode its second frame from its first (VITA eq 2 to 4).
 
-        Where the batch has the actions of the pair too, they are decoded from the video's code.
+        If the batch also has the actions of the pair, they are decoded from the video's code.
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
@@ -106,7 +106,7 @@ class Vita(nn.Module):
         return Prediction(quantized=(quantized,), frames=frames, actions=self._crossed(batch, latents, real))
 
     def _encoded_pair(self, images: Tensor, future: Tensor, draws: Draws, features: tuple[Tensor, Tensor]) -> Tensor:
-        """Encode the first pair of a batch, from features of both frames, or of moved views of them."""
+        """Encode the first pair of a batch, from the features of both frames or of shifted copies."""
         if draws.view_shift is None:
             return cast("Tensor", self.visual_encoder(*features))
         far = self.config.visual_encoder.moved_views
@@ -114,7 +114,7 @@ class Vita(nn.Module):
         return cast("Tensor", self.visual_encoder(*(self.features(view) for view in moved)))
 
     def _crossed(self, batch: Batch, latents: Tensor, real: Tensor) -> ActionPrediction | None:
-        """Decode the actions of paired windows from their video's latents; a pair that is not real teaches nothing."""
+        """Decode the actions of paired windows from their video's latents; masked pairs are ignored."""
         if batch.action is None or batch.action_mask is None:
             return None
         predicted = self.action_decoder(latents, num_steps=batch.action.shape[1])
@@ -124,7 +124,7 @@ class Vita(nn.Module):
         """Encode an action chunk as a code and decode it again (VITA eq 6 to 8).
 
         Raises:
-            ValueError: the batch holds no actions.
+            ValueError: the batch has no actions.
         """
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
         quantized = self.encode_chunk(action, mask)
@@ -133,7 +133,7 @@ class Vita(nn.Module):
         return Prediction(quantized=(quantized,), actions=actions)
 
     def encode_chunk(self, action: Tensor, mask: Tensor) -> Quantized:
-        """Encode action chunks [B, H, 14] with their mask as a code each (VITA eq 6, 7)."""
+        """Encode action chunks [B, H, 14] with their mask as one code each (VITA eq 6, 7)."""
         quantized: Quantized = self.codebook(
             self.action_encoder(action, mask), Modality.ACTION, mask.flatten(1).any(dim=1)
         )
@@ -143,7 +143,7 @@ class Vita(nn.Module):
         """Decode the second frame of a batch's pairs from given latents [B, K, D]: images [B, 1, 3, s, s].
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         images = _present(batch.images, "images")
         first = torch.zeros(1, dtype=torch.int64)
@@ -153,7 +153,7 @@ class Vita(nn.Module):
         """Predict futures (if asked) and actions (if the batch has them) from one latent stream (VITA eq 11 to 16).
 
         Raises:
-            ValueError: the batch holds no images, or the model was built without a backbone.
+            ValueError: the batch has no images, or the model was built without a backbone.
         """
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         if self.backbone is None:
@@ -175,12 +175,13 @@ class Vita(nn.Module):
 
     @torch.no_grad()
     def teacher(self, batch: Batch, chosen: Sequence[int] | None = None) -> Teacher:
-        """Encode the true transitions of a batch, or the chosen ones, as the codes that its tokens should be.
+        """Encode the true transitions of a batch, or the chosen ones, as target codes of its tokens.
 
-        Assumes: the frozen visual encoder is the teacher of every token; the paper names none.
+        Assumes: the frozen visual encoder gives the target of every token; the paper does not say where targets come
+            from.
 
         Raises:
-            ValueError: the batch holds no images, or the codebook still learns.
+            ValueError: the batch has no images, or the codebook still learns.
         """
         self._check_teaches()
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
@@ -205,12 +206,13 @@ class Vita(nn.Module):
 
     @torch.no_grad()
     def chunk_teacher(self, batch: Batch) -> Teacher:
-        """Encode the true chunks of a batch as the codes that its latent tokens should be.
+        """Encode the true chunks of a batch as target codes of its latent tokens.
 
-        Where each segment of a chunk has its own latents, the first of these has a teacher; otherwise the first of all.
+        If each segment of a chunk has its own latents, the first latent of each segment has a target; otherwise only
+        the first latent of all.
 
         Raises:
-            ValueError: the batch holds no actions, they are not as long as the encoder's, or the codebook still learns.
+            ValueError: the batch has no actions, they do not have the encoder's length, or the codebook still learns.
         """
         self._check_teaches()
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
@@ -233,11 +235,11 @@ class Vita(nn.Module):
 
     @property
     def num_transitions(self) -> int:
-        """How many transitions the backbone's latent tokens stand for."""
+        """Number of transitions that the backbone's latent tokens represent."""
         return self.config.backbone.num_latents // self.config.visual_encoder.num_latents
 
     def _before(self, teacher: Teacher | None, draws: Draws) -> TokensBefore | None:
-        """Say what autoregressive latents see of those before them."""
+        """Give the previous tokens for autoregressive decoding; None for parallel decoding."""
         if self.config.latents.decoding is LatentDecoding.PARALLEL:
             return None
         if teacher is not None:
@@ -256,7 +258,7 @@ class Vita(nn.Module):
             return token_logits(vectors.float(), codes, self.config.latents.temperature)
 
     def _token(self, vectors: Tensor, modality: Modality, mask: Tensor, seeds: Tensor | None) -> Quantized:
-        """Map predicted vectors [B, L, D] to codes as `latents.gradient` says; `seeds` [B] draw instead of choosing."""
+        """Map predicted vectors [B, L, D] to codes, according to `latents.gradient`; with `seeds` [B], sample them."""
         quantized = self.codebook.project(vectors, modality, mask)
         if self.config.latents.gradient is LatentGradient.NEAREST and seeds is None:
             return quantized
@@ -269,10 +271,10 @@ class Vita(nn.Module):
         return replace(quantized, latents=latents, indices=indices)
 
     def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:
-        """Decode the reasoning about a batch as `reason` does (VITA eq 16).
+        """Decode the reasoning about a batch, as `reason` does (VITA eq 16).
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         image_mask = _present(batch.image_mask, "image_mask")
         acts = batch.action is not None
@@ -287,10 +289,10 @@ class Vita(nn.Module):
         )
 
     def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True, seeds: Tensor | None = None) -> Stream:
-        """Map reasoned latents to codes; `mask` [B] says which samples are real, `seeds` [B] draw the codes.
+        """Map the backbone's latents to codes; `mask` [B] marks samples that take part, `seeds` [B] sample the codes.
 
-        One stream of codes is for both decoders, unless the codebook or the latents are each modality's own. The
-        actions' own then stay out of batches that have none (`acts` False): nothing supervises them there.
+        Both decoders get the same stream of codes, unless the modalities have separate codebooks or latents. Then the
+        action codes are skipped for batches without actions (`acts` False), since nothing supervises them.
         """
         latents, visual = reasoning.latents, reasoning.visual
         if self.config.cot.visual is VisualReasoning.NONE:
@@ -371,7 +373,7 @@ def _present(member: Tensor | None, name: str, *, why: str = "the batch's modali
 
 
 def _state(batch: Batch, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the batch's state, or a masked one where the modality carries none."""
+    """Give the batch's state, or a fully masked one if the modality has none."""
     if batch.state is not None and batch.state_mask is not None:
         return batch.state, batch.state_mask
     empty = torch.zeros(len(images), STATE_DIM, device=images.device)

@@ -1,7 +1,7 @@
-"""Released DINOv2 weights: a local folder or hub name in the Hugging Face format, or a model of timm.
+"""Released DINOv2 weights, from a local folder or hub name in the Hugging Face format, or from timm.
 
-Both end in the library's `Dinov2Model`: the same weights give the same features, whoever provides them. Nothing here
-runs before a training run asks for weights.
+Both are loaded into the library's `Dinov2Model`, so that the same weights give the same features from either source.
+Weights are loaded only when a run needs them.
 """
 
 import hashlib
@@ -43,18 +43,18 @@ _FROM_TIMM = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretrained:
-    """A float32 model in eval mode, and which weights it holds."""
+    """A float32 model in eval mode, and the checksum of its weights."""
 
     dino: Dinov2Model
     sha256: str
-    """Over names and values, whatever the files and the provider that they came from."""
+    """Checksum of names and values, independent of the files and the source."""
 
 
 def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
-    """Load the weights that a name stands for into a model of the shape that `config` says.
+    """Load the weights of that name into a model with the shape of `config`.
 
     Raises:
-        RequestError: they cannot be had, cannot be read, or have another shape.
+        RequestError: the weights cannot be found or read, or have the wrong shape.
     """
     try:
         if backbone.startswith(TIMM):
@@ -72,7 +72,7 @@ def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
 
 
 def as_library_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of timm's vision transformer as files in the Hugging Face format have them."""
+    """Rename the weights of timm's vision transformer to the names of the Hugging Face format."""
     renamed: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         name = key
@@ -114,7 +114,7 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
     known = None if model_id else timm.get_pretrained_cfg(name)
     hub_name = model_id if source in _TIMM_HUB else known and known.hf_hub_id
     if hub_name:
-        hub_folder(hub_name)  # into the same cache, but without timm's patience
+        hub_folder(hub_name)  # same cache, but without timm's long retries
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
         heads = model.blocks[0].attn.num_heads
@@ -127,8 +127,8 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
 
 
 def _assemble(tensors: dict[str, Tensor], config: Dinov2Config) -> Dinov2Model:
-    """Build the model from weights by the names that files have; the library knows which of its own they are."""
-    tensors.setdefault(_MASK_TOKEN, torch.zeros(1, config.hidden_size))  # hides patches in DINOv2's own training only
+    """Build the model from weights with the names used in files; the library maps them to its own names."""
+    tensors.setdefault(_MASK_TOKEN, torch.zeros(1, config.hidden_size))  # used only in DINOv2's own training
     with _quiet():
         loaded: Any = Dinov2Model.from_pretrained(
             None,
@@ -150,7 +150,7 @@ def _assemble(tensors: dict[str, Tensor], config: Dinov2Config) -> Dinov2Model:
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:
-    """Sum weights by the names that files have: the library's own change with its version."""
+    """Hash weights with the names used in files, because the library's own names change between versions."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         if name != _MASK_TOKEN:
@@ -161,7 +161,7 @@ def _sha256(tensors: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's progress bar and its report on the weights from the terminal: `_assemble` reads the report."""
+    """Silence the library's progress bar and its report on the weights, which `_assemble` reads itself."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
