@@ -1,4 +1,4 @@
-"""What a stage takes from the run before it, and what it refuses to take."""
+"""Initialize a stage with the components of an earlier run, and check that they fit."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -18,20 +18,20 @@ from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.recipes.recipe import first_difference
 
 _REASONING, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
-"""Configs that say how a backbone thinks, and fields of them that do not."""
+"""Configs that determine the backbone's reasoning, and fields of them that do not matter."""
 NEW_TENSORS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
-"""Tensors that begin with a stage that cuts its chunks into segments, or shows the decoder the backbone's states, where
-the stage before did not."""
+"""Prefixes of tensors that an earlier run may lack: it did not split chunks into segments, or its action decoder did
+not read the backbone's states."""
 
 
 def init_from(
     run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
 ) -> frozenset[Component]:
-    """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
+    """Load those components of `parts` that an earlier run's newest checkpoint has; returns their names.
 
     Raises:
-        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
-            the way a frozen backbone thinks.
+        RequestError: the run has no checkpoint, lacks a component that the stage needs, or differs in shapes, in frozen
+            features, or in the reasoning of a frozen backbone.
     """
     checkpoint = first_says(lambda: latest_of(run, f"--set init={run}"))
     progress = load_progress(checkpoint)
@@ -53,7 +53,7 @@ def init_from(
 
 
 def _check_same_reasoning(recipe: Json, config: VitaConfig, where: str) -> None:
-    """Refuse to freeze a backbone that was trained to think otherwise; what shapes do not show."""
+    """Refuse to freeze a backbone that was trained with other reasoning settings, which shapes do not show."""
     stored: Any = recipe.get("model", {})
     known = {name: stored[name] for name in _REASONING if name in stored}
     before = from_json(VitaConfig, known)

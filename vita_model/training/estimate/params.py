@@ -1,6 +1,6 @@
-"""The parameters of a recipe's model, part by part, beside the paper's: `vita-train params`.
+"""`vita-train params`: the parameters of a recipe's model by part, next to the paper's numbers.
 
-Counted on the meta device, so that no weight is made.
+Parameters are counted on the meta device, without allocating weights.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ class Part:
     name: str
     count: int
     trained: int
-    """How many of them the recipe's stage trains."""
+    """Number of parameters that the recipe's stage trains."""
     paper: float | None
-    """What Table 11 prints; None where it prints nothing."""
+    """The number in Table 11; None if it has none."""
     note: str = ""
 
     @property
     def difference(self) -> float | None:
-        """Relative to the paper's number."""
+        """Relative difference from the paper's number."""
         return None if self.paper is None else self.count / self.paper - 1
 
 
@@ -43,7 +43,7 @@ class ParameterTable:
     stage: Stage
     parts: tuple[Part, ...]
     trained: Part
-    """The sum of what is trained, beside the paper's trainable total."""
+    """All trained parameters, with the paper's trainable total."""
 
 
 def parameter_table(recipe: Recipe) -> ParameterTable:
@@ -120,7 +120,7 @@ def _part(
 
 
 def as_json(table: ParameterTable) -> dict[str, object]:
-    """Lay a table out for machines."""
+    """Give a table as JSON values."""
 
     def row(part: Part) -> dict[str, object]:
         return {**asdict(part), "difference": part.difference}
@@ -134,7 +134,7 @@ def as_json(table: ParameterTable) -> dict[str, object]:
 
 
 def as_text(table: ParameterTable) -> str:
-    """Lay a table out for people."""
+    """Format a table as text."""
     titles: tuple[str, ...] = ("part", "parameters", "trained", "paper", "difference", "")
     rows = [titles, *(_cells(part) for part in (*table.parts, table.trained))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

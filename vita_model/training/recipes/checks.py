@@ -1,4 +1,4 @@
-"""Whether a recipe fits its windows and what it is measured on: what no field of it can tell alone."""
+"""Checks of a recipe that involve several fields: its windows and its evaluation."""
 
 from vita_data.errors import RequestError
 from vita_data.types import Stage, WindowSpec
@@ -8,10 +8,10 @@ from vita_model.training.recipes.recipe import Recipe
 
 
 def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
-    """Refuse windows that the recipe's model has no room for.
+    """Refuse windows that do not fit the recipe's model.
 
     Raises:
-        RequestError: names both numbers.
+        RequestError: the windows do not fit; the message gives both numbers.
     """
     model = recipe.model
     encoder, decoder, frames = model.action_encoder, model.action_decoder, model.visual_decoder
@@ -54,19 +54,19 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
 
 
 def _taught_steps(model: VitaConfig) -> int:
-    """Count the steps of a chunk that teaches latent tokens: the encoder's, for each segment with its own latents."""
+    """Count the steps of a chunk that supervises latent tokens: the encoder's horizon, per segment with own latents."""
     decoder = model.action_decoder
     num_parts = decoder.num_segments if decoder.segment_latents is SegmentLatents.OWN else 1
     return num_parts * model.action_encoder.horizon
 
 
 def check_eval_every(recipe: Recipe, held_out: object | None) -> None:
-    """Refuse to measure during training where there is nothing held out, or nothing to measure on.
+    """Refuse evaluations during training without held-out data or without evaluation batches.
 
-    Batches that would come next are no help: a later evaluation would be on windows trained on meanwhile.
+    The next training batches cannot be used instead: by the next evaluation the model would have trained on them.
 
     Raises:
-        RequestError: says what to set.
+        RequestError: `eval_split` or `eval_batches` must be set.
     """
     if recipe.eval_every is None:
         return

@@ -1,4 +1,4 @@
-"""How a run reads its batches: threads, what is read ahead, stores; nearly all of it free to change on `--resume`."""
+"""How a run loads its batches: threads, read-ahead, object stores. Most of it may change on `--resume`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,25 +9,25 @@ from vita_data.loader import Damage, InstructionChoice, RemoteOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteConfig:
-    """For shards on an object store (`--shards s3://...`)."""
+    """Settings for shards on an object store (`--shards s3://...`)."""
 
     prefetch: int = 8
-    """Batches whose bytes are fetched ahead of those that are decoded."""
+    """Number of batches whose bytes are fetched before they are decoded."""
     connections: int = 32
-    """Requests side by side."""
+    """Number of concurrent requests."""
     cache: str | None = None
-    """Folder that keeps what was fetched, for later passes, later runs and the other ranks; None keeps nothing."""
+    """Folder for fetched bytes, shared with later epochs, later runs and other ranks; None: no cache."""
     cache_bytes: int = 100 << 30
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no reading can have; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "prefetch", least=0)
         require_whole(self, "connections", "cache_bytes")
         require(self, "cache", fits=self.cache is None or isinstance(self.cache, str), wanted="a path or None")
 
     @property
     def options(self) -> RemoteOptions:
-        """The same for `make_loader`."""
+        """The same settings, as `make_loader` takes them."""
         return RemoteOptions(
             prefetch=self.prefetch, connections=self.connections, cache_bytes=self.cache_bytes,
             cache=None if self.cache is None else Path(self.cache),
@@ -36,21 +36,21 @@ class RemoteConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderConfig:
-    """How batches are read; only `damage` and `instruction` decide what is in them."""
+    """How batches are loaded; only `damage` and `instruction` affect their content."""
 
     threads: int = 8
-    """Threads that read and decode."""
+    """Number of threads that read and decode."""
     ahead: int = 2
-    """Batches under way, the one that is waited for included; each takes its memory."""
+    """Number of batches in progress, including the next one; each uses memory."""
     damage: Damage = Damage.RAISE
-    """A damaged member ends the run, or the source's next window takes its place and is counted."""
+    """On damaged data, raise an error, or substitute the source's next window and count it."""
     instruction: InstructionChoice = InstructionChoice.MAIN
     read_timeout_s: float = 120.0
-    """A read that takes longer ends the run."""
+    """Longest time that a read may take before the run stops with an error."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no reading can have; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "threads", "ahead")
         require_positive(self, "read_timeout_s")
         for name, kind in (("damage", Damage), ("instruction", InstructionChoice)):
@@ -58,4 +58,4 @@ class LoaderConfig:
 
 
 FREE_ON_RESUME = tuple(f"loader.{name}" for name in ("threads", "ahead", "read_timeout_s", "remote"))
-"""Recipe fields that change nothing in a batch."""
+"""Recipe fields that do not affect the content of batches."""
