@@ -1,4 +1,4 @@
-"""What `vita-train` and its verbs take."""
+"""The argument parsers of `vita-train` and its verbs."""
 
 import argparse
 

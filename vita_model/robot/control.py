@@ -1,6 +1,6 @@
-"""Drive an arm by a policy: look, ask, carry a chunk out at 30 Hz, look again (VITA 10.2, 10.4, 10.8).
+"""Control an arm with a policy: observe, predict, execute a chunk at 30 Hz, repeat (VITA 10.2, 10.4, 10.8).
 
-The arm stands still while the policy thinks. Whatever goes wrong ends the run with the arm stopped and a reason.
+The arm stands still during inference. Any fault stops the arm and ends the run with a reason.
 """
 
 import time
@@ -21,14 +21,14 @@ from vita_model.robot.guards import Limits, next_pose
 from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
 
 HZ = 30.0
-"""Of commands (VITA 10.2)."""
+"""Rate of commands (VITA 10.2)."""
 _FAULTS = (OSError, RuntimeError, ValueError)
-"""What drivers and cameras raise."""
+"""Exceptions of drivers and cameras."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
-    """How many actions are carried out of each answer."""
+    """How many actions of each prediction are executed."""
 
     num_segments: int = 1
     steps: int = 15
@@ -39,14 +39,14 @@ class Chunking:
 
     @property
     def num_steps(self) -> int:
-        """Actions an answer."""
+        """Actions per prediction."""
         return self.num_segments * self.steps
 
 
 FINETUNED = Chunking(steps=15)
 """VITA 10.4: a chunk of 15."""
 LATENCY = Chunking(num_segments=15, steps=12)
-"""VITA 10.8: 15 chunks of 12 actions an inference."""
+"""VITA 10.8: 15 chunks of 12 actions per inference."""
 
 
 class Ending(StrEnum):
@@ -66,24 +66,24 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlConfig:
-    """How a run goes.
+    """Settings of a run.
 
-    Assumes: the time-outs; 10.8 reports 2 s an inference and 3 s in all.
+    Assumes: the timeouts; 10.8 reports 2 s per inference and 3 s in total.
     """
 
     limits: Limits
     chunking: Chunking = FINETUNED
     hz: float = HZ
     most_s: float = 120.0
-    """Longest run."""
+    """Maximum duration of a run."""
     policy_timeout_s: float = 10.0
     image_age_s: float = 0.5
-    """An older picture ends the run, and so does one as far in the future: the camera's time is not the loop's."""
+    """Maximum age of an image. An image that far in the future also ends the run, since its clock must be wrong."""
     late_s: float = 0.2
-    """A command that comes later than this ends the run."""
+    """Maximum delay of a command; a later one ends the run."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time; raises RequestError."""
+        """Refuse times that are not positive; raises RequestError."""
         require_positive(self, "hz", "most_s", "policy_timeout_s", "image_age_s", "late_s")
 
 
@@ -96,7 +96,7 @@ class RunEnd:
     num_steps: int
     num_answers: int
     num_limited: int
-    """Commands that the limits changed."""
+    """Number of commands that the limits changed."""
     seconds: float
 
 
@@ -104,11 +104,11 @@ class SystemClock:
     """The machine's monotonic clock."""
 
     def now(self) -> float:
-        """Tell the time."""
+        """Give the current time."""
         return time.monotonic()
 
     def wait_until(self, time_s: float) -> None:
-        """Sleep until then."""
+        """Sleep until a time."""
         time.sleep(max(0.0, time_s - time.monotonic()))
 
 
@@ -128,19 +128,19 @@ def drive(
     clock: Clock,
     is_wanted: Callable[[], bool],
 ) -> RunEnd:
-    """Drive the arm until the operator ends the run, its time is over, or a guard speaks; the arm is stopped then.
+    """Control the arm until the operator ends the run, its time is over, or a limit is violated; then stop the arm.
 
     Args:
         arm: the robot.
-        cameras: third-person camera as primary, the arm's own as wrist_right (VITA 10.4).
-        policy: gives canonical actions at `config.hz`.
+        cameras: third-person camera as primary, the arm's own camera as wrist_right (VITA 10.4).
+        policy: outputs canonical actions at `config.hz`.
         config: limits and times.
-        instruction: what to do.
-        clock: of cameras and loop.
-        is_wanted: the operator's switch, asked before each command.
+        instruction: the task.
+        clock: clock of cameras and loop.
+        is_wanted: the operator's switch, checked before each command.
 
     Raises:
-        RequestError: the policy gives other than canonical actions, or there is no primary camera.
+        RequestError: the policy's actions are not canonical, or there is no primary camera.
     """
     if CameraRole.PRIMARY not in cameras:
         raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
@@ -175,7 +175,7 @@ class _Run:
         self._num_steps = self._num_answers = self._num_limited = 0
 
     def to_its_end(self) -> RunEnd:
-        """Go on until something ends the run; says what."""
+        """Run until something ends the run; returns the reason."""
         try:
             self._go()
         except _Over as over:
@@ -222,7 +222,7 @@ class _Run:
         frames = {role: camera.read() for role, camera in self._cameras.items()}
         for role, frame in frames.items():
             age_s = self._clock.now() - frame.time_s
-            if not abs(age_s) <= self._config.image_age_s:  # nan, too; one of the future has another clock's time
+            if not abs(age_s) <= self._config.image_age_s:  # also true for NaN and for images of the future
                 raise _Over(Ending.STALE_IMAGE, f"the {role} image is {age_s:.2f} s old by the loop's clock")
         return Observation(
             images={role: frame.image for role, frame in frames.items()},
@@ -251,7 +251,7 @@ class _Run:
             self._clock.wait_until(due_s)
 
     def _check(self, sent: Pose | None = None) -> None:
-        """Look whether the run may go on; `sent` is where the tool was sent last."""
+        """Check whether the run may continue; `sent` is the last commanded pose."""
         if not self._is_wanted():
             raise _Over(Ending.OPERATOR, "the operator ended the run")
         if self._clock.now() - self._began_s >= self._config.most_s:

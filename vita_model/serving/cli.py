@@ -1,4 +1,4 @@
-"""The command `vita-serve`: a run or an exported policy behind a websocket."""
+"""The command `vita-serve`: serve a run or an exported policy over a websocket."""
 
 import argparse
 import os
@@ -18,9 +18,9 @@ from vita_model.training.recipes.recipe import Precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it never served, 2 the request is bad."""
+    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 stopped, 1 could not serve, 2 invalid request."""
     arguments = _parser().parse_args(argv)
-    # A server's own Ctrl-C is its end.
+    # Ctrl-C while serving is a normal stop; aiohttp handles it.
     return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before the server started")
 
 
@@ -79,14 +79,14 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     try:
         web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
-    except BrokenPipeError:  # of our output
+    except BrokenPipeError:  # stdout was closed
         raise
     except OSError as fault:
         raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
 
 
 def _require_host(host: str, port: int) -> None:
-    """Refuse an address that this machine does not know before a policy is loaded for it; raises RequestError."""
+    """Refuse an unknown address before the policy is loaded; raises RequestError."""
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as fault:

@@ -1,4 +1,4 @@
-"""Pictures in vla-eval's messages: PNG, JPEG or bare bytes, their size read from the file before memory is made for it.
+"""Images in vla-eval's messages: PNG, JPEG or raw bytes. The size is read from the header before memory is allocated.
 
 Source: vla-eval 0.8.0, `protocol/image_codec.py`.
 """
@@ -22,10 +22,10 @@ _PNG_HEAD = struct.Struct(">8s4x4sII")
 
 
 def decode_picture(value: Mapping[Any, Any]) -> Image:
-    """Decode a picture [h, w, 3].
+    """Decode an image [h, w, 3].
 
     Raises:
-        RequestError: it is none, or not of the shape that it says.
+        RequestError: it cannot be decoded, or its shape is not the declared one.
     """
     kind, data, shape = value.get("format"), value.get("data"), value.get("shape")
     if kind == "raw":

@@ -1,4 +1,4 @@
-"""What a server asks: a request by openpi's keys to a policy's observation, its decision to an answer."""
+"""Convert a request with openpi's keys to an observation, and the policy's decision to an answer."""
 
 import time
 from collections.abc import Mapping
@@ -22,24 +22,24 @@ class RequestHandler(Protocol):
 
     @property
     def metadata(self) -> Message:
-        """What a client is told first."""
+        """First message to a client."""
 
     def act(self, request: Message) -> Message:
         """Answer a request.
 
         Raises:
-            RequestError: it does not fit.
+            RequestError: the request is invalid.
         """
 
 
 class PolicyRequestHandler:
-    """A policy that speaks a convention."""
+    """A policy that answers in an action convention."""
 
     def __init__(self, policy: VitaPolicy, convention: str) -> None:
-        """Take a policy and `canonical` or a source whose constants its checkpoint has.
+        """Wrap a policy; `convention` is `canonical` or a source whose constants its checkpoint has.
 
         Raises:
-            RequestError: the checkpoint has no such convention.
+            RequestError: the checkpoint does not have the convention.
         """
         known = policy.signature.conventions
         require_convention(convention, known)
@@ -48,7 +48,7 @@ class PolicyRequestHandler:
 
     @property
     def metadata(self) -> Message:
-        """Say what is taken and given."""
+        """Describe the policy's inputs and outputs."""
         spec = self._policy.signature
         return {
             "policy": "vita", "step": spec.step, "digest": spec.digest, "convention": self._name,

@@ -1,7 +1,7 @@
-"""The websockets: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; a message that does not fit is refused.
+"""The websocket server: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; invalid messages get an error.
 
 Source of the protocol: openpi, `websocket_policy_server` (metadata frame, msgpack, errors as text, `/healthz`).
-One thread answers; requests wait in a queue of bounded length, and a client that finds it full is told so.
+One thread answers all requests. Others wait in a queue of limited length; if it is full, the client gets an error.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class PolicyServer:
         self._sockets: set[web.WebSocketResponse] = set()
 
     def app(self) -> web.Application:
-        """Make the application: a websocket for each protocol, `/healthz` and `/health` say that the server lives."""
+        """Make the application: a websocket per protocol, and `/healthz` and `/health` for health checks."""
         app = web.Application()
         for path in ("/healthz", "/health"):
             app.router.add_get(path, _healthy)
@@ -73,10 +73,10 @@ class PolicyServer:
             await self._send(socket, connection.greeting)
             await self._listen(socket, connection)
         except ConnectionError:
-            # The client went while it was being answered.
+            # The client disconnected during the answer.
             pass
         except TimeoutError:
-            # It is there and reads nothing: a goodbye would wait for it, too.
+            # The client is connected but does not read; closing properly would wait for it again.
             if request.transport is not None:
                 request.transport.abort()
         finally:

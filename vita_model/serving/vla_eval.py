@@ -1,8 +1,9 @@
-"""vla-eval's envelope for LIBERO: HELLO for HELLO, then an action [7] for an observation, out of chunks kept here.
+"""vla-eval's protocol for LIBERO: a HELLO for a HELLO, then one action [7] per observation, from chunks kept here.
 
-Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack of type, payload, seq and
-timestamp; arrays are maps with the text key `__ndarray__`, pictures with `__image__`; answers repeat the seq; episodes
-begin and end unanswered. Its other benchmarks name cameras and states otherwise, and are refused.
+Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack with type, payload, seq and
+timestamp; arrays are maps with the string key `__ndarray__`, images with `__image__`; answers repeat the seq; messages
+for the start and end of an episode get no answer. Its other benchmarks use other names for cameras and states and are
+not supported.
 """
 
 import logging
@@ -29,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class EnvelopeConnection:
-    """One connection: the chunk that is being carried out, and the number of the message that is answered."""
+    """One connection: the rest of the current chunk, and the number of the current message."""
 
     def __init__(self, handler: RequestHandler, replan_steps: int) -> None:
-        """Take who answers, and how many commands of a chunk are carried out before it is asked again."""
+        """Create a connection; `replan_steps` commands of each chunk are used before the handler is called again."""
         self._handler, self._replan_steps = handler, replan_steps
         self._commands: deque[Float32] = deque()
         self._seq = 0
@@ -43,10 +44,10 @@ class EnvelopeConnection:
 
     @property
     def greeting(self) -> None:
-        """Nothing: the client speaks first."""
+        """None, because the client sends the first message."""
 
     def answer(self, data: bytes) -> bytes | None:
-        """Answer a message, if it is one that is answered; raises as `Connection.answer`."""
+        """Answer a message, or return None if it needs no answer; raises as `Connection.answer`."""
         self._seq = 0
         kind, payload, self._seq = _opened(data)
         if kind not in self._handlers:
@@ -54,7 +55,7 @@ class EnvelopeConnection:
         return self._handlers[kind](payload)
 
     def refusal(self, told: str) -> bytes:
-        """Say that a message is not answered, and why; its seq is that of the last one that could be read."""
+        """Make an error message; its seq is that of the last readable message."""
         return self._sealed("error", {"error": told})
 
     def _hello(self, payload: Message) -> bytes:
@@ -142,13 +143,13 @@ def _decoded(value: dict[Any, Any]) -> object:
 
 
 def _as_stored(value: object, flip: Flip) -> object:
-    """Decode a picture, and turn it as those were that the model has seen: the benchmark turns it by 180 degrees.
+    """Decode an image and turn it like the training images; the benchmark has turned it by 180 degrees.
 
-    Only pictures that are asked for are decoded: a small file may stand for a large one.
+    Other images are not decoded, because a small file can expand to a large image.
     """
     image = decode_picture(value) if isinstance(value, dict) and "__image__" in value else value
     if not isinstance(image, np.ndarray) or image.ndim != 3:
-        return image  # the handler refuses it by its name
+        return image  # the handler refuses it and names its key
     return turned(turned(image, Flip.ROT180), flip)
 
 
