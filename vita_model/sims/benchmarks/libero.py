@@ -1,7 +1,7 @@
-"""LIBERO's four suites by the protocol of its published evaluations; uses the user's own installation and assets.
+"""LIBERO's four suites, with the protocol of published evaluations. Users provide the installation and assets.
 
 Source: openvla run_libero_eval.py and openpi examples/libero: seed 7, 10 no-op steps, the stored initial states, 50
-trials a task, 220, 280, 300 and 520 steps at most, `done` is success.
+trials per task, at most 220, 280, 300 and 520 steps; `done` means success.
 """
 
 import os
@@ -34,7 +34,7 @@ SUITES: Mapping[str, tuple[str, int]] = MappingProxyType(
         "libero_10": ("LONG", 520),
     }
 )
-"""Column of Table 2 and longest episode."""
+"""Column of Table 2 and maximum steps per episode."""
 SEED = 7
 NUM_TRIALS = 50
 NUM_NO_OPS = 10
@@ -53,9 +53,9 @@ class LiberoRequest:
     replan_steps: int
     num_trials: int = NUM_TRIALS
     tasks: tuple[int, ...] = ()
-    """Numbers of tasks in the suite; empty: all."""
+    """Task numbers in the suite; empty: all."""
     assets: Path | None = None
-    """Folder of the assets; None: beside the installed package."""
+    """Folder of the assets; None: inside the installed package."""
 
     resume: bool = False
     """Go on with the episodes of an evaluation that was interrupted."""
@@ -73,7 +73,7 @@ class LiberoRequest:
 
 
 class LiberoTask:
-    """One task: an episode's seed is the number of its stored initial state."""
+    """One task; an episode's seed is the number of its stored initial state."""
 
     def __init__(self, environment: Any, states: Any, instruction: str, info: PolicyInfo) -> None:
         self._environment, self._states, self._info = environment, states, info
@@ -82,7 +82,7 @@ class LiberoTask:
         self._done = False
 
     def reset(self, seed: int) -> None:
-        """Put the simulator into initial state `seed` and let the objects settle."""
+        """Set the simulator to initial state `seed` and let the objects settle."""
         self._environment.seed(SEED)
         self._environment.reset()
         self._seen, self._done = self._environment.set_init_state(self._states[seed]), False
@@ -90,7 +90,7 @@ class LiberoTask:
             self._seen = self._environment.step(_NO_OP)[0]
 
     def observe(self) -> Observation:
-        """Turn the last observation."""
+        """Convert the last observation."""
         seen, constants = self._seen, self._info.constants
         return Observation(
             images={
@@ -107,7 +107,7 @@ class LiberoTask:
         )
 
     def step(self, command: Float64) -> None:
-        """Carry out one command."""
+        """Execute one command."""
         self._seen, _, done, _ = self._environment.step(command.tolist())
         self._done = bool(done)
 
@@ -121,11 +121,11 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
     """Run a suite and write `libero-<suite>.json`.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        RequestError: LIBERO or its assets are absent, the policy gives another simulator's commands, or an interrupted
-            evaluation lies there that `resume` does not ask for or that had other settings.
+        RequestError: LIBERO or its assets are missing, the policy uses another convention, or an interrupted evaluation
+            exists, but `resume` is False or the settings differ.
     """
     checked = InConvention(policy, CONVENTION)
     column, max_steps = SUITES[request.suite]
@@ -168,10 +168,10 @@ def _task(suite: Any, number: int, info: PolicyInfo) -> tuple[LiberoTask, Callab
 
 
 def check_installation(assets: Path | None) -> None:
-    """Look for package, configuration and assets before anything is imported: the first import asks without them.
+    """Check package, configuration and assets before importing LIBERO, whose first import prompts if they are missing.
 
     Raises:
-        RequestError: one of them is absent; says where it was looked for.
+        RequestError: one of them is missing; the message says where it was expected.
     """
     folder = require_package("libero", benchmark=_NAME, remedy=_INSTALL)
     home = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))

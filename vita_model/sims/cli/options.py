@@ -1,4 +1,4 @@
-"""Options that several verbs of `vita-eval` share."""
+"""Options shared by several verbs of `vita-eval`."""
 
 import argparse
 import tempfile
@@ -9,7 +9,7 @@ from vita_data.errors import RequestError
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """Add the policy and the folder for results."""
+    """Add the options for the policy and the results folder."""
     parser.add_argument(
         "--policy",
         type=address,
@@ -27,14 +27,14 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """Add whether an interrupted evaluation goes on."""
+    """Add the option to continue an interrupted evaluation."""
     parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation in DIR")
 
 
 def add_replan(parser: argparse.ArgumentParser) -> None:
-    """Add how much of a chunk is carried out.
+    """Add the option for the number of executed actions per chunk.
 
-    Assumes: 5, as openpi's LIBERO client does; the paper does not say.
+    Assumes: 5, as in openpi's LIBERO client; the paper gives no value.
     """
     parser.add_argument(
         "--replan-steps",
@@ -46,10 +46,10 @@ def add_replan(parser: argparse.ArgumentParser) -> None:
 
 
 def make_results_folder(folder: Path) -> None:
-    """Make the folder of `--out` before hours are spent on what goes into it.
+    """Create the folder of `--out` before a long evaluation starts.
 
     Raises:
-        RequestError: it cannot be made, or not be written into.
+        RequestError: the folder cannot be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Table 5 from a sheet of recorded real-robot trials (VITA 10.5: six evaluations, 100 trials each).
+"""Table 5 from a sheet of real-robot trials (VITA 10.5: six evaluations, 100 trials each).
 
-The sheet is CSV with a header: `model`, `evaluation` (its name in Table 5, or 1 to 6) and `success` (0 or 1); further
-columns, such as scene or remark, are left alone.
+The sheet is CSV with a header: `model`, `evaluation` (its name in Table 5, or 1 to 6) and `success` (0 or 1). Other
+columns, such as scene or remark, are ignored.
 """
 
 import csv
@@ -15,7 +15,7 @@ from vita_model.sims.results.tables import OurRow, table_text
 
 TABLE = 5
 NUM_TRIALS = 100
-"""An evaluation (10.5); the caption of Table 5 says 1,000 rollouts instead."""
+"""Trials per evaluation (10.5); the caption of Table 5 says 1,000 rollouts instead."""
 _COLUMNS = ("model", "evaluation", "success")
 _WORDS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
@@ -24,8 +24,8 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
     """Count the trials of each model.
 
     Raises:
-        RequestError: the sheet is absent, or has not the columns.
-        VitaDataError: a row cannot be read, says which; or the file is no text in UTF-8.
+        RequestError: the sheet does not exist, or lacks a column.
+        VitaDataError: a row is invalid, and the message names it; or the file is not CSV in UTF-8.
     """
     counts: dict[str, dict[str, list[bool]]] = {}
     try:
@@ -50,7 +50,7 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
 
 
 def trials_text(sheet: Path) -> str:
-    """Lay out Table 5 with the sheet's rows beside the paper's; evaluations of fewer than 100 trials are said.
+    """Format Table 5 with the sheet's and the paper's rows; evaluations with fewer than 100 trials are listed below.
 
     Raises:
         RequestError, VitaDataError: as `load_trials`.

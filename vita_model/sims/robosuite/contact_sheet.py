@@ -1,4 +1,4 @@
-"""A picture of rollouts: an episode a row, evenly spaced moments from left to right, a bar that tells the outcome."""
+"""A contact sheet of rollouts: one row per episode, with evenly spaced images and a bar for the outcome."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ _BAR_PX = 6
 
 
 def contact_sheet(rows: Sequence[tuple[bool, Sequence[Image]]], *, num_columns: int = 8, size: int = 96) -> Image:
-    """Draw rows of (success, pictures), at most `num_columns` pictures each; the first and the last are always shown.
+    """Draw rows of (success, pictures), at most `num_columns` pictures each, always with the first and last.
 
     Returns:
         uint8 [h, w, 3] RGB.
 
     Raises:
-        ValueError: there is no row, or a row has no picture.
+        ValueError: there are no rows, or a row has no picture.
     """
     if not rows or not all(len(pictures) for _, pictures in rows):
         raise ValueError("a contact sheet needs at least one row, and at least one picture per row")
@@ -36,7 +36,7 @@ def contact_sheet(rows: Sequence[tuple[bool, Sequence[Image]]], *, num_columns: 
 
 
 def write_jpeg(path: Path, image: Image) -> None:
-    """Write an RGB picture.
+    """Write an RGB image as JPEG.
 
     Raises:
         VitaDataError: it cannot be encoded or written.

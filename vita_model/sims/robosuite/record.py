@@ -1,7 +1,7 @@
-"""Scripted demonstrations of a robosuite task in LIBERO's HDF5 layout, which `vita-data build --source libero` reads.
+"""Record scripted demonstrations of a robosuite task in LIBERO's HDF5 layout, for `vita-data build --source libero`.
 
-As in LIBERO's official files, observation t is what is seen after action t, and images are upside down. What differs:
-`actions` is what the expert wanted; where its path was disturbed, `executed_actions` is what the robot was told.
+As in LIBERO's official files, observation t is taken after action t, and images are upside down. Unlike there,
+`actions` are the expert's commands, and `executed_actions` are the commands after disturbance.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, episode_seeds
 from vita_model.sims.robosuite.tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
 
 SUITE = "libero_90"
-"""Folder of the tasks: the reader lists the benchmark's own suites alone."""
+"""Folder of the tasks; the reader only lists the benchmark's own suites."""
 TAIL_STEPS = 10
-"""Recorded after success, so that the last chunks are whole."""
+"""Steps recorded after success, so that the last chunks are complete."""
 _ATTEMPTS_PER_DEMO = 3
 
 
@@ -40,7 +40,7 @@ class RecordRequest:
     noise: PathNoise = field(default_factory=PathNoise)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be recorded; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_demos", most=DEMONSTRATIONS.most_episodes // _ATTEMPTS_PER_DEMO)
         require_whole(self, "seed", least=0, most=MAX_SEED)
         require(self, "seed", fits=self.seed < DEMONSTRATIONS.most_runs, wanted=f"below {DEMONSTRATIONS.most_runs}")
@@ -48,7 +48,7 @@ class RecordRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordReport:
-    """What was recorded: `num_failed` episodes of the expert are in no file."""
+    """Summary of a recording; the `num_failed` failed episodes are not stored."""
 
     path: Path
     num_demos: int
@@ -64,15 +64,15 @@ class RecordReport:
 def record(
     request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> RecordReport:
-    """Record until `num_demos` episodes have succeeded; goes on from the last finished demonstration.
+    """Record until `num_demos` episodes have succeeded; continues an interrupted recording.
 
     Args:
         request: what to record.
-        simulator: gives the simulator, the same each time; not called where everything is there already.
-        report: takes lines for people.
+        simulator: returns the simulator, always the same; not called if everything is already recorded.
+        report: called with progress lines.
 
     Raises:
-        RequestError: the file was recorded with other settings.
+        RequestError: an existing file was recorded with other settings.
         VitaDataError: the expert fails too often.
     """
     path = request.out / SUITE / f"{request.spec.file_stem}_demo.hdf5"
@@ -89,7 +89,7 @@ def record(
 def _record_parts(
     parts: Path, request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> None:
-    """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, an attempt."""
+    """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, for each attempt."""
     num_good = 0
     for attempt, seed in enumerate(episode_seeds(DEMONSTRATIONS, request.seed)):
         if num_good == request.num_demos:
@@ -111,7 +111,7 @@ def _record_parts(
 
 
 def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
-    """Run the expert once; the first row is a no-op, whose observation the first action is paired with."""
+    """Run the expert once; the first row is a no-op, whose observation belongs to the first action."""
     generator = np.random.default_rng([seed, 1])
     simulator.reset(seed)
     _wander(simulator, noise, generator)
@@ -136,7 +136,7 @@ def _wander(simulator: RobosuiteTask, noise: PathNoise, generator: np.random.Gen
 
 
 def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
-    """Join the parts in the order of their seeds; the file appears whole or not at all."""
+    """Join the parts in the order of their seeds, and write the file atomically."""
     seeds = sorted(int(part.stem.split("-")[1]) for part in parts.glob("demo-*.hdf5"))[: request.num_demos]
     num_failed = sum(int(part.name.split("-")[1]) < seeds[-1] for part in parts.glob("failed-*"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
     for part in parts.iterdir():
         part.unlink()
     parts.rmdir()
-    with contextlib.suppress(OSError):  # another task's parts may lie there
+    with contextlib.suppress(OSError):  # other tasks may have parts there
         parts.parent.rmdir()
     return RecordReport(path=path, num_demos=len(seeds), num_failed=num_failed, num_steps=total)
 
@@ -192,7 +192,7 @@ def _finished(path: Path, request: RecordRequest) -> RecordReport | None:
 
 
 def _claim(parts: Path, request: RecordRequest) -> None:
-    """Say in the folder of parts what they are parts of."""
+    """Store the settings in the folder of parts, or compare them with stored ones."""
     parts.mkdir(parents=True, exist_ok=True)
     settings = parts / "settings.json"
     if settings.is_file():
