@@ -1,4 +1,4 @@
-"""The `vita-bench` command: its verbs, and errors as one line."""
+"""The `vita-bench` command and its verbs."""
 
 import argparse
 import json
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from pipelines.bench.build.report import Report
     from pipelines.bench.build.sizes import Sizes
 
-# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+# Verbs import what they need when they run, so that `--help` and errors in arguments are fast.
 _MODEL_VERBS: Mapping[str, str] = {
     "latency": "measure inference latency by model part and chunk length",
     "serve": "load-test vita-serve and compare with in-process inference",
     "train": "measure the time of training steps",
 }
-"""Verb and summary; each has a parser of its own."""
+"""Summary of each verb; each has its own parser."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
+    """Run `vita-bench` and return its exit code: 0 done, 1 failed or (--strict) missed target, 2 invalid request."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in _MODEL_VERBS:
         return _run_model_verb(argv[0], argv[1:])
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_model_verb(name: str, argv: Sequence[str]) -> int:
-    """Run a verb of the model, whose modules are slower to import."""
+    """Run a verb of the model, whose modules are slow to import."""
     from pipelines.bench.model import cli
 
     verbs: Mapping[str, Callable[[Sequence[str]], int]] = {
@@ -98,7 +98,7 @@ def _loader(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
-    """Give the folder for generated data, one that is removed afterwards unless it is to be kept."""
+    """Give the folder for generated data; by default a temporary one."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.absolute()

@@ -1,4 +1,4 @@
-"""The contests of `vita-bench build`: each of our ways from raw data to shards beside its limit."""
+"""The contests of `vita-bench build`: each step from raw data to shards, compared with its lower bound."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from pipelines.bench.build.workload import Workload, prepare
 from vita_data.normalize import FrameSelection
 
 _NUM_UNITS = 64
-"""Of the tree that two workers build; a source of terabytes has thousands, and no worker waits for the last one."""
+"""Units of the tree that two workers build. With enough units, no worker has to wait long for the last one."""
 _KEYFRAMES, _ALL = FrameSelection.KEYFRAMES, FrameSelection.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workloads:
-    """All that is read, generated."""
+    """All generated workloads."""
 
     long: Workload
     clips: Workload
@@ -35,12 +35,12 @@ class Workloads:
     npz: Workload
 
     def all(self) -> tuple[Workload, ...]:
-        """List them."""
+        """List all workloads."""
         return self.long, self.clips, self.many_clips, self.records, self.demos, self.npz
 
 
 def prepare_workloads(base: Path, sizes: Sizes) -> Workloads:
-    """Generate what is not yet under `base`."""
+    """Generate the workloads that do not exist under `base`."""
     long, specs = long_video_spec(sizes), clip_specs(sizes)
     clips = prepare(base, "clips", specs, partial(write_clip_tree, specs=specs))
     return Workloads(
@@ -56,7 +56,7 @@ def prepare_workloads(base: Path, sizes: Sizes) -> Workloads:
 
 
 def contests(workloads: Workloads, sizes: Sizes, scratch: Path) -> Iterator[Contest]:
-    """Yield the contests; what they write goes to `scratch` and is removed after each run."""
+    """Yield the contests; their output in `scratch` is removed after each run."""
     for what, workload, keyframe_target in (
         ("1080p H.264 (Ego4D-like)", workloads.long, 1.8),
         ("short VP9 clips (SSv2-like)", workloads.clips, None),
@@ -71,7 +71,7 @@ def contests(workloads: Workloads, sizes: Sizes, scratch: Path) -> Iterator[Cont
 
 
 def memory_runs(workloads: Workloads, scratch: Path) -> list[tuple[str, Callable[[], object]]]:
-    """List what one worker does with each workload; every entry can be sent to another process."""
+    """List a function per workload for one worker; all are picklable."""
     builds = (("ssv2", workloads.clips), ("bridge", workloads.records), ("libero", workloads.demos))
     runs: list[tuple[str, Callable[[], object]]] = [
         ("1080p H.264, all frames read", partial(ours.read_all, _videos(workloads.long)))

@@ -1,4 +1,4 @@
-"""What a run of `vita-bench loader` found: figures, targets, and both as Markdown or JSON."""
+"""The report of `vita-bench loader`: figures and targets, as Markdown or JSON."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,18 +19,18 @@ _TWO = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A figure that has a target."""
+    """A figure with a target."""
 
     what: str
     found: float | None
-    """None where the other side is absent."""
+    """None if the other loader is absent."""
     target: float
     at_least: bool
     unit: str = ""
 
     @property
     def is_met(self) -> bool | None:
-        """Tell whether the target was reached; None where that cannot be said."""
+        """Tell whether the target was reached; None if that is unknown."""
         if self.found is None:
             return None
         return self.found >= self.target if self.at_least else self.found <= self.target
@@ -38,16 +38,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderReport:
-    """All that one run measured."""
+    """All results of one run."""
 
     machine: Machine
     sizes: LoaderSizes
     entries: tuple[Entry, ...]
     absent: tuple[Absent, ...]
     index: IndexFigures
-    """Of a process that imports no torch."""
+    """Figures of a process that does not import torch."""
     index_torch: IndexFigures
-    """Of one that trains."""
+    """Figures of a process that imports torch and the loader, as in training."""
 
     @property
     def checks(self) -> list[Check]:
@@ -103,7 +103,7 @@ def _index_checks(report: LoaderReport) -> list[Check]:
 
 
 def _entry(entries: Sequence[Entry], name: str, *, workers: int | None = None) -> Entry | None:
-    """Find a contestant with so many workers, or with its fewest."""
+    """Find a contestant with this number of workers, or with its fewest."""
     mine = [entry for entry in entries if entry.contestant.name == name and workers in (None, entry.workers)]
     if workers is None:
         mine = [entry for entry in mine if entry.workers == min(entry.contestant.workers)]
@@ -111,7 +111,7 @@ def _entry(entries: Sequence[Entry], name: str, *, workers: int | None = None) -
 
 
 def as_json(report: LoaderReport) -> dict[str, object]:
-    """Give a report as plain values, without paths."""
+    """Give a report as JSON values, without paths."""
     return {
         "machine": asdict(report.machine),
         "sizes": asdict(report.sizes),
@@ -136,7 +136,7 @@ def as_json(report: LoaderReport) -> dict[str, object]:
 
 
 def as_markdown(report: LoaderReport) -> str:
-    """Give a report as tables and what they were measured on."""
+    """Format a report as tables and a description of the machine."""
     sizes, machine = report.sizes, report.machine
     titles = ["loader", "CPU ms per sample", "relative to raw decode", "samples per second", "first batch", "data"]
     index_titles = ["index", "opened in", "private memory", "of which imports", "planning a batch", "worst case"]

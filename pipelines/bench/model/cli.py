@@ -1,4 +1,4 @@
-"""The verbs `vita-bench train`, `latency` and `serve`: their arguments; torch is imported when one runs."""
+"""The verbs `vita-bench train`, `latency` and `serve`; torch is imported only when one runs."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from vita_model.training.recipes.recipe import Precision, load_recipe, resolved
 
 
 def train(argv: Sequence[str] | None = None) -> int:
-    """Time training steps beside their floor; returns the exit code."""
+    """Measure training steps; returns the exit code."""
     arguments = train_parser().parse_args(argv)
     return exit_code("vita-bench train", lambda: _train(arguments), interrupted="interrupted")
 
@@ -71,7 +71,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def latency(argv: Sequence[str] | None = None) -> int:
-    """Time a policy's answers by part and chunk length; returns the exit code."""
+    """Measure inference latency; returns the exit code."""
     arguments = latency_parser().parse_args(argv)
     return exit_code("vita-bench latency", lambda: _latency(arguments), interrupted="interrupted")
 
@@ -118,7 +118,7 @@ def _latency(arguments: argparse.Namespace) -> None:
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
-    """Load vita-serve with clients beside the same policy in process; returns the exit code."""
+    """Load-test vita-serve; returns the exit code."""
     arguments = serve_parser().parse_args(argv)
     return exit_code("vita-bench serve", lambda: _serve(arguments), interrupted="interrupted")
 

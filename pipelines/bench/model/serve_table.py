@@ -1,10 +1,10 @@
-"""The table that `vita-bench serve` prints of what `pipelines.bench.model.load_test` measured."""
+"""The table of `vita-bench serve`, from the results of `pipelines.bench.model.load_test`."""
 
 from pipelines.bench.model.load_test import SIDE, Figures, LoadReport
 
 
 def as_markdown(report: LoadReport) -> str:
-    """Lay a report out as a table."""
+    """Format a report as a table."""
     lines = [
         f"{report.policy} on {report.device} ({report.num_cores} cores), {report.num_views} views of {SIDE}x{SIDE}, "
         f"{report.num_requests} requests per row; {report.client}, threads in a separate process from the server",
