@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From nothing to a trained (tiny) model: set-up, toy raw trees, shards, mixture, three stages, one HTML page.
-#   bash pipelines/demo.sh [DIR]      DIR: an empty or new folder (default: demo_out/ in the repository, made anew)
-#   VITA_REAL_DATA=DIR                also builds the real Bridge episodes in DIR/bridge_rlds
+# A complete demo: setup, toy raw data, shards, mixture, three training stages with a tiny model, one HTML page.
+#   bash pipelines/demo.sh [DIR]      DIR: new or empty output folder (default: demo_out/ in the repository, recreated)
+#   VITA_REAL_DATA=DIR                also build the real Bridge episodes in DIR/bridge_rlds
 set -euo pipefail
 start="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,7 +27,7 @@ vita-data toy --source all --raw "$out/raw"
 say "build shards from the raw data"
 for source in $(ls "$out/raw"); do
     frames=keyframes
-    [ "$source" = libero ] && frames=all   # fine-tuning starts windows at every row
+    [ "$source" = libero ] && frames=all   # fine-tuning windows start at every row
     vita-data build --source "$source" --raw "$out/raw/$source" --out "$out/shards" --frames "$frames"
     vita-data verify "$out/shards/$source"
 done
