@@ -250,7 +250,7 @@ def test_futures_without_latents_of_their_own_are_refused(make_recipe):
     windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=12)
     check_windows(make_recipe(Stage.COTRAIN), windows)
     for settings, told in (
-        (["backbone.num_latents=6"], "12 futures of 1 latents, model.backbone.num_latents is 6"),
+        (["backbone.num_latents=6"], "12 futures of 1 latents, but model.backbone.num_latents is 6"),
         (["visual_encoder.num_latents=2"], "12 futures of 2 latents, model.backbone.num_latents is 12"),
     ):
         with pytest.raises(RequestError, match=told):

@@ -127,14 +127,14 @@ def test_images_of_any_size_are_made_256(policy: VitaPolicy) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"images": {}}, "needs the primary image"),
+        ({"images": {}}, "must have the primary image"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4), np.uint8)}}, r"must be uint8 \[h, w, 3\]; found uint8 \[4"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4, 3))}}, "found float64"),
         (
             {"images": {"primary": np.zeros((4, 4, 3), np.uint8), "wrist_rihgt": np.zeros((4, 4, 3), np.uint8)}},
             "unknown camera 'wrist_rihgt'; this checkpoint uses: primary, wrist_right",
         ),
-        ({"source": "lbero"}, "no source 'lbero'; this checkpoint has statistics of: libero"),
+        ({"source": "lbero"}, "unknown source 'lbero'; this checkpoint has statistics for: libero"),
         ({"state": np.zeros(8, np.float32)}, "a state must be 64 finite numbers"),
         ({"state": np.full(64, np.nan, np.float32)}, "a state must be 64 finite numbers"),
     ],
@@ -264,7 +264,7 @@ def test_imagined_frames_come_a_latent_each(runs: Path) -> None:
     size = load_recipe(RECIPES / "debug_cotrain.py").model.visual_decoder.output_size
     assert frames is not None
     assert frames.shape == (12, size, size, 3)
-    with pytest.raises(RequestError, match="name a source; this checkpoint has statistics of"):
+    with pytest.raises(RequestError, match="a source is required; this checkpoint has statistics for"):
         policy.predict(image, "push")
 
 

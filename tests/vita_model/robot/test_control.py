@@ -295,7 +295,7 @@ def test_turns_are_made_in_the_base_frame():
 
 
 def test_limits_that_are_none_are_refused():
-    with pytest.raises(RequestError, match="is empty"):
+    with pytest.raises(RequestError, match="expected a workspace with low_m below high_m"):
         Workspace(low_m=(0, 0, 0), high_m=(0, 1, 1))
     with pytest.raises(RequestError, match="speed_m_s"):
         Limits(workspace=BOX, speed_m_s=0)

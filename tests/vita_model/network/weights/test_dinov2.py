@@ -263,7 +263,7 @@ def test_loading_says_nothing_on_the_terminal_and_leaves_the_librarys_settings_a
 
 def test_a_file_instead_of_its_folder_is_refused(visual, weights):
     file = weights[0] / "model.safetensors"
-    assert "it is a file, not a folder" in refusal(replace(visual, backbone=str(file)))
+    assert "expected a folder or hub name, got a file" in refusal(replace(visual, backbone=str(file)))
 
 
 @pytest.mark.parametrize("name", ["facebook/dinov2-base", "nowhere", "not a name", "/nowhere/dinov2", "a/b/c"])

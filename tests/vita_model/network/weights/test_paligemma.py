@@ -207,9 +207,9 @@ NORM = "language_model.model.norm.weight"
 DAMAGES = [
     (lambda f: (f / "config.json").unlink(), "has no config.json"),
     (lambda f: (f / "config.json").write_text("["), "config.json cannot be read"),
-    (lambda f: change_config(f, None, model_type="llava"), "its model_type is llava, wanted paligemma"),
+    (lambda f: change_config(f, None, model_type="llava"), "its model_type is llava, expected paligemma"),
     (lambda f: change_config(f, "text_config", num_attention_heads=2), "text_config.num_attention_heads is 2, "),
-    (lambda f: change_config(f, "vision_config", image_size=112), "vision_config.image_size is 112, the recipe's"),
+    (lambda f: change_config(f, "vision_config", image_size=112), "vision_config.image_size is 112, but the recipe's"),
     (
         lambda f: change_tensor(f, NORM, lambda t: t.update({NORM: torch.zeros(65)})),
         "its gemma.norm.weight is (65,), but the recipe's model.backbone has (64,)",
