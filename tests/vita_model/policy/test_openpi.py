@@ -135,7 +135,7 @@ def test_arrays_that_lie_are_refused(value: dict[bytes, object]) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01", b"\x01", msgpack.packb([1]), msgpack.packb({1: 2})])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
-    with pytest.raises(RequestError, match="a (msgpack )?message"):
+    with pytest.raises(RequestError, match=r"a (msgpack )?message"):
         read_request(data)
 
 
