@@ -156,7 +156,7 @@ def first_says(ask: Callable[[], Answer]) -> Answer:
         try:
             said[0] = ask()
         except Exception as fault:  # noqa: BLE001 - raised again below, on every rank
-            said[1] = _that_pickles(fault)
+            said[1] = _picklable(fault)
     dist.broadcast_object_list(said, src=0)
     answer, refusal = said
     if refusal is not None:
@@ -165,7 +165,7 @@ def first_says(ask: Callable[[], Answer]) -> Answer:
     return cast("Answer", answer)
 
 
-def _that_pickles(fault: Exception) -> Exception:
+def _picklable(fault: Exception) -> Exception:
     try:
         pickle.dumps(fault)
     except Exception:  # noqa: BLE001 - a fault may hold any object

@@ -114,12 +114,12 @@ class Backbone(nn.Module):
         if config.image_size < config.patch_size or config.head_width % 2:
             raise ValueError("the backbone's image_size must be at least patch_size, and head_width must be even")
         width = config.language.width
-        with _drawn_if(config.weights == RANDOM):
+        with _initialized_if(config.weights == RANDOM):
             self.vision = SiglipVisionModel(_vision_config(config))
             self.gemma = give_caches(GemmaModel(_language_config(config)))
             self.projector = nn.Linear(config.vision.width, width)
         if config.weights != RANDOM:
-            _forget([self.vision, self.gemma, self.projector])
+            _fill_with_nan([self.vision, self.gemma, self.projector])
         # Initialize queries at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
         self.query_scale = scale = self.gemma.config.initializer_range * width**0.5
         self.view = learned(_MAX_VIEWS, width)
@@ -281,7 +281,7 @@ class Backbone(nn.Module):
 
 
 @contextmanager
-def _drawn_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it is about
+def _initialized_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it is about
     """Initialize weights inside the context, or leave them uninitialized: drawing billions takes minutes."""
     if draws:
         yield
@@ -291,7 +291,7 @@ def _drawn_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it
 
 
 @torch.no_grad()
-def _forget(parts: list[nn.Module]) -> None:
+def _fill_with_nan(parts: list[nn.Module]) -> None:
     for part in parts:
         for parameter in part.parameters():
             parameter.fill_(torch.nan)

@@ -112,7 +112,7 @@ class SystemClock:
         time.sleep(max(0.0, time_s - time.monotonic()))
 
 
-class _Over(Exception):  # noqa: N818 - an end, not an error
+class _RunOver(Exception):  # noqa: N818 - an end, not an error
     def __init__(self, ending: Ending, detail: str) -> None:
         super().__init__(detail)
         self.ending, self.detail = ending, detail
@@ -146,7 +146,7 @@ def drive(
         raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
     run = _Run(arm, cameras, InConvention(policy, CANONICAL), config, instruction, clock, is_wanted)
     try:
-        end = run.to_its_end()
+        end = run.until_end()
     except BaseException:
         arm.stop()
         raise
@@ -174,18 +174,18 @@ class _Run:
         self._began_s = clock.now()
         self._num_steps = self._num_answers = self._num_limited = 0
 
-    def to_its_end(self) -> RunEnd:
+    def until_end(self) -> RunEnd:
         """Run until something ends the run; returns the reason."""
         try:
-            self._go()
-        except _Over as over:
+            self._loop()
+        except _RunOver as over:
             return self._end(over.ending, over.detail)
         except VitaDataError as fault:
             return self._end(Ending.POLICY_ERROR, str(fault))
         except _FAULTS as fault:
             return self._end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
 
-    def _go(self) -> NoReturn:
+    def _loop(self) -> NoReturn:
         self._policy.reset()
         while True:
             self._check()
@@ -208,13 +208,13 @@ class _Run:
         actions = self._policy.act(self._observe(state))
         took_s = self._clock.now() - asked_s
         if took_s > self._config.policy_timeout_s:
-            raise _Over(
+            raise _RunOver(
                 Ending.POLICY_TIMEOUT,
                 f"the policy took {took_s:.2f} s to answer, the limit is {self._config.policy_timeout_s:g} s",
             )
         wanted = self._config.chunking.num_steps
         if len(actions) < wanted:
-            raise _Over(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
+            raise _RunOver(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
         self._num_answers += 1
         return actions[:wanted]
 
@@ -223,7 +223,7 @@ class _Run:
         for role, frame in frames.items():
             age_s = self._clock.now() - frame.time_s
             if not abs(age_s) <= self._config.image_age_s:  # also true for NaN and for images of the future
-                raise _Over(Ending.STALE_IMAGE, f"the {role} image is {age_s:.2f} s old by the loop's clock")
+                raise _RunOver(Ending.STALE_IMAGE, f"the {role} image is {age_s:.2f} s old by the loop's clock")
         return Observation(
             images={role: frame.image for role, frame in frames.items()},
             instruction=self._instruction,
@@ -241,7 +241,7 @@ class _Run:
             self._check(pose)
             late_s = self._clock.now() - due_s
             if late_s > self._config.late_s:
-                raise _Over(Ending.LATE, f"a command was {late_s:.3f} s late")
+                raise _RunOver(Ending.LATE, f"a command was {late_s:.3f} s late")
             limited = next_pose(pose, action, self._config.limits, period_s)
             pose = limited.pose
             self._arm.servo(pose, float(np.clip(action[6], 0.0, 1.0)), period_s)
@@ -253,18 +253,18 @@ class _Run:
     def _check(self, sent: Pose | None = None) -> None:
         """Check whether the run may continue; `sent` is the last commanded pose."""
         if not self._is_wanted():
-            raise _Over(Ending.OPERATOR, "the operator ended the run")
+            raise _RunOver(Ending.OPERATOR, "the operator ended the run")
         if self._clock.now() - self._began_s >= self._config.most_s:
-            raise _Over(Ending.TIME, f"the time limit of {self._config.most_s:g} s was reached")
+            raise _RunOver(Ending.TIME, f"the time limit of {self._config.most_s:g} s was reached")
         state, limits = self._arm.state(), self._config.limits
         if state.is_stopped:
-            raise _Over(Ending.SAFETY_STOP, "the robot's own safety system stopped it")
+            raise _RunOver(Ending.SAFETY_STOP, "the robot's own safety system stopped it")
         if not limits.workspace.contains(state.pose.xyz_m, slack_m=limits.tracking_m):
-            raise _Over(
+            raise _RunOver(
                 Ending.OUT_OF_WORKSPACE,
                 f"the tool is outside the workspace, at {np.round(state.pose.xyz_m, 3).tolist()} m",
             )
         if sent is not None:
             off_m = float(np.linalg.norm(state.pose.xyz_m - sent.xyz_m))
             if off_m > limits.tracking_m:
-                raise _Over(Ending.TRACKING, f"the tool is {off_m:.3f} m from its commanded position")
+                raise _RunOver(Ending.TRACKING, f"the tool is {off_m:.3f} m from its commanded position")

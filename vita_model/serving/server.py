@@ -41,11 +41,11 @@ class PolicyServer:
         return app
 
     async def _closing(self, app: web.Application) -> AsyncIterator[None]:
-        app.on_shutdown.append(self._hang_up)
+        app.on_shutdown.append(self._close_sockets)
         yield
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _hang_up(self, app: web.Application) -> None:
+    async def _close_sockets(self, app: web.Application) -> None:
         for socket in list(self._sockets):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
 

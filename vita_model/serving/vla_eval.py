@@ -38,7 +38,7 @@ class EnvelopeConnection:
         self._commands: deque[Float32] = deque()
         self._seq = 0
         self._handlers: Mapping[str, Callable[[Message], bytes | None]] = {
-            "hello": self._hello, "episode_start": self._turn_page, "episode_end": self._turn_page,
+            "hello": self._hello, "episode_start": self._drop_chunk, "episode_end": self._drop_chunk,
             "observation": self._observe, "error": self._note,
         }  # fmt: skip
 
@@ -49,14 +49,14 @@ class EnvelopeConnection:
     def answer(self, data: bytes) -> bytes | None:
         """Answer a message, or return None if it needs no answer; raises as `Connection.answer`."""
         self._seq = 0
-        kind, payload, self._seq = _opened(data)
+        kind, payload, self._seq = _parsed(data)
         if kind not in self._handlers:
             raise RequestError(f"expected type {', '.join(self._handlers)}, got {kind!r}")
         return self._handlers[kind](payload)
 
     def refusal(self, told: str) -> bytes:
         """Make an error message; its seq is that of the last readable message."""
-        return self._sealed("error", {"error": told})
+        return self._packed("error", {"error": told})
 
     def _hello(self, payload: Message) -> bytes:
         version = payload.get("protocol_version", _VERSION)
@@ -66,7 +66,7 @@ class EnvelopeConnection:
         sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
         turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
         wants_wrist = len(self._handler.metadata.get("views", ())) > 1
-        return self._sealed("hello", {
+        return self._packed("hello", {
             "protocol_version": _VERSION, "model_server": "vita-serve", "capabilities": {},
             "observation_params": {"send_wrist_image": wants_wrist, "send_state": True},
             "action_spec": {
@@ -76,7 +76,7 @@ class EnvelopeConnection:
             },
         })  # fmt: skip
 
-    def _turn_page(self, payload: Message) -> None:
+    def _drop_chunk(self, payload: Message) -> None:
         self._commands.clear()
 
     def _note(self, payload: Message) -> None:
@@ -86,7 +86,7 @@ class EnvelopeConnection:
         request = self._request(payload)
         if not self._commands:
             self._commands.extend(self._handler.act(request)["actions"][: self._replan_steps])
-        return self._sealed("action", {"actions": _plain(self._commands.popleft())})
+        return self._packed("action", {"actions": _plain(self._commands.popleft())})
 
     def _request(self, payload: Message) -> Message:
         images, told, state = (payload.get(name) for name in ("images", "task_description", "states"))
@@ -112,13 +112,13 @@ class EnvelopeConnection:
             )
         return Convention.from_json(metadata["constants"])
 
-    def _sealed(self, kind: str, payload: Message) -> bytes:
+    def _packed(self, kind: str, payload: Message) -> bytes:
         sealed = {"type": kind, "payload": payload, "seq": self._seq, "timestamp": time.time()}
         data: bytes = msgpack.packb(sealed)
         return data
 
 
-def _opened(data: bytes) -> tuple[str, Message, int]:
+def _parsed(data: bytes) -> tuple[str, Message, int]:
     try:
         message = msgpack.unpackb(data, **reading(_decoded))
     except VitaDataError:

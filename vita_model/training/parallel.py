@@ -61,13 +61,13 @@ def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel, precision: Precisi
     if ranks.world_size == 1:
         return loss
     if parallel is Parallel.FSDP:
-        return _cut(loss, ranks, torch.bfloat16 if precision is Precision.BF16 else None)
+        return _sharded(loss, ranks, torch.bfloat16 if precision is Precision.BF16 else None)
     devices = [ranks.device] if ranks.device.type == "cuda" else None
     # A batch of one modality gives no gradient to the other's branch; buffers are equal by construction.
     return DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
 
 
-def _cut(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Module:
+def _sharded(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Module:
     model = loss.model
     if isinstance(model.codebook.codes, nn.Parameter):
         raise RequestError(

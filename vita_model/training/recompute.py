@@ -20,10 +20,10 @@ def recompute_in_backward(blocks: Iterable[nn.Module]) -> None:
     """
     for block in blocks:
         if any(parameter.requires_grad for parameter in block.parameters()):
-            block.forward = partial(_forgetful, block.forward)
+            block.forward = partial(_checkpointed, block.forward)
 
 
-def _forgetful(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     # Blocks draw no random numbers, so no generator state has to be restored.

@@ -119,10 +119,10 @@ def draw(
         shift = (2 * torch.rand(size * ranks.world_size, 2, generator=generator) - 1)[mine]
         shift = shift.to(batch.image_mask.device)
     seeds, tokens = None, model.config.latents
-    thinks = model.backbone is not None and model.backbone.training
-    if thinks and tokens.gradient is LatentGradient.GUMBEL:
+    trains_backbone = model.backbone is not None and model.backbone.training
+    if trains_backbone and tokens.gradient is LatentGradient.GUMBEL:
         seeds = torch.randint(_MAX_SEED, (size * ranks.world_size,), generator=generator)[mine]
-    teach = thinks and has_teacher(model.config, loss)
+    teach = trains_backbone and has_teacher(model.config, loss)
     taught = None
     if teach and num_taught_transitions is not None and tokens.decoding is LatentDecoding.PARALLEL:
         num_transitions = min(batch.future_mask.shape[1], model.num_transitions)
@@ -134,7 +134,7 @@ def draw(
         token_seeds=seeds,
         teach=teach,
         taught=None if taught is None else tuple(sorted(taught.tolist())),
-        teach_chunks=thinks and has_chunk_teacher(model.config, loss),
+        teach_chunks=trains_backbone and has_chunk_teacher(model.config, loss),
     )
 
 
@@ -222,11 +222,11 @@ def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
         error = -chosen.probabilities.clamp(min=_TINY).log().gather(-1, labels.indices[..., None])[..., 0]
         terms["subtasks"] = config.subtasks * masked_mean(error, labels.mask)
     if config.subtask_entropy:
-        terms["subtask_entropy"] = config.subtask_entropy * _alike(chosen.probabilities)
+        terms["subtask_entropy"] = config.subtask_entropy * _missing_information(chosen.probabilities)
     return terms
 
 
-def _alike(probabilities: Tensor) -> Tensor:
+def _missing_information(probabilities: Tensor) -> Tensor:
     """Measure how far, in nats, the mutual information of samples and choices [B, M, 8] is below its maximum.
 
     Even use of subtasks alone is not enough: a uniform distribution for every sample is even, but carries no

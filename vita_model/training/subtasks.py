@@ -58,7 +58,7 @@ def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSu
 def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give the subtask of each step [B, H], which steps are unmasked and not idle, and which are unmasked."""
     clean = torch.where(mask, actions, 0.0).float()
-    busier = torch.stack([_business(clean[..., arm], mask[..., arm]) for arm in _ARMS]).argmax(dim=0)
+    busier = torch.stack([_activity(clean[..., arm], mask[..., arm]) for arm in _ARMS]).argmax(dim=0)
     each = torch.arange(len(clean), device=clean.device)
     arm = torch.stack([clean[..., arm] for arm in _ARMS])[busier, each]
     real = torch.stack([mask[..., arm].any(dim=-1) for arm in _ARMS])[busier, each]
@@ -75,7 +75,7 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return named, real & active, real
 
 
-def _business(arm: Tensor, mask: Tensor) -> Tensor:
+def _activity(arm: Tensor, mask: Tensor) -> Tensor:
     """Measure the activity of an arm [B, H, 7]: motion and gripper changes, [B]; -1 if it is fully masked."""
     done = arm[..., :6].abs().sum(dim=(1, 2)) + torch.diff(arm[..., _GRIPPER], dim=1).abs().sum(dim=1)
     return torch.where(mask.flatten(1).any(dim=1), done, -1.0)

@@ -112,10 +112,10 @@ class _Answers:
     def row(self, peak: float, bandwidth: float) -> LatencyRow:
         """Measure both parts and the total."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision is Precision.BF16):
-            thought = self._reason()
+            inputs = self._reason()
             calls: tuple[tuple[str, Callable[[], object], int], ...] = (
                 ("backbone", self._reason, _backbone_bytes(self.backbone)),
-                ("action decoder", lambda: self._act(*thought), _bytes(self.model.action_decoder)),
+                ("action decoder", lambda: self._act(*inputs), _bytes(self.model.action_decoder)),
             )
             # Count FLOP first, because compiled modules do not show their operations.
             counted = [_flop(call) for _, call, _ in calls]

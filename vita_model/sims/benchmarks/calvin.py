@@ -83,7 +83,7 @@ def run_chain(parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int)
     robot, scene = parts.place(condition)
     parts.environment.reset(robot_obs=robot, scene_obs=scene)
     for number, task in enumerate(tasks):
-        if not _carried_out(parts, task, policy, max_steps):
+        if not _succeeds(parts, task, policy, max_steps):
             return number
     return len(tasks)
 
@@ -154,7 +154,7 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
     return result
 
 
-def _carried_out(parts: CalvinParts, task: str, policy: Chunked, max_steps: int) -> bool:
+def _succeeds(parts: CalvinParts, task: str, policy: Chunked, max_steps: int) -> bool:
     environment, sentence = parts.environment, parts.sentences[task][0]
     policy.reset()
     seen, before = environment.get_obs(), environment.get_info()
@@ -188,7 +188,7 @@ def check_installation(dataset: Path) -> Path:
 
 def _parts(request: CalvinRequest) -> CalvinParts:
     configuration = check_installation(request.dataset)
-    _stand_in_hash()
+    _provide_pyhash()
     hydra, omegaconf, tables, sequences, tools = (
         load(name, benchmark=_NAME, remedy=_INSTALL)
         for name in (
@@ -211,7 +211,7 @@ def _parts(request: CalvinRequest) -> CalvinParts:
     )
 
 
-def _stand_in_hash() -> None:
+def _provide_pyhash() -> None:
     """Provide the one hash function that CALVIN needs if `pyhash`, which no longer builds, is not installed.
 
     Assumes: 32-bit FNV-1 of the text's UTF-8, as in its documentation; it seeds the positions of blocks.

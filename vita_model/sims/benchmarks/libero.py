@@ -46,7 +46,7 @@ _INSTALL = "install it as its authors describe (hf-libero 0.1.4, robosuite 1.4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiberoRequest:
-    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+    """What to evaluate. The defaults are the protocol; deviations are recorded in the result."""
 
     suite: str
     out: Path
@@ -58,17 +58,17 @@ class LiberoRequest:
     """Folder of the assets; None: inside the installed package."""
 
     resume: bool = False
-    """Go on with the episodes of an evaluation that was interrupted."""
+    """Continue an interrupted evaluation."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require(self, "suite", fits=self.suite in SUITES, wanted=f"one of {', '.join(SUITES)}")
         require_whole(self, "num_trials", most=NUM_TRIALS)
         require_whole(self, "replan_steps")
 
     @property
     def place(self) -> Place:
-        """Where the result goes."""
+        """Where the result is written."""
         return Place(folder=self.out, name=f"libero-{self.suite}", resume=self.resume)
 
 

@@ -38,7 +38,7 @@ _TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimplerRequest:
-    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+    """What to evaluate. The defaults are the protocol; deviations are recorded in the result."""
 
     robot: Robot
     out: Path
@@ -48,17 +48,17 @@ class SimplerRequest:
     """Tasks by their table column; empty: all tasks of the robot."""
 
     resume: bool = False
-    """Go on with the episodes of an evaluation that was interrupted."""
+    """Continue an interrupted evaluation."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_episodes", "replan_steps")
         known = [task.column for task in TASKS[self.robot]]
         require(self, "columns", fits=set(self.columns) <= set(known), wanted=f"some of {', '.join(known)}")
 
     @property
     def place(self) -> Place:
-        """Where the result goes."""
+        """Where the result is written."""
         return Place(folder=self.out, name=f"simplerenv-{self.robot.value}", resume=self.resume)
 
     @property

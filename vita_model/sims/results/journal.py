@@ -73,7 +73,7 @@ class Journal:
         try:
             told = "another evaluation is running there; wait for it to end, or choose another folder"
             keep_others_out(self._file, f"{place.episodes}: {told}")
-            self._go_on(json.loads(json.dumps(settings)))
+            self._load(json.loads(json.dumps(settings)))
         except BaseException:
             self._file.close()
             raise
@@ -122,7 +122,7 @@ class Journal:
         self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
         self._file.flush()
 
-    def _go_on(self, asked: Json) -> None:
+    def _load(self, asked: Json) -> None:
         settings, rows, num_bytes = self._read()
         if not rows:
             self._file.truncate(0)

@@ -81,7 +81,7 @@ def record(
         report(f"{path}: already recorded, nothing to do")
         return done
     parts = request.out / "unfinished" / f"{request.spec.file_stem}"
-    _claim(parts, request)
+    _check_settings(parts, request)
     _record_parts(parts, request, simulator, report)
     return _assemble(path, parts, request)
 
@@ -106,7 +106,7 @@ def _record_parts(
                 write_part(good, take, seed)
             else:
                 failed.touch()
-            report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_word(take.successes[-1])}")
+            report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_outcome_text(take.successes[-1])}")
         num_good += good.is_file()
 
 
@@ -191,7 +191,7 @@ def _finished(path: Path, request: RecordRequest) -> RecordReport | None:
     )
 
 
-def _claim(parts: Path, request: RecordRequest) -> None:
+def _check_settings(parts: Path, request: RecordRequest) -> None:
     """Store the settings in the folder of parts, or compare them with stored ones."""
     parts.mkdir(parents=True, exist_ok=True)
     settings = parts / "settings.json"
@@ -218,5 +218,5 @@ def _part(parts: Path, seed: int) -> Path:
     return parts / f"demo-{seed}.hdf5"
 
 
-def _word(success: bool) -> str:  # noqa: FBT001
+def _outcome_text(success: bool) -> str:  # noqa: FBT001
     return "success" if success else "failed, not saved"

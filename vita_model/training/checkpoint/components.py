@@ -66,7 +66,7 @@ def save(
     _check_finite(weights, progress.step)
     if ranks is None or ranks.is_first:
         tokenizer = None if model.backbone is None else model.backbone.tokenizer.stored
-        with _or_nothing(run / "checkpoints" / step_name(progress.step)):
+        with _removed_on_failure(run / "checkpoints" / step_name(progress.step)):
             _write(run, weights, tokenizer, trainer, progress)
         _remove_old(run, keep_last, keep_steps)
     wait_for_all()
@@ -103,7 +103,7 @@ def _write(
 
 
 @contextmanager
-def _or_nothing(final: Path) -> Iterator[None]:
+def _removed_on_failure(final: Path) -> Iterator[None]:
     """Report a failed write in one line, and remove the partial checkpoint to free its disk space."""
     try:
         yield

@@ -26,10 +26,10 @@ def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:
         elif isinstance(module, (nn.LayerNorm, nn.Conv2d)):
             module.reset_parameters()
         if isinstance(module, nn.Linear):
-            module.forward = partial(_brought, module)  # type: ignore[method-assign]
+            module.forward = partial(_linear_in_input_format, module)  # type: ignore[method-assign]
     return model
 
 
-def _brought(linear: nn.Linear, rows: Tensor) -> Tensor:
+def _linear_in_input_format(linear: nn.Linear, rows: Tensor) -> Tensor:
     bias: Tensor | None = linear.bias
     return F.linear(rows, linear.weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))

@@ -57,12 +57,12 @@ def _draws(recipe: Recipe, batch: Batch) -> Draws:
     num_futures = 0 if batch.future is None else batch.future.shape[1]
     frames, taught = recipe.num_supervised_frames, recipe.num_taught_transitions
     parallel = recipe.model.latents.decoding is LatentDecoding.PARALLEL
-    thinks = recipe.stage is Stage.COTRAIN
+    cotrains = recipe.stage is Stage.COTRAIN
     return Draws(
         frames=None if frames is None or not num_futures else torch.arange(min(frames, num_futures)),
         taught=tuple(range(min(taught, num_futures))) if taught is not None and parallel else None,
-        teach=thinks and has_teacher(recipe.model, recipe.loss),
-        teach_chunks=thinks and has_chunk_teacher(recipe.model, recipe.loss),
+        teach=cotrains and has_teacher(recipe.model, recipe.loss),
+        teach_chunks=cotrains and has_chunk_teacher(recipe.model, recipe.loss),
     )
 
 

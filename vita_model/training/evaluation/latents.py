@@ -221,7 +221,7 @@ def headline(figures: Mapping[str, float]) -> str:
 
 def verdict(figures: Mapping[str, float]) -> list[str]:
     """Explain the figures in sentences; warnings start with "warning"."""
-    lines = [line for kind in _DECODED for line in _need(figures, kind)]
+    lines = [line for kind in _DECODED for line in _decoder_verdict(figures, kind)]
     if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
         lines.append(
             f"warning: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
@@ -251,7 +251,7 @@ _IDLE = 1.05
 _LEAST_RANK = 1.5
 
 
-def _need(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
+def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
     """Report how much worse a decoder is with another sample's latents."""
     name, error = kind
     own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
