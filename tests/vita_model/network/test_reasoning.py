@@ -251,7 +251,7 @@ def test_futures_without_latents_of_their_own_are_refused(make_recipe):
     check_windows(make_recipe(Stage.COTRAIN), windows)
     for settings, told in (
         (["backbone.num_latents=6"], "12 futures of 1 latents, but model.backbone.num_latents is 6"),
-        (["visual_encoder.num_latents=2"], "12 futures of 2 latents, model.backbone.num_latents is 12"),
+        (["visual_encoder.num_latents=2"], "12 futures of 2 latents, but model.backbone.num_latents is 12"),
     ):
         with pytest.raises(RequestError, match=told):
             check_windows(override(make_recipe(Stage.COTRAIN), settings), windows)

@@ -36,5 +36,5 @@ def test_frames_that_do_not_belong_together_are_refused(pairs: Pairs) -> None:
 def test_actions_of_another_pair_are_refused(pairs: Pairs) -> None:
     first, future, action = _taken(pairs, 3, 0)
 
-    with pytest.raises(ValueError, match=r"sample 0 .* actions of another"):
+    with pytest.raises(ValueError, match=r"sample 0 .* actions are those of another"):
         pairs.check((first, future, action[::-1]))

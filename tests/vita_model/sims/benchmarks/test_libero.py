@@ -180,7 +180,7 @@ def test_a_suite_goes_on_where_its_policy_vanished(installed, tmp_path, make_pol
         evaluate_libero(_request(tmp_path), policy, said.append)
     log = sys.modules["libero.libero.envs"].LOG
     assert [entry[1] for entry in log if entry[0] == "state"] == [(0, 0), (0, 1), (0, 2), (1, 0)]
-    assert "3 episodes are kept" in said[-1]
+    assert "3 episodes are saved" in said[-1]
 
     log.clear()
     result = evaluate_libero(_request(tmp_path, resume=True), make_policy(np.full((12, 7), 0.3)), said.append)
