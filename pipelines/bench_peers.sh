@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv-peers in the repository: the loaders that `vita-bench loader` measures beside ours. Does nothing when that was
-# done. Nothing else uses it: the pins of these packages fight those of this project and those of each other.
+# Create .venv-peers in the repository, with the loaders that `vita-bench loader` compares with ours. Does nothing if it is
+# up to date. Nothing else uses it: the pins of these packages conflict with those of this project and with each other.
 #   VITA_PYTHON, VITA_TORCH_INDEX   as in setup.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ fi
 echo "bench_peers: installing into .venv-peers (about two minutes)"
 "$python" -m venv --clear .venv-peers
 pip() { .venv-peers/bin/python -m pip --disable-pip-version-check "$@"; }
-# torch first, with its own dependencies; torchvision without, or it would bring another torch.
+# Install torch first, with its dependencies; torchvision without dependencies, or it would install another torch.
 pip install --quiet ${VITA_TORCH_INDEX:+--index-url "$VITA_TORCH_INDEX"} "$(grep '^torch==' pipelines/constraints.txt)"
 pip install --quiet --no-deps --requirement pipelines/bench_peers.txt
 echo "$stamp" > .venv-peers/installed

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# From nothing to a success rate: scripted Lift demonstrations, shards, three stages, evaluation on fresh initial states.
-#   bash pipelines/closed_loop.sh [DIR]    DIR: where everything goes (default: closed_loop_out/ in the repository);
-#                                          run it again after an interruption: it goes on where it was, with the
-#                                          same VITA_DEMOS, VITA_EPISODES and VITA_STEPS
-#   VITA_DEMOS=200 VITA_EPISODES=50        how many demonstrations and evaluation episodes
-#   VITA_STEPS=N                           train each stage to step N only (to try the path out)
-#   VITA_BIN=DIR                           take vita-data, vita-train and vita-eval from there instead of .venv/bin
+# The closed loop: record scripted Lift demonstrations, build shards, train three stages, evaluate on new initial states.
+#   bash pipelines/closed_loop.sh [DIR]    DIR: output folder (default: closed_loop_out/ in the repository);
+#                                          after an interruption, run it again with the same VITA_DEMOS,
+#                                          VITA_EPISODES and VITA_STEPS, and it continues
+#   VITA_DEMOS=200 VITA_EPISODES=50        number of demonstrations and evaluation episodes
+#   VITA_STEPS=N                           train each stage only to step N (for a quick test)
+#   VITA_BIN=DIR                           use vita-data, vita-train and vita-eval from DIR instead of .venv/bin
 set -euo pipefail
 start="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-$PWD/closed_loop_out}" in /*) out="${1:-$PWD/closed_loop_out}" ;; *) out="$start/$1" ;; esac
 demos="${VITA_DEMOS:-200}" episodes="${VITA_EPISODES:-50}"
 mkdir -p "$out"
-# What is done stays done: other numbers would be shown the result of these.
+# Finished steps are not repeated, so other settings would give the results of the old ones.
 asked="VITA_DEMOS=$demos VITA_EPISODES=$episodes VITA_STEPS=${VITA_STEPS:-}"
 began="$(cat "$out/settings.txt" 2> /dev/null || echo "$asked")"
 if [ "$began" != "$asked" ]; then
-    echo "closed_loop.sh: $out was begun with $began, now $asked is asked for; name another DIR or remove it" >&2
+    echo "closed_loop.sh: $out was started with $began, but the request is $asked; choose another DIR or remove it" >&2
     exit 2
 fi
 echo "$asked" > "$out/settings.txt"
@@ -33,10 +33,10 @@ if [ -z "${VITA_BIN:-}" ]; then
 fi
 export PATH="$VITA_BIN:$PATH" HF_HUB_OFFLINE=1 MUJOCO_GL="${MUJOCO_GL:-egl}"
 
-# Runs a step once: NAME COMMAND... Its time goes to times.txt.
+# Run a step once: NAME COMMAND... Its duration is written to times.txt.
 step() {
     local name="$1"; shift
-    if [ -f "$out/done/$name" ]; then echo "== $name: done before"; return; fi
+    if [ -f "$out/done/$name" ]; then echo "== $name: already done"; return; fi
     echo "== $name"
     local began=$SECONDS
     "$@"
@@ -45,12 +45,12 @@ step() {
     echo "$name $((SECONDS - began)) s" | tee -a "$out/times.txt"
 }
 
-# Trains one stage, or goes on with it: STAGE [vita-train options]
+# Train one stage, or resume it: STAGE [vita-train options]
 train() {
     local stage="$1" run="$out/runs/$1"; shift
     local more=()
     if compgen -G "$run/checkpoints/step-????????" > /dev/null; then more=(--resume); else rm -rf "$run"; fi
-    # A short warmup ends before its codes begin: it has them from the first step.
+    # A short warmup would end in the continuous phase, so it uses codes from the first step.
     [ -n "${VITA_STEPS:-}" ] && more+=(--steps "$VITA_STEPS" --set codebook.continuous_updates=0)
     vita-train "pipelines/recipes/lift_$stage.py" --shards "$out/shards" --out "$run" "$@" "${more[@]}"
 }
@@ -61,9 +61,9 @@ step verify vita-data verify "$out/shards/libero"
 step warmup train warmup
 step cotrain train cotrain --set init="$out/runs/warmup"
 step finetune train finetune --set init="$out/runs/cotrain"
-# Of each chunk of 12 commands 10 are carried out: on other initial states (--seed 1) 2, 10, 12 lifted 16, 22, 21 of 25 cubes.
+# 10 of the 12 actions per chunk are executed: on other states (--seed 1), 2, 10 and 12 lifted 16, 22 and 21 of 25 cubes.
 step evaluate vita-eval robosuite evaluate --task lift --policy "$out/runs/finetune" --out "$out/evaluation" \
     --episodes "$episodes" --replan-steps 10
 echo
 cat "$out/times.txt"
-echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, all that was said: $out/log.txt"
+echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, full log: $out/log.txt"

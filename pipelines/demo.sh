@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From nothing to a trained (tiny) model: set-up, toy raw trees, shards, mixture, three stages, one HTML page.
-#   bash pipelines/demo.sh [DIR]      DIR: an empty or new folder (default: demo_out/ in the repository, made anew)
-#   VITA_REAL_DATA=DIR                also builds the real Bridge episodes in DIR/bridge_rlds
+# A complete demo: setup, toy raw data, shards, mixture, three training stages with a tiny model, one HTML page.
+#   bash pipelines/demo.sh [DIR]      DIR: new or empty output folder (default: demo_out/ in the repository, recreated)
+#   VITA_REAL_DATA=DIR                also build the real Bridge episodes in DIR/bridge_rlds
 set -euo pipefail
 start="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -gt 0 ]; then
     case "$1" in /*) out="$1" ;; *) out="$start/$1" ;; esac
     if [ -d "$out" ] && [ -n "$(ls -A "$out")" ]; then
-        echo "demo: $out is not empty; name a new folder" >&2
+        echo "demo: $out is not empty; choose a new folder" >&2
         exit 2
     fi
 else
@@ -21,13 +21,13 @@ export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1
 
 say() { printf '\n== %s\n' "$*"; }
 
-say "toy raw trees of every source, in the layouts their owners use"
+say "generate toy raw data for every source, in its original layout"
 vita-data toy --source all --raw "$out/raw"
 
-say "raw trees -> shards"
+say "build shards from the raw data"
 for source in $(ls "$out/raw"); do
     frames=keyframes
-    [ "$source" = libero ] && frames=all   # fine-tuning starts windows at every row
+    [ "$source" = libero ] && frames=all   # fine-tuning windows start at every row
     vita-data build --source "$source" --raw "$out/raw/$source" --out "$out/shards" --frames "$frames"
     vita-data verify "$out/shards/$source"
 done
@@ -39,11 +39,11 @@ if [ -n "${VITA_REAL_DATA:-}" ]; then
     vita-data inspect "$out/real_shards/bridge" --html "$out/real_bridge.html"
 fi
 
-say "the mixture"
+say "show the mixture"
 vita-data mix manifests/toy.toml --shards "$out/shards"
 vita-data mix manifests/toy_finetune.toml --shards "$out/shards"
 
-say "warmup: stopped after 40 steps, resumed to the end"
+say "warmup: stop after 40 steps, then resume to the end"
 vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --steps 40
 vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --resume
 say "co-train"
@@ -51,6 +51,6 @@ vita-train pipelines/recipes/debug_cotrain.py --shards "$out/shards" --out "$out
 say "fine-tune"
 vita-train pipelines/recipes/debug_finetune.py --shards "$out/shards" --out "$out/runs/finetune" --set init="$out/runs/cotrain"
 
-say "everything on one page"
+say "report everything on one page"
 vita-data report "$out/shards" --manifest manifests/toy.toml \
     --run "$out/runs/warmup" --run "$out/runs/cotrain" --run "$out/runs/finetune" --html "$out/report.html"

@@ -1,12 +1,12 @@
-"""What the shared code is worth on held-out demonstrations: trains the arms of an experiment and tabulates them.
+"""What does the shared codebook contribute on held-out demonstrations? Trains variants ("arms") and compares them.
 
     python -m pipelines.latent_evidence [--arm NAME ...] [--seed N ...] [--work DIR] [--out FILE] [--json]
 
-`all`: every demonstration has actions; does the action decoder need the latents where it reads nothing else, and where
-it reads the backbone's states too; and what are the latents without the codes of the true futures as teachers?
-`orders`: the instruction says what a hand does with what it holds; do the latents follow the chosen subtasks?
-`tenth`: all demonstrations are video and a tenth has actions; what are the video of the others, and warmup, worth?
-An arm takes three minutes on a core that it has for itself; warmups in the work folder are not repeated.
+`all`: every demonstration has actions. Does the action decoder need the latents if it reads nothing else, and if it
+also reads the backbone's states? How good are the latents without supervision by the codes of the true futures?
+`orders`: the instruction says what a hand does with the object it holds. Do the latents follow the chosen subtasks?
+`tenth`: all demonstrations have video, and a tenth has actions. What do the other videos and warmup contribute?
+An arm takes three minutes on one idle core; existing warmups in the work folder are reused.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from vita_model.training.recipes.recipe import Recipe, resolved
 
 NUM_DEMONSTRATIONS, TENTH = 1000, 0.1
 NUM_STEPS = 500
-"""Of warmup, and of co-training."""
+"""Steps of warmup, and of co-training."""
 _HELD_OUT_SEED, _NUM_HELD_OUT, _HELD_OUT_BATCH = 10_000_000, 256, 256
 _SIZES = {Modality.PAIRED: 32, Modality.VIDEO: 32, Modality.ACTION: 64}
 _TEXT = 8
@@ -44,9 +44,9 @@ FIGURES = (
 )  # fmt: skip
 """Columns of the table (`vita_model.training.evaluation.latents.KEYS`, `vita_model.training.evaluation.evaluate`)."""
 COMPARED = (("all", "all-states"), ("tenth-no-video", "tenth"), ("tenth", "all"))
-"""Arms whose action errors are compared seed by seed."""
+"""Pairs of arms whose action errors are compared per seed."""
 _T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Student's t of a two-sided interval of 95%, by number of seeds."""
+"""Student's t for a two-sided 95% interval, by number of seeds."""
 
 _WITH_VIDEO = (
     WorldMix(cycle=(Modality.PAIRED, Modality.VIDEO, Modality.PAIRED, Modality.ACTION), sizes=_SIZES),
@@ -60,20 +60,20 @@ _WITHOUT_VIDEO = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One way of training that is compared with others."""
+    """One variant of training."""
 
     share_with_actions: float = 1.0
     context: ActionContext = ActionContext.NONE
     sees_video: bool = True
-    """Of the demonstrations without actions."""
+    """Whether to train on the video of demonstrations without actions."""
     warms_up: bool = True
-    """Otherwise codes are learnt in co-training."""
+    """Whether there is a warmup; otherwise codes are learned in co-training."""
     tokens: float = 1.0
-    """`loss.tokens`: cross-entropy of the latent tokens to the codes of the true futures. At 0 nothing teaches them but
-    the errors of the decoders, straight through their nearest codes."""
+    """`loss.tokens`: cross-entropy between latent tokens and the codes of the true futures. With 0, they only learn
+    from the decoders' errors, straight-through their nearest codes."""
     draws: Callable[..., Demonstrations] = draw_demonstrations
     subtasks: float = 0.0
-    """`loss.subtasks`: weak labels."""
+    """`loss.subtasks`: supervision by weak labels."""
     subtask_entropy: float = 0.0
     hides_text: bool = False
     """`cot.hides_text`."""
@@ -96,7 +96,7 @@ ARMS: Mapping[str, Arm] = {
 
 
 def task_model(arm: Arm) -> VitaConfig:
-    """Shape the gate's model for windows of `FUTURES` seconds, a backbone that sees them, and half the width."""
+    """Make the gate's model at half the width, with a backbone, for windows of `FUTURES` seconds."""
     model, blocks = narrow_world_model(), NARROW_BLOCKS
     latents = model.latents if arm.tokens else replace(model.latents, gradient=LatentGradient.NEAREST)
     return replace(
@@ -113,7 +113,7 @@ def task_model(arm: Arm) -> VitaConfig:
 
 
 def recipe_of(arm: Arm, stage: Stage, *, seed: int, num_steps: int, init: Path | None) -> Recipe:
-    """Make the recipe of a stage of an arm."""
+    """Make the recipe for a stage of an arm."""
     recipe = short_recipe(stage, task_model(arm), seed=seed, num_steps=num_steps)
     return resolved(replace(
         recipe, name="tasks", loss=_loss_of(arm), init=None if init is None else str(init),
@@ -127,7 +127,7 @@ def _loss_of(arm: Arm) -> LossConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """Trains arms on one seed's demonstrations; runs lie in the work folder."""
+    """Trains arms on the demonstrations of one seed; runs are stored in the work folder."""
 
     work: Path
     seed: int
@@ -136,7 +136,7 @@ class Experiment:
     num_held_out: int = _NUM_HELD_OUT
 
     def figures(self, name: str) -> dict[str, float]:
-        """Train an arm and give the latent report of co-training on held-out windows."""
+        """Train an arm, and give the latent report of co-training on held-out windows."""
         arm = ARMS[name]
         shown = arm.draws(self.num_demonstrations, 1000 + self.seed, share_with_actions=arm.share_with_actions)
         warmup, cotrain = _WITH_VIDEO if arm.sees_video else _WITHOUT_VIDEO
@@ -166,7 +166,7 @@ def trained(recipe: Recipe, shown: Demonstrations, mix: WorldMix, run: Path, *, 
 
 
 def interval(values: Sequence[float]) -> str:
-    """Give the mean of some seeds and half the width of its interval of 95%."""
+    """Format the mean over seeds with its 95% interval."""
     if len(values) < 2:
         return f"{values[0]:.4f}"
     half = _T95.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values))
@@ -174,7 +174,7 @@ def interval(values: Sequence[float]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Tabulate results by arm: the mean over seeds of each figure with its interval."""
+    """Format results as a table by arm: the mean over seeds of each figure, with its interval."""
     lines = ["| arm | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
     for name in dict.fromkeys(str(row["arm"]) for row in rows):
         found = [row for row in rows if row["arm"] == name]
@@ -184,21 +184,23 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def difference(rows: Sequence[Mapping[str, object]], worse: str, better: str) -> str:
-    """Say by how much the action error of one arm exceeds that of another, seed by seed."""
+    """Format by how much the action error of one arm exceeds that of another, per seed."""
     errors = {(row["arm"], row["seed"]): float(str(row["actions/mse"])) for row in rows}
     seeds = [seed for arm, seed in errors if arm == worse and (better, seed) in errors]
     apart = [errors[worse, seed] - errors[better, seed] for seed in seeds]
-    return f"actions/mse, {worse} minus {better}, of the same seeds: {interval(apart)}" if apart else ""
+    return f"actions/mse, {worse} minus {better}, over the same seeds: {interval(apart)}" if apart else ""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the arms asked for."""
-    parser = argparse.ArgumentParser(prog="latent_evidence", description="What is the shared code worth, held out?")
+    """Run the selected arms."""
+    parser = argparse.ArgumentParser(
+        prog="latent_evidence", description="Measure on held-out data what the shared codebook contributes."
+    )
     parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=NUM_STEPS)
-    parser.add_argument("--work", type=Path, help="folder of the runs; none: they are removed at the end")
-    parser.add_argument("--out", type=Path, help="file that each result is added to as a line of JSON")
+    parser.add_argument("--work", type=Path, help="folder to keep the runs in (default: a temporary folder)")
+    parser.add_argument("--out", type=Path, help="JSON Lines file to append each result to")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)

@@ -1,9 +1,9 @@
-"""Does warmup learn codes that carry motion? Trains on the known world and holds the figures against limits.
+"""Does warmup learn codes that carry motion? Trains on the synthetic world and checks figures against limits.
 
     python -m pipelines.latent_gate [--recipe shipped|unpaired|before] [--seed N] [--steps N] [--json]
 
-About a minute and a half on one core; exit code 1 where a limit is missed. `before` is the negative control, a warmup
-without what makes codes carry motion: it must miss.
+It takes about a minute and a half on one core; the exit code is 1 if a limit is missed. `before` is the negative
+control, a warmup without the measures that make codes carry motion: it must miss limits.
 """
 
 import argparse
@@ -34,13 +34,13 @@ _PATCH = 4
 NARROW_BLOCKS = TransformerConfig(width=32, num_layers=2, num_heads=4, ffn_width=128)
 NARROW_PATCH = 8
 _HELD_OUT = 10_000_000
-"""Seeds from here on are never trained on."""
+"""Seeds from this number on are never used for training."""
 _NUM_BATCHES, _BATCH = 8, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """What a figure, or its ratio to another one, must keep."""
+    """A limit for a figure, or for its ratio to another one."""
 
     figure: str
     over: str | None = None
@@ -48,11 +48,11 @@ class Limit:
     least: float | None = None
 
     def value(self, figures: Mapping[str, float]) -> float:
-        """Give what is held against the limit."""
+        """Give the value to check."""
         return figures[self.figure] / (figures[self.over] if self.over else 1.0)
 
     def line(self, figures: Mapping[str, float]) -> str:
-        """Say the value and the limit."""
+        """Format the value and the limit."""
         name = self.figure if self.over is None else f"{self.figure} / {self.over}"
         bound = f"at most {self.most:g}" if self.most is not None else f"at least {self.least:g}"
         word = "ok" if self.is_kept(figures) else "MISSED"
@@ -85,10 +85,10 @@ UNPAIRED_LIMITS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A way of warming up, what it draws and what it must reach."""
+    """A variant of warmup: its model, its batches and its limits."""
 
     change: Callable[[VitaConfig], VitaConfig]
-    """Of the model as it is shipped."""
+    """Change of the default model."""
     mix: WorldMix
     limits: tuple[Limit, ...]
 
@@ -98,7 +98,7 @@ def _as_shipped(model: VitaConfig) -> VitaConfig:
 
 
 def _before(model: VitaConfig) -> VitaConfig:
-    """Take away what makes codes carry motion: what was the default before it was measured."""
+    """Remove the measures that make codes carry motion; this was the default earlier."""
     start = PositionStart.NORMAL
     return replace(
         model,
@@ -118,7 +118,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def world_model() -> VitaConfig:
-    """Shape `tiny_codes` for images of 32 px."""
+    """Make `tiny_codes` for images of 32 px."""
     model = tiny_codes()
     return replace(
         model,
@@ -128,7 +128,7 @@ def world_model() -> VitaConfig:
 
 
 def narrow_world_model() -> VitaConfig:
-    """Shape `world_model` at half the width and on larger patches, for experiments of many runs."""
+    """Make `world_model` at half the width and with larger patches, for experiments with many runs."""
     model = world_model()
     return replace(
         model,
@@ -140,12 +140,12 @@ def narrow_world_model() -> VitaConfig:
 
 
 def world_recipe(variant: Variant, *, seed: int, num_steps: int = NUM_STEPS) -> Recipe:
-    """Make the warmup of a variant."""
+    """Make the warmup recipe of a variant."""
     return resolved(short_recipe(Stage.WARMUP, variant.change(world_model()), seed=seed, num_steps=num_steps))
 
 
 def short_recipe(stage: Stage, model: VitaConfig, *, seed: int, num_steps: int) -> Recipe:
-    """Make a stage of minutes on a world, which is measured from outside."""
+    """Make the recipe of a short stage on a world; evaluation is done by the caller."""
     return Recipe(
         name="world", stage=stage, manifest="", num_steps=num_steps, batch_size=1, seed=seed, model=model,
         precision=Precision.FP32, save_every=num_steps, report_every=max(num_steps // 3, 1), eval_batches=0,
@@ -154,13 +154,13 @@ def short_recipe(stage: Stage, model: VitaConfig, *, seed: int, num_steps: int) 
 
 
 def trained(variant: Variant, recipe: Recipe, report: Callable[[str], None]) -> Vita:
-    """Train a recipe on the world; the run's folder goes."""
+    """Train a recipe on the world, in a temporary run folder."""
     with tempfile.TemporaryDirectory() as folder:
         return fitted(recipe, WorldStream(variant.mix, seed=recipe.seed), Path(folder), statistics={}, report=report)
 
 
 def fitted(recipe: Recipe, stream: WorldStream, run: Path, *, statistics: Json, report: Callable[[str], None]) -> Vita:
-    """Train a recipe on a world's batches to its end; SIGTERM ends the command, half a run measures nothing."""
+    """Train a recipe on a world's batches to the end; on SIGTERM, exit, because a partial run is useless."""
     trainer = Trainer(recipe, stream, run, statistics=statistics, report=report)
     trainer.start()
     if trainer.fit().interrupted:
@@ -169,7 +169,7 @@ def fitted(recipe: Recipe, stream: WorldStream, run: Path, *, statistics: Json, 
 
 
 def measured(model: Vita, draw: Callable[[int, int], Scenes] = draw_scenes) -> dict[str, float]:
-    """Give the latent report on held-out windows, and what a code's mean explains of the true motion and place."""
+    """Give the latent report on held-out windows, and how well codes explain the true motion and position."""
     scenes = [draw(_BATCH, _HELD_OUT + number) for number in range(_NUM_BATCHES)]
     batches = [one.batch for one in scenes]
     figures = evaluate(model, Stage.WARMUP, batches, {}, LossConfig())
@@ -186,13 +186,17 @@ def _codes(model: Vita, scenes: Scenes) -> torch.Tensor:
     model.eval()
     (quantized,) = RULES[Stage.WARMUP].predict(model, scenes.batch, Draws()).quantized
     if quantized.indices is None:
-        raise ValueError("the run ended in its continuous phase: train longer, or set continuous_updates lower")
+        raise ValueError(
+            "the run ended in its continuous phase, before it had codes; train longer, or lower continuous_updates"
+        )
     return quantized.indices[:, 0]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the gate of one variant."""
-    parser = argparse.ArgumentParser(prog="latent_gate", description="Does warmup learn codes that carry motion?")
+    """Run the gate for one variant."""
+    parser = argparse.ArgumentParser(
+        prog="latent_gate", description="Check that warmup learns codes that carry motion."
+    )
     parser.add_argument("--recipe", choices=sorted(VARIANTS), default="shipped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=NUM_STEPS)

@@ -1,11 +1,11 @@
-"""Must the chunk cover the second of its frames? Warms up on one world recorded at several rates.
+"""Must a chunk cover the second between its frames? Runs warmup on one world recorded at several rates.
 
     python -m pipelines.latent_rates [--hz N ...] [--chunk second native] [--seed N ...] [--steps N] [--out FILE]
 
-`second`: the chunk is 12 samples of the second between the two frames (`WindowSpec.chunk_s=1.0`); `native`: it is 12
-native steps, 4 s at 3 Hz and 0.4 s at 30 Hz. What the hand does in a second says nothing about the seconds after it,
-and its speed varies within the second, so that the first 0.4 s do not settle where it ends.
-About a minute a rate, chunk and seed on a core that it has for itself; the model is half as wide as the gate's.
+`second`: the chunk has 12 samples of the second between the two frames (`WindowSpec.chunk_s=1.0`). `native`: it has 12
+native steps, which cover 4 s at 3 Hz and 0.4 s at 30 Hz. Motions in different seconds are independent, and the speed
+varies within a second, so that the first 0.4 s do not determine where the hand ends.
+It takes about a minute per rate, chunk and seed on one idle core; the model has half the width of the gate's.
 """
 
 import argparse
@@ -46,12 +46,12 @@ from vita_model.training.recipes.recipe import resolved
 RATES = (3, 5, 15, 30)
 NUM_STEPS = 600
 _CELLS = 30
-"""Parts of a second that motion is drawn in; every rate divides it."""
+"""Time steps per second of the drawn motion; every rate divides it."""
 _SECONDS = 4
 _KNOTS = 5
-"""Points of a second between which the speed is linear."""
+"""Points per second between which the speed is linear."""
 _DEVIATION = 0.5
-"""Standard deviation of the speed there, in reaches a second."""
+"""Standard deviation of the speed at these points, in reaches per second."""
 
 FIGURES = (
     "world/motion_r2", "cross/over_mean", "cross/over_mean_at_best", "codes/agreement", "codes/agreement_chance",
@@ -61,7 +61,7 @@ FIGURES = (
 
 
 class Chunk(StrEnum):
-    """What a chunk covers."""
+    """The time that a chunk covers."""
 
     SECOND = "second"
     NATIVE = "native"
@@ -69,7 +69,7 @@ class Chunk(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """The world as it was recorded, and how its chunks are cut."""
+    """The rate of a recording, and the time that its chunks cover."""
 
     hz: int
     chunk: Chunk
@@ -86,21 +86,21 @@ class Recording:
         return scenes_of(moves, frames, self.cut(speed, gripper), seed)
 
     def cut(self, speed: Tensor, gripper: Tensor) -> Tensor:
-        """Record speeds [B, N, 2] in reaches a second and grippers [B, N], N cells, and cut chunks [B, H, 3] of them.
+        """Sample speeds [B, N, 2] in reaches per second and grippers [B, N], and make chunks [B, H, 3].
 
-        A native step is the mean speed over it, and the gripper at its end.
+        A native step has the mean speed over its duration, and the gripper at its end.
         """
         width = _CELLS // self.hz
         rows = torch.cat([speed.unfold(1, width, width).mean(dim=-1), gripper[:, width - 1 :: width, None]], dim=-1)
         return rows[:, :HORIZON] if self.chunk is Chunk.NATIVE else _over_a_second(rows[:, : self.hz], self.hz)
 
     def batch(self, modality: Modality, size: int, seed: int) -> Batch:
-        """Draw windows of a modality."""
+        """Draw windows with a modality."""
         return as_modality(self.draw(size, seed).batch, modality)
 
 
 def _uneven(steps: Tensor, generator: torch.Generator) -> Tensor:
-    """Give the speeds [B, N, 2] of displacements [B, S, 2], a second each: they vary within it and add up to it."""
+    """Give speeds [B, N, 2] for displacements [B, S, 2] per second; they vary, but add up to the displacements."""
     size = steps.shape[:2].numel()
     knots = _DEVIATION * torch.randn(size, 2, _KNOTS, generator=generator)
     varied = F.interpolate(knots, size=_CELLS, mode="linear", align_corners=True)
@@ -109,7 +109,7 @@ def _uneven(steps: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _switched(first: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-    """Give grippers [B, N], -1 closed and 1 open, that switch at a random moment of a second."""
+    """Give grippers [B, N], -1 closed and 1 open, that switch at a random time within a second."""
     before, after = first
     seconds = []
     for _ in range(_SECONDS):
@@ -120,7 +120,7 @@ def _switched(first: tuple[Tensor, Tensor], generator: torch.Generator) -> Tenso
 
 
 def _over_a_second(rows: Tensor, hz: int) -> Tensor:
-    """Cut native steps [B, hz, 3] of a second into equal samples [B, H, 3], by the loader's own function."""
+    """Resample the native steps [B, hz, 3] of a second to samples [B, H, 3], with the loader's function."""
     size = len(rows)
     arm = np.zeros((size, hz, NUM_DIMS), np.float32)
     arm[:, :, MOVED] = rows.numpy()
@@ -134,9 +134,9 @@ def _over_a_second(rows: Tensor, hz: int) -> Tensor:
 
 
 def least_error(recording: Recording, *, size: int = 4096, seed: int = 20_000_000) -> float:
-    """Give the error of chunks that the true motion leaves, over that of the mean chunk: no code of a video is better.
+    """Give the least error that any code of the video can reach, relative to the error of the mean chunk.
 
-    The mean of what a hand may do is linear in its displacement and its grippers, so least squares find the best guess.
+    The expected chunk is linear in the displacement and the grippers, so that least squares gives the best prediction.
     """
     action, moves = recording.draw(size, seed).batch.action, draw_moves(size, torch.Generator().manual_seed(seed))
     if action is None:
@@ -148,7 +148,7 @@ def least_error(recording: Recording, *, size: int = 4096, seed: int = 20_000_00
 
 
 def figures(recording: Recording, *, seed: int, num_steps: int = NUM_STEPS) -> dict[str, float]:
-    """Warm up as shipped on a recording, and give the latent report on held-out windows of it."""
+    """Run the default warmup on a recording, and give the latent report on its held-out windows."""
     recipe = resolved(short_recipe(Stage.WARMUP, narrow_world_model(), seed=seed, num_steps=num_steps))
     stream = WorldStream(PAIRED_MIX, seed=seed, draw=recording.batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +162,7 @@ def figures(recording: Recording, *, seed: int, num_steps: int = NUM_STEPS) -> d
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Tabulate results by rate and chunk: the mean over seeds of each figure."""
+    """Format results as a table by rate and chunk: the mean over seeds of each figure."""
     lines = ["| chunk | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
     for name in dict.fromkeys((row["hz"], row["chunk"]) for row in rows):
         found = [row for row in rows if (row["hz"], row["chunk"]) == name]
@@ -173,13 +173,15 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the rates and chunks asked for."""
-    parser = argparse.ArgumentParser(prog="latent_rates", description="Must the chunk cover the second of its frames?")
+    """Run the selected rates and chunks."""
+    parser = argparse.ArgumentParser(
+        prog="latent_rates", description="Compare chunks that cover one second with chunks of native steps."
+    )
     parser.add_argument("--hz", nargs="+", type=int, choices=RATES, default=list(RATES))
     parser.add_argument("--chunk", nargs="+", type=Chunk, choices=list(Chunk), default=list(Chunk))
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=NUM_STEPS)
-    parser.add_argument("--out", type=Path, help="file that each result is added to as a line of JSON")
+    parser.add_argument("--out", type=Path, help="JSON Lines file to append each result to")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []

@@ -1,11 +1,11 @@
-"""Demonstrations whose future follows from the present frame and the instruction: a hand goes to a named target.
+"""Demonstrations whose future follows from the present frame and the instruction: a hand moves to a named target.
 
-Each scene has a red target at the left, a blue one at the right and a hand between them; the instruction names one.
-Each second the hand moves towards it by a reach at most, and the second after it has arrived the gripper closes.
-`draw_orders` begins with a hand that holds a target, and the instruction says what it does: lift, move, or open. Seen
-from the side, a hand that rises goes up in the image.
-Demonstrations are a finite set, all of them video, the first of them with actions; those of another seed are held out.
-Batches are those that a loader gives, with images of 32 px.
+Each scene has a red target on the left, a blue one on the right and a hand between them; the instruction names one
+target. Each second, the hand moves towards it by at most one reach. One second after arrival, the gripper closes.
+In `draw_orders`, the hand holds a target at the start, and the instruction says what to do: lift, move, or open. The
+scene is seen from the side, so that lifting moves the hand up in the image.
+Demonstrations are a finite set. All have video, and the first ones have actions; other seeds are held out.
+Batches have the loader's format, with images of 32 px.
 Letters: N demonstrations, T stored seconds, B batch, F futures, H steps of a chunk.
 """
 
@@ -21,19 +21,19 @@ from vita_data.types import Batch, Json, Modality
 
 SOURCE = "tasks"
 FUTURES = 3
-"""Seconds of a window in co-training."""
+"""Length of a window in co-training, in seconds."""
 NUM_STARTS = 3
-"""Seconds of a demonstration that a window may start at."""
+"""Number of seconds at which windows of a demonstration start."""
 NUM_FRAMES = NUM_STARTS + FUTURES
 ORDERS = ("lift", "move", "open")
 _COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.15, 0.25, 0.95)}
 _ACROSS = ((0.15, 0.3), (0.7, 0.85), (0.42, 0.58))
-"""Between which shares of the image's width the targets and the hand begin."""
+"""Ranges of the start positions of targets and hand, as fractions of the image width."""
 _NUM_DIMS, _STORED_DIMS = 14, 40
 _DX, _DY, _DZ, _GRIPPER = 7, 8, 9, 13
 _STORED_GRIPPERS = (6, 22)
 _REACH = 0.25
-"""How far the hand moves within a second at most, as a share of the image side."""
+"""Largest motion of the hand per second, as a fraction of the image side."""
 _EDGE = 0.15
 _TARGET_HALF, _HAND_RADIUS, _FINGER_RADIUS = 0.18, 0.15, 0.08
 _HAND_RGB, _FINGER_RGB = (0.95, 0.85, 0.6), (0.05, 0.05, 0.1)
@@ -46,23 +46,23 @@ class Demonstrations:
 
     seed: int
     frames: Tensor
-    """uint8 [N, T, SIZE, SIZE, 3], one a second."""
+    """uint8 [N, T, SIZE, SIZE, 3], one frame per second."""
     places: Tensor
-    """[N, T, 2] of the hand, right and down, 0..1."""
+    """[N, T, 2] positions of the hand, right and down, 0..1."""
     grippers: Tensor
     """[N, T], 1 open."""
     instructions: list[str]
     num_with_actions: int
-    """The first so many have actions; the others are video."""
+    """Number of demonstrations with actions; they come first."""
     from_side: bool = False
-    """Up in the image is up, and the gripper moves in the middle of a second; otherwise seen from above, at once."""
+    """Seen from the side, with the gripper moving in mid-second; else from above, with the gripper moving at once."""
 
     def __len__(self) -> int:
         """Count the demonstrations."""
         return len(self.frames)
 
     def draw(self, modality: Modality, size: int, seed: int, *, futures: int) -> Batch:
-        """Draw windows of a modality with so many futures; the same seed gives the same."""
+        """Draw windows of a modality; the same seed gives the same windows."""
         generator = torch.Generator().manual_seed(seed)
         among = len(self) if modality is Modality.VIDEO else self.num_with_actions
         number = torch.randint(among, (size,), generator=generator)
@@ -70,7 +70,7 @@ class Demonstrations:
         return as_modality(self.windows(number, start, futures=futures), modality)
 
     def windows(self, number: Tensor, start: Tensor, *, futures: int) -> Batch:
-        """Give paired windows of demonstrations [B] from seconds [B]; the chunk covers the first second."""
+        """Give paired windows of demonstrations [B] that start at seconds [B]; the chunk covers the first second."""
         size, seconds = len(number), start[:, None] + torch.arange(1, futures + 1)
         state = torch.zeros(size, STATE_DIM)
         action, mask = self._chunks(number, start)
@@ -98,13 +98,13 @@ class Demonstrations:
         return action, mask
 
     def every_window(self, size: int, *, futures: int) -> Iterator[Batch]:
-        """Give all windows once, mixed, in paired batches of a size; a rest that fills none is left out."""
+        """Yield all windows once, shuffled, in paired batches; an incomplete last batch is left out."""
         order = torch.randperm(len(self) * NUM_STARTS, generator=torch.Generator().manual_seed(self.seed))
         for rows in order[: len(order) // size * size].reshape(-1, size):
             yield self.windows(rows // NUM_STARTS, rows % NUM_STARTS, futures=futures)
 
     def statistics(self) -> Mapping[str, Json]:
-        """Give the statistics of the actions as shards hold them; the stored units are the normalized ones."""
+        """Give the statistics of the actions in the shards' format; stored units equal normalized units."""
         everything = self.windows(torch.arange(self.num_with_actions).repeat_interleave(NUM_STARTS),
                                   torch.arange(NUM_STARTS).repeat(self.num_with_actions), futures=1)  # fmt: skip
         mean = [0.0] * _STORED_DIMS
@@ -117,7 +117,7 @@ class Demonstrations:
 
 
 def draw_demonstrations(size: int, seed: int, *, share_with_actions: float = 1.0) -> Demonstrations:
-    """Draw demonstrations; the same seed gives the same, whatever share of them has actions."""
+    """Draw demonstrations; the same seed gives the same ones, independent of the share with actions."""
     generator = torch.Generator().manual_seed(seed)
     things = _layouts(size, generator)
     goals = torch.randint(len(_COLOURS), (size,), generator=generator)
@@ -134,7 +134,7 @@ def draw_demonstrations(size: int, seed: int, *, share_with_actions: float = 1.0
 
 
 def draw_orders(size: int, seed: int, *, share_with_actions: float = 1.0) -> Demonstrations:
-    """Draw demonstrations of hands that hold a target at the left and do what they are told; the seed says all."""
+    """Draw demonstrations of hands that hold a target and follow the instruction; they depend only on the seed."""
     generator = torch.Generator().manual_seed(seed)
     start = torch.tensor([0.15, 0.6]) + torch.tensor([0.2, 0.25]) * torch.rand(size, 2, generator=generator)
     orders = torch.randint(len(ORDERS), (size,), generator=generator)
@@ -156,7 +156,7 @@ def draw_orders(size: int, seed: int, *, share_with_actions: float = 1.0) -> Dem
 
 
 def _layouts(size: int, generator: torch.Generator) -> Tensor:
-    """Draw where the targets and, last, the hand are [B, 3, 2]."""
+    """Draw the positions of the targets and, last, of the hand [B, 3, 2]."""
     low, high = (torch.tensor(ends) for ends in zip(*_ACROSS, strict=True))
     drawn = torch.rand(size, len(_ACROSS), 2, generator=generator)
     across = low + (high - low) * drawn[..., 0]
@@ -164,7 +164,7 @@ def _layouts(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _paths(start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-    """Go from starts to goals [B, 2]: places [B, T, 2] and grippers [B, T], closed from the second after arrival."""
+    """Make paths from starts to goals [B, 2]: positions [B, T, 2] and grippers [B, T], closed after arrival."""
     places, grippers = [start], [torch.ones(len(start))]
     for _ in range(NUM_FRAMES - 1):
         way = goal - places[-1]

@@ -1,8 +1,8 @@
-"""A world whose future cannot be read off the present: a hand in a coloured scene moves by a random action.
+"""A synthetic world whose future does not follow from the present: a hand moves by random actions.
 
-Every batch is drawn anew from its seed, so that nothing can be memorized and each evaluation is held out. The true
-motion and place of the hand are known, so that what a code says can be measured. Batches are those that a
-loader gives, with images of 32 px.
+Every batch is drawn from its own seed, so that nothing can be memorized and every evaluation is held out. The true
+motion and position of the hand are known, so that the content of codes can be measured. Batches have the loader's
+format, with images of 32 px.
 Letters: B batch, H steps of a chunk.
 """
 
@@ -22,12 +22,12 @@ SIZE = 32
 HORIZON = 12
 NUM_DIMS = 14
 MOVED = [7, 8, 13]
-"""Columns of the right hand's displacement right and down, and of its gripper."""
+"""Columns of the right hand's motion right and down, and of its gripper."""
 REACH = 0.3
-"""Largest displacement along an axis within the second, as a share of the image side."""
+"""Largest displacement per axis and second, as a fraction of the image side."""
 _EDGE = 0.15
 _SWITCHES = 0.3
-"""Share of the seconds in which the gripper opens or closes."""
+"""Fraction of seconds in which the gripper opens or closes."""
 _HAND_RADIUS, _FINGER_RADIUS = 0.15, 0.08
 _HAND_RGB, _FINGER_RGB = (0.95, 0.6, 0.1), (0.05, 0.05, 0.35)
 _NOISE = 0.01
@@ -35,18 +35,18 @@ _NOISE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenes:
-    """Paired windows and what is true of them."""
+    """Paired windows with their true motion."""
 
     batch: Batch
-    """Of modality paired: one view, one future a second later, a chunk that covers the same second."""
+    """Batch of modality paired: one view, one future one second later, a chunk that covers that second."""
     motion: Tensor
-    """[B, 3] displacement right and down in reaches, change of the gripper."""
+    """[B, 3] displacement right and down in reaches, and change of the gripper."""
     place: Tensor
-    """[B, 2] where the hand ends, -1..1."""
+    """[B, 2] final position of the hand, -1..1."""
 
 
 def draw_scenes(size: int, seed: int) -> Scenes:
-    """Draw windows; the same seed gives the same."""
+    """Draw windows; the same seed gives the same windows."""
     generator = torch.Generator().manual_seed(seed)
     moves = draw_moves(size, generator)
     frames = painted(moves, generator)
@@ -55,22 +55,22 @@ def draw_scenes(size: int, seed: int) -> Scenes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
-    """What hands do within a second."""
+    """Motions of hands within a second."""
 
     start: Tensor
-    """[B, 2] right and down, as shares of the image side."""
+    """[B, 2] position right and down, as fractions of the image side."""
     stop: Tensor
     grippers: tuple[Tensor, Tensor]
     """[B] before and after, 1 open."""
 
     @property
     def motion(self) -> Tensor:
-        """[B, 2] displacements in reaches."""
+        """Displacements [B, 2] in reaches."""
         return (self.stop - self.start) / REACH
 
 
 def draw_moves(size: int, generator: torch.Generator) -> Moves:
-    """Draw moves that stay in the image."""
+    """Draw motions that stay in the image."""
     start = _EDGE + (1 - 2 * _EDGE) * torch.rand(size, 2, generator=generator)
     step = (2 * torch.rand(size, 2, generator=generator) - 1) * REACH
     leaves = (start + step < _EDGE) | (start + step > 1 - _EDGE)
@@ -80,12 +80,12 @@ def draw_moves(size: int, generator: torch.Generator) -> Moves:
 
 
 def next_gripper(before: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw grippers [B] a second later."""
+    """Draw grippers [B] one second later."""
     return torch.where(torch.rand(len(before), generator=generator) < _SWITCHES, 1 - before, before)
 
 
 def painted(moves: Moves, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paint the frames before and after the second, uint8 [B, SIZE, SIZE, 3], on one ground."""
+    """Paint the frames before and after the second, uint8 [B, SIZE, SIZE, 3], with the same background."""
     ground = F.interpolate(
         0.2 + 0.3 * torch.rand(len(moves.start), 3, 3, 3, generator=generator), size=(SIZE, SIZE), mode="bilinear"
     ).permute(0, 2, 3, 1)
@@ -94,7 +94,7 @@ def painted(moves: Moves, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def scenes_of(moves: Moves, frames: tuple[Tensor, Tensor], chunk: Tensor, seed: int) -> Scenes:
-    """Put frames and chunks [B, H, 3] together: speeds right and down, in reaches a second, and the gripper, -1..1."""
+    """Combine frames and chunks [B, H, 3] (speeds right and down in reaches per second, gripper -1..1) to windows."""
     size = len(chunk)
     action = torch.zeros(size, chunk.shape[1], NUM_DIMS)
     action[:, :, MOVED] = chunk
@@ -114,7 +114,7 @@ def scenes_of(moves: Moves, frames: tuple[Tensor, Tensor], chunk: Tensor, seed: 
 
 
 def _chunk(step: Tensor, gripper: Tensor, generator: torch.Generator) -> Tensor:
-    """Spread displacements [B, 2] over the second with a random start-to-end slope: chunks [B, H, 3]."""
+    """Spread displacements [B, 2] over the second, with a random slope of the speed: chunks [B, H, 3]."""
     slope = torch.rand(len(step), 1, 2, generator=generator) - 0.5
     profile = 1 + slope * torch.cos(math.pi * (torch.arange(HORIZON) + 0.5) / HORIZON)[None, :, None]
     closed = (2 * gripper - 1)[:, None, None].expand(-1, HORIZON, -1)
@@ -137,7 +137,7 @@ def _painted(ground: Tensor, place: Tensor, gripper: Tensor, generator: torch.Ge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldMix:
-    """Which modality each batch of a cycle has, and how many windows."""
+    """The modalities of a cycle of batches, and the batch size of each modality."""
 
     cycle: tuple[Modality, ...]
     sizes: Mapping[Modality, int]
@@ -154,16 +154,16 @@ UNPAIRED_MIX = WorldMix(
 
 
 DrawBatch = Callable[[Modality, int, int], Batch]
-"""Draws a batch of a modality, so many windows, from a seed."""
+"""Draws a batch, given modality, size and seed."""
 
 
 def draw_batch(modality: Modality, size: int, seed: int) -> Batch:
-    """Draw windows of the world, of a modality."""
+    """Draw windows of the world with a modality."""
     return as_modality(draw_scenes(size, seed).batch, modality)
 
 
 class WorldStream:
-    """An endless stream of a world's batches with the loader's face; batch k is a function of seed and k."""
+    """An endless stream of a world's batches with the loader's interface; batch k depends only on the seed and k."""
 
     def __init__(self, mix: WorldMix, *, seed: int = 0, draw: DrawBatch = draw_batch) -> None:
         self._mix, self._seed, self._step, self._draw = mix, seed, 0, draw
@@ -176,20 +176,20 @@ class WorldStream:
 
     @property
     def substituted(self) -> Mapping[str, int]:
-        """Nothing: no window is damaged."""
+        """Always empty, because no window is damaged."""
         return {}
 
     def state_dict(self) -> Mapping[str, object]:
-        """Describe the position."""
+        """Give the position."""
         return {"step": self._step}
 
     def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
-        """Go to a position."""
+        """Restore a position."""
         self._step = int(str(state["step"]))
 
 
 def as_modality(batch: Batch, modality: Modality) -> Batch:
-    """Leave out of a paired batch what another modality does not have."""
+    """Remove the members of a paired batch that another modality does not have."""
     if modality is Modality.VIDEO:
         return replace(batch, modality=modality, action=None, action_mask=None, state=None, state_mask=None)
     if modality is Modality.ACTION:

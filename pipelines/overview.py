@@ -1,8 +1,8 @@
-"""Draws the README's picture from real output of a run: a demonstration, its latent tokens, what they decode into.
+"""Draw the README's picture from real output of a run: a demonstration, its latent tokens, frames and actions.
 
     python -m pipelines.overview --shards DIR --run RUN --source NAME --out FILE.png [--key CLIP] [--window N]
 
-RUN is one of co-training or fine-tuning that can imagine frames (`pipelines/closed_loop.sh` makes one).
+RUN is a co-trained or fine-tuned run that can predict frames, for example from `pipelines/closed_loop.sh`.
 """
 
 import argparse
@@ -29,12 +29,12 @@ _CURVES = (("dx", 0, (31, 119, 180)), ("dy", 1, (44, 160, 44)), ("dz", 2, (214, 
 
 
 def overview(found: Comparison) -> Image:
-    """Draw a window as uint8 [h, w, 3]."""
+    """Draw the picture of a window as uint8 [h, w, 3]."""
     real = np.flatnonzero(found.frame_mask)
     chosen = real[np.linspace(0, len(real) - 1, _NUM_TILES - 1).round().astype(int)]
     imagined = found.decision.frames
     if imagined is None:
-        raise ValueError("the policy imagined no frames")
+        raise ValueError("expected predicted frames from the policy, got none")
     true = [found.start, *found.true_frames[chosen]]
     instruction = found.title.split("'")[1] if "'" in found.title else ""
     bands = [
@@ -71,7 +71,7 @@ def _tiles(frames: Sequence[Image]) -> Image:
 
 
 def _tokens(codes: Sequence[int]) -> Image:
-    """Draw each token as a square whose colour is its code's."""
+    """Draw each token as a square, coloured by its code."""
     band = _blank(_CELL)
     for number, code in enumerate(codes):
         left = _MARGIN + number * (_CELL + 8)
@@ -82,7 +82,7 @@ def _tokens(codes: Sequence[int]) -> Image:
 
 
 def _curves(true: Float32, predicted: Float32) -> Image:
-    """Draw displacement and gripper, a panel each, over the steps of the chunk [H, 7]."""
+    """Draw displacements and gripper over the steps of the chunk [H, 7], one panel each."""
     moved = np.concatenate([true[:, :3], predicted[:, :3]])
     far = max(float(np.abs(moved).max()), _LEAST_SPAN_M)
     panels = [
@@ -117,12 +117,12 @@ def _panel(title: str, true: Float32, predicted: Float32, colour: Colour, *, spa
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
-    parser = argparse.ArgumentParser(prog="overview", description="Draw a run's output as the picture of the README.")
+    parser = argparse.ArgumentParser(prog="overview", description="Draw the README's picture from a run's output.")
     parser.add_argument("--shards", required=True, help="folder of the built sources")
-    parser.add_argument("--run", required=True, type=Path, help="run of co-training or fine-tuning")
+    parser.add_argument("--run", required=True, type=Path, help="run folder of stage cotrain or finetune")
     parser.add_argument("--source", required=True, help="source of the clip")
-    parser.add_argument("--key", help="clip (default: the first one)")
-    parser.add_argument("--window", type=int, default=0, help="window of the clip (default: %(default)s)")
+    parser.add_argument("--key", help="key of the clip (default: the first one)")
+    parser.add_argument("--window", type=int, default=0, help="index of the window (default: %(default)s)")
     parser.add_argument("--out", required=True, type=Path, help="PNG file to write")
     arguments = parser.parse_args(argv)
     try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv in the repository and installs everything with pinned versions. Does nothing when that was done.
+# Create .venv in the repository and install everything with pinned versions. Does nothing if it is up to date.
 #   VITA_PYTHON        the Python to use (3.11 or newer; default python3)
 #   VITA_TORCH_INDEX   another package index for torch, e.g. https://download.pytorch.org/whl/cpu
 set -euo pipefail
@@ -7,15 +7,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python="${VITA_PYTHON:-python3}"
 if ! command -v "$python" > /dev/null; then
-    echo "setup: $python: no such program; set VITA_PYTHON to a Python 3.11 or newer" >&2
+    echo "setup: $python not found; set VITA_PYTHON to Python 3.11 or newer" >&2
     exit 2
 fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "setup: $python is not Python 3.11 or newer; set VITA_PYTHON to one that is" >&2
+    echo "setup: $python is older than Python 3.11; set VITA_PYTHON to Python 3.11 or newer" >&2
     exit 2
 fi
 
-# The stamp names what was installed; a changed pin or dependency installs again.
+# The stamp identifies what was installed; a changed pin or dependency triggers a new installation.
 stamp="$(cat pyproject.toml pipelines/constraints.txt pipelines/setup.sh | sha256sum | cut -d' ' -f1) $("$python" -V) $PWD ${VITA_TORCH_INDEX:-}"
 if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$stamp" ]; then
     exit 0
@@ -24,15 +24,15 @@ fi
 echo "setup: installing into .venv (a few minutes the first time)"
 "$python" -m venv .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
-# torch first and pinned: with none installed, other packages would pull its newest build and gigabytes of CUDA.
+# Install pinned torch first; otherwise other packages would install its newest build with gigabytes of CUDA.
 pip install --quiet ${VITA_TORCH_INDEX:+--index-url "$VITA_TORCH_INDEX"} "$(grep '^torch==' pipelines/constraints.txt)"
-# The distribution had another name once. Left here, its removal some day would take the commands of this one along.
+# Remove the distribution's old name; uninstalling it later would also remove the commands of the new one.
 pip uninstall --quiet --yes vita 2> /dev/null
 rm -rf vita.egg-info
 pip install --quiet --constraint pipelines/constraints.txt --editable '.[train,serve,s3,ray,dev]'
-# Only tests use it; its own pins would take numpy back by a year.
+# Only tests use openpi-client; its pins would downgrade numpy by a year.
 pip install --quiet --no-deps --constraint pipelines/constraints.txt openpi-client
-# Measuring belongs to the checkout and is in no package.
+# The benchmarks are part of the checkout, but of no package.
 cat > .venv/bin/vita-bench << EOF
 #!/bin/sh
 PYTHONPATH="\${PYTHONPATH:+\$PYTHONPATH:}$PWD" exec "$PWD/.venv/bin/python" -m pipelines.bench "\$@"

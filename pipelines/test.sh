@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The one gate: set-up, style, types, import direction, tests. CI runs this file. Extra arguments go to pytest.
+# All checks: setup, style, types, import direction, tests. CI runs this file. Extra arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash pipelines/setup.sh
 export PATH="$PWD/.venv/bin:$PATH"
 
-# Several test processes share the cores; more threads each would only wait for one another.
+# Several test processes share the cores, so more threads per process would not help.
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TF_CPP_MIN_LOG_LEVEL=3
 
 echo "== ruff";         ruff check .

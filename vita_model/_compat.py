@@ -1,8 +1,8 @@
-"""Make an installed torchvision importable beside a torch that its binary part does not fit.
+"""Make an installed torchvision importable although its binary extension does not match the installed torch.
 
-The only torchvision wheel that PyPI has for a torch version is a CUDA build. Beside a CPU torch its binary part cannot
-load, and then not only `import torchvision` fails but timm and transformers with it, since both import it where it is
-installed. Two operator schemas are all that its Python part misses.
+PyPI's torchvision wheels are CUDA builds. With a CPU build of torch, the binary extension cannot be loaded. Then
+`import torchvision` fails, and so do timm and transformers, which import torchvision if it is installed. Its Python
+part only needs two operator schemas.
 """
 
 import importlib.util
@@ -18,16 +18,16 @@ _MISSING = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 _kept: list[object] = []
-"""The definitions vanish with the library object that made them."""
+"""Keeps the library object alive, because the definitions disappear with it."""
 
 
 def define_missing_ops() -> bool:
-    """Define the schemas if torchvision is installed and its binary part cannot load; tell whether that was needed."""
+    """Define the schemas if torchvision's binary extension cannot be loaded; returns whether that was needed."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or "torchvision" in sys.modules or _kept:
         return False
     folder = Path(spec.origin or "").parent
-    # Imported late: without torchvision there is nothing to do.
+    # Imported late, because torch is not needed without torchvision.
     import torch
 
     try:
@@ -44,12 +44,12 @@ def define_missing_ops() -> bool:
 
 
 class BeforeTorchvision(MetaPathFinder):
-    """Defines the schemas when torchvision is first looked for, by whomever: torch is not imported for it before."""
+    """Defines the schemas when torchvision is first imported, so that torch is not imported earlier than needed."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find nothing itself; the next finder does."""
+        """Define the schemas, and leave finding the module to the next finder."""
         if name == "torchvision" and self in sys.meta_path:
             sys.meta_path.remove(self)
             define_missing_ops()

@@ -1,7 +1,7 @@
-"""The command `vita-train`: a recipe, shards and a folder for the run; trains one stage of VITA.
+"""The command `vita-train`: train one stage of VITA from a recipe and shards into a run folder.
 
-The only module here that asks `vita_data.loader` for batches. What needs torch is imported when all that can be checked
-without it is: torch takes seconds to import, and a typo is told at once.
+This is the only module in vita_model that creates a `vita_data.loader`. Modules that need torch are imported after all
+checks that work without it: importing torch takes seconds, and errors should be reported immediately.
 """
 
 import argparse
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 data or run are bad or Ctrl-C, 2 the request is bad."""
+    """Run the command; returns its exit code: 0 done, 1 faulty data or run, or Ctrl-C, 2 invalid request."""
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv and argv[0] in _VERBS else ""
     verb = _VERBS[name]
@@ -48,12 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     if not name:
         _refuse_typo(parser, argv)
     arguments = parser.parse_args(argv[1:] if name else argv)
-    interrupted = "interrupted; --resume goes on from the last checkpoint"
+    interrupted = "interrupted; add --resume to continue from the last checkpoint"
     return exit_code("vita-train", lambda: verb.run(arguments), interrupted=interrupted)
 
 
 def _refuse_typo(parser: argparse.ArgumentParser, argv: list[str]) -> None:
-    """Refuse a first word that is nearly a verb: it would be taken for a recipe whose options are lacking."""
+    """Refuse a misspelled verb; otherwise it would be taken for a recipe, with a misleading message."""
     if argv and not argv[0].endswith(".py") and not os.path.exists(argv[0]):
         for near in difflib.get_close_matches(argv[0], filter(None, _VERBS), n=1):
             parser.error(f"unknown verb {argv[0]!r}; did you mean {near!r}?")
@@ -71,10 +71,10 @@ def _train(arguments: argparse.Namespace) -> None:
 
     with joined_ranks() as ranks:
         end = _run(recipe, plans, arguments, ranks)
-    if not ranks.is_first:  # one rank speaks for all
+    if not ranks.is_first:  # only the first rank prints
         return
     if end.interrupted:
-        raise VitaDataError(f"stopped at step {end.step} by SIGTERM, saved as {end.checkpoint}; --resume goes on")
+        raise VitaDataError(f"stopped by SIGTERM at step {end.step}, saved {end.checkpoint}; add --resume to continue")
     print(f"done at step {end.step}: {end.checkpoint}")
 
 
@@ -83,15 +83,16 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
-    """Refuse folders that will not do; training itself asks again, when it holds the run."""
+    """Refuse unsuitable folders early; training checks again when it has locked the run."""
     shards = Path(arguments.shards)
     if "://" not in arguments.shards and not shards.is_dir():
+        if shards.exists():
+            raise RequestError(f"--shards {shards}: expected a folder, got a file")
         build = f"; build one with `vita-data build --source NAME --raw RAW --out {shards}`"
-        hint = ": it is a file" if shards.exists() else near_name(shards) or build
-        raise RequestError(f"--shards {shards}: no such folder{hint}")
+        raise RequestError(f"--shards {shards}: folder not found{near_name(shards) or build}")
     run = Path(arguments.out)
     require_startable(run)
-    # Of several ranks one begins to write while another may still be here.
+    # With several ranks, another rank may already be writing there.
     if not arguments.resume and os.environ.get("WORLD_SIZE", "1") == "1":
         require_new(run)
     if recipe.init is not None and not arguments.resume:
@@ -113,7 +114,7 @@ def _params(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     find_checkpoint(arguments.run)
 
-    # A policy resizes images with OpenCV, which no training process needs.
+    # A policy needs OpenCV, which training does not.
     from vita_model.policy.export import ExportWeights, export
 
     weights = ExportWeights(arguments.weights)
@@ -123,7 +124,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def _preview(arguments: argparse.Namespace) -> None:
     find_policy(arguments.run)
     if arguments.out.is_dir() or not arguments.out.parent.is_dir():
-        raise RequestError(f"--out {arguments.out}: expected the path of a picture in a folder that is there")
+        raise RequestError(f"--out {arguments.out}: expected the path of an image file in an existing folder")
 
     from vita_model.policy import preview as preview_clip
 
@@ -142,12 +143,12 @@ _VERBS: Mapping[str, _Verb] = {
     "export": _Verb(export_parser, _export),
     "preview": _Verb(preview_parser, _preview),
 }
-"""By the first word; none of them: train."""
+"""Verbs by the first word of the command line; the default is training."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plans:
-    """What is trained on, and what the result is measured on if that is another split."""
+    """The plan for training, and the plan for evaluation if it uses another split."""
 
     train: Plan
     held_out: Plan | None

@@ -1,9 +1,10 @@
-"""The ranks of one run: joining torchrun's group, and sums over ranks through which gradients pass.
+"""The ranks of a run: joining torchrun's process group, and differentiable sums over ranks.
 
-With one process everything here is the identity, so that nothing else asks how many ranks there are.
+With one process, all functions here are the identity, so that other modules need no special case.
 
-The rule of all losses: a mean over a batch is a mean over the global batch, the same number on every rank. Its gradient
-through `all_sum` is that of the global loss times the world size, which the average over ranks (DDP, FSDP2) undoes.
+Rule for all losses: a mean over a batch is the mean over the global batch, with the same value on every rank. Its
+gradient through `all_sum` is the gradient of the global loss times the world size; averaging over ranks (DDP, FSDP2)
+cancels that factor.
 """
 
 import os
@@ -23,9 +24,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from vita_data.errors import RequestError, VitaDataError
 
 _TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others: the first batch may come from cold storage."""
+"""How long a rank waits for the others; the first batch may come from slow storage."""
 _LOST = re.compile(r"gloo.*(closed by peer|Connection reset|Read error|Broken pipe|Timed out)", re.IGNORECASE)
-"""How gloo says that a rank has ended; it raises a plain RuntimeError."""
+"""Messages of gloo when another rank has ended; it raises a plain RuntimeError."""
 
 
 Answer = TypeVar("Answer")
@@ -33,7 +34,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """This process among those of the run."""
+    """This process, as one of the run's ranks."""
 
     rank: int = 0
     world_size: int = 1
@@ -47,12 +48,12 @@ class Ranks:
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, or be the only one; leaves the group at the end.
+    """Join the ranks that torchrun started, or run as a single rank; leaves the group at the end.
 
-    Each rank takes the GPU of its local rank; without CUDA all compute on the CPU, over gloo.
+    Each rank uses the GPU of its local rank. Without CUDA, all ranks use the CPU and gloo.
 
     Raises:
-        RequestError: torchrun's environment is incomplete, or there are more ranks on a node than GPUs.
+        RequestError: torchrun's environment is incomplete, or a node has fewer GPUs than ranks.
         VitaDataError: the other ranks do not answer, or one has ended.
     """
     device = _device()
@@ -60,19 +61,19 @@ def joined_ranks() -> Iterator[Ranks]:
         yield Ranks(device=device)
         return
     if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
-        raise RequestError(f"WORLD_SIZE is set but {', '.join(missing)} is not; start several ranks with torchrun")
+        raise RequestError(f"WORLD_SIZE is set but {', '.join(missing)} is not; start the ranks with torchrun")
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise VitaDataError(f"rank {os.environ['RANK']} cannot join the others: {text}; start all again") from error
+        raise VitaDataError(f"rank {os.environ['RANK']} could not join the run: {text}; restart all ranks") from error
     try:
         yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if not isinstance(error, dist.DistError) and not _LOST.search(text):
             raise
-        raise VitaDataError(f"rank {os.environ['RANK']} has lost another rank, which says why: {text}") from error
+        raise VitaDataError(f"rank {os.environ['RANK']} lost another rank; see its error: {text}") from error
     finally:
         dist.destroy_process_group()
 
@@ -82,7 +83,7 @@ def _device() -> torch.device:
         return torch.device("cpu")
     local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local >= there:
-        raise RequestError(f"local rank {local} has no GPU: this node has {there}; start as many ranks as GPUs")
+        raise RequestError(f"local rank {local} has no GPU: this node has {there}; start one rank per GPU")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
@@ -93,7 +94,7 @@ def is_alone() -> bool:
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """Sum a tensor over the ranks, bit for bit the same on each; gradients are summed likewise."""
+    """Sum a tensor over the ranks, with bitwise equal results on all; gradients are summed in the same way."""
     if is_alone():
         return value
     summed: Tensor = _AllSum.apply(value)  # type: ignore[no-untyped-call]
@@ -101,7 +102,7 @@ def all_sum(value: Tensor) -> Tensor:
 
 
 class _AllSum(torch.autograd.Function):
-    """All-reduce forwards and backwards."""
+    """All-reduce in the forward and backward pass."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -120,7 +121,7 @@ def _reduced(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def all_rows(rows: Tensor) -> Tensor:
-    """Join the rows [n, ...] of all ranks, in the order of ranks, of which each may have another n; no gradient."""
+    """Concatenate the rows [n, ...] of all ranks, in rank order; n may differ between ranks; no gradient."""
     if is_alone():
         return rows
     sizes: list[int] = [0] * dist.get_world_size()
@@ -133,7 +134,7 @@ def all_rows(rows: Tensor) -> Tensor:
 
 
 def all_names(names: Iterable[str]) -> list[str]:
-    """Collect the names that any rank has, sorted."""
+    """Give the sorted union of all ranks' names."""
     mine = sorted(set(names))
     if is_alone():
         return mine
@@ -143,10 +144,10 @@ def all_names(names: Iterable[str]) -> list[str]:
 
 
 def first_says(ask: Callable[[], Answer]) -> Answer:
-    """Ask on the first rank alone and give each rank the answer; what is raised there is raised on all.
+    """Call a function only on the first rank, and give all ranks its result or raise its exception.
 
-    For all that is read of files which a rank may write before another one has looked: ranks keep together only
-    where they exchange tensors. Answers are values that pickle.
+    Use it to read files that a rank may change before the others have read them, because ranks are synchronized only
+    when they exchange tensors. The result must be picklable.
     """
     if is_alone():
         return ask()
@@ -154,32 +155,32 @@ def first_says(ask: Callable[[], Answer]) -> Answer:
     if dist.get_rank() == 0:
         try:
             said[0] = ask()
-        except Exception as fault:  # noqa: BLE001 - raised below, on every rank
-            said[1] = _that_pickles(fault)
+        except Exception as fault:  # noqa: BLE001 - raised again below, on every rank
+            said[1] = _picklable(fault)
     dist.broadcast_object_list(said, src=0)
     answer, refusal = said
     if refusal is not None:
-        dist.barrier()  # A rank that leaves tears down what the others still hear it by.
+        dist.barrier()  # Wait: if this rank exits early, the others lose the connection before they get the result.
         raise refusal
     return cast("Answer", answer)
 
 
-def _that_pickles(fault: Exception) -> Exception:
+def _picklable(fault: Exception) -> Exception:
     try:
         pickle.dumps(fault)
-    except Exception:  # noqa: BLE001 - whatever a fault holds
+    except Exception:  # noqa: BLE001 - a fault may hold any object
         return VitaDataError(repr(fault))
     return fault
 
 
 def wait_for_all() -> None:
-    """Wait until every rank has come here."""
+    """Wait until every rank has reached this point."""
     if not is_alone():
         dist.barrier()
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - the one thing it is about
-    """Tell every rank whether any of them says yes."""
+def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - its only input
+    """Tell every rank whether the flag is True on any of them."""
     if is_alone():
         return flag
     found = torch.tensor(float(flag), device=device)
@@ -188,18 +189,18 @@ def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - the on
 
 
 def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put cut tensors together on the CPU; every rank must call this."""
+    """Gather sharded tensors on the CPU; every rank must call this."""
     return {name: whole_tensor(value) for name, value in values.items()}
 
 
 def whole_tensor(value: Tensor) -> Tensor:
-    """Put a tensor together if it is cut, on the CPU; every rank must call this."""
+    """Gather a tensor on the CPU if it is sharded; every rank must call this."""
     full = value.full_tensor() if isinstance(value, DTensor) else value
     return full.detach().cpu()
 
 
 def laid_like(value: Tensor, like: Tensor) -> Tensor:
-    """Lay a whole tensor as another one lies: its device, its cut."""
+    """Place a whole tensor like another one: on its device, with its sharding."""
     if isinstance(like, DTensor):
         return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
     return value.to(like.device)

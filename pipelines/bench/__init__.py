@@ -1,4 +1,4 @@
-"""Measures this repository beside what the machine can do and beside what people use instead: `vita-bench`.
+"""`vita-bench`: benchmarks of this repository, compared with hardware limits and with other tools.
 
-Names of workloads and sizes go in, tables go out. Nothing of it is part of the installed packages.
+Input: names and sizes of workloads. Output: tables. The installed packages do not contain benchmarks.
 """

@@ -1,4 +1,4 @@
-"""`python -m pipelines.bench VERB`: what `vita-bench VERB` runs in a checkout."""
+"""`python -m pipelines.bench VERB`: the implementation of `vita-bench VERB`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The `vita-bench` command: its verbs, and errors as one line."""
+"""The `vita-bench` command and its verbs."""
 
 import argparse
 import json
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from pipelines.bench.build.report import Report
     from pipelines.bench.build.sizes import Sizes
 
-# Each verb imports what it needs when it runs, so that `--help` and a typo answer at once.
+# Verbs import what they need when they run, so that `--help` and errors in arguments are fast.
 _MODEL_VERBS: Mapping[str, str] = {
-    "latency": "time a policy's answers by part and chunk length beside their floors",
-    "serve": "load vita-serve with clients beside the same policy in process",
-    "train": "time training steps beside their floor",
+    "latency": "measure inference latency by model part and chunk length",
+    "serve": "load-test vita-serve and compare with in-process inference",
+    "train": "measure the time of training steps",
 }
-"""Verb and summary; each has a parser of its own."""
+"""Summary of each verb; each has its own parser."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `vita-bench` and return its exit code: 0 measured, 1 failed or (--strict) a target missed, 2 bad request."""
+    """Run `vita-bench` and return its exit code: 0 done, 1 failed or (--strict) missed target, 2 invalid request."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in _MODEL_VERBS:
         return _run_model_verb(argv[0], argv[1:])
     arguments = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
-    remedy = "fix that and run the same command again"
+    remedy = "fix this and run the same command again"
     return exit_code(f"vita-bench {arguments.name}", lambda: verb(arguments), interrupted="interrupted", remedy=remedy)
 
 
 def _run_model_verb(name: str, argv: Sequence[str]) -> int:
-    """Run a verb of the model, whose modules are slower to import."""
+    """Run a verb of the model, whose modules are slow to import."""
     from pipelines.bench.model import cli
 
     verbs: Mapping[str, Callable[[Sequence[str]], int]] = {
@@ -50,22 +50,28 @@ def _run_model_verb(name: str, argv: Sequence[str]) -> int:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog="vita-bench", description="Measurements, each beside its limit in the same run.")
+    parser = OneLineParser(
+        prog="vita-bench", description="Run benchmarks; each reports the hardware limit measured in the same run."
+    )
     verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
-    summary = "raw data to shards: video, RLDS, HDF5, npz; one and two workers; peak memory"
+    summary = "measure building shards from raw data (video, RLDS, HDF5, npz) and its peak memory"
     build = verbs.add_parser("build", help=summary, description=summary)
     build.set_defaults(verb=_build)
-    summary = "shards to batches: ours, bare decoding and peers over the same bytes; a million clips' index"
+    summary = "measure loading batches, against plain decoding and other loaders, and an index of a million clips"
     loader = verbs.add_parser("loader", help=summary, description=summary)
     loader.set_defaults(verb=_loader)
     for name, summary in _MODEL_VERBS.items():
         verbs.add_parser(name, help=summary)
     for verb in (build, loader):
-        verb.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs, figures say nothing")
-        verb.add_argument("--dir", type=local_path, metavar="DIR", help="keep the generated data here and use it again")
-        verb.add_argument("--strict", action="store_true", help="exit code 1 if a target was not met")
-        verb.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
-    peers = "environment with the peers (default: .venv-peers of this repository, made by pipelines/bench_peers.sh)"
+        verb.add_argument(
+            "--quick",
+            action="store_true",
+            help="use tiny sizes to check that everything runs; the figures mean nothing",
+        )
+        verb.add_argument("--dir", type=local_path, metavar="DIR", help="folder to keep generated data in, for reuse")
+        verb.add_argument("--strict", action="store_true", help="exit with code 1 if a target was missed")
+        verb.add_argument("--json", action="store_true", help="print only JSON to stdout")
+    peers = "virtual environment with the other loaders (default: .venv-peers, made by pipelines/bench_peers.sh)"
     loader.add_argument("--peers", type=local_path, metavar="DIR", help=peers)
     return parser
 
@@ -92,7 +98,7 @@ def _loader(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
-    """Give the folder for generated data, one that is removed afterwards unless it is to be kept."""
+    """Give the folder for generated data; by default a temporary one."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.absolute()

@@ -1,4 +1,4 @@
-"""Stage 2 at full size: the backbone and both decoders on one latent stream (VITA table 11: 100k steps, batch 1024)."""
+"""Stage 2 at full size: train the backbone and both decoders (VITA table 11: 100k steps, batch 1024)."""
 
 from vita_data.types import Stage
 from vita_model.training.recipes.recipe import OptimizerConfig, Recipe, Schedule

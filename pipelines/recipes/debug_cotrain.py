@@ -1,4 +1,4 @@
-"""Stage 2 on toy data with the tiny model; start it with `--set init=` the run of debug_warmup."""
+"""Stage 2 on toy data with the tiny model; start from a run of debug_warmup with `--set init=RUN`."""
 
 from vita_data.types import Stage
 from vita_model.training.recipes.presets import tiny

@@ -1,4 +1,4 @@
-"""Stage 1 on toy data with the tiny model: 100 steps on two CPU cores in seconds."""
+"""Stage 1 on toy data with the tiny model: 100 steps, a few seconds on two CPU cores."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recip
 
 
 def recipe() -> Recipe:
-    model = tiny()  # its codes begin early, so that a short try has some
+    model = tiny()  # quantization begins early, so that a short run has codes
     return Recipe(
         name="debug_warmup",
         stage=Stage.WARMUP,

@@ -1,4 +1,4 @@
-"""Stage 3 for WidowX in SimplerEnv; start it with `--set init=` a co-trained run.
+"""Stage 3 for WidowX in SimplerEnv; start from a co-trained run with `--set init=RUN`.
 
 VITA 7.3: BridgeData V2, third-person camera, batch 128, 80,000 steps, chunk 5.
 """

@@ -1,6 +1,6 @@
-"""Stage 3 for CALVIN; start it with `--set init=` a co-trained run.
+"""Stage 3 for CALVIN; start from a co-trained run with `--set init=RUN`.
 
-VITA 7.3: batch 192, 40,000 steps, third-person and gripper camera; its chunk is not said.
+VITA 7.3: batch 192, 40,000 steps, third-person and gripper camera; the chunk length is not given.
 """
 
 from vita_data.types import CameraRole

@@ -1,4 +1,4 @@
-"""Stage 3 for the Google robot in SimplerEnv; start it with `--set init=` a co-trained run.
+"""Stage 3 for the Google robot in SimplerEnv; start from a co-trained run with `--set init=RUN`.
 
 VITA 7.3: third-person camera, batch 128, 50,000 steps, chunk 5.
 """

@@ -1,4 +1,4 @@
-"""Stage 3 for a UR-5e; start it with `--set init=` a co-trained run.
+"""Stage 3 for a UR-5e; start from a co-trained run with `--set init=RUN`.
 
 VITA 10.4: chunk 15, learning rate 5e-5, batch 128, 40,000 steps.
 """

@@ -1,7 +1,7 @@
-"""Stage 2 of the closed loop; start it with `--set init=` the run of lift_warmup.
+"""Stage 2 of the closed loop; start from a run of lift_warmup with `--set init=RUN`.
 
-Both cameras, where the paper's pre-training mixes single-camera sets: fine-tuning freezes the backbone, which would
-otherwise never have seen the wrist's.
+It uses both cameras, while the paper's pre-training mixes single-camera datasets: fine-tuning freezes the backbone,
+which would otherwise never have been trained on the wrist camera.
 """
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec

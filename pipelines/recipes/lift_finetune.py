@@ -1,11 +1,11 @@
-"""Stage 3 of the closed loop; start it with `--set init=` the run of lift_cotrain."""
+"""Stage 3 of the closed loop; start from a run of lift_cotrain with `--set init=RUN`."""
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
 from vita_model.training.recipes.presets import tiny_codes, with_states
 from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
-"""Of the futures that the co-trained run imagines, for previews; none are decoded here."""
+"""Interval of the co-trained run's futures, for previews; this stage decodes no frames."""
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
 _NUM_STEPS = 1500
 

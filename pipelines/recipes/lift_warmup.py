@@ -1,11 +1,11 @@
-"""Stage 1 of the closed loop on scripted Lift demonstrations; minutes on two CPU cores."""
+"""Stage 1 of the closed loop on scripted Lift demonstrations; takes minutes on two CPU cores."""
 
 from vita_data.types import Stage, Starts, WindowSpec
 from vita_model.training.recipes.presets import tiny_codes
 from vita_model.training.recipes.recipe import OptimizerConfig, Precision, Recipe, Schedule
 
 _FRAME_INTERVAL_S = 0.15
-"""Of futures, the same in co-training: a demonstration lasts two seconds, where the paper's tasks last many."""
+"""Interval of futures, as in co-training. It is short, because a demonstration lasts only two seconds."""
 _NUM_STEPS = 1500
 
 

@@ -1,4 +1,4 @@
-"""Stage 2 on toy data after tiny_warmup, measured on clips that were not trained on; minutes on two CPU cores."""
+"""Stage 2 on toy data after tiny_warmup, evaluated on held-out clips; takes minutes on two CPU cores."""
 
 from vita_data.types import Split, Stage
 from vita_model.training.recipes.presets import tiny_codes

@@ -1,4 +1,4 @@
-"""Stage 3 on toy data after tiny_cotrain, measured on clips that were not trained on; a minute on two CPU cores."""
+"""Stage 3 on toy data after tiny_cotrain, evaluated on held-out clips; takes a minute on two CPU cores."""
 
 from vita_data.types import Split, Stage
 from vita_model.training.recipes.presets import tiny_codes

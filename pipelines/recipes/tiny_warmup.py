@@ -1,4 +1,4 @@
-"""Stage 1 on toy data, long enough to be measured beside trivial predictors; minutes on two CPU cores."""
+"""Stage 1 on toy data, long enough to compare with trivial predictors; takes minutes on two CPU cores."""
 
 from vita_data.types import Stage
 from vita_model.training.recipes.presets import tiny_codes

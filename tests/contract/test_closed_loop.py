@@ -92,5 +92,5 @@ def test_other_numbers_do_not_go_on_in_the_same_folder(run):
     done, calls, _ = run()
 
     assert (done.returncode, calls) == (2, [])
-    assert "was begun with VITA_DEMOS=200 VITA_EPISODES=50 VITA_STEPS=20" in done.stderr
+    assert "was started with VITA_DEMOS=200 VITA_EPISODES=50 VITA_STEPS=20" in done.stderr
     assert run(VITA_STEPS="20")[0].returncode == 0

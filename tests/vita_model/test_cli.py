@@ -90,16 +90,19 @@ def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.py", "--shards", "shards", "--out", "run"], "no recipe absent.py"),
+        (["absent.py", "--shards", "shards", "--out", "run"], "recipe absent.py not found"),
         (
             ["mine.py", "--shards", "nowhere", "--out", "run"],
-            "--shards nowhere: no such folder; build one with `vita-data build --source NAME --raw RAW",
+            "--shards nowhere: folder not found; build one with `vita-data build --source NAME --raw RAW",
         ),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "sed=1"], "did you mean 'seed'"),
-        (["mine.py", "--shards", "shards", "--out", "run", "--set", "manifest=no.toml"], "no.toml, which is absent"),
+        (["mine.py", "--shards", "shards", "--out", "run", "--set", "manifest=no.toml"], "manifest no.toml not found"),
         (["mine.py", "--shards", "shards", "--out", "shards/.."], "is not empty"),
         (["mine.py", "--shards", "shards", "--out", "mine.toml"], "is a file"),
-        (["mine.py", "--shards", "shards", "--out", "s3://bucket/run"], "is an address"),
+        (
+            ["mine.py", "--shards", "shards", "--out", "s3://bucket/run"],
+            "s3:/bucket/run: expected a local folder, got an address",
+        ),
         (["mine.py", "--shards", "shards", "--out", "run", "--set", "init=nowhere"], "no checkpoint in"),
     ],
 )
@@ -115,7 +118,7 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
     [
         ("save_every=0", "Recipe.save_every must be a whole number, at least 1; found 0"),
         ("eval_every=0", "Recipe.eval_every must be a whole number, at least 1; found 0"),
-        ("eval_every=2", "recipe mine: eval_every=2 needs windows that are not trained on"),
+        ("eval_every=2", "recipe mine: eval_every=2 needs held-out windows"),
         ("report_every=0", "Recipe.report_every must be"),
         ("keep_last=0", "Recipe.keep_last must be"),
         ("num_steps=100000000", "Recipe.num_steps must be a whole number, at least 1 and at most 99999999"),
@@ -123,20 +126,20 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("seed=-1", "Recipe.seed must be"),
         (f"seed={10**30}", "Recipe.seed must be"),
         ("batch_size=0", "Recipe.batch_size must be"),
-        ("accumulate=3", "accumulate=3 does not divide the 4 samples of a rank (batch_size 4, ranks 1)"),
-        ("accumulate=8", "accumulate=8 does not divide"),
+        ("accumulate=3", "expected accumulate to divide the 4 samples per rank (batch_size 4, ranks 1), got 3"),
+        ("accumulate=8", "expected accumulate to divide the 4 samples per rank (batch_size 4, ranks 1), got 8"),
         ("batch_size={'video':'x'}", "Recipe.batch_size must be"),
         ("modality_steps={'video':'a'}", "Recipe.modality_steps must be"),
         ("loader.threads=0", "LoaderOptions.threads must be a whole number, at least 1; found 0"),
         ("loader.read_timeout_s=0", "LoaderOptions.read_timeout_s must be a finite number above 0"),
-        ("loader.damage=ignore", "is not one of raise, substitute"),
+        ("loader.damage=ignore", "expected one of raise, substitute, got 'ignore'"),
         ("loader.remote.prefetch=-1", "RemoteOptions.prefetch must be"),
         ("loader.remote.cache_bytes=0", "RemoteOptions.cache_bytes must be"),
-        ("modality_steps={[]:1}", "is not of type Mapping"),
+        ("modality_steps={[]:1}", "expected a value of type Mapping"),
         ("optimizer.lr=-1", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found -1.0"),
         ("optimizer.lr=1e400", "OptimizerConfig.lr must be"),
         ("optimizer.lr=1e200", "OptimizerConfig.lr must be a finite number above 0 and at most 1e+15; found 1e+200"),
-        (f"optimizer.lr={10**400}", "is not of type float"),
+        (f"optimizer.lr={10**400}", "expected a value of type float"),
         ("optimizer.betas=(0.9,)", "OptimizerConfig.betas must be two numbers in [0, 1)"),
         ("optimizer.betas=(2,3)", "OptimizerConfig.betas must be"),
         ("optimizer.betas=('a',0.9)", "OptimizerConfig.betas must be"),
@@ -146,17 +149,20 @@ def test_a_bad_request_ends_with_exit_code_2_and_one_line(place, capsys, argumen
         ("model.codebook.num_codes=0", "CodebookConfig.num_codes must be"),
         ("model.codebook.width=0", "CodebookConfig.width must be"),
         ("model.codebook.decay=1", "CodebookConfig.decay must be a number in [0, 1)"),
-        ("model.action_encoder.horizon=5", "chunks of 12 steps, model.action_encoder.horizon is 5"),
-        ("model.action_decoder.max_steps=11", "chunks of 12 steps, model.action_decoder.max_steps is 11"),
-        ("model.visual_encoder.blocks.num_heads=3", "width 64 must be a multiple of the 3 heads"),
+        ("model.action_encoder.horizon=5", "chunks of 12 steps, but model.action_encoder.horizon is 5"),
+        ("model.action_decoder.max_steps=11", "chunks of 12 steps, but model.action_decoder.max_steps is 11"),
+        ("model.visual_encoder.blocks.num_heads=3", "width 64 must be a multiple of num_heads (3)"),
         ("model.visual_decoder.output_size=33", "output_size 33 must be a multiple"),
         ("model.visual.input_size=5", "its model cannot be built"),
         ("model.visual.position_size=5", "its model cannot be built"),
-        ("visual.encoder.ffn_width=65", "ffn_width 65 of the width"),
+        ("visual.encoder.ffn_width=65", "ffn_width 65 a multiple of width"),
         ("visual.backbone=", "FeatureConfig.backbone must be a folder"),
-        ("visual.backbone=/nowhere/dinov2", "visual.backbone=/nowhere/dinov2: no such folder, and no such model"),
+        (
+            "visual.backbone=/nowhere/dinov2",
+            "visual.backbone=/nowhere/dinov2: not found, neither as a folder nor on the Hugging Face hub",
+        ),
         ("visual.backbone=shards", "visual.backbone=shards: shards has no config.json"),
-        ("model.action_decoder.max_latents=5", "12 latents come, and a decoder has room for 5"),
+        ("model.action_decoder.max_latents=5", "expected max_latents of at least 12 in both decoders, got 5"),
         ("model.codebook.num_codes=1000000000000000", "its model cannot be built"),
     ],
 )
@@ -174,7 +180,7 @@ def test_ctrl_c_ends_with_exit_code_1_and_one_line(place, monkeypatch, capsys):
 
     monkeypatch.setattr("vita_model.training.train.train", interrupt)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
-    assert capsys.readouterr().err == "vita-train: interrupted; --resume goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "vita-train: interrupted; add --resume to continue from the last checkpoint\n"
 
 
 def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
@@ -184,7 +190,7 @@ def test_a_run_that_sigterm_stopped_is_not_done(place, monkeypatch, capsys):
     monkeypatch.setattr("vita_model.training.train.train", stop)
     assert cli.main(["mine.py", "--shards", "shards", "--out", "run"]) == 1
     assert capsys.readouterr().err == (
-        "vita-train: stopped at step 3 by SIGTERM, saved as run/step-00000003; --resume goes on\n"
+        "vita-train: stopped by SIGTERM at step 3, saved run/step-00000003; add --resume to continue\n"
     )
 
 
@@ -200,7 +206,7 @@ def test_a_manifest_that_names_absent_shards_ends_with_exit_code_2(place, monkey
 def test_a_run_that_goes_bad_ends_with_exit_code_1(place, capsys):
     arguments = ["mine.py", "--shards", "shards", "--out", "run", "--set", "loss.l1=1e39"]
     assert cli.main(arguments) == 1
-    assert "step 1: loss inf in this video batch of clips toy-0000-0, " in capsys.readouterr().err
+    assert "step 1: expected a finite loss, got inf in a batch of video clips toy-0000-0, " in capsys.readouterr().err
 
 
 def test_a_missing_argument_ends_with_exit_code_2(capsys):

@@ -42,5 +42,5 @@ def left_alone() -> str:
 
 def test_a_rank_that_another_one_leaves_says_so_in_one_line() -> None:
     said, _ = run_ranks(left_alone, 2)
-    assert said.startswith("rank 0 has lost another rank, which says why: ")
+    assert said.startswith("rank 0 lost another rank; see its error: ")
     assert "\n" not in said

@@ -28,9 +28,9 @@ class RemoteOptions:
     prefetch: int = 8
     """Batches whose bytes are fetched ahead of those that are decoded; 0 fetches when a slot is read."""
     connections: int = 32
-    """Requests side by side."""
+    """Number of concurrent requests."""
     cache: str | None = None
-    """Folder that keeps what was fetched, for later passes, later runs and the other ranks; None keeps nothing."""
+    """Folder for fetched bytes, shared with later epochs, later runs and other ranks; None: no cache."""
     cache_bytes: int = 100 << 30
 
     def __post_init__(self) -> None:
@@ -46,11 +46,11 @@ class LoaderOptions:
     """How batches are read; only `damage` and `instruction` can change what is in them."""
 
     threads: int = 8
-    """Threads that read and decode."""
+    """Number of threads that read and decode."""
     ahead: int = 2
-    """Batches under way, the one that is waited for included; each takes its memory."""
+    """Number of batches in progress, including the next one; each uses memory."""
     damage: Damage = Damage.RAISE
-    """A damaged member ends the run, or the source's next window takes its place and is counted."""
+    """On damaged data, raise an error, or substitute the source's next window and count it."""
     instruction: InstructionChoice = InstructionChoice.MAIN
     read_timeout_s: float = 120.0
     """A read that takes longer ends the run, naming shard, clip, member and offset."""

@@ -1,7 +1,7 @@
 """The action auto-encoder: an orthonormal DCT, the action encoder (E_a) and the action decoder (D_a).
 
 Letters: B batch, H steps of a chunk, A action dims (14 = left 7, right 7), K latents, D latent width, N context rows.
-Actions are normalized (vita_data/README.md); a masked entry is zeroed here and influences nothing.
+Actions are normalized (vita_data/README.md); masked entries are set to zero here and have no effect.
 """
 
 import math
@@ -16,11 +16,11 @@ from vita_model.network.layers import blocks, learned, mlp
 ACTION_NAMES = tuple(
     f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 )
-"""Columns 0:7 and 16:23 of the stored 40 (vita_data/README.md)."""
+"""Columns 0:7 and 16:23 of the 40 stored columns (vita_data/README.md)."""
 
 
 def dct_matrix(num_steps: int, device: torch.device | None = None) -> Tensor:
-    """Build the orthonormal DCT-II as float32 [H, H]: coefficients = matrix @ values, its transpose is the inverse."""
+    """Build the orthonormal DCT-II as float32 [H, H]: coefficients = matrix @ values; the transpose inverts."""
     frequency = torch.arange(num_steps, dtype=torch.float64, device=device)[:, None]
     time = torch.arange(num_steps, dtype=torch.float64, device=device)[None, :]
     matrix = torch.cos(math.pi * (time + 0.5) * frequency / num_steps) * math.sqrt(2 / num_steps)
@@ -29,7 +29,7 @@ def dct_matrix(num_steps: int, device: torch.device | None = None) -> Tensor:
 
 
 class ActionEncoder(nn.Module):
-    """E_a: an action chunk -> one latent, by DCT along time, flatten, MLP (VITA eq 6)."""
+    """E_a: encode an action chunk as one latent, by DCT along time, flatten, MLP (VITA eq 6)."""
 
     dct: Tensor
 
@@ -40,13 +40,13 @@ class ActionEncoder(nn.Module):
         self.mlp = mlp(config.horizon * NUM_ACTION_DIMS, config.width, config.width, latent_width)
 
     def forward(self, action: Tensor, mask: Tensor) -> Tensor:
-        """Encode actions [B, H, A] with their mask as one latent [B, 1, D].
+        """Encode actions [B, H, A] with mask [B, H, A] as one latent [B, 1, D].
 
         Raises:
-            ValueError: the batch has another horizon than the encoder was built for.
+            ValueError: the chunks do not have the encoder's horizon.
         """
         if action.shape[1] != self.horizon:
-            raise ValueError(f"the action encoder was built for {self.horizon} steps, the batch has {action.shape[1]}")
+            raise ValueError(f"expected {self.horizon} steps (the action encoder's horizon), got {action.shape[1]}")
         with torch.autocast(action.device.type, enabled=False):
             coefficients = self.dct @ torch.where(mask, action, 0.0).float()
         latent: Tensor = self.mlp(coefficients.flatten(1))
@@ -54,11 +54,11 @@ class ActionEncoder(nn.Module):
 
 
 class ActionDecoder(nn.Module):
-    """D_a: latents and optional context -> an action chunk, as MLP(inverse DCT(transformer)) (VITA eq 8, 8.1).
+    """D_a: decode latents and optional context to an action chunk, as MLP(inverse DCT(transformer)) (VITA eq 8, 8.1).
 
-    Assumes: no context. A decoder that sees the backbone's states reads the actions there, past the latents: those of
-        another sample then cost it nothing.
-    Assumes: one learned query a frequency, fully parallel, so the same weights serve every horizon.
+    Assumes: no context. A decoder that sees the backbone's states gets the actions from them and ignores the latents:
+        another sample's latents then do not increase its error.
+    Assumes: one learned query per frequency, decoded in parallel, so that the same weights work for every horizon.
     """
 
     def __init__(self, config: ActionDecoderConfig, *, latent_width: int, context_width: int) -> None:
@@ -82,22 +82,22 @@ class ActionDecoder(nn.Module):
         """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A].
 
         Raises:
-            ValueError: the segments do not divide the steps, or, where each reads its own, the latents; or a decoder of
-                latents alone is given a context.
+            ValueError: the number of segments does not divide the steps or (for `segment_latents=own`) the latents, or
+                a context is given although the decoder takes none.
         """
         length, rest = divmod(num_steps, self.num_segments)
         if rest or not length:
-            raise ValueError(f"{num_steps} steps cannot be cut into {self.num_segments} segments")
+            raise ValueError(f"cannot split {num_steps} steps into {self.num_segments} equal segments")
         memory = self.latent_in(latents) + self.latent_position[: latents.shape[1]]
         rows = self._queries(length).expand(len(latents), -1, -1)
         num_parts = self.num_segments if self.reads_own else 1
         if latents.shape[1] % num_parts:
-            raise ValueError(f"{latents.shape[1]} latents cannot be shared out among {num_parts} segments")
+            raise ValueError(f"cannot split {latents.shape[1]} latents evenly among {num_parts} segments")
         memory, rows = _parts(memory, num_parts), _parts(rows, num_parts)
         mask = None
         if context is not None and context_mask is not None:
             if self.context_in is None:
-                raise ValueError("a context was given, and action_decoder.context is none")
+                raise ValueError("expected no context, since action_decoder.context is none")
             shown = context_mask.repeat_interleave(num_parts, dim=0)
             mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
             memory = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)
@@ -110,11 +110,11 @@ class ActionDecoder(nn.Module):
         return actions
 
     def _queries(self, length: int) -> Tensor:
-        """Give one query a frequency of each segment [S x length, W]."""
+        """Give one query per frequency and segment [S x length, W]."""
         queries = self.queries[:length]
         return queries if self.segments is None else (self.segments[:, None] + queries).flatten(0, 1)
 
 
 def _parts(rows: Tensor, num_parts: int) -> Tensor:
-    """Cut the rows of each sample [B, N, W] into parts that are decoded by themselves [B x parts, N / parts, W]."""
+    """Split the rows of each sample [B, N, W] into parts that are decoded separately [B x parts, N / parts, W]."""
     return rows.reshape(len(rows) * num_parts, rows.shape[1] // num_parts, rows.shape[2])

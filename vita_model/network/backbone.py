@@ -1,7 +1,7 @@
-"""The VLM: SigLIP and Gemma, reasoning in two steps, textual then cross-modal (VITA 3.2, eq 10 to 15).
+"""The VLM: SigLIP and Gemma with two reasoning steps, first textual, then cross-modal (VITA 3.2, eq 10 to 15).
 
-One prefix pass reads images, instruction and state and answers the textual queries; the second pass reads the chosen
-subtasks and gives the latents. Released weights are put in by `paligemma.load_paligemma`.
+The prefix pass processes images, instruction and state, and predicts subtasks from the textual queries. The second pass
+processes the chosen subtasks and predicts the latents. `paligemma.load_paligemma` loads the released weights.
 Letters: B batch, V views, S text tokens, N input rows, M subtasks, L latents, W width, D latent width.
 """
 
@@ -30,9 +30,9 @@ _MAX_VIEWS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Final hidden states [B, N, W] of the input rows, the real ones of them [B, N], and their keys and values.
+    """Final hidden states [B, N, W] of the input rows, their mask [B, N], and their keys and values.
 
-    An instruction that is hidden from the latents is none of them.
+    With `hides_text`, the instruction is not part of it.
     """
 
     hidden: Tensor
@@ -42,7 +42,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subtasks:
-    """The textual chain of reasoning: embeddings [B, M, W], mask [B, M], choices [B, M], probabilities [B, M, 8]."""
+    """The textual reasoning: embeddings [B, M, W], mask [B, M], chosen indices [B, M], probabilities [B, M, 8]."""
 
     embeddings: Tensor
     mask: Tensor
@@ -50,40 +50,40 @@ class Subtasks:
     probabilities: Tensor
 
     def rolled(self) -> "Subtasks":
-        """Give each sample the subtasks of the one before."""
+        """Give each sample the subtasks of the previous sample."""
         return Subtasks(**{one.name: getattr(self, one.name).roll(1, dims=0) for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """What the backbone gives the decoders: latent vectors [B, L, D] before the codebook, and its reasoning."""
+    """Output of the backbone: latents [B, L, D] before quantization, context and subtasks."""
 
     latents: Tensor
     visual: Tensor | None
-    """[B, L, D] latents of the frames alone, where the actions have their own; None: one stream is for both."""
+    """[B, L, D] separate latents for the frames (`cot.visual=explicit`); None: `latents` serve frames and actions."""
     context: Context
     subtasks: Subtasks
 
 
 Choose = Callable[[Tensor, int], Tensor]
-"""Gives the code [B, 1, D] that token number i takes for its predicted vector [B, 1, D]."""
+"""Function of a predicted vector [B, 1, D] and its token number that gives the code [B, 1, D]."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokensBefore:
-    """What each latent sees of the tokens before it, where they are decoded autoregressively."""
+    """Previous tokens that each latent sees in autoregressive decoding."""
 
     codes: Tensor | None = None
-    """[B, L, D] true codes, teacher-forced: latent i sees that of token i - 1; None: decode token by token."""
+    """[B, L, D] true codes for teacher forcing: latent i sees the code of token i - 1; None: decode token by token."""
     choose: Choose | None = None
-    """How a token's code is chosen where none is given."""
+    """Chooses a token's code when true codes are not given."""
 
 
 class Backbone(nn.Module):
-    """p_theta: images, instruction and state -> subtasks -> latents.
+    """p_theta: predicts subtasks, then latents, from images, instruction and state.
 
-    Random weights are there from the start. What released weights will fill holds NaN until they are loaded, so that a
-    model whose weights were forgotten gives nothing that could be taken for a result.
+    Random weights are initialized at once. Parameters of released weights are NaN until the weights are loaded, so that
+    a model whose weights were never loaded cannot produce plausible output.
     """
 
     def __init__(
@@ -101,22 +101,26 @@ class Backbone(nn.Module):
         if is_autoregressive and (
             reasoning.visual is not VisualReasoning.INTERNAL or config.latent_attention is not LatentAttention.CAUSAL
         ):
-            raise ValueError("latents.decoding=autoregressive needs cot.visual=internal and causal latents")
+            raise ValueError(
+                "latents.decoding=autoregressive needs cot.visual=internal and backbone.latent_attention=causal"
+            )
         self.num_subtasks = config.num_subtasks if reasoning.text else 0
         self.hides_text = reasoning.hides_text
         self.tokenizer: Tokenizer = ByteTokenizer(max_tokens=config.max_text_tokens)
         if self.tokenizer.num_tokens > config.vocabulary:
-            raise ValueError(f"vocabulary {config.vocabulary} is smaller than the {self.tokenizer.num_tokens} tokens")
+            raise ValueError(
+                f"vocabulary {config.vocabulary} is smaller than the tokenizer's {self.tokenizer.num_tokens} tokens"
+            )
         if config.image_size < config.patch_size or config.head_width % 2:
-            raise ValueError("the backbone's image_size must hold a patch, and head_width must be even")
+            raise ValueError("the backbone's image_size must be at least patch_size, and head_width must be even")
         width = config.language.width
-        with _drawn_if(config.weights == RANDOM):
+        with _initialized_if(config.weights == RANDOM):
             self.vision = SiglipVisionModel(_vision_config(config))
             self.gemma = give_caches(GemmaModel(_language_config(config)))
             self.projector = nn.Linear(config.vision.width, width)
         if config.weights != RANDOM:
-            _forget([self.vision, self.gemma, self.projector])
-        # Queries start at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
+            _fill_with_nan([self.vision, self.gemma, self.projector])
+        # Initialize queries at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
         self.query_scale = scale = self.gemma.config.initializer_range * width**0.5
         self.view = learned(_MAX_VIEWS, width)
         self.state = mlp(2 * STATE_DIM, width, width)
@@ -130,11 +134,11 @@ class Backbone(nn.Module):
         self.visual_head = nn.Linear(width, latent_width) if explicit else None
 
     def freeze_vocabulary(self) -> None:
-        """Keep the token embeddings as they are."""
+        """Freeze the token embeddings."""
         self.gemma.embed_tokens.requires_grad_(requires_grad=False)
 
     def tokens(self, instruction: Sequence[str], device: torch.device) -> Tokens:
-        """Encode texts, on the device."""
+        """Tokenize texts and move the tokens to the device."""
         tokens = self.tokenizer.encode(instruction)
         return Tokens(ids=tokens.ids.to(device), mask=tokens.mask.to(device))
 
@@ -149,8 +153,8 @@ class Backbone(nn.Module):
     ) -> Reasoning:
         """Reason over images uint8 [B, V, 256, 256, 3] with mask [B, V], text, and state [B, 64] with mask [B, 64].
 
-        `before` is what latents see of one another where they are decoded autoregressively. Nothing in it looks at a
-        value or reaches for the host, so that it compiles as one graph.
+        `before` gives the previous tokens for autoregressive decoding. The method has no data-dependent control flow
+        and no host synchronization, so that it compiles as one graph.
         """
         rows, mask = self._inputs(images, image_mask, tokens, state, state_mask)
         context, answers = self._read(rows, mask, num_words=tokens.ids.shape[1])
@@ -159,14 +163,14 @@ class Backbone(nn.Module):
         return Reasoning(latents=latents, visual=visual, context=context, subtasks=subtasks)
 
     def with_subtasks(self, reasoning: Reasoning, subtasks: Subtasks, before: TokensBefore | None = None) -> Reasoning:
-        """Run the second pass again over the same inputs with other subtasks."""
+        """Repeat the second pass on the same inputs with other subtasks."""
         latents, visual = self._imagine(reasoning.context, subtasks, before)
         return replace(reasoning, latents=latents, visual=visual, subtasks=subtasks)
 
     def _inputs(
         self, images: Tensor, image_mask: Tensor, tokens: Tokens, state: Tensor, state_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Embed the inputs as rows [B, N, W] with mask [B, N]: views, text, state; text that is hidden comes last."""
+        """Embed the inputs as rows [B, N, W] with mask [B, N]: views, text, state; text last if `hides_text`."""
         batch, views = image_mask.shape
         pixels = unit_images(images.flatten(0, 1), self.config.image_size) * 2 - 1
         seen: Tensor = self.projector(self.vision(pixels).last_hidden_state)
@@ -180,9 +184,9 @@ class Backbone(nn.Module):
         return torch.cat([rows[part] for part in order], dim=1), torch.cat([masks[part] for part in order], dim=1)
 
     def _read(self, rows: Tensor, mask: Tensor, *, num_words: int) -> tuple[Context, Tensor]:
-        """Run the prefix pass with the textual queries behind it; returns the context and the answers [B, M, W].
+        """Run the prefix pass, followed by the textual queries; returns the context and the answers [B, M, W].
 
-        An instruction that is hidden is one of the textual tokens: no other input sees it, and no later pass.
+        With `hides_text`, the instruction counts as textual tokens: neither the other inputs nor later passes see it.
         """
         (batch, num_rows, _), num_text = rows.shape, self.num_subtasks
         num_input = num_rows - num_words if self.hides_text else num_rows
@@ -195,7 +199,7 @@ class Backbone(nn.Module):
         return Context(hidden=hidden[:, :num_input], mask=mask[:, :num_input], cache=cut), hidden[:, num_rows:]
 
     def _choose(self, answers: Tensor) -> Subtasks:
-        """Pick a subtask per query (VITA eq 12): hard forward, softmax gradient; nothing counts after the first end."""
+        """Pick a subtask per query (VITA eq 12): hard forward, softmax gradient; the first end masks later ones."""
         logits = answers @ self.subtask_rows.T / answers.shape[-1] ** 0.5
         probabilities = F.softmax(logits.float(), dim=-1)
         picked = probabilities.argmax(dim=-1)
@@ -213,7 +217,7 @@ class Backbone(nn.Module):
         """Run the second pass over subtasks and latent queries (VITA eq 14, 15).
 
         Returns:
-            Latents [B, L, D], and those of the frames where they are others.
+            Latents [B, L, D], and the separate latents of the frames, if any.
         """
         batch, num_latents = len(context.mask), self.config.num_latents
         queries, groups = self._latent_queries()
@@ -232,7 +236,7 @@ class Backbone(nn.Module):
             causal=(Group.LATENT, Group.ACTION) if is_causal else (),
         )
         position = positions(own_mask, start=context.mask.sum(dim=1))
-        # What the layers add up stays float32 under autocast, as it does in the prefix pass.
+        # The residual stream stays in float32 under autocast, as in the prefix pass.
         rows = torch.cat([subtasks.embeddings.to(queries.dtype), queries], dim=1)
         hidden, _ = run_layers(self.gemma, rows, position, allowed, context.cache)
         latents: Tensor = self.latent_head(hidden[:, -num_latents:])
@@ -241,13 +245,13 @@ class Backbone(nn.Module):
         return latents, self.visual_head(hidden[:, -2 * num_latents : -num_latents])
 
     def _unrolled(self, context: Context, subtasks: Subtasks, queries: Tensor, before: TokensBefore | None) -> Tensor:
-        """Decode latents one by one over a growing cache: each sees the codes that were chosen before it (VITA eq 15).
+        """Decode latents one by one with a growing cache: each sees the previously chosen codes (VITA eq 15).
 
         Raises:
-            ValueError: nothing says how codes are chosen.
+            ValueError: there is no function that chooses codes.
         """
         if before is None or before.choose is None or self.latent_in is None:
-            raise ValueError("autoregressive latents need true codes, or a way of choosing them")
+            raise ValueError("autoregressive latents need either true codes or a function that chooses codes")
         own_mask = torch.cat([subtasks.mask, subtasks.mask.new_ones(len(queries), queries.shape[1])], dim=1)
         place = positions(own_mask, start=context.mask.sum(dim=1))
         rows, first, cache = torch.cat([subtasks.embeddings.to(queries.dtype), queries[:, :1]], dim=1), 0, context.cache
@@ -267,7 +271,7 @@ class Backbone(nn.Module):
         return torch.cat(found, dim=1)
 
     def _latent_queries(self) -> tuple[Tensor, list[Group]]:
-        """Give the queries of the second pass with their groups: one stream, or the frames' before the actions'."""
+        """Give the queries of the second pass with their groups: one stream, or frames followed by actions."""
         num_latents = self.config.num_latents
         queries = self.latent_queries[:num_latents]
         if self.visual_queries is None:
@@ -277,8 +281,8 @@ class Backbone(nn.Module):
 
 
 @contextmanager
-def _drawn_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it is about
-    """Draw weights while inside, or leave them as their memory is: drawing billions takes minutes."""
+def _initialized_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it is about
+    """Initialize weights inside the context, or leave them uninitialized: drawing billions takes minutes."""
     if draws:
         yield
         return
@@ -287,7 +291,7 @@ def _drawn_if(draws: bool) -> Iterator[None]:  # noqa: FBT001 - the one thing it
 
 
 @torch.no_grad()
-def _forget(parts: list[nn.Module]) -> None:
+def _fill_with_nan(parts: list[nn.Module]) -> None:
     for part in parts:
         for parameter in part.parameters():
             parameter.fill_(torch.nan)

@@ -1,17 +1,17 @@
 """The codebook that both modalities share: nearest code, straight-through gradient, EMA learning (VITA eq 1, 3, 7).
 
-Codes are learned in train mode, by moving averages or by gradient, and frozen in eval mode; all of it runs in float32,
-since bfloat16 makes ties. What is counted, summed and remembered is that of the global batch, so that every rank holds
-the same codes as one process would.
-Training begins with a continuous phase: encodings pass through whitened and unquantized, so that the auto-encoders
-learn what is worth a code before there are any. The codes are then filled with what the encoders have learnt to say.
+Codes are learned in train mode, by moving averages or by gradient, and are frozen in eval mode. Everything runs in
+float32, because distances in bfloat16 produce ties. All statistics are those of the global batch, so that every rank
+has the same codes as a single process would.
+Training begins with a continuous phase: encodings are whitened but not quantized, so that the auto-encoders learn
+useful encodings first. Afterwards the codes are initialized with encodings of that time.
 Letters: B batch, Q latents, D width, K codes, n real vectors of a batch.
 
-Assumes: the continuous phase. Encodings that say nothing yet, once quantized, keep saying nothing: without it those of
-videos collapse to one direction. `continuous_updates=0` is the paper.
-Assumes: EMA instead of the gradient of Algorithm 1 (`update=grad` is the paper), dead codes replaced, a normalization
-per modality before the search; without them most codes die and the modalities use disjoint codes (EMA: van den Oord et
-al., 2017).
+Assumes: the continuous phase. Encodings that are quantized before they carry information never learn to carry any:
+    those of videos collapse to one direction. The paper has no such phase (`continuous_updates=0`).
+Assumes: EMA (van den Oord et al., 2017) instead of the gradient of Algorithm 1 (`update=grad`), replacement of dead
+    codes, and normalization per modality before the search. Without them most codes die, and the modalities use
+    disjoint codes.
 """
 
 from dataclasses import dataclass, replace
@@ -28,34 +28,34 @@ from vita_model.network.losses import masked_mean
 _ENCODED = (Modality.VIDEO, Modality.ACTION)
 _TINY = 1e-8
 _EPSILON, _MOMENTUM = 1e-5, 0.1
-"""Of the moving moments, as batch norms have them."""
+"""Epsilon and momentum of the moving moments, as in batch norm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """Codes of a batch of encodings."""
+    """A batch of encodings mapped to codes."""
 
     latents: Tensor
-    """[B, Q, D] the code's value with the encoding's gradient; in the continuous phase the encoding itself."""
+    """[B, Q, D] the code with a straight-through gradient; in the continuous phase the encoding itself."""
     indices: Tensor | None
     """int64 [B, Q]; None in the continuous phase."""
     vectors: Tensor
-    """[B, Q, D] what was searched: whitened encodings, or predicted vectors."""
+    """[B, Q, D] vectors used in the search: whitened encodings, or predicted vectors."""
     commitment: Tensor
-    """Scalar: mean squared distance of real encodings to their (constant) codes."""
+    """Scalar: mean squared distance of unmasked encodings to their codes, without gradient for the codes."""
     codebook: Tensor | None
-    """Scalar: the same distance with the encodings constant; None where codes have no gradient."""
+    """Scalar: the same distance, without gradient for the encodings; None if codes do not train by gradient."""
     usage_match: Tensor
-    """Scalar: KL from this batch's soft usage to the other modality's; 0 in eval mode."""
+    """Scalar: KL of this batch's soft code usage from the other modality's; 0 in eval mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """How the modalities use the codes, from moving averages."""
+    """Code usage of the modalities, from moving averages."""
 
     perplexity: dict[Modality, float]
     overlap: float
-    """Shared mass of the two usage distributions: 0 disjoint, 1 equal."""
+    """Overlap of the two usage distributions: 0 if disjoint, 1 if equal."""
     num_dead: int
 
 
@@ -93,14 +93,14 @@ class Codebook(nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
         self.norms = nn.ModuleDict({str(m): Whitening(width) for m in _ENCODED})
         self.actions = None if config.shared else Codebook(replace(config, shared=True))
-        """The actions' own table where the modalities share none; this one is the videos' then."""
+        """Separate table for actions if `shared` is false; this table is then only for videos."""
 
     def table(self, modality: Modality) -> "Codebook":
-        """Give the codes of a modality."""
+        """Give the codebook of a modality."""
         return self if self.actions is None or modality is Modality.VIDEO else self.actions
 
     def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
-        """Quantize encodings [B, Q, D] of one modality; in train mode also learn from those where mask [B] is True."""
+        """Quantize encodings [B, Q, D] of one modality; in train mode, learn from those where mask [B] is True."""
         table = self.table(modality)
         return (
             table.forward(encodings, modality, mask) if table is not self else self._encode(encodings, modality, mask)
@@ -121,7 +121,7 @@ class Codebook(nn.Module):
         return replace(result, usage_match=match)
 
     def project(self, vectors: Tensor, modality: Modality, mask: Tensor) -> Quantized:
-        """Map predicted vectors [B, Q, D] to a modality's nearest codes; never normalizes, learns in train mode."""
+        """Map predicted vectors [B, Q, D] to a modality's nearest codes, without normalization; learn in train mode."""
         table = self.table(modality)
         if table is not self:
             return table.project(vectors, modality, mask)
@@ -138,13 +138,13 @@ class Codebook(nn.Module):
 
     @property
     def is_filled(self) -> bool:
-        """Tell whether every code has had its first value."""
+        """Tell whether every code is initialized."""
         filled = int(self.num_filled) == self.config.num_codes
         return filled and (self.actions is None or self.actions.is_filled)
 
     @property
     def is_continuous(self) -> bool:
-        """Tell whether encodings still pass through without a code."""
+        """Tell whether encodings are still unquantized."""
         return not int(self.num_filled) and int(self.num_updates) < (self.config.continuous_updates or 0)
 
     def _pass_through(self, encodings: Tensor, real: Tensor) -> Quantized:
@@ -157,11 +157,11 @@ class Codebook(nn.Module):
 
     @property
     def used(self) -> Tensor:
-        """Moving shares of the codes that each modality takes [2, K], video first; of two tables, each one's own."""
+        """Moving code usage [2, K] of video and action; with separate tables, each modality's own."""
         return self.usage if self.actions is None else torch.stack([self.usage[0], self.actions.usage[1]])
 
     def summary(self) -> Usage:
-        """Summarise how the modalities use the codes; two tables overlap nowhere."""
+        """Summarize the code usage; separate tables have overlap 0."""
         usage = self.used
         shares = usage / usage.sum(dim=1, keepdim=True).clamp(min=_TINY)
         entropy = -(shares * shares.clamp(min=_TINY).log()).sum(dim=1)
@@ -173,7 +173,7 @@ class Codebook(nn.Module):
         return Usage(perplexity=perplexity, overlap=overlap, num_dead=dead)
 
     def _normalized(self, encodings: Tensor, modality: Modality, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Whiten per modality; returns all encodings and the real ones flattened to [n, D], zeros elsewhere."""
+        """Whiten per modality; returns all encodings (masked ones zero), and the unmasked ones as [n, D]."""
         real = encodings[mask].flatten(0, 1)
         if self.config.modality_norm is ModalityNorm.BATCH:
             real = self.norms[str(modality)](real)
@@ -184,7 +184,7 @@ class Codebook(nn.Module):
     def _scores(self, vectors: Tensor) -> Tensor:
         """Half the negative squared distance to each code up to a constant per row, [.., K]; empty codes at -inf.
 
-        Codes get no gradient: what compares vectors with them moves the vectors.
+        Codes get no gradient: losses on these scores move only the vectors.
         """
         codes = self.codes.detach()
         scores = vectors @ codes.T - 0.5 * codes.square().sum(dim=1)
@@ -192,7 +192,7 @@ class Codebook(nn.Module):
         return scores.masked_fill(~filled, -torch.inf)
 
     def nearest(self, vectors: Tensor, mask: Tensor) -> Quantized:
-        """Map vectors float32 [B, Q, D] to this table's nearest codes, learning nothing."""
+        """Map vectors float32 [B, Q, D] to this table's nearest codes, without learning."""
         return self._coded(vectors, self._indices(vectors), mask)
 
     @torch.no_grad()
@@ -212,7 +212,7 @@ class Codebook(nn.Module):
         )
 
     def _usage_match(self, real: Tensor, modality: Modality) -> Tensor:
-        """KL from this batch's soft code marginal to the moving marginal of the other modality, if there is one."""
+        """KL of this batch's soft code marginal from the moving marginal of the other modality, if any."""
         own = _ENCODED.index(modality)
         other = self.soft_usage[1 - own]
         num_real = float(all_sum(real.new_tensor(len(real))))
@@ -227,7 +227,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _fill(self, real: Tensor) -> None:
-        """Take the first encodings as codes until all K have a value: the data-dependent start."""
+        """Initialize codes with the first encodings, until all K are set (data-dependent initialization)."""
         start = int(self.num_filled)
         if start == self.config.num_codes:
             return
@@ -238,11 +238,11 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _learn(self, real: Tensor, indices: Tensor, modality: Modality) -> None:
-        """Move averages and codes towards the vectors assigned to them, replace dead codes, keep statistics.
+        """Move averages and codes towards the vectors assigned to them, replace dead codes, update statistics.
 
-        A code that nobody took keeps its value: its sum and count decay together, and their quotient would go to zero
-        once both are below what can be told from it. A zero code is the nearest of every small vector.
-        Buffers are replaced rather than written in place: autograd still holds the old ones.
+        An unused code keeps its value. Its sum and count decay together, and their quotient would become zero once both
+        underflow; a zero code would then be the nearest code of every small vector.
+        Buffers are replaced instead of modified in place, because autograd still references the old ones.
         """
         decay, num_codes = self.config.decay, self.config.num_codes
         hits = all_sum(torch.bincount(indices, minlength=num_codes).float())
@@ -262,7 +262,7 @@ class Codebook(nn.Module):
         self._remember(all_rows(real))
 
     def _replace_dead(self) -> None:
-        """Give dead codes the newest remembered encodings, as many as there are of either."""
+        """Replace dead codes by the newest stored encodings, as far as there are enough."""
         config = self.config
         if int(self.num_updates) > (config.last_replacement or 0):
             return
@@ -273,18 +273,18 @@ class Codebook(nn.Module):
         self._write(dead[:available], self.recent[newest])
 
     def _write(self, rows: Tensor, values: Tensor) -> None:
-        """Set codes together with their averages: a code whose sums lag behind would jump back."""
+        """Set codes together with their averages; otherwise the next EMA update would revert them."""
         if self.config.update is CodeUpdate.EMA:
             self.codes = self.codes.index_copy(0, rows, values)
         else:
-            # A parameter keeps its identity; the version that autograd holds is read before this in each step.
+            # The parameter object must stay the same; autograd reads its old data before this in each step.
             self.codes.data = self.codes.data.index_copy(0, rows, values)
         self.sums = self.sums.index_copy(0, rows, values)
         self.counts = self.counts.index_fill(0, rows, 1.0)
         self.ages = self.ages.index_fill(0, rows, 0)
 
     def _remember(self, real: Tensor) -> None:
-        """Store encodings in the ring of recent ones."""
+        """Store encodings in the ring buffer of recent ones."""
         size = self.config.num_recent
         kept = real[-size:]
         slots = (int(self.num_recent) + len(real) - len(kept) + torch.arange(len(kept), device=real.device)) % size
@@ -293,9 +293,10 @@ class Codebook(nn.Module):
 
 
 class Whitening(nn.Module):
-    """Zero mean and unit variance per column over the global batch; moving moments where nothing is learned.
+    """Normalize columns to zero mean and unit variance over the global batch; in eval mode, by moving moments.
 
-    torch's synchronized batch norm refuses the CPU, and per-rank moments would make the codes depend on the ranks.
+    torch's synchronized batch norm does not support CPUs, and per-rank moments would make codes depend on the number of
+    ranks.
     """
 
     running_mean: Tensor
@@ -309,7 +310,7 @@ class Whitening(nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Whiten rows [n, D]; in train mode also learn the moments. One row alone takes the moving ones."""
+        """Whiten rows [n, D]; in train mode also update the moments. A single row uses the moving moments."""
         num_rows = float(all_sum(rows.new_tensor(len(rows)))) if self.training else 0.0
         if num_rows < 2:
             return (rows - self.running_mean) * torch.rsqrt(self.running_var + _EPSILON)
@@ -326,7 +327,7 @@ class Whitening(nn.Module):
 
 
 def _averaged(table: Tensor, row: int, values: Tensor, decay: float) -> Tensor:
-    """Move one row of a table towards values; a row of zeros takes them as they are."""
+    """Move one row of a table towards values; a row of zeros is set to them."""
     old = table[row]
     updated = table.clone()
     updated[row] = decay * old + (1 - decay) * values if bool(old.any()) else values

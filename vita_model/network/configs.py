@@ -1,7 +1,7 @@
-"""The shapes of all parts of the model and the weights of its losses, as recipes write them and checkpoints keep them.
+"""Configs of all model parts and loss weights. Recipes set them, checkpoints store them.
 
-Imports no torch, so that a typo in a recipe or in `--set` is told at once. What each number means is said where it is
-used: the module that builds the part.
+This module does not import torch, so that an error in a recipe or in `--set` is reported immediately. The module that
+builds a part documents what its numbers mean.
 """
 
 from dataclasses import dataclass, field, fields
@@ -18,9 +18,9 @@ from vita_data.config.checks import (
 from vita_model.network.reasoning import ReasoningConfig
 
 RANDOM = "random"
-"""The name that asks for drawn weights instead of released ones."""
+"""Name that selects random weights instead of released ones."""
 TIMM = "timm:"
-"""Begins the name of weights that timm gives."""
+"""Prefix for the name of a timm model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +48,23 @@ _GEMMA = TransformerConfig(width=2048, num_layers=18, num_heads=8, ffn_width=163
 class FeatureConfig:
     """DINOv2-Base at 224 px: a grid of 16x16 patches (VITA 3.1.1).
 
-    Assumes: stored 256x256 images are resized to 224, since 256 is no multiple of the patch of 14. The position table
-    is resized as transformers does it, by plain bicubic weights, for timm's weights too; timm smooths while it shrinks.
+    Assumes: stored 256x256 images are resized to 224, since 256 is not a multiple of the patch size 14. The position
+        table is resized by plain bicubic interpolation, as in transformers. This also holds for timm's weights,
+        although timm itself antialiases when it shrinks the table.
     """
 
     backbone: str = "facebook/dinov2-base"
-    """Whose weights: a folder or hub name in the Hugging Face format, `timm:NAME`, or `random`."""
+    """Source of the weights: a folder or hub name in the Hugging Face format, `timm:NAME`, or `random`."""
     input_size: int = 224
     patch_size: int = 14
     position_size: int = 518
-    """Image size that the position table belongs to; the released weights use 518."""
+    """Image size that the position table was made for; the released weights use 518."""
     encoder: TransformerConfig = VIT_BASE
     random_seed: int = 0
-    """Draws the weights of `random`, so that every stage sees the same features without storing them."""
+    """Seed of the `random` weights, so that every stage sees the same features without storing them."""
 
     def __post_init__(self) -> None:
-        """Refuse a backbone without name, sizes below 1 and seeds that torch has not; raises RequestError."""
+        """Refuse an empty backbone name, sizes below 1 and seeds outside torch's range; raises RequestError."""
         backbone: object = self.backbone  # a recipe's value need not have the annotated type
         named = isinstance(backbone, str) and backbone.strip() not in ("", TIMM)
         require(self, "backbone", fits=named, wanted=f"a folder, a hub name, {TIMM}NAME or {RANDOM}")
@@ -72,12 +73,12 @@ class FeatureConfig:
 
     @property
     def grid(self) -> int:
-        """Patches along one side."""
+        """Number of patches along one side."""
         return self.input_size // self.patch_size
 
 
 class PositionStart(StrEnum):
-    """What the learned positions of image patches start as."""
+    """Initial values of the learned positions of image patches."""
 
     SINCOS = "sincos"
     NORMAL = "normal"
@@ -87,21 +88,22 @@ class PositionStart(StrEnum):
 class VisualEncoderConfig:
     """The M-Former of 20M parameters (VITA 3.1.1, table 11).
 
-    Assumes: "memory-augmented" means learned register tokens; features join on channels (eq 2); one latent a pair.
+    Assumes: "memory-augmented" means learned register tokens; the features of both frames are concatenated along
+        channels (eq 2); one latent per pair.
     """
 
     blocks: TransformerConfig = _M_FORMER
     num_latents: int = 1
-    """Latents of one frame pair."""
+    """Latents per frame pair."""
     num_memory: int = 7
     positions: PositionStart = PositionStart.SINCOS
     moved_views: float = 0.0
-    """Largest shift of both frames of a pair, as a share of the image side, that the encoder sees in training and the
-    decoder does not: a code can then say what moves, and not where things are. For mixtures without paired windows,
-    where nothing else asks for motion (`presets.without_pairs`); 0 is the paper."""
+    """Largest random shift of both frames of a pair in training, as a fraction of the image side. Only the encoder sees
+    the shifted frames, so codes learn to describe motion instead of absolute positions. For mixtures without paired
+    windows, where no other loss asks for motion (`presets.without_pairs`). The paper uses 0."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no encoder has; raises RequestError."""
+        """Refuse invalid sizes; raises RequestError."""
         require_whole(self, "num_latents")
         require_whole(self, "num_memory", least=0)
         require_part(self, "moved_views")
@@ -114,17 +116,18 @@ class VisualDecoderConfig:
     blocks: TransformerConfig = VIT_BASE
     latent_ffn_width: int = 2048
     output_size: int = 256
-    """Pixels along a side; a smaller preset compares with the target resized to this."""
+    """Pixels along a side of a predicted frame; targets are resized to it."""
     max_latents: int = 64
     max_frames: int = 64
     positions: PositionStart = PositionStart.SINCOS
     predicts_features: bool = True
-    """Predict the features of the future frame too, as a change of the present ones (VITA 8.1: "a forward model in
-    DINOv2's feature space"; `loss.features` weighs it). L1 alone leaves a pixel as it is unless change is likelier."""
+    """Also predict the features of the future frame, as a change of the present ones (VITA 8.1: "a forward model in
+    DINOv2's feature space"; weighted by `loss.features`). With L1 alone, the best guess for a pixel is its present
+    value unless a change is more likely than not."""
     sees_pixels: bool = False
-    """Read the present frame's pixels beside its features; for mixtures without paired windows."""
+    """Read the present frame's pixels in addition to its features; for mixtures without paired windows."""
     residual: bool = False
-    """Add the output to the present frame; for mixtures without paired windows."""
+    """Predict a change that is added to the present frame; for mixtures without paired windows."""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1; raises RequestError."""
@@ -133,7 +136,7 @@ class VisualDecoderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionEncoderConfig:
-    """The MLP encoder of 10M parameters (VITA eq 6, table 11); its horizon is fixed.
+    """The MLP encoder of 10M parameters (VITA eq 6, table 11); it takes chunks of a fixed length.
 
     Assumes: a chunk is 12 native steps (table 11 "sampling steps 12").
     """
@@ -147,12 +150,12 @@ class ActionEncoderConfig:
 
 
 class ActionContext(StrEnum):
-    """What the action decoder reads beside the latents."""
+    """What the action decoder reads in addition to the latents."""
 
     NONE = "none"
-    """Nothing: what the actions need must pass through the latents (VITA eq 16)."""
+    """Nothing: all information for the actions must pass through the latents (VITA eq 16)."""
     STATES = "states"
-    """The backbone's states of images, text and state (VITA 8.1: "contextual inputs")."""
+    """The backbone's hidden states of images, text and robot state (VITA 8.1: "contextual inputs")."""
 
 
 class SegmentLatents(StrEnum):
@@ -160,7 +163,7 @@ class SegmentLatents(StrEnum):
 
     ALL = "all"
     OWN = "own"
-    """Those of its own transition: segment i is the actions of second i (VITA 10.8)."""
+    """Only the latents of its own transition: segment i holds the actions of second i (VITA 10.8)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,28 +174,29 @@ class ActionDecoderConfig:
     max_steps: int = 64
     max_latents: int = 64
     num_segments: int = 1
-    """Segments that a chunk is decoded in, each with its own inverse DCT (VITA 10.8: 15 of 12 steps)."""
+    """Number of segments per chunk, each with its own inverse DCT (VITA 10.8: 15 segments of 12 steps)."""
     segment_latents: SegmentLatents = SegmentLatents.ALL
-    """`own` with `windows.chunk_s` as long as the futures makes one stream of seconds: each has a frame and actions."""
+    """Use `own` together with a `windows.chunk_s` as long as all futures: each second then has one frame and one
+    segment of actions."""
     context: ActionContext = ActionContext.NONE
     context_dropout: float = 0.1
-    """Share of samples that hide the states in training, so that the decoder keeps reading the latents."""
+    """Fraction of training samples whose states are hidden, so that the decoder keeps using the latents."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 1 and a share outside [0, 1); raises RequestError."""
+        """Refuse sizes below 1 and a dropout outside [0, 1); raises RequestError."""
         require_whole(self, "max_steps", "max_latents", "num_segments")
         require_part(self, "context_dropout")
 
 
 class ModalityNorm(StrEnum):
-    """What each modality's encodings go through before the nearest code is searched."""
+    """Normalization of each modality's encodings before the search for the nearest code."""
 
     NONE = "none"
     BATCH = "batch"
 
 
 class CodeUpdate(StrEnum):
-    """How codes learn: moving averages of their encodings, or the gradient of a loss term as in Algorithm 1."""
+    """How codes learn: as moving averages of their encodings, or by gradient as in Algorithm 1."""
 
     EMA = "ema"
     GRAD = "grad"
@@ -208,25 +212,25 @@ class CodebookConfig:
     decay: float = 0.99
     modality_norm: ModalityNorm = ModalityNorm.BATCH
     match_temperature: float = 0.1
-    """Softness of the usage marginal, in units of the mean squared difference per dimension."""
+    """Temperature of the soft code usage, in units of the mean squared difference per dimension."""
     dead_below: float = 0.01
-    """EMA count under which a code is dead; 1024 vectors over 8192 codes average 0.125."""
+    """EMA count below which a code is dead; 1024 vectors over 8192 codes average 0.125."""
     grace_updates: int = 200
-    """Updates a fresh code is left alone."""
+    """Number of updates before a new code can count as dead."""
     num_recent: int = 4096
-    """Recent encodings kept to replace dead codes with."""
+    """Number of recent encodings kept as replacements for dead codes."""
     continuous_updates: int | None = None
-    """Updates in which encodings pass through unquantized before codes are filled; None: a third of warmup; 0: codes
-    from the first batch, as in the paper."""
+    """Number of updates in which encodings stay unquantized, before codes are initialized. None: a third of warmup.
+    0: use codes from the first batch, as in the paper."""
     last_replacement: int | None = None
-    """Updates after which codes are no longer replaced; None: in the last 20% of the run they only settle."""
+    """Last update in which dead codes are replaced. None: 80% of the run."""
     shared: bool = True
-    """One table for both modalities; false: one each (VITA figure 20, "w/o modality alignment")."""
+    """Use one table for both modalities; false: one table each (VITA figure 20, "w/o modality alignment")."""
     freeze: bool = True
-    """Leave the codes as warmup made them in co-training; false: they learn on from predicted latents (table 7)."""
+    """Freeze the codes after warmup; false: in co-training they learn from predicted latents (table 7)."""
 
     def __post_init__(self) -> None:
-        """Refuse what no codebook can be; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_codes", "width", "num_recent")
         require_whole(self, "grace_updates", least=0)
         given = [name for name in ("continuous_updates", "last_replacement") if getattr(self, name) is not None]
@@ -237,7 +241,7 @@ class CodebookConfig:
 
 
 class LatentAttention(StrEnum):
-    """Whether a latent sees later latents."""
+    """Whether a latent can attend to later latents."""
 
     CAUSAL = "causal"
     BIDIRECTIONAL = "bidirectional"
@@ -245,14 +249,14 @@ class LatentAttention(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackboneConfig:
-    """PaliGemma-3B at 224 px (VITA 4.1.2) with our queries.
+    """PaliGemma-3B at 224 px (VITA 4.1.2) with added query tokens.
 
-    Assumes: latents come in one parallel pass, causal among themselves (the paper's latency excludes one pass a token);
-    8 textual queries; text of 48 tokens; the embedding table stays frozen, as no loss reads it.
+    Assumes: all latents come from one pass with causal attention among them (the paper's latency rules out one pass per
+        token); 8 subtask queries; at most 48 text tokens; the embedding table stays frozen, since no loss uses it.
     """
 
     weights: str = "google/paligemma-3b-pt-224"
-    """Where SigLIP, projector, Gemma and the tokenizer come from: a folder, a hub name, or `random` (text as bytes)."""
+    """Source of SigLIP, projector, Gemma and tokenizer: a folder, a hub name, or `random` (text as bytes)."""
     vision: TransformerConfig = _SIGLIP
     image_size: int = 224
     patch_size: int = 14
@@ -266,7 +270,7 @@ class BackboneConfig:
     latent_attention: LatentAttention = LatentAttention.CAUSAL
 
     def __post_init__(self) -> None:
-        """Refuse weights without name, sizes below 1, and text without room for two tokens; raises RequestError."""
+        """Refuse an empty weights name, sizes below 1 and fewer than 2 text tokens; raises RequestError."""
         weights: object = self.weights  # a recipe's value need not have the annotated type
         named = isinstance(weights, str) and bool(weights.strip())
         require(self, "weights", fits=named, wanted=f"a folder, a hub name or {RANDOM}")
@@ -277,27 +281,27 @@ class BackboneConfig:
 
 
 class LatentGradient(StrEnum):
-    """How the gradient passes from a token's code to the vector that chose it."""
+    """How the gradient flows from a token's code to the predicted vector."""
 
     NEAREST = "nearest"
-    """Straight through: the code's gradient is the vector's."""
+    """Straight-through: the gradient of the code is used for the vector."""
     SOFTMAX = "softmax"
-    """Through the expected code under the distribution."""
+    """Through the expected code under the softmax distribution."""
     GUMBEL = "gumbel"
-    """As softmax, of logits with Gumbel noise, which also choose the code in training: samples of the distribution."""
+    """Like softmax, with Gumbel noise on the logits: in training, codes are samples of the distribution."""
 
 
 class LatentDecoding(StrEnum):
-    """How tokens come out of the backbone."""
+    """How the backbone produces latent tokens."""
 
     PARALLEL = "parallel"
-    """All in one pass, each from its query."""
+    """All in one pass, each from its own query."""
     AUTOREGRESSIVE = "autoregressive"
-    """One after the other, each seeing the codes before it; teacher-forced in training."""
+    """One after another, each conditioned on the previous codes; teacher-forced in training."""
 
 
 class LatentChoice(StrEnum):
-    """Which code of the distribution a policy takes."""
+    """How a policy picks a code from the distribution."""
 
     ARGMAX = "argmax"
     SAMPLE = "sample"
@@ -305,19 +309,19 @@ class LatentChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentConfig:
-    """What latent tokens are.
+    """How latent tokens are predicted.
 
-    Assumes: one parallel pass; eq 15 reads as decoded token by token, but 12 passes a chunk exceed the latency of the
-        paper's table 9.
+    Assumes: one parallel pass. Equation 15 suggests token-by-token decoding, but 12 passes per chunk would exceed the
+        latency in the paper's table 9.
     """
 
     gradient: LatentGradient = LatentGradient.SOFTMAX
     temperature: float = 0.1
-    """Of the distribution: logits are minus the mean squared distance a dimension, over this."""
+    """Temperature of the distribution: logits are the negative mean squared distance per dimension, divided by it."""
     decoding: LatentDecoding = LatentDecoding.PARALLEL
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that is not above 0; raises RequestError."""
+        """Refuse a temperature of 0 or below; raises RequestError."""
         require_positive(self, "temperature")
 
 
@@ -325,45 +329,47 @@ class LatentConfig:
 class LossConfig:
     """Weights of the loss terms.
 
-    Assumes: features, cross and tokens, which the paper does not have (`--set preset=paper`).
-    Assumes: l1 and ssim (the paper is silent) as in Gaussian splatting; visual = action = 1; commitment as in VQ-VAE.
+    Assumes: features, cross and tokens, which the paper does not have (`--set preset=paper` removes them).
+    Assumes: l1 and ssim as in Gaussian splatting, visual = action = 1, commitment as in VQ-VAE; the paper gives no
+        values.
     """
 
     l1: float = 0.8
     ssim: float = 0.2
     commitment: float = 0.25
     codebook: float = 1.0
-    """Pulls codes to their encodings; there is no such term where moving averages do that (`codebook.update=ema`)."""
+    """Pulls codes towards their encodings; unused with `codebook.update=ema`, where moving averages do that."""
     usage_match: float = 0.1
-    """Pulls the two modalities onto the same codes; 0 is the paper."""
+    """Pulls both modalities towards the same codes; the paper uses 0."""
     features: float = 0.5
-    """Warmup: error of predicted features, in units of how much they change (`visual_decoder.predicts_features`)."""
+    """Warmup: error of predicted features, relative to their true change (`visual_decoder.predicts_features`)."""
     motion: float = 0.0
-    """Weighs L1 by 1 + motion x change / mean change of a pixel, mean 1 an image; 0: all pixels alike."""
+    """Weights the L1 of a pixel by 1 + motion x change / mean change, scaled to mean 1 per image; 0: equal weights."""
     cross: float = 1.0
-    """Warmup, paired windows: error of the actions decoded from the video's code."""
+    """Warmup, paired windows: error of actions decoded from the video's code."""
     visual: float = 1.0
     action: float = 1.0
     tokens: float = 1.0
-    """Co-training: cross-entropy of the latent tokens to the codes that the frozen encoder gives the true futures;
-    without it the tokens of a fresh backbone collapse to one code. 0 is the paper, and holds while codes learn."""
+    """Co-training: cross-entropy between latent tokens and the frozen encoder's codes of the true futures. Without it,
+    the tokens of a new backbone collapse to one code. The paper uses 0. Unused while the codebook still learns."""
     chunk_tokens: float = 0.0
-    """Co-training, paired batches: cross-entropy of the latent tokens to the codes that the frozen encoder gives the
-    true chunks: of each segment with its own latents, otherwise of the first latent."""
+    """Co-training, paired batches: cross-entropy between latent tokens and the frozen encoder's codes of the true
+    action chunks. With `segment_latents=own` it applies to the first latent of each segment, otherwise to the first
+    latent of all."""
     subtasks: float = 0.0
-    """Co-training, paired batches: cross-entropy of the subtasks to weak labels, guessed from the actions."""
+    """Co-training, paired batches: cross-entropy between subtasks and weak labels, which are guessed from actions."""
     subtask_entropy: float = 0.0
-    """Co-training: rewards choices that tell samples apart: even over all samples, decided for each; 0 is the paper."""
+    """Co-training: rewards subtasks that are certain for each sample but evenly used over all; the paper uses 0."""
     paired_ssim: bool = False
-    """Eq 20 has no SSIM term for paired batches although eq 19 has one."""
+    """Also use SSIM for paired batches. The paper has it in eq 19 but not in eq 20."""
 
     def __post_init__(self) -> None:
-        """Refuse weights that are negative or not finite; raises RequestError."""
+        """Refuse negative or non-finite weights; raises RequestError."""
         require_not_negative(self, *(one.name for one in fields(self) if one.name != "paired_ssim"))
 
 
 class Component(StrEnum):
-    """The parts that a checkpoint stores one file each of; the names are attributes of `Vita`."""
+    """The parts of a model. A checkpoint has one file for each; the names are attributes of `Vita`."""
 
     CODEBOOK = "codebook"
     VISUAL_ENCODER = "visual_encoder"
@@ -375,7 +381,7 @@ class Component(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VitaConfig:
-    """The shapes of all parts; defaults are the full size of table 11."""
+    """The configs of all parts; the defaults are the full size of table 11."""
 
     visual: FeatureConfig = field(default_factory=FeatureConfig)
     visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)

@@ -1,4 +1,4 @@
-"""Frozen DINOv2 features of a frame, which both halves of the visual auto-encoder read.
+"""Frozen DINOv2 features of a frame, the input of the visual encoder and decoder.
 
 Letters: N images (frames folded in), P patches.
 """
@@ -22,9 +22,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class FrozenFeatures(nn.Module):
     """DINOv2 without gradient, always in eval mode.
 
-    Random weights are there from the start; others lie on the meta device until `load_pretrained`, so that a model
-    whose weights were forgotten cannot run. The position table, released for 518 px, is interpolated to our grid once,
-    when the weights are there, and kept as the buffer `positions`; the library does the same at every forward.
+    Random weights are initialized at once. Other weights are on the meta device until `load_pretrained`, so that a
+    model whose weights were never loaded cannot run. The position table, released for 518 px, is interpolated to our
+    grid once after loading and kept as the buffer `positions`; the library would do this in every forward pass.
     """
 
     mean: Tensor
@@ -39,16 +39,16 @@ class FrozenFeatures(nn.Module):
         self.identity = (
             f"random:{config.random_seed}:{encoder.num_layers}x{encoder.width}/{encoder.num_heads}/{encoder.ffn_width}"
         )
-        """Which weights these are; a checkpoint remembers it instead of them."""
+        """Identifies the weights; a checkpoint stores it instead of the weights."""
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         self._take(_drawn(config))
 
     def load_pretrained(self) -> None:
-        """Load the weights that the config names; nothing to do where they are random.
+        """Load the weights that the config names, unless they are random.
 
         Raises:
-            RequestError: they cannot be had, cannot be read, or have another shape.
+            RequestError: the weights cannot be found or read, or have the wrong shape.
         """
         if self.config.backbone != RANDOM:
             pretrained = load_dinov2(self.config.backbone, _dino_config(self.config))
@@ -56,24 +56,24 @@ class FrozenFeatures(nn.Module):
             self.identity = f"sha256:{pretrained.sha256}"
 
     def check_same(self, saved: str, where: str) -> None:
-        """Refuse to go on from a run that saw other features; `saved` is the identity that it stored.
+        """Refuse a run that was trained on other features; `saved` is the identity that it stored.
 
         Raises:
-            RequestError: names both.
+            RequestError: the identities differ.
         """
         if saved != self.identity:
             raise RequestError(
-                f"{where}: it was trained on DINOv2 weights {saved[:32]}, visual.backbone={self.config.backbone} gives "
-                f"{self.identity[:32]}; --set visual.backbone= the weights of that run"
+                f"{where}: the run was trained on DINOv2 weights {saved[:32]}, but visual.backbone="
+                f"{self.config.backbone} gives {self.identity[:32]}; --set visual.backbone to the weights of that run"
             )
 
     def train(self, mode: bool = True) -> "FrozenFeatures":  # noqa: FBT001, FBT002 - torch's signature
-        """Stay in eval mode whatever the parent does."""
+        """Stay in eval mode, regardless of the parent module."""
         return super().train(mode=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Encode uint8 [N, 256, 256, 3] as patch features [N, P, width] after the last LayerNorm, CLS dropped."""
+        """Encode uint8 [N, 256, 256, 3] as patch features [N, P, width] after the last LayerNorm, without CLS."""
         pixels = (unit_images(images, self.config.input_size) - self.mean) / self.std
         embeddings = self.dino.embeddings
         patches = embeddings.patch_embeddings(pixels)
@@ -91,13 +91,15 @@ class FrozenFeatures(nn.Module):
 def _check_shape(config: FeatureConfig) -> None:
     width, heads, ffn_width = config.encoder.width, config.encoder.num_heads, config.encoder.ffn_width
     if min(config.input_size, config.position_size) < config.patch_size:
-        raise ValueError(f"input_size and position_size must hold a patch of {config.patch_size} px")
+        raise ValueError(f"input_size and position_size must be at least patch_size ({config.patch_size} px)")
     if width % heads or ffn_width % width:
-        raise ValueError(f"width {width} must be a multiple of the {heads} heads, ffn_width {ffn_width} of the width")
+        raise ValueError(
+            f"width {width} must be a multiple of num_heads ({heads}), and ffn_width {ffn_width} a multiple of width"
+        )
 
 
 def _drawn(config: FeatureConfig) -> Dinov2Model:
-    """Draw the weights, or, where real ones will come, only say their shapes."""
+    """Build the model with random weights, or only with shapes if released weights are loaded later."""
     place = nullcontext() if config.backbone == RANDOM else torch.device("meta")
     with torch.random.fork_rng(devices=[]), place:
         torch.manual_seed(config.random_seed)
@@ -105,7 +107,7 @@ def _drawn(config: FeatureConfig) -> Dinov2Model:
 
 
 def _resized(table: Tensor, grid: int) -> Tensor:
-    """Interpolate positions [1, 1 + P, width] to a grid as the library's forward does; the first is CLS's."""
+    """Interpolate positions [1, 1 + P, width] to a grid, as the library's forward does; the first row is CLS."""
     side = round((table.shape[1] - 1) ** 0.5)
     if side == grid:
         return table.clone()
@@ -115,7 +117,7 @@ def _resized(table: Tensor, grid: int) -> Tensor:
 
 
 def _dino_config(config: FeatureConfig) -> Dinov2Config:
-    """Translate our shape into the library's configuration."""
+    """Convert our config to the library's."""
     return Dinov2Config(
         hidden_size=config.encoder.width,
         num_hidden_layers=config.encoder.num_layers,

@@ -1,7 +1,7 @@
-"""Gemma's layers run by our own loop, and the attention mask between groups of tokens.
+"""Gemma's layers in our own loop, and the attention mask between groups of tokens.
 
-The loop returns keys and values as tensors: the library drops its cache under activation checkpointing.
-Letters: B batch, S rows of this pass, P rows of the pass before (the prefix), W width.
+The loop returns keys and values as tensors, because the library drops its cache under activation checkpointing.
+Letters: B batch, S rows of this pass, P rows of the previous pass (the prefix), W width.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,13 +17,13 @@ from transformers.models.gemma.modeling_gemma import GemmaAttention, GemmaDecode
 
 
 class Group(IntEnum):
-    """The groups of a sequence, in the order in which they may look back (VITA eq 10)."""
+    """Token groups of a sequence; each can attend to itself and to earlier groups (VITA eq 10)."""
 
     INPUT = 0
     TEXT = 1
     LATENT = 2
     ACTION = 3
-    """Latents of actions that look back on latents of frames (`VisualReasoning.EXPLICIT`)."""
+    """Action latents, which attend to the frame latents (`VisualReasoning.EXPLICIT`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +43,10 @@ class KeyValue:
 
 
 def group_mask(query: Sequence[Group], key: Sequence[Group], key_mask: Tensor, *, causal: Collection[Group]) -> Tensor:
-    """Say who may look at whom: bool [B, 1, len(query), len(key)].
+    """Build the attention mask bool [B, 1, len(query), len(key)].
 
-    A row sees real rows (`key_mask` [B, len(key)]) of its own and of earlier groups; inside the groups of `causal` it
-    sees no later row. The rows of `query` are the last ones of `key`.
+    A row attends to unmasked rows (`key_mask` [B, len(key)]) of its own and of earlier groups, except later rows within
+    the groups of `causal`. The rows of `query` are the last rows of `key`.
     """
     device = key_mask.device
     query_group, key_group = _numbers(query, device), _numbers(key, device)
@@ -59,23 +59,23 @@ def group_mask(query: Sequence[Group], key: Sequence[Group], key_mask: Tensor, *
 
 
 def _numbers(groups: Sequence[Group], device: torch.device) -> Tensor:
-    """Lay out groups on the device itself: a CUDA graph takes no copies from the host."""
+    """Build the group numbers on the device, because CUDA graphs do not allow copies from the host."""
     starts = [place for place in range(len(groups)) if not place or groups[place] != groups[place - 1]]
     runs = zip(starts, [*starts[1:], len(groups)], strict=True)
     return torch.cat([torch.full((end - start,), int(groups[start]), device=device) for start, end in runs])
 
 
 def positions(mask: Tensor, start: Tensor | None = None) -> Tensor:
-    """Number real rows of mask [B, S] from 1, after `start` [B] earlier ones; holes consume no position."""
+    """Number the unmasked rows of mask [B, S] from 1, or from `start` [B] + 1; masked rows get no new position."""
     count = mask.long().cumsum(dim=1)
     return count if start is None else count + start[:, None]
 
 
 class CachedLayer(nn.Module):
-    """A layer of the library's that gives its keys and values away; the weights keep their names.
+    """A Gemma layer that also returns its keys and values; the weights keep their names.
 
-    A module of its own, so that what acts on calls of modules (FSDP2, compiling, recomputing) acts on our loop; tensors
-    go in and out bare, because FSDP2 looks for them nowhere else.
+    It is a module, so that FSDP2, compilation and recomputation, which hook into module calls, work with our loop.
+    Inputs and outputs are plain tensors, because FSDP2 does not look inside other containers.
     """
 
     def __init__(self, layer: GemmaDecoderLayer) -> None:
@@ -91,11 +91,11 @@ class CachedLayer(nn.Module):
         prefix_key: Tensor | None = None,
         prefix_value: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix rows [B, S, W], which see the prefix's rows too.
+        """Run the layer on rows [B, S, W], which also attend to the prefix.
 
         Returns:
-            The rows, their rotated keys [B, heads, S, head width], and their values [B, S, heads * head width]: as
-            they come, since FSDP2 warns of modules that give views.
+            The rows, their rotated keys [B, heads, S, head width], and their values [B, S, heads * head width]. Values
+            are not reshaped, because FSDP2 warns about modules that return views.
         """
         attention: GemmaAttention = self.self_attn
         normed = self.input_layernorm(rows)
@@ -111,7 +111,7 @@ class CachedLayer(nn.Module):
 
 
 def give_caches(gemma: GemmaModel) -> GemmaModel:
-    """Put our layers in the place of the library's, around the same weights; its own forward is of no use then."""
+    """Replace the library's layers by ours, with the same weights; the library's own forward no longer works."""
     gemma.layers = nn.ModuleList(CachedLayer(cast("GemmaDecoderLayer", layer)) for layer in gemma.layers)
     return gemma
 
@@ -119,10 +119,10 @@ def give_caches(gemma: GemmaModel) -> GemmaModel:
 def run_layers(
     gemma: GemmaModel, rows: Tensor, position: Tensor, mask: Tensor, prefix: Sequence[KeyValue] | None = None
 ) -> tuple[Tensor, list[KeyValue]]:
-    """Run all layers, of `give_caches`, over rows [B, S, W] at `position` [B, S]; `mask` [B, 1, S, P + S].
+    """Run all layers (replaced by `give_caches`) on rows [B, S, W] at `position` [B, S]; `mask` is [B, 1, S, P + S].
 
     Returns:
-        The normed hidden states [B, S, W] and this pass's own keys and values, one entry a layer.
+        The normalized hidden states [B, S, W], and this pass's keys and values, one entry per layer.
     """
     rotary: tuple[Tensor, Tensor] = gemma.rotary_emb(rows, position_ids=position)
     kept: list[KeyValue] = []
@@ -144,6 +144,6 @@ def _joined(prefix: Tensor | None, own: Tensor) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, scale: float) -> Tensor:
-    """Attend with the one head of keys and values seen by all heads: fused kernels with a mask share no heads."""
+    """Attend with one key-value head expanded to all heads: fused kernels with a mask do not support shared heads."""
     shape = (-1, query.shape[1], -1, -1)
     return F.scaled_dot_product_attention(query, key.expand(shape), value.expand(shape), attn_mask=mask, scale=scale)

@@ -1,6 +1,6 @@
-"""Transformer blocks shared by the M-Former and both decoders, and image preparation; no weights of anybody else.
+"""Transformer blocks of the M-Former and both decoders, and image preparation; none of them use released weights.
 
-Letters: B batch, S sequence, M memory rows, D width. Masks are True where a row is real.
+Letters: B batch, S sequence, M memory rows, D width. Masks are True for rows that take part.
 """
 
 import math
@@ -16,17 +16,17 @@ from vita_model.network.configs import PositionStart, TransformerConfig
 
 
 class Attention(nn.Module):
-    """Multi-head attention from rows [B, S, D] to memory rows [B, M, D]; equal inputs make it self-attention."""
+    """Multi-head attention from rows [B, S, D] to memory rows [B, M, D]; self-attention if both are the same."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         if config.width % config.num_heads:
-            raise ValueError(f"width {config.width} must be a multiple of the {config.num_heads} heads")
+            raise ValueError(f"width {config.width} must be a multiple of num_heads ({config.num_heads})")
         self.num_heads = config.num_heads
         self.query, self.key, self.value, self.out = (nn.Linear(config.width, config.width) for _ in range(4))
 
     def forward(self, rows: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend; `mask` bool [B, M] hides memory rows. At least one row of each sample must be real."""
+        """Attend; `mask` bool [B, M] hides memory rows where False. Each sample needs at least one visible row."""
         query, key, value = (
             layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for layer, x in ((self.query, rows), (self.key, memory), (self.value, memory))
@@ -51,7 +51,7 @@ class Block(nn.Module):
     def forward(
         self, rows: Tensor, mask: Tensor | None = None, memory: Tensor | None = None, memory_mask: Tensor | None = None
     ) -> Tensor:
-        """Mix rows [B, S, D]; `mask` [B, S] hides rows as keys; cross-attention reads `memory` [B, M, D]."""
+        """Transform rows [B, S, D]; `mask` [B, S] hides rows as keys; cross-attention reads `memory` [B, M, D]."""
         normed = self.self_norm(rows)
         rows = rows + self.self_attention(normed, normed, mask)
         if self.cross_attention is not None and self.cross_norm is not None and memory is not None:
@@ -66,7 +66,7 @@ def blocks(config: TransformerConfig, *, cross_attention: bool = False) -> nn.Mo
 
 
 def mlp(*widths: int) -> nn.Sequential:
-    """Build linear layers through `widths` with GELU between them."""
+    """Build linear layers of these widths with GELU between them."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths):
         layers += [nn.Linear(wide, narrow), nn.GELU()]
@@ -74,7 +74,7 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
-    """Make a learned table (queries, positions) with normal entries."""
+    """Make a learned table (queries, positions), initialized with normal noise."""
     return nn.Parameter(torch.randn(*shape) * std)
 
 
@@ -84,11 +84,11 @@ _LONGEST_WAVE, _STEPS_PER_PATCH = 100.0, 1.5
 def patch_positions(grid: int, width: int, start: PositionStart) -> nn.Parameter:
     """Make the learned positions [grid * grid, width] of patches, row by row.
 
-    Sines and cosines of the row in the first half of the columns, of the column in the second, with amplitude 1, as MAE
-    starts its tables (He et al., 2022). Normal entries of 0.02 are too weak beside the features to tell motion by.
+    The first half of the columns holds sines and cosines of the row, the second half those of the column, with
+    amplitude 1, as in MAE (He et al., 2022). Normal noise of 0.02 is too weak next to the features to learn motion.
 
     Raises:
-        ValueError: sines and cosines of rows and columns do not fill the width evenly.
+        ValueError: the width is not a multiple of 4.
     """
     if start is PositionStart.NORMAL:
         return learned(grid**2, width)
@@ -109,13 +109,13 @@ def unit_images(images: Tensor, size: int) -> Tensor:
     pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).float()
     if pixels.shape[-1] != size:
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return (pixels / 255).reshape(*lead, 3, size, size)  # divided last: fewer pixels then
+    return (pixels / 255).reshape(*lead, 3, size, size)  # divided last, when there are fewer pixels
 
 
 def moved_images(images: Tensor, shift: Tensor) -> Tensor:
-    """Move uint8 images [B, h, w, 3] by `shift` [B, 2] (down, right; shares of a side), edges repeated.
+    """Move uint8 images [B, h, w, 3] by `shift` [B, 2] (down, right; fractions of a side), edges repeated.
 
-    Whole pixels: what is moved is as sharp as what is not.
+    The shift is rounded to whole pixels, so that moved images stay as sharp as others.
     """
     rows, columns = (
         (torch.arange(size, device=images.device) - (shift[:, axis] * size).round().long()[:, None]).clamp(0, size - 1)
@@ -126,6 +126,6 @@ def moved_images(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def byte_images(images: Tensor) -> Image:
-    """Turn float [..., 3, h, w] in [0, 1] into uint8 [..., h, w, 3]; what lies outside is clamped."""
+    """Turn float [..., 3, h, w] in [0, 1] into uint8 [..., h, w, 3]; other values are clamped."""
     pixels = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.asarray(pixels.movedim(-3, -1).cpu().numpy())

@@ -1,6 +1,6 @@
-"""The losses of the paper: L1 + SSIM for frames, squared error for actions; all means go through `masked_mean`.
+"""The losses of the paper: L1 + SSIM for frames, squared error for actions; all means use `masked_mean`.
 
-Everything runs in float32 outside autocast: SSIM in bfloat16 is off by 2%.
+Everything runs in float32 outside autocast, because SSIM in bfloat16 is off by 2%.
 """
 
 import torch
@@ -14,9 +14,10 @@ _LEAST_CHANGE, _TINY = 1e-3, 1e-8
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Average values over all ranks where the broadcast mask is True, 0 where none is.
+    """Average values over all ranks where the broadcast mask is True; 0 if it is False everywhere.
 
-    A masked NaN does no harm, nor its gradient. Every rank gets the mean of the global batch (`distributed`: the rule).
+    NaNs in masked entries affect neither the mean nor the gradient. Every rank gets the mean of the global batch (see
+    `vita_model.distributed`).
     """
     mask = mask.expand(values.shape)
     total = all_sum(torch.where(mask, values, 0.0).sum())
@@ -24,22 +25,22 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def action_error(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over real entries of [B, H, A] (VITA eq 9).
+    """Mean squared error over unmasked entries of [B, H, A] (VITA eq 9).
 
-    Assumes: the paper's squared norm is averaged, not summed, so that horizons compare.
+    Assumes: the paper's squared norm is averaged, not summed, so that values for different horizons are comparable.
     """
     true = torch.where(mask, true, 0.0).float()
     return masked_mean((predicted.float() - true).square(), mask)
 
 
 def absolute_error(predicted: Tensor, true: Tensor, weight: Tensor | None = None) -> Tensor:
-    """L1 distance of each image [N, 3, h, w] as [N]; `weight` [N, 1, h, w] weighs its pixels."""
+    """L1 distance of each image [N, 3, h, w] as [N]; `weight` [N, 1, h, w] weights its pixels."""
     distance = (predicted.float() - true.float()).abs()
     return (distance if weight is None else weight * distance).mean(dim=(1, 2, 3))
 
 
 def motion_weight(start: Tensor, true: Tensor, strength: float) -> Tensor:
-    """Weigh the pixels of images [N, 3, h, w] by how much they differ from `start`: [N, 1, h, w], mean 1 an image."""
+    """Pixel weights [N, 1, h, w] by how much images [N, 3, h, w] differ from `start`, with mean 1 per image."""
     change = (true - start).abs().mean(dim=1, keepdim=True)
     relative = change / change.mean(dim=(1, 2, 3), keepdim=True).clamp(min=_LEAST_CHANGE)
     weight = 1 + strength * relative
@@ -47,9 +48,9 @@ def motion_weight(start: Tensor, true: Tensor, strength: float) -> Tensor:
 
 
 def feature_error(predicted: Tensor, true: Tensor, present: Tensor, mask: Tensor) -> Tensor:
-    """Squared error of predicted features [N, P, F] where mask [N] is True, in units of how much the true ones change.
+    """Squared error of predicted features [N, P, F] where mask [N] is True, relative to the true change.
 
-    1 is the error of predicting no change.
+    Predicting no change has an error of 1.
     """
     real = mask[:, None, None]
     change = masked_mean((true - present).float().square(), real)
@@ -76,7 +77,8 @@ def ssim(predicted: Tensor, true: Tensor) -> Tensor:
 def _blur(images: Tensor) -> Tensor:
     """Convolve [.., h, w] with the separable Gaussian window, valid padding.
 
-    Two products with banded matrices: on a CPU several times faster than a convolution of one channel and its gradient.
+    Two products with banded matrices: on a CPU this is several times faster than a single-channel convolution and its
+    gradient.
     """
     rows, columns = (_band(size, images.device) for size in images.shape[-2:])
     blurred: Tensor = rows @ images @ columns.T
@@ -84,7 +86,7 @@ def _blur(images: Tensor) -> Tensor:
 
 
 def _band(size: int, device: torch.device) -> Tensor:
-    """Build the matrix [size - 10, size] whose rows hold the window, shifted one entry a row."""
+    """Build the matrix [size - 10, size] whose rows hold the window, shifted by one entry per row."""
     shift = torch.arange(size - _SSIM_WINDOW + 1, device=device)[:, None]
     offset = torch.arange(size, device=device)[None, :] - shift - _SSIM_WINDOW // 2
     window = torch.exp(-offset.float().square() / (2 * _SSIM_SIGMA**2)) * (offset.abs() <= _SSIM_WINDOW // 2)

@@ -1,4 +1,4 @@
-"""What the network is asked and gives: the random choices of a step, predictions beside what really happened.
+"""Inputs and outputs of the network: the random choices of a step, and predictions with their true values.
 
 Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D latent width.
 """
@@ -16,11 +16,11 @@ from vita_model.network.tokens import Teacher
 
 
 class ShownLatents(StrEnum):
-    """Which latents the decoders are shown: what others cost tells how much they read them."""
+    """Which latents the decoders get. The error with other latents shows how much they depend on them."""
 
     OWN = "own"
     SHUFFLED = "shuffled"
-    """Those of the sample before."""
+    """The latents of the previous sample in the batch."""
     MEAN = "mean"
     """The mean over the batch."""
 
@@ -33,24 +33,24 @@ class ShownLatents(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """The random choices of one step; the defaults choose nothing: all frames, context kept."""
+    """The random choices of one step; by default there are none: all frames are decoded, all context is kept."""
 
     frames: Tensor | None = None
-    """int64 [T], which futures are decoded."""
+    """int64 [T], futures to decode; None: all."""
     keep_context: Tensor | None = None
-    """bool [B], which samples show the action decoder their context."""
+    """bool [B], samples whose context the action decoder sees; None: all."""
     latents: ShownLatents = ShownLatents.OWN
-    """Which latents the decoders read."""
+    """Which latents the decoders get."""
     token_seeds: Tensor | None = None
-    """int64 [B], seeds of the noise with which latent tokens are sampled; None: the likeliest code is taken."""
+    """int64 [B], seeds for sampling latent tokens; None: take the most likely code."""
     teach: bool = False
-    """Give the codes that the frozen encoders give the true futures: teacher-forced, and for `loss.tokens`."""
+    """Encode the true futures as codes, for teacher forcing and `loss.tokens`."""
     taught: tuple[int, ...] | None = None
-    """Which transitions have a teacher (0 is the first); None: all."""
+    """Transitions to encode for that (0 is the first); None: all."""
     teach_chunks: bool = False
-    """Give the codes that the frozen encoders give the true chunks, for `loss.chunk_tokens`."""
+    """Encode the true action chunks as codes, for `loss.chunk_tokens`."""
     view_shift: Tensor | None = None
-    """float [B, 2] in -1..1 (down, right): how far the encoder's view of each pair is moved, of the largest shift."""
+    """float [B, 2] in -1..1 (down, right): shift of the encoder's frames, relative to the largest shift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,25 +64,25 @@ class FeaturePrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FramePrediction:
-    """Futures [B, T, 3, s, s] in [0, 1] beside what the shards hold, and the real ones of them [B, T]."""
+    """Predicted and true futures [B, T, 3, s, s] in [0, 1], and their mask [B, T]."""
 
     present: Tensor
-    """uint8 [B, 256, 256, 3] the frame they start from, as it is stored."""
+    """uint8 [B, 256, 256, 3] the present frame, as stored."""
     predicted: Tensor
     true: Tensor
     mask: Tensor
     features: FeaturePrediction | None = None
-    """Of the pair's second frame, in warmup."""
+    """Features of the pair's second frame, in warmup."""
 
     @property
     def start(self) -> Tensor:
-        """The present frame [B, 3, s, s] as the futures are; resized when asked for, which training never does."""
+        """The present frame [B, 3, s, s] in the format of the futures; resized at each access."""
         return unit_images(self.present, self.predicted.shape[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPrediction:
-    """Action chunks [B, H, 14] in normalized units and the mask of real entries."""
+    """Predicted and true action chunks [B, H, 14] in normalized units, and their mask."""
 
     predicted: Tensor
     true: Tensor
@@ -90,13 +90,13 @@ class ActionPrediction:
 
     @property
     def real(self) -> Tensor:
-        """The true values as float32, 0 where they are masked."""
+        """The true values as float32, 0 where masked."""
         return torch.where(self.mask, self.true, 0.0).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrediction:
-    """The distributions of latent tokens, as logits [B, L, K], beside the teacher's codes."""
+    """The distributions of latent tokens, as logits [B, L, K], and their target codes."""
 
     logits: Tensor
     teacher: Teacher
@@ -104,30 +104,30 @@ class TokenPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """Latents [B, L, D] passed to the frame and action decoders, often the same."""
+    """Latents [B, L, D] passed to the action and frame decoders; often the same."""
 
     actions: Tensor
     frames: Tensor | None
-    """None where the latents stand for nothing visual."""
+    """None if the latents represent nothing visual."""
     quantized: tuple[Quantized, ...]
-    """The codes they were mapped to, of frames and of actions where these differ; none without codes."""
+    """The quantized latents: one entry, two if frames and actions have their own, none without codes."""
 
     def shown(self, choice: ShownLatents) -> "Stream":
-        """Show the decoders other latents."""
+        """Replace the latents by the chosen ones."""
         frames = None if self.frames is None else choice.of(self.frames)
         return replace(self, actions=choice.of(self.actions), frames=frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What one forward gives the losses and the previews."""
+    """Output of one forward pass, for losses and previews."""
 
     quantized: tuple[Quantized, ...]
-    """One a stream of codes: one, or those of frames and of actions, or none."""
+    """One entry per stream of codes: one, two if frames and actions have their own, or none."""
     frames: FramePrediction | None = None
     actions: ActionPrediction | None = None
     reasoning: Reasoning | None = None
     tokens: TokenPrediction | None = None
-    """Beside the codes of the true futures."""
+    """Latent tokens with the codes of the true futures."""
     chunk_tokens: TokenPrediction | None = None
-    """Beside the codes of the true chunks."""
+    """Latent tokens with the codes of the true chunks."""

@@ -1,4 +1,4 @@
-"""Latent tokens as a distribution over codes (VITA eq 15): its logits, the gradient through a choice, teachers.
+"""Latent tokens as a distribution over codes (VITA eq 15): logits, the gradient through a choice, target codes.
 
 Letters: B batch, L latents, D width, K codes.
 """
@@ -14,12 +14,12 @@ from vita_model.network.losses import masked_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """The codes that the frozen encoders give what really happened."""
+    """Target codes: the frozen encoders' codes of the true futures or chunks."""
 
     indices: Tensor
     """int64 [B, L]"""
     mask: Tensor
-    """bool [B, L] tokens whose transition is real."""
+    """bool [B, L] tokens that have a target."""
 
 
 def token_logits(vectors: Tensor, codes: Tensor, temperature: float) -> Tensor:
@@ -29,7 +29,7 @@ def token_logits(vectors: Tensor, codes: Tensor, temperature: float) -> Tensor:
 
 
 def gumbel_noise(seeds: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
-    """Draw Gumbel noise [B, *shape], each sample's from its own seed [B], the same on any number of ranks."""
+    """Draw Gumbel noise [B, *shape], from one seed per sample [B], so that it does not depend on the ranks."""
     rows = []
     for seed in seeds.tolist():
         generator = torch.Generator(device).manual_seed(seed)
@@ -39,7 +39,7 @@ def gumbel_noise(seeds: Tensor, shape: tuple[int, int], device: torch.device) ->
 
 
 def through_softmax(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose the likeliest code of logits [B, L, K] with the gradient of the expected code.
+    """Choose the most likely code of logits [B, L, K], with the gradient of the expected code.
 
     Returns:
         The codes' values [B, L, D], and their indices [B, L].
@@ -50,6 +50,6 @@ def through_softmax(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def token_error(logits: Tensor, teacher: Teacher) -> Tensor:
-    """Cross-entropy of the distributions [B, L, K] to the teacher's codes, over its real tokens."""
+    """Cross-entropy between distributions [B, L, K] and target codes, averaged over tokens that have a target."""
     error = F.cross_entropy(logits.flatten(0, 1).float(), teacher.indices.flatten(), reduction="none")
     return masked_mean(error.reshape(teacher.indices.shape), teacher.mask)

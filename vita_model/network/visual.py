@@ -1,4 +1,4 @@
-"""The visual auto-encoder: the M-Former (E_v) and the visual decoder (D_v), both over frozen features of a frame.
+"""The visual auto-encoder: the M-Former (E_v) and the visual decoder (D_v), both on frozen features of a frame.
 
 Letters: B batch, N images (frames folded in), P patches, Q latents of one frame pair, K latents, D latent width.
 Images are float [.., 3, h, w] in [0, 1].
@@ -14,7 +14,7 @@ from vita_model.network.layers import blocks, learned, mlp, patch_positions
 
 
 class VisualEncoder(nn.Module):
-    """E_v: features of two frames -> latents of the motion between them (VITA eq 2)."""
+    """E_v: encode the motion between two frames, given by their features, as latents (VITA eq 2)."""
 
     def __init__(self, config: VisualEncoderConfig, *, feature_width: int, grid: int, latent_width: int) -> None:
         super().__init__()
@@ -39,23 +39,23 @@ class VisualEncoder(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrames:
-    """Images [N, 3, s, s], not clamped: a clamp would cut the gradient; features [N, P, F] if they are predicted."""
+    """Images [N, 3, s, s], not clamped, since clamping would stop gradients; features [N, P, F] if predicted."""
 
     images: Tensor
     features: Tensor | None
 
 
 class VisualDecoder(nn.Module):
-    """D_v: the first frame and latents -> a future frame (VITA eq 4, 16).
+    """D_v: decode the first frame and latents to a future frame (VITA eq 4, 16).
 
-    Frame k sees latents 1..k; all frames go through together, folded into N. Warmup is the same call with k = 1.
+    Frame k sees latents 1..k. All frames are decoded together, folded into N. Warmup makes the same call with k = 1.
     """
 
     def __init__(self, config: VisualDecoderConfig, *, features: FeatureConfig, latent_width: int) -> None:
         super().__init__()
         width, self.grid = config.blocks.width, features.grid
         if not self.grid or config.output_size % self.grid:
-            raise ValueError(f"output_size {config.output_size} must be a multiple of the grid of {self.grid} patches")
+            raise ValueError(f"output_size {config.output_size} must be a multiple of the {self.grid} patches per side")
         patch = config.output_size // self.grid
         self.residual = config.residual
         self.needs_present = config.residual or config.sees_pixels
@@ -67,7 +67,7 @@ class VisualDecoder(nn.Module):
         self.frame = nn.Embedding(config.max_frames + 1, width)
         self.blocks = blocks(config.blocks)
         self.norm = nn.LayerNorm(width)
-        # Neighbouring patches meet here: seams would cost SSIM.
+        # Mix neighbouring patches, because seams between them would lower SSIM.
         self.smooth = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GELU())
         self.pixels = nn.Linear(width, 3 * patch * patch)
         self.shuffle = nn.PixelShuffle(patch)
@@ -76,7 +76,7 @@ class VisualDecoder(nn.Module):
             _start_near_zero(self.pixels)
 
     def freeze_feature_head(self) -> None:
-        """Keep what predicts features as warmup made it: no other stage has a loss for it."""
+        """Freeze the feature head after warmup, because no other stage has a loss for it."""
         if self.features_out is not None:
             self.features_out.requires_grad_(requires_grad=False)
 
@@ -91,17 +91,17 @@ class VisualDecoder(nn.Module):
         """Decode frames.
 
         Args:
-            features: [N, P, F] of the start frame.
+            features: features [N, P, F] of the start frame.
             latents: [N, K, D].
             latent_mask: bool [N, K], the latents that this frame may see.
             frame_index: int64 [N], 1 for the first future.
-            present: [N, 3, output_size, output_size] the start frame in [0, 1], where `needs_present`.
+            present: [N, 3, output_size, output_size] the start frame in [0, 1], if `needs_present`.
 
         Raises:
-            ValueError: the config needs the present frame, which was not given.
+            ValueError: the decoder needs the present frame, but got none.
         """
         if self.needs_present and present is None:
-            raise ValueError("this decoder reads the present frame (residual or sees_pixels), which was not given")
+            raise ValueError("this decoder needs the present frame (residual or sees_pixels is true), got none")
         num_latents = latents.shape[1]
         coded = self.latent_in(latents) + self.latent_position[:num_latents]
         patches = self.feature_in(features) + self.patch_position + self.frame(frame_index)[:, None]
@@ -123,6 +123,6 @@ class VisualDecoder(nn.Module):
 
 @torch.no_grad()
 def _start_near_zero(layer: nn.Linear) -> None:
-    """Have a residual output start as almost no change."""
+    """Initialize a residual output close to no change."""
     layer.weight.mul_(0.1)
     layer.bias.zero_()

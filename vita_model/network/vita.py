@@ -1,6 +1,6 @@
-"""The parts put together: what the network predicts for a batch in each stage (Algorithm 1, lines 4 to 25).
+"""The whole network: what it predicts for a batch in each stage (Algorithm 1, lines 4 to 25).
 
-Losses and what trains are said in `stages.py`.
+`stages.py` defines the losses and which parts train.
 Letters: B batch, F futures, T decoded futures, H steps of a chunk, L latents, D latent width.
 """
 
@@ -42,7 +42,7 @@ from vita_model.network.visual import DecodedFrames, VisualDecoder, VisualEncode
 
 
 class Vita(nn.Module):
-    """All parts of the model; those that are left out cannot run, and the backbone is None then."""
+    """All parts of the model. Parts that are left out cannot run; a backbone that is left out is None."""
 
     def __init__(self, config: VitaConfig, components: Collection[Component] = tuple(Component)) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Vita(nn.Module):
         )
 
     def _place(self, name: Component) -> AbstractContextManager[object]:
-        """Where a part is built: one that is left out has shapes and no memory."""
+        """Give the context to build a part in; parts that are left out get shapes, but no memory."""
         return nullcontext() if name in self.components else torch.device("meta")
 
     def component(self, name: Component) -> nn.Module:
@@ -86,10 +86,10 @@ class Vita(nn.Module):
     def reconstruct_pair(self, batch: Batch, draws: Draws) -> Prediction:
         """Encode a frame pair as codes and decode its second frame from its first (VITA eq 2 to 4).
 
-        Where the batch has the actions of the pair too, they are decoded from the video's code.
+        If the batch also has the actions of the pair, they are decoded from the video's code.
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
@@ -107,7 +107,7 @@ class Vita(nn.Module):
         return Prediction(quantized=(quantized,), frames=frames, actions=self._crossed(batch, latents, real))
 
     def _encoded_pair(self, images: Tensor, future: Tensor, draws: Draws, features: tuple[Tensor, Tensor]) -> Tensor:
-        """Encode the first pair of a batch, from features of both frames, or of moved views of them."""
+        """Encode the first pair of a batch, from the features of both frames or of shifted copies."""
         if draws.view_shift is None:
             return cast("Tensor", self.visual_encoder(*features))
         far = self.config.visual_encoder.moved_views
@@ -115,7 +115,7 @@ class Vita(nn.Module):
         return cast("Tensor", self.visual_encoder(*(self.features(view) for view in moved)))
 
     def _crossed(self, batch: Batch, latents: Tensor, real: Tensor) -> ActionPrediction | None:
-        """Decode the actions of paired windows from their video's latents; a pair that is not real teaches nothing."""
+        """Decode the actions of paired windows from their video's latents; masked pairs are ignored."""
         if batch.action is None or batch.action_mask is None:
             return None
         predicted = self.action_decoder(latents, num_steps=batch.action.shape[1])
@@ -125,7 +125,7 @@ class Vita(nn.Module):
         """Encode an action chunk as a code and decode it again (VITA eq 6 to 8).
 
         Raises:
-            ValueError: the batch holds no actions.
+            ValueError: the batch has no actions.
         """
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
         quantized = self.encode_chunk(action, mask)
@@ -134,7 +134,7 @@ class Vita(nn.Module):
         return Prediction(quantized=(quantized,), actions=actions)
 
     def encode_chunk(self, action: Tensor, mask: Tensor) -> Quantized:
-        """Encode action chunks [B, H, 14] with their mask as a code each (VITA eq 6, 7)."""
+        """Encode action chunks [B, H, 14] with their mask as one code each (VITA eq 6, 7)."""
         quantized: Quantized = self.codebook(
             self.action_encoder(action, mask), Modality.ACTION, mask.flatten(1).any(dim=1)
         )
@@ -144,7 +144,7 @@ class Vita(nn.Module):
         """Decode the second frame of a batch's pairs from given latents [B, K, D]: images [B, 1, 3, s, s].
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         images = _present(batch.images, "images")
         first = torch.zeros(1, dtype=torch.int64)
@@ -154,7 +154,7 @@ class Vita(nn.Module):
         """Predict futures (if asked) and actions (if the batch has them) from one latent stream (VITA eq 11 to 16).
 
         Raises:
-            ValueError: the batch holds no images, or the model was built without a backbone.
+            ValueError: the batch has no images, or the model was built without a backbone.
         """
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         if self.backbone is None:
@@ -176,12 +176,13 @@ class Vita(nn.Module):
 
     @torch.no_grad()
     def teacher(self, batch: Batch, chosen: Sequence[int] | None = None) -> Teacher:
-        """Encode the true transitions of a batch, or the chosen ones, as the codes that its tokens should be.
+        """Encode the true transitions of a batch, or the chosen ones, as target codes of its tokens.
 
-        Assumes: the frozen visual encoder is the teacher of every token; the paper names none.
+        Assumes: the frozen visual encoder gives the target of every token; the paper does not say where targets come
+            from.
 
         Raises:
-            ValueError: the batch holds no images, or the codebook still learns.
+            ValueError: the batch has no images, or the codebook still learns.
         """
         self._check_teaches()
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
@@ -196,7 +197,7 @@ class Vita(nn.Module):
         ends = ([needed.index(number) for number in numbers] for numbers in (first, second))
         encoded = self.visual_encoder(*(features[:, end].flatten(0, 1) for end in ends))
         codes = self.codebook(encoded, Modality.VIDEO, real.flatten()).indices
-        taken = _present(codes, "codes, which an untrained codebook has not").reshape(len(frames), -1)
+        taken = _present(codes, "codes", why="the codebook is not trained yet").reshape(len(frames), -1)
         per_pair = self.config.visual_encoder.num_latents
         tokens = [number * per_pair + place for number in first for place in range(per_pair)]
         indices = taken.new_zeros(len(frames), self.config.backbone.num_latents)
@@ -206,12 +207,13 @@ class Vita(nn.Module):
 
     @torch.no_grad()
     def chunk_teacher(self, batch: Batch) -> Teacher:
-        """Encode the true chunks of a batch as the codes that its latent tokens should be.
+        """Encode the true chunks of a batch as target codes of its latent tokens.
 
-        Where each segment of a chunk has its own latents, the first of these has a teacher; otherwise the first of all.
+        If each segment of a chunk has its own latents, the first latent of each segment has a target; otherwise only
+        the first latent of all.
 
         Raises:
-            ValueError: the batch holds no actions, they are not as long as the encoder's, or the codebook still learns.
+            ValueError: the batch has no actions, they do not have the encoder's length, or the codebook still learns.
         """
         self._check_teaches()
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
@@ -219,7 +221,7 @@ class Vita(nn.Module):
         cut = (len(action) * num_parts, action.shape[1] // num_parts, action.shape[2])
         action, mask = action.reshape(cut), mask.reshape(cut)
         codes = self.encode_chunk(action, mask).indices
-        taken = _present(codes, "codes, which an untrained codebook has not").reshape(-1, num_parts)
+        taken = _present(codes, "codes", why="the codebook is not trained yet").reshape(-1, num_parts)
         indices = taken.new_zeros(len(taken), self.config.backbone.num_latents)
         known = torch.zeros_like(indices, dtype=torch.bool)
         first = torch.arange(num_parts, device=taken.device) * (self.config.backbone.num_latents // num_parts)
@@ -228,15 +230,17 @@ class Vita(nn.Module):
 
     def _check_teaches(self) -> None:
         if self.codebook.training:
-            raise ValueError("a codebook that learns gives no teacher: freeze it (codebook.freeze=true)")
+            raise ValueError(
+                "expected a frozen codebook, since its codes teach latent tokens; set codebook.freeze=true"
+            )
 
     @property
     def num_transitions(self) -> int:
-        """How many transitions the backbone's latent tokens stand for."""
+        """Number of transitions that the backbone's latent tokens represent."""
         return self.config.backbone.num_latents // self.config.visual_encoder.num_latents
 
     def _before(self, teacher: Teacher | None, draws: Draws) -> TokensBefore | None:
-        """Say what autoregressive latents see of those before them."""
+        """Give the previous tokens for autoregressive decoding; None for parallel decoding."""
         if self.config.latents.decoding is LatentDecoding.PARALLEL:
             return None
         if teacher is not None:
@@ -255,7 +259,7 @@ class Vita(nn.Module):
             return token_logits(vectors.float(), codes, self.config.latents.temperature)
 
     def _token(self, vectors: Tensor, modality: Modality, mask: Tensor, seeds: Tensor | None) -> Quantized:
-        """Map predicted vectors [B, L, D] to codes as `latents.gradient` says; `seeds` [B] draw instead of choosing."""
+        """Map predicted vectors [B, L, D] to codes, according to `latents.gradient`; with `seeds` [B], sample them."""
         quantized = self.codebook.project(vectors, modality, mask)
         if self.config.latents.gradient is LatentGradient.NEAREST and seeds is None:
             return quantized
@@ -268,10 +272,10 @@ class Vita(nn.Module):
         return replace(quantized, latents=latents, indices=indices)
 
     def decode(self, batch: Batch, reasoning: Reasoning, draws: Draws, *, with_frames: bool) -> Prediction:
-        """Decode the reasoning about a batch as `reason` does (VITA eq 16).
+        """Decode the reasoning about a batch, as `reason` does (VITA eq 16).
 
         Raises:
-            ValueError: the batch holds no images.
+            ValueError: the batch has no images.
         """
         image_mask = _present(batch.image_mask, "image_mask")
         acts = batch.action is not None
@@ -286,10 +290,10 @@ class Vita(nn.Module):
         )
 
     def stream(self, reasoning: Reasoning, mask: Tensor, *, acts: bool = True, seeds: Tensor | None = None) -> Stream:
-        """Map reasoned latents to codes; `mask` [B] says which samples are real, `seeds` [B] draw the codes.
+        """Map the backbone's latents to codes; `mask` [B] marks samples that take part, `seeds` [B] sample the codes.
 
-        One stream of codes is for both decoders, unless the codebook or the latents are each modality's own. The
-        actions' own then stay out of batches that have none (`acts` False): nothing supervises them there.
+        Both decoders get the same stream of codes, unless the modalities have separate codebooks or latents. Then the
+        action codes are skipped for batches without actions (`acts` False), since nothing supervises them.
         """
         latents, visual = reasoning.latents, reasoning.visual
         if self.config.cot.visual is VisualReasoning.NONE:
@@ -306,7 +310,7 @@ class Vita(nn.Module):
     def _imagined_frames(self, batch: Batch, latents: Tensor | None, draws: Draws) -> FramePrediction:
         images, image_mask = _present(batch.images, "images"), _present(batch.image_mask, "image_mask")
         future, future_mask = _present(batch.future, "future"), _present(batch.future_mask, "future_mask")
-        latents = _present(latents, "latents of frames")
+        latents = _present(latents, "latents of frames", why="the model has none (cot.visual=none)")
         chosen = torch.arange(future.shape[1]) if draws.frames is None else draws.frames
         decoded = self._decode_frames(images, self.features(images[:, 0]), latents, chosen)
         chosen = chosen.to(future.device)
@@ -354,23 +358,23 @@ def _check_latents(config: VitaConfig) -> None:
     most = max(config.backbone.num_latents, config.visual_encoder.num_latents)
     room = min(config.visual_decoder.max_latents, config.action_decoder.max_latents)
     if most > room:
-        raise ValueError(f"{most} latents come, and a decoder has room for {room} (max_latents)")
+        raise ValueError(f"expected max_latents of at least {most} in both decoders, got {room}")
     decoder = config.action_decoder
     if decoder.segment_latents is SegmentLatents.OWN and config.backbone.num_latents % decoder.num_segments:
         raise ValueError(
-            f"expected a multiple of action_decoder.num_segments={decoder.num_segments} as backbone.num_latents, got "
-            f"{config.backbone.num_latents}"
+            f"expected backbone.num_latents to be a multiple of action_decoder.num_segments={decoder.num_segments}, "
+            f"got {config.backbone.num_latents}"
         )
 
 
-def _present(member: Tensor | None, name: str) -> Tensor:
+def _present(member: Tensor | None, name: str, *, why: str = "the batch's modality has none") -> Tensor:
     if member is None:
-        raise ValueError(f"this forward needs {name}, which the batch's modality does not carry")
+        raise ValueError(f"this forward pass needs {name}, but {why}")
     return member
 
 
 def _state(batch: Batch, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the batch's state, or a masked one where the modality carries none."""
+    """Give the batch's state, or a fully masked one if the modality has none."""
     if batch.state is not None and batch.state_mask is not None:
         return batch.state, batch.state_mask
     empty = torch.zeros(len(images), STATE_DIM, device=images.device)

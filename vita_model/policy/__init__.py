@@ -1,1 +1,1 @@
-"""A trained model as a policy: observations in, canonical actions out, in process or behind a websocket."""
+"""A trained model as a policy: from observations to canonical actions, in process or over a websocket."""

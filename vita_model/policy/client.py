@@ -1,4 +1,4 @@
-"""A policy behind a server that speaks openpi's websocket protocol (`vita-serve`, or openpi's own)."""
+"""Client for policy servers with openpi's websocket protocol (`vita-serve`, or openpi's own server)."""
 
 import json
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ from vita_model.policy.websocket import WebSocket
 
 
 class ServedPolicy:
-    """Asks a server, one connection for the life of the policy.
+    """A policy on a server, with one connection for its whole life.
 
-    Source: openpi-client 0.1.2: the server speaks first (metadata); then a question, an answer; a text message is the
-    server's error.
+    Source: openpi-client 0.1.2: the server first sends metadata, then one answer per request; a text message is an
+    error.
     """
 
     def __init__(
         self, address: str, *, timeout_s: float = 60.0, api_key: str | None = None, source: str | None = None
     ) -> None:
-        """Connect; `source` names whose statistics scale what is asked, where the policy has several.
+        """Connect; `source` selects the statistics for scaling, if the policy has several.
 
         Raises:
-            RequestError: the address is none, or by what the policy says it needs a source, or knows no such one.
-            VitaDataError: no policy server answers there.
+            RequestError: the address is invalid, or the policy needs a source or does not have the given one.
+            VitaDataError: no policy server answers.
         """
         headers = (("Authorization", f"Api-Key {api_key}"),) if api_key else ()
         self._socket = WebSocket(address, timeout_s=timeout_s, headers=headers)
@@ -42,22 +42,23 @@ class ServedPolicy:
 
     @property
     def info(self) -> PolicyInfo:
-        """What the server's metadata says; without a convention it is taken for canonical."""
+        """The server's metadata; the convention defaults to canonical."""
         return self._info
 
     def reset(self) -> None:
-        """Do nothing: the protocol has no such message, and the policy keeps no history."""
+        """Do nothing: the protocol has no reset message, and the policy keeps no history."""
 
     def act(self, observation: Observation) -> Float64:
-        """Ask once.
+        """Request one chunk.
 
         Raises:
-            VitaDataError: the server reports an error, vanishes, or answers with something else.
+            VitaDataError: the server reports an error, disconnects, or sends an invalid answer.
         """
         self._socket.send(pack({**question(observation), **self._asked}))
         answer = self._answer()
         if "actions" not in answer:
-            raise VitaDataError(f"{self._info.name} answered without 'actions'; found {', '.join(map(str, answer))}")
+            found = ", ".join(map(str, answer)) or "nothing"
+            raise VitaDataError(f"{self._info.name}: expected an answer with 'actions', got {found}")
         return checked_chunk(answer["actions"], who=self._info.name)
 
     def close(self) -> None:
@@ -68,18 +69,18 @@ class ServedPolicy:
         message = self._socket.receive()
         if message.is_text:
             told = message.data.decode(errors="replace").strip().splitlines()
-            raise VitaDataError(f"{self._socket.address} reports an error: {told[-1] if told else 'nothing said'}")
+            raise VitaDataError(f"{self._socket.address} reports an error: {told[-1] if told else 'no message'}")
         answer = unpack(message.data)
         if not isinstance(answer, dict):
-            raise VitaDataError(f"{self._socket.address} answered with a {type(answer).__name__}, not a map")
+            raise VitaDataError(f"{self._socket.address}: expected a map as answer, got a {type(answer).__name__}")
         return answer
 
 
 def question(observation: Observation) -> dict[str, object]:
-    """Lay an observation out as openpi's clients do; the state is the 64 canonical slots with their mask."""
+    """Convert an observation to a request of openpi; the state is the 64 canonical slots with their mask."""
     unknown = set(observation.images) - set(IMAGE_KEYS)
     if unknown:
-        raise ValueError(f"no key for cameras {sorted(unknown)}")
+        raise ValueError(f"expected cameras among {sorted(IMAGE_KEYS)}, got {sorted(unknown)}")
     images = {IMAGE_KEYS[role]: np.asarray(image, np.uint8) for role, image in observation.images.items()}
     return {
         **images,
@@ -102,7 +103,7 @@ def _info(address: str, metadata: Mapping[str, Any]) -> PolicyInfo:
 
 
 def _plain(constants: Mapping[str, Any]) -> Mapping[str, object]:
-    """Turn what somebody's server says into JSON values, as results hold them."""
+    """Convert a server's constants to JSON values for results."""
     found: dict[str, object] = json.loads(
         json.dumps(
             {str(key): value for key, value in constants.items()},

@@ -1,4 +1,4 @@
-"""`vita-train export`: of a checkpoint only what choosing actions needs, as a folder that `VitaPolicy` loads."""
+"""`vita-train export`: copy the parts of a checkpoint that inference needs to a folder for `VitaPolicy`."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ from vita_model.training.checkpoint.state import STATE, checked, read_state, sha
 
 
 class ExportWeights(StrEnum):
-    """Which of a run's weights an export takes."""
+    """Which of a run's weights to export."""
 
     TRAINED = "trained"
     AVERAGED = "averaged"
-    """Their moving averages (`ema_decay`), where a weight has one."""
+    """Moving averages (`ema_decay`) of weights that have one."""
 
 
 def export(folder: Path, out: Path, *, imagine: bool, weights: ExportWeights = ExportWeights.TRAINED) -> Path:
     """Write the newest checkpoint of a run, without optimizer and encoders, to a new folder.
 
     Raises:
-        RequestError: there is no checkpoint, it lacks a part or averages, or `out` is there already.
+        RequestError: the run has no checkpoint, the checkpoint lacks a part or averages, or `out` exists already.
         VitaDataError: the checkpoint is damaged.
     """
     wanted = (*CONTROL, Component.VISUAL_DECODER) if imagine else CONTROL
@@ -41,14 +41,14 @@ def export(folder: Path, out: Path, *, imagine: bool, weights: ExportWeights = E
 def export_components(
     checkpoint: Path, out: Path, names: Sequence[Component], weights: ExportWeights = ExportWeights.TRAINED
 ) -> None:
-    """Copy components, tokenizer and state.json to a new folder, which appears under its name only when whole.
+    """Copy components, tokenizer and state.json to a new folder, which appears under its name only when complete.
 
     Raises:
-        RequestError: the checkpoint lacks a component or the averages, or `out` is there already.
+        RequestError: the checkpoint lacks a component or the averages, or `out` exists already.
         VitaDataError: a file is damaged.
     """
     if out.exists():
-        raise RequestError(f"{out} is there already; name a new folder")
+        raise RequestError(f"{out} already exists; choose a new folder")
     state, files = read_state(checkpoint), [f"{name}.safetensors" for name in names]
     if absent := [file for file in files if not (checkpoint / file).is_file()]:
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
@@ -65,12 +65,12 @@ def export_components(
 
 def _averages(checkpoint: Path, sha256: Mapping[str, str]) -> Mapping[str, Tensor]:
     if not (checkpoint / AVERAGES).is_file():
-        raise RequestError(f"{checkpoint} has no averaged weights: a run keeps them with --set ema_decay=0.999")
+        raise RequestError(f"{checkpoint} has no averaged weights; train with --set ema_decay=0.999 to keep them")
     return load_file(checked(checkpoint, AVERAGES, sha256))
 
 
 def _averaged(path: Path, averages: Mapping[str, Tensor]) -> dict[str, str]:
-    """Put averages in the places of a component's weights that have one; gives the file's new sum."""
+    """Replace a component's weights by their averages, if they have any; returns the file's new sha256."""
     own = {
         key.removeprefix(f"{path.stem}."): value for key, value in averages.items() if key.startswith(f"{path.stem}.")
     }

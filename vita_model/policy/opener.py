@@ -1,4 +1,4 @@
-"""The policies that evaluation knows: a served one, one in this process, and random commands to compare with."""
+"""The policies for evaluation: on a server, in this process, or random commands as a baseline."""
 
 import os
 from pathlib import Path
@@ -20,18 +20,18 @@ RANDOM = "random"
 
 
 class RandomPolicy:
-    """Uniform commands in -1 .. 1, one a step, the gripper at random open or closed."""
+    """Uniform commands in -1 .. 1, one per step, with a randomly open or closed gripper."""
 
     def __init__(self, convention: str, *, seed: int = 0) -> None:
         self._info, self._generator = PolicyInfo(name=RANDOM, convention=convention), np.random.default_rng(seed)
 
     @property
     def info(self) -> PolicyInfo:
-        """Whatever convention is asked for."""
+        """The requested convention."""
         return self._info
 
     def reset(self) -> None:
-        """Go on drawing."""
+        """Do nothing; commands are drawn from one continuous stream."""
 
     def act(self, observation: Observation) -> Float64:
         """Draw a chunk of one command."""
@@ -41,17 +41,17 @@ class RandomPolicy:
 
 
 class LocalPolicy:
-    """`VitaPolicy` in this process, giving one source's commands or canonical actions."""
+    """`VitaPolicy` in this process, with canonical actions or the commands of one source."""
 
     def __init__(self, policy: "VitaPolicy", name: str, convention: str, *, source: str | None = None) -> None:
-        """Wrap a loaded policy; `source` names whose statistics scale, None: the convention's own, or the only ones.
+        """Wrap a loaded policy; `source` selects the statistics; None: those of the convention, or the only ones.
 
         Raises:
-            RequestError: its checkpoint has no constants for the convention, needs a source, or has no such one.
+            RequestError: the checkpoint has no constants for the convention, needs a source, or does not have it.
         """
         known = policy.signature.conventions
         if convention != CANONICAL and convention not in known:
-            raise RequestError(f"{name} has no constants of {convention}; it has {', '.join(known) or 'none'}")
+            raise RequestError(f"{name} has no constants for {convention}; it has {', '.join(known) or 'none'}")
         constants = {} if convention == CANONICAL else known[convention].as_json()
         spec = policy.signature
         said = PolicyInfo(
@@ -62,7 +62,7 @@ class LocalPolicy:
 
     @property
     def info(self) -> PolicyInfo:
-        """The convention asked for and the checkpoint's constants."""
+        """The requested convention and the checkpoint's constants."""
         return self._info
 
     def reset(self) -> None:
@@ -87,16 +87,16 @@ class LocalPolicy:
 
 
 def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None = None) -> Policy:
-    """Find a policy by what `--policy` says: `random`, `ws://HOST:PORT`, or the folder of a run or checkpoint.
+    """Open the policy given by `--policy`: `random`, `ws://HOST:PORT`, or the folder of a run or checkpoint.
 
     Args:
-        text: the option.
-        convention: whose commands are needed.
-        seed: of the random policy.
-        source: whose statistics scale states and actions, where a checkpoint has several.
+        text: value of the option.
+        convention: convention of the commands.
+        seed: seed of the random policy.
+        source: source whose statistics scale states and actions, if a checkpoint has several.
 
     Raises:
-        RequestError: there is no such policy, or it does not know the source.
+        RequestError: the policy does not exist, or does not have the source.
         VitaDataError: the server does not answer.
     """
     if text == RANDOM:
@@ -109,9 +109,11 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
 
         return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():
-        raise RequestError(f"--policy {text}: no such run or checkpoint; give a folder, ws://HOST:PORT or {RANDOM}")
+        raise RequestError(
+            f"--policy {text}: not found; expected the folder of a run or checkpoint, ws://HOST:PORT or {RANDOM}"
+        )
     find_policy(Path(text))
-    # torch is loaded for this kind of policy alone
+    # only this kind of policy needs torch
     from vita_model.policy.policy import VitaPolicy
 
     return LocalPolicy(VitaPolicy.from_pretrained(Path(text)), text, convention, source=source)

@@ -1,8 +1,8 @@
-"""openpi's protocol as server and client speak it: the keys of a request, and messages in msgpack with numpy arrays.
+"""openpi's protocol for server and client: the keys of a request, and msgpack messages with numpy arrays.
 
 Source: openpi-client 0.1.2, `msgpack_numpy`: an array is a map with the byte keys `__ndarray__`, `data`, `dtype` and
-`shape`, a numpy scalar one with `__npgeneric__`, `data` (the number) and `dtype`. What comes from outside is checked
-before memory is made for it.
+`shape`; a numpy scalar is a map with `__npgeneric__`, `data` (the number) and `dtype`. Received messages are validated
+before memory is allocated for them.
 """
 
 import math
@@ -26,10 +26,10 @@ SOURCE_KEY = "source"
 
 _ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
 _NUMBERS, _TEXTS = "biuf", "S"
-"""Kinds of arrays that are taken: of requests numbers alone, of answers byte strings too; objects never are."""
+"""Accepted kinds of arrays: only numbers in requests, also byte strings in answers; never objects."""
 _MAX_AXES = 8
 _MAX_PARTS = 10_000
-"""Maps and lists in a message: each may be one byte on the wire and takes seventy in memory."""
+"""Limit of maps and lists in a message, because each may be one byte in the message, but seventy in memory."""
 
 Message = Mapping[str, Any]
 
@@ -38,54 +38,54 @@ def pack(value: object) -> bytes:
     """Encode None, bool, int, float, str, bytes, sequences, mappings, arrays and numpy scalars.
 
     Raises:
-        TypeError: another type.
+        TypeError: the value has another type.
     """
     data: bytes = msgpack.packb(value, default=_encode)
     return data
 
 
 def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
-    """Decode one message, with arrays of some of numpy's kinds.
+    """Decode one message; `kinds` are the accepted numpy kinds of arrays.
 
     Raises:
-        VitaDataError: it is cut off, has bytes left over, or holds a type that is not taken.
+        VitaDataError: the message is truncated, has extra bytes, or contains a type that is not accepted.
     """
     try:
         return msgpack.unpackb(data, **reading(partial(_decode, kinds=kinds)))
     except VitaDataError:
         raise
     except msgpack.ExtraData as fault:
-        raise VitaDataError(f"a message has {len(fault.extra)} bytes after its end") from fault
+        raise VitaDataError(f"expected one message, got {len(fault.extra)} more bytes after its end") from fault
     except Exception as fault:
         raise VitaDataError(
-            f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})"
+            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
         ) from fault
 
 
 def reading(decode: Callable[[dict[Any, Any]], object]) -> dict[str, Any]:
-    """Give msgpack's options for one message, whose maps `decode` reads and whose maps and lists are counted."""
+    """Give msgpack's options for one message: `decode` converts maps, and the number of maps and lists is limited."""
     left = iter(range(_MAX_PARTS))
 
     def count(value: Any) -> Any:
         if next(left, None) is None:
-            raise VitaDataError(f"a message of more than {_MAX_PARTS} maps and lists; send numbers as arrays")
+            raise VitaDataError(f"expected at most {_MAX_PARTS} maps and lists in a message; send numbers as arrays")
         return value
 
     return {"object_hook": lambda value: decode(count(value)), "list_hook": count, "strict_map_key": False}
 
 
 def read_request(data: bytes) -> Message:
-    """Decode what a client asks.
+    """Decode a client's request.
 
     Raises:
-        RequestError: the bytes are no message, or an array in it is not what it says.
+        RequestError: the bytes are not a valid message, or an array in it is invalid.
     """
     try:
         message = unpack(data, kinds=_NUMBERS)
     except VitaDataError as fault:
         raise RequestError(str(fault)) from fault
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise RequestError(f"a message must be a map with text keys; found {type(message).__name__}")
+        raise RequestError(f"a message must be a map with string keys; found {type(message).__name__}")
     return message
 
 
@@ -96,7 +96,7 @@ def _encode(value: object) -> object:
         return {_SCALAR: True, b"data": value.item(), b"dtype": value.dtype.str}
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} cannot be sent")
+    raise TypeError(f"cannot send a value of type {type(value).__name__}")
 
 
 def _decode(value: dict[Any, Any], *, kinds: str) -> object:
@@ -108,15 +108,15 @@ def _decode(value: dict[Any, Any], *, kinds: str) -> object:
 
 
 def decode_array(dtype_name: object, shape: Any, data: object, *, kinds: str = _NUMBERS) -> np.ndarray[Any, Any]:
-    """Make an array of some of numpy's kinds from what a message says of it.
+    """Make an array from its description in a message; `kinds` are the accepted numpy kinds.
 
     Raises:
-        VitaDataError: its type is not taken, or its bytes are not as many as it says.
+        VitaDataError: its type is not accepted, or its bytes do not match type and shape.
     """
     dtype = _dtype(dtype_name, kinds)
     fits = isinstance(shape, list) and len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
     if not fits or not isinstance(data, bytes) or math.prod(shape or ()) * dtype.itemsize != len(data):
-        raise VitaDataError(f"an array of {dtype} {shape} does not fit its bytes")
+        raise VitaDataError(f"array: its bytes do not match its type {dtype} and shape {shape}")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -124,7 +124,7 @@ def _dtype(name: object, kinds: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name if isinstance(name, str) else object)
     except TypeError as fault:
-        raise VitaDataError(f"an array of type {name!r}, which numpy does not know") from fault
+        raise VitaDataError(f"array: numpy does not know its type {name!r}") from fault
     if dtype.kind not in kinds:
-        raise VitaDataError(f"an array of {dtype} ({name!r}); send bool, whole or floating numbers")
+        raise VitaDataError(f"array: expected booleans, integers or floats, got {dtype} ({name!r})")
     return dtype

@@ -1,8 +1,9 @@
-"""A trained model as a policy: images, an instruction and a state in, a chunk of canonical actions in m and rad out.
+"""A trained model as a policy: from images, instruction and state to a chunk of canonical actions in m and rad.
 
-Reads a run, one of its checkpoints, or what `export` wrote. Statistics and simulator constants come from there, so that
-actions are scaled back as training scaled them. The visual decoder and DINOv2 are loaded only to imagine frames.
-Letters: B observations, V views, H steps, F imagined frames.
+It is loaded from a run, one of its checkpoints, or an export. These also contain the statistics and simulator
+constants, so that actions are scaled back as in training. The visual decoder and DINOv2 are loaded only for predicting
+frames.
+Letters: B observations, V views, H steps, F predicted frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,57 +36,57 @@ from vita_model.training.parallel import begin_answer, compile_whole
 from vita_model.training.recipes.recipe import Precision
 
 CONTROL = (Component.CODEBOOK, Component.ACTION_DECODER, Component.BACKBONE)
-"""What choosing actions needs."""
+"""Components that are needed to predict actions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyOptions:
-    """How a policy runs."""
+    """Options of a policy."""
 
     device: str = "cpu"
     precision: Precision = Precision.FP32
     compile: bool = False
-    """Compile each part as one graph for the shapes of one batch size, on a GPU a CUDA graph: minutes at first."""
+    """Compile each part for one batch size, on a GPU as a CUDA graph; the first inference takes minutes."""
     imagine: bool = False
-    """Decode the futures that the latents stand for, too."""
+    """Also predict future frames."""
     resize: ResizeMode | None = None
-    """How images that are not square are made so; None: as `vita-data build` made those of their source."""
+    """How non-square images are made square; None: as `vita-data build` did for their source."""
 
     def __post_init__(self) -> None:
-        """Refuse a device that is not there; raises RequestError."""
+        """Refuse a device that does not exist; raises RequestError."""
         require_device(self, "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observation:
-    """What a robot sees and is told."""
+    """Input of the policy."""
 
     images: Mapping[CameraRole, Image]
-    """uint8 [h, w, 3] RGB a camera; views that the model knows and that are absent are masked."""
+    """uint8 [h, w, 3] RGB per camera; missing views of the model are masked."""
     instruction: str
     state: Float32 | None = None
-    """[64] in the slots of vita_data/README.md, physical units; None: not measured."""
+    """[64] state slots (vita_data/README.md) in physical units; None: not measured."""
     state_mask: Bool | None = None
-    """[64] the real ones; None: those that the source has."""
+    """[64] mask of the state; None: the slots that the source has."""
     source: str | None = None
-    """Whose statistics scale it; None: the only source that the checkpoint knows."""
+    """Source whose statistics are used for scaling; None: the checkpoint's only source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decision:
-    """What a policy answers."""
+    """Output of the policy."""
 
     source: str
     actions: Float32
-    """[H, 14] canonical: left arm, right arm; a native step each, m and rad, gripper 0 closed to 1 open."""
+    """[H, 14] canonical actions of left and right arm, one per native step: m, rad, gripper 0 closed to 1 open."""
     action_mask: Bool
     """[14] columns that the source has."""
     subtasks: tuple[str, ...]
-    """The textual chain of thought, up to its end."""
+    """The predicted subtasks, up to the first end."""
     codes: tuple[int, ...] = ()
-    """Codes of the latent tokens; none where the latents are continuous."""
+    """Codes of the latent tokens; empty if the latents are continuous."""
     frames: Image | None = None
-    """uint8 [F, s, s, 3] the imagined futures of the first view, `Signature.frame_interval_s` apart."""
+    """uint8 [F, s, s, 3] predicted frames of the first view, `Signature.frame_interval_s` apart."""
 
     @property
     def right(self) -> Float32:
@@ -95,35 +96,35 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What a policy takes and gives."""
+    """Inputs and outputs of a policy."""
 
     views: tuple[CameraRole, ...]
     horizon: int
     futures: int
     sources: tuple[str, ...]
     frame_interval_s: float = 1.0
-    """Between imagined frames."""
+    """Time between predicted frames."""
     step: int
-    """Training steps behind it."""
+    """Number of training steps."""
     conventions: Mapping[str, Convention] = field(default_factory=dict)
     resizes: Mapping[str, ResizeMode] = field(default_factory=dict)
-    """How each source's images became square; plain where a checkpoint does not say."""
+    """How each source's images were made square; the default is plain resizing."""
     digest: str = ""
-    """Of the weights that choose actions."""
+    """Digest of the weights that predict actions."""
 
 
 class VitaPolicy:
-    """Chooses actions; deterministic, and safe to call from one thread at a time."""
+    """Predicts actions; deterministic; call it from one thread at a time."""
 
     def __init__(self, model: Vita, progress: Progress, options: PolicyOptions, *, digest: str = "") -> None:
-        """Take a model with its weights, which `digest` names; `from_pretrained` is the usual way."""
+        """Wrap a model with loaded weights, identified by `digest`; usually `from_pretrained` is used instead."""
         self.model, self.options = model, options
         self._statistics: Mapping[str, Json] = dict(progress.statistics)  # type: ignore[arg-type]
         self.signature = _signature(progress, model, digest)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return torch.device(self.options.device)
 
     @classmethod
@@ -131,8 +132,8 @@ class VitaPolicy:
         """Load a run's newest checkpoint, one of its checkpoints, or an exported policy.
 
         Raises:
-            RequestError: there is none, or it has no backbone (warmup).
-            VitaDataError: it is damaged.
+            RequestError: no checkpoint was found, or it has no backbone (warmup).
+            VitaDataError: the checkpoint is damaged.
         """
         options = options or PolicyOptions()
         checkpoint, progress = find_policy(Path(folder))
@@ -145,7 +146,7 @@ class VitaPolicy:
         missing = set(wanted) - load_components(checkpoint, model)
         if missing:
             raise RequestError(
-                f"{checkpoint} lacks {', '.join(sorted(missing))}: export it with --imagine, or name a run"
+                f"{checkpoint} lacks {', '.join(sorted(missing))}; export it with --imagine, or use a run folder"
             )
         _prepare(model, wanted, options)
         return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
@@ -158,14 +159,14 @@ class VitaPolicy:
         *,
         source: str | None = None,
     ) -> Decision:
-        """Choose a chunk of actions for one observation; raises as `decide`."""
+        """Predict a chunk of actions for one observation; raises as `decide`."""
         return self.decide([Observation(images=images, instruction=instruction, state=state, source=source)])[0]
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
-        """Choose chunks of actions for several observations at once.
+        """Predict chunks of actions for several observations at once.
 
         Raises:
-            RequestError: an observation does not fit: names what is wrong with it.
+            RequestError: an observation is invalid; the message says why.
         """
         if not observations:
             return []
@@ -173,7 +174,7 @@ class VitaPolicy:
 
     @torch.inference_mode()
     def decide_batch(self, batch: Batch) -> list[Decision]:
-        """Choose chunks of actions for a paired batch as the loader gives it."""
+        """Predict chunks of actions for a paired batch of the loader."""
         uses_bf16 = self.options.precision is Precision.BF16
         if self.options.compile:
             begin_answer(self.device)
@@ -182,46 +183,48 @@ class VitaPolicy:
         return [self._decision(prediction, row, source) for row, source in enumerate(batch.source)]
 
     def warm_up(self) -> None:
-        """Answer a blank observation, so that what is compiled at the first answer is there before somebody waits."""
+        """Run inference on blank observations, so that compilation happens before the first real request."""
         spec = self.signature
         blank = dict.fromkeys(spec.views, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-        # CUDA graphs are recorded at the second answer and replayed from the third on.
+        # CUDA graphs are recorded in the second inference and replayed from the third on.
         for _ in range(3 if self.options.compile else 1):
             self.decide([Observation(images=blank, instruction="wait", source=spec.sources[0])])
 
     def scales_as(self, statistics: Json, source: str) -> bool:
-        """Tell whether statistics scale a source's actions and states as those of the checkpoint do."""
+        """Tell whether statistics scale a source's actions and states in the same way as the checkpoint's."""
         given: Any = statistics
         return scaling_digest(given, source) == scaling_digest(self._statistics, source)
 
     def unscaled(self, actions: Tensor, source: str) -> Float32:
-        """Turn actions [..., 14] as a batch holds them into m and rad."""
+        """Convert a batch's normalized actions [..., 14] to m and rad."""
         return action_scaling(self._statistics, source).unnormalize(actions.float().cpu().numpy())
 
     def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
-        """Turn a decision into the commands [H, 7] of a simulator, named by the source that it belongs to.
+        """Convert a decision to commands [H, 7] in an action convention.
 
         Args:
-            decision: what `predict` gave.
+            decision: output of `predict`.
             convention: `canonical`, or a source whose constants the checkpoint has.
-            state: [64] the state that it was given, for conventions that start from the hand's orientation.
+            state: [64] state of the observation, for conventions that depend on the hand's orientation.
 
         Raises:
-            RequestError: there is no such convention, or it needs the state.
+            RequestError: the checkpoint does not have the convention, or the convention needs the state.
         """
         if convention == CANONICAL:
             return decision.right
         known = self.signature.conventions
         if convention not in known:
-            raise RequestError(f"no convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}")
+            raise RequestError(
+                f"unknown convention {convention!r}; this checkpoint has: {', '.join((CANONICAL, *known))}"
+            )
         return known[convention].commands(decision.right, state)
 
     def _source(self, observation: Observation) -> str:
         known = self.signature.sources
         source = observation.source or (known[0] if len(known) == 1 else None)
         if source not in known:
-            asked = "name a source" if source is None else f"no source {source!r}"
-            raise RequestError(f"{asked}; this checkpoint has statistics of: {', '.join(known)}")
+            asked = "a source is required" if source is None else f"unknown source {source!r}"
+            raise RequestError(f"{asked}; this checkpoint has statistics for: {', '.join(known)}")
         return source
 
     def _batch(self, observations: Sequence[Observation], sources: Sequence[str]) -> Batch:
@@ -236,9 +239,10 @@ class VitaPolicy:
                     images[row, place] = _square(one.images[view], view, resize)
                     image_mask[row, place] = True
             if unknown := [str(view) for view in one.images if view not in list(CameraRole)]:
-                raise RequestError(f"no camera {unknown[0]!r}; this checkpoint sees: {', '.join(spec.views)}")
+                raise RequestError(f"unknown camera {unknown[0]!r}; this checkpoint uses: {', '.join(spec.views)}")
             if not image_mask[row, 0]:
-                raise RequestError(f"an observation needs the {spec.views[0]} image; found {', '.join(one.images)}")
+                found = ", ".join(one.images) or "none"
+                raise RequestError(f"an observation must have the {spec.views[0]} image; found {found}")
             if one.state is not None:
                 state[row], state_mask[row] = self._state(one.state, one.state_mask, source)
         futures = (size, spec.futures if self.options.imagine else 0)
@@ -258,14 +262,16 @@ class VitaPolicy:
         values = np.asarray(state, np.float32)
         real = _has(self._statistics, source, "state") if mask is None else np.asarray(mask, bool)
         if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not np.isfinite(values[real]).all():
-            raise RequestError(f"a state must be {STATE_DIM} finite numbers, its mask alike; found {values.shape}")
+            raise RequestError(
+                f"a state must be {STATE_DIM} finite numbers, and its mask of the same shape; found {values.shape}"
+            )
         scaling = state_scaling(self._statistics, source)
         real = real & scaling.known
         return scaling.normalize(values, real), real
 
     def _decision(self, prediction: Prediction, row: int, source: str) -> Decision:
         if prediction.actions is None or prediction.reasoning is None:
-            raise TypeError("a paired batch without actions")
+            raise TypeError("expected actions for a paired batch, got none")
         actions = self.unscaled(prediction.actions.predicted[row], source)
         real = _has(self._statistics, source, "action")[ACTION14]
         actions[:, GRIPPERS] = actions[:, GRIPPERS].clip(0, 1)
@@ -281,7 +287,7 @@ class VitaPolicy:
 
 
 def _codes(prediction: Prediction, row: int) -> tuple[int, ...]:
-    """Give the codes of a sample's latent tokens, of the actions where these have their own."""
+    """Give the codes of a sample's latent tokens; those of the actions if they are separate."""
     taken = prediction.quantized[-1].indices if prediction.quantized else None
     return () if taken is None else tuple(taken[row].tolist())
 
@@ -291,8 +297,8 @@ def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
     windows = sampler["fields"]["windows"]
     if windows.get("chunk_s") is not None:
         raise RequestError(
-            f"expected chunks of native steps, which are a policy's commands; this run's chunks cover "
-            f"{windows['chunk_s']:g} s at any rate; fine-tune it first"
+            f"expected a run whose chunks are native steps, got chunks that cover {windows['chunk_s']:g} s at any "
+            "rate; fine-tune the run first"
         )
     conventions: Any = progress.conventions
     resizes: Any = progress.resizes
@@ -319,7 +325,7 @@ def _prepare(model: Vita, wanted: Sequence[Component], options: PolicyOptions) -
 
 
 def narrow(part: nn.Module) -> None:
-    """Hold the matrices in bfloat16, which halves what a pass has to read; norms and codes stay float32."""
+    """Store matrices in bfloat16, which halves memory traffic; norms and codes stay in float32."""
     for module in part.modules():
         if isinstance(module, nn.Linear):
             module.to(torch.bfloat16)
@@ -337,5 +343,5 @@ def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:
     table: Any = statistics[source]
     part = table["source"][source].get(vector)
     if part is None:
-        raise VitaDataError(f"source {source} has no {vector}: its statistics have none")
+        raise VitaDataError(f"source {source}: expected statistics of its {vector}, got none")
     return np.array([value is not None for value in part["mean"]])

@@ -1,4 +1,4 @@
-"""`vita-train preview`: what a run imagines and chooses for a clip beside the truth (VITA figures 3, 4, 17 to 20)."""
+"""`vita-train preview`: predicted frames and actions next to the ground truth (VITA figures 3, 4, 17 to 20)."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _MIN_SPAN_M = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """One window: what was predicted and what happened."""
+    """Prediction and ground truth of one window."""
 
     title: str
     start: Image
@@ -42,23 +42,23 @@ class Comparison:
 
 
 def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, window: int) -> Comparison:
-    """Predict for a window of a clip; `window` counts the clip's windows from 0, at each keyframe.
+    """Predict for a window of a clip; windows start at the clip's keyframes and are numbered from 0.
 
     Raises:
-        RequestError: the policy does not imagine, there is no such window, or the shards scale it otherwise.
-        ManifestError: there is no such source or clip.
+        RequestError: the policy does not predict frames, the window does not exist, or the statistics differ.
+        ManifestError: the source or clip does not exist.
     """
     if not policy.options.imagine:
-        raise RequestError("a preview needs a policy that imagines: PolicyOptions(imagine=True)")
+        raise RequestError("a preview needs a policy that predicts frames: PolicyOptions(imagine=True)")
     plan = _plan(policy, shards, source, key)
     if not policy.scales_as(plan.statistics, source):
         raise RequestError(
-            f"--shards {shards}: the statistics of {source} are not those of the run, which scales otherwise; restore "
-            "its stats.json"
+            f"--shards {shards}: the statistics of {source} differ from those of the run; restore the stats.json that "
+            "the run was trained with"
         )
     num_windows = plan.pools[Modality.PAIRED][0].pool.num_windows
     if not 0 <= window < num_windows:
-        raise RequestError(f"--window {window}: there are {num_windows}, counted from 0")
+        raise RequestError(f"--window {window}: there are {num_windows} windows, numbered from 0")
     batch = read_windows(plan, Modality.PAIRED, [window])
     decision = policy.decide_batch(on_device(batch, policy.device))[0]
     images, future, mask = (_known(part)[0] for part in (batch.images, batch.future, batch.future_mask))
@@ -93,7 +93,7 @@ def _plan(policy: VitaPolicy, shards: str, source: str, key: str | None) -> Plan
 
 
 def draw(comparison: Comparison) -> Image:
-    """Draw a comparison as uint8 [h, w, 3]: true frames, imagined frames, the paths and the gripper."""
+    """Draw a comparison as uint8 [h, w, 3]: true frames, predicted frames, paths and gripper."""
     frames = _frame_rows(comparison)
     panels = _panels(comparison)
     width = max(frames.shape[1], panels.shape[1])
@@ -105,7 +105,7 @@ def draw(comparison: Comparison) -> Image:
 def _frame_rows(comparison: Comparison) -> Image:
     imagined = comparison.decision.frames
     if imagined is None:
-        raise RequestError("the policy imagined no frames")
+        raise RequestError("expected predicted frames from the policy, got none")
     rows = []
     for name, frames, mask in (
         ("true", comparison.true_frames, comparison.frame_mask),
@@ -122,7 +122,7 @@ def _frame_rows(comparison: Comparison) -> Image:
 
 
 def _panels(comparison: Comparison) -> Image:
-    """Draw each arm that the source has: its path from above and from the side, and its gripper."""
+    """Draw each arm of the source: its path from above and from the side, and its gripper."""
     decision, panels = comparison.decision, []
     for arm, name in ((LEFT_ARM, "left"), (RIGHT_ARM, "right")):
         if not decision.action_mask[arm].any():
@@ -138,7 +138,7 @@ def _panels(comparison: Comparison) -> Image:
 
 
 def _lines(title: str, lines: Sequence[Float32], fixed: tuple[float, float] | None = None) -> Image:
-    """Draw truth in black and prediction in red; axes alike unless the second one's range is fixed."""
+    """Draw truth in black and prediction in red; both axes have one scale unless the second's range is fixed."""
     panel = _blank(_PANEL, _PANEL)
     cv2.rectangle(panel, (_MARGIN, _LINE), (_PANEL - _MARGIN, _PANEL - _MARGIN), _GREY, 1)
     low, high = np.vstack(lines).min(axis=0), np.vstack(lines).max(axis=0)
@@ -151,7 +151,7 @@ def _lines(title: str, lines: Sequence[Float32], fixed: tuple[float, float] | No
     cv2.putText(panel, title, (_MARGIN, _LINE - 5), _FONT, 0.42, _BLACK, 1, cv2.LINE_AA)
     room = np.array([_PANEL - 4 * _MARGIN, _PANEL - _LINE - 4 * _MARGIN])
     for line, colour in zip(lines, (_BLACK, _RED), strict=True):
-        if not len(line):  # nothing real in this window
+        if not len(line):  # all masked in this window
             continue
         places = (line - low) / (high - low) * [1, -1] + [0, 1]
         points = np.round(places * room + [2 * _MARGIN, _LINE + 2 * _MARGIN]).astype(np.int32)
@@ -177,12 +177,12 @@ def _padded(picture: Image, width: int) -> Image:
 
 def _known(member: torch.Tensor | None) -> torch.Tensor:
     if member is None:
-        raise TypeError("a paired batch without one of its members")
+        raise TypeError("expected all members of a paired batch, got None")
     return member
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Run `vita-train preview`; tells what was drawn."""
+    """Run `vita-train preview`; returns a line that describes the picture."""
     policy = VitaPolicy.from_pretrained(arguments.run, PolicyOptions(imagine=True))
     found = compare(policy, arguments.shards, source=arguments.source, key=arguments.key, window=arguments.window)
     arguments.out.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(draw(found)), quality=92, colorspace="RGB"))

@@ -1,4 +1,4 @@
-"""A websocket to a policy server: binary messages in one line of talk, faults in one line of text."""
+"""A websocket to a policy server, with errors as one-line messages."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,21 +18,21 @@ _CLOSE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One whole message."""
+    """One complete message."""
 
     data: bytes
     is_text: bool
 
 
 class WebSocket:
-    """One connection; nothing is compressed, since the servers are near and pictures do not shrink."""
+    """One connection, without compression, because servers are usually close and images do not compress."""
 
     def __init__(self, address: str, *, timeout_s: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """Connect.
 
         Raises:
-            RequestError: the address is no ws:// address.
-            VitaDataError: nobody listens there, or it is no websocket server.
+            RequestError: the address is not a valid ws:// address.
+            VitaDataError: nothing listens there, or it is not a websocket server.
         """
         target = _target(address)
         self.address, self._timeout_s, self._open = address, timeout_s, ExitStack()
@@ -40,18 +40,18 @@ class WebSocket:
             self._connection = self._open.enter_context(connect(
                 target, additional_headers=headers, open_timeout=timeout_s, max_size=MAX_MESSAGE_BYTES,
                 close_timeout=_CLOSE_TIMEOUT_S, compression=None, proxy=None,
-                ping_interval=None,  # openpi's server answers no ping while it computes
+                ping_interval=None,  # openpi's server does not answer pings while it computes
             ))  # fmt: skip
-        except OSError as fault:  # a timeout, too
+        except OSError as fault:  # includes timeouts
             raise VitaDataError(f"{address}: no server answers ({fault}); start one with `vita-serve`") from fault
         except InvalidStatus as fault:
             status = f"{fault.response.status_code} {fault.response.reason_phrase}"
             if fault.response.status_code == HTTPStatus.UNAUTHORIZED:
-                told = f"{address} wants a key ({status}); set {API_KEY} to that of the server"
+                told = f"{address} requires a key ({status}); set {API_KEY} to the server's key"
                 raise VitaDataError(told) from fault
-            raise VitaDataError(f"{address} is no policy server: it answered {status}") from fault
+            raise VitaDataError(f"{address} is not a policy server: it answered {status}") from fault
         except WebSocketException as fault:
-            raise VitaDataError(f"{address} is no policy server: {fault}") from fault
+            raise VitaDataError(f"{address} is not a policy server: {fault}") from fault
 
     def send(self, data: bytes) -> None:
         """Send one binary message.
@@ -66,19 +66,19 @@ class WebSocket:
         """Wait for the next message.
 
         Raises:
-            VitaDataError: the connection is lost or closed, or nothing came in time.
+            VitaDataError: the connection is lost or closed, or no message came in time.
         """
         with self._telling():
             data = self._connection.recv(self._timeout_s)
         return Message(data=data.encode(), is_text=True) if isinstance(data, str) else Message(data=data, is_text=False)
 
     def close(self) -> None:
-        """Say goodbye and let go."""
+        """Close the connection."""
         self._open.close()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Say what the library raises in one line that names the server."""
+        """Convert the library's errors to one-line messages that name the server."""
         try:
             yield
         except TimeoutError as fault:
@@ -86,22 +86,22 @@ class WebSocket:
         except ConnectionClosed as fault:
             raise VitaDataError(f"{self.address} closed the connection ({_reason(fault)})") from fault
         except (OSError, WebSocketException) as fault:
-            raise VitaDataError(f"{self.address}: the connection is lost ({fault})") from fault
+            raise VitaDataError(f"{self.address}: connection lost ({fault})") from fault
 
 
 def _target(address: str) -> str:
-    """Complete an address by openpi's port; raises RequestError where it is none."""
+    """Add openpi's default port to an address; raises RequestError if the address is invalid."""
     try:
         parts = urlsplit(address)
         port = 8000 if parts.port is None else parts.port
         (parts.hostname or "").encode("idna")
     except ValueError as fault:
-        raise RequestError(f"{address} is no address of a policy server ({fault}): ws://HOST:PORT") from fault
+        raise RequestError(f"expected an address ws://HOST:PORT, got {address} ({fault})") from fault
     if parts.scheme != "ws" or not parts.hostname or not port:
-        raise RequestError(f"{address} is no address of a policy server: ws://HOST:PORT")
+        raise RequestError(f"expected an address ws://HOST:PORT, got {address}")
     return address if parts.port else parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
 
 
 def _reason(fault: ConnectionClosed) -> str:
     said = fault.rcvd or fault.sent
-    return f"code {said.code} {said.reason}".strip() if said else "without a word"
+    return f"code {said.code} {said.reason}".strip() if said else "no reason given"

@@ -1,6 +1,6 @@
-"""Drive an arm by a policy: look, ask, carry a chunk out at 30 Hz, look again (VITA 10.2, 10.4, 10.8).
+"""Control an arm with a policy: observe, predict, execute a chunk at 30 Hz, repeat (VITA 10.2, 10.4, 10.8).
 
-The arm stands still while the policy thinks. Whatever goes wrong ends the run with the arm stopped and a reason.
+The arm stands still during inference. Any fault stops the arm and ends the run with a reason.
 """
 
 import time
@@ -21,14 +21,14 @@ from vita_model.robot.guards import Limits, next_pose
 from vita_model.robot.interfaces import Arm, ArmState, Camera, Clock, Pose
 
 HZ = 30.0
-"""Of commands (VITA 10.2)."""
+"""Rate of commands (VITA 10.2)."""
 _FAULTS = (OSError, RuntimeError, ValueError)
-"""What drivers and cameras raise."""
+"""Exceptions of drivers and cameras."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
-    """How many actions are carried out of each answer."""
+    """How many actions of each prediction are executed."""
 
     num_segments: int = 1
     steps: int = 15
@@ -39,14 +39,14 @@ class Chunking:
 
     @property
     def num_steps(self) -> int:
-        """Actions an answer."""
+        """Actions per prediction."""
         return self.num_segments * self.steps
 
 
 FINETUNED = Chunking(steps=15)
 """VITA 10.4: a chunk of 15."""
 LATENCY = Chunking(num_segments=15, steps=12)
-"""VITA 10.8: 15 chunks of 12 actions an inference."""
+"""VITA 10.8: 15 chunks of 12 actions per inference."""
 
 
 class Ending(StrEnum):
@@ -66,24 +66,24 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlConfig:
-    """How a run goes.
+    """Settings of a run.
 
-    Assumes: the time-outs; 10.8 reports 2 s an inference and 3 s in all.
+    Assumes: the timeouts; 10.8 reports 2 s per inference and 3 s in total.
     """
 
     limits: Limits
     chunking: Chunking = FINETUNED
     hz: float = HZ
     most_s: float = 120.0
-    """Longest run."""
+    """Maximum duration of a run."""
     policy_timeout_s: float = 10.0
     image_age_s: float = 0.5
-    """An older picture ends the run, and so does one as far in the future: the camera's time is not the loop's."""
+    """Maximum age of an image. An image that far in the future also ends the run, since its clock must be wrong."""
     late_s: float = 0.2
-    """A command that comes later than this ends the run."""
+    """Maximum delay of a command; a later one ends the run."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no time; raises RequestError."""
+        """Refuse times that are not positive; raises RequestError."""
         require_positive(self, "hz", "most_s", "policy_timeout_s", "image_age_s", "late_s")
 
 
@@ -96,7 +96,7 @@ class RunEnd:
     num_steps: int
     num_answers: int
     num_limited: int
-    """Commands that the limits changed."""
+    """Number of commands that the limits changed."""
     seconds: float
 
 
@@ -104,15 +104,15 @@ class SystemClock:
     """The machine's monotonic clock."""
 
     def now(self) -> float:
-        """Tell the time."""
+        """Give the current time."""
         return time.monotonic()
 
     def wait_until(self, time_s: float) -> None:
-        """Sleep until then."""
+        """Sleep until a time."""
         time.sleep(max(0.0, time_s - time.monotonic()))
 
 
-class _Over(Exception):  # noqa: N818 - an end, not an error
+class _RunOver(Exception):  # noqa: N818 - an end, not an error
     def __init__(self, ending: Ending, detail: str) -> None:
         super().__init__(detail)
         self.ending, self.detail = ending, detail
@@ -128,32 +128,32 @@ def drive(
     clock: Clock,
     is_wanted: Callable[[], bool],
 ) -> RunEnd:
-    """Drive the arm until the operator ends the run, its time is over, or a guard speaks; the arm is stopped then.
+    """Control the arm until the operator ends the run, its time is over, or a limit is violated; then stop the arm.
 
     Args:
         arm: the robot.
-        cameras: third-person camera as primary, the arm's own as wrist_right (VITA 10.4).
-        policy: gives canonical actions at `config.hz`.
+        cameras: third-person camera as primary, the arm's own camera as wrist_right (VITA 10.4).
+        policy: outputs canonical actions at `config.hz`.
         config: limits and times.
-        instruction: what to do.
-        clock: of cameras and loop.
-        is_wanted: the operator's switch, asked before each command.
+        instruction: the task.
+        clock: clock of cameras and loop.
+        is_wanted: the operator's switch, checked before each command.
 
     Raises:
-        RequestError: the policy gives other than canonical actions, or there is no primary camera.
+        RequestError: the policy's actions are not canonical, or there is no primary camera.
     """
     if CameraRole.PRIMARY not in cameras:
         raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
     run = _Run(arm, cameras, InConvention(policy, CANONICAL), config, instruction, clock, is_wanted)
     try:
-        end = run.to_its_end()
+        end = run.until_end()
     except BaseException:
         arm.stop()
         raise
     try:
         arm.stop()
     except _FAULTS as fault:
-        told = f"{end.detail}; the arm did not take the stop ({fault}): use its emergency stop"
+        told = f"{end.detail}; stopping the arm failed ({fault}): use its emergency stop"
         return replace(end, ending=Ending.FAULT, detail=told)
     return end
 
@@ -174,18 +174,18 @@ class _Run:
         self._began_s = clock.now()
         self._num_steps = self._num_answers = self._num_limited = 0
 
-    def to_its_end(self) -> RunEnd:
-        """Go on until something ends the run; says what."""
+    def until_end(self) -> RunEnd:
+        """Run until something ends the run; returns the reason."""
         try:
-            self._go()
-        except _Over as over:
+            self._loop()
+        except _RunOver as over:
             return self._end(over.ending, over.detail)
         except VitaDataError as fault:
             return self._end(Ending.POLICY_ERROR, str(fault))
         except _FAULTS as fault:
             return self._end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
 
-    def _go(self) -> NoReturn:
+    def _loop(self) -> NoReturn:
         self._policy.reset()
         while True:
             self._check()
@@ -208,13 +208,13 @@ class _Run:
         actions = self._policy.act(self._observe(state))
         took_s = self._clock.now() - asked_s
         if took_s > self._config.policy_timeout_s:
-            raise _Over(
+            raise _RunOver(
                 Ending.POLICY_TIMEOUT,
-                f"an answer took {took_s:.2f} s, {self._config.policy_timeout_s:g} s are allowed",
+                f"the policy took {took_s:.2f} s to answer, the limit is {self._config.policy_timeout_s:g} s",
             )
         wanted = self._config.chunking.num_steps
         if len(actions) < wanted:
-            raise _Over(Ending.POLICY_ERROR, f"a chunk has {len(actions)} actions, {wanted} are to be carried out")
+            raise _RunOver(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
         self._num_answers += 1
         return actions[:wanted]
 
@@ -222,8 +222,8 @@ class _Run:
         frames = {role: camera.read() for role, camera in self._cameras.items()}
         for role, frame in frames.items():
             age_s = self._clock.now() - frame.time_s
-            if not abs(age_s) <= self._config.image_age_s:  # nan, too; one of the future has another clock's time
-                raise _Over(Ending.STALE_IMAGE, f"the {role} picture is {age_s:.2f} s old by the loop's clock")
+            if not abs(age_s) <= self._config.image_age_s:  # also true for NaN and for images of the future
+                raise _RunOver(Ending.STALE_IMAGE, f"the {role} image is {age_s:.2f} s old by the loop's clock")
         return Observation(
             images={role: frame.image for role, frame in frames.items()},
             instruction=self._instruction,
@@ -241,7 +241,7 @@ class _Run:
             self._check(pose)
             late_s = self._clock.now() - due_s
             if late_s > self._config.late_s:
-                raise _Over(Ending.LATE, f"a command came {late_s:.3f} s late")
+                raise _RunOver(Ending.LATE, f"a command was {late_s:.3f} s late")
             limited = next_pose(pose, action, self._config.limits, period_s)
             pose = limited.pose
             self._arm.servo(pose, float(np.clip(action[6], 0.0, 1.0)), period_s)
@@ -251,17 +251,20 @@ class _Run:
             self._clock.wait_until(due_s)
 
     def _check(self, sent: Pose | None = None) -> None:
-        """Look whether the run may go on; `sent` is where the tool was sent last."""
+        """Check whether the run may continue; `sent` is the last commanded pose."""
         if not self._is_wanted():
-            raise _Over(Ending.OPERATOR, "the operator ended the run")
+            raise _RunOver(Ending.OPERATOR, "the operator ended the run")
         if self._clock.now() - self._began_s >= self._config.most_s:
-            raise _Over(Ending.TIME, f"{self._config.most_s:g} s are over")
+            raise _RunOver(Ending.TIME, f"the time limit of {self._config.most_s:g} s was reached")
         state, limits = self._arm.state(), self._config.limits
         if state.is_stopped:
-            raise _Over(Ending.SAFETY_STOP, "the robot's own safety stopped it")
+            raise _RunOver(Ending.SAFETY_STOP, "the robot's own safety system stopped it")
         if not limits.workspace.contains(state.pose.xyz_m, slack_m=limits.tracking_m):
-            raise _Over(Ending.OUT_OF_WORKSPACE, f"the tool is at {np.round(state.pose.xyz_m, 3).tolist()} m")
+            raise _RunOver(
+                Ending.OUT_OF_WORKSPACE,
+                f"the tool is outside the workspace, at {np.round(state.pose.xyz_m, 3).tolist()} m",
+            )
         if sent is not None:
             off_m = float(np.linalg.norm(state.pose.xyz_m - sent.xyz_m))
             if off_m > limits.tracking_m:
-                raise _Over(Ending.TRACKING, f"the tool is {off_m:.3f} m from where it was sent")
+                raise _RunOver(Ending.TRACKING, f"the tool is {off_m:.3f} m from its commanded position")

@@ -1,4 +1,4 @@
-"""Limits between a policy and a robot: each command is made to stay within them, or the run ends."""
+"""Safety limits between a policy and a robot: commands are changed to stay within them, or the run ends."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from vita_model.robot.interfaces import Pose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """A box in the robot's base frame that the tool does not leave."""
+    """A box in the robot's base frame that the tool must not leave."""
 
     low_m: tuple[float, float, float]
     high_m: tuple[float, float, float]
@@ -21,14 +21,14 @@ class Workspace:
     def __post_init__(self) -> None:
         """Refuse an empty box; raises RequestError."""
         if not all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)):
-            raise RequestError(f"workspace from {self.low_m} to {self.high_m} is empty")
+            raise RequestError(f"expected a workspace with low_m below high_m, got {self.low_m} to {self.high_m}")
 
     def clip(self, xyz_m: Float64) -> Float64:
-        """Give the nearest point [3] of the box."""
+        """Give the nearest point [3] inside the box."""
         return np.clip(xyz_m, self.low_m, self.high_m)
 
     def contains(self, xyz_m: Float64, *, slack_m: float = 0.0) -> bool:
-        """Tell whether a point lies in the box made wider by `slack_m`."""
+        """Tell whether a point is inside the box enlarged by `slack_m`."""
         return bool(
             np.all(xyz_m >= np.array(self.low_m) - slack_m) and np.all(xyz_m <= np.array(self.high_m) + slack_m)
         )
@@ -38,17 +38,17 @@ class Workspace:
 class Limits:
     """How fast and how far the tool may go.
 
-    Assumes: all numbers; the paper names the table's 0.8 m x 0.8 m alone (10.2). Set the box to your own table.
+    Assumes: all numbers; the paper gives only the table's 0.8 m x 0.8 m (10.2). Set the box to your own table.
     """
 
     workspace: Workspace
     speed_m_s: float = 0.25
     speed_rad_s: float = 1.0
     tracking_m: float = 0.05
-    """A tool farther than this from where it was sent is blocked: the run ends."""
+    """Maximum distance of the tool from its commanded position; beyond it, the tool is blocked and the run ends."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no limit; raises RequestError."""
+        """Refuse limits that are not positive; raises RequestError."""
         require_positive(self, "speed_m_s", "speed_rad_s", "tracking_m")
 
 
@@ -58,24 +58,24 @@ class Limited:
 
     pose: Pose
     was_changed: bool
-    """The policy wanted to go faster, or out of the workspace."""
+    """Whether the action was too fast or left the workspace."""
 
 
 def next_pose(before: Pose, action: Float64, limits: Limits, period_s: float) -> Limited:
-    """Apply a canonical action [7] to the pose that was commanded last, within the limits.
+    """Apply a canonical action [7] to the last commanded pose, within the limits.
 
     Args:
-        before: the pose commanded last.
-        action: dx dy dz in m, droll dpitch dyaw in rad, for one period; the gripper is not looked at.
-        limits: of speed and place.
-        period_s: of one command.
+        before: the last commanded pose.
+        action: dx dy dz in m, droll dpitch dyaw in rad, for one period; the gripper is ignored.
+        limits: limits of speed and position.
+        period_s: duration of one command.
     """
     step_m, turn = np.asarray(action[:3], np.float64), Rotation.from_euler("xyz", action[3:6]).as_rotvec()
     longest_m, wanted = limits.speed_m_s * period_s, before.xyz_m + step_m
     slower = _at_most(turn, limits.speed_rad_s * period_s)
     inside = limits.workspace.clip(before.xyz_m + _at_most(step_m, longest_m))
     place = inside
-    if np.linalg.norm(inside - before.xyz_m) > longest_m:  # a tool beside the box comes back as slowly as it goes
+    if np.linalg.norm(inside - before.xyz_m) > longest_m:  # a tool outside the box returns at limited speed
         place = before.xyz_m + _at_most(inside - before.xyz_m, longest_m)
     return Limited(
         pose=Pose(xyz_m=place, rotation=Rotation.from_rotvec(slower).as_matrix() @ before.rotation),

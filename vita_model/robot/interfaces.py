@@ -1,4 +1,4 @@
-"""What the control loop needs of an arm, of cameras and of time."""
+"""Interfaces of the control loop: arm, camera and clock."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from vita_data.types import Float64, Image
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Where the tool is: metres and a rotation matrix [3, 3], robot base frame."""
+    """Pose of the tool in the robot's base frame: position in metres and rotation matrix [3, 3]."""
 
     xyz_m: Float64
     rotation: Float64
@@ -16,7 +16,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmState:
-    """What the arm reports."""
+    """State reported by the arm."""
 
     pose: Pose
     joints_rad: Float64
@@ -24,12 +24,12 @@ class ArmState:
     gripper_open: float
     """0 closed .. 1 open."""
     is_stopped: bool
-    """The robot's own safety has stopped it."""
+    """Whether the robot's own safety system has stopped it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One picture and when it was taken, in the loop's clock."""
+    """One image and its time by the loop's clock."""
 
     image: Image
     """uint8 [h, w, 3] RGB."""
@@ -40,11 +40,11 @@ class Arm(Protocol):
     """A position-controlled arm with a gripper."""
 
     def state(self) -> ArmState:
-        """Read it now."""
+        """Read the current state."""
         ...
 
     def servo(self, pose: Pose, gripper_open: float, period_s: float) -> None:
-        """Go on towards a pose; called once a period."""
+        """Move towards a pose; called once per period."""
         ...
 
     def hold(self) -> None:
@@ -52,7 +52,7 @@ class Arm(Protocol):
         ...
 
     def stop(self) -> None:
-        """Stand still and take no more commands; may be called twice."""
+        """Stop and accept no more commands; may be called repeatedly."""
         ...
 
 
@@ -60,7 +60,7 @@ class Camera(Protocol):
     """One camera."""
 
     def read(self) -> Frame:
-        """Give the newest picture."""
+        """Give the newest image."""
         ...
 
 
@@ -68,9 +68,9 @@ class Clock(Protocol):
     """Time in seconds."""
 
     def now(self) -> float:
-        """Tell the time."""
+        """Give the current time."""
         ...
 
     def wait_until(self, time_s: float) -> None:
-        """Wait; return at once where that time has passed."""
+        """Wait until a time; return immediately if it has passed."""
         ...

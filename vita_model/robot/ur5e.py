@@ -1,6 +1,6 @@
-"""A UR-5e through `ur_rtde`, imported when a robot is opened; the gripper's driver is the user's own.
+"""A UR-5e through `ur_rtde`, which is imported when a robot is opened; users provide the gripper's driver.
 
-Never run against a robot here: it follows the library's signatures alone, which the tests' stand-in has too.
+It has never been run on a real robot, only against a test double with the library's signatures.
 """
 
 from importlib import import_module
@@ -15,18 +15,18 @@ from vita_model.robot.interfaces import ArmState, Pose
 _LOOKAHEAD_S = 0.1
 _GAIN = 300.0
 _SPEED_M_S, _ACCELERATION_M_S2 = 0.25, 0.5
-"""The library takes them and the controller does not use them in servoL."""
+"""Required by the library, but ignored by the controller in servoL."""
 
 
 class Gripper(Protocol):
     """A parallel gripper, such as the Robotiq 2F-85 (width / 0.085 m is the opening)."""
 
     def opening(self) -> float:
-        """Tell the opening, 0 closed .. 1 open."""
+        """Give the opening, 0 closed .. 1 open."""
         ...
 
     def move(self, gripper_open: float) -> None:
-        """Go there without waiting."""
+        """Move to an opening without waiting."""
         ...
 
 
@@ -48,7 +48,9 @@ class Ur5e:
             self._control: Any = control.RTDEControlInterface(host)
             self._receive: Any = receive.RTDEReceiveInterface(host)
         except (RuntimeError, OSError) as fault:
-            raise VitaDataError(f"{host}: no UR robot answers ({fault}); is it on, and in remote control?") from fault
+            raise VitaDataError(
+                f"{host}: no UR robot answers ({fault}); check that it is on and in remote control"
+            ) from fault
         self._gripper = gripper
         self._is_open = True
 
@@ -63,14 +65,14 @@ class Ur5e:
         )
 
     def servo(self, pose: Pose, gripper_open: float, period_s: float) -> None:
-        """Go on towards a pose.
+        """Move towards a pose.
 
         Raises:
-            VitaDataError: the robot refuses.
+            VitaDataError: the robot rejects the command.
         """
         target = [*pose.xyz_m.tolist(), *Rotation.from_matrix(pose.rotation).as_rotvec().tolist()]
         if not self._control.servoL(target, _SPEED_M_S, _ACCELERATION_M_S2, period_s, _LOOKAHEAD_S, _GAIN):
-            raise VitaDataError("the robot refused a command; look at its panel")
+            raise VitaDataError("the robot rejected a command; check its control panel")
         self._gripper.move(gripper_open)
 
     def hold(self) -> None:

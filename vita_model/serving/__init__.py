@@ -1,1 +1,1 @@
-"""A policy behind a websocket that openpi's client speaks to."""
+"""`vita-serve`: a policy server for websocket clients of openpi and vla-eval."""

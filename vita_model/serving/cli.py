@@ -1,4 +1,4 @@
-"""The command `vita-serve`: a run or an exported policy behind a websocket."""
+"""The command `vita-serve`: serve a run or an exported policy over a websocket."""
 
 import argparse
 import os
@@ -18,38 +18,43 @@ from vita_model.training.recipes.recipe import Precision
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 ended, 1 it never served, 2 the request is bad."""
+    """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 stopped, 1 could not serve, 2 invalid request."""
     arguments = _parser().parse_args(argv)
-    # A server's own Ctrl-C is its end.
-    return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before it served")
+    # Ctrl-C while serving is a normal stop; aiohttp handles it.
+    return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before the server started")
 
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(
         prog="vita-serve",
-        description="Answer openpi's websocket client with a trained policy; with LIBERO's convention vla-eval's, too.",
-        epilog="openpi's clients connect to ws://HOST:PORT, vla-eval's to ws://HOST:PORT/vla-eval. "
-        f"{API_KEY} in the environment: a key that clients must send as `Authorization: Api-Key KEY`.",
+        description="Serve a trained policy over a websocket, for openpi clients and (with --convention libero) for "
+        "vla-eval clients.",
+        epilog="openpi clients connect to ws://HOST:PORT, vla-eval clients to ws://HOST:PORT/vla-eval. If the "
+        f"environment variable {API_KEY} is set, clients must send it as `Authorization: Api-Key KEY`.",
     )
     parser.add_argument(
-        "run", type=local_path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote"
+        "run", type=local_path, metavar="RUN", help="run folder, one of its checkpoints, or an exported policy"
     )
     parser.add_argument(
         "--convention", type=word, default=CANONICAL, metavar="NAME",
-        help="what actions mean: canonical (m, rad, gripper 1 open), or a source whose constants the checkpoint has",
+        help="action convention: canonical (m, rad, gripper 1 = open), or a source whose constants the checkpoint has "
+        "(default: canonical)",
     )  # fmt: skip
     parser.add_argument(
-        "--host", type=word, default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)"
+        "--host", type=word, default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
-    parser.add_argument("--port", type=port, default=8000, help="default 8000; 0 takes a free one")
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 picks a free one (default: 8000)")
     parser.add_argument(
         "--replan-steps", type=positive, default=5, metavar="N",
-        help="commands of a chunk that vla-eval's clients get before the policy is asked again (default 5)",
+        help="for vla-eval clients: actions executed from each chunk before replanning (default: 5)",
     )  # fmt: skip
-    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:1 ... (default cpu)")
-    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument(
-        "--compile", action="store_true", help="compile the policy before serving (CUDA graphs on a GPU): minutes"
+        "--precision", type=Precision, choices=list(Precision), default=Precision.FP32,
+        help="precision of matrix products (default: fp32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the policy at startup; takes minutes (CUDA graphs on a GPU)"
     )
     return parser
 
@@ -74,14 +79,14 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     try:
         web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
-    except BrokenPipeError:  # of our output
+    except BrokenPipeError:  # stdout was closed
         raise
     except OSError as fault:
         raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
 
 
 def _require_host(host: str, port: int) -> None:
-    """Refuse an address that this machine does not know before a policy is loaded for it; raises RequestError."""
+    """Refuse an unknown address before the policy is loaded; raises RequestError."""
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as fault:

@@ -1,4 +1,4 @@
-"""How a connection is spoken on: what is said first, how a message is answered, how it is refused."""
+"""The protocol of a connection: its greeting, its answers and its errors."""
 
 from typing import Protocol
 
@@ -7,33 +7,33 @@ from vita_model.serving.request_handler import RequestHandler
 
 
 class Connection(Protocol):
-    """One client's connection; bytes go out as a binary frame, a text as a text frame."""
+    """One client's connection; bytes are sent as a binary frame, strings as a text frame."""
 
     @property
     def greeting(self) -> bytes | None:
-        """What is said before the client asks, if anything."""
+        """First message to the client, if any."""
 
     def answer(self, data: bytes) -> bytes | None:
-        """Answer a message, if it is one that is answered; called on the thread of the policy.
+        """Answer a message, or return None if it needs no answer; called on the policy's thread.
 
         Raises:
-            VitaDataError: it does not fit.
+            VitaDataError: the message is invalid.
         """
 
     def refusal(self, told: str) -> bytes | str:
-        """Say in a line why the message at hand is not answered."""
+        """Make an error message for the current request."""
 
 
 class OpenpiConnection:
-    """openpi's: metadata first, then a message for a message; what does not fit is answered by a text."""
+    """openpi's protocol: first metadata, then one answer per request; errors are sent as text."""
 
     def __init__(self, handler: RequestHandler) -> None:
-        """Take who answers."""
+        """Create a connection for a request handler."""
         self._handler = handler
 
     @property
     def greeting(self) -> bytes:
-        """Metadata."""
+        """The policy's metadata."""
         return pack(self._handler.metadata)
 
     def answer(self, data: bytes) -> bytes:
@@ -41,5 +41,5 @@ class OpenpiConnection:
         return pack(self._handler.act(read_request(data)))
 
     def refusal(self, told: str) -> str:
-        """Give the line as it is."""
+        """Give the line unchanged."""
         return told

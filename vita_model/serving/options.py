@@ -1,22 +1,22 @@
-"""What a server is asked for; imports no torch and no aiohttp, so that a typo is reported at once."""
+"""Options of a server. Imports neither torch nor aiohttp, so that errors are reported immediately."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What a server allows."""
+    """Limits and settings of a server."""
 
     api_key: str | None = None
-    """Wanted as `Authorization: Api-Key KEY`; None: everybody may ask."""
+    """Key that clients must send as `Authorization: Api-Key KEY`; None: no key is required."""
     max_message_bytes: int = 32 << 20
     max_clients: int = 64
     max_waiting: int = 32
-    """Requests that wait for the one that is answered."""
+    """Maximum number of requests waiting for the current one."""
     replan_steps: int = 5
-    """Commands of a chunk that vla-eval's clients get before the policy is asked again; openpi's get whole chunks.
+    """Actions of a chunk sent to vla-eval clients before the policy is called again; openpi clients get whole chunks.
 
     Assumes: 5, as `vita-eval` does.
     """
     heartbeat_s: float = 30.0
-    """A client that does not answer pings this long apart, or does not take an answer for as long, is gone."""
+    """Interval of pings. A client that does not answer them, or reads no answer for as long, is disconnected."""

@@ -1,4 +1,4 @@
-"""Pictures in vla-eval's messages: PNG, JPEG or bare bytes, their size read from the file before memory is made for it.
+"""Images in vla-eval's messages: PNG, JPEG or raw bytes. The size is read from the header before memory is allocated.
 
 Source: vla-eval 0.8.0, `protocol/image_codec.py`.
 """
@@ -22,25 +22,28 @@ _PNG_HEAD = struct.Struct(">8s4x4sII")
 
 
 def decode_picture(value: Mapping[Any, Any]) -> Image:
-    """Decode a picture [h, w, 3].
+    """Decode an image [h, w, 3].
 
     Raises:
-        RequestError: it is none, or not of the shape that it says.
+        RequestError: it cannot be decoded, or its shape is not the declared one.
     """
     kind, data, shape = value.get("format"), value.get("data"), value.get("shape")
     if kind == "raw":
         return decode_array(value.get("dtype"), shape, data)
     if kind not in ("png", "jpeg") or not isinstance(data, bytes):
-        raise RequestError(f"a picture of format {kind!r}; png, jpeg or raw is taken, as bytes")
+        raise RequestError(f"expected an image as png, jpeg or raw bytes, got format {kind!r}")
     size = _size(kind, data)
     if [*size, 3] != shape or max(size) > _MAX_SIDE:
-        raise RequestError(f"a picture of {size[0]}x{size[1]} that says {shape}; [h, w, 3] of at most {_MAX_SIDE}")
+        raise RequestError(
+            f"expected an image [h, w, 3] with sides of at most {_MAX_SIDE} and a matching shape, got "
+            f"{size[0]}x{size[1]} with shape {shape}"
+        )
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise RequestError(f"a {kind} of {len(data)} bytes cannot be decoded")
+        raise RequestError(f"cannot decode a {kind} image of {len(data)} bytes")
     return np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.uint8)
 
 
@@ -52,7 +55,7 @@ def _size(kind: str, data: bytes) -> tuple[int, int]:
             return height, width
         signature, chunk, width, height = _PNG_HEAD.unpack_from(data)
     except (ValueError, struct.error) as fault:
-        raise RequestError(f"a {kind} of {len(data)} bytes has no readable head") from fault
+        raise RequestError(f"cannot read the header of a {kind} image of {len(data)} bytes") from fault
     if signature != _PNG or chunk != b"IHDR":
-        raise RequestError(f"a png of {len(data)} bytes is none")
+        raise RequestError(f"expected a PNG file, got {len(data)} bytes without a PNG header")
     return height, width

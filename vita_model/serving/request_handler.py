@@ -1,4 +1,4 @@
-"""What a server asks: a request by openpi's keys to a policy's observation, its decision to an answer."""
+"""Convert a request with openpi's keys to an observation, and the policy's decision to an answer."""
 
 import time
 from collections.abc import Mapping
@@ -23,24 +23,24 @@ class RequestHandler(Protocol):
 
     @property
     def metadata(self) -> Message:
-        """What a client is told first."""
+        """First message to a client."""
 
     def act(self, request: Message) -> Message:
         """Answer a request.
 
         Raises:
-            RequestError: it does not fit.
+            RequestError: the request is invalid.
         """
 
 
 class PolicyRequestHandler:
-    """A policy that speaks a convention."""
+    """A policy that answers in an action convention."""
 
     def __init__(self, policy: VitaPolicy, convention: str) -> None:
-        """Take a policy and `canonical` or a source whose constants its checkpoint has.
+        """Wrap a policy; `convention` is `canonical` or a source whose constants its checkpoint has.
 
         Raises:
-            RequestError: the checkpoint has no such convention.
+            RequestError: the checkpoint does not have the convention.
         """
         known = policy.signature.conventions
         require_convention(convention, known)
@@ -49,7 +49,7 @@ class PolicyRequestHandler:
 
     @property
     def metadata(self) -> Message:
-        """Say what is taken and given."""
+        """Describe the policy's inputs and outputs."""
         spec = self._policy.signature
         return {
             "policy": "vita", "step": spec.step, "digest": spec.digest, "convention": self._name,
@@ -73,7 +73,7 @@ class PolicyRequestHandler:
     def _source(self, request: Message) -> str | None:
         asked = request.get(SOURCE_KEY)
         if asked is not None and not isinstance(asked, str):
-            raise RequestError(f"{SOURCE_KEY} must be a text; found {type(asked).__name__}")
+            raise RequestError(f"{SOURCE_KEY} must be a string; found {type(asked).__name__}")
         return asked or (self._name if self._convention is not None else None)
 
 
@@ -86,18 +86,20 @@ def _images(request: Message) -> Mapping[CameraRole, Image]:
         fits = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3
         if not fits or not min(value.shape) > 0 or max(value.shape) > _MAX_SIDE:
             raise RequestError(
-                f"{key} must be uint8 [h, w, 3] of at most {_MAX_SIDE} a side; found {_described(value)}"
+                f"{key} must be uint8 [h, w, 3] with sides of at most {_MAX_SIDE}; found {_described(value)}"
             )
         found[role] = value
     if CameraRole.PRIMARY not in found:
-        raise RequestError(f"a request needs observation/image; it has {', '.join(sorted(request)) or 'nothing'}")
+        raise RequestError(f"a request must have observation/image; found {', '.join(sorted(request)) or 'nothing'}")
     return found
 
 
 def _prompt(request: Message) -> str:
     prompt = request.get(PROMPT_KEY)
     if not isinstance(prompt, str) or not 0 < len(prompt) <= _MAX_PROMPT:
-        raise RequestError(f"{PROMPT_KEY} must be a text of 1 to {_MAX_PROMPT} letters; found {_described(prompt)}")
+        raise RequestError(
+            f"{PROMPT_KEY} must be a string of 1 to {_MAX_PROMPT} characters; found {_described(prompt)}"
+        )
     return prompt
 
 
@@ -110,7 +112,7 @@ def _state(request: Message) -> tuple[Float32 | None, Bool | None]:
     )
     if not fits or not np.isfinite(value).all():
         raise RequestError(
-            f"{STATE_KEY} must be {STATE_DIM} canonical numbers, or LIBERO's {_LIBERO_STATE}, all finite; found "
+            f"{STATE_KEY} must be finite numbers: {STATE_DIM} canonical ones or LIBERO's {_LIBERO_STATE}; found "
             f"{_described(value)}"
         )
     if value.shape == (_LIBERO_STATE,):

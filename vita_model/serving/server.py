@@ -1,7 +1,7 @@
-"""The websockets: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; a message that does not fit is refused.
+"""The websocket server: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; invalid messages get an error.
 
 Source of the protocol: openpi, `websocket_policy_server` (metadata frame, msgpack, errors as text, `/healthz`).
-One thread answers; requests wait in a queue of bounded length, and a client that finds it full is told so.
+One thread answers all requests. Others wait in a queue of limited length; if it is full, the client gets an error.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class PolicyServer:
         self._sockets: set[web.WebSocketResponse] = set()
 
     def app(self) -> web.Application:
-        """Make the application: a websocket for each protocol, `/healthz` and `/health` say that the server lives."""
+        """Make the application: a websocket per protocol, and `/healthz` and `/health` for health checks."""
         app = web.Application()
         for path in ("/healthz", "/health"):
             app.router.add_get(path, _healthy)
@@ -41,13 +41,13 @@ class PolicyServer:
         return app
 
     async def _closing(self, app: web.Application) -> AsyncIterator[None]:
-        app.on_shutdown.append(self._hang_up)
+        app.on_shutdown.append(self._close_sockets)
         yield
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _hang_up(self, app: web.Application) -> None:
+    async def _close_sockets(self, app: web.Application) -> None:
         for socket in list(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
 
     async def _openpi(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, OpenpiConnection(self._handler))
@@ -61,9 +61,9 @@ class PolicyServer:
         if options.api_key is not None and not hmac.compare_digest(
             given.encode(errors="surrogateescape"), f"Api-Key {options.api_key}".encode()
         ):
-            return web.Response(status=401, text="Authorization: Api-Key KEY is wanted\n")
+            return web.Response(status=401, text="missing or wrong key; send `Authorization: Api-Key KEY`\n")
         if len(self._sockets) >= options.max_clients:
-            return web.Response(status=503, text=f"{options.max_clients} clients are served already\n")
+            return web.Response(status=503, text=f"{options.max_clients} clients are already connected\n")
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=options.max_message_bytes, heartbeat=options.heartbeat_s
         )
@@ -73,10 +73,10 @@ class PolicyServer:
             await self._send(socket, connection.greeting)
             await self._listen(socket, connection)
         except ConnectionError:
-            # The client went while it was being answered.
+            # The client disconnected during the answer.
             pass
         except TimeoutError:
-            # It is there and reads nothing: a goodbye would wait for it, too.
+            # The client is connected but does not read; closing properly would wait for it again.
             if request.transport is not None:
                 request.transport.abort()
         finally:
@@ -88,11 +88,11 @@ class PolicyServer:
             if message.type is WSMsgType.BINARY:
                 await self._send(socket, await self._answer(connection, message.data))
             elif message.type is WSMsgType.TEXT:
-                await self._send(socket, connection.refusal("send msgpack in a binary frame"))
+                await self._send(socket, connection.refusal("expected msgpack in a binary frame, got a text frame"))
 
     async def _answer(self, connection: Connection, data: bytes) -> bytes | str | None:
         if self._num_waiting > self._options.max_waiting:
-            return connection.refusal(f"busy: {self._num_waiting} requests wait; ask again")
+            return connection.refusal(f"busy: {self._num_waiting} requests are waiting; try again")
         self._num_waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, connection.answer, data)

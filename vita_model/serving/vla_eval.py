@@ -1,8 +1,9 @@
-"""vla-eval's envelope for LIBERO: HELLO for HELLO, then an action [7] for an observation, out of chunks kept here.
+"""vla-eval's protocol for LIBERO: a HELLO for a HELLO, then one action [7] per observation, from chunks kept here.
 
-Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack of type, payload, seq and
-timestamp; arrays are maps with the text key `__ndarray__`, pictures with `__image__`; answers repeat the seq; episodes
-begin and end unanswered. Its other benchmarks name cameras and states otherwise, and are refused.
+Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack with type, payload, seq and
+timestamp; arrays are maps with the string key `__ndarray__`, images with `__image__`; answers repeat the seq; messages
+for the start and end of an episode get no answer. Its other benchmarks use other names for cameras and states and are
+not supported.
 """
 
 import logging
@@ -29,43 +30,43 @@ _log = logging.getLogger(__name__)
 
 
 class EnvelopeConnection:
-    """One connection: the chunk that is being carried out, and the number of the message that is answered."""
+    """One connection: the rest of the current chunk, and the number of the current message."""
 
     def __init__(self, handler: RequestHandler, replan_steps: int) -> None:
-        """Take who answers, and how many commands of a chunk are carried out before it is asked again."""
+        """Create a connection; `replan_steps` commands of each chunk are used before the handler is called again."""
         self._handler, self._replan_steps = handler, replan_steps
         self._commands: deque[Float32] = deque()
         self._seq = 0
         self._handlers: Mapping[str, Callable[[Message], bytes | None]] = {
-            "hello": self._hello, "episode_start": self._turn_page, "episode_end": self._turn_page,
+            "hello": self._hello, "episode_start": self._drop_chunk, "episode_end": self._drop_chunk,
             "observation": self._observe, "error": self._note,
         }  # fmt: skip
 
     @property
     def greeting(self) -> None:
-        """Nothing: the client speaks first."""
+        """None, because the client sends the first message."""
 
     def answer(self, data: bytes) -> bytes | None:
-        """Answer a message, if it is one that is answered; raises as `Connection.answer`."""
+        """Answer a message, or return None if it needs no answer; raises as `Connection.answer`."""
         self._seq = 0
-        kind, payload, self._seq = _opened(data)
+        kind, payload, self._seq = _parsed(data)
         if kind not in self._handlers:
-            raise RequestError(f"type {kind!r}; a client sends {', '.join(self._handlers)}")
+            raise RequestError(f"expected type {', '.join(self._handlers)}, got {kind!r}")
         return self._handlers[kind](payload)
 
     def refusal(self, told: str) -> bytes:
-        """Say that a message is not answered, and why; its seq is that of the last one that could be read."""
-        return self._sealed("error", {"error": told})
+        """Make an error message; its seq is that of the last readable message."""
+        return self._packed("error", {"error": told})
 
     def _hello(self, payload: Message) -> bytes:
         version = payload.get("protocol_version", _VERSION)
         if version != _VERSION:
-            raise RequestError(f"protocol_version {version!r}; {_VERSION} is spoken here")
+            raise RequestError(f"expected protocol_version {_VERSION}, got {version!r}")
         convention = self._convention()
         sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
         turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
         wants_wrist = len(self._handler.metadata.get("views", ())) > 1
-        return self._sealed("hello", {
+        return self._packed("hello", {
             "protocol_version": _VERSION, "model_server": "vita-serve", "capabilities": {},
             "observation_params": {"send_wrist_image": wants_wrist, "send_state": True},
             "action_spec": {
@@ -75,27 +76,27 @@ class EnvelopeConnection:
             },
         })  # fmt: skip
 
-    def _turn_page(self, payload: Message) -> None:
+    def _drop_chunk(self, payload: Message) -> None:
         self._commands.clear()
 
     def _note(self, payload: Message) -> None:
-        _log.warning("a client reports: %.200s", payload)
+        _log.warning("a client reported an error: %.200s", payload)
 
     def _observe(self, payload: Message) -> bytes:
         request = self._request(payload)
         if not self._commands:
             self._commands.extend(self._handler.act(request)["actions"][: self._replan_steps])
-        return self._sealed("action", {"actions": _plain(self._commands.popleft())})
+        return self._packed("action", {"actions": _plain(self._commands.popleft())})
 
     def _request(self, payload: Message) -> Message:
         images, told, state = (payload.get(name) for name in ("images", "task_description", "states"))
         found = ", ".join(map(str, images)) if isinstance(images, dict) else type(images).__name__
         if not isinstance(images, dict) or not {"agentview"} <= set(images) <= set(_CAMERAS):
             raise RequestError(
-                f"images must be a map of LIBERO's cameras, agentview with or without wrist; found {found}"
+                f"images must be a map of LIBERO's cameras, agentview and optionally wrist; found {found}"
             )
         if not isinstance(told, str) or not told:
-            raise RequestError(f"task_description must be a text; found {type(told).__name__}")
+            raise RequestError(f"task_description must be a non-empty string; found {type(told).__name__}")
         if state is not None and getattr(state, "shape", None) != (8,):
             raise RequestError("states must be LIBERO's 8 numbers: position, rotation vector, two fingers")
         flip = self._convention().flip
@@ -107,29 +108,31 @@ class EnvelopeConnection:
         if metadata.get("convention") != LIBERO:
             found = metadata.get("convention")
             raise RequestError(
-                f"vla-eval is served LIBERO's commands alone, not {found}: vita-serve --convention libero"
+                f"vla-eval needs convention libero, but this server uses {found}; run vita-serve --convention libero"
             )
         return Convention.from_json(metadata["constants"])
 
-    def _sealed(self, kind: str, payload: Message) -> bytes:
+    def _packed(self, kind: str, payload: Message) -> bytes:
         sealed = {"type": kind, "payload": payload, "seq": self._seq, "timestamp": time.time()}
         data: bytes = msgpack.packb(sealed)
         return data
 
 
-def _opened(data: bytes) -> tuple[str, Message, int]:
+def _parsed(data: bytes) -> tuple[str, Message, int]:
     try:
         message = msgpack.unpackb(data, **reading(_decoded))
     except VitaDataError:
         raise
     except Exception as fault:
-        raise RequestError(f"a message of {len(data)} bytes is no msgpack ({type(fault).__name__}: {fault})") from fault
+        raise RequestError(
+            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
+        ) from fault
     if not isinstance(message, dict) or not set(message) >= _FIELDS:
-        raise RequestError(f"a message must be a map with {', '.join(sorted(_FIELDS))}")
+        raise RequestError(f"a message must be a map with the keys {', '.join(sorted(_FIELDS))}")
     kind, payload, seq = message["type"], message["payload"], message["seq"]
     fits = isinstance(kind, str) and isinstance(payload, dict) and all(isinstance(key, str) for key in payload)
     if not fits or type(seq) is not int:
-        raise RequestError("a message's type must be a text, its payload a map with text keys, its seq a whole number")
+        raise RequestError("a message's type must be a string, its payload a map with string keys, its seq an integer")
     return kind, payload, seq
 
 
@@ -140,13 +143,13 @@ def _decoded(value: dict[Any, Any]) -> object:
 
 
 def _as_stored(value: object, flip: Flip) -> object:
-    """Decode a picture, and turn it as those were that the model has seen: the benchmark turns it by 180 degrees.
+    """Decode an image and turn it like the training images; the benchmark has turned it by 180 degrees.
 
-    Only pictures that are asked for are decoded: a small file may stand for a large one.
+    Other images are not decoded, because a small file can expand to a large image.
     """
     image = decode_picture(value) if isinstance(value, dict) and "__image__" in value else value
     if not isinstance(image, np.ndarray) or image.ndim != 3:
-        return image  # the handler refuses it by its name
+        return image  # the handler refuses it and names its key
     return turned(turned(image, Flip.ROT180), flip)
 
 

@@ -1,1 +1,1 @@
-"""Success rates of a policy in simulators: `vita-eval`. Simulators are the user's own and are imported lazily."""
+"""`vita-eval`: success rates of a policy in simulators. Users install the simulators; they are imported lazily."""

@@ -1,4 +1,4 @@
-"""The three stages: recipes, the one loop, checkpoints, evaluation, estimates.
+"""The three training stages: recipes, the training loop, checkpoints, evaluation, estimates.
 
-A `Recipe` and batches go in, a run folder comes out.
+Input: a `Recipe` and batches. Output: a run folder.
 """

@@ -1,4 +1,4 @@
-"""Moving averages of the weights that train, kept beside them: an option for weights that are smoother to judge."""
+"""Optional moving averages of the trained weights, for smoother results."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from vita_model.distributed import laid_like, whole
 
 
 class WeightAverages:
-    """One average a parameter that trains, cut as the parameter is."""
+    """One average per trained parameter, sharded like the parameter."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
@@ -23,13 +23,13 @@ class WeightAverages:
             self._averages[name].lerp_(parameter.detach(), 1 - self._decay)
 
     def state(self) -> dict[str, Tensor]:
-        """Give the averages whole, on the CPU; every rank must call this."""
+        """Give the unsharded averages on the CPU; every rank must call this."""
         return whole(self._averages)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take averages back.
+        """Restore averages.
 
         Raises:
-            KeyError: one is missing.
+            KeyError: an average is missing.
         """
         self._averages = {name: laid_like(state[name], own).clone() for name, own in self._averages.items()}

@@ -1,4 +1,4 @@
-"""Batches: where they come from, moved to a device, cut into micro-batches, shortened for a preview, made of noise."""
+"""Batches: their source, moving them to a device, splitting them, and making them from noise."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,33 +16,33 @@ _TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_m
 _FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
 _HORIZON = 12
 _PER_SAMPLE = ("keep_context", "view_shift", "token_seeds")
-"""Draws of each sample."""
+"""Fields of `Draws` that have one entry per sample."""
 
 
 class BatchStream(Protocol):
-    """An endless iterator of batches that knows and restores its position, as `vita_data.loader` makes it."""
+    """An endless iterator of batches that can save and restore its position, such as `vita_data.loader`'s."""
 
     def __next__(self) -> Batch:
         """Give the next batch."""
 
     @property
     def substituted(self) -> Mapping[str, int]:
-        """How many damaged windows were replaced since this process began, by source."""
+        """Number of damaged windows replaced since the process started, by source."""
 
     def state_dict(self) -> Mapping[str, object]:
-        """Describe the position after the last batch given, in JSON values."""
+        """Give the position after the last batch, as JSON values."""
 
     def load_state_dict(self, state: Mapping[str, object], *, plan_change: PlanChange) -> None:
-        """Go to a position; `plan_change` says what to do if another mixture wrote it."""
+        """Restore a position; `plan_change` decides whether a position of another mixture is accepted."""
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch's tensors; from pinned memory without waiting."""
+    """Move a batch's tensors to a device; asynchronously from pinned memory."""
     return _mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def samples(batch: Batch, part: slice) -> Batch:
-    """Keep some samples of a batch."""
+    """Select samples of a batch."""
     return replace(
         _mapped(batch, lambda tensor: tensor[part]),
         source=batch.source[part],
@@ -52,20 +52,20 @@ def samples(batch: Batch, part: slice) -> Batch:
 
 
 def micro_batches(batch: Batch, draws: Draws, count: int) -> list[tuple[Batch, Draws]]:
-    """Cut a batch and its draws into equal parts.
+    """Split a batch and its draws into equal parts.
 
     Raises:
-        ValueError: the batch cannot be cut so.
+        ValueError: the batch cannot be split equally.
     """
     size, rest = divmod(len(batch.key), count)
     if rest or not size:
-        raise ValueError(f"a batch of {len(batch.key)} cannot be cut into {count} equal parts")
+        raise ValueError(f"cannot split a batch of {len(batch.key)} samples into {count} equal parts")
     parts = [slice(number * size, (number + 1) * size) for number in range(count)]
     return [(samples(batch, part), _drawn(draws, part)) for part in parts]
 
 
 def _drawn(draws: Draws, part: slice) -> Draws:
-    """Keep the choices of some samples; those of the whole batch stay."""
+    """Select the choices of some samples; choices for the whole batch stay unchanged."""
     mine: dict[str, Any] = {
         name: None if (value := getattr(draws, name)) is None else value[part] for name in _PER_SAMPLE
     }
@@ -75,7 +75,7 @@ def _drawn(draws: Draws, part: slice) -> Draws:
 def random_batch(
     modality: Modality, stage: Stage, size: int, device: torch.device, *, windows: WindowSpec | None = None
 ) -> Batch:
-    """Make a batch of noise with all that its modality has, nothing masked; without `windows` the stage's, one view."""
+    """Make a batch of noise with all members of its modality, unmasked; default `windows`: the stage's, one view."""
     num_views, num_futures, horizon = (
         (1, _FUTURES[stage], _HORIZON) if windows is None else (len(windows.views), windows.futures, windows.horizon)
     )

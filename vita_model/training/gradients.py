@@ -1,4 +1,4 @@
-"""The gradients of one step: forward and backward over its micro-batches, clipped, refused where not finite."""
+"""The gradients of one step: forward and backward over its micro-batches, clipped and checked to be finite."""
 
 import math
 
@@ -19,23 +19,23 @@ _MAX_KEYS = 32
 
 
 class TrainingError(VitaDataError):
-    """The run went bad: a loss or gradient that is not finite."""
+    """A loss or gradient is not finite."""
 
 
 class Gradients:
-    """Computes a run's gradients, one step after the other; `draws` gives the random choices of each."""
+    """Computes the gradients of a run's steps; `draws` is the generator for their random choices."""
 
     def __init__(self, model: Vita, loss: nn.Module, recipe: Recipe, ranks: Ranks, draws: torch.Generator) -> None:
         self.model, self.loss, self.recipe, self.ranks, self.draws = model, loss, recipe, ranks, draws
 
     def compute(self, batch: Batch, *, step: int) -> dict[str, float]:
-        """Leave the clipped gradients of a batch in place; an idle branch has none, so AdamW does not touch it.
+        """Set the clipped gradients of a batch; parameters it does not use get none, so that AdamW skips them.
 
         Returns:
-            The loss, its terms, what the model tells of itself, and the gradient's norm before it was clipped.
+            The loss, its terms, additional figures of the model, and the gradient norm before clipping.
 
         Raises:
-            TrainingError: a loss or gradient is not finite; names the step and the batch's keys.
+            TrainingError: a loss or gradient is not finite; the message names the step and the batch's keys.
         """
         recipe, count = self.recipe, self.recipe.accumulate
         choices = draw(
@@ -63,7 +63,7 @@ class Gradients:
 
     def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
         uses_bf16 = self.recipe.precision is Precision.BF16
-        # Blocks that are computed again would keep a copy of each weight for nothing.
+        # With recomputation, cached weight copies would only waste memory.
         cached, device = not self.recipe.recompute, self.ranks.device.type
         with torch.autocast(device, torch.bfloat16, enabled=uses_bf16, cache_enabled=cached):
             terms: tuple[dict[str, Tensor], dict[str, float]] = self.loss(batch, drawn)
@@ -81,6 +81,6 @@ def _check_finite(value: Tensor, what: str, batch: Batch, step: int) -> None:
     keys = ", ".join(batch.key[:_MAX_KEYS])
     more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
     raise TrainingError(
-        f"step {step}: {what} {found} in this {batch.modality} batch of clips {keys}{more}. "
-        "Look at them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
+        f"step {step}: expected a finite {what}, got {found} in a batch of {batch.modality} clips {keys}{more}. "
+        "Inspect them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
     )

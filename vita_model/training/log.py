@@ -1,8 +1,8 @@
-"""What a run says while it trains: metrics.jsonl (a row a step), TensorBoard, a line for the terminal.
+"""Logs of a run: metrics.jsonl (one row per step), TensorBoard, and lines for the terminal.
 
-Weights & Biases get the scalars too, where that is installed and WANDB_PROJECT names a project.
+Scalars are also sent to Weights & Biases, if it is installed and WANDB_PROJECT is set.
 
-Nothing here draws random numbers or touches the model.
+Logging draws no random numbers and does not change the model.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ Report = Callable[[str], None]
 
 
 class RunLog:
-    """Writes the rows of one run; rows after `start_step`, left by a run that died, are dropped first."""
+    """Writes the rows of one run; rows after `start_step`, left by a run that crashed, are removed first."""
 
     def __init__(self, run: Path, *, start_step: int, num_steps: int, report_every: int, report: Report) -> None:
         self.path = run / "metrics.jsonl"
@@ -44,7 +44,7 @@ class RunLog:
         num_samples: int,
         step_s: float,
     ) -> None:
-        """Write one step: its scalars, the realised shares of the sources, what was replaced, its speed."""
+        """Log one step: scalars, actual shares of the sources, replaced windows, speed."""
         speed = num_samples / max(step_s, 1e-9)
         line = {
             "step": step,
@@ -66,7 +66,7 @@ class RunLog:
             self._terminal_line(step, modality, values["loss"], substituted)
 
     def evaluation(self, step: int, figures: Mapping[str, float]) -> None:
-        """Show the figures of an evaluation beside the scalars."""
+        """Log the figures of an evaluation."""
         scalars = {f"evaluation/{name}": value for name, value in figures.items()}
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
@@ -74,7 +74,7 @@ class RunLog:
             self._wandb.log(scalars, step=step)
 
     def pictures(self, step: int, paths: Iterable[Path]) -> None:
-        """Show the previews that are JPEGs, by the last word of their names."""
+        """Log the JPEG previews, under the last word of their names."""
         for path in paths:
             if path.suffix == ".jpg":
                 name = f"previews/{path.stem.rsplit('-', 1)[-1]}"
@@ -100,7 +100,7 @@ class RunLog:
 
 
 def _wandb_run(run: Path) -> Any:
-    """Begin a run of Weights & Biases where it is installed and a project is named; None elsewhere."""
+    """Start a Weights & Biases run if it is installed and a project is set; otherwise None."""
     project = os.environ.get("WANDB_PROJECT")
     if not project or importlib.util.find_spec("wandb") is None:
         return None
@@ -108,7 +108,7 @@ def _wandb_run(run: Path) -> Any:
 
 
 def _keep_rows(path: Path, last_step: int) -> None:
-    """Rewrite metrics.jsonl with the rows up to a step; a torn last line goes too."""
+    """Rewrite metrics.jsonl with the rows up to a step, without a truncated last line."""
     if not path.is_file():
         return
     temporary = path.with_suffix(".tmp")
@@ -117,7 +117,7 @@ def _keep_rows(path: Path, last_step: int) -> None:
 
 
 def rows_up_to(path: Path, last_step: int) -> list[str]:
-    """Read the lines of a file of JSON rows up to a step; nothing from a torn line on."""
+    """Read the lines of a JSON Lines file up to a step; stop at a truncated line."""
     kept = []
     for line in path.read_text().splitlines():
         try:

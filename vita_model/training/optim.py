@@ -1,4 +1,4 @@
-"""AdamW over what a stage trains, and the learning rate as a pure function of the step."""
+"""AdamW for the trained parameters, and the learning rate as a pure function of the step."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from vita_model.distributed import laid_like, whole_tensor
 from vita_model.training.recipes.recipe import OptimizerConfig, Schedule
 
 _FLOOR = 0.1
-"""Where the cosine ends, as a share of the peak."""
+"""End of the cosine schedule, as a fraction of the peak."""
 _DECAYED = (nn.Linear, nn.Conv2d)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Build AdamW over the parameters that train; only matrices decay: no norm, bias, embedding or query."""
+    """Build AdamW for the trained parameters; only matrices decay, not norms, biases, embeddings or queries."""
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, _DECAYED)}
     training = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -27,7 +27,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
 
 
 def whole_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """Give an optimizer's state with cut tensors put together; every rank must call this."""
+    """Give an optimizer's state with unsharded tensors; every rank must call this."""
     state = optimizer.state_dict()
     moments = {
         number: {name: whole_tensor(value) if isinstance(value, Tensor) else value for name, value in values.items()}
@@ -37,11 +37,11 @@ def whole_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, object]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Take a whole state back, each tensor laid as its parameter is; any number of ranks may have written it."""
+    """Load an unsharded state and shard each tensor like its parameter; it may come from any number of ranks."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {
-            # What has no shape of its parameter counts steps.
+            # A value without its parameter's shape is a step counter.
             name: laid_like(value, parameters[number]) if value.shape == parameters[number].shape else value
             for name, value in values.items()
         }
@@ -51,7 +51,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:
-    """Give the rate of step (0 is the first): a linear ramp, then constant or a cosine down to a tenth."""
+    """Give the learning rate of a step (0 is the first): a linear ramp, then constant or a cosine down to a tenth."""
     ramp = min(1.0, (step + 1) / max(config.ramp_steps, 1))
     if config.schedule is Schedule.CONSTANT:
         return config.lr * ramp

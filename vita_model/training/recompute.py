@@ -1,6 +1,6 @@
-"""Activation checkpointing: blocks forget what they computed and compute it again in the backward pass.
+"""Activation checkpointing: blocks discard their activations and recompute them in the backward pass.
 
-Memory for about a third more arithmetic. Names of weights, and what a block gives, stay as they are.
+This saves memory and costs about a third more arithmetic. Names of weights and outputs of blocks do not change.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +13,18 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_in_backward(blocks: Iterable[nn.Module]) -> None:
-    """Let the blocks that train keep only their inputs for the backward pass.
+    """Let trained blocks keep only their inputs for the backward pass.
 
-    A block's forward is replaced, not its call: what hangs on the call, FSDP2's gathering of weights, stays outside and
-    is done when the block is computed again.
+    Only `forward` is replaced, not the module call, so that hooks on the call, such as FSDP2's gathering of weights,
+    also run when the block is recomputed.
     """
     for block in blocks:
         if any(parameter.requires_grad for parameter in block.parameters()):
-            block.forward = partial(_forgetful, block.forward)
+            block.forward = partial(_checkpointed, block.forward)
 
 
-def _forgetful(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    # No block draws random numbers, so there is no state of a generator to bring back.
+    # Blocks draw no random numbers, so no generator state has to be restored.
     return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)

@@ -1,6 +1,6 @@
-"""The three stages of Algorithm 1: which parts exist, which train, which batches come, which loss is taken.
+"""The three stages of Algorithm 1: which parts exist, which parts train, which batches are used, and the losses.
 
-Assumes: where section 8.2 contradicts Algorithm 1 about what is frozen in fine-tuning, Algorithm 1 holds.
+Assumes: Algorithm 1 holds where section 8.2 contradicts it about what is frozen in fine-tuning.
 """
 
 import math
@@ -30,20 +30,20 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRule:
-    """What one stage does."""
+    """Definition of one stage."""
 
     modalities: tuple[Modality, ...]
     builds: frozenset[Component]
     trains: frozenset[Component]
     needs: frozenset[Component]
-    """Parts that must come from an earlier run: frozen here, and useless untrained."""
+    """Parts that must come from an earlier run, because this stage does not train them."""
     predict: Callable[[Vita, Batch, Draws], Prediction]
     loss: Callable[[Prediction, LossConfig], Terms]
-    """Weighted terms; their sum is minimised."""
+    """Weighted terms; their sum is minimized."""
 
 
 def set_modes(model: Vita, stage: Stage) -> None:
-    """Freeze and unfreeze: gradients and train mode only for what the stage trains; the codebook learns by mode."""
+    """Set gradients and train mode only for parts that the stage trains; the codebook learns in train mode."""
     parts = trained_parts(stage, model.config)
     for name in model.components:
         trains = name in parts
@@ -55,14 +55,14 @@ def set_modes(model: Vita, stage: Stage) -> None:
 
 
 def trained_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:
-    """List what a stage trains: its rule's parts, and in co-training a codebook that is not frozen."""
+    """List the parts that a stage trains: those of its rule and, in co-training, an unfrozen codebook."""
     trained = RULES[stage].trains
     learns = stage is Stage.COTRAIN and not config.codebook.freeze
     return trained | {Component.CODEBOOK} if learns else trained
 
 
 def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozenset[Component]:
-    """List what a stage must take from an earlier run: what it needs and does not train itself."""
+    """List the parts that a stage must take from an earlier run: needed, but not trained by itself."""
     needs = RULES[stage].needs - trained_parts(stage, config)
     if stage is Stage.COTRAIN and has_teacher(config, loss):
         needs |= {Component.VISUAL_ENCODER}
@@ -72,13 +72,13 @@ def needed_parts(stage: Stage, config: VitaConfig, loss: LossConfig) -> frozense
 
 
 def has_teacher(config: VitaConfig, loss: LossConfig) -> bool:
-    """Tell whether co-training's tokens are taught the codes of the true futures: where these codes are settled."""
+    """Tell whether co-training supervises latent tokens with the codes of the true futures; needs frozen codes."""
     wanted = loss.tokens > 0 or config.latents.decoding is LatentDecoding.AUTOREGRESSIVE
     return wanted and _has_settled_codes(config)
 
 
 def has_chunk_teacher(config: VitaConfig, loss: LossConfig) -> bool:
-    """Tell whether co-training's tokens are taught the codes of the true chunks: where these codes are settled."""
+    """Tell whether co-training supervises latent tokens with the codes of the true chunks; needs frozen codes."""
     return loss.chunk_tokens > 0 and _has_settled_codes(config)
 
 
@@ -96,13 +96,13 @@ def draw(
     generator: torch.Generator,
     ranks: Ranks,
 ) -> Draws:
-    """Draw the random choices of one training step from a CPU generator, for batches that carry images.
+    """Draw the random choices of one training step from a CPU generator, for batches that have images.
 
-    Views are moved only where the visual encoder trains.
+    Frames are shifted only if the visual encoder trains.
 
-    Each rank draws for the whole global batch and takes its part, so that they are the choices of one process.
-    Supervised frames are drawn among those that some sample of the batch has: the others would decode for no loss.
-    Tokens that come one by one are all taught: each sees the codes before it.
+    Each rank draws for the whole global batch and takes its part, so that choices are the same as with one process.
+    Supervised frames are drawn among those that at least one sample has; decoding others would not add to the loss.
+    With autoregressive decoding, all tokens are supervised, because each needs the codes before it.
     """
     if batch.future_mask is None or batch.image_mask is None:
         return Draws()
@@ -119,10 +119,10 @@ def draw(
         shift = (2 * torch.rand(size * ranks.world_size, 2, generator=generator) - 1)[mine]
         shift = shift.to(batch.image_mask.device)
     seeds, tokens = None, model.config.latents
-    thinks = model.backbone is not None and model.backbone.training
-    if thinks and tokens.gradient is LatentGradient.GUMBEL:
+    trains_backbone = model.backbone is not None and model.backbone.training
+    if trains_backbone and tokens.gradient is LatentGradient.GUMBEL:
         seeds = torch.randint(_MAX_SEED, (size * ranks.world_size,), generator=generator)[mine]
-    teach = thinks and has_teacher(model.config, loss)
+    teach = trains_backbone and has_teacher(model.config, loss)
     taught = None
     if teach and num_taught_transitions is not None and tokens.decoding is LatentDecoding.PARALLEL:
         num_transitions = min(batch.future_mask.shape[1], model.num_transitions)
@@ -134,14 +134,14 @@ def draw(
         token_seeds=seeds,
         teach=teach,
         taught=None if taught is None else tuple(sorted(taught.tolist())),
-        teach_chunks=thinks and has_chunk_teacher(model.config, loss),
+        teach_chunks=trains_backbone and has_chunk_teacher(model.config, loss),
     )
 
 
 def details(prediction: Prediction, *, num_codes: int) -> dict[str, float]:
-    """Measure what is logged beside the losses, over the global batch.
+    """Compute additional figures to log, over the global batch.
 
-    These are the perplexity of the codes that were taken, and the entropy of subtask usage (nats).
+    These are the perplexity of the chosen codes and the entropy of subtask usage (nats).
     """
     values: dict[str, float] = {}
     taken_codes = prediction.quantized[-1].indices if prediction.quantized else None
@@ -174,10 +174,10 @@ def _predict_finetune(model: Vita, batch: Batch, draws: Draws) -> Prediction:
 
 
 def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
-    """Reconstruction of the batch's one modality with the quantizer's terms (VITA eq 5, 9).
+    """Reconstruction of the batch's modality, with the quantizer's terms (VITA eq 5, 9).
 
-    Paired windows add the error of their actions, decoded from the video's code: one code then means one motion to both
-    decoders.
+    Paired windows add the error of their actions decoded from the video's code, so that a code means the same motion to
+    both decoders.
     """
     frames, actions = prediction.frames, prediction.actions
     terms = _frame_terms(frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
@@ -195,7 +195,7 @@ def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
 
 
 def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
-    """Frames for all, actions for paired batches (VITA eq 19, 20); the commitment keeps p_theta near the codes."""
+    """Frames for all batches, actions for paired ones (VITA eq 19, 20), and the commitment to the codes."""
     if prediction.actions is None:
         terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
     else:
@@ -212,7 +212,7 @@ def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
 
 
 def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
-    """What makes the textual chain of thought say something; nothing where the model chooses no subtasks."""
+    """Terms that make the textual chain of thought informative; none if the model predicts no subtasks."""
     terms: Terms = {}
     chosen = None if prediction.reasoning is None else prediction.reasoning.subtasks
     if chosen is None or not chosen.indices.numel():
@@ -222,14 +222,15 @@ def _subtask_terms(prediction: Prediction, config: LossConfig) -> Terms:
         error = -chosen.probabilities.clamp(min=_TINY).log().gather(-1, labels.indices[..., None])[..., 0]
         terms["subtasks"] = config.subtasks * masked_mean(error, labels.mask)
     if config.subtask_entropy:
-        terms["subtask_entropy"] = config.subtask_entropy * _alike(chosen.probabilities)
+        terms["subtask_entropy"] = config.subtask_entropy * _missing_information(chosen.probabilities)
     return terms
 
 
-def _alike(probabilities: Tensor) -> Tensor:
-    """Say by how many nats the choices [B, M, 8] fall short of the most that they could tell samples apart by.
+def _missing_information(probabilities: Tensor) -> Tensor:
+    """Measure how far, in nats, the mutual information of samples and choices [B, M, 8] is below its maximum.
 
-    Evenly used subtasks alone are no aim: a choice between all with equal odds is even, and the same for each sample.
+    Even use of subtasks alone is not enough: a uniform distribution for every sample is even, but carries no
+    information.
     """
     size = all_sum(probabilities.new_tensor(len(probabilities)))
     mean, own = all_sum(probabilities.sum(dim=0)) / size, all_sum(_entropies(probabilities).sum(dim=0)) / size
@@ -241,7 +242,7 @@ def _entropies(probabilities: Tensor) -> Tensor:
 
 
 def _loss_finetune(prediction: Prediction, config: LossConfig) -> Terms:
-    """Actions alone (Algorithm 1, line 36)."""
+    """Only actions (Algorithm 1, line 36)."""
     return _action_terms(prediction.actions, config)
 
 

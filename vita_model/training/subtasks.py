@@ -1,4 +1,4 @@
-"""Weak labels for the textual chain of thought, guessed from what an arm does: no dataset of ours labels subtasks.
+"""Weak labels for the textual chain of thought, guessed from the arm's motion, because no source labels subtasks.
 
 Letters: B batch, H steps of a chunk, M subtasks.
 """
@@ -15,31 +15,31 @@ _GRASP, _LIFT, _MOVE, _PLACE, _ROTATE, _OPEN, _CLOSE, _END = (SUBTASKS.index(nam
     "grasp", "lift", "move", "place", "rotate", "open", "close", "end_subtask",
 ))  # fmt: skip
 _SWITCH = 0.5
-"""Change of the normalized gripper (-1 closed, 1 open) from one step to the next that is an event."""
+"""Change of the normalized gripper (-1 closed, 1 open) between two steps that counts as an event."""
 _STILL = 0.1
-"""Normalized motion a step below which an arm does nothing."""
+"""Normalized motion per step below which an arm is idle."""
 _UP = 0.5
-"""Share of the displacement that is vertical, from which a motion goes up or down."""
+"""A motion goes up or down if its vertical part exceeds this share of the displacement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeakSubtasks:
-    """A chain of subtasks for each sample."""
+    """A sequence of subtasks for each sample."""
 
     indices: Tensor
-    """int64 [B, M], of `SUBTASKS`; the chain's end after the last one."""
+    """int64 [B, M] indices in `SUBTASKS`; `end_subtask` after the last one."""
     mask: Tensor
-    """bool [B, M] up to and with the first end, where an idle arm is at once; nothing of samples without a real arm."""
+    """bool [B, M] True up to and including the first end; False everywhere for samples without an unmasked arm."""
 
 
 def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSubtasks:
-    """Guess chains of subtasks from normalized actions [B, H, 14] with mask [B, H, 14].
+    """Guess sequences of subtasks from normalized actions [B, H, 14] with mask [B, H, 14].
 
-    A step is a gripper event (closing: grasp; opening while lowering or still: place, else open), else what moves most:
-    turning, rising with a closed hand (lift), or moving. Equal neighbours are one subtask. The arm that does more in a
-    chunk, gripper events included, speaks for it.
+    A step with a gripper event is grasp (closing), place (opening while lowering or idle) or open (other opening).
+    Other steps are rotate (if turning dominates), lift (rising with a closed hand) or move. Equal neighbours count as
+    one subtask. Of two arms, the one that moves more, including gripper events, is used.
 
-    Assumes: this vocabulary and these limits; the paper names the subtasks and no labels.
+    Assumes: this mapping and these limits; the paper lists the subtasks, but no labels.
     """
     steps, active, real = _steps(actions, mask)
     chain = torch.full((len(steps), num_subtasks), _END, device=steps.device)
@@ -55,9 +55,9 @@ def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSu
 
 
 def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Name the subtask of each step [B, H]; say which steps are real and not idle, and which are real."""
+    """Give the subtask of each step [B, H], which steps are unmasked and not idle, and which are unmasked."""
     clean = torch.where(mask, actions, 0.0).float()
-    busier = torch.stack([_business(clean[..., arm], mask[..., arm]) for arm in ARMS]).argmax(dim=0)
+    busier = torch.stack([_activity(clean[..., arm], mask[..., arm]) for arm in ARMS]).argmax(dim=0)
     each = torch.arange(len(clean), device=clean.device)
     arm = torch.stack([clean[..., arm] for arm in ARMS])[busier, each]
     real = torch.stack([mask[..., arm].any(dim=-1) for arm in ARMS])[busier, each]
@@ -74,7 +74,7 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return named, real & active, real
 
 
-def _business(arm: Tensor, mask: Tensor) -> Tensor:
-    """Say how much an arm [B, H, 7] does: motion and changes of the gripper, [B]; below 0 where none of it is real."""
+def _activity(arm: Tensor, mask: Tensor) -> Tensor:
+    """Measure the activity of an arm [B, H, 7]: motion and gripper changes, [B]; -1 if it is fully masked."""
     done = arm[..., MOTION].abs().sum(dim=(1, 2)) + torch.diff(arm[..., GRIPPER], dim=1).abs().sum(dim=1)
     return torch.where(mask.flatten(1).any(dim=1), done, -1.0)

@@ -1,6 +1,6 @@
-"""One training loop for all three stages: batches in, checkpoints, metrics and previews out.
+"""The training loop of all three stages: takes batches, writes checkpoints, metrics and previews.
 
-What differs between stages is data in `stages.RULES`. Each rank runs it on its device; nothing here reads shards.
+`stages.RULES` defines the differences between stages. Each rank runs the loop on its device; shards are not read here.
 """
 
 import threading
@@ -50,12 +50,12 @@ class RunEnd:
 
     step: int
     interrupted: bool
-    """A SIGTERM asked it to save and stop."""
+    """Whether a SIGTERM made it save and stop early."""
     checkpoint: Path
 
 
 class Trainer:
-    """One run of a recipe: builds the model, starts or resumes, trains to the recipe's last step."""
+    """One run of a recipe: builds the model, starts or resumes, and trains to the recipe's last step."""
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class Trainer:
         self.shown: dict[Modality, Batch] = {}
 
     def start(self) -> None:
-        """Begin at step 0, from the components of the recipe's `init` run if it names one, and released weights.
+        """Start at step 0, with the components of the recipe's `init` run, if any, and with released weights.
 
         Raises:
-            RequestError: the stage needs parts of an earlier run and gets none, or released weights cannot be had.
+            RequestError: the stage needs parts of an earlier run but has no `init`, or weights cannot be loaded.
         """
         stage, needs = self.recipe.stage, needed_parts(self.recipe.stage, self.recipe.model, self.recipe.loss)
         loaded: frozenset[Component] = frozenset()
@@ -105,24 +105,24 @@ class Trainer:
             loaded = init_from(Path(self.recipe.init), self.model, needs, parts)
             self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
         elif needs:
-            raise RequestError(f"stage {stage} starts from a trained {', '.join(sorted(needs))}: --set init=RUN")
+            raise RequestError(f"stage {stage} needs a trained {', '.join(sorted(needs))}; --set init=RUN")
         if self.model.backbone is not None and Component.BACKBONE not in loaded:
             load_paligemma(self.model.backbone)
         if self.recipe.ema_decay is not None:
             self.averages = WeightAverages(self.model, self.recipe.ema_decay)
 
     def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
-        """Go on exactly where a checkpoint of the same recipe was written.
+        """Resume exactly from a checkpoint of the same recipe.
 
         Raises:
-            RequestError: recipe or statistics have changed, or the loader refuses the position.
+            RequestError: the recipe or statistics have changed, or the loader refuses the position.
             VitaDataError: the checkpoint is damaged or incomplete.
         """
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
         self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
-            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}: remove it to use the one before")
+            raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}; remove it to use the previous one")
         if self.model.backbone is not None:
             check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
         load_optimizer(self.optimizer, trainer.optimizer)
@@ -136,23 +136,23 @@ class Trainer:
         self.report(f"resumed {checkpoint} at step {self.step}")
 
     def fit(self) -> RunEnd:
-        """Train up to the recipe's last step, saving and measuring on the way; a SIGTERM saves and ends early.
+        """Train to the recipe's last step, with checkpoints and evaluations; on SIGTERM, save and stop early.
 
         Raises:
-            TrainingError: a loss or gradient is not finite; names the batch's keys.
+            TrainingError: a loss or gradient is not finite; the message names the batch's keys.
         """
         checkpoint, stops, stop = None, False, threading.Event()
         with self._logged() as log:
-            # A SIGTERM leaves out what was due after its step.
+            # An earlier SIGTERM may have skipped the evaluation due after this step.
             if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
                 self._evaluate(log)
             with on_sigterm(stop.set):
                 while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
-                    # All ranks stop after the same step: a signal that comes from here on counts for the next one.
+                    # All ranks stop after the same step; a later signal takes effect after the next step.
                     stops = any_rank(stop.is_set(), self.ranks.device)
                     if self.evaluations.is_due(self.step) and not stops:
-                        self._evaluate(log)  # Before it is saved: a run that dies meanwhile does this step again.
+                        self._evaluate(log)  # Before saving: after a crash here, the step is repeated.
                     checkpoint = self._save(log, stops=stops) if self._is_due(stops=stops) else checkpoint
             interrupted = self.step < self.recipe.num_steps
             if not interrupted:
@@ -160,7 +160,7 @@ class Trainer:
         return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
 
     def evaluate(self) -> None:
-        """Measure the result on the held-out split if there is one, else on the batches that would come next."""
+        """Evaluate on the held-out split if there is one, otherwise on the next training batches."""
         if self.recipe.eval_batches:
             with self._logged() as log:
                 self._evaluate(log)
@@ -176,12 +176,12 @@ class Trainer:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)
         is_end = self.step >= self.recipe.num_steps
-        for line in summary(figures) if is_end else [f"held out at step {self.step}: {headline(figures)}"]:
+        for line in summary(figures) if is_end else [f"held-out evaluation at step {self.step}: {headline(figures)}"]:
             self.report(line)
 
     @contextmanager
     def _logged(self) -> Iterator[RunLog | None]:
-        """Open the run's log on the first rank, which alone writes."""
+        """Open the run's log on the first rank; other ranks get None."""
         if not self.ranks.is_first:
             yield None
             return
@@ -223,7 +223,7 @@ class Trainer:
             )
 
     def _count(self, batch: Batch) -> dict[str, float]:
-        """Count the sources of the global batch; give the shares realised so far in its modality."""
+        """Count the sources of the global batch; give their shares so far in its modality."""
         counts = self.drawn.setdefault(batch.modality.value, {})
         for name, number in self._summed(Counter(batch.source)).items():
             counts[name] = counts.get(name, 0) + number
@@ -242,7 +242,7 @@ class Trainer:
         return stops or due
 
     def _save(self, log: RunLog | None, *, stops: bool) -> Path:
-        """Write a checkpoint, and previews unless somebody waits for the process to end."""
+        """Write a checkpoint, and previews unless the process should stop."""
         state = TrainerState(
             optimizer=whole_optimizer(self.optimizer),
             averages=self.averages.state() if self.averages else {},
@@ -277,7 +277,7 @@ class Trainer:
         return checkpoint
 
     def _write_pictures(self) -> list[Path]:
-        """Show the newest batches; what the latents carry on held-out windows where there are any."""
+        """Write previews of the newest batches, and the latent picture, on held-out windows if there are any."""
         run, step, model, stage, ranks = self.run_dir, self.step, self.model, self.recipe.stage, self.ranks
         newest = [self.shown[m] for m in self.rule.modalities if m in self.shown]
         measures = self.evaluations.is_held_out and self.recipe.eval_batches
@@ -300,17 +300,17 @@ def train(
     resizes: Json | None = None,
     held_out: BatchStream | None = None,
 ) -> RunEnd:
-    """Run a recipe into the folder `run`; with `resume` from its newest checkpoint if there is one.
+    """Train a recipe in the folder `run`; with `resume`, continue from its newest checkpoint, if it has one.
 
     A checkpoint of another plan is refused unless `plan_change` allows it.
 
     Raises:
-        RequestError: the folder is not empty and `resume` is False, another process trains there, or parts of the
-            request do not fit the run or each other.
+        RequestError: the folder is not empty and `resume` is False, another process is training there, or the request
+            does not fit the run.
         TrainingError: a loss or gradient is not finite.
     """
     if ranks is None and not is_alone():
-        raise ValueError("this process is one of several ranks: train needs `ranks`, as joined_ranks gives them")
+        raise ValueError("this process is one of several ranks: pass `ranks` from joined_ranks() to train()")
     _check_accumulate(recipe, ranks or Ranks())
     check_eval_every(recipe, held_out)
     checkpoint = first_says(lambda: _found(run, resume=resume))
@@ -327,7 +327,7 @@ def train(
     )
     if checkpoint is None:
         if resume:
-            trainer.report(f"no checkpoint in {run} yet: starting at step 0")
+            trainer.report(f"no checkpoint in {run} yet, starting at step 0")
         trainer.start()
     else:
         trainer.resume(checkpoint, plan_change)
@@ -341,7 +341,7 @@ def train(
 
 
 def _found(run: Path, *, resume: bool) -> Path | None:
-    """Give the checkpoint to go on from; refuse a folder that a run cannot lie in, or that holds something."""
+    """Give the checkpoint to resume from; refuse an unsuitable folder, or a non-empty one without `resume`."""
     require_startable(run)
     if resume:
         return latest(run)
@@ -354,17 +354,17 @@ def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:
     for size in sizes:
         if size // ranks.world_size % recipe.accumulate:
             raise RequestError(
-                f"accumulate={recipe.accumulate} does not divide the {size // ranks.world_size} samples of a rank "
-                f"(batch_size {size}, ranks {ranks.world_size}): --set accumulate= a number that does"
+                f"expected accumulate to divide the {size // ranks.world_size} samples per rank (batch_size {size}, "
+                f"ranks {ranks.world_size}), got {recipe.accumulate}; --set accumulate to a divisor"
             )
 
 
 def _silent(line: str) -> None:
-    """Say nothing: one rank speaks for all."""
+    """Ignore the line, because only the first rank reports."""
 
 
 def _build(recipe: Recipe) -> Vita:
-    """Build the stage's parts and load the frozen weights; sizes that do not fit each other are the recipe's fault."""
+    """Build the stage's parts and load the frozen weights; sizes that do not match are errors of the recipe."""
     with building(recipe):
         model = Vita(recipe.model, RULES[recipe.stage].builds)
     model.features.load_pretrained()
@@ -372,7 +372,7 @@ def _build(recipe: Recipe) -> Vita:
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:
-    """Say how the codes are used; nothing before there are any."""
+    """Give figures of the code usage; none before codes exist."""
     if model.codebook.is_continuous:
         return {}
     usage = model.codebook.summary()

@@ -1,1 +1,1 @@
-"""`vita-bench build`: reading raw data, decoding and writing shards, beside bare decoding and peers."""
+"""`vita-bench build`: reading raw data, decoding and writing shards, compared with plain decoding and other tools."""

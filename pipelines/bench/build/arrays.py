@@ -1,4 +1,4 @@
-"""Generated trees of arrays: HDF5 demonstrations as LIBERO's, and one compressed npz a frame as CALVIN's."""
+"""Generated array data: HDF5 demonstrations like LIBERO's, and one compressed npz per frame like CALVIN's."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ _LIBERO_SIZE, _LIBERO_HZ = 128, 20.0
 _DEMO_STEPS = 130
 """The mean length of LIBERO's demonstrations is between 100 and 300."""
 _WINDOW = 64
-"""Frames of a labelled window."""
+"""Frames per labelled window."""
 _STATIC_SIZE, _GRIPPER_SIZE, _CALVIN_HZ = 200, 84, 30.0
 
 
 def write_demo_tree(raw: Path, *, num_demos: int) -> int:
-    """Write a tree that `libero` reads: one task, images gzipped one a chunk; returns its images."""
+    """Write a tree for source `libero`: one task, gzipped images in chunks of one; returns the number of images."""
     path = raw / "libero_spatial" / "pick_up_the_black_bowl_and_place_it_on_the_plate_demo.hdf5"
     path.parent.mkdir()
     with h5py.File(path, "w") as file:
@@ -36,7 +36,7 @@ def write_demo_tree(raw: Path, *, num_demos: int) -> int:
 def _write_demo(demo: h5py.Group, number: int) -> None:
     arm = toy_arm(_DEMO_STEPS, hz=_LIBERO_HZ, seed=number)
     fingers = np.outer(arm.gripper_open, [0.04, -0.04])
-    # No command is near zero, so that no row is a no-op.
+    # No command is close to zero, because such a row would be a no-op.
     actions = np.column_stack([np.full((_DEMO_STEPS, 6), 0.2), 1 - 2 * arm.gripper_open])
     values = {
         "actions": actions,
@@ -54,7 +54,7 @@ def _write_demo(demo: h5py.Group, number: int) -> None:
 
 
 def write_npz_tree(raw: Path, *, num_frames: int) -> int:
-    """Write a tree that `calvin` reads: one recording, cut into windows that share no frame; returns its frames."""
+    """Write a tree for source `calvin`: one recording with non-overlapping windows; returns the number of frames."""
     folder = raw / "task_ABC_D" / "training"
     (folder / "lang_annotations").mkdir(parents=True)
     num_frames -= num_frames % min(_WINDOW, num_frames)

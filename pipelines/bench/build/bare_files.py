@@ -1,4 +1,4 @@
-"""Limits of files of records and arrays: what reading, checking, copying and encoding the same data alone cost."""
+"""Lower bounds for record and array files: the cost of only reading, verifying, copying and encoding the data."""
 
 import os
 import struct
@@ -18,10 +18,10 @@ _QUALITY = 95
 
 
 def copy_records(paths: Sequence[Path], out: Path) -> int:
-    """Read TFRecord files, check both sums of each record, and write the records to `out`, synced as shards are.
+    """Read TFRecord files, verify both checksums of each record, and write the records to `out`, synced like shards.
 
     Raises:
-        ValueError: a sum does not match.
+        ValueError: a checksum does not match.
     """
     num_records = 0
     with out.open("wb") as copied:
@@ -32,10 +32,10 @@ def copy_records(paths: Sequence[Path], out: Path) -> int:
                     record = file.read(length)
                     (crc,) = struct.unpack("<I", file.read(4))
                     if _masked(header[:8]) != length_crc or _masked(record) != crc:
-                        raise ValueError(f"{path}: record {num_records} is damaged")
+                        raise ValueError(f"{path}: record {num_records} is damaged (checksum mismatch)")
                     copied.write(record)
                     num_records += 1
-        # A build's shards are on the disk when it ends; a copy that is only in memory would cost what the moment gives.
+        # A build's shards are on disk when it ends; without fsync, the copy's time would depend on the page cache.
         copied.flush()
         os.fsync(copied.fileno())
     return num_records
@@ -47,7 +47,7 @@ def _masked(data: bytes) -> int:
 
 
 def encode_demos(path: Path, out: Path) -> int:
-    """Read each image dataset of a LIBERO file whole, turn, enlarge and encode its frames, and write them to `out`.
+    """Read the image datasets of a LIBERO file as a whole; turn, enlarge and encode the frames; write them to `out`.
 
     The last frame of a demonstration has no action and is left out, as in a build.
     """

@@ -1,6 +1,6 @@
-"""Limits of video: what decoding and scaling alone cost.
+"""Lower bounds for video: the cost of only decoding and scaling.
 
-Imports only what that needs, since a process that is started for it is charged for its imports.
+It imports only what it needs, because the import time of its processes is part of the measurement.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ def decode(path: str) -> Iterator[av.VideoFrame]:
 
 
 def scaled(frames: Iterable[av.VideoFrame]) -> Iterator[Image]:
-    """Yield frames as RGB [256, 256, 3], by swscale straight from the decoded ones, with the kernels of a build."""
+    """Yield frames as RGB [256, 256, 3], scaled directly by swscale with the kernels of a build."""
     reformatter = VideoReformatter()
     for frame in frames:
         kernel = "AREA" if min(frame.width, frame.height) >= IMAGE_SIZE else "BICUBIC"
@@ -35,7 +35,7 @@ def decode_scaled(paths: Sequence[str]) -> int:
 
 
 def decode_targets(path: str, targets: Collection[int]) -> Iterator[Image]:
-    """Decode all frames of a video and yield the target ones as RGB [256, 256, 3], by the scaler that builds use."""
+    """Decode all frames of a video and yield the target frames as RGB [256, 256, 3], with the scaler of a build."""
     scale = frame_scaler(ResizeMode.PLAIN)
     return (scale(frame) for number, frame in enumerate(decode(path)) if number in targets)
 
@@ -45,12 +45,12 @@ Targets = Mapping[str, Collection[int]]
 
 
 def decode_all_targets(videos: Targets) -> int:
-    """Decode all frames of several videos and scale the target ones."""
+    """Decode all frames of several videos and scale the target frames."""
     return sum(1 for path, targets in videos.items() for _ in decode_targets(path, targets))
 
 
 def decode_in_processes(shares: Sequence[Targets]) -> int:
-    """Do as `decode_all_targets` with each share in a process of its own, all at the same time.
+    """Run `decode_all_targets` on each share, in parallel processes.
 
     Raises:
         RuntimeError: a process failed.

@@ -1,7 +1,7 @@
-"""Times ways to do the same work, in turns, and makes ratios of them.
+"""Measure several ways to do the same work in turns, and compute their ratios.
 
-A machine that others use too is slow at some moments: the ways of a contest take turns, and the ratio is the median of
-the rounds' own ratios, which such moments move far less than the times.
+On a shared machine, speed varies over time. Therefore the ways of a contest take turns, and the ratio is the median of
+the ratios of the rounds, which varies much less than the times.
 """
 
 import resource
@@ -13,10 +13,10 @@ from enum import StrEnum
 
 
 class Clock(StrEnum):
-    """What a way is charged for."""
+    """Which time is measured."""
 
     CPU = "CPU second"
-    """User and system time of this process and of its children that ended."""
+    """User and system time of this process and its finished children."""
     WALL = "second"
 
     def now_s(self) -> float:
@@ -37,9 +37,9 @@ class Way:
 
     name: str
     run: Callable[[], int] | None
-    """Does all of it and returns how many frames, or episodes, came out; None: this machine lacks what it needs."""
+    """Does the work and returns the number of frames or episodes; None: not available on this machine."""
     tidy: Callable[[], object] = _nothing
-    """Removes what a run left; not timed."""
+    """Removes the output of a run; not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +50,16 @@ class Contest:
     ours: Way
     others: tuple[Way, ...]
     num_units: float
-    """How much work it is."""
+    """Amount of work."""
     unit: str
-    """Of the work: `frames`, `MB`."""
+    """Unit of the work: `frames`, `MB`."""
     clock: Clock = Clock.CPU
     target: float | None = None
-    """The ratio that ours should reach against the first of the others."""
+    """Ratio that our way should reach, relative to the first of the others."""
     turns_a_round: int = 1
-    """More for short work whose cost swings from run to run, as that of page caches does."""
+    """More turns for short work whose time varies from run to run, for example because of the page cache."""
     same_pixels: Callable[[], bool] | None = None
-    """Tells whether the first of the others yields the very same frames; run once, not timed."""
+    """Tells whether the first of the others gives identical frames; called once, not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ class Measurement:
     what: str
     other: str
     unit: str
-    """Of both rates."""
+    """Unit of both rates."""
     our_rate: float
     other_rate: float | None
-    """None where that way is absent on this machine, as the ratio is then."""
+    """None, like the ratio, if that way is not available on this machine."""
     ratio: float | None
     target: float | None = None
     same_pixels: bool | None = None
-    """None where that was not asked: another codec or scaler cannot be bit-exact."""
+    """None if not checked, because another codec or scaler cannot be bit-exact."""
 
     @property
     def is_met(self) -> bool | None:
@@ -87,15 +87,15 @@ class Measurement:
 
 
 def run_contest(contest: Contest, *, num_rounds: int) -> list[Measurement]:
-    """Measure all ways in turns, `num_rounds` times the contest's turns, after one run of each that is not timed.
+    """Measure all ways in turns, after one untimed run of each; the rounds are `num_rounds` x `turns_a_round`.
 
     Raises:
-        RuntimeError: two ways did not yield equally many, so that they did not do the same work.
+        RuntimeError: the ways gave different counts, so that they did not do the same work.
     """
     ways = [way for way in (contest.ours, *contest.others) if way.run is not None]
     counts = {way.name: _run(way, contest.clock)[0] for way in ways}
     if len(set(counts.values())) > 1:
-        raise RuntimeError(f"{contest.what}: unequal results: {counts}")
+        raise RuntimeError(f"{contest.what}: expected equal counts from all ways, got {counts}")
     same = None if contest.same_pixels is None else contest.same_pixels()
     rounds = [_round(ways, contest.clock, number) for number in range(num_rounds * contest.turns_a_round)]
     first, *rest = [_row(contest, rounds, other) for other in contest.others]
@@ -103,14 +103,14 @@ def run_contest(contest: Contest, *, num_rounds: int) -> list[Measurement]:
 
 
 def _round(ways: Sequence[Way], clock: Clock, number: int) -> Mapping[str, float]:
-    """Run each way once, another one first each round, and return their seconds by name."""
+    """Run each way once, starting with another one each round; returns the seconds by name."""
     turn = number % len(ways)
     return {way.name: _run(way, clock)[1] for way in (*ways[turn:], *ways[:turn])}
 
 
 def _run(way: Way, clock: Clock) -> tuple[int, float]:
     if way.run is None:
-        raise ValueError(f"{way.name} is absent")
+        raise ValueError(f"{way.name} is not available on this machine")
     start_s = clock.now_s()
     count = way.run()
     taken_s = clock.now_s() - start_s

@@ -1,4 +1,4 @@
-"""How much memory one worker takes at its peak, measured in a process of its own."""
+"""Peak memory of one worker, measured in a separate process."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """The largest resident set of a process that did one workload; units of 10^6 bytes."""
+    """Peak resident memory of a process that ran one workload, in units of 10^6 bytes."""
 
     what: str
     peak_mb: float
@@ -27,10 +27,10 @@ class Peak:
 
 
 def measure_peak(what: str, run: Callable[[], object]) -> Peak:
-    """Run something that can be pickled in a new process.
+    """Run a picklable function in a new process and measure its peak memory.
 
     Raises:
-        RuntimeError: it failed there.
+        RuntimeError: the function failed.
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -38,7 +38,7 @@ def measure_peak(what: str, run: Callable[[], object]) -> Peak:
     process.start()
     process.join()
     if process.exitcode or not receiver.poll():
-        raise RuntimeError(f"{what}: the process that measured its memory failed")
+        raise RuntimeError(f"{what}: the process that measures its memory failed")
     return Peak(what=what, peak_mb=float(receiver.recv()))
 
 
@@ -48,7 +48,7 @@ def _run_and_tell(run: Callable[[], object], sender: Connection) -> None:
 
 
 def _own_peak_mb() -> float:
-    # On Linux ru_maxrss also counts the parent's image from before this process became itself; VmHWM does not.
+    # On Linux, ru_maxrss also counts the parent's memory before exec; VmHWM does not.
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6

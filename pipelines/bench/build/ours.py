@@ -1,4 +1,4 @@
-"""Our own ways through the same data, by the doors that a build uses."""
+"""Our way to process the same data, with the functions that a build uses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def read_all(paths: Sequence[str]) -> int:
 
 
 def read_keyframes(paths: Sequence[str]) -> int:
-    """Scan videos and read their frames on the 1-second stride as RGB [256, 256, 3]."""
+    """Scan videos and read one frame per second as RGB [256, 256, 3]."""
     return sum(1 for path in paths for _ in keyframe_images(path))
 
 
@@ -31,7 +31,7 @@ def keyframe_images(path: str) -> Iterator[Image]:
 
 
 def keyframe_numbers(path: str) -> frozenset[int]:
-    """List which shown frames are keyframes."""
+    """List the frame numbers of keyframes."""
     info = scan_video(path, name=path)
     return frozenset(info.frame_index[_keyframes(info)].tolist())
 
@@ -41,7 +41,7 @@ def _frames(path: str, *, keyframes: bool) -> Iterator[Image]:
     rows = _keyframes(info) if keyframes else list(range(len(info.frame_index)))
     for frame in VideoStream(path, info=info, name=path).read(rows, ResizeMode.PLAIN):
         if not isinstance(frame, RgbFrame):
-            raise TypeError(f"{path}: a frame is lost")
+            raise TypeError(f"{path}: a frame could not be decoded")
         yield frame.pixels
 
 
@@ -51,7 +51,7 @@ def _keyframes(info: VideoInfo) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltTree:
-    """What a build stored."""
+    """Result of a build."""
 
     num_episodes: int
     num_frames: int
@@ -67,7 +67,7 @@ class BuildTask:
     frames: FrameSelection
     workers: int = 1
     num_units: int = 1
-    """About into how many units the build is cut."""
+    """Approximate number of units of the build."""
     limit: int | None = None
 
 
@@ -75,7 +75,7 @@ def build_tree(task: BuildTask) -> BuiltTree:
     """Build a workload.
 
     Raises:
-        RuntimeError: an episode failed or was dropped, so that less work was done than asked for.
+        RuntimeError: an episode failed or was dropped, so that less work was done than requested.
     """
     settings = load(task.source).Settings(unit_bytes=max(task.workload.num_bytes // task.num_units, 1))
     request = BuildRequest(
@@ -96,7 +96,7 @@ def build_tree(task: BuildTask) -> BuiltTree:
 
 
 def read_members(workload: Workload) -> int:
-    """Read a CALVIN tree by its source: vectors and both cameras of all frames, without encoding them."""
+    """Read a CALVIN tree with its source: vectors and both cameras of all frames, without encoding."""
     source, num_frames = load("calvin"), 0
     settings = source.Settings()
     with FsspecTree(str(workload.raw)) as raw:

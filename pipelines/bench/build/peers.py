@@ -1,6 +1,6 @@
-"""What a user would pick instead of a build: an ffmpeg process a clip, and LeRobot's image files that are then encoded.
+"""Alternatives to our build: one ffmpeg process per clip, and LeRobot's image files with later video encoding.
 
-Both start from the same clips and end with every frame stored on disk, as a build of all frames does.
+Both start from the same clips and store every frame on disk, like a build with all frames.
 """
 
 import os
@@ -28,7 +28,7 @@ _AV1 = "libsvtav1"
 
 
 def has_ffmpeg() -> bool:
-    """Tell whether there is an ffmpeg program on this machine."""
+    """Tell whether this machine has an ffmpeg program."""
     return shutil.which("ffmpeg") is not None
 
 
@@ -42,7 +42,7 @@ def has_av1_encoder() -> bool:
 
 
 def ffmpeg_per_clip(paths: Sequence[str], out: Path) -> int:
-    """Let one ffmpeg process a clip decode and scale to a pipe; encode its frames with the encoder of a build."""
+    """Decode and scale each clip with one ffmpeg process, and encode its frames with the encoder of a build."""
     num_frames = 0
     with out.open("wb") as written:
         for path in paths:
@@ -61,7 +61,7 @@ def lerobot_recipe(paths: Sequence[str], out: Path) -> int:
     Source: LeRobot, image_writer.py and video_utils.py (encode_video_frames: libsvtav1, yuv420p, g=2, crf=30).
     """
     out.mkdir()
-    # The encoder's own log has no other switch.
+    # The encoder's log cannot be disabled otherwise.
     os.environ.setdefault("SVT_LOG", "1")
     num_frames = 0
     for number, path in enumerate(paths):
@@ -85,7 +85,7 @@ def _write_images(path: str, folder: Path) -> list[Path]:
 def _read_image(path: Path) -> Image:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
-        raise OSError(f"{path}: cannot be read")
+        raise OSError(f"{path}: cannot read the image")
     return np.asarray(pixels, np.uint8)
 
 
@@ -93,7 +93,7 @@ def _encode(path: Path, images: Sequence[Path]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(_AV1, rate=_FPS, options={"g": "2", "crf": "30"})
         if not isinstance(stream, VideoStream):
-            raise TypeError(f"{_AV1} is no video codec")
+            raise TypeError(f"{_AV1} is not a video codec")
         stream.height, stream.width, stream.pix_fmt = IMAGE_SIZE, IMAGE_SIZE, "yuv420p"
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(_read_image(image), format="rgb24")

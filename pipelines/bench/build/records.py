@@ -1,4 +1,4 @@
-"""A generated RLDS tree as Bridge's: 256x256 JPEG of real size in three views and a blank fourth, as in the release."""
+"""A generated RLDS tree like Bridge's: 256x256 JPEGs of realistic size in three views, and a blank fourth view."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _FEATURES = {
 
 
 def write_record_tree(raw: Path, *, num_records: int) -> int:
-    """Write a tree that `bridge` reads, four files of equal length; returns its frames."""
+    """Write a tree for source `bridge`, with four files of equal length; returns the number of frames."""
     scene = moving_scene(IMAGE_SIZE, IMAGE_SIZE, _NUM_STEPS, seed=3)
     images = [simplejpeg.encode_jpeg(pixels, 95, "RGB", "420") for pixels in scene]
     records = [_record(number, images) for number in range(num_records)]
@@ -55,7 +55,7 @@ def _record(number: int, images: list[bytes]) -> RldsValues:
 
 
 def _motion(seed: int) -> tuple[Float64, Float64]:
-    """Make states and actions [T, 7]; the first action is the placeholder that the real files have."""
+    """Make states and actions [T, 7]; the first action is a placeholder, as in the real files."""
     arm = toy_arm(_NUM_STEPS, hz=_HZ, seed=seed)
     turn = euler_xyz_from_matrix(rotation_delta(arm.rotation[:-1], arm.rotation[1:]))
     action = np.zeros((_NUM_STEPS, 7))

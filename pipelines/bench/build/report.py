@@ -1,4 +1,4 @@
-"""A finished measurement as a Markdown table or as JSON."""
+"""Reports of measurements as Markdown tables or JSON."""
 
 import os
 import platform
@@ -14,19 +14,19 @@ from pipelines.bench.build.workload import Workload, describe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What the figures depend on besides the code."""
+    """The machine and software versions that figures depend on."""
 
     num_cores: int
     processor: str
     python: str
     pyav: str
     ffmpeg: str
-    """The libraries that PyAV decodes with."""
+    """Versions of PyAV's FFmpeg libraries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that one run of a verb measured."""
+    """All results of one run of a verb."""
 
     machine: Machine
     num_rounds: int
@@ -41,7 +41,7 @@ class Report:
 
 
 def this_machine() -> Machine:
-    """Describe where this process runs; `num_cores` are those it may use."""
+    """Describe this machine; `num_cores` counts the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     libraries = ("libavcodec", "libswscale")
     return Machine(
@@ -54,7 +54,7 @@ def this_machine() -> Machine:
 
 
 def as_json(report: Report) -> dict[str, object]:
-    """Give a report as plain values."""
+    """Give a report as JSON values."""
     return {
         "machine": asdict(report.machine),
         "num_rounds": report.num_rounds,
@@ -66,7 +66,7 @@ def as_json(report: Report) -> dict[str, object]:
 
 
 def as_markdown(report: Report) -> str:
-    """Give a report as two tables and what they were measured on."""
+    """Format a report as two tables and a description of the machine."""
     rows = [_row(row) for row in report.rows]
     peaks = [
         [peak.what, f"{peak.peak_mb:,.0f} MB", f"{peak.limit_mb:,.0f} MB", yes_or_no(met=peak.is_met)]
@@ -83,8 +83,9 @@ def as_markdown(report: Report) -> str:
             *markdown_table(["one worker", "peak memory", "limit", "met"], peaks),
             "",
             f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}, PyAV {machine.pyav} "
-            f"({machine.ffmpeg}). {report.num_rounds} rounds in turns; rates are medians, a ratio is the median of the "
-            "rounds' ratios (above 1: ours is faster). CPU seconds are user and system time, child processes included.",
+            f"({machine.ffmpeg}). {report.num_rounds} rounds, taking turns; rates are medians, and a ratio is the "
+            "median of the rounds' ratios (above 1: ours is faster). CPU seconds are user and system time, including "
+            "child processes.",
             "",
             f"Generated data: {used}.",
         ]
@@ -92,7 +93,7 @@ def as_markdown(report: Report) -> str:
 
 
 def _row(row: Measurement) -> list[str]:
-    same = {None: "", True: ", same pixels", False: ", OTHER PIXELS"}[row.same_pixels]
+    same = {None: "", True: ", same pixels", False: ", DIFFERENT PIXELS"}[row.same_pixels]
     other = "absent" if row.other_rate is None else number_text(row.other_rate)
     return [
         row.what,
@@ -105,16 +106,16 @@ def _row(row: Measurement) -> list[str]:
 
 
 def number_text(value: float) -> str:
-    """Write a figure with three digits, or all of a large one."""
+    """Format a figure with three significant digits, or as an integer if it is large."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def yes_or_no(*, met: bool | None) -> str:
-    """Write whether a target was met; empty without one."""
+    """Format whether a target was met; empty without a target."""
     return {None: "", True: "yes", False: "no"}[met]
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out a table, a line each."""
+    """Format a table as lines."""
     lines = [titles, ["---"] * len(titles), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

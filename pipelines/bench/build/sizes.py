@@ -1,22 +1,22 @@
-"""How much is measured: minutes for figures, or seconds to see that everything runs."""
+"""Sizes of the benchmark: minutes for real figures, or seconds to check that everything runs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """The sizes of all workloads, and how often each path is measured."""
+    """The sizes of all workloads, and the number of rounds."""
 
     num_rounds: int
     long_height: int
     long_width: int
     num_long_frames: int
     num_clips: int
-    """Distinct short clips."""
+    """Number of distinct short clips."""
     num_copies: int
-    """How often each short clip lies in the tree that two workers build."""
+    """Number of copies of each short clip in the tree that two workers build."""
     num_peer_clips: int
-    """Short clips given to the peers, which are slow."""
+    """Number of short clips for the other tools, which are slow."""
     num_records: int
     num_demos: int
     num_npz: int

@@ -1,4 +1,4 @@
-"""The contests of `vita-bench build`: each of our ways from raw data to shards beside its limit."""
+"""The contests of `vita-bench build`: each step from raw data to shards, compared with its lower bound."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from pipelines.bench.build.workload import Workload, prepare
 from vita_data.normalize import FrameSelection
 
 _NUM_UNITS = 64
-"""Of the tree that two workers build; a source of terabytes has thousands, and no worker waits for the last one."""
+"""Units of the tree that two workers build. With enough units, no worker has to wait long for the last one."""
 _KEYFRAMES, _ALL = FrameSelection.KEYFRAMES, FrameSelection.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workloads:
-    """All that is read, generated."""
+    """All generated workloads."""
 
     long: Workload
     clips: Workload
@@ -35,12 +35,12 @@ class Workloads:
     npz: Workload
 
     def all(self) -> tuple[Workload, ...]:
-        """List them."""
+        """List all workloads."""
         return self.long, self.clips, self.many_clips, self.records, self.demos, self.npz
 
 
 def prepare_workloads(base: Path, sizes: Sizes) -> Workloads:
-    """Generate what is not yet under `base`."""
+    """Generate the workloads that do not exist under `base`."""
     long, specs = long_video_spec(sizes), clip_specs(sizes)
     clips = prepare(base, "clips", specs, partial(write_clip_tree, specs=specs))
     return Workloads(
@@ -56,7 +56,7 @@ def prepare_workloads(base: Path, sizes: Sizes) -> Workloads:
 
 
 def contests(workloads: Workloads, sizes: Sizes, scratch: Path) -> Iterator[Contest]:
-    """Yield the contests; what they write goes to `scratch` and is removed after each run."""
+    """Yield the contests; their output in `scratch` is removed after each run."""
     for what, workload, keyframe_target in (
         ("1080p H.264 (Ego4D-like)", workloads.long, 1.8),
         ("short VP9 clips (SSv2-like)", workloads.clips, None),
@@ -71,7 +71,7 @@ def contests(workloads: Workloads, sizes: Sizes, scratch: Path) -> Iterator[Cont
 
 
 def memory_runs(workloads: Workloads, scratch: Path) -> list[tuple[str, Callable[[], object]]]:
-    """List what one worker does with each workload; every entry can be sent to another process."""
+    """List a function per workload for one worker; all are picklable."""
     builds = (("ssv2", workloads.clips), ("bridge", workloads.records), ("libero", workloads.demos))
     runs: list[tuple[str, Callable[[], object]]] = [
         ("1080p H.264, all frames read", partial(ours.read_all, _videos(workloads.long)))
@@ -108,7 +108,7 @@ def _keyframes(what: str, workload: Workload, *, target: float | None) -> Contes
     targets = {path: ours.keyframe_numbers(path) for path in videos}
     limit = Way(name="sequential decode, same frames scaled", run=partial(bare_video.decode_all_targets, targets))
     return Contest(
-        what=f"{what} to 256x256 RGB, one frame a second",
+        what=f"{what} to 256x256 RGB, one frame per second",
         ours=Way(name="ours", run=partial(ours.read_keyframes, videos)),
         others=(limit,),
         num_units=workload.num_frames,
@@ -137,7 +137,7 @@ def _records(workload: Workload, scratch: Path) -> Contest:
     return Contest(
         what="RLDS with 256x256 JPEG (Bridge-like), built with every frame",
         ours=_build_way(task, counts=lambda built: built.num_episodes),
-        others=(Way(name="read, check sums, copy to disk", run=copy, tidy=out.unlink),),
+        others=(Way(name="read, verify checksums, copy to disk", run=copy, tidy=out.unlink),),
         num_units=workload.num_mb,
         unit="MB",
         target=0.5,
@@ -179,7 +179,7 @@ def _two_workers(workload: Workload, scratch: Path) -> Contest:
     decode = partial(bare_video.decode_in_processes, shares)
     limit = Way(name="two bare decoding processes, same frames scaled", run=decode)
     return Contest(
-        what="short VP9 clips, built by two workers, one frame a second",
+        what="short VP9 clips, built by two workers, one frame per second",
         ours=_build_way(task, counts=lambda built: built.num_frames),
         others=(limit,),
         num_units=workload.num_frames,
@@ -194,7 +194,7 @@ def _against_peers(workload: Workload, num_clips: int, scratch: Path) -> Contest
     out, recipe = scratch / "frames", scratch / "recipe"
     task = ours.BuildTask(workload=workload, source="ssv2", out=scratch / "clips", frames=_ALL, limit=num_clips)
     ffmpeg = Way(
-        name="an ffmpeg process a clip, same JPEG",
+        name="one ffmpeg process per clip, same JPEG",
         run=partial(peers.ffmpeg_per_clip, videos, out) if peers.has_ffmpeg() else None,
         tidy=out.unlink,
     )

@@ -1,6 +1,6 @@
-"""Generated videos: long 1080p H.264 as from a head camera, and a tree of short VP9 clips as Something-Something-v2's.
+"""Generated videos: long 1080p H.264 like a head camera's, and short VP9 clips like Something-Something-v2's.
 
-Bit rates are those of the real files, since what a decoder costs depends on them; noise makes the encoder spend them.
+Bit rates are those of the real files, because decoding time depends on them; added noise makes the encoder reach them.
 """
 
 import json
@@ -31,7 +31,7 @@ _CLIP_OPTIONS = {"deadline": "good", "cpu-used": "5", "auto-alt-ref": "1", "lag-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSpec:
-    """Size, length and coding of one video."""
+    """Size, length and encoding of one video."""
 
     height: int
     width: int
@@ -84,20 +84,20 @@ def write_long_video(raw: Path, spec: VideoSpec) -> int:
 
 
 def write_clip_tree(raw: Path, specs: Sequence[VideoSpec]) -> int:
-    """Write a tree that `ssv2` reads, with one video a spec; returns its frames."""
+    """Write a tree for source `ssv2`, with one video per spec; returns the number of frames."""
     for path, spec in zip(_clip_paths(raw, len(specs)), specs, strict=True):
         write_video(path, spec)
     return sum(spec.num_frames for spec in specs)
 
 
 def copy_clip_tree(raw: Path, videos: Sequence[Path], *, num_copies: int) -> None:
-    """Write a tree that `ssv2` reads, with `num_copies` of each video."""
+    """Write a tree for source `ssv2`, with `num_copies` of each video."""
     for number, path in enumerate(_clip_paths(raw, len(videos) * num_copies)):
         shutil.copyfile(videos[number % len(videos)], path)
 
 
 def _clip_paths(raw: Path, num_clips: int) -> list[Path]:
-    """Write the labels of clips and name their files."""
+    """Write the labels of the clips; returns the paths of their files."""
     folder, labels = raw / "20bn-something-something-v2", raw / "labels"
     folder.mkdir()
     labels.mkdir()
@@ -109,14 +109,14 @@ def _clip_paths(raw: Path, num_clips: int) -> list[Path]:
 
 
 def write_video(path: Path, spec: VideoSpec) -> None:
-    """Encode a moving scene; the same spec gives the same bytes with the same libraries."""
+    """Encode a moving scene; the same spec and libraries give the same bytes."""
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(spec.codec, rate=spec.fps, options=dict(spec.options))
         if not isinstance(stream, VideoStream):
-            raise TypeError(f"{spec.codec} is no video codec")
+            raise TypeError(f"{spec.codec} is not a video codec")
         stream.height, stream.width, stream.pix_fmt = spec.height, spec.width, "yuv420p"
         stream.bit_rate = spec.bit_rate
-        # A fixed number: what an encoder writes may depend on it.
+        # A fixed number, because the encoder's output may depend on it.
         stream.thread_count = 2
         for index, pixels in enumerate(moving_scene(spec.height, spec.width, spec.num_frames, seed=spec.seed)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -136,7 +136,7 @@ def moving_scene(height: int, width: int, num_frames: int, *, seed: int) -> Iter
         image = texture[top : top + height, left : left + width].copy()
         y, x = (round((size - side) / 2 * (1 + np.cos(index * 0.05 + size))) for size in (height, width))
         image[y : y + side, x : x + side] = (200, 40, 30)
-        # saturates, unlike numpy's sum
+        # cv2.add saturates, unlike numpy's sum
         yield np.asarray(cv2.add(image, noises[index % _NUM_NOISES]), np.uint8)
 
 
@@ -146,7 +146,7 @@ def _noise(height: int, width: int, rng: np.random.Generator) -> Image:
 
 
 def _texture(height: int, width: int, rng: np.random.Generator) -> Image:
-    """Add up random fields of several scales, as natural images have them."""
+    """Add random fields of several scales, as in natural images."""
     total = np.full((height, width, 3), 128 - _NOISE_MEAN, np.float32)
     for cell, strength in ((128, 45), (32, 25), (8, 12), (3, 6)):
         field = rng.normal(0, strength, (height // cell + 2, width // cell + 2, 3)).astype(np.float32)

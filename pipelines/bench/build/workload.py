@@ -1,4 +1,4 @@
-"""Folders of generated data: made once, whole or not at all, and found again by their sizes."""
+"""Folders of generated data: created once, atomically, and reused for the same sizes."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import cast
 
 _ABOUT = "workload.json"
 _VERSION = 1
-"""To be raised with every change of what is generated."""
+"""Increase it whenever the generated data changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Workload:
 
     @property
     def num_mb(self) -> float:
-        """Its size in units of 10^6 bytes."""
+        """Size in units of 10^6 bytes."""
         return self.num_bytes / 1e6
 
 
@@ -37,10 +37,10 @@ def prepare(base: Path, name: str, spec: object, write: Callable[[Path], int]) -
     """Find a workload under `base`, or generate it.
 
     Args:
-        base: where workloads lie.
-        name: of the workload.
-        spec: a dataclass of all that shapes the bytes.
-        write: fills an empty raw tree and returns how many frames it holds.
+        base: folder of all workloads.
+        name: name of the workload.
+        spec: all settings that affect the data.
+        write: fills an empty raw tree and returns the number of frames.
     """
     key = hashlib.sha256(f"{_VERSION} {name} {spec!r}".encode()).hexdigest()[:12]
     folder = base / f"{name}-{key}"
@@ -58,5 +58,5 @@ def prepare(base: Path, name: str, spec: object, write: Callable[[Path], int]) -
 
 
 def describe(workload: Workload) -> dict[str, object]:
-    """Say what a workload is, without where it lies."""
+    """Describe a workload as JSON values, without its path."""
     return {key: value for key, value in asdict(workload).items() if key != "folder"}

@@ -1,1 +1,1 @@
-"""`vita-bench loader`: the same windows from the same bytes through us, through bare decoding, and through peers."""
+"""`vita-bench loader`: loading the same windows with our loader, with plain decoding, and with other loaders."""

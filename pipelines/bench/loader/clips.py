@@ -1,4 +1,4 @@
-"""Generated clips as a built source of ours and, from the same bytes, as neutral pairs."""
+"""Generated clips, stored as one of our built sources and, with the same bytes, as neutral pairs."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -38,18 +38,18 @@ from vita_data.types import (
 SOURCE = "bench"
 HZ = 15
 _RIGHT = slice(16, 23)
-"""Columns of the right arm's canonical action."""
+"""Columns of the right arm's action."""
 
 
 def write_clips(raw: Path, spec: ClipSpec) -> int:
-    """Write `shards/bench`, a built source of every frame, and `pairs`; returns the frames."""
+    """Write `shards/bench`, a built source with all frames, and `pairs`; returns the number of frames."""
     (raw / "pairs").mkdir()
     num_frames, _ = write_pairs(raw / "pairs", _written(raw / "shards" / SOURCE, spec))
     return num_frames
 
 
 def _written(folder: Path, spec: ClipSpec) -> Iterator[tuple[Sequence[bytes], Sequence[int], Float32]]:
-    """Write clips into shards and pass on what they hold."""
+    """Write clips into shards and yield their content."""
     summaries: list[ShardSummary] = []
     for unit, first in enumerate(range(0, spec.num_clips, spec.clips_per_shard)):
         with ShardWriter(folder / "train" / f"{SOURCE}-train-{unit:06d}.tar") as writer:
@@ -58,7 +58,7 @@ def _written(folder: Path, spec: ClipSpec) -> Iterator[tuple[Sequence[bytes], Se
                 writer.add(_clip(number, jpegs, actions))
                 yield jpegs, [_pixels_crc32(jpeg) for jpeg in jpegs], actions
         if writer.summary is None:
-            raise RuntimeError("a shard without clips")
+            raise RuntimeError("expected a shard with clips, got an empty one")
         summaries.append(writer.summary)
     card = {"source": SOURCE, "shards": {"train": [asdict(one) for one in summaries], "val": []}}
     (folder / "dataset.json").write_bytes(schema.json_bytes(card))
@@ -66,7 +66,7 @@ def _written(folder: Path, spec: ClipSpec) -> Iterator[tuple[Sequence[bytes], Se
 
 
 def _jpegs(num_frames: int, *, seed: int) -> list[bytes]:
-    # Softened as an image that was made smaller is: 23 kB a frame, near the 18 kB of real ones, instead of 32 kB.
+    # Blurred like a downscaled image: 23 kB per frame, close to the 18 kB of real frames, instead of 32 kB.
     scene = (cv2.blur(pixels, (2, 2)) for pixels in moving_scene(IMAGE_SIZE, IMAGE_SIZE, num_frames, seed=seed))
     return [bytes(simplejpeg.encode_jpeg(np.asarray(pixels, np.uint8), 95, "RGB", "420")) for pixels in scene]
 
@@ -106,7 +106,7 @@ def _clip(number: int, jpegs: Sequence[bytes], actions: Float32) -> Clip:
         action=UnifiedAction(
             track=Track(values=values, mask=mask), valid=((0, num_steps),), origin=ActionOrigin.COMMANDED
         ),
-        # A peer's sample holds no state either.
+        # The other loaders' samples have no state either.
         state=None,
         gaps=Gaps.BREAK,
         provenance={},

@@ -1,4 +1,4 @@
-"""Who takes part, and where the data of each comes from."""
+"""The loaders that take part, and their data."""
 
 import hashlib
 import json
@@ -25,22 +25,22 @@ _PEERS = {
     "HF datasets": "datasets",
 }
 OURS, LIMIT, READ_LIMIT = "vita", "raw decode of the same JPEGs", "read, crc32, decode"
-# One thread each: contestants differ in how many they would start, and workers would multiply them.
+# One thread each, because loaders differ in their default, and workers would multiply it.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _TIMEOUT_S = 600
 
 
 class ContestantError(VitaDataError):
-    """A contestant cannot run; says why in one line."""
+    """A contestant failed; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """One loader: what runs it, over which data."""
+    """One loader: how to run it, and its data."""
 
     name: str
     module: str
-    """Module under this package, and its function."""
+    """Module in this package and its function, as `module:function`."""
     python: Path
     data: Path
     num_bytes: int
@@ -50,14 +50,14 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """A peer that does not run here, and why."""
+    """A peer that cannot run here, and the reason."""
 
     name: str
     why: str
 
 
 def built_in(clips: Workload, sizes: LoaderSizes) -> list[Contestant]:
-    """List the limits and ours."""
+    """List the lower bounds and our loader."""
     pairs, shards = clips.raw / "pairs", clips.raw / "shards"
     return [
         _built_in(LIMIT, "limit:batches", pairs, workers=sizes.threads[:2]),
@@ -74,7 +74,7 @@ def _built_in(name: str, module: str, data: Path, *, workers: tuple[int, ...]) -
 
 
 def peers(base: Path, clips: Workload, sizes: LoaderSizes, environment: Path) -> list[Contestant | Absent]:
-    """List the peers, with their data exported; one without an environment or that fails is absent."""
+    """List the peers after exporting their data; one without an environment, or that fails, is absent."""
     return [_peer(name, module, base, clips, sizes, environment) for name, module in _PEERS.items()]
 
 
@@ -83,7 +83,7 @@ def _peer(
 ) -> Contestant | Absent:
     python = environment / "bin" / "python"
     if not python.exists():
-        return Absent(name=name, why=f"no environment with peers; {HINT}")
+        return Absent(name=name, why=f"the environment with peers was not found; {HINT}")
     contestant = f"peers.{module}:batches"
     pairs = clips.raw / "pairs"
 
@@ -103,10 +103,10 @@ def _peer(
 
 
 def run_turn(contestant: Contestant, *, pairs: Path, spec: TurnSpec) -> Turn:
-    """Let a contestant load in a new process, its data in the page cache.
+    """Run one turn of a contestant in a new process, with its data in the page cache.
 
     Raises:
-        ContestantError: it failed.
+        ContestantError: the contestant failed.
     """
     _read_once(contestant.data)
     arguments = ["turn", contestant.module, str(pairs), str(contestant.data), json.dumps(asdict(spec))]
@@ -114,10 +114,10 @@ def run_turn(contestant: Contestant, *, pairs: Path, spec: TurnSpec) -> Turn:
 
 
 def run_module(python: Path, module: str, arguments: Sequence[str]) -> str:
-    """Run a module of this project by any Python and return what it prints.
+    """Run a module of this project with another Python and return its stdout.
 
     Raises:
-        ContestantError: it failed; the last line that it wrote to stderr says why.
+        ContestantError: it failed; the message is the last line of its stderr.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", **dict.fromkeys(_THREADS, "1")}
     command = [str(python), "-m", module, *arguments]
@@ -126,7 +126,7 @@ def run_module(python: Path, module: str, arguments: Sequence[str]) -> str:
             command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=REPOSITORY
         )
     except subprocess.TimeoutExpired:
-        raise ContestantError(f"did not end within {_TIMEOUT_S} s") from None
+        raise ContestantError(f"did not finish within {_TIMEOUT_S} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ContestantError(lines[-1])
@@ -138,7 +138,7 @@ def _drive(python: Path, arguments: Sequence[str]) -> str:
 
 
 def _read_once(folder: Path) -> None:
-    """Bring a folder's files into the page cache."""
+    """Read a folder's files into the page cache."""
     buffer = bytearray(1 << 20)
     for path in folder.rglob("*"):
         if path.is_file():

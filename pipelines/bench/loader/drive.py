@@ -1,9 +1,9 @@
-"""Runs one contestant in a process of its own: exports its data, or takes one timed turn; run by the peers' Python.
+"""Run one contestant in its own process, with the Python of its environment: export its data, or take a timed turn.
 
     python -m pipelines.bench.loader.drive export CONTESTANT PAIRS OUT
     python -m pipelines.bench.loader.drive turn CONTESTANT PAIRS DATA '{"workers": 0, ...}'
 
-It prints one line of JSON; what libraries print goes to stderr. Imports only what has to be there beside any peer.
+It prints one line of JSON; output of libraries goes to stderr. It only imports what every environment has.
 """
 
 import importlib
@@ -24,10 +24,10 @@ from pipelines.bench.loader.pairs import Taken, open_pairs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnSpec:
-    """How much a turn loads."""
+    """Settings of a turn."""
 
     workers: int
-    """Threads of ours, worker processes of peers."""
+    """Threads of our loader, or worker processes of peers."""
     batch_size: int
     num_warm: int
     num_batches: int
@@ -35,19 +35,19 @@ class TurnSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a turn took."""
+    """Measurements of a turn."""
 
     version: str
     start_s: float
-    """From the first import to the first batch."""
+    """Time from the first import to the first batch."""
     num_samples: int
     cpu_s: float
-    """Of the process and all that it started."""
+    """CPU time of the process and all its descendants."""
     wall_s: float
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what the program printed."""
+        """Parse the program's output."""
         return cls(**json.loads(text))
 
     @property
@@ -62,13 +62,13 @@ class Turn:
 
 
 def take_turn(contestant: str, *, pairs: Path, data: Path, spec: TurnSpec) -> Turn:
-    """Load batches; the first is looked up among the pairs, and those that warm up are not counted.
+    """Load batches; the first one is verified against the pairs, and warm-up batches are not counted.
 
     Args:
-        contestant: module and function, `limit:batches`.
-        pairs: the neutral samples.
-        data: what the contestant reads.
-        spec: how much.
+        contestant: module and function, such as `limit:batches`.
+        pairs: folder of the neutral samples.
+        data: folder of the contestant's data.
+        spec: settings of the turn.
     """
     start_s = time.perf_counter()
     module_name, _, function = contestant.partition(":")
@@ -90,13 +90,13 @@ def take_turn(contestant: str, *, pairs: Path, data: Path, spec: TurnSpec) -> Tu
 def _size(taken: Taken) -> int:
     first, future, action = taken
     if not len(first) == len(future) == len(action):
-        raise ValueError("a batch of unequal parts")
+        raise ValueError("expected batch members of equal length, got different lengths")
     return len(first)
 
 
 def main() -> None:
     """Export or take a turn."""
-    # Libraries print to stdout as they like.
+    # Redirect stdout, because libraries may print to it.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     verb, contestant, pairs, data, *more = sys.argv[1:]
@@ -108,7 +108,7 @@ def main() -> None:
         turn = take_turn(contestant, pairs=Path(pairs), data=Path(data), spec=TurnSpec(**json.loads(more[0])))
         answer.write(json.dumps(asdict(turn)) + "\n")
     answer.flush()
-    # Workers of an endless loader would go on into the next turn, and threads would be waited for.
+    # Workers of an endless loader would run into the next turn, and exiting would wait for threads.
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What no loader can beat: decoding the pairs' JPEGs into memory that is kept; and that with reading and checking."""
+"""Lower bounds for loaders: decoding the pairs' JPEGs into reused memory, without and with reading and checksums."""
 
 import os
 from collections import deque
@@ -20,14 +20,14 @@ Fetch = Callable[[int], bytes]
 
 
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Decode shuffled pairs, whose bytes are in memory, on `workers` threads, endlessly."""
+    """Decode shuffled pairs from memory with `workers` threads, endlessly."""
     pairs = open_pairs(data)
     jpegs = [pairs.jpeg(frame) for frame in range(len(pairs.offset) - 1)]
     return _batches(pairs, jpegs.__getitem__, workers=workers, batch_size=batch_size)
 
 
 def read_batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Do the same, but read each JPEG from its file and check its sum before."""
+    """Do the same, but first read each JPEG from its file and verify its checksum."""
     pairs = open_pairs(data)
     sums = [crc32(pairs.jpeg(frame)) for frame in range(len(pairs.offset) - 1)]
     offset: list[int] = pairs.offset.tolist()
@@ -36,14 +36,14 @@ def read_batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken
     def fetch(frame: int) -> bytes:
         jpeg = os.pread(file, offset[frame + 1] - offset[frame], offset[frame])
         if crc32(jpeg) != sums[frame]:
-            raise ValueError(f"frame {frame} is damaged")
+            raise ValueError(f"frame {frame} is damaged (checksum mismatch)")
         return jpeg
 
     return _batches(pairs, fetch, workers=workers, batch_size=batch_size)
 
 
 def _batches(pairs: Pairs, fetch: Fetch, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Give each thread whole batches and an array of its own, so that none waits for another."""
+    """Give each thread whole batches and its own array, so that threads do not wait for each other."""
     kept = [np.empty((2, batch_size, _SIDE, _SIDE, 3), np.uint8) for _ in range(workers)]
     orders = _orders(len(pairs), batch_size)
     if workers == 1:

@@ -1,4 +1,4 @@
-"""What opening a source of very many clips and planning a batch cost; a program, run in a process of its own.
+"""Measure opening a source with very many clips, and planning batches; a program that runs in its own process.
 
 `python -m pipelines.bench.loader.open_index SHARDS BATCH_SIZE STEPS [torch]` prints one line of JSON.
 """
@@ -22,16 +22,16 @@ WITH_TORCH = "torch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFigures:
-    """Of one process; units of 10^6 bytes."""
+    """Measurements of one process; memory in units of 10^6 bytes."""
 
     num_windows: int
     open_s: float
     private_mb: float
-    """Memory that belongs to this process alone (RssAnon), after batches were planned."""
+    """Private memory of the process (RssAnon) after planning."""
     imports_mb: float
-    """The part of it that was there before anything was opened."""
+    """Part of it that was used before opening the source."""
     plan_ms: float
-    """Median of the batches."""
+    """Median over the batches."""
     worst_plan_ms: float
 
     @classmethod
@@ -41,7 +41,7 @@ class IndexFigures:
 
 
 def measure_index(shards: Path, *, batch_size: int, num_steps: int) -> IndexFigures:
-    """Open the generated source for warm-up and plan batches all over the run."""
+    """Open the generated source for warmup, and plan batches from all parts of the run."""
     manifest = Manifest(name="wide", entries=(MixtureEntry(source=SOURCE, weight=1.0),), path="wide.toml")
     imports_mb, start_s = private_mb(), time.perf_counter()
     plan = Plan.from_manifest(manifest, shards=str(shards), stage=Stage.WARMUP, batch_size=batch_size)
@@ -68,7 +68,7 @@ def private_mb() -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the figures."""
     shards, batch_size, num_steps, *more = sys.argv[1:]
     if more == [WITH_TORCH]:
         importlib.import_module("vita_data.loader.loader")

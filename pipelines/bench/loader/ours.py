@@ -1,4 +1,4 @@
-"""Our loader over the built clips, through the door that training uses."""
+"""Our loader on the built clips, with the functions that training uses."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +13,11 @@ _WINDOWS = WindowSpec(starts=Starts.ROWS, horizon=HORIZON, futures=1, min_future
 
 
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Load fine-tuning batches of paired windows on `workers` threads, endlessly."""
+    """Load fine-tuning batches of paired windows with `workers` threads, endlessly."""
     manifest = Manifest(name=SOURCE, entries=(MixtureEntry(source=SOURCE, weight=1.0),), path="bench.toml")
     plan = Plan.from_manifest(manifest, shards=str(data), stage=Stage.FINETUNE, batch_size=batch_size, windows=_WINDOWS)
     with make_loader(plan, options=LoaderOptions(threads=workers)) as loader:
         for batch in loader:
             if batch.images is None or batch.future is None:
-                raise TypeError("a paired batch without images")
+                raise TypeError("expected a paired batch with images, got none")
             yield batch.images[:, 0], batch.future[:, 0], batch.action

@@ -1,7 +1,7 @@
-"""The neutral form of the samples: all JPEGs one after another, and which two frames and actions make up each pair.
+"""The neutral form of the samples: all JPEGs concatenated, and a table of the two frames and actions of each pair.
 
-Peers export it into their own formats and bare decoding reads it as it is, so that all get the same bytes. Imports
-numpy alone: it also runs where this project is not installed.
+Peers export it to their own formats, and plain decoding reads it directly, so that all use the same bytes. It only
+imports numpy, so that it also runs without this project's dependencies.
 """
 
 import zlib
@@ -18,7 +18,7 @@ HORIZON, ACTION_DIM, FUTURE_STEPS = 16, 7, 15
 _FRAMES, _TABLE = "frames.bin", "pairs.npz"
 
 Taken = tuple[Any, Any, Any]
-"""One batch: first frames and future frames uint8 [B, 256, 256, 3], actions [B, 16, 7 or more]; arrays or tensors."""
+"""One batch: first and future frames uint8 [B, 256, 256, 3], actions [B, 16, 7 or more]; arrays or tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +26,11 @@ class Pairs:
     """Samples as bytes."""
 
     jpegs: NDArray[np.uint8]
-    """All JPEGs one after another."""
+    """All JPEGs, concatenated."""
     offset: NDArray[np.int64]
     """[N + 1] frame n is jpegs[offset[n] : offset[n + 1]]"""
     pixels_crc32: NDArray[np.uint32]
-    """[N] of the decoded frame"""
+    """[N] checksum of the decoded frame"""
     first: NDArray[np.int64]
     """[P] frame number"""
     future: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Pairs:
         return len(self.first)
 
     def jpeg(self, frame: int) -> bytes:
-        """The bytes of a frame."""
+        """Give the JPEG of a frame."""
         return self.jpegs[self.offset[frame] : self.offset[frame + 1]].tobytes()
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes, NDArray[np.float32]]]:
@@ -50,10 +50,10 @@ class Pairs:
             yield self.jpeg(first), self.jpeg(future), action
 
     def check(self, taken: Taken) -> None:
-        """Look a batch up.
+        """Verify that every sample of a batch is one of the pairs, pixel by pixel.
 
         Raises:
-            ValueError: a sample of it is no pair, pixel for pixel.
+            ValueError: a sample is not one of the pairs.
         """
         first, future, action = (np.asarray(part) for part in taken)
         numbers = {int(crc): frame for frame, crc in enumerate(self.pixels_crc32)}
@@ -62,19 +62,19 @@ class Pairs:
             pair = tuple(numbers.get(zlib.crc32(images[slot].tobytes())) for images in (first, future))
             place = places.get(pair)  # type: ignore[arg-type]
             if place is None:
-                raise ValueError(f"sample {slot} of a batch shows frames {pair}, which are no pair")
-            # Ours come normalized, in the columns of two arms.
+                raise ValueError(f"sample {slot} of a batch: expected the two frames of a pair, got frames {pair}")
+            # Our loader's actions are normalized and have columns for two arms, so they are not compared.
             if action.shape[2] == ACTION_DIM and not np.array_equal(action[slot], self.action[place]):
-                raise ValueError(f"sample {slot} of a batch has the actions of another pair")
+                raise ValueError(f"sample {slot} of a batch: its actions are those of another pair")
 
 
 def frames_file(folder: Path) -> Path:
-    """The file of all JPEGs."""
+    """Give the path of the file with all JPEGs."""
     return folder / _FRAMES
 
 
 def open_pairs(folder: Path) -> Pairs:
-    """Map what `write_pairs` wrote."""
+    """Memory-map the output of `write_pairs`."""
     with np.load(folder / _TABLE) as table:
         return Pairs(jpegs=np.memmap(folder / _FRAMES, np.uint8, mode="r"), **{name: table[name] for name in table})
 
@@ -82,7 +82,7 @@ def open_pairs(folder: Path) -> Pairs:
 def write_pairs(
     folder: Path, clips: Iterator[tuple[Sequence[bytes], Sequence[int], NDArray[np.float32]]]
 ) -> tuple[int, int]:
-    """Write the pairs of clips, each a clip's JPEGs, pixel sums and actions [T, 7]; count frames and pairs."""
+    """Write the pairs of clips, given as JPEGs, pixel checksums and actions [T, 7]; returns counts of frames, pairs."""
     sizes: list[int] = []
     sums: list[int] = []
     starts: list[NDArray[np.int64]] = []

@@ -1,4 +1,4 @@
-"""What a run of `vita-bench loader` found: figures, targets, and both as Markdown or JSON."""
+"""The report of `vita-bench loader`: figures and targets, as Markdown or JSON."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,18 +19,18 @@ _TWO = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A figure that has a target."""
+    """A figure with a target."""
 
     what: str
     found: float | None
-    """None where the other side is absent."""
+    """None if the other loader is absent."""
     target: float
     at_least: bool
     unit: str = ""
 
     @property
     def is_met(self) -> bool | None:
-        """Tell whether the target was reached; None where that cannot be said."""
+        """Tell whether the target was reached; None if that is unknown."""
         if self.found is None:
             return None
         return self.found >= self.target if self.at_least else self.found <= self.target
@@ -38,16 +38,16 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderReport:
-    """All that one run measured."""
+    """All results of one run."""
 
     machine: Machine
     sizes: LoaderSizes
     entries: tuple[Entry, ...]
     absent: tuple[Absent, ...]
     index: IndexFigures
-    """Of a process that imports no torch."""
+    """Figures of a process that does not import torch."""
     index_torch: IndexFigures
-    """Of one that trains."""
+    """Figures of a process that imports torch and the loader, as in training."""
 
     @property
     def checks(self) -> list[Check]:
@@ -65,7 +65,7 @@ def _cpu_checks(entries: Sequence[Entry]) -> list[Check]:
     sides = [(LIMIT, limit, 1.15), *((name, _entry(entries, name), 0.7) for name in _SLOW_PEERS)]
     return [
         Check(
-            what=f"CPU time per sample, ours over: {name}",
+            what=f"CPU time per sample, ours relative to {name}",
             found=None if ours is None or other is None else ours.ratio(other, CPU),
             target=target,
             at_least=False,
@@ -82,7 +82,7 @@ def _rate_checks(entries: Sequence[Entry]) -> list[Check]:
     sides = [(f"{LIMIT} on two threads", limit, 0.9), (name, best, 1.8)]
     return [
         Check(
-            what=f"samples per second, ours on two threads over: {name}",
+            what=f"samples per second, ours on two threads relative to {name}",
             found=None if ours is None or other is None else ours.ratio(other, RATE),
             target=target,
             at_least=True,
@@ -103,7 +103,7 @@ def _index_checks(report: LoaderReport) -> list[Check]:
 
 
 def _entry(entries: Sequence[Entry], name: str, *, workers: int | None = None) -> Entry | None:
-    """Find a contestant with so many workers, or with its fewest."""
+    """Find a contestant with this number of workers, or with its fewest."""
     mine = [entry for entry in entries if entry.contestant.name == name and workers in (None, entry.workers)]
     if workers is None:
         mine = [entry for entry in mine if entry.workers == min(entry.contestant.workers)]
@@ -111,7 +111,7 @@ def _entry(entries: Sequence[Entry], name: str, *, workers: int | None = None) -
 
 
 def as_json(report: LoaderReport) -> dict[str, object]:
-    """Give a report as plain values, without paths."""
+    """Give a report as JSON values, without paths."""
     return {
         "machine": asdict(report.machine),
         "sizes": asdict(report.sizes),
@@ -136,10 +136,10 @@ def as_json(report: LoaderReport) -> dict[str, object]:
 
 
 def as_markdown(report: LoaderReport) -> str:
-    """Give a report as tables and what they were measured on."""
+    """Format a report as tables and a description of the machine."""
     sizes, machine = report.sizes, report.machine
-    titles = ["loader", "CPU ms per sample", "over raw decode", "samples per second", "first batch", "data"]
-    index_titles = ["index", "opened in", "private memory", "of it imports", "one batch plan", "worst"]
+    titles = ["loader", "CPU ms per sample", "relative to raw decode", "samples per second", "first batch", "data"]
+    index_titles = ["index", "opened in", "private memory", "of which imports", "planning a batch", "worst case"]
     indexes = [("no torch imported", report.index), ("with torch and the loader imported", report.index_torch)]
     return "\n".join(
         [
@@ -147,17 +147,17 @@ def as_markdown(report: LoaderReport) -> str:
             "",
             *markdown_table(index_titles, [_index_row(name, figures) for name, figures in indexes]),
             "",
-            *markdown_table(["target", "measured", "asked", "met"], [_check_row(check) for check in report.checks]),
+            *markdown_table(["target", "measured", "required", "met"], [_check_row(check) for check in report.checks]),
             "",
-            f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}. {sizes.num_rounds} rounds in "
-            f"turns, each turn a new process that loads {sizes.num_batches} batches of {sizes.batch_size} after "
-            f"{sizes.num_warm + 1} that are not counted; files in the page cache; medians, a ratio is the median of "
-            "the rounds' ratios. A sample is two 256x256 JPEGs and 16 actions; the first batch of every turn is "
-            "looked up, pixel for pixel. CPU time is user and system time of all processes, with the fewest threads or "
-            "workers. Samples per second by threads (raw decode, vita) or worker processes (peers): median (lowest to "
-            "highest).",
+            f"{machine.num_cores} cores ({machine.processor}), Python {machine.python}. {sizes.num_rounds} rounds, in "
+            f"which the loaders take turns; each turn is a new process that loads {sizes.num_batches} batches of "
+            f"{sizes.batch_size} after {sizes.num_warm + 1} warm-up batches, with all files in the page cache. Figures "
+            "are medians; a ratio is the median of the rounds' ratios. A sample is two 256x256 JPEGs and 16 actions; "
+            "the first batch of every turn is verified pixel by pixel. CPU time is user and system time of all "
+            "processes, with the fewest threads or workers. Samples per second, by number of threads (raw decode, "
+            "vita) or worker processes (peers): median (lowest to highest).",
             "",
-            f"Generated data: {sizes.clips.num_clips} clips of {sizes.clips.num_steps} frames; an index of "
+            f"Generated data: {sizes.clips.num_clips} clips of {sizes.clips.num_steps} frames, and an index of "
             f"{sizes.index.num_clips:,} clips and {sizes.index.num_frames:,} frames.",
         ]
     )

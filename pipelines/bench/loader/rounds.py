@@ -1,4 +1,4 @@
-"""All contestants in turns, so that a slow moment of a shared machine falls on each alike."""
+"""Run all contestants in turns, so that varying speed of a shared machine affects all of them equally."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from pipelines.bench.loader.sizes import LoaderSizes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A contestant with some number of workers, and what its turns took, one a round."""
+    """A contestant with a number of workers, and its turns, one per round."""
 
     contestant: Contestant
     workers: int
@@ -20,16 +20,16 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Who, and with how many threads or workers."""
+        """Name of the contestant, with its number of threads or workers."""
         unit = "workers" if self.contestant.is_peer else "threads"
         return f"{self.contestant.name}, {self.workers} {unit}"
 
     def median(self, figure: Callable[[Turn], float]) -> float:
-        """The median of the rounds."""
+        """Give the median over the rounds."""
         return statistics.median(figure(turn) for turn in self.turns)
 
     def ratio(self, other: "Entry", figure: Callable[[Turn], float]) -> float:
-        """The median of the rounds' own ratios, which slow moments move less than the figures."""
+        """Give the median of the rounds' ratios, which varies less than the figures themselves."""
         pairs = zip(self.turns, other.turns, strict=True)
         return statistics.median(figure(mine) / figure(its) for mine, its in pairs)
 
@@ -37,10 +37,10 @@ class Entry:
 def play(
     contestants: Sequence[Contestant], *, pairs: Path, sizes: LoaderSizes, tell: Callable[[str], None]
 ) -> tuple[list[Entry], list[Absent]]:
-    """Let all take their turns, another one first each round; a peer that fails is absent from then on.
+    """Run all turns, starting with another contestant each round; a peer that fails is removed.
 
     Raises:
-        ContestantError: a limit or ours failed.
+        ContestantError: a lower bound or our loader failed.
     """
     entries = [Entry(contestant=one, workers=workers) for one in contestants for workers in one.workers]
     absent: list[Absent] = []

@@ -1,11 +1,11 @@
-"""How much is loaded and indexed: minutes for figures, or seconds to see that everything runs."""
+"""Sizes of the benchmark: minutes for real figures, or seconds to check that everything runs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipSpec:
-    """The generated clips that samples are cut from."""
+    """The generated clips that samples come from."""
 
     num_clips: int
     num_steps: int
@@ -14,7 +14,7 @@ class ClipSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSpec:
-    """The generated index: its size and nothing behind it."""
+    """The generated index, which has no clips behind it."""
 
     num_shards: int
     clips_per_shard: int
@@ -22,42 +22,42 @@ class IndexSpec:
 
     @property
     def num_clips(self) -> int:
-        """Clips of all shards."""
+        """Number of clips in all shards."""
         return self.num_shards * self.clips_per_shard
 
     @property
     def num_frames(self) -> int:
-        """Frames of all shards."""
+        """Number of frames in all shards."""
         return self.num_clips * self.frames_per_clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderSizes:
-    """Sizes of what is generated, and how much each turn takes."""
+    """Sizes of the generated data and of each turn."""
 
     clips: ClipSpec
     index: IndexSpec
     num_rounds: int
     batch_size: int
     num_warm: int
-    """Batches of a turn that are not counted: imports, first pages, and what workers read ahead."""
+    """Warm-up batches of a turn, which include imports, first page accesses and the workers' read-ahead."""
     num_batches: int
     threads: tuple[int, ...]
-    """Ours is measured with each."""
+    """Numbers of threads for our loader."""
     workers: tuple[int, ...]
-    """Peers are measured with each."""
+    """Numbers of worker processes for peers."""
     index_batch: int
     index_runs: int
-    """How many processes open the index."""
+    """Number of processes that open the index."""
     index_steps: int
-    """Batches planned by each."""
+    """Number of batches that each process plans."""
 
 
 FULL = LoaderSizes(
     clips=ClipSpec(num_clips=200, num_steps=100, clips_per_shard=50),
     index=IndexSpec(num_shards=1000, clips_per_shard=1000, frames_per_clip=50),
     num_rounds=5,
-    batch_size=64,  # a rank's part of the paper's 1024 on 16 GPUs
+    batch_size=64,  # per-rank part of the paper's 1024 on 16 GPUs
     num_warm=5,
     num_batches=24,
     threads=(1, 2, 4),

@@ -1,4 +1,4 @@
-"""The whole of `vita-bench loader`: generate, export, load in turns, open the index."""
+"""`vita-bench loader`: generate data, export it, load it in turns, and open the index."""
 
 import statistics
 import sys
@@ -19,16 +19,16 @@ from pipelines.bench.loader.wide_index import write_wide_index
 
 
 def measure_loader(sizes: LoaderSizes, *, base: Path, environment: Path, tell: Callable[[str], None]) -> LoaderReport:
-    """Measure everything.
+    """Run all measurements.
 
     Args:
-        sizes: how much.
-        base: where generated data lies, or is put.
-        environment: a virtual environment with the peers; those that it lacks are absent in the report.
-        tell: is told what is done.
+        sizes: sizes of the benchmark.
+        base: folder of generated data.
+        environment: virtual environment with the peers; missing peers are absent in the report.
+        tell: called with progress messages.
 
     Raises:
-        ContestantError: ours or bare decoding failed.
+        ContestantError: our loader or plain decoding failed.
     """
     tell("generating clips")
     clips = prepare(base, "loader-clips", sizes.clips, partial(write_clips, spec=sizes.clips))
@@ -50,7 +50,7 @@ def measure_loader(sizes: LoaderSizes, *, base: Path, environment: Path, tell: C
 
 
 def _index_figures(shards: Path, sizes: LoaderSizes, *more: str) -> IndexFigures:
-    """Open the index in new processes and take the median of each figure."""
+    """Open the index in new processes, and take the median of each figure."""
     arguments = [str(shards), str(sizes.index_batch), str(sizes.index_steps), *more]
     program = partial(run_module, Path(sys.executable), "pipelines.bench.loader.open_index", arguments)
     runs = [IndexFigures.from_json(program()) for _ in range(sizes.index_runs)]

@@ -1,4 +1,4 @@
-"""A generated source of very many clips: its indexes and card alone, with empty tars, to open and plan on."""
+"""A generated source with very many clips: only indexes and card, with empty tars, for opening and planning."""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +22,7 @@ _EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 
 def write_wide_index(raw: Path, spec: IndexSpec) -> int:
-    """Write `wide`, a source of clips with one camera and one stored frame a second; returns the frames it lists."""
+    """Write `wide`, a source with one camera and one frame per second; returns the number of frames in its index."""
     folder = raw / SOURCE
     shards = folder / Split.TRAIN
     shards.mkdir(parents=True)
@@ -57,12 +57,12 @@ def _index_file(shard: int, spec: IndexSpec) -> memoryview:
 
 
 def _rows(shard: int, spec: IndexSpec) -> pa.RecordBatch:
-    """Make the index rows of a shard whose clips follow each other as a build lays them."""
+    """Make the index rows of a shard, with offsets as in a real build."""
     clips, rng = spec.clips_per_shard, np.random.default_rng(shard)
     num_steps = (spec.frames_per_clip - 1) * HZ + 1
     sizes = rng.integers(_FRAME_BYTES // 2, _FRAME_BYTES * 2, (clips, spec.frames_per_clip)).astype(np.int32)
     vectors = (num_steps * ACTION_DIM * 4, num_steps * STATE_DIM * 4)
-    # A header of 512 bytes goes before each member; padding is left out, since nothing is read.
+    # Each member has a header of 512 bytes before it; padding is omitted, since nothing is read.
     lengths = np.column_stack([np.tile([vectors[0], _JSON_BYTES], (clips, 1)), sizes, np.full(clips, vectors[1])])
     offsets = np.cumsum(lengths.ravel() + 512).reshape(lengths.shape) - lengths
     keys = [f"{SOURCE}-{number:016x}" for number in range(shard * clips, (shard + 1) * clips)]
@@ -122,7 +122,7 @@ def _struct(column: str, *parts: NDArray[np.generic]) -> pa.StructArray:
 
 
 def _lists(values: pa.Array, length: int) -> pa.ListArray:
-    """Cut values into lists of equal length."""
+    """Split values into lists of equal length."""
     return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, length, dtype=np.int32)), values)
 
 

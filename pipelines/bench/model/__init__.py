@@ -1,1 +1,1 @@
-"""`vita-bench train`, `latency` and `serve`: steps, answers and requests a second, beside the arithmetic they need."""
+"""`vita-bench train`, `latency` and `serve`: speed of training, inference and serving, against hardware limits."""

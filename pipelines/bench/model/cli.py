@@ -1,4 +1,4 @@
-"""The verbs `vita-bench train`, `latency` and `serve`: their arguments; torch is imported when one runs."""
+"""The verbs `vita-bench train`, `latency` and `serve`; torch is imported only when one runs."""
 
 import argparse
 import json
@@ -19,26 +19,35 @@ from vita_model.training.recipes.recipe import Precision, load_recipe, resolved
 
 
 def train(argv: Sequence[str] | None = None) -> int:
-    """Time training steps beside their floor; returns the exit code."""
+    """Measure training steps; returns the exit code."""
     arguments = train_parser().parse_args(argv)
     return exit_code("vita-bench train", lambda: _train(arguments), interrupted="interrupted")
 
 
 def train_parser() -> OneLineParser:
     """Make the parser of `vita-bench train`."""
-    parser = OneLineParser(prog="vita-bench train", description="Time training steps beside their floor.")
-    parser.add_argument("recipe", type=local_path, metavar="RECIPE.py", help="file with a function recipe() -> Recipe")
-    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples a batch (default 2)")
-    parser.add_argument(
-        "--steps", type=int, default=5, metavar="N", help="steps that are timed (default 5); 0: one step, cold"
+    parser = OneLineParser(
+        prog="vita-bench train", description="Measure training steps against the time their arithmetic needs at least."
     )
-    parser.add_argument("--part", choices=list(StepPart), default="all", help="leave the optimizer out (default all)")
-    parser.add_argument("--weights", choices=list(Precision), default="fp32", help="how they are held (default fp32)")
-    parser.add_argument("--modality", choices=list(Modality), help="one kind of batch (default all of the stage)")
     parser.add_argument(
-        "--set", action="append", default=[], dest="settings", type=setting, metavar="KEY=VALUE", help="as vita-train"
+        "recipe", type=local_path, metavar="RECIPE.py", help="Python file that defines recipe() -> Recipe"
     )
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples per batch (default: 2)")
+    parser.add_argument(
+        "--steps", type=int, default=5, metavar="N", help="timed steps; 0 times one cold step (default: 5)"
+    )
+    parser.add_argument(
+        "--part", choices=list(StepPart), default="all", help="which part of a step to run (default: all)"
+    )
+    parser.add_argument(
+        "--weights", choices=list(Precision), default="fp32", help="number format of the weights (default: fp32)"
+    )
+    parser.add_argument("--modality", choices=list(Modality), help="only batches of this modality (default: all)")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", type=setting, metavar="KEY=VALUE",
+        help="override a recipe field, as in vita-train",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
     return parser
 
 
@@ -62,7 +71,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def latency(argv: Sequence[str] | None = None) -> int:
-    """Time a policy's answers by part and chunk length; returns the exit code."""
+    """Measure inference latency; returns the exit code."""
     arguments = latency_parser().parse_args(argv)
     return exit_code("vita-bench latency", lambda: _latency(arguments), interrupted="interrupted")
 
@@ -70,18 +79,24 @@ def latency(argv: Sequence[str] | None = None) -> int:
 def latency_parser() -> OneLineParser:
     """Make the parser of `vita-bench latency`."""
     parser = OneLineParser(
-        prog="vita-bench latency", description="Time a policy's answers by part and chunk length beside their floors."
+        prog="vita-bench latency",
+        description="Measure inference latency by model part and chunk length, against the hardware limit.",
     )
     parser.add_argument(
-        "--preset", type=word, default="quarter", help=f"size of the model: {', '.join(PRESETS)} (default quarter)"
+        "--preset", type=word, default="quarter", help=f"model size: {', '.join(PRESETS)} (default: quarter)"
     )
-    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.FP32)
-    parser.add_argument("--views", type=int, default=2, metavar="N", help="camera views (default 2)")
-    parser.add_argument("--horizons", type=positives, default=(12, 24, 48), metavar="H,H", help="default 12,24,48")
-    parser.add_argument("--runs", type=int, default=10, metavar="N", help="answers that are timed (default 10)")
-    parser.add_argument("--compile", action="store_true", help="compile backbone and action decoder, each as one graph")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--precision", type=Precision, choices=list(Precision), default=Precision.FP32,
+        help="precision of matrix products (default: fp32)",
+    )  # fmt: skip
+    parser.add_argument("--views", type=int, default=2, metavar="N", help="number of camera views (default: 2)")
+    parser.add_argument(
+        "--horizons", type=positives, default=(12, 24, 48), metavar="H,H", help="chunk lengths (default: 12,24,48)"
+    )
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="timed inferences per row (default: 10)")
+    parser.add_argument("--compile", action="store_true", help="compile the backbone and the action decoder")
+    parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
     return parser
 
 
@@ -103,7 +118,7 @@ def _latency(arguments: argparse.Namespace) -> None:
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
-    """Load vita-serve with clients beside the same policy in process; returns the exit code."""
+    """Load-test vita-serve; returns the exit code."""
     arguments = serve_parser().parse_args(argv)
     return exit_code("vita-bench serve", lambda: _serve(arguments), interrupted="interrupted")
 
@@ -112,22 +127,25 @@ def serve_parser() -> OneLineParser:
     """Make the parser of `vita-bench serve`."""
     parser = OneLineParser(
         prog="vita-bench serve",
-        description="Load vita-serve with clients; its rate and latencies beside the same policy called in process.",
+        description="Load-test vita-serve with concurrent clients, and compare with the same policy in process.",
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--preset", type=word, help=f"drawn weights of a size: {', '.join(PRESETS)} (default tiny)")
+    what.add_argument("--preset", type=word, help=f"size of a random model: {', '.join(PRESETS)} (default: tiny)")
     what.add_argument(
-        "--policy", type=local_path, metavar="RUN", help="a run, one of its checkpoints, or what export wrote"
+        "--policy", type=local_path, metavar="RUN", help="run folder, one of its checkpoints, or an exported policy"
     )
     parser.add_argument(
-        "--clients", type=int, nargs="+", default=(1, 4, 16), metavar="N", help="at once (default 1 4 16)"
+        "--clients",
+        type=int,
+        nargs="+",
+        default=(1, 4, 16),
+        metavar="N",
+        help="numbers of concurrent clients (default: 1 4 16)",
     )
-    parser.add_argument(
-        "--requests", type=int, default=400, metavar="N", help="that are timed, of each row (default 400)"
-    )
-    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--out", type=local_path, metavar="FILE", help="write the figures as JSON, too")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, nothing else")
+    parser.add_argument("--requests", type=int, default=400, metavar="N", help="timed requests per row (default: 400)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--out", type=local_path, metavar="FILE", help="also write the results to FILE, as JSON")
+    parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
     return parser
 
 
@@ -137,9 +155,9 @@ def _serve(arguments: argparse.Namespace) -> None:
         num_requests=arguments.requests, device=arguments.device,
     )  # fmt: skip
     if arguments.out is not None and not arguments.out.parent.is_dir():
-        raise RequestError(f"--out {arguments.out}: {arguments.out.parent} is no folder; make it")
+        raise RequestError(f"--out {arguments.out}: folder {arguments.out.parent} not found; create it")
     if arguments.out is not None and arguments.out.is_dir():
-        raise RequestError(f"--out {arguments.out} is a folder: name a file")
+        raise RequestError(f"--out {arguments.out}: expected a file, got a folder")
     if spec.policy is not None:
         find_policy(spec.policy)
 

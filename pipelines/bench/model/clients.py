@@ -1,4 +1,4 @@
-"""Clients that ask a policy server: openpi's own where it is installed, else the one of `vita-eval`."""
+"""Clients for a policy server: openpi's own client if it is installed, otherwise that of `vita-eval`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -11,14 +11,14 @@ from vita_model.policy.openpi import Message, pack, unpack
 from vita_model.policy.websocket import WebSocket
 
 Ask = Callable[[Message], Mapping[str, Any]]
-"""Sends a request and waits for its answer; raises VitaDataError where none comes."""
+"""Sends a request and waits for the answer; raises VitaDataError if there is none."""
 
 _PACKAGE = "openpi-client"
 _PATIENCE_S = 600.0
 
 
 def client_name() -> str:
-    """Name the client that `connected` takes."""
+    """Give the name of the client that `connected` uses."""
     try:
         return f"{_PACKAGE} {version(_PACKAGE)}"
     except PackageNotFoundError:
@@ -27,13 +27,13 @@ def client_name() -> str:
 
 @contextmanager
 def connected(port: int) -> Iterator[Ask]:
-    """Connect to a server on the loopback while inside.
+    """Connect to a local server inside the context.
 
     Raises:
-        VitaDataError: none answers.
+        VitaDataError: the server does not answer.
     """
     if client_name().startswith(_PACKAGE):
-        # It has no way to hang up: the connection lasts as long as the server.
+        # This client cannot disconnect; the connection ends with the server.
         yield _openpi(port)
         return
     socket = WebSocket(f"ws://127.0.0.1:{port}", timeout_s=_PATIENCE_S)
@@ -51,7 +51,7 @@ def _openpi(port: int) -> Ask:
             return call(*given)
         except (RuntimeError, OSError, WebSocketException) as fault:
             told = " ".join(str(fault).split())
-            raise VitaDataError(f"the server on port {port} does not answer as asked: {told}") from fault
+            raise VitaDataError(f"the server on port {port} failed to answer: {told}") from fault
 
     policy = telling(WebsocketClientPolicy, "127.0.0.1", port)
     return lambda request: telling(policy.infer, request)

@@ -1,7 +1,8 @@
-"""`vita-bench latency`: the time of a policy's answer, part by part as in VITA table 9, beside what the device allows.
+"""`vita-bench latency`: inference latency by model part, as in VITA table 9, compared with the device's limits.
 
-The floor of a part is the longer of two times: its arithmetic at the measured matrix peak, and reading its weights at
-the measured bandwidth. Weights are random, the batch is one observation; making images 256x256 is not counted.
+The lower bound of a part is the longer of two times: its arithmetic at the measured matrix peak, and reading its
+weights at the measured bandwidth. Weights are random, the batch is one observation, and resizing images is not
+included.
 """
 
 import statistics
@@ -27,29 +28,29 @@ from vita_model.training.recipes.recipe import Precision
 _COPY_BYTES = 1 << 28
 _SENTENCE = "pick up the cup"
 _PAPER_MS = {12: (45.2, 15.4), 24: (45.7, 18.2), 48: (46.5, 24.8)}
-"""VITA table 9 on an RTX 4090: backbone, action decoder."""
+"""VITA table 9 on an RTX 4090: backbone and action decoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFigures:
-    """One part of an answer."""
+    """One part of an inference."""
 
     name: str
     time_s: float
     flop: float
     num_bytes: int
-    """Of the weights, as often as they are read."""
+    """Bytes of weights, counted as often as they are read."""
     floor_s: float
 
     @property
     def ratio(self) -> float:
-        """How many times its floor it takes."""
+        """Time relative to its lower bound."""
         return self.time_s / self.floor_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRow:
-    """A chunk length: as many latents, futures and steps."""
+    """One chunk length, with as many latents, futures and steps."""
 
     horizon: int
     parts: tuple[PartFigures, ...]
@@ -58,7 +59,7 @@ class LatencyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyReport:
-    """All that one run measured."""
+    """All results of one run."""
 
     preset: str
     device: str
@@ -71,12 +72,12 @@ class LatencyReport:
 
     @property
     def growth(self) -> float:
-        """How much longer the longest chunk takes than the shortest."""
+        """Relative increase of the time from the shortest to the longest chunk."""
         return self.rows[-1].total.time_s / self.rows[0].total.time_s - 1
 
 
 def measure_latency(spec: LatencySpec) -> LatencyReport:
-    """Time answers for each chunk length."""
+    """Measure inference for each chunk length."""
     device = torch.device(spec.device)
     peak, bandwidth = matrix_peak(device, spec.precision), _bandwidth(device)
     return LatencyReport(
@@ -87,7 +88,7 @@ def measure_latency(spec: LatencySpec) -> LatencyReport:
 
 
 class _Answers:
-    """A model of one chunk length and what it is asked."""
+    """A model for one chunk length, and its inputs."""
 
     def __init__(self, spec: LatencySpec, horizon: int) -> None:
         self.spec, self.horizon, self.device = spec, horizon, torch.device(spec.device)
@@ -97,7 +98,7 @@ class _Answers:
             self.model = Vita(config, CONTROL).eval().requires_grad_(requires_grad=False)
         backbone = self.model.backbone
         if backbone is None:
-            raise TypeError("a policy without a backbone")
+            raise TypeError("expected a model with a backbone, got none")
         self.backbone: Backbone = backbone
         parts = (self.backbone, self.model.action_decoder)
         for part in parts if spec.precision is Precision.BF16 else ():
@@ -110,14 +111,14 @@ class _Answers:
 
     @torch.inference_mode()
     def row(self, peak: float, bandwidth: float) -> LatencyRow:
-        """Measure both parts and the whole."""
+        """Measure both parts and the total."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision is Precision.BF16):
-            thought = self._reason()
+            inputs = self._reason()
             calls: tuple[tuple[str, Callable[[], object], int], ...] = (
                 ("backbone", self._reason, _backbone_bytes(self.backbone)),
-                ("action decoder", lambda: self._act(*thought), _bytes(self.model.action_decoder)),
+                ("action decoder", lambda: self._act(*inputs), _bytes(self.model.action_decoder)),
             )
-            # Counted first: what is compiled shows no operations.
+            # Count FLOP first, because compiled modules do not show their operations.
             counted = [_flop(call) for _, call, _ in calls]
             if self.spec.compile:
                 compile_whole([self.backbone, self.model.action_decoder], self.device)
@@ -136,7 +137,7 @@ class _Answers:
         return LatencyRow(horizon=self.horizon, parts=parts, total=total)
 
     def _reason(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give what the action decoder may read: latents, context, and which rows of that are real."""
+        """Give the inputs of the action decoder: latents, context, and the context's mask."""
         reasoning: Reasoning = self.backbone(
             self.images, self.image_mask, self.backbone.tokens([_SENTENCE], self.device), self.state, self.state_mask
         )
@@ -174,7 +175,7 @@ def _flop(call: Callable[[], object]) -> float:
 
 
 def _backbone_bytes(backbone: Backbone) -> int:
-    """Count weights as they are read: Gemma's layers by both passes, of the embedding table a few rows."""
+    """Count the bytes of weights that are read: Gemma's layers twice, of the embedding table almost nothing."""
     table = _bytes(backbone.gemma.embed_tokens)
     return _bytes(backbone) - table + _bytes(backbone.gemma) - table
 
@@ -184,7 +185,7 @@ def _bytes(module: torch.nn.Module) -> int:
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Measure bytes a second of copying: read and written, the best of ten."""
+    """Measure the bytes per second of a copy, read plus written; the best of ten."""
     source = torch.zeros(_COPY_BYTES, dtype=torch.uint8, device=device)
     target, times = torch.empty_like(source), []
     for _ in range(10):
@@ -197,14 +198,14 @@ def _bandwidth(device: torch.device) -> float:
 
 
 def as_markdown(report: LatencyReport) -> str:
-    """Lay a report out like VITA table 9."""
+    """Format a report like VITA table 9."""
     compiled = ", compiled" if report.is_compiled else ""
     lines = [
         f"{report.preset} on {report.device}, {report.precision}{compiled}, {report.num_views} views, one observation; "
         f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s, "
         f"bandwidth {report.bytes_per_s / 1e9:,.1f} GB/s",
         "",
-        "| chunk | part | time | floor | over its floor | paper, RTX 4090 |",
+        "| chunk | part | time | lower bound | time / bound | paper, RTX 4090 |",
         "|---|---|---|---|---|---|",
     ]
     for row in report.rows:

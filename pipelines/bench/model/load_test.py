@@ -1,7 +1,7 @@
-"""Requests per second and latencies of `vita-serve`, beside the same answers in process.
+"""Requests per second and latencies of `vita-serve`, compared with in-process inference.
 
-The server is a process of its own, its clients are threads of this one, each of which asks again as soon as it has its
-answer. The policy is called here in turns with them, on the same requests, while the server stands idle.
+The server runs in its own process. Its clients are threads of this process, which send the next request as soon as they
+get an answer. In turns with them, the policy is called in this process on the same requests, while the server is idle.
 """
 
 import os
@@ -30,7 +30,7 @@ from vita_model.training.recipes.presets import PRESETS
 
 _VIEWS = (CameraRole.PRIMARY, CameraRole.WRIST_RIGHT)
 SIDE = 224
-"""Of the pictures that openpi's clients send."""
+"""Side of the images that openpi's clients send."""
 _NUM_DIFFERENT = 8
 _MAX_TURNS = 4
 _PROMPT = "pick up the cup"
@@ -38,18 +38,18 @@ _PROMPT = "pick up the cup"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Answers that came one after another, or to several clients at once."""
+    """Throughput and latencies of one or several clients."""
 
     requests_per_s: float
     p50_ms: float
     p95_ms: float
     p99_ms: float
     policy_ms: float
-    """Median of what the policy took of it, as the server says: the rest is the queue and the wire."""
+    """Median time of the policy, as reported by the server; the rest is queueing and transfer."""
 
     @classmethod
     def of(cls, times_s: Sequence[float], policy_s: Sequence[float], total_s: float) -> Self:
-        """Summarize the time of each answer, the policy's part of it, and the time of all together."""
+        """Summarize the time of each answer, the policy's part of it, and the total time."""
         p50, p95, p99 = (float(time_s) * 1e3 for time_s in np.percentile(times_s, (50, 95, 99)))
         return cls(
             requests_per_s=len(times_s) / total_s,
@@ -62,17 +62,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRow:
-    """So many clients at once."""
+    """Results for a number of concurrent clients."""
 
     num_clients: int
     figures: Figures
     ratio: float
-    """Requests per second over those in process."""
+    """Requests per second relative to in-process inference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
-    """All that one run measured."""
+    """All results of one run."""
 
     policy: str
     device: str
@@ -81,16 +81,16 @@ class LoadReport:
     num_requests: int
     client: str
     largest_difference: float
-    """Between an action that was served and the same one in process."""
+    """Largest difference between served and in-process actions."""
     in_process: Figures
     rows: tuple[LoadRow, ...]
 
 
 def measure_load(spec: LoadSpec) -> LoadReport:
-    """Serve a policy, ask it, and call it.
+    """Measure a policy on a server and in process.
 
     Raises:
-        RequestError: there is no such policy.
+        RequestError: the policy does not exist.
         VitaDataError: the server ends, or answers with an error.
     """
     with _policy_folder(spec) as folder:
@@ -123,7 +123,7 @@ def _policy_folder(spec: LoadSpec) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Input:
-    """What is asked, as a request and as `VitaPolicy.predict` takes it; the state is masked."""
+    """One input, as a request and as arguments of `VitaPolicy.predict`; the state is masked."""
 
     images: dict[CameraRole, Image]
     source: str
@@ -150,11 +150,11 @@ def _difference(policy: VitaPolicy, asked: _Input, answer: Mapping[str, Any]) ->
 
 
 _Asker = Callable[[_Input], float | None]
-"""Gives what the policy took in ms, where somebody says so."""
+"""Sends an input; returns the policy's time in ms, if known."""
 
 
 class _Timer:
-    """Times answers in bursts, and sums the bursts up."""
+    """Measures answers in bursts, and combines the bursts."""
 
     def __init__(self) -> None:
         self.times_s: list[tuple[float, float]] = []
@@ -166,14 +166,14 @@ class _Timer:
         return Figures.of(times_s, policy_s, self.total_s)
 
     def burst(self, asks: Sequence[_Asker], inputs: Sequence[_Input]) -> None:
-        """Ask everything once, each asker again as soon as it is answered."""
+        """Send every input once; each asker sends the next one as soon as it gets an answer."""
         waiting = deque(inputs)
         with ThreadPoolExecutor(len(asks)) as threads:
             start_s = time.perf_counter()
             try:
                 found = list(threads.map(_drained, asks, [waiting] * len(asks)))
             finally:
-                waiting.clear()  # Ctrl-C or a fault: nobody asks on
+                waiting.clear()  # after Ctrl-C or a fault, stop all askers
             self.total_s += time.perf_counter() - start_s
         self.times_s += [times_s for part in found for times_s in part]
 
@@ -194,7 +194,7 @@ def _drained(ask: _Asker, waiting: deque[_Input]) -> list[tuple[float, float]]:
 def _in_turns(
     spec: LoadSpec, policy: VitaPolicy, asks: Sequence[Ask], inputs: Sequence[_Input]
 ) -> tuple[Figures, list[Figures]]:
-    """Measure policy and rows in turns, several times over, so that a busy machine slows them alike."""
+    """Measure the policy and all rows in turns, several times, so that a busy machine affects them equally."""
     called, loads = _Timer(), [_Timer() for _ in spec.clients]
     num_turns = min(_MAX_TURNS, spec.num_requests // max(spec.clients))
     askers = [partial(_ask_server, ask) for ask in asks]

@@ -1,4 +1,4 @@
-"""A policy with drawn weights as a folder that `vita-serve` loads as it loads a run: for measuring a server."""
+"""Write a policy with random weights as a run folder, to benchmark `vita-serve`."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _ACTION_DIM = 40
 
 
 def write_random_policy(run: Path, config: VitaConfig, *, views: tuple[CameraRole, ...]) -> None:
-    """Write a run of one source without data: drawn weights, and statistics that leave all numbers as they are."""
+    """Write a run with one source, random weights, and statistics that do not change any values."""
     model = Vita(with_random_weights(config), CONTROL)
     recipe = Recipe(name=_SOURCE, stage=Stage.FINETUNE, manifest="none", num_steps=1, batch_size=1, model=model.config)
     horizon = config.backbone.num_latents // config.visual_encoder.num_latents

@@ -1,20 +1,20 @@
-"""The table that `vita-bench serve` prints of what `pipelines.bench.model.load_test` measured."""
+"""The table of `vita-bench serve`, from the results of `pipelines.bench.model.load_test`."""
 
 from pipelines.bench.model.load_test import SIDE, Figures, LoadReport
 
 
 def as_markdown(report: LoadReport) -> str:
-    """Lay a report out as a table."""
+    """Format a report as a table."""
     lines = [
         f"{report.policy} on {report.device} ({report.num_cores} cores), {report.num_views} views of {SIDE}x{SIDE}, "
-        f"{report.num_requests} requests a row; {report.client}, its threads in a process beside the server's",
+        f"{report.num_requests} requests per row; {report.client}, threads in a separate process from the server",
         "",
-        "| clients | requests/s | p50 | p95 | p99 | the policy alone, p50 | of the requests/s in process |",
+        "| clients | requests/s | p50 | p95 | p99 | policy only, p50 | requests/s relative to in-process |",
         "|---|---|---|---|---|---|---|",
         _line("in process", report.in_process, 1.0),
         *(_line(str(row.num_clients), row.figures, row.ratio) for row in report.rows),
         "",
-        f"Served actions differ from those in process by {report.largest_difference:.1e} at most.",
+        f"Served actions differ from in-process actions by at most {report.largest_difference:.1e}.",
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""`vita-serve` as a process of its own, on a free port of the loopback, for as long as somebody asks it."""
+"""Run `vita-serve` in its own process, on a free local port."""
 
 import os
 import re
@@ -21,10 +21,10 @@ _END_S = 30.0
 
 @contextmanager
 def served(run: Path, *, device: str) -> Iterator[int]:
-    """Serve a run while inside, with as many threads as this process has and no key; gives the port.
+    """Serve a run inside the context, with this process's number of threads and without a key; yields the port.
 
     Raises:
-        VitaDataError: it ends before it serves; says its last words.
+        VitaDataError: the server exits before it is ready; the message has the last line of its output.
     """
     command = [sys.executable, "-m", "vita_model.serving.cli", str(run), "--port", "0", "--device", device]
     environment = {name: value for name, value in os.environ.items() if name != API_KEY}
@@ -32,7 +32,7 @@ def served(run: Path, *, device: str) -> Iterator[int]:
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as server,
-        on_sigterm(interrupt),  # our end would leave the server
+        on_sigterm(interrupt),  # otherwise the server would outlive this process
     ):
         try:
             yield _port(server, said)
@@ -46,8 +46,8 @@ def _port(server: "subprocess.Popen[str]", said: IO[str]) -> int:
             return int(found[1])
     code = server.wait()
     said.seek(0)
-    words = said.read().strip().splitlines() or ["it said nothing"]
-    raise VitaDataError(f"the server ended with exit code {code} before it served: {words[-1]}")
+    words = said.read().strip().splitlines() or ["no output"]
+    raise VitaDataError(f"the server exited with code {code} before it was ready: {words[-1]}")
 
 
 def _end(server: "subprocess.Popen[str]") -> None:

@@ -1,4 +1,4 @@
-"""What the measurements of training, latency and serving are asked for; imports no torch."""
+"""Settings of the benchmarks of training, latency and serving. Does not import torch."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ from vita_model.training.recipes.recipe import Precision
 
 
 class StepPart(StrEnum):
-    """What of a step is run."""
+    """Part of a training step to run."""
 
     ALL = "all"
     FORWARD_BACKWARD = "forward-backward"
@@ -22,26 +22,26 @@ class StepPart(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What `measure_training` runs besides the recipe."""
+    """Settings of `measure_training` besides the recipe."""
 
     batch_size: int = 2
     num_steps: int = 5
-    """Steps that are timed, behind two that are not; 0: the first one alone is run and timed."""
+    """Number of timed steps, after two untimed ones; 0: only the first step is run and timed."""
     part: StepPart = StepPart.ALL
     weights: Precision = Precision.FP32
-    """In which format matrices are held; products are taken as the recipe says, whatever they are held in."""
+    """Number format in which matrices are stored; products always use the recipe's precision."""
     modality: Modality | None = None
-    """None: all of the stage."""
+    """None: all modalities of the stage."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that nothing can be measured with; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "batch_size")
         require_whole(self, "num_steps", least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySpec:
-    """What is measured."""
+    """Settings of a measurement."""
 
     preset: str = "quarter"
     device: str = "cpu"
@@ -52,35 +52,37 @@ class LatencySpec:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+            raise RequestError(f"--preset {self.preset}: expected one of {', '.join(PRESETS)}")
         if not self.horizons or min(self.horizons) < 1 or not 1 <= self.num_views <= 3 or self.num_runs < 1:
-            raise RequestError(f"{self}: need 1 to 3 views, horizons and runs of at least 1")
+            raise RequestError(f"expected 1 to 3 views, and horizons and runs of at least 1, got {self}")
         require_device(self, "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """What is measured."""
+    """Settings of a measurement."""
 
     preset: str = "tiny"
     policy: Path | None = None
-    """A run, a checkpoint or an exported policy; None: drawn weights of the preset."""
+    """A run, a checkpoint or an exported policy; None: random weights of the preset."""
     clients: tuple[int, ...] = (1, 4, 16)
     num_requests: int = 400
-    """Answers that are timed, of each number of clients and in process."""
+    """Number of timed requests, for each number of clients and in process."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         most = ServeOptions().max_waiting
         if self.preset not in PRESETS:
-            raise RequestError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+            raise RequestError(f"--preset {self.preset}: expected one of {', '.join(PRESETS)}")
         if not self.clients or not all(1 <= number <= most for number in self.clients):
-            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: 1 to {most} may wait for an answer")
+            raise RequestError(f"--clients {' '.join(map(str, self.clients))}: expected numbers from 1 to {most}")
         if self.num_requests < max(self.clients):
-            raise RequestError(f"--requests {self.num_requests}: fewer than the {max(self.clients)} clients")
+            raise RequestError(
+                f"--requests {self.num_requests}: expected at least one per client ({max(self.clients)})"
+            )
         if self.device.startswith("cuda"):
             import torch
 

@@ -1,7 +1,7 @@
-"""`vita-bench train`: the time of a training step beside the time that its arithmetic alone would take.
+"""`vita-bench train`: the time of a training step, compared with the time that its arithmetic alone would take.
 
-Batches are random and lie on the device already: what a loader must deliver is said beside the figures, what a loader
-delivers `vita-bench loader` measures.
+Batches are random and already on the device. The report says how many frames per second the loader must deliver;
+`vita-bench loader` measures how many it can.
 """
 
 import resource
@@ -28,60 +28,60 @@ from vita_model.training.recipes.recipe import Precision, Recipe, building
 from vita_model.training.stages import RULES, draw, set_modes
 
 _MATRIX = {"cuda": 8192, "cpu": 1024}
-"""Side of the matrices whose product is taken for the device's peak."""
+"""Side of the matrices whose product measures the device's peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFigures:
-    """One kind of batch: what a step takes, and what it needs at least."""
+    """Measurements of a step for one modality."""
 
     modality: Modality
     batch_size: int
     step_s: float
-    """Median of the steps: forward, backward and, unless it was left out, the optimizer."""
+    """Median time of a step: forward, backward and, unless left out, the optimizer."""
     flop: float
-    """Of a step's forward and backward, counted on tensors without storage."""
+    """FLOP of a step's forward and backward pass, counted on tensors without storage."""
     floor_s: float
-    """The same at the measured peak of the device."""
+    """Time for this FLOP at the device's measured peak."""
     peak_memory_bytes: int
-    """On a GPU, as its allocator counts; on a CPU the process's peak so far, all it holds included."""
+    """On a GPU, the allocator's peak; on a CPU, the peak memory of the whole process so far."""
     samples_per_s: float
     frames_per_s: float
-    """Decoded 256x256 frames that the loader must deliver."""
+    """Decoded 256x256 frames per second that the loader must deliver."""
 
     @property
     def mfu(self) -> float:
-        """Which part of the measured peak is used."""
+        """Fraction of the measured peak that is used."""
         return self.floor_s / self.step_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """All that one run measured."""
+    """All results of one run."""
 
     recipe: str
     device: str
     precision: Precision
     peak_flop_per_s: float
-    """Of a product of two square matrices in that precision, measured in this run."""
+    """Peak of a product of two square matrices in that precision, measured in this run."""
     weights: Precision
     part: StepPart
     rows: tuple[StepFigures, ...]
     estimate: MemoryEstimate
-    """Of whole steps of such batches, counted without making them."""
+    """Memory estimate for whole steps with such batches."""
 
 
 def measure_training(recipe: Recipe, ranks: Ranks, trial: Trial) -> TrainReport:
-    """Time steps of the kinds of batches of a recipe's stage, with random weights.
+    """Measure steps for each modality of a recipe's stage, with random weights.
 
     Raises:
-        RequestError: the stage has no such batches, or the model cannot be built.
+        RequestError: the stage does not have the modality, or the model cannot be built.
     """
     recipe = replace(recipe, batch_size=trial.batch_size)
     come = batches_that_come(recipe)
     modalities = come if trial.modality is None else [trial.modality]
     if not set(modalities) <= set(come):
-        raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} has no such batches")
+        raise RequestError(f"--modality {trial.modality}: stage {recipe.stage} only has {', '.join(come)} batches")
     estimate = estimate_memory(recipe, num_ranks=1)
     config, builds = with_random_weights(recipe.model), RULES[recipe.stage].builds
     with building(recipe):
@@ -171,7 +171,7 @@ def matrix_peak(device: torch.device, precision: Precision) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device as a report does."""
+    """Give the name of a device for reports."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
@@ -183,18 +183,18 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done all that it was told."""
+    """Wait until a device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def as_markdown(report: TrainReport) -> str:
-    """Lay a report out as a table."""
+    """Format a report as a table."""
     lines = [
         f"{report.recipe} on {report.device}, {report.precision}, weights in {report.weights}, steps: {report.part}; "
         f"measured matrix peak {report.peak_flop_per_s / 1e12:,.2f} TFLOP/s",
         "",
-        "| batch | step | floor at that peak | part of the peak | samples/s | frames/s the loader must give | memory |",
+        "| batch | step | lower bound at that peak | MFU | samples/s | frames/s needed from the loader | memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:
@@ -203,4 +203,4 @@ def as_markdown(report: TrainReport) -> str:
             f"| {row.modality}, {row.batch_size} | {row.step_s * 1e3:,.1f} ms | {row.floor_s * 1e3:,.1f} ms | "
             f"{row.mfu:.1%} | {row.samples_per_s:,.1f} | {row.frames_per_s:,.1f} | {memory} |"
         )
-    return "\n".join([*lines, "", f"counted for whole steps with weights in fp32: {as_text(report.estimate)}"])
+    return "\n".join([*lines, "", f"estimate for whole steps with weights in fp32: {as_text(report.estimate)}"])

@@ -54,7 +54,7 @@ def test_every_way_runs_and_every_row_has_a_ratio(capsys: pytest.CaptureFixture[
     # what other people would pick may not be there
     assert all("ffmpeg process" in name or "LeRobot" in name for name in absent)
     assert [row["target"] for row in report["rows"] if row["target"]] == [0.9, 1.8, 0.9, 0.5, 0.9]
-    assert [row["same_pixels"] for row in report["rows"] if "one frame a second" in row["what"]] == [True, True, None]
+    assert [row["same_pixels"] for row in report["rows"] if "one frame per second" in row["what"]] == [True, True, None]
     assert len(report["peaks"]) == 5
     assert all(50 < peak["peak_mb"] < 1500 for peak in report["peaks"])
     assert not list(tmp_path.glob("scratch-*"))
@@ -66,4 +66,4 @@ def test_help_and_a_mistyped_verb_list_every_verb(capsys: pytest.CaptureFixture[
             cli.main([given])
         captured = capsys.readouterr()
         assert all(name in captured.out + captured.err for name in ("build", "loader", "latency", "serve", "train"))
-        assert given != "--help" or "time training steps beside their floor" in captured.out
+        assert given != "--help" or "Measure training steps" in captured.out

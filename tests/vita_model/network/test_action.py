@@ -29,7 +29,7 @@ def test_encoder_ignores_masked_entries_even_when_they_are_nan(config, make_batc
 
 def test_encoder_refuses_another_horizon(config):
     encoder = ActionEncoder(config.action_encoder, latent_width=64)
-    with pytest.raises(ValueError, match="built for 12 steps, the batch has 5"):
+    with pytest.raises(ValueError, match=r"expected 12 steps \(the action encoder's horizon\), got 5"):
         encoder(torch.zeros(2, 5, 14), torch.ones(2, 5, 14, dtype=torch.bool))
 
 

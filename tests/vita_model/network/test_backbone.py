@@ -78,7 +78,7 @@ def test_the_choice_of_subtasks_passes_gradient_to_the_answers(model):
 
 
 def test_a_vocabulary_too_small_for_the_tokenizer_is_refused(config):
-    with pytest.raises(ValueError, match="smaller than the 259 tokens"):
+    with pytest.raises(ValueError, match="smaller than the tokenizer's 259 tokens"):
         Backbone(replace(config.backbone, vocabulary=100), latent_width=64)
 
 

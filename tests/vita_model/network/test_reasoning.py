@@ -206,7 +206,7 @@ def test_segments_have_a_spectrum_each(config):
     assert plain.shape == (2, 12, 14)
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
-    with pytest.raises(ValueError, match="13 steps cannot be cut into 3 segments"):
+    with pytest.raises(ValueError, match="cannot split 13 steps into 3 equal segments"):
         decoder(latents, num_steps=13)
 
 
@@ -220,13 +220,13 @@ def test_a_segment_with_its_own_latents_reads_no_others(config):
     changed = decoder(latents, num_steps=12)
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
-    with pytest.raises(ValueError, match="5 latents cannot be shared out among 3 segments"):
+    with pytest.raises(ValueError, match="cannot split 5 latents evenly among 3 segments"):
         decoder(latents[:, :5], num_steps=12)
 
 
 def test_segments_with_own_latents_that_do_not_divide_them_are_refused(config):
     decoder = replace(config.action_decoder, num_segments=5, segment_latents=SegmentLatents.OWN)
-    with pytest.raises(ValueError, match=r"expected a multiple of action_decoder.num_segments=5"):
+    with pytest.raises(ValueError, match=r"num_latents to be a multiple of action_decoder.num_segments=5"):
         Vita(replace(config, action_decoder=decoder))
 
 
@@ -250,8 +250,8 @@ def test_futures_without_latents_of_their_own_are_refused(make_recipe):
     windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=12)
     check_windows(make_recipe(Stage.COTRAIN), windows)
     for settings, told in (
-        (["backbone.num_latents=6"], "12 futures of 1 latents, model.backbone.num_latents is 6"),
-        (["visual_encoder.num_latents=2"], "12 futures of 2 latents, model.backbone.num_latents is 12"),
+        (["backbone.num_latents=6"], "12 futures of 1 latents, but model.backbone.num_latents is 6"),
+        (["visual_encoder.num_latents=2"], "12 futures of 2 latents, but model.backbone.num_latents is 12"),
     ):
         with pytest.raises(RequestError, match=told):
             check_windows(override(make_recipe(Stage.COTRAIN), settings), windows)
@@ -294,13 +294,13 @@ def test_chunks_that_teach_tokens_are_as_long_as_the_encoder_s(make_recipe):
     recipe = override(make_recipe(Stage.COTRAIN), own)
     windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=24, futures=2)
     check_windows(recipe, windows)
-    with pytest.raises(RequestError, match=r"chunks of 12 steps, loss.chunk_tokens teaches 24"):
+    with pytest.raises(RequestError, match=r"chunks of 12 steps, but loss.chunk_tokens teaches 24"):
         check_windows(recipe, replace(windows, horizon=12))
 
 
 def test_fine_tuning_refuses_chunks_of_a_span(make_recipe):
     windows = WindowSpec(starts=Starts.ROWS, horizon=12, futures=0, chunk_s=1.0)
-    with pytest.raises(RequestError, match=r"expected chunks of native steps in fine-tuning.*chunk_s=none"):
+    with pytest.raises(RequestError, match=r"fine-tuning needs chunks of native steps.*chunk_s=none"):
         check_windows(make_recipe(Stage.FINETUNE), windows)
 
 
@@ -310,5 +310,5 @@ def test_one_field_of_the_stage_s_own_windows_can_be_set(make_recipe):
     assert windows == WindowSpec(starts=Starts.KEYFRAMES, horizon=144, futures=12, chunk_s=12.0)
     pairs = override(replace(make_recipe(Stage.WARMUP), windows=None), ["windows.horizon=6"]).windows
     assert pairs == WindowSpec(starts=Starts.KEYFRAMES, horizon=6, futures=1, chunk_s=1.0)
-    with pytest.raises(RequestError, match="windows of fine-tuning follow the sources' cameras"):
+    with pytest.raises(RequestError, match="fine-tuning windows depend on the sources' cameras"):
         override(replace(make_recipe(Stage.FINETUNE), windows=None), ["windows.horizon=6"])

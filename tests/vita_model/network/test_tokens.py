@@ -159,7 +159,7 @@ def test_chunk_teacher_gives_each_segment_the_code_of_its_own_steps(config, make
         assert torch.equal(teacher.indices[:, segment * apart], expected[:, 0])
         assert torch.equal(teacher.mask[:, segment * apart], mask[:, steps].flatten(1).any(dim=1))
     assert teacher.mask.sum() == mask.unflatten(1, (num_segments, length)).flatten(2).any(dim=2).sum()
-    with pytest.raises(ValueError, match="the action encoder was built for"):
+    with pytest.raises(ValueError, match=r"steps \(the action encoder's horizon\)"):
         model.chunk_teacher(replace(batch, action=batch.action[:, :-num_segments], action_mask=mask[:, :-num_segments]))
 
 

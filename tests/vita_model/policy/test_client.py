@@ -150,13 +150,13 @@ def test_a_text_message_is_the_servers_error(serve, observation):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ({"action": 1}, "without 'actions'"),
-        ({"actions": np.zeros((2, 8))}, r"shape \(2, 8\)"),
-        ({"actions": np.full((2, 7), np.nan)}, "not finite"),
-        ([1, 2], "not a map"),
-        ({"actions": "up"}, "no numbers"),
-        ({"actions": [[0.0] * 7, [0.0]]}, "no numbers"),
-        ({"actions": {"x": 1}}, "no numbers"),
+        ({"action": 1}, "expected an answer with 'actions', got action"),
+        ({"actions": np.zeros((2, 8))}, r"expected actions \[H, 7\], got shape \(2, 8\)"),
+        ({"actions": np.full((2, 7), np.nan)}, "expected finite actions"),
+        ([1, 2], "expected a map as answer, got a list"),
+        ({"actions": "up"}, r"expected actions \[H, 7\] as an array of numbers"),
+        ({"actions": [[0.0] * 7, [0.0]]}, r"expected actions \[H, 7\] as an array of numbers"),
+        ({"actions": {"x": 1}}, r"expected actions \[H, 7\] as an array of numbers"),
     ],
 )
 def test_other_answers_are_refused(serve, observation, answer, words):
@@ -209,13 +209,13 @@ def test_a_key_goes_into_the_header(serve, monkeypatch):
 def test_nobody_there_and_no_address_are_said():
     with pytest.raises(VitaDataError, match="no server answers"):
         ServedPolicy("ws://127.0.0.1:9", timeout_s=1)
-    with pytest.raises(RequestError, match="no address of a policy server"):
+    with pytest.raises(RequestError, match=r"expected an address ws://HOST:PORT, got http://127\.0\.0\.1:9"):
         ServedPolicy("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("address", ["ws://h:abc", "ws://h:80000", "ws://h:0", "ws://[::1", "ws://a..b:9", "ws://"])
 def test_a_typo_in_an_address_is_said(address):
-    with pytest.raises(RequestError, match=r"no address of a policy server.*ws://HOST:PORT"):
+    with pytest.raises(RequestError, match="expected an address ws://HOST:PORT, got ws://"):
         ServedPolicy(address, timeout_s=1)
 
 
@@ -257,9 +257,9 @@ def test_a_source_that_a_server_has_not_is_refused_before_it_is_asked(serve):
         _greet(peer, sources=["bridge", "fractal"])
         peer.receive()
 
-    with pytest.raises(RequestError, match=r"--source libero: .* has statistics of bridge, fractal"):
+    with pytest.raises(RequestError, match=r"--source libero: .* has statistics only for bridge, fractal"):
         ServedPolicy(serve(talk), source="libero")
-    with pytest.raises(RequestError, match=r"--source NAME is needed: .* has statistics of bridge, fractal"):
+    with pytest.raises(RequestError, match=r"--source NAME is required: .* has statistics for bridge, fractal"):
         ServedPolicy(serve(talk))
 
 

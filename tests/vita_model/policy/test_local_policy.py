@@ -58,7 +58,7 @@ def test_canonical_actions_need_no_constants(observation):
 
 
 def test_a_convention_that_the_checkpoint_has_not_is_refused():
-    with pytest.raises(RequestError, match="run has no constants of calvin; it has libero"):
+    with pytest.raises(RequestError, match="run has no constants for calvin; it has libero"):
         LocalPolicy(Checkpoint(), "run", "calvin")
 
 
@@ -67,7 +67,7 @@ def test_a_source_is_asked_for_by_name(observation):
     inner.signature = replace(Checkpoint.signature, sources=("bridge", "fractal"))
     LocalPolicy(inner, "run", "canonical", source="bridge").act(observation)
     assert inner.asked[0].source == "bridge"
-    with pytest.raises(RequestError, match="--source libero: run has statistics of bridge, fractal"):
+    with pytest.raises(RequestError, match="--source libero: run has statistics only for bridge, fractal"):
         LocalPolicy(inner, "run", "canonical", source="libero")
-    with pytest.raises(RequestError, match="--source NAME is needed: run has statistics of bridge, fractal"):
+    with pytest.raises(RequestError, match="--source NAME is required: run has statistics for bridge, fractal"):
         LocalPolicy(inner, "run", "canonical")

@@ -44,7 +44,7 @@ def test_the_library_and_we_read_each_other(value):
 
 @pytest.mark.parametrize("part", [b"\x80", b"\x90"])
 def test_a_message_of_countless_maps_or_lists_is_refused_before_memory_is_made_for_them(part):
-    with pytest.raises(RequestError, match="more than 10000 maps and lists"):
+    with pytest.raises(RequestError, match="expected at most 10000 maps and lists"):
         read_request(b"\x81\xa1x\xdd" + (1 << 20).to_bytes(4) + part * (1 << 20))
 
 
@@ -67,12 +67,12 @@ def test_arrays_keep_type_and_shape(dtype):
 
 def test_objects_are_no_arrays():
     forged = pack({b"__ndarray__": True, b"data": b"12345678", b"dtype": "|O", b"shape": [1]})
-    with pytest.raises(VitaDataError, match="array of object"):
+    with pytest.raises(VitaDataError, match="array: expected booleans, integers or floats, got object"):
         unpack(forged)
 
 
 def test_what_cannot_be_sent_is_said():
-    with pytest.raises(TypeError, match="set cannot be sent"):
+    with pytest.raises(TypeError, match="cannot send a value of type set"):
         pack({"a": {1}})
 
 
@@ -91,7 +91,7 @@ def test_cut_and_changed_messages_raise_one_kind_of_error():
 
 
 def test_bytes_after_the_end_are_refused():
-    with pytest.raises(VitaDataError, match="2 bytes after its end"):
+    with pytest.raises(VitaDataError, match="2 more bytes after its end"):
         unpack(pack({}) + b"\xc0\xc0")
 
 
@@ -129,13 +129,13 @@ def test_openpi_s_own_bytes_are_a_request() -> None:
     ],
 )
 def test_arrays_that_lie_are_refused(value: dict[bytes, object]) -> None:
-    with pytest.raises(RequestError, match="an array of"):
+    with pytest.raises(RequestError, match="array: "):
         read_request(msgpack.packb({"a": value}))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01", b"\x01", msgpack.packb([1]), msgpack.packb({1: 2})])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
-    with pytest.raises(RequestError, match="a message"):
+    with pytest.raises(RequestError, match=r"a (msgpack )?message"):
         read_request(data)
 
 

@@ -127,14 +127,14 @@ def test_images_of_any_size_are_made_256(policy: VitaPolicy) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"images": {}}, "needs the primary image"),
+        ({"images": {}}, "must have the primary image"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4), np.uint8)}}, r"must be uint8 \[h, w, 3\]; found uint8 \[4"),
         ({"images": {CameraRole.PRIMARY: np.zeros((4, 4, 3))}}, "found float64"),
         (
             {"images": {"primary": np.zeros((4, 4, 3), np.uint8), "wrist_rihgt": np.zeros((4, 4, 3), np.uint8)}},
-            "no camera 'wrist_rihgt'; this checkpoint sees: primary, wrist_right",
+            "unknown camera 'wrist_rihgt'; this checkpoint uses: primary, wrist_right",
         ),
-        ({"source": "lbero"}, "no source 'lbero'; this checkpoint has statistics of: libero"),
+        ({"source": "lbero"}, "unknown source 'lbero'; this checkpoint has statistics for: libero"),
         ({"state": np.zeros(8, np.float32)}, "a state must be 64 finite numbers"),
         ({"state": np.full(64, np.nan, np.float32)}, "a state must be 64 finite numbers"),
     ],
@@ -164,7 +164,7 @@ def test_commands_follow_the_constants_of_the_checkpoint(policy: VitaPolicy) -> 
     assert set(commands[:, 6].tolist()) <= {-1.0, 1.0}
     assert (commands[:, 6] == np.where(decision.right[:, 6] > 0.5, -1, 1)).all()
     assert policy.commands(decision, "canonical") is not None
-    with pytest.raises(RequestError, match="no convention 'calvin'; this checkpoint has: canonical, libero"):
+    with pytest.raises(RequestError, match="unknown convention 'calvin'; this checkpoint has: canonical, libero"):
         policy.commands(decision, "calvin")
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_export_is_refused(runs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("warmup", "has no backbone"), ("nothing", "holds neither a checkpoint")]
+    ("name", "message"), [("warmup", "has no backbone"), ("nothing", r"nothing: expected a checkpoint \(state")]
 )
 def test_what_is_no_policy_is_refused(runs: Path, name: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
@@ -264,7 +264,7 @@ def test_imagined_frames_come_a_latent_each(runs: Path) -> None:
     size = load_recipe(RECIPES / "debug_cotrain.py").model.visual_decoder.output_size
     assert frames is not None
     assert frames.shape == (12, size, size, 3)
-    with pytest.raises(RequestError, match="name a source; this checkpoint has statistics of"):
+    with pytest.raises(RequestError, match="a source is required; this checkpoint has statistics for"):
         policy.predict(image, "push")
 
 
@@ -314,7 +314,7 @@ def test_a_clip_is_drawn(runs: Path, toy_shards: Path, tmp_path: Path, capsys: p
     assert out.read_bytes()[:2] == b"\xff\xd8"
     assert SOURCE in capsys.readouterr().out
     assert main([*asked, "--window", "9999"]) == 2
-    assert "counted from 0" in capsys.readouterr().err
+    assert "windows, numbered from 0" in capsys.readouterr().err
     assert main([*asked, "--key", "nobody"]) == 2
 
 
@@ -335,7 +335,7 @@ def test_a_preview_refuses_shards_that_are_scaled_otherwise(runs: Path, toy_shar
     statistics = copy.deepcopy(dict(progress.statistics))
     statistics[SOURCE]["source"][SOURCE]["action"]["q99"][16] += 0.1  # type: ignore[index]
     other = VitaPolicy(policy.model, replace(progress, statistics=statistics), policy.options)
-    with pytest.raises(RequestError, match="the statistics of libero are not those of the run"):
+    with pytest.raises(RequestError, match="the statistics of libero differ from those of the run"):
         compare(other, str(toy_shards), source=SOURCE, key=None, window=0)
 
 

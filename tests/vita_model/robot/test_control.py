@@ -148,7 +148,7 @@ def test_more_of_a_chunk_than_is_wanted_is_left(arm, clock):
 def test_a_chunk_that_is_too_short_ends_the_run_unmoved(arm, clock):
     end = _drive(arm, FakePolicy(clock, _chunk(12)))
     assert (end.ending, end.num_steps) == (Ending.POLICY_ERROR, 0)
-    assert "12 actions, 15" in end.detail
+    assert "at least 15 actions, got 12" in end.detail
     assert arm.log[-1] == "stop"
 
 
@@ -252,8 +252,8 @@ def test_an_arm_that_does_not_take_the_stop_is_told_beside_the_reason(arm, clock
     arm.stop = stop
     end = _drive(arm, FakePolicy(clock, _chunk(12)))
     assert end.ending is Ending.FAULT
-    assert "12 actions, 15" in end.detail
-    assert "did not take the stop (connection lost)" in end.detail
+    assert "at least 15 actions, got 12" in end.detail
+    assert "stopping the arm failed (connection lost)" in end.detail
 
 
 def test_the_arm_is_stopped_whatever_happens(arm, clock):
@@ -295,7 +295,7 @@ def test_turns_are_made_in_the_base_frame():
 
 
 def test_limits_that_are_none_are_refused():
-    with pytest.raises(RequestError, match="is empty"):
+    with pytest.raises(RequestError, match="expected a workspace with low_m below high_m"):
         Workspace(low_m=(0, 0, 0), high_m=(0, 1, 1))
     with pytest.raises(RequestError, match="speed_m_s"):
         Limits(workspace=BOX, speed_m_s=0)

@@ -116,7 +116,7 @@ def test_a_script_ends_although_the_servo_does_not(installed, monkeypatch):
 def test_a_refused_command_and_an_absent_robot_are_said(installed):
     arm = Ur5e("10.0.0.2", Gripper())
     Control.last.accepts = False
-    with pytest.raises(VitaDataError, match="refused a command"):
+    with pytest.raises(VitaDataError, match="rejected a command"):
         arm.servo(Pose(xyz_m=np.zeros(3), rotation=np.eye(3)), 1.0, 1 / 30)
     with pytest.raises(VitaDataError, match="nowhere: no UR robot answers"):
         Ur5e("nowhere", Gripper())

@@ -81,7 +81,7 @@ def test_a_run_is_served_until_sigterm(run: Path) -> None:
 
 def test_typos_are_a_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        ([str(tmp_path / "nothing")], "holds neither a checkpoint"),
+        ([str(tmp_path / "nothing")], "nothing: expected a checkpoint (state.json)"),
         (
             [str(run), "--convention", "libro"],
             "--convention libro: not in this checkpoint, which has: canonical, libero",
@@ -109,4 +109,4 @@ def test_a_compiled_policy_is_warm_before_it_is_served(
 
     monkeypatch.setattr(VitaPolicy, "warm_up", interrupt)
     assert main([str(run), "--compile"]) == 1
-    assert capsys.readouterr().err == "vita-serve: interrupted before it served\n"
+    assert capsys.readouterr().err == "vita-serve: interrupted before the server started\n"

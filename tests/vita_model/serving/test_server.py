@@ -57,7 +57,7 @@ def test_a_bad_request_is_answered_by_one_line_and_the_connection_goes_on(serve:
     asked = [b"\xc1", pack({"prompt": "x"}), "hello", pack({**GOOD, "prompt": "break"}), pack(GOOD)]
     _, *answers = ask(serve(), *asked)
     assert [type(answer) for answer in answers] == [str, str, str, str, dict]
-    assert "no msgpack" in answers[0]
+    assert "expected a msgpack message" in answers[0]
     assert answers[1] == "a request needs observation/image"
     assert "binary frame" in answers[2]
     assert "ZeroDivisionError" in answers[3]

@@ -102,27 +102,39 @@ BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        (b"\xc1", "no msgpack"),
-        (msgpack.packb([1]), "must be a map with payload, seq, timestamp, type"),
+        (b"\xc1", "expected a msgpack message"),
+        (msgpack.packb([1]), "must be a map with the keys payload, seq, timestamp, type"),
         (msgpack.packb({"type": "hello", "payload": {}, "seq": 1}), "must be a map with"),
         (message("hello", 3), "its payload a map"),
-        (message("hello", {}, seq="1"), "its seq a whole number"),  # type: ignore[arg-type]
-        (message("hello", {"protocol_version": 2}), "protocol_version 2; 1 is spoken here"),
-        (message("action", {}), "type 'action'; a client sends hello, "),
+        (message("hello", {}, seq="1"), "its seq an integer"),  # type: ignore[arg-type]
+        (message("hello", {"protocol_version": 2}), "expected protocol_version 1, got 2"),
+        (message("action", {}), "expected type hello, .*, got 'action'"),
         (observation(images={"rgb_static": array(PICTURE)}), "LIBERO's cameras, .* found rgb_static"),
         (observation(images=None), "found NoneType"),
-        (observation(task_description=""), "task_description must be a text"),
+        (observation(task_description=""), "task_description must be a non-empty string"),
         (observation(states=array(np.zeros(9))), "states must be LIBERO's 8"),
-        (observation(states={"__ndarray__": True, "dtype": "|O", "shape": [1], "data": b"x" * 8}), "send bool, whole"),
+        (
+            observation(states={"__ndarray__": True, "dtype": "|O", "shape": [1], "data": b"x" * 8}),
+            "expected booleans, integers or floats",
+        ),
         (
             observation(states={"__ndarray__": True, "dtype": "<f8", "shape": [9], "data": b""}),
-            "does not fit its bytes",
+            "its bytes do not match its type",
         ),
-        (observation(images={"agentview": picture(BOMB, "png", (60_000, 60_000, 3))}), "60000x60000 .* at most 4096"),
-        (observation(images={"agentview": picture(BOMB, "png", (8, 8, 3))}), r"60000x60000 that says \[8, 8, 3\]"),
-        (observation(images={"agentview": picture(b"x" * 40, "png", (8, 8, 3))}), "png of 40 bytes is none"),
-        (observation(images={"agentview": picture(b"x", "jpeg", (8, 8, 3))}), "no readable head"),
-        (observation(images={"agentview": picture(b"x", "gif", (8, 8, 3))}), "a picture of format 'gif'"),
+        (
+            observation(images={"agentview": picture(BOMB, "png", (60_000, 60_000, 3))}),
+            "at most 4096 .* got 60000x60000",
+        ),
+        (observation(images={"agentview": picture(BOMB, "png", (8, 8, 3))}), r"got 60000x60000 with shape \[8, 8, 3\]"),
+        (
+            observation(images={"agentview": picture(b"x" * 40, "png", (8, 8, 3))}),
+            "expected a PNG file, got 40 bytes without a PNG header",
+        ),
+        (
+            observation(images={"agentview": picture(b"x", "jpeg", (8, 8, 3))}),
+            "cannot read the header of a jpeg image of 1 bytes",
+        ),
+        (observation(images={"agentview": picture(b"x", "gif", (8, 8, 3))}), "got format 'gif'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_policy_sees_it(sent: bytes, told: str) -> None:
@@ -144,7 +156,7 @@ def test_damaged_messages_are_answered_or_refused_and_nothing_else(seed: int) ->
 
 
 def test_another_convention_is_refused_at_once() -> None:
-    with pytest.raises(VitaDataError, match="not canonical: vita-serve --convention libero"):
+    with pytest.raises(VitaDataError, match="uses canonical; run vita-serve --convention libero"):
         EnvelopeConnection(Counting("canonical"), 1).answer(recorded("hello"))
 
 
@@ -166,7 +178,7 @@ def test_errors_come_in_the_envelope_and_the_connection_goes_on(serve: Callable[
         ("hello", 1), ("error", 0), ("error", 9), ("action", 3),
     ]  # fmt: skip
     assert "images must be" in answers[2]["payload"]["error"]
-    assert answers[4]["payload"] == {"error": "send msgpack in a binary frame"}
+    assert answers[4]["payload"] == {"error": "expected msgpack in a binary frame, got a text frame"}
 
 
 @pytest.mark.filterwarnings("ignore:connect")
@@ -185,7 +197,7 @@ def test_vla_eval_s_own_client_runs_an_episode(serve: Callable[..., int]) -> Non
             assert specs.check_specs(given, libero, {}, {}) == []
             await client.start_episode({"task": {"name": "push"}})
             steps = [(await client.act(seen))["actions"] for _ in range(3)]
-            with pytest.raises(RuntimeError, match=r"Server error: .*task_description must be a text"):
+            with pytest.raises(RuntimeError, match=r"Server error: .*task_description must be a non-empty string"):
                 await client.act({**seen, "task_description": None})
             await client.end_episode({"metrics": {}})
             assert all(step.shape == (7,) for step in steps)

@@ -1,7 +1,7 @@
-"""Released DINOv2 weights: a local folder or hub name in the Hugging Face format, or a model of timm.
+"""Released DINOv2 weights, from a local folder or hub name in the Hugging Face format, or from timm.
 
-Both end in the library's `Dinov2Model`: the same weights give the same features, whoever provides them. Nothing here
-runs before a training run asks for weights.
+Both are loaded into the library's `Dinov2Model`, so that the same weights give the same features from either source.
+Weights are loaded only when a run needs them.
 """
 
 import hashlib
@@ -43,18 +43,18 @@ _FROM_TIMM = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretrained:
-    """A float32 model in eval mode, and which weights it holds."""
+    """A float32 model in eval mode, and the checksum of its weights."""
 
     dino: Dinov2Model
     sha256: str
-    """Over names and values, whatever the files and the provider that they came from."""
+    """Checksum of names and values, independent of the files and the source."""
 
 
 def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
-    """Load the weights that a name stands for into a model of the shape that `config` says.
+    """Load the weights of that name into a model with the shape of `config`.
 
     Raises:
-        RequestError: they cannot be had, cannot be read, or have another shape.
+        RequestError: the weights cannot be found or read, or have the wrong shape.
     """
     try:
         if backbone.startswith(TIMM):
@@ -66,13 +66,13 @@ def load_dinov2(backbone: str, config: Dinov2Config) -> Pretrained:
         return Pretrained(dino=_assemble(tensors, config), sha256=_sha256(tensors))
     except RequestError as fault:
         raise RequestError(
-            f"visual.backbone={backbone}: {fault}; give another with --set visual.backbone=<folder with {CONFIG} and "
-            f"{WEIGHTS}, or hub name>, or draw random weights with --set visual.backbone={RANDOM}"
+            f"visual.backbone={backbone}: {fault}; use --set visual.backbone=<folder with {CONFIG} and {WEIGHTS}, or "
+            f"hub name>, or --set visual.backbone={RANDOM} for random weights"
         ) from fault
 
 
 def as_library_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of timm's vision transformer as files in the Hugging Face format have them."""
+    """Rename the weights of timm's vision transformer to the names of the Hugging Face format."""
     renamed: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         name = key
@@ -91,7 +91,7 @@ def _check_config(folder: Path, config: Dinov2Config) -> None:
     for name in _SHAPE:
         found, wanted = stored.get(name, getattr(usual, name)), getattr(config, name)
         if found != wanted:
-            raise RequestError(f"its {name} is {found}, the recipe's model.visual has {wanted}")
+            raise RequestError(f"its {name} is {found}, but the recipe's model.visual has {wanted}")
 
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
@@ -114,21 +114,21 @@ def _timm_tensors(name: str, config: Dinov2Config) -> dict[str, Tensor]:
     known = None if model_id else timm.get_pretrained_cfg(name)
     hub_name = model_id if source in _TIMM_HUB else known and known.hf_hub_id
     if hub_name:
-        hub_folder(hub_name)  # into the same cache, but without timm's patience
+        hub_folder(hub_name)  # same cache, but without timm's long retries
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
         heads = model.blocks[0].attn.num_heads
         tensors = as_library_names(model.state_dict())
     except Exception as fault:
-        raise RequestError(f"timm gives no DINOv2 of that name ({one_line(fault)})") from fault
+        raise RequestError(f"timm has no DINOv2 model of that name ({one_line(fault)})") from fault
     if heads != config.num_attention_heads:
-        raise RequestError(f"it has {heads} heads, the recipe's model.visual has {config.num_attention_heads}")
+        raise RequestError(f"it has {heads} heads, but the recipe's model.visual has {config.num_attention_heads}")
     return tensors
 
 
 def _assemble(tensors: dict[str, Tensor], config: Dinov2Config) -> Dinov2Model:
-    """Build the model from weights by the names that files have; the library knows which of its own they are."""
-    tensors.setdefault(_MASK_TOKEN, torch.zeros(1, config.hidden_size))  # hides patches in DINOv2's own training only
+    """Build the model from weights with the names used in files; the library maps them to its own names."""
+    tensors.setdefault(_MASK_TOKEN, torch.zeros(1, config.hidden_size))  # used only in DINOv2's own training
     with _quiet():
         loaded: Any = Dinov2Model.from_pretrained(
             None,
@@ -141,16 +141,16 @@ def _assemble(tensors: dict[str, Tensor], config: Dinov2Config) -> Dinov2Model:
     dino: Dinov2Model = loaded[0]
     found = loaded[1]
     for key, shape, wanted in sorted(found["mismatched_keys"]):
-        raise RequestError(f"its {key} is {tuple(shape)}, the recipe's model.visual has {tuple(wanted)}")
+        raise RequestError(f"its {key} is {tuple(shape)}, but the recipe's model.visual has {tuple(wanted)}")
     for key in sorted(found["missing_keys"]):
         raise RequestError(f"it has no {key}")
     for key in sorted(found["unexpected_keys"]):
-        raise RequestError(f"it has {key}, which the recipe's model.visual has not")
+        raise RequestError(f"it has {key}, which the recipe's model.visual does not have")
     return dino
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:
-    """Sum weights by the names that files have: the library's own change with its version."""
+    """Hash weights with the names used in files, because the library's own names change between versions."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         if name != _MASK_TOKEN:
@@ -161,7 +161,7 @@ def _sha256(tensors: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's progress bar and its report on the weights from the terminal: `_assemble` reads the report."""
+    """Silence the library's progress bar and its report on the weights, which `_assemble` reads itself."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

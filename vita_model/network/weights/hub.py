@@ -1,4 +1,4 @@
-"""Folders of released weights in the Hugging Face format: local ones, or the hub's, from its cache or fetched."""
+"""Folders of released weights in the Hugging Face format: local, from the hub's cache, or downloaded."""
 
 import json
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from vita_data.errors import RequestError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _ANSWER_S = 10.0
-"""How long the hub may take to say that it has a file; its client alone would try again for minutes."""
+"""Time limit for the hub's first answer; its client alone would retry for minutes."""
 _MAX_REASON = 200
 
 
 def find_folder(name: str, *, also: Sequence[str] = ()) -> Path:
-    """Find weights by the path of their folder, or by their hub name; `also` names files wanted beside them.
+    """Find weights by folder path or hub name; `also` lists other files that are needed.
 
     Raises:
-        RequestError: there is no such folder, and the hub gives none.
+        RequestError: the folder does not exist, and the hub has no model of that name.
     """
     path = Path(name).expanduser()
     if path.is_file():
-        raise RequestError("it is a file, not a folder")
+        raise RequestError("expected a folder or hub name, got a file")
     return path if path.is_dir() else hub_folder(name, also=also)
 
 
 def hub_folder(name: str, *, also: Sequence[str] = ()) -> Path:
-    """Find a model in the hub's cache, else download it; without an answer from the hub, fail at once.
+    """Find a model in the hub's cache or download it; fail immediately if the hub does not answer.
 
     Raises:
-        RequestError: the hub gives no such model.
+        RequestError: the model cannot be downloaded.
     """
     try:
         cached = cached_folder(name)
@@ -40,9 +40,7 @@ def hub_folder(name: str, *, also: Sequence[str] = ()) -> Path:
         get_hf_file_metadata(hf_hub_url(name, CONFIG), timeout=_ANSWER_S)
         return Path(snapshot_download(name, allow_patterns=[CONFIG, _INDEX, "model*.safetensors", *also]))
     except Exception as fault:
-        raise RequestError(
-            f"no such folder, and no such model from the Hugging Face hub ({one_line(fault)})"
-        ) from fault
+        raise RequestError(f"not found, neither as a folder nor on the Hugging Face hub ({one_line(fault)})") from fault
 
 
 def cached_folder(name: str) -> Path | None:
@@ -52,10 +50,10 @@ def cached_folder(name: str) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """List the safetensors files of a folder: one, or the shards that its index names.
+    """List the safetensors files of a folder: one file, or the shards in its index.
 
     Raises:
-        RequestError: it has none, or the index cannot be read.
+        RequestError: the folder has no such file, or the index cannot be read.
     """
     index = folder / _INDEX
     if (folder / WEIGHTS).is_file():
@@ -72,7 +70,7 @@ def read_config(folder: Path) -> dict[str, object]:
     """Read config.json.
 
     Raises:
-        RequestError: there is none, or it cannot be read.
+        RequestError: the file does not exist or cannot be read.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -84,7 +82,7 @@ def read_config(folder: Path) -> dict[str, object]:
 
 
 def one_line(fault: Exception) -> str:
-    """Put an error of somebody else's into one line of bounded length."""
+    """Shorten the message of another library's error to one line of limited length."""
     text = " ".join(str(fault).split()) or type(fault).__name__
     return text if len(text) <= _MAX_REASON else f"{text[:_MAX_REASON]}..."
 

@@ -1,7 +1,8 @@
-"""PaliGemma's released weights and tokenizer, put into a backbone: the start of a run that has no backbone yet.
+"""Load PaliGemma's released weights and tokenizer into the backbone of a new run.
 
-A folder or hub name in the Hugging Face format: config.json, safetensors (one file or shards), tokenizer.json. Tensors
-go in one by one, so that no second copy of the weights is held. Nothing here runs before a run asks for weights.
+Source: a folder or hub name in the Hugging Face format, with config.json, safetensors (one file or shards) and
+tokenizer.json. Tensors are copied one by one, so that memory never holds a second copy of the weights. Weights are
+loaded only when a run needs them.
 """
 
 import re
@@ -35,26 +36,26 @@ _OURS = (
     (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision."),
     (re.compile(r"^(model\.)?multi_modal_projector\.linear\."), "projector."),
 )
-"""How the files of transformers 4 and 5 name what is ours."""
+"""Names in files of transformers 4 and 5, and our names for them."""
 _LEFT_OUT = re.compile(
     r"(^|\.)(lm_head\.weight|position_ids|inv_freq)$|^(model\.)?vision_tower\.(vision_model\.)?head\."
 )
-"""The output layer, which no loss reads; tables that are computed; SigLIP's pooling head."""
+"""Unused tensors: the output layer, tables that are computed, and SigLIP's pooling head."""
 _EMBEDDINGS = "gemma.embed_tokens.weight"
 _SAMPLED = 16
-"""Every 16th row of the embedding table says how large its entries are."""
+"""The scale of the embedding table is estimated from every 16th row."""
 _LANGUAGE = ("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps", "rope_parameters")
 _VISION = ("hidden_act", "num_attention_heads", "layer_norm_eps", "image_size", "patch_size")
 
 
 def load_paligemma(backbone: Backbone) -> None:
-    """Put the weights that the backbone's config names into it, with their tokenizer; nothing to do for random ones.
+    """Load the weights and tokenizer that the backbone's config names, unless they are random.
 
-    Subtask rows start as the mean of the scaled embeddings of their words' pieces, learned queries at the size of the
-    scaled embeddings.
+    Subtask rows are initialized with the mean of the scaled embeddings of their words' pieces, and learned queries are
+    rescaled to the size of the scaled embeddings.
 
     Raises:
-        RequestError: they cannot be had, cannot be read, or have another shape.
+        RequestError: the weights cannot be found or read, or have the wrong shape.
     """
     name = backbone.config.weights
     if name == RANDOM:
@@ -74,10 +75,10 @@ def load_paligemma(backbone: Backbone) -> None:
 
 
 def check_tokenizer(backbone: Backbone, where: str) -> None:
-    """Refuse to go on where the config's name stands, on this machine, for another tokenizer than the backbone has.
+    """Refuse to continue if the tokenizer that the config names differs, on this machine, from the backbone's.
 
     Raises:
-        RequestError: it does.
+        RequestError: the tokenizers differ.
     """
     name, own = backbone.config.weights, backbone.tokenizer.stored
     if name == RANDOM or own is None:
@@ -86,14 +87,16 @@ def check_tokenizer(backbone: Backbone, where: str) -> None:
     folder = path if path.is_dir() else _in_cache(name)
     file = folder / TOKENIZER if folder else None
     if file is not None and file.is_file() and file.read_bytes() != own:
-        raise RequestError(f"{where}: {file} is not the tokenizer of that run; restore it, or move the folder away")
+        raise RequestError(
+            f"{where}: {file} differs from the tokenizer of that run; restore the original, or move the folder away"
+        )
 
 
 def read_tokenizer(folder: Path, backbone: Backbone) -> WordPieceTokenizer:
     """Read the tokenizer of a folder of weights.
 
     Raises:
-        RequestError: it is absent, cannot be read, or has more tokens than the backbone has embeddings.
+        RequestError: the file does not exist, cannot be read, or has more tokens than the backbone has embeddings.
     """
     path = folder / TOKENIZER
     if not path.is_file():
@@ -101,34 +104,36 @@ def read_tokenizer(folder: Path, backbone: Backbone) -> WordPieceTokenizer:
     tokenizer = WordPieceTokenizer(path.read_bytes(), max_tokens=backbone.config.max_text_tokens)
     found, wanted = tokenizer.num_tokens, backbone.config.vocabulary
     if found > wanted:
-        raise RequestError(f"its {TOKENIZER} has {found} tokens, the recipe's model.backbone.vocabulary is {wanted}")
+        raise RequestError(
+            f"its {TOKENIZER} has {found} tokens, but the recipe's model.backbone.vocabulary is {wanted}"
+        )
     return tokenizer
 
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Say which weights a refusal is about, and how to give others."""
+    """Add to an error which weights it is about, and how to use others."""
     try:
         yield
     except RequestError as fault:
         raise RequestError(
-            f"backbone.weights={name}: {fault}; give another with --set backbone.weights=<folder with {CONFIG}, "
-            f"{WEIGHTS} and {TOKENIZER}, or hub name>, or draw random weights with --set backbone.weights={RANDOM}"
+            f"backbone.weights={name}: {fault}; use --set backbone.weights=<folder with {CONFIG}, {WEIGHTS} and "
+            f"{TOKENIZER}, or hub name>, or --set backbone.weights={RANDOM} for random weights"
         ) from fault
 
 
 def _in_cache(name: str) -> Path | None:
     try:
         return cached_folder(name)
-    except ValueError:  # no name that the hub could have
+    except ValueError:  # not a valid hub name
         return None
 
 
 def _check_config(folder: Path, backbone: Backbone) -> None:
-    """Compare what the shapes of tensors do not show."""
+    """Compare settings that the shapes of tensors do not show."""
     stored = read_config(folder)
     if stored.get("model_type") != PaliGemmaConfig.model_type:
-        raise RequestError(f"its model_type is {stored.get('model_type')}, wanted {PaliGemmaConfig.model_type}")
+        raise RequestError(f"its model_type is {stored.get('model_type')}, expected {PaliGemmaConfig.model_type}")
     try:
         found = PaliGemmaConfig.from_dict(stored)
     except Exception as fault:
@@ -141,7 +146,7 @@ def _check_config(folder: Path, backbone: Backbone) -> None:
         for name in names:
             there, here = getattr(theirs, name, None), getattr(ours, name)
             if there != here:
-                raise RequestError(f"its {part}.{name} is {there}, the recipe's model.backbone has {here}")
+                raise RequestError(f"its {part}.{name} is {there}, but the recipe's model.backbone has {here}")
 
 
 def _check_tensors(files: list[Path], backbone: Backbone) -> None:
@@ -150,16 +155,16 @@ def _check_tensors(files: list[Path], backbone: Backbone) -> None:
     found: dict[str, tuple[int, ...]] = {}
     for path in files:
         with _opened(path) as file:
-            for key in file.keys():  # noqa: SIM118 - a file of safetensors is no mapping
+            for key in file.keys():  # noqa: SIM118 - a safetensors file is not a mapping
                 if ours := _our_name(key):
                     found[ours] = tuple(file.get_slice(key).get_shape())
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             raise RequestError(f"it has no tensor for {name} {wanted[name]}")
         if name not in wanted:
-            raise RequestError(f"its tensor for {name} {found[name]} has no place in the recipe's model.backbone")
+            raise RequestError(f"it has {name} {found[name]}, which the recipe's model.backbone does not have")
         if found[name] != wanted[name]:
-            raise RequestError(f"its {name} is {found[name]}, the recipe's model.backbone has {wanted[name]}")
+            raise RequestError(f"its {name} is {found[name]}, but the recipe's model.backbone has {wanted[name]}")
 
 
 def _released(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
@@ -169,7 +174,7 @@ def _released(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _our_name(key: str) -> str | None:
-    """Translate a name in a file to the name of a parameter; None for what is left out."""
+    """Translate a name in a file to the name of a parameter; None for unused tensors."""
     if _LEFT_OUT.search(key):
         return None
     for pattern, replacement in _OURS:
@@ -201,7 +206,7 @@ def _put(parameter: Tensor, values: Tensor) -> None:
 
 
 def _start_rows(backbone: Backbone, table: Tensor, tokenizer: WordPieceTokenizer) -> None:
-    """Start subtask rows and learned queries from the table of token embeddings [vocabulary, W], unscaled as stored."""
+    """Initialize subtask rows and learned queries from the stored, unscaled token embeddings [vocabulary, W]."""
     scale = table.shape[1] ** 0.5
     rows = [table[tokenizer.pieces(name.replace("_", " "))].float().mean(dim=0) for name in SUBTASKS]
     _put(backbone.subtask_rows, torch.stack(rows) * scale)

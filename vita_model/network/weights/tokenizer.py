@@ -1,4 +1,4 @@
-"""Instructions as token ids: a face for tokenizers, PaliGemma's, and the byte-level one that needs no download.
+"""Instructions as token ids: the tokenizer protocol, PaliGemma's tokenizer, and a byte-level one without downloads.
 
 Letters: B texts, S tokens.
 """
@@ -38,24 +38,24 @@ class Tokenizer(Protocol):
 
     @property
     def stored(self) -> bytes | None:
-        """What a checkpoint keeps beside the weights to encode alike; None: nothing is needed."""
+        """Bytes that a checkpoint stores to restore the tokenizer; None: nothing is needed."""
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Encode texts, padded or cut to the tokenizer's length."""
+        """Encode texts, padded or truncated to the tokenizer's length."""
 
     def pieces(self, text: str) -> list[int]:
-        """Give the ids of a text alone, with no frame around it."""
+        """Give the ids of a text, without <bos> and newline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteTokenizer:
-    """UTF-8 bytes behind <bos>, closed by a newline as PaliGemma's prompts are; ids 0..2 are pad, eos, bos."""
+    """UTF-8 bytes between <bos> and a newline, as in PaliGemma's prompts; ids 0..2 are pad, eos, bos."""
 
     max_tokens: int
 
     @property
     def num_tokens(self) -> int:
-        """Size of the vocabulary: 256 bytes and three specials."""
+        """Size of the vocabulary: 256 bytes and three special tokens."""
         return _FIRST_BYTE + 256
 
     @property
@@ -64,7 +64,7 @@ class ByteTokenizer:
         return None
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Encode texts as ids [B, max_tokens]; what does not fit is cut before the newline."""
+        """Encode texts as ids [B, max_tokens]; long texts are truncated before the newline."""
         newline = ord(_NEWLINE) + _FIRST_BYTE
         return _framed([self.pieces(text) for text in texts], self.max_tokens, bos=_BOS, newline=newline)
 
@@ -76,7 +76,7 @@ class ByteTokenizer:
 class WordPieceTokenizer:
     r"""The tokenizer of released weights, from the bytes of its tokenizer.json.
 
-    A text becomes `<bos> text \n` as in PaliGemma's prompts. Words in it that look like special tokens are plain text.
+    A text becomes `<bos> text \n`, as in PaliGemma's prompts. Words that look like special tokens are plain text.
     """
 
     def __init__(self, stored: bytes, *, max_tokens: int) -> None:
@@ -97,7 +97,7 @@ class WordPieceTokenizer:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Encode texts as ids [B, max_tokens]; what does not fit is cut before the newline."""
+        """Encode texts as ids [B, max_tokens]; long texts are truncated before the newline."""
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return _framed([one.ids for one in found], self.max_tokens, bos=self._bos, newline=self._newline)
 
@@ -108,12 +108,12 @@ class WordPieceTokenizer:
     def _id(self, word: str) -> int:
         found = self._tokenizer.token_to_id(word)
         if found is None:
-            raise RequestError(f"{TOKENIZER} has no token {word!r}, which frames an instruction")
+            raise RequestError(f"{TOKENIZER} has no token {word!r}, which every instruction needs")
         return int(found)
 
 
 def checkpoint_tokenizer(checkpoint: Path, *, max_tokens: int) -> Tokenizer:
-    """Give the tokenizer that a checkpoint's backbone was trained with; its bytes are the caller's to check.
+    """Load the tokenizer that a checkpoint's backbone was trained with; the caller must verify the checksum.
 
     Raises:
         VitaDataError: the file cannot be read.
@@ -124,11 +124,11 @@ def checkpoint_tokenizer(checkpoint: Path, *, max_tokens: int) -> Tokenizer:
     try:
         return WordPieceTokenizer(path.read_bytes(), max_tokens=max_tokens)
     except (OSError, RequestError) as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
 
 def _framed(texts: Sequence[Sequence[int]], length: int, *, bos: int, newline: int) -> Tokens:
-    """Put each text between <bos> and a newline and pad it; a long one loses its end, never the newline."""
+    """Put each text between <bos> and a newline and pad it; long texts are truncated before the newline."""
     ids = torch.full((len(texts), length), _PAD, dtype=torch.int64)
     mask = torch.zeros(len(texts), length, dtype=torch.bool)
     for row, real, text in zip(ids, mask, texts, strict=True):

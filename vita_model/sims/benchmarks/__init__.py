@@ -1,1 +1,1 @@
-"""LIBERO, CALVIN and SimplerEnv as their published evaluations run them."""
+"""LIBERO, CALVIN and SimplerEnv, evaluated as in their published protocols."""

@@ -1,7 +1,7 @@
-"""CALVIN ABC-D: 1000 chains of five instructions in environment D; uses the user's own clones and data set.
+"""CALVIN ABC-D: 1000 chains of five instructions in environment D. Users provide the clones and the dataset.
 
-Source: mees/calvin, evaluate_policy.py: 360 steps an instruction, the policy is reset before each, a chain ends at its
-first failure, and the task oracle says what counts.
+Source: mees/calvin, evaluate_policy.py: 360 steps per instruction, the policy is reset before each, a chain ends at its
+first failure, and the task oracle decides on success.
 """
 
 import random
@@ -28,7 +28,7 @@ TABLE = 1
 NUM_CHAINS = 1000
 NUM_INSTRUCTIONS = 5
 MAX_STEPS = 360
-"""An instruction."""
+"""Maximum steps per instruction."""
 WIDTH_OPEN_M = 0.08
 _NAME = "CALVIN"
 _INSTALL = "clone mees/calvin with calvin_env and put calvin_models and calvin_env on PYTHONPATH"
@@ -41,55 +41,55 @@ Chain = tuple[Any, Sequence[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalvinRequest:
-    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+    """What to evaluate. The defaults are the protocol; deviations are recorded in the result."""
 
     out: Path
     dataset: Path
-    """Folder of the data set (`task_ABC_D`), whose `validation/.hydra` describes environment D."""
+    """Folder of the dataset (`task_ABC_D`), whose `validation/.hydra` describes environment D."""
     replan_steps: int
     num_chains: int = NUM_CHAINS
     max_steps: int = MAX_STEPS
 
     resume: bool = False
-    """Go on with the episodes of an evaluation that was interrupted."""
+    """Continue an interrupted evaluation."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_chains", most=NUM_CHAINS)
         require_whole(self, "replan_steps", "max_steps")
 
     @property
     def place(self) -> Place:
-        """Where the result goes."""
+        """Where the result is written."""
         return Place(folder=self.out, name="calvin", resume=self.resume)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalvinParts:
-    """What is taken from the user's installation."""
+    """Objects from the user's installation."""
 
     environment: Any
     oracle: Any
     sentences: Mapping[str, Sequence[str]]
-    """Task -> its sentences; the first is used."""
+    """Sentences of each task; the first one is used."""
     place: Callable[[Any], tuple[Any, Any]]
-    """Initial condition -> robot and scene."""
+    """Converts an initial condition to robot and scene observations."""
     chains: Sequence[Chain]
 
 
 def run_chain(parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int) -> int:
-    """Run one chain; returns how many of its instructions were carried out in a row."""
+    """Run one chain; returns the number of consecutive successful instructions."""
     condition, tasks = chain
     robot, scene = parts.place(condition)
     parts.environment.reset(robot_obs=robot, scene_obs=scene)
     for number, task in enumerate(tasks):
-        if not _carried_out(parts, task, policy, max_steps):
+        if not _succeeds(parts, task, policy, max_steps):
             return number
     return len(tasks)
 
 
 def chain_rates(lengths: Sequence[int]) -> dict[str, SuccessRate]:
-    """Count how many chains reached 1, 2, ... instructions."""
+    """Count the chains with at least 1, 2, ... successful instructions."""
     return {
         str(reached): SuccessRate(num_successes=sum(length >= reached for length in lengths), num_episodes=len(lengths))
         for reached in range(1, NUM_INSTRUCTIONS + 1)
@@ -97,8 +97,8 @@ def chain_rates(lengths: Sequence[int]) -> dict[str, SuccessRate]:
 
 
 def observe(seen: Mapping[str, Any], sentence: str) -> Observation:
-    """Turn CALVIN's observation: static and gripper camera, the 15 numbers of the robot."""
-    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+    """Convert CALVIN's observation: static and gripper camera, and the 15 numbers of the robot."""
+    from scipy.spatial.transform import Rotation  # imported late, because it is slow
 
     robot = np.asarray(seen["robot_obs"], np.float64)
     return Observation(
@@ -120,11 +120,11 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
     """Run the chains and write `calvin.json`.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        RequestError: CALVIN or its data set is absent, the policy gives another simulator's commands, or an interrupted
-            evaluation lies there that `resume` does not ask for or that had other settings.
+        RequestError: CALVIN or its dataset is missing, the policy uses another convention, or an interrupted evaluation
+            exists, but `resume` is False or the settings differ.
     """
     chunked = Chunked(InConvention(policy, CONVENTION), request.replan_steps)
     settings = {"max_steps": request.max_steps, "replan_steps": request.replan_steps}
@@ -154,7 +154,7 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
     return result
 
 
-def _carried_out(parts: CalvinParts, task: str, policy: Chunked, max_steps: int) -> bool:
+def _succeeds(parts: CalvinParts, task: str, policy: Chunked, max_steps: int) -> bool:
     environment, sentence = parts.environment, parts.sentences[task][0]
     policy.reset()
     seen, before = environment.get_obs(), environment.get_info()
@@ -167,10 +167,10 @@ def _carried_out(parts: CalvinParts, task: str, policy: Chunked, max_steps: int)
 
 
 def check_installation(dataset: Path) -> Path:
-    """Look for the packages, their configuration and the data set; returns the folder of the configuration.
+    """Check the packages, their configuration and the dataset; returns the folder of the configuration.
 
     Raises:
-        RequestError: one of them is absent; says where it was looked for.
+        RequestError: one of them is missing; the message says where it was expected.
     """
     agent = require_package("calvin_agent", benchmark=_NAME, remedy=_INSTALL)
     require_package("calvin_env", benchmark=_NAME, remedy=_INSTALL)
@@ -178,7 +178,7 @@ def check_installation(dataset: Path) -> Path:
         dataset / "validation" / ".hydra" / "merged_config.yaml",
         benchmark=_NAME,
         what="description of environment D",
-        remedy="--dataset names the folder that holds training and validation",
+        remedy="set --dataset to the folder that contains training and validation",
     )
     configuration = agent.parent / "conf"
     for file in (_ORACLE, _SENTENCES):
@@ -188,7 +188,7 @@ def check_installation(dataset: Path) -> Path:
 
 def _parts(request: CalvinRequest) -> CalvinParts:
     configuration = check_installation(request.dataset)
-    _stand_in_hash()
+    _provide_pyhash()
     hydra, omegaconf, tables, sequences, tools = (
         load(name, benchmark=_NAME, remedy=_INSTALL)
         for name in (
@@ -211,10 +211,10 @@ def _parts(request: CalvinRequest) -> CalvinParts:
     )
 
 
-def _stand_in_hash() -> None:
-    """Give CALVIN the one hash function that it needs where `pyhash`, which no longer builds, is absent.
+def _provide_pyhash() -> None:
+    """Provide the one hash function that CALVIN needs if `pyhash`, which no longer builds, is not installed.
 
-    Assumes: FNV-1 of 32 bits over the text's UTF-8, as its documentation says; it seeds the blocks' places.
+    Assumes: 32-bit FNV-1 of the text's UTF-8, as in its documentation; it seeds the positions of blocks.
     """
     if "pyhash" in sys.modules or package_folder("pyhash") is not None:
         return
@@ -228,7 +228,7 @@ def _stand_in_hash() -> None:
 
 
 def fnv1(text: str) -> int:
-    """Hash a text by FNV-1, 32 bits."""
+    """Compute the 32-bit FNV-1 hash of a text."""
     value = 0x811C9DC5
     for byte in text.encode():
         value = (value * 0x01000193) % (1 << 32) ^ byte

@@ -1,7 +1,7 @@
-"""LIBERO's four suites by the protocol of its published evaluations; uses the user's own installation and assets.
+"""LIBERO's four suites, with the protocol of published evaluations. Users provide the installation and assets.
 
 Source: openvla run_libero_eval.py and openpi examples/libero: seed 7, 10 no-op steps, the stored initial states, 50
-trials a task, 220, 280, 300 and 520 steps at most, `done` is success.
+trials per task, at most 220, 280, 300 and 520 steps; `done` means success.
 """
 
 import os
@@ -34,46 +34,46 @@ SUITES: Mapping[str, tuple[str, int]] = MappingProxyType(
         "libero_10": ("LONG", 520),
     }
 )
-"""Column of Table 2 and longest episode."""
+"""Column of Table 2 and maximum steps per episode."""
 SEED = 7
 NUM_TRIALS = 50
 NUM_NO_OPS = 10
 IMAGE_SIZE = 256
 _NO_OP = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]
 _NAME = "LIBERO"
-_INSTALL = "install it as its authors say (hf-libero 0.1.4 with robosuite 1.4.0 and mujoco<3.9 work together)"
+_INSTALL = "install it as its authors describe (hf-libero 0.1.4, robosuite 1.4.0 and mujoco<3.9 work together)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiberoRequest:
-    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+    """What to evaluate. The defaults are the protocol; deviations are recorded in the result."""
 
     suite: str
     out: Path
     replan_steps: int
     num_trials: int = NUM_TRIALS
     tasks: tuple[int, ...] = ()
-    """Numbers of tasks in the suite; empty: all."""
+    """Task numbers in the suite; empty: all."""
     assets: Path | None = None
-    """Folder of the assets; None: beside the installed package."""
+    """Folder of the assets; None: inside the installed package."""
 
     resume: bool = False
-    """Go on with the episodes of an evaluation that was interrupted."""
+    """Continue an interrupted evaluation."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require(self, "suite", fits=self.suite in SUITES, wanted=f"one of {', '.join(SUITES)}")
         require_whole(self, "num_trials", most=NUM_TRIALS)
         require_whole(self, "replan_steps")
 
     @property
     def place(self) -> Place:
-        """Where the result goes."""
+        """Where the result is written."""
         return Place(folder=self.out, name=f"libero-{self.suite}", resume=self.resume)
 
 
 class LiberoTask:
-    """One task: an episode's seed is the number of its stored initial state."""
+    """One task; an episode's seed is the number of its stored initial state."""
 
     def __init__(self, environment: Any, states: Any, instruction: str, info: PolicyInfo) -> None:
         self._environment, self._states, self._info = environment, states, info
@@ -82,7 +82,7 @@ class LiberoTask:
         self._done = False
 
     def reset(self, seed: int) -> None:
-        """Put the simulator into initial state `seed` and let the objects settle."""
+        """Set the simulator to initial state `seed` and let the objects settle."""
         self._environment.seed(SEED)
         self._environment.reset()
         self._seen, self._done = self._environment.set_init_state(self._states[seed]), False
@@ -90,7 +90,7 @@ class LiberoTask:
             self._seen = self._environment.step(_NO_OP)[0]
 
     def observe(self) -> Observation:
-        """Turn the last observation."""
+        """Convert the last observation."""
         seen, constants = self._seen, self._info.constants
         return Observation(
             images={
@@ -107,7 +107,7 @@ class LiberoTask:
         )
 
     def step(self, command: Float64) -> None:
-        """Carry out one command."""
+        """Execute one command."""
         self._seen, _, done, _ = self._environment.step(command.tolist())
         self._done = bool(done)
 
@@ -121,11 +121,11 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
     """Run a suite and write `libero-<suite>.json`.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        RequestError: LIBERO or its assets are absent, the policy gives another simulator's commands, or an interrupted
-            evaluation lies there that `resume` does not ask for or that had other settings.
+        RequestError: LIBERO or its assets are missing, the policy uses another convention, or an interrupted evaluation
+            exists, but `resume` is False or the settings differ.
     """
     checked = InConvention(policy, CONVENTION)
     column, max_steps = SUITES[request.suite]
@@ -168,10 +168,10 @@ def _task(suite: Any, number: int, info: PolicyInfo) -> tuple[LiberoTask, Callab
 
 
 def check_installation(assets: Path | None) -> None:
-    """Look for package, configuration and assets before anything is imported: the first import asks without them.
+    """Check package, configuration and assets before importing LIBERO, whose first import prompts if they are missing.
 
     Raises:
-        RequestError: one of them is absent; says where it was looked for.
+        RequestError: one of them is missing; the message says where it was expected.
     """
     folder = require_package("libero", benchmark=_NAME, remedy=_INSTALL)
     home = Path(os.environ.get("LIBERO_CONFIG_PATH", Path.home() / ".libero"))
@@ -179,13 +179,14 @@ def check_installation(assets: Path | None) -> None:
         home / "config.yaml",
         benchmark=_NAME,
         what="configuration",
-        remedy="write its keys benchmark_root, bddl_files, init_states, datasets, assets, or import libero by hand",
+        remedy="write it with the keys benchmark_root, bddl_files, init_states, datasets and assets, or import libero "
+        "once by hand",
     )
     require_path(
         assets or folder / "libero" / "assets",
         benchmark=_NAME,
         what="assets",
-        remedy="put them there, or name their folder with --assets; they are not downloaded for you",
+        remedy="put them there, or set --assets to their folder; vita-eval downloads nothing",
     )
 
 
@@ -204,7 +205,7 @@ def _environment(task: Any) -> Any:
     root: Any = load("libero.libero", benchmark=_NAME, remedy=_INSTALL)
     environments: Any = load("libero.libero.envs", benchmark=_NAME, remedy=_INSTALL)
     description = Path(root.get_libero_path("bddl_files")) / task.problem_folder / task.bddl_file
-    require_path(description, benchmark=_NAME, what="task description", remedy="mend bddl_files in the configuration")
+    require_path(description, benchmark=_NAME, what="task description", remedy="fix bddl_files in the configuration")
     return environments.OffScreenRenderEnv(
         bddl_file_name=str(description), camera_heights=IMAGE_SIZE, camera_widths=IMAGE_SIZE
     )
@@ -213,5 +214,5 @@ def _environment(task: Any) -> Any:
 def _numbers(request: LiberoRequest, num_tasks: int) -> tuple[int, ...]:
     wrong = [number for number in request.tasks if not 0 <= number < num_tasks]
     if wrong:
-        raise RequestError(f"{request.suite} has the tasks 0 to {num_tasks - 1}; {wrong[0]} was asked for")
+        raise RequestError(f"{request.suite}: expected tasks from 0 to {num_tasks - 1}, got {wrong[0]}")
     return request.tasks or tuple(range(num_tasks))

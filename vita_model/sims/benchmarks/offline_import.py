@@ -1,4 +1,4 @@
-"""Imports of simulators that may ask questions or fetch files: here neither can happen."""
+"""Import simulators without prompts and downloads."""
 
 import builtins
 import importlib
@@ -17,15 +17,15 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFF
 
 @contextmanager
 def quiet(benchmark: str) -> Iterator[None]:
-    """Answer no question and reach no hub for as long as it lasts.
+    """Refuse prompts and disable hub downloads inside the context.
 
     Raises:
-        RequestError: the simulator asked something; the question is in the message.
+        RequestError: the simulator asked for input; the message contains the question.
     """
 
     def refuse(prompt: object = "") -> str:
         raise RequestError(
-            f"{benchmark} asks {str(prompt).strip()!r}; set it up by hand first, vita-eval answers nothing"
+            f"{benchmark} asks {str(prompt).strip()!r}; set it up by hand first, since vita-eval answers no prompts"
         )
 
     before, asked = {key: os.environ.get(key) for key in _OFFLINE}, builtins.input
@@ -43,7 +43,7 @@ def quiet(benchmark: str) -> Iterator[None]:
 
 
 def package_folder(package: str) -> Path | None:
-    """Find the folder of an installed package without importing it; None where there is none."""
+    """Find the folder of an installed package without importing it; None if it is not installed."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -58,27 +58,27 @@ def require_package(package: str, *, benchmark: str, remedy: str) -> Path:
     """Find an installed package without importing it.
 
     Raises:
-        RequestError: there is none; says which Python was looked at.
+        RequestError: the package is not installed; the message names the Python environment.
     """
     folder = package_folder(package)
     if folder is None:
-        raise RequestError(f"{benchmark}: no package {package!r} in {sys.prefix} or on PYTHONPATH; {remedy}")
+        raise RequestError(f"{benchmark}: package {package!r} not found in {sys.prefix} or on PYTHONPATH; {remedy}")
     return folder
 
 
 def require_path(path: Path, *, benchmark: str, what: str, remedy: str) -> Path:
-    """Check that a file or folder of the user's own installation is there.
+    """Check that a file or folder of the user's installation exists.
 
     Raises:
-        RequestError: it is not; says where it was looked for and what to do.
+        RequestError: the path does not exist; the message says what to do.
     """
     if not path.exists():
-        raise RequestError(f"{benchmark}: no {what} at {path}; {remedy}")
+        raise RequestError(f"{benchmark}: {what} not found at {path}; {remedy}")
     return path
 
 
 def load(module: str, *, benchmark: str, remedy: str) -> ModuleType:
-    """Import a module of the user's own installation.
+    """Import a module of the user's installation.
 
     Raises:
         RequestError: it cannot be imported.

@@ -1,8 +1,8 @@
-"""SimplerEnv: WidowX through ManiSkill 3 (24 episodes a task), Google Robot through the original `simpler_env`.
+"""SimplerEnv: WidowX with ManiSkill 3 (24 episodes per task), Google Robot with the original `simpler_env`.
 
 Source: simpler_env real2sim_eval_maniskill3.py (episode ids, 60 or 120 steps, success at the last step) and
-maniskill2_evaluator.py. The Google Robot half needs a GPU, follows its interface by signature alone and never ran here;
-it takes `simpler_env.make`'s packaged variant of each task, not the whole grid of visual matching.
+maniskill2_evaluator.py. The Google Robot half needs a GPU. It was written from the interface's signatures and has never
+been run; it uses the packaged variant of each task in `simpler_env.make`, not the full grid of visual matching.
 """
 
 import os
@@ -27,7 +27,7 @@ from vita_model.sims.results.rollouts import Ending, LoopConfig, Simulation
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
 
 CONVENTION = CANONICAL
-"""Bridge and Fractal are metres and radians already."""
+"""Bridge and Fractal already use metres and radians."""
 NUM_EPISODES = 24
 _NAME = "SimplerEnv"
 _GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
@@ -38,37 +38,37 @@ _TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimplerRequest:
-    """What to evaluate; the defaults are the protocol, anything else is said in the result."""
+    """What to evaluate. The defaults are the protocol; deviations are recorded in the result."""
 
     robot: Robot
     out: Path
     replan_steps: int
     num_episodes: int = NUM_EPISODES
     columns: tuple[str, ...] = ()
-    """Tasks by their column; empty: all of the robot."""
+    """Tasks by their table column; empty: all tasks of the robot."""
 
     resume: bool = False
-    """Go on with the episodes of an evaluation that was interrupted."""
+    """Continue an interrupted evaluation."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_episodes", "replan_steps")
         known = [task.column for task in TASKS[self.robot]]
         require(self, "columns", fits=set(self.columns) <= set(known), wanted=f"some of {', '.join(known)}")
 
     @property
     def place(self) -> Place:
-        """Where the result goes."""
+        """Where the result is written."""
         return Place(folder=self.out, name=f"simplerenv-{self.robot.value}", resume=self.resume)
 
     @property
     def tasks(self) -> tuple[SimplerTask, ...]:
-        """The tasks that were asked for."""
+        """The selected tasks."""
         return tuple(task for task in TASKS[self.robot] if not self.columns or task.column in self.columns)
 
 
 class WidowXTask:
-    """A bridge task of ManiSkill 3; an episode's seed is its episode id."""
+    """A Bridge task of ManiSkill 3; an episode's seed is its episode id."""
 
     def __init__(self, environment: Any) -> None:
         self._environment = environment
@@ -76,34 +76,34 @@ class WidowXTask:
         self._success = False
 
     def reset(self, seed: int) -> None:
-        """Begin an episode."""
+        """Start an episode."""
         torch: Any = load("torch", benchmark=_NAME, remedy=install_extra("train"))
         self._seen, _ = self._environment.reset(seed=seed, options={"episode_id": torch.tensor([seed])})
         self._success = False
 
     def observe(self) -> Observation:
-        """Read the camera of the Bridge set-up.
+        """Read the camera of the Bridge setup.
 
-        Assumes: the state stays masked; this simulator does not tell it in Bridge's frame.
+        Assumes: the state is masked, since this simulator does not report it in Bridge's frame.
         """
         rgb = np.asarray(self._seen["sensor_data"]["3rd_view_camera"]["rgb"])
         said = self._environment.unwrapped.get_language_instruction()
         return _seen(rgb[0] if rgb.ndim == 4 else rgb, said if isinstance(said, str) else said[0])
 
     def step(self, command: Float64) -> None:
-        """Carry out a canonical action; the gripper is 1 open, -1 closed here."""
+        """Execute a canonical action; the simulator's gripper is 1 open, -1 closed."""
         gripper = 1.0 if command[6] > 0.5 else -1.0
         self._seen, _, _, _, info = self._environment.step(_motion(command, gripper))
         self._success = bool(np.asarray(info["success"]).any())
 
     @property
     def is_success(self) -> bool:
-        """What holds after the last step."""
+        """Whether the task succeeded in the last step."""
         return self._success
 
 
 class GoogleTask:
-    """A task of the original `simpler_env`; an episode's seed is the seed of its reset."""
+    """A task of the original `simpler_env`; an episode's seed is used for its reset."""
 
     def __init__(self, environment: Any, picture: Callable[[Any, Any], Image]) -> None:
         self._environment, self._picture = environment, picture
@@ -112,24 +112,24 @@ class GoogleTask:
         self._gripper = StickyGripper()
 
     def reset(self, seed: int) -> None:
-        """Begin an episode."""
+        """Start an episode."""
         self._seen, _ = self._environment.reset(seed=seed)
         self._success, self._gripper = False, StickyGripper()
 
     def observe(self) -> Observation:
-        """Read the overhead camera; the state stays masked."""
+        """Read the overhead camera; the state is masked."""
         said = self._environment.get_language_instruction()
         return _seen(self._picture(self._environment, self._seen), said)
 
     def step(self, command: Float64) -> None:
-        """Carry out a canonical action."""
+        """Execute a canonical action."""
         motion = _motion(command, self._gripper.command(float(command[6])))
         self._seen, _, done, _, _ = self._environment.step(motion)
         self._success = bool(done)
 
     @property
     def is_success(self) -> bool:
-        """What holds after the last step."""
+        """Whether the task succeeded in the last step."""
         return self._success
 
 
@@ -137,11 +137,11 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
     """Run a robot's tasks and write `simplerenv-<robot>.json`.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        RequestError: the simulator or its assets are absent, the policy does not give canonical actions, or an
-            interrupted evaluation lies there that `resume` does not ask for or that had other settings.
+        RequestError: the simulator or its assets are missing, the policy's actions are not canonical, or an interrupted
+            evaluation exists, but `resume` is False or the settings differ.
     """
     checked = InConvention(policy, CONVENTION)
     episodes: dict[str, list[EpisodeResult]] = {}
@@ -168,10 +168,10 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
 
 
 def check_installation(robot: Robot) -> None:
-    """Look for packages and assets before anything is imported: without them ManiSkill asks, or downloads.
+    """Check packages and assets before importing ManiSkill, which prompts or downloads if they are missing.
 
     Raises:
-        RequestError: one of them is absent; says where it was looked for.
+        RequestError: one of them is missing; the message says where it was expected.
     """
     if robot is Robot.WIDOWX:
         _check_widowx()
@@ -180,11 +180,11 @@ def check_installation(robot: Robot) -> None:
 
 
 def _check_widowx() -> None:
-    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets in place by hand"
+    remedy = "pip install mani_skill, and put its bridge_v2_real2sim and widowx250s assets there by hand"
     require_package("mani_skill", benchmark=_NAME, remedy=remedy)
     data = Path(os.environ.get("MS_ASSET_DIR", Path.home() / ".maniskill")) / "data"
     for folder in ("tasks/bridge_v2_real2sim_dataset", "robots/widowx"):
-        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR names the folder)")
+        require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR sets the folder)")
 
 
 _Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]
@@ -192,7 +192,7 @@ _Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]
 
 def _widowx_maker() -> _Maker:
     check_installation(Robot.WIDOWX)
-    # set, it makes ManiSkill download whatever is missing without asking
+    # if set, ManiSkill downloads missing assets without asking
     os.environ.pop("MS_SKIP_ASSET_DOWNLOAD_PROMPT", None)
     remedy = "install ManiSkill 3 with a Vulkan device"
     gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
@@ -218,8 +218,8 @@ def _google_maker() -> _Maker:
 
 
 def _motion(action: Float64, gripper: float) -> Float64:
-    """Lay out metres, rotation vector and gripper."""
-    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+    """Convert an action to position, rotation vector and gripper."""
+    from scipy.spatial.transform import Rotation  # imported late, because it is slow
 
     return np.array([*action[:3], *Rotation.from_euler("xyz", action[3:6]).as_rotvec(), gripper])
 

@@ -1,4 +1,4 @@
-"""SimplerEnv's tasks, a column of Table 3 or 4 each, and how the Google Robot's gripper is told what to do."""
+"""SimplerEnv's tasks, one per column of Tables 3 and 4, and the gripper commands of the Google Robot."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from enum import StrEnum
 from types import MappingProxyType
 
 STICKY_STEPS = 15
-"""How long the Google Robot's gripper goes on with a command."""
+"""Number of steps for which the Google Robot's gripper command is repeated."""
 
 
 class Robot(StrEnum):
-    """Which half."""
+    """Robot of SimplerEnv."""
 
     WIDOWX = "widowx"
     GOOGLE = "google"
@@ -18,7 +18,7 @@ class Robot(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimplerTask:
-    """One column of Table 3 or 4: the environment and its longest episode."""
+    """One column of Table 3 or 4: the environment and the maximum steps per episode."""
 
     column: str
     environment: str
@@ -43,16 +43,16 @@ TASKS: Mapping[Robot, tuple[SimplerTask, ...]] = MappingProxyType(
 
 
 class StickyGripper:
-    """The Google Robot's gripper takes changes, not places: a change is sent on for 15 steps."""
+    """Gripper commands of the Google Robot, which are changes instead of positions, each repeated for 15 steps."""
 
     def __init__(self) -> None:
         self._before: float | None = None
         self._change, self._left = 0.0, 0
 
     def command(self, gripper_open: float) -> float:
-        """Turn an absolute opening into the change to send, -1 to open and 1 to close.
+        """Convert an absolute opening to a change, -1 to open and 1 to close.
 
-        Source: simpler_env, octo_model.py: a change of more than 0.5 is repeated; others are ignored meanwhile.
+        Source: simpler_env, octo_model.py: a change of more than 0.5 is repeated; others are ignored during that time.
         """
         change = 0.0 if self._before is None else self._before - gripper_open
         self._before = gripper_open

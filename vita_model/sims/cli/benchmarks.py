@@ -16,16 +16,16 @@ from vita_model.sims.results.trials import trials_text
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs."""
-    _add_libero(verbs.add_parser("libero", help="LIBERO's four suites (Table 2); your own installation and assets"))
-    _add_calvin(verbs.add_parser("calvin", help="CALVIN ABC-D's chains (Table 1); your own clones and data set"))
-    _add_simplerenv(
-        verbs.add_parser("simplerenv", help="SimplerEnv (Tables 3 and 4); your own installation and assets")
-    )
-    table = verbs.add_parser("table", help="results beside the paper's rows, averages computed")
-    table.add_argument("results", type=local_path, nargs="+", metavar="RESULT.json")
+    _add_libero(verbs.add_parser("libero", help="evaluate on a LIBERO suite (Table 2)"))
+    _add_calvin(verbs.add_parser("calvin", help="evaluate on CALVIN ABC-D (Table 1)"))
+    _add_simplerenv(verbs.add_parser("simplerenv", help="evaluate on SimplerEnv (Tables 3 and 4)"))
+    table = verbs.add_parser("table", help="print results as tables next to the paper's numbers")
+    table.add_argument("results", type=local_path, nargs="+", metavar="RESULT.json", help="result files")
     table.set_defaults(command=_table)
-    trials = verbs.add_parser("trials", help="Table 5 from a sheet of recorded real-robot trials")
-    trials.add_argument("sheet", type=local_path, metavar="TRIALS.csv", help="columns model, evaluation, success")
+    trials = verbs.add_parser("trials", help="print Table 5 from a sheet of real-robot trials")
+    trials.add_argument(
+        "sheet", type=local_path, metavar="TRIALS.csv", help="CSV file with the columns model, evaluation and success"
+    )
     trials.set_defaults(command=_trials)
 
 
@@ -33,11 +33,14 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
-    parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES))
-    parser.add_argument("--trials", type=positive, default=libero.NUM_TRIALS, metavar="N", help="a task; protocol: 50")
-    parser.add_argument("--tasks", type=int, nargs="*", default=[], metavar="K", help="numbers of tasks; default: all")
+    parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES), help="LIBERO suite")
     parser.add_argument(
-        "--assets", type=local_path, metavar="DIR", help="where LIBERO's assets lie; default: in its package"
+        "--trials", type=positive, default=libero.NUM_TRIALS, metavar="N",
+        help="trials per task (default: 50, as in the protocol)",
+    )  # fmt: skip
+    parser.add_argument("--tasks", type=int, nargs="*", default=[], metavar="K", help="task numbers (default: all)")
+    parser.add_argument(
+        "--assets", type=local_path, metavar="DIR", help="folder of LIBERO's assets (default: inside its package)"
     )
     parser.set_defaults(command=_libero)
 
@@ -47,10 +50,16 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_replan(parser)
     add_resume(parser)
     parser.add_argument(
-        "--dataset", type=local_path, required=True, metavar="DIR", help="task_ABC_D, for environment D"
+        "--dataset", type=local_path, required=True, metavar="DIR", help="folder task_ABC_D of the CALVIN dataset"
     )
-    parser.add_argument("--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N", help="protocol: 1000")
-    parser.add_argument("--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N", help="protocol: 360")
+    parser.add_argument(
+        "--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N",
+        help="number of instruction chains (default: 1000, as in the protocol)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N",
+        help="maximum steps per instruction (default: 360, as in the protocol)",
+    )  # fmt: skip
     parser.set_defaults(command=_calvin)
 
 
@@ -58,11 +67,15 @@ def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
-    parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot])
-    parser.add_argument("--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N", help="protocol: 24")
+    parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot], help="robot to evaluate")
     parser.add_argument(
-        "--tasks", type=word, nargs="*", default=[], metavar="COLUMN", help="PutSpoon ...; default: all"
-    )
+        "--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N",
+        help="episodes per task (default: 24, as in the protocol)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tasks", type=word, nargs="*", default=[], metavar="COLUMN",
+        help="tasks by their table column, e.g. PutSpoon (default: all)",
+    )  # fmt: skip
     parser.set_defaults(command=_simplerenv)
 
 
@@ -117,13 +130,13 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
 
 def _is_done(place: Place) -> bool:
     if place.is_done:
-        _say(f"{place.result} is there already, and nothing to go on with; another folder measures again")
+        _say(f"{place.result} is complete; choose another folder to evaluate again")
     return place.is_done
 
 
 def _policy(arguments: argparse.Namespace, convention: str) -> Policy:
     if arguments.policy == RANDOM and arguments.resume:
-        raise RequestError(f"--resume --policy {RANDOM}: its commands are one stream; begin anew in another folder")
+        raise RequestError(f"--resume does not work with --policy {RANDOM}; start again in another folder")
     return load_policy(arguments.policy, convention=convention, source=arguments.source)
 
 

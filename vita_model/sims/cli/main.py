@@ -1,4 +1,4 @@
-"""The command `vita-eval`: success rates in simulators, scripted demonstrations, tables beside the paper's."""
+"""The command `vita-eval`: evaluate policies in simulation, record demonstrations, print result tables."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ _Command = Callable[[argparse.Namespace], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 1 a policy failed or Ctrl-C, 2 the request is bad."""
+    """Run the command; returns its exit code: 0 done, 1 failed policy or Ctrl-C, 2 invalid request."""
     arguments = _parser().parse_args(argv)
     command: _Command = arguments.command
     return exit_code("vita-eval", lambda: command(arguments), interrupted="interrupted")
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = OneLineParser(
         prog="vita-eval",
-        description="Measure a policy's success in simulators that you have installed; nothing is downloaded.",
+        description="Evaluate a policy in simulation. Simulators must be installed already; nothing is downloaded.",
     )
     verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cli_robosuite.add(verbs)

@@ -1,4 +1,4 @@
-"""Options that several verbs of `vita-eval` share."""
+"""Options shared by several verbs of `vita-eval`."""
 
 import argparse
 import tempfile
@@ -9,49 +9,51 @@ from vita_data.errors import RequestError
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """Add the policy and the folder for results."""
+    """Add the options for the policy and the results folder."""
     parser.add_argument(
         "--policy",
         type=address,
         required=True,
         metavar="POLICY",
-        help="ws://HOST:PORT of vita-serve, a run's folder, or random",
+        help="policy to evaluate: ws://HOST:PORT of vita-serve, a run folder, or `random`",
     )
     parser.add_argument(
         "--source",
         type=word,
         metavar="NAME",
-        help="whose statistics scale states and actions, where a checkpoint has several",
+        help="source whose statistics scale states and actions; required if the checkpoint has several",
     )
-    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for the result")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder for results")
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """Add whether an interrupted evaluation goes on."""
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the episodes that an interrupted evaluation left in DIR"
-    )
+    """Add the option to continue an interrupted evaluation."""
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation in DIR")
 
 
 def add_replan(parser: argparse.ArgumentParser) -> None:
-    """Add how much of a chunk is carried out.
+    """Add the option for the number of executed actions per chunk.
 
-    Assumes: 5, as openpi's LIBERO client does; the paper does not say.
+    Assumes: 5, as in openpi's LIBERO client; the paper gives no value.
     """
     parser.add_argument(
-        "--replan-steps", type=positive, default=5, metavar="N", help="commands carried out of each chunk (default 5)"
+        "--replan-steps",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="actions executed from each chunk before replanning (default: 5)",
     )
 
 
 def make_results_folder(folder: Path) -> None:
-    """Make the folder of `--out` before hours are spent on what goes into it.
+    """Create the folder of `--out` before a long evaluation starts.
 
     Raises:
-        RequestError: it cannot be made, or not be written into.
+        RequestError: the folder cannot be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as fault:
-        raise RequestError(f"--out {folder}: no folder that can be written into ({fault.strerror})") from fault
+        raise RequestError(f"--out {folder}: expected a writable folder ({fault.strerror})") from fault

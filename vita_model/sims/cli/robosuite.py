@@ -17,38 +17,50 @@ _NOISE = {"path": DISTURBED, "none": CALM}
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs."""
-    parser = verbs.add_parser("robosuite", help="Lift and Stack of robosuite 1.4.0: demonstrations and evaluation")
+    parser = verbs.add_parser(
+        "robosuite", help="record demonstrations or evaluate on Lift and Stack of robosuite 1.4.0"
+    )
     inner = parser.add_subparsers(required=True, metavar="VERB")
-    _add_record(inner.add_parser("record", help="scripted demonstrations as LIBERO-format HDF5"))
-    _add_evaluate(inner.add_parser("evaluate", help="closed-loop success on fresh initial states"))
+    _add_record(inner.add_parser("record", help="record scripted demonstrations as LIBERO-format HDF5"))
+    _add_evaluate(inner.add_parser("evaluate", help="evaluate closed-loop success on new initial states"))
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
     _add_task(parser)
     parser.add_argument(
-        "--out", type=local_path, required=True, metavar="RAW", help="raw tree for vita-data build --raw"
+        "--out", type=local_path, required=True, metavar="RAW", help="folder to write, for vita-data build --raw"
     )
-    parser.add_argument("--num-demos", type=positive, default=100, metavar="N", help="successes to record")
     parser.add_argument(
-        "--noise", choices=sorted(_NOISE), default="path", help="disturb the expert's path, so that recoveries are seen"
+        "--num-demos",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="successful demonstrations to record (default: 100)",
     )
+    parser.add_argument(
+        "--noise", choices=sorted(_NOISE), default="path",
+        help="disturb the expert's path, so that demonstrations include recoveries (default: path)",
+    )  # fmt: skip
     parser.set_defaults(command=_record)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_task(parser)
     add_policy(parser)
-    parser.add_argument("--episodes", type=positive, default=50, metavar="N")
+    parser.add_argument("--episodes", type=positive, default=50, metavar="N", help="number of episodes (default: 50)")
     add_replan(parser)
-    parser.add_argument("--max-steps", type=positive, metavar="N", help="longest episode; default: the task's")
+    parser.add_argument(
+        "--max-steps", type=positive, metavar="N", help="maximum steps per episode (default: the task's)"
+    )
     parser.set_defaults(command=_evaluate)
 
 
 def _add_task(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+    parser.add_argument("--task", required=True, choices=sorted(TASKS), help="robosuite task")
     parser.add_argument(
-        "--seed", type=int, default=0, help="which block of initial states; never one of the other verb"
-    )
+        "--seed", type=int, default=0,
+        help="block of initial states; record and evaluate never share any (default: 0)",
+    )  # fmt: skip
 
 
 def _record(arguments: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""What rollouts leave: journals, scores, tables, the numbers of papers beside them."""
+"""Results of rollouts: journals, scores, tables, and the numbers of papers for comparison."""

@@ -1,6 +1,6 @@
-"""The episodes of an evaluation as they end, on disk, so that one that was interrupted goes on.
+"""A journal of finished episodes on disk, so that an interrupted evaluation can continue.
 
-DIR/NAME.episodes.jsonl    a line of settings, then a line an episode; gone when the result is written
+DIR/NAME.episodes.jsonl    one line of settings, then one line per episode; removed when the result is written
 """
 
 import json
@@ -20,12 +20,12 @@ from vita_model.sims.results.rollouts import LoopConfig, Simulation, roll_out
 from vita_model.sims.results.scores import EpisodeResult
 
 Maker = Callable[[], tuple[Simulation, Callable[[], None]]]
-"""Makes a simulator; gives what closes it, too."""
+"""Makes a simulator and the function that closes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an evaluation writes, and whether it may go on with what lies there."""
+    """Where an evaluation writes, and whether it may continue an interrupted one."""
 
     folder: Path
     name: str
@@ -43,27 +43,27 @@ class Place:
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing to go on with because the evaluation has ended."""
+        """Whether `resume` finds a finished evaluation."""
         return self.resume and self.result.exists() and not self.episodes.exists()
 
 
 class Journal:
-    """Runs each episode once, over all the processes that it takes; a context that says what it keeps where it fails.
+    """Runs each episode once, even over several processes; a context that reports what is saved if it fails.
 
-    Assumes: an episode does not depend on those before it, as the benchmarks' protocols have it.
+    Assumes: episodes do not depend on earlier ones, as in the benchmarks' protocols.
     """
 
     def __init__(self, place: Place, settings: Mapping[str, object], report: Callable[[str], None]) -> None:
-        """Begin, or go on.
+        """Start or continue a journal.
 
         Args:
-            place: where.
-            settings: what all episodes have in common, as JSON values; how many there are is no part of it.
-            report: takes a line for people.
+            place: where to write.
+            settings: settings of all episodes, as JSON values, without their number.
+            report: called with progress lines.
 
         Raises:
-            RequestError: an interrupted evaluation lies there and `resume` is False, or it had other settings, or it
-                has not ended yet.
+            RequestError: an interrupted evaluation exists and `resume` is False, its settings differ, or it is still
+                running.
         """
         self._place, self._report = place, report
         self._rows: dict[tuple[str, int], Json] = {}
@@ -71,9 +71,9 @@ class Journal:
         place.folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = place.episodes.open("a+b")
         try:
-            told = "another evaluation is under way there; wait for its end, or name another folder"
+            told = "another evaluation is running there; wait for it to end, or choose another folder"
             keep_others_out(self._file, f"{place.episodes}: {told}")
-            self._go_on(json.loads(json.dumps(settings)))
+            self._load(json.loads(json.dumps(settings)))
         except BaseException:
             self._file.close()
             raise
@@ -88,17 +88,17 @@ class Journal:
         if not self._rows or (fault is None and self._rows.keys() <= self._asked):
             path.unlink(missing_ok=True)
         else:
-            self._report(f"{len(self._rows)} episodes are kept in {path}: --resume goes on with them")
+            self._report(f"{len(self._rows)} episodes are saved in {path}; add --resume to continue")
         self._file.close()
 
     def rows(self, group: str, numbers: Iterable[int], run: Callable[[int], Json]) -> Iterator[Json]:
-        """Give what `run` says of each episode of a group, calling it for those that are not known yet."""
+        """Yield the row of each episode of a group; `run` is called for episodes that are not in the journal."""
         return (self._row(group, number, run) for number in numbers)
 
     def episodes(
         self, group: str, seeds: Iterable[int], make: Maker, policy: Policy, config: LoopConfig
     ) -> list[EpisodeResult]:
-        """Run a task's episodes; its simulator is made at the first that is not known yet, closed after the last."""
+        """Run a task's episodes; the simulator is made only if an episode is missing, and closed at the end."""
         with ExitStack() as stack:
 
             @cache
@@ -122,7 +122,7 @@ class Journal:
         self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
         self._file.flush()
 
-    def _go_on(self, asked: Json) -> None:
+    def _load(self, asked: Json) -> None:
         settings, rows, num_bytes = self._read()
         if not rows:
             self._file.truncate(0)
@@ -131,18 +131,18 @@ class Journal:
         path = self._place.episodes
         if not self._place.resume:
             raise RequestError(
-                f"{path} holds {len(rows)} episodes of an evaluation that was interrupted: --resume goes on with "
-                "them; or name another folder"
+                f"{path} holds {len(rows)} episodes of an interrupted evaluation; add --resume to continue, or choose "
+                "another folder"
             )
         if changed := [key for key in sorted({**settings, **asked}) if settings.get(key) != asked.get(key)]:
-            told = "; ".join(f"{key}: {settings.get(key)!r} there, {asked.get(key)!r} now" for key in changed)
-            raise RequestError(f"--resume: {path} was begun otherwise ({told}); name another folder")
-        self._file.truncate(num_bytes)  # a line that the process's end cut
+            told = "; ".join(f"{key} was {settings.get(key)!r}, now {asked.get(key)!r}" for key in changed)
+            raise RequestError(f"--resume: {path} has other settings ({told}); choose another folder")
+        self._file.truncate(num_bytes)  # removes a line that was only partly written
         self._rows = rows
-        self._report(f"going on after {len(rows)} episodes of {path}")
+        self._report(f"resuming after {len(rows)} episodes in {path}")
 
     def _read(self) -> tuple[Json, dict[tuple[str, int], Json], int]:
-        """Read the settings, the episodes, and how many bytes are whole lines."""
+        """Read the settings, the episodes, and the number of bytes in complete lines."""
         self._file.seek(0)
         whole, end, _ = self._file.read().rpartition(b"\n")
         if not end:
@@ -152,9 +152,9 @@ class Journal:
             return dict(settings), {(row["group"], row["number"]): row["row"] for row in rows}, len(whole) + 1
         except (ValueError, KeyError, TypeError) as fault:
             path = self._place.episodes
-            raise RequestError(f"{path} cannot be read ({fault!r}): remove it to begin anew") from fault
+            raise RequestError(f"{path} cannot be read ({fault!r}); remove it to start again") from fault
 
 
 def identity(info: PolicyInfo) -> Json:
-    """What of a policy must be the same where an evaluation goes on; a server may have another address by then."""
+    """Give the properties of a policy that must not change on resume; a server's address may change."""
     return {**info.as_json(), "name": "" if "://" in info.name else info.name}

@@ -1,6 +1,6 @@
-"""The rows of VITA's Tables 1 to 5, in percent, with the averages that the paper prints.
+"""The rows of VITA's Tables 1 to 5, in percent, with the averages printed in the paper.
 
-Averages are computed wherever they are shown: the printed ones stand beside, and some disagree with their own rows.
+Tables show computed averages next to the printed ones, because some printed averages do not match their rows.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperRow:
-    """One model: a value a column, and the average as printed."""
+    """One model: a value per column, and the printed average."""
 
     model: str
     values: tuple[float, ...]
@@ -19,7 +19,7 @@ class PaperRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperTable:
-    """One table; `is_chain`: the average is the mean number of tasks in a row, the sum of the rates over 100."""
+    """One table; with `is_chain`, the average is the mean number of consecutive tasks: the sum of rates over 100."""
 
     number: int
     title: str
@@ -38,7 +38,7 @@ class PaperTable:
 
 
 def _rows(text: str) -> tuple[PaperRow, ...]:
-    """Read `model | values | printed average`, a row a line."""
+    """Parse lines of `model | values | printed average`."""
     rows = []
     for line in text.strip().splitlines():
         model, values, printed = (cell.strip() for cell in line.split("|"))
@@ -52,7 +52,7 @@ TABLES: Mapping[int, PaperTable] = MappingProxyType(
         for table in (
             PaperTable(
                 number=1,
-                title="CALVIN ABC-D, tasks completed in a row",
+                title="CALVIN ABC-D, consecutive tasks completed",
                 columns=("1", "2", "3", "4", "5"),
                 is_chain=True,
                 rows=_rows("""
@@ -102,7 +102,7 @@ TABLES: Mapping[int, PaperTable] = MappingProxyType(
             ),
             PaperTable(
                 number=5,
-                title="UR-5e, the first four in distribution, the last two out of it",
+                title="UR-5e, the first four tasks in distribution, the last two out of distribution",
                 columns=(
                     "Select Object",
                     "Color Match",

@@ -1,4 +1,4 @@
-"""The closed loop: ask a policy, carry out the beginning of its chunk, ask again; the same for every simulator."""
+"""The closed loop for every simulator: call a policy, execute the start of its chunk, call it again."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,39 +15,39 @@ class Simulation(Protocol):
     """One task of a simulator."""
 
     def reset(self, seed: int) -> None:
-        """Begin an episode; the same seed gives the same beginning."""
+        """Start an episode; the same seed gives the same initial state."""
         ...
 
     def observe(self) -> Observation:
-        """Read cameras and arm now; costly."""
+        """Read cameras and arm; expensive."""
         ...
 
     def step(self, command: Float64) -> None:
-        """Carry out one command [7]."""
+        """Execute one command [7]."""
         ...
 
     @property
     def is_success(self) -> bool:
-        """Whether the task is done now."""
+        """Whether the task is currently solved."""
         ...
 
 
 class Ending(StrEnum):
-    """When an episode is over, and what counts."""
+    """When an episode ends, and what counts as success."""
 
     FIRST_SUCCESS = "first_success"
     """At the first success."""
     LAST_STEP = "last_step"
-    """After `max_steps`; success is what holds then (SimplerEnv)."""
+    """After `max_steps`; success is judged at that point (SimplerEnv)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long an episode may last and how often the policy is asked."""
+    """Maximum length of an episode, and how often the policy is called."""
 
     max_steps: int
     replan_steps: int
-    """Commands carried out of each chunk; a shorter chunk is carried out whole."""
+    """Commands executed from each chunk; a shorter chunk is executed completely."""
     ending: Ending = Ending.FIRST_SUCCESS
 
     def __post_init__(self) -> None:
@@ -57,25 +57,25 @@ class LoopConfig:
 
 @dataclass(slots=True)
 class Strip:
-    """Pictures of one episode, one each time the policy was asked and one of the end."""
+    """Images of one episode: one for each call of the policy, and one of the end."""
 
     images: list[Image] = field(default_factory=list)
 
 
 class Chunked:
-    """A policy that gives one command at a time, out of chunks."""
+    """A policy that returns one command at a time from its chunks."""
 
     def __init__(self, policy: Policy, replan_steps: int) -> None:
         self._policy, self._replan_steps = policy, replan_steps
         self._left: list[Float64] = []
 
     def reset(self) -> None:
-        """Begin an episode with no commands left over."""
+        """Start an episode and discard remaining commands."""
         self._left = []
         self._policy.reset()
 
     def next(self, observe: Callable[[], Observation]) -> Float64:
-        """Give the next command [7]; `observe` is called only where a new chunk is due."""
+        """Give the next command [7]; `observe` is called only if a new chunk is needed."""
         if not self._left:
             self._left = list(self._policy.act(observe())[: self._replan_steps])
         return self._left.pop(0)
@@ -88,10 +88,10 @@ def roll_out(
 
     Args:
         simulation: one task.
-        policy: gives commands of that simulator.
+        policy: policy with commands of that simulator.
         config: limits.
-        seed: of the episode.
-        strip: takes pictures of the primary camera, if given.
+        seed: seed of the episode.
+        strip: collects images of the primary camera, if given.
     """
     simulation.reset(seed)
     chunked = Chunked(policy, config.replan_steps)
@@ -123,7 +123,7 @@ def roll_out_all(
     report: Callable[[EpisodeResult], None],
     strips: dict[int, Strip] | None = None,
 ) -> list[EpisodeResult]:
-    """Run an episode a seed; `strips` holds an empty strip for each seed that is to be seen."""
+    """Run one episode per seed; `strips` has an empty strip for each seed whose images are wanted."""
     results = []
     for seed in seeds:
         result = roll_out(simulation, policy, config, seed=seed, strip=(strips or {}).get(seed))

@@ -23,14 +23,14 @@ class EpisodeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuccessRate:
-    """Successes of independent episodes with their 95 % interval."""
+    """Success rate of independent episodes with its 95 % interval."""
 
     num_successes: int
     num_episodes: int
 
     @property
     def percent(self) -> float:
-        """Successes in a hundred; NaN where there was no episode."""
+        """Success rate in percent; NaN without episodes."""
         return 100.0 * self.num_successes / self.num_episodes if self.num_episodes else math.nan
 
     @property
@@ -44,7 +44,7 @@ class SuccessRate:
         return round(scale * (centre - spread), 9), round(scale * (centre + spread), 9)
 
     def __str__(self) -> str:
-        """Say count, share and interval."""
+        """Format count, rate and interval."""
         low, high = self.interval_percent
         return f"{self.num_successes}/{self.num_episodes} = {self.percent:.1f} % (95 %: {low:.1f} to {high:.1f})"
 
@@ -55,11 +55,11 @@ def success_rate(episodes: Sequence[EpisodeResult]) -> SuccessRate:
 
 
 def rate_json(rate: SuccessRate) -> dict[str, object]:
-    """Turn a rate into plain JSON values."""
+    """Convert a rate to JSON values."""
     return asdict(rate) | {"percent": rate.percent, "interval_percent": list(rate.interval_percent)}
 
 
 def write_json(path: Path, result: object) -> None:
-    """Write a result file; it appears whole."""
+    """Write a result file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())

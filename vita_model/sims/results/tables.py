@@ -1,4 +1,4 @@
-"""Our results laid out like the paper's tables, its rows beside ours."""
+"""Our results as tables, together with the paper's rows."""
 
 import json
 import math
@@ -14,21 +14,21 @@ from vita_model.sims.results.scores import SuccessRate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OurRow:
-    """What we measured: a rate a column; columns may be missing."""
+    """A row of our results: a rate per column; columns may be missing."""
 
     name: str
     rates: Mapping[str, SuccessRate]
     is_protocol: bool = True
-    """All tasks and trials of the benchmark, none cut short."""
+    """Whether all tasks and trials of the benchmark were run in full."""
 
 
 def table_text(table: PaperTable, ours: Sequence[OurRow]) -> str:
-    """Lay out one table; the last two columns are the computed average and the one that the paper prints.
+    """Format one table; the last two columns are the computed average and the average printed in the paper.
 
-    An average of ours is computed where every column was measured.
+    Averages of our rows are computed only if every column was measured.
 
     Raises:
-        RequestError: a row of ours has a column that the table has not.
+        RequestError: one of our rows has a column that is not in the table.
     """
     head = ["Models", *table.columns, table.average_name, "printed"]
     digits = 3 if table.is_chain else 1
@@ -49,10 +49,10 @@ def table_text(table: PaperTable, ours: Sequence[OurRow]) -> str:
 
 
 def load_row(path: Path) -> tuple[int, OurRow]:
-    """Read what an evaluation wrote: the table's number and our row of it.
+    """Read a result file: the number of its table, and our row.
 
     Raises:
-        RequestError: the file is absent, or no result that belongs into one of the tables.
+        RequestError: the file does not exist, or is not a result that belongs to a table.
     """
     try:
         found = json.loads(path.read_text())
@@ -60,32 +60,32 @@ def load_row(path: Path) -> tuple[int, OurRow]:
         is_protocol = found.get("is_protocol", True) is True
         return number, OurRow(name=str(found["policy"]["name"]), rates=rates, is_protocol=is_protocol)
     except OSError as fault:
-        raise RequestError(f"{path}: no result there ({fault.strerror})") from fault
+        raise RequestError(f"{path}: cannot read the result ({fault.strerror})") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise RequestError(f"{path}: no result of a benchmark with a table ({fault!r})") from fault
+        raise RequestError(f"{path}: expected the result of a benchmark that has a table ({fault!r})") from fault
 
 
 def tables_text(paths: Sequence[Path]) -> str:
-    """Lay out every table that the results belong into; results of one policy share a row.
+    """Format every table that the results belong to; results of one policy share a row.
 
-    Results that the benchmark's protocol would not give are named below.
+    Results that deviate from the benchmark's protocol are listed below the tables.
 
     Raises:
-        RequestError: as `load_row`, or a column was measured twice for one policy.
+        RequestError: as `load_row`, or a column was given twice for one policy.
     """
     rows: dict[int, dict[str, dict[str, SuccessRate]]] = {}
     partial: list[str] = []
     for path in paths:
         number, row = load_row(path)
         if number not in TABLES:
-            raise RequestError(f"{path}: there is no table {number}")
+            raise RequestError(f"{path}: expected a table from 1 to {len(TABLES)}, got {number}")
         measured = rows.setdefault(number, {}).setdefault(row.name, {})
         twice = sorted(measured.keys() & row.rates.keys())
         if twice:
-            raise RequestError(f"{path}: {', '.join(twice)} of {row.name} was given by another result already")
+            raise RequestError(f"{path}: another result already has {', '.join(twice)} of {row.name}")
         measured.update(row.rates)
         if not row.is_protocol:
-            partial.append(f"{path}: not the benchmark's whole protocol; the file says what was run")
+            partial.append(f"{path}: not the benchmark's full protocol; the file lists what was run")
     texts = [
         table_text(TABLES[number], [OurRow(name=name, rates=rates) for name, rates in found.items()])
         for number, found in sorted(rows.items())

@@ -1,7 +1,7 @@
-"""Table 5 from a sheet of recorded real-robot trials (VITA 10.5: six evaluations, 100 trials each).
+"""Table 5 from a sheet of real-robot trials (VITA 10.5: six evaluations, 100 trials each).
 
-The sheet is CSV with a header: `model`, `evaluation` (its name in Table 5, or 1 to 6) and `success` (0 or 1); further
-columns, such as scene or remark, are left alone.
+The sheet is CSV with a header: `model`, `evaluation` (its name in Table 5, or 1 to 6) and `success` (0 or 1). Other
+columns, such as scene or remark, are ignored.
 """
 
 import csv
@@ -15,7 +15,7 @@ from vita_model.sims.results.tables import OurRow, table_text
 
 TABLE = 5
 NUM_TRIALS = 100
-"""An evaluation (10.5); the caption of Table 5 says 1,000 rollouts instead."""
+"""Trials per evaluation (10.5); the caption of Table 5 says 1,000 rollouts instead."""
 _COLUMNS = ("model", "evaluation", "success")
 _WORDS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
@@ -24,8 +24,8 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
     """Count the trials of each model.
 
     Raises:
-        RequestError: the sheet is absent, or has not the columns.
-        VitaDataError: a row cannot be read, says which; or the file is no text in UTF-8.
+        RequestError: the sheet does not exist, or lacks a column.
+        VitaDataError: a row is invalid, and the message names it; or the file is not CSV in UTF-8.
     """
     counts: dict[str, dict[str, list[bool]]] = {}
     try:
@@ -34,15 +34,15 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise RequestError(
-                    f"{sheet}: no column {', '.join(missing)}; it has {', '.join(reader.fieldnames or ())}"
+                    f"{sheet}: missing columns {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}"
                 )
             for row in reader:
                 model, evaluation, success = _trial(row, f"{sheet}, line {reader.line_num}")
                 counts.setdefault(model, {}).setdefault(evaluation, []).append(success)
     except OSError as fault:
-        raise RequestError(f"{sheet}: no sheet of trials there ({fault.strerror})") from fault
+        raise RequestError(f"{sheet}: cannot read the sheet ({fault.strerror})") from fault
     except (UnicodeDecodeError, csv.Error) as fault:
-        raise VitaDataError(f"{sheet}: no CSV in UTF-8 ({fault}); save it as such") from fault
+        raise VitaDataError(f"{sheet}: expected CSV in UTF-8 ({fault}); save it in that format") from fault
     return tuple(
         OurRow(name=model, rates={name: _rate(found) for name, found in evaluations.items()})
         for model, evaluations in counts.items()
@@ -50,14 +50,14 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
 
 
 def trials_text(sheet: Path) -> str:
-    """Lay out Table 5 with the sheet's rows beside the paper's; evaluations of fewer than 100 trials are said.
+    """Format Table 5 with the sheet's and the paper's rows; evaluations with fewer than 100 trials are listed below.
 
     Raises:
         RequestError, VitaDataError: as `load_trials`.
     """
     rows = load_trials(sheet)
     few = [
-        f"{row.name}, {name}: {rate.num_episodes} trials, 10.5 has {NUM_TRIALS}"
+        f"{row.name}, {name}: {rate.num_episodes} trials; the paper (10.5) has {NUM_TRIALS}"
         for row in rows
         for name, rate in row.rates.items()
         if rate.num_episodes < NUM_TRIALS
@@ -72,11 +72,12 @@ def _trial(row: Mapping[str, str | None], where: str) -> tuple[str, str, bool]:
         evaluation = names[int(evaluation) - 1]
     known = {name.lower(): name for name in names}
     if evaluation.lower() not in known:
-        raise VitaDataError(f"{where}: no evaluation {evaluation!r}; there are 1 to {len(names)}: {', '.join(names)}")
+        known_names = f"1 to {len(names)} or one of {', '.join(names)}"
+        raise VitaDataError(f"{where}: expected evaluation {known_names}, got {evaluation!r}")
     if success.lower() not in _WORDS:
-        raise VitaDataError(f"{where}: success is {success!r}; write 1 or 0")
+        raise VitaDataError(f"{where}: expected success 1 or 0, got {success!r}")
     if not model:
-        raise VitaDataError(f"{where}: no model is named")
+        raise VitaDataError(f"{where}: expected the name of a model, got none")
     return model, known[evaluation.lower()], _WORDS[success.lower()]
 
 

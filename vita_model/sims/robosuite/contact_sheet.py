@@ -1,4 +1,4 @@
-"""A picture of rollouts: an episode a row, evenly spaced moments from left to right, a bar that tells the outcome."""
+"""A contact sheet of rollouts: one row per episode, with evenly spaced images and a bar for the outcome."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ _BAR_PX = 6
 
 
 def contact_sheet(rows: Sequence[tuple[bool, Sequence[Image]]], *, num_columns: int = 8, size: int = 96) -> Image:
-    """Draw rows of (success, pictures), at most `num_columns` pictures each; the first and the last are always shown.
+    """Draw rows of (success, pictures), at most `num_columns` pictures each, always with the first and last.
 
     Returns:
         uint8 [h, w, 3] RGB.
 
     Raises:
-        ValueError: there is no row, or a row has no picture.
+        ValueError: there are no rows, or a row has no picture.
     """
     if not rows or not all(len(pictures) for _, pictures in rows):
-        raise ValueError("a contact sheet needs a picture in each row")
+        raise ValueError("a contact sheet needs at least one row, and at least one picture per row")
     sheet = np.full((len(rows) * size, _BAR_PX + num_columns * size, 3), 255, np.uint8)
     for index, (success, pictures) in enumerate(rows):
         band = sheet[index * size : (index + 1) * size]
@@ -36,11 +36,11 @@ def contact_sheet(rows: Sequence[tuple[bool, Sequence[Image]]], *, num_columns: 
 
 
 def write_jpeg(path: Path, image: Image) -> None:
-    """Write an RGB picture.
+    """Write an RGB image as JPEG.
 
     Raises:
         VitaDataError: it cannot be encoded or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
-        raise VitaDataError(f"{path}: the picture cannot be written")
+        raise VitaDataError(f"{path}: cannot write the picture")

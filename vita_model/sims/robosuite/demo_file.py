@@ -1,4 +1,4 @@
-"""One demonstration: its rows as they come in, and how LIBERO's HDF5 holds them."""
+"""One demonstration: collecting its rows, and writing them in LIBERO's HDF5 layout."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ _KEYS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_ha
 
 @dataclass(slots=True)
 class Take:
-    """Rows of one episode as they come in; row t is seen after action t."""
+    """Rows of one episode; the observation of row t is taken after action t."""
 
     commands: list[Float64] = field(default_factory=list)
     executed: list[Float64] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Take:
     successes: list[bool] = field(default_factory=list)
 
     def step(self, simulator: RobosuiteTask, command: Float64, executed: Float64) -> None:
-        """Carry out `executed` and add the row of `command`: the state before it, everything else after it."""
+        """Execute `executed` and add a row for `command`: the state before it, everything else after it."""
         self.states.append(simulator.simulator_state())
         simulator.step(executed)
         self.commands.append(command)
@@ -37,7 +37,7 @@ class Take:
 
 
 def write_part(path: Path, take: Take, seed: int) -> None:
-    """Write an HDF5 file with the group `demo`; it appears whole or not at all."""
+    """Write an HDF5 file with the group `demo` atomically."""
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w", locking=False) as file:
         _write_demo(file.create_group("demo"), take, seed)
@@ -45,7 +45,7 @@ def write_part(path: Path, take: Take, seed: int) -> None:
 
 
 def _write_demo(demo: h5py.Group, take: Take, seed: int) -> None:
-    from scipy.spatial.transform import Rotation  # takes longer to import than all the rest
+    from scipy.spatial.transform import Rotation  # imported late, because it is slow
 
     hand = np.stack([arm.xyz_m for arm in take.arms])
     quaternion = np.stack([arm.quaternion_xyzw for arm in take.arms])

@@ -1,4 +1,4 @@
-"""Closed-loop success on fresh initial states of a robosuite task, beside the expert and random commands."""
+"""Closed-loop success on new initial states of a robosuite task, compared with the expert and random commands."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from vita_model.sims.robosuite.seeds import EVALUATIONS, episode_seeds
 from vita_model.sims.robosuite.tasks import RobosuiteTask, TaskSpec
 
 CONVENTION = "libero"
-"""Controller, scales and signs are LIBERO's."""
+"""Controller, scales and signs are those of LIBERO."""
 _NUM_SHOWN = 10
 
 
@@ -33,10 +33,10 @@ class EvaluateRequest:
     replan_steps: int
     seed: int = 0
     max_steps: int | None = None
-    """None: the task's own."""
+    """None: the task's default."""
 
     def __post_init__(self) -> None:
-        """Refuse what no evaluation has; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_episodes", most=EVALUATIONS.most_episodes)
         require_whole(self, "replan_steps")
         require_whole(self, "seed", least=0, most=MAX_SEED)
@@ -49,18 +49,18 @@ class EvaluateRequest:
 
     @property
     def seeds(self) -> list[int]:
-        """Of the episodes; no demonstration has one of them."""
+        """Seeds of the episodes; demonstrations never use them."""
         return list(islice(episode_seeds(EVALUATIONS, self.seed), self.num_episodes))
 
 
 class RobosuiteSimulation:
-    """A robosuite task as evaluation sees it: images turned as the policy knows them."""
+    """A robosuite task for evaluation, with images turned like the policy's training images."""
 
     def __init__(self, task: RobosuiteTask, info: PolicyInfo) -> None:
         self._task, self._info = task, info
 
     def reset(self, seed: int) -> None:
-        """Begin the episode of a seed."""
+        """Start the episode of a seed."""
         self._task.reset(seed)
 
     def observe(self) -> Observation:
@@ -78,32 +78,32 @@ class RobosuiteSimulation:
         )
 
     def step(self, command: Float64) -> None:
-        """Carry out one command."""
+        """Execute one command."""
         self._task.step(command)
 
     @property
     def is_success(self) -> bool:
-        """What robosuite says."""
+        """Whether robosuite reports success."""
         return self._task.is_success
 
 
 class BlindSimulation(RobosuiteSimulation):
-    """The same without pictures, for commands that are not chosen by them."""
+    """The same without images, for policies that do not use them."""
 
     def observe(self) -> Observation:
-        """Say the instruction alone."""
+        """Give only the instruction."""
         return Observation(images={}, instruction=self._task.spec.instruction, state=NO_STATE)
 
 
 class ExpertPolicy:
-    """The scripted expert as a policy, which reads the simulator and no observation."""
+    """The scripted expert as a policy; it reads the simulator instead of observations."""
 
     def __init__(self, task: RobosuiteTask) -> None:
         self._task = task
 
     @property
     def info(self) -> PolicyInfo:
-        """Gives robosuite's own commands."""
+        """The expert uses robosuite's own commands."""
         return PolicyInfo(name="expert", convention=CONVENTION)
 
     def reset(self) -> None:
@@ -117,14 +117,14 @@ class ExpertPolicy:
 def evaluate_robosuite(
     request: EvaluateRequest, policy: Policy, task: RobosuiteTask, report: Callable[[str], None]
 ) -> dict[str, object]:
-    """Run the policy, the expert and random commands on the same fresh episodes; write result and contact sheet.
+    """Run the policy, the expert and random commands on the same new episodes; write result and contact sheet.
 
     Returns:
-        What `result.json` holds.
+        The content of `result.json`.
 
     Raises:
-        RequestError: the policy gives another simulator's commands.
-        VitaDataError: it answers with something else than a chunk.
+        RequestError: the policy uses another convention.
+        VitaDataError: the policy's answer is not a valid chunk.
     """
     checked, seeds = InConvention(policy, CONVENTION), request.seeds
     strips = {seed: Strip() for seed in seeds[:_NUM_SHOWN]}
@@ -170,4 +170,4 @@ def _run(
 
 
 def _nothing(line: str) -> None:
-    """Say nothing: the comparisons are not shown episode by episode."""
+    """Ignore the line: the baselines are not reported per episode."""

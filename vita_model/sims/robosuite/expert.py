@@ -1,7 +1,7 @@
-"""Scripted experts of Lift and Stack: a command from the simulator's own poses, never from images.
+"""Scripted experts for Lift and Stack: they compute commands from the simulator's poses, never from images.
 
-An expert has no memory: the same state gives the same command, so that a policy without history can imitate it, and
-whatever pushes the arm off its path is followed by a way back.
+An expert has no memory: the same state gives the same command. A policy without history can therefore imitate it, and
+the expert recovers from any disturbance.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from vita_data.types import Float64
 OPEN, CLOSE = -1.0, 1.0
 """robosuite's gripper commands (panda_gripper.py)."""
 _GAIN = 1.2
-"""Command a metre of error, over the controller's 0.05 m a command of 1 (osc_pose.json)."""
+"""Gain of the position error; a command of 1 moves the controller by 0.05 m (osc_pose.json)."""
 _STEP_M = 0.05
 _HOVER_M = 0.08
-"""How high above a cube the hand travels sideways."""
+"""Height above a cube at which the hand moves sideways."""
 _ALIGNED_M = 0.012
-"""Sideways error within which the hand may descend; fingers open 0.08 m around a cube of 0.04 m."""
+"""Sideways error below which the hand may descend; the fingers open 0.08 m around a cube of 0.04 m."""
 _REACHED_M = 0.012
 _HELD_WIDTH_M = 0.068
-"""Fingers around a cube are closer than this, even where they hold it by its edges."""
+"""Fingers that hold a cube are closer than this, even if they hold it by its edges."""
 _FREE_WIDTH_M = 0.07
-"""Fingers farther apart than this let a cube go."""
+"""Fingers farther apart than this have released the cube."""
 _RESTING_M = 0.046
-"""Height of the upper cube's centre over the lower one's: 0.02 + 0.025 m, and some slack."""
+"""Height of the upper cube's centre above the lower one's: 0.02 + 0.025 m, plus slack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Poses that the simulator knows; metres, world frame."""
+    """Poses from the simulator, in metres in the world frame."""
 
     hand_xyz_m: Float64
-    """Grip site."""
+    """Position of the grip site."""
     finger_width_m: float
     finger_speed_m_s: float
     cube_xyz_m: Float64
-    """What is to be picked up."""
+    """Cube to pick up."""
     cube_held: bool
-    """Both fingers touch it (the simulator's contacts)."""
+    """Whether both fingers touch it, by the simulator's contacts."""
     target_xyz_m: Float64 | None = None
     """Cube to stack on; None in Lift."""
     table_z_m: float = 0.8
@@ -59,17 +59,17 @@ def stack_command(scene: Scene) -> Float64:
         ValueError: the scene has no cube to stack on.
     """
     if scene.target_xyz_m is None:
-        raise ValueError("Stack needs a scene with a target cube")
+        raise ValueError("expected a scene with a target cube for Stack, got none")
     aside = scene.cube_xyz_m - scene.target_xyz_m
     off = float(np.linalg.norm(aside[:2]))
     up = scene.hand_xyz_m + np.array([0.0, 0.0, _STEP_M])
-    if off < 0.02 and 0.03 < aside[2] < _RESTING_M + 0.003:  # on top: let go, then leave upward
+    if off < 0.02 and 0.03 < aside[2] < _RESTING_M + 0.003:  # on top: release it, then move up
         return _toward(scene, up if scene.finger_width_m > _FREE_WIDTH_M else scene.hand_xyz_m, OPEN)
     if not _holds(scene):
         return _fetch(scene)
     above = np.array([*scene.target_xyz_m[:2], scene.target_xyz_m[2] + 0.09])
     grip = scene.hand_xyz_m - scene.cube_xyz_m
-    if off > 0.008 and aside[2] < 0.075:  # too low to travel: the cubes would meet
+    if off > 0.008 and aside[2] < 0.075:  # too low to move sideways: the cubes would collide
         return _toward(scene, up, CLOSE)
     if off > 0.008:
         return _toward(scene, above + grip, CLOSE)
@@ -89,7 +89,7 @@ def _fetch(scene: Scene) -> Float64:
         return _toward(scene, scene.cube_xyz_m, CLOSE)
     if sideways < _ALIGNED_M:
         return _toward(scene, scene.cube_xyz_m, OPEN)
-    if low and sideways > 2 * _ALIGNED_M:  # beside the cube: over it first
+    if low and sideways > 2 * _ALIGNED_M:  # beside the cube: move above it first
         return _toward(scene, scene.hand_xyz_m + np.array([0.0, 0.0, _STEP_M]), OPEN)
     return _toward(scene, scene.cube_xyz_m + np.array([0.0, 0.0, _HOVER_M / 2]), OPEN)
 

@@ -1,4 +1,4 @@
-"""What disturbs the path of a scripted expert, so that its demonstrations show ways back."""
+"""Disturbances of a scripted expert's path, so that demonstrations include recoveries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from vita_data.types import Float64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathNoise:
-    """What disturbs the expert's path, in units of its commands; zero everywhere: nothing does.
+    """Disturbances of the expert's path, in units of its commands; the default is none.
 
-    The robot carries out the disturbed command and the file keeps the expert's own as label, so that a policy sees
-    how to come back from where its own errors may take it.
+    The robot executes the disturbed command, but the file stores the expert's own command as label. A policy thus
+    learns to recover from states that its own errors may lead to.
     """
 
     step_std: float = 0.0
-    """Of each translation command."""
+    """Standard deviation of the noise on each translation command."""
     push_rate: float = 0.0
-    """Chance a step that a push begins."""
+    """Probability per step that a push starts."""
     push_steps: int = 4
     push_size: float = 1.0
     start_steps: int = 0
-    """Longest random walk before the recording, so that episodes start from many poses."""
+    """Maximum number of random steps before the recording, so that episodes start from many poses."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no noise; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_not_negative(self, "step_std", "push_rate", "push_size", most=1.0)
         require_whole(self, "push_steps")
         require_whole(self, "start_steps", least=0)
@@ -38,7 +38,7 @@ DISTURBED = PathNoise(step_std=0.15, push_rate=0.04, push_steps=4, push_size=0.9
 
 
 def disturbances(noise: PathNoise, generator: np.random.Generator) -> Iterator[Float64]:
-    """Yield what is added to the translation [3] of each command."""
+    """Yield the disturbance of each command's translation [3]."""
     left, push = 0, np.zeros(3)
     while True:
         if not left and generator.random() < noise.push_rate:

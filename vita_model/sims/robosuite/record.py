@@ -1,7 +1,7 @@
-"""Scripted demonstrations of a robosuite task in LIBERO's HDF5 layout, which `vita-data build --source libero` reads.
+"""Record scripted demonstrations of a robosuite task in LIBERO's HDF5 layout, for `vita-data build --source libero`.
 
-As in LIBERO's official files, observation t is what is seen after action t, and images are upside down. What differs:
-`actions` is what the expert wanted; where its path was disturbed, `executed_actions` is what the robot was told.
+As in LIBERO's official files, observation t is taken after action t, and images are upside down. Unlike there,
+`actions` are the expert's commands, and `executed_actions` are the commands after disturbance.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, episode_seeds
 from vita_model.sims.robosuite.tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
 
 SUITE = "libero_90"
-"""Folder of the tasks: the reader lists the benchmark's own suites alone."""
+"""Folder of the tasks; the reader only lists the benchmark's own suites."""
 TAIL_STEPS = 10
-"""Recorded after success, so that the last chunks are whole."""
+"""Steps recorded after success, so that the last chunks are complete."""
 _ATTEMPTS_PER_DEMO = 3
 
 
@@ -39,7 +39,7 @@ class RecordRequest:
     noise: PathNoise = field(default_factory=PathNoise)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be recorded; raises RequestError."""
+        """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_demos", most=DEMONSTRATIONS.most_episodes // _ATTEMPTS_PER_DEMO)
         require_whole(self, "seed", least=0, most=MAX_SEED)
         require(self, "seed", fits=self.seed < DEMONSTRATIONS.most_runs, wanted=f"below {DEMONSTRATIONS.most_runs}")
@@ -47,7 +47,7 @@ class RecordRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordReport:
-    """What was recorded: `num_failed` episodes of the expert are in no file."""
+    """Summary of a recording; the `num_failed` failed episodes are not stored."""
 
     path: Path
     num_demos: int
@@ -63,24 +63,24 @@ class RecordReport:
 def record(
     request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> RecordReport:
-    """Record until `num_demos` episodes have succeeded; goes on from the last finished demonstration.
+    """Record until `num_demos` episodes have succeeded; continues an interrupted recording.
 
     Args:
         request: what to record.
-        simulator: gives the simulator, the same each time; not called where everything is there already.
-        report: takes lines for people.
+        simulator: returns the simulator, always the same; not called if everything is already recorded.
+        report: called with progress lines.
 
     Raises:
-        RequestError: the file was recorded with other settings.
+        RequestError: an existing file was recorded with other settings.
         VitaDataError: the expert fails too often.
     """
     path = request.out / SUITE / f"{request.spec.file_stem}_demo.hdf5"
     done = _finished(path, request)
     if done is not None:
-        report(f"{path}: recorded before, nothing to do")
+        report(f"{path}: already recorded, nothing to do")
         return done
     parts = request.out / "unfinished" / f"{request.spec.file_stem}"
-    _claim(parts, request)
+    _check_settings(parts, request)
     _record_parts(parts, request, simulator, report)
     return _assemble(path, parts, request)
 
@@ -88,15 +88,15 @@ def record(
 def _record_parts(
     parts: Path, request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
 ) -> None:
-    """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, an attempt."""
+    """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, for each attempt."""
     num_good = 0
     for attempt, seed in enumerate(episode_seeds(DEMONSTRATIONS, request.seed)):
         if num_good == request.num_demos:
             break
         if attempt >= _ATTEMPTS_PER_DEMO * request.num_demos:
             raise VitaDataError(
-                f"{request.spec.name}: the expert succeeded in {num_good} of {attempt} episodes; {request.num_demos} "
-                "were asked for; lower the noise (--noise none)"
+                f"{request.spec.name}: the expert succeeded in {num_good} of {attempt} attempts (requested "
+                f"demonstrations: {request.num_demos}); reduce the noise (--noise none)"
             )
         good, failed = _part(parts, seed), parts / f"failed-{seed}"
         if not good.is_file() and not failed.is_file():
@@ -105,12 +105,12 @@ def _record_parts(
                 write_part(good, take, seed)
             else:
                 failed.touch()
-            report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_word(take.successes[-1])}")
+            report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_outcome_text(take.successes[-1])}")
         num_good += good.is_file()
 
 
 def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
-    """Run the expert once; the first row is a no-op, whose observation the first action is paired with."""
+    """Run the expert once; the first row is a no-op, whose observation belongs to the first action."""
     generator = np.random.default_rng([seed, 1])
     simulator.reset(seed)
     _wander(simulator, noise, generator)
@@ -135,7 +135,7 @@ def _wander(simulator: RobosuiteTask, noise: PathNoise, generator: np.random.Gen
 
 
 def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
-    """Join the parts in the order of their seeds; the file appears whole or not at all."""
+    """Join the parts in the order of their seeds, and write the file atomically."""
     seeds = sorted(int(part.stem.split("-")[1]) for part in parts.glob("demo-*.hdf5"))[: request.num_demos]
     num_failed = sum(int(part.name.split("-")[1]) < seeds[-1] for part in parts.glob("failed-*"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:
     for part in parts.iterdir():
         part.unlink()
     parts.rmdir()
-    with contextlib.suppress(OSError):  # another task's parts may lie there
+    with contextlib.suppress(OSError):  # other tasks may have parts there
         parts.parent.rmdir()
     return RecordReport(path=path, num_demos=len(seeds), num_failed=num_failed, num_steps=total)
 
@@ -190,8 +190,8 @@ def _finished(path: Path, request: RecordRequest) -> RecordReport | None:
     )
 
 
-def _claim(parts: Path, request: RecordRequest) -> None:
-    """Say in the folder of parts what they are parts of."""
+def _check_settings(parts: Path, request: RecordRequest) -> None:
+    """Store the settings in the folder of parts, or compare them with stored ones."""
     parts.mkdir(parents=True, exist_ok=True)
     settings = parts / "settings.json"
     if settings.is_file():
@@ -203,8 +203,8 @@ def _claim(parts: Path, request: RecordRequest) -> None:
 def _refuse_other(place: Path, found: str, request: RecordRequest) -> None:
     if found != _settings(request):
         raise RequestError(
-            f"{place} was recorded with {found}, now {_settings(request)} is asked for; choose another --out or "
-            "remove what is there"
+            f"{place} was recorded with {found}, but the request is {_settings(request)}; choose another --out, or "
+            "remove the old recording"
         )
 
 
@@ -217,5 +217,5 @@ def _part(parts: Path, seed: int) -> Path:
     return parts / f"demo-{seed}.hdf5"
 
 
-def _word(success: bool) -> str:  # noqa: FBT001
-    return "success" if success else "failed, not written"
+def _outcome_text(success: bool) -> str:  # noqa: FBT001
+    return "success" if success else "failed, not saved"

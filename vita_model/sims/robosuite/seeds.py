@@ -1,4 +1,4 @@
-"""Which seeds episodes have: those of demonstrations and of evaluations never meet."""
+"""Seeds of episodes; demonstrations and evaluations never share seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRange:
-    """Numbers `first` up to `first + most_runs * most_episodes`; run r has the r-th block of `most_episodes`."""
+    """Seeds from `first` to `first + most_runs * most_episodes`; run r uses the r-th block of `most_episodes`."""
 
     first: int
     most_runs: int = 100

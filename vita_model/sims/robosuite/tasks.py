@@ -1,6 +1,6 @@
-"""Lift and Stack of robosuite 1.4.0 with the controller and the robot of LIBERO; an optional installation.
+"""Lift and Stack of robosuite 1.4.0 with LIBERO's controller and robot; robosuite is optional.
 
-Imported lazily; images come only when asked for, because a picture costs five times as much as a step.
+robosuite is imported lazily. Images are rendered only on request, because an image takes five times as long as a step.
 """
 
 import os
@@ -16,21 +16,21 @@ from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.robosuite.expert import Scene, lift_command, stack_command
 
 INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4.0"
-"""Its own requirements would bring a second OpenCV and a keyboard driver."""
+"""robosuite's own requirements would install a second OpenCV and a keyboard driver."""
 HZ = 20
 IMAGE_SIZE = 128
-"""Of LIBERO's official files."""
+"""As in LIBERO's official files."""
 CAMERAS = MappingProxyType({CameraRole.PRIMARY: "agentview", CameraRole.WRIST_RIGHT: "robot0_eye_in_hand"})
 NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""Stay, gripper open: what LIBERO's loop sends while objects settle."""
+"""Stay with open gripper; LIBERO's loop sends this while objects settle."""
 NUM_SETTLE_STEPS = 5
 _BUILD_SEED = 0
-"""Sizes of cubes are drawn when a simulator is built; every build draws the same."""
+"""Seed for the sizes of cubes, which are drawn when a simulator is built, so that they are always the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """One task: robosuite's name, the instruction, the expert, and when an episode is over."""
+    """One task: robosuite's environment, instruction, expert and maximum steps."""
 
     name: str
     environment: str
@@ -38,11 +38,11 @@ class TaskSpec:
     max_steps: int
     expert: Callable[[Scene], Float64]
     cubes: tuple[str, ...]
-    """Names of the objects: what is picked up, then what it is put on."""
+    """Names of the objects: the cube to pick up, then the cube to put it on."""
 
     @property
     def file_stem(self) -> str:
-        """The instruction as LIBERO names its files."""
+        """The instruction in the form of LIBERO's file names."""
         return self.instruction.replace(" ", "_")
 
 
@@ -70,44 +70,44 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proprioception:
-    """What the arm reports of itself."""
+    """State reported by the arm."""
 
     xyz_m: Float64
-    """Grip site [3], world frame."""
+    """Position of the grip site [3] in the world frame."""
     quaternion_xyzw: Float64
-    """Hand body [4]."""
+    """Orientation of the hand body [4]."""
     fingers_m: Float64
     joints_rad: Float64
 
 
 class RobosuiteTask:
-    """One simulator of one task; episodes are functions of their seed and of the commands."""
+    """A simulator of one task; an episode depends only on its seed and the commands."""
 
     def __init__(self, spec: TaskSpec) -> None:
         """Build the simulator.
 
         Raises:
-            RequestError: robosuite is absent or another version, or nothing here can render.
+            RequestError: robosuite is not installed, has another version, or cannot render.
         """
         self.spec = spec
         self._environment = _make(spec)
 
     def reset(self, seed: int) -> None:
-        """Begin the episode of a seed: cubes and arm are placed anew, and the objects settle."""
+        """Start the episode of a seed: place cubes and arm, and let the objects settle."""
         np.random.seed(seed)  # noqa: NPY002 - robosuite draws from the global generator
         gripper = self._environment.robots[0].gripper
-        gripper.current_action = np.zeros_like(gripper.current_action)  # a reset leaves what was commanded last
+        gripper.current_action = np.zeros_like(gripper.current_action)  # robosuite's reset keeps the last command
         self._environment.reset()
         for _ in range(NUM_SETTLE_STEPS):
             self.step(np.array(NO_OP))
 
     def step(self, command: Float64) -> None:
-        """Carry out one command [7] for 1/20 s."""
+        """Execute one command [7] for 1/20 s."""
         self._environment.step(np.asarray(command, np.float64))
 
     @property
     def is_success(self) -> bool:
-        """What robosuite calls success now."""
+        """Whether robosuite currently reports success."""
         return bool(self._environment._check_success())
 
     def images(self) -> dict[CameraRole, Image]:
@@ -132,7 +132,7 @@ class RobosuiteTask:
         )
 
     def scene(self) -> Scene:
-        """Read what an expert may know."""
+        """Read the poses for the expert."""
         environment, data = self._environment, self._environment.sim.data
         arm, robot = self.proprioception(), self._environment.robots[0]
         cubes = [getattr(environment, name) for name in self.spec.cubes]
@@ -158,29 +158,29 @@ class RobosuiteTask:
 
 
 def find_task(name: str) -> TaskSpec:
-    """Look a task up.
+    """Find a task by name.
 
     Raises:
-        RequestError: there is none of that name.
+        RequestError: the task does not exist.
     """
     if name not in TASKS:
-        raise RequestError(f"no robosuite task {name!r}; there are {', '.join(TASKS)}")
+        raise RequestError(f"unknown robosuite task {name!r}; expected one of {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def _make(spec: TaskSpec) -> Any:
-    os.environ.setdefault("MUJOCO_GL", "egl")  # no screen is needed, nor wanted
+    os.environ.setdefault("MUJOCO_GL", "egl")  # render without a screen
     os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
     try:
         import robosuite
         from robosuite.controllers import load_controller_config
     except ImportError as error:
         raise RequestError(
-            f"robosuite cannot be imported ({error}): {INSTALL}, and have a renderer (MUJOCO_GL=egl with libegl1, or "
-            "MUJOCO_GL=osmesa with libosmesa6)"
+            f"robosuite cannot be imported ({error}); install it ({INSTALL}) and a renderer (MUJOCO_GL=egl with "
+            "libegl1, or MUJOCO_GL=osmesa with libosmesa6)"
         ) from error
     if robosuite.__version__ != "1.4.0":
-        raise RequestError(f"robosuite {robosuite.__version__} is installed, 1.4.0 is needed: the controller differs")
+        raise RequestError(f"expected robosuite 1.4.0, got {robosuite.__version__}, whose controller differs")
     np.random.seed(_BUILD_SEED)  # noqa: NPY002
     environment = robosuite.make(
         spec.environment,
@@ -198,9 +198,10 @@ def _make(spec: TaskSpec) -> Any:
 
 
 def _without_reflections(simulation: Any) -> None:
-    """Switch off the mirror image in the table, which takes more than half of a picture's time.
+    """Disable the table's reflections, which take more than half of the rendering time.
 
-    Assumes: this is our own benchmark, whose demonstrations and evaluations look alike; LIBERO's are never touched.
+    Assumes: this is allowed in our own benchmark, where demonstrations and evaluations look the same. LIBERO's
+        environments are not changed.
     """
     import mujoco
 

@@ -1,1 +1,1 @@
-"""What a run leaves and the next one takes: components, state, resume, the start from an earlier run."""
+"""Checkpoints: components, state, resuming a run, and starting from an earlier run."""

@@ -1,10 +1,10 @@
-"""Checkpoints of a run: one safetensors file a component, the optimizer and random state, and a readable state.json.
+"""Checkpoints of a run: one safetensors file per component, optimizer and random state, and a readable state.json.
 
     RUN/checkpoints/step-NNNNNNNN/{codebook,...,backbone}.safetensors, tokenizer.json, averages.safetensors,
                                   trainer.pt, state.json
 
-A checkpoint appears under its name only when whole, and its files are checked against the sha256 in state.json.
-The frozen DINOv2 weights are not stored; state.json says which they were.
+A checkpoint appears under its name only when it is complete, and its files are verified against the sha256 in
+state.json. The frozen DINOv2 weights are not stored; state.json identifies them.
 """
 
 import shutil
@@ -33,14 +33,14 @@ _TRAINER, AVERAGES = "trainer.pt", "averages.safetensors"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerState:
-    """What resumes a run exactly besides the weights."""
+    """State that is needed, besides the weights, to resume a run exactly."""
 
     optimizer: dict[str, object]
     torch_rng: Tensor
     draw_rng: Tensor
-    """State of the generator behind the stages' own draws."""
+    """State of the generator for the stages' random choices."""
     averages: Mapping[str, Tensor] = field(default_factory=dict)
-    """Moving averages of the weights, where the recipe keeps them."""
+    """Moving averages of the weights, if the recipe keeps them."""
 
 
 def save(
@@ -53,20 +53,20 @@ def save(
     keep_steps: Collection[int] = (),
     ranks: Ranks | None = None,
 ) -> Path:
-    """Write a checkpoint through a temporary folder, then remove those older than the last `keep_last` (None: none).
+    """Write a checkpoint through a temporary folder, then remove all but the last `keep_last` (None: keep all).
 
-    Those of `keep_steps` stay.
+    Checkpoints of `keep_steps` are never removed.
 
-    Every rank calls this, since weights that are cut are put together; the first one writes.
+    Every rank must call this, because sharded weights are gathered; only the first rank writes.
 
     Raises:
-        VitaDataError: a parameter is not finite, or there is no room; nothing is left behind.
+        VitaDataError: a parameter is not finite, or the disk is full; no partial checkpoint remains.
     """
     weights = {name: whole(model.component(name).state_dict()) for name in model.components}
     _check_finite(weights, progress.step)
     if ranks is None or ranks.is_first:
         tokenizer = None if model.backbone is None else model.backbone.tokenizer.stored
-        with _or_nothing(run / "checkpoints" / step_name(progress.step)):
+        with _removed_on_failure(run / "checkpoints" / step_name(progress.step)):
             _write(run, weights, tokenizer, trainer, progress)
         _remove_old(run, keep_last, keep_steps)
     wait_for_all()
@@ -84,7 +84,7 @@ def _write(
     progress: Progress,
 ) -> None:
     final = run / "checkpoints" / step_name(progress.step)
-    for begun in final.parent.glob(f"{PREFIX}*.tmp"):  # by a process that was killed
+    for begun in final.parent.glob(f"{PREFIX}*.tmp"):  # left by a process that was killed
         if is_step_name(begun.stem):
             shutil.rmtree(begun, ignore_errors=True)
     with appearing(final) as folder:
@@ -103,16 +103,16 @@ def _write(
 
 
 @contextmanager
-def _or_nothing(final: Path) -> Iterator[None]:
-    """Say in one line that a checkpoint could not be written, and remove its beginning: a full disk stays usable."""
+def _removed_on_failure(final: Path) -> Iterator[None]:
+    """Report a failed write in one line, and remove the partial checkpoint to free its disk space."""
     try:
         yield
-    # safetensors and torch do not raise an OSError where the system does.
+    # safetensors and torch do not raise OSError for errors of the system.
     except (OSError, RuntimeError, SafetensorError) as fault:
         shutil.rmtree(temporary_for(final), ignore_errors=True)
         raise VitaDataError(
-            f"{final} could not be written ({' '.join(str(fault).split())}): make room on its disk, then "
-            "--resume from the checkpoint before"
+            f"{final} could not be written ({' '.join(str(fault).split())}); free space on its disk, then "
+            "--resume from the previous checkpoint"
         ) from fault
 
 
@@ -127,7 +127,7 @@ def load_trainer(checkpoint: Path) -> TrainerState:
     """Read trainer.pt of a checkpoint.
 
     Raises:
-        VitaDataError: it is missing, damaged, or not what its sha256 says.
+        VitaDataError: it is missing or damaged.
     """
     sha256 = read_state(checkpoint).sha256
     path = checked(checkpoint, _TRAINER, sha256)
@@ -135,7 +135,7 @@ def load_trainer(checkpoint: Path) -> TrainerState:
     try:
         return TrainerState(**torch.load(path, map_location="cpu", weights_only=True), averages=averages)
     except Exception as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}): remove {checkpoint} to use the one before") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
 
 def load_components(
@@ -145,14 +145,14 @@ def load_components(
     *,
     may_begin: Mapping[Component, tuple[str, ...]] = MappingProxyType({}),
 ) -> frozenset[Component]:
-    """Load every one of some components that both checkpoint and model have; tell which.
+    """Load those components of `parts` that both checkpoint and model have; returns their names.
 
-    A backbone brings its tokenizer. `may_begin` says how the names of a component's tensors begin that stay as they
-    are where the checkpoint has none of them.
+    A backbone is loaded with its tokenizer. `may_begin` gives name prefixes of tensors that a checkpoint need not have:
+    if it has none with a prefix, the model's tensors keep their values.
 
     Raises:
-        VitaDataError: a file is damaged, or not what its sha256 says.
-        RequestError: a component has other shapes than the recipe says.
+        VitaDataError: a file is damaged.
+        RequestError: a component has shapes that differ from the recipe's.
     """
     loaded, sha256 = set(), read_state(checkpoint).sha256
     for name in model.components:
@@ -182,13 +182,15 @@ def _load_into(module: nn.Module, path: Path, may_begin: tuple[str, ...]) -> Non
     try:
         tensors = load_file(path)
     except Exception as fault:
-        raise VitaDataError(f"{path} cannot be read: {fault}") from fault
+        raise VitaDataError(f"{path} cannot be read ({fault})") from fault
     own = module.state_dict()
     begins = [start for start in may_begin if not any(key.startswith(start) for key in tensors)]
     own = {key: value for key, value in own.items() if not key.startswith(tuple(begins))}
     for key in sorted(own.keys() | tensors.keys()):
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:
-            raise RequestError(f"{path}: {key} is {found}, the recipe's model has {wanted}; use the same model config")
-    # Strict by the comparison above.
+            raise RequestError(
+                f"{path}: {key} is {found}, but the recipe's model has {wanted}; use the same model config"
+            )
+    # The comparison above already was strict.
     module.load_state_dict({key: laid_like(value, own[key]) for key, value in tensors.items()}, strict=False)

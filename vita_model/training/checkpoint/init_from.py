@@ -1,4 +1,4 @@
-"""What a stage takes from the run before it, and what it refuses to take."""
+"""Initialize a stage with the components of an earlier run, and check that they fit."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -18,20 +18,20 @@ from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.recipes.recipe import first_difference
 
 _REASONING, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
-"""Configs that say how a backbone thinks, and fields of them that do not."""
+"""Configs that determine the backbone's reasoning, and fields of them that do not matter."""
 NEW_TENSORS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
-"""Tensors that begin with a stage that cuts its chunks into segments, or shows the decoder the backbone's states, where
-the stage before did not."""
+"""Prefixes of tensors that an earlier run may lack: it did not split chunks into segments, or its action decoder did
+not read the backbone's states."""
 
 
 def init_from(
     run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
 ) -> frozenset[Component]:
-    """Load components of an earlier run's newest checkpoint, those of `parts` that it has; tell which.
+    """Load those components of `parts` that an earlier run's newest checkpoint has; returns their names.
 
     Raises:
-        RequestError: the run has no checkpoint, lacks what the stage needs, or differs in shape, frozen features or
-            the way a frozen backbone thinks.
+        RequestError: the run has no checkpoint, lacks a component that the stage needs, or differs in shapes, in frozen
+            features, or in the reasoning of a frozen backbone.
     """
     checkpoint = first_says(lambda: latest_of(run, f"--set init={run}"))
     progress = load_progress(checkpoint)
@@ -40,20 +40,20 @@ def init_from(
         _check_same_reasoning(progress.recipe, model.config, f"--set init={run}")
     loaded = load_components(checkpoint, model, parts, may_begin=NEW_TENSORS)
     if left_out := sorted(needs - set(parts)):
-        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs of --set init={run}")
+        raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs from init={run}")
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
         filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
         raise RequestError(
-            f"--set init={run}: its codebook holds {filled} of {wanted} codes; train that run longer, or with --set "
+            f"--set init={run}: its codebook has {filled} of {wanted} codes; train that run longer, or with --set "
             "codebook.continuous_updates=0 for a short try"
         )
     return loaded
 
 
 def _check_same_reasoning(recipe: Json, config: VitaConfig, where: str) -> None:
-    """Refuse to freeze a backbone that was trained to think otherwise; what shapes do not show."""
+    """Refuse to freeze a backbone that was trained with other reasoning settings, which shapes do not show."""
     stored: Any = recipe.get("model", {})
     known = {name: stored[name] for name in _REASONING if name in stored}
     before = from_json(VitaConfig, known)
@@ -63,4 +63,6 @@ def _check_same_reasoning(recipe: Json, config: VitaConfig, where: str) -> None:
             for one in (before, config)
         )
         if difference := first_difference(saved, asked, name):
-            raise RequestError(f"{where}: its backbone was trained otherwise: {difference}; --set it as it was")
+            raise RequestError(
+                f"{where}: its backbone was trained with other settings: {difference}; --set the old value"
+            )

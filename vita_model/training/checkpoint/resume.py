@@ -1,6 +1,6 @@
-"""Whether a recipe and its data may go on from a checkpoint: what must be the same, and what may change.
+"""Checks before resuming: which settings must equal those of the checkpoint, and which may change.
 
-The mixture itself is compared by the loader, which knows where each source stands.
+The loader compares the mixture itself, because it knows the position in each source.
 """
 
 import json
@@ -35,32 +35,34 @@ _MAY_CHANGE = (
 )
 """Recipe fields that a resumed run may change; the loader itself checks the mixture.
 
-How a step is laid out over other machines changes sums in their last bits, as another number of ranks does.
+A different placement of weights changes sums only in their last bits, like a different number of ranks.
 """
 _PLAN_FIELDS = ("seed", "batch_size", "windows", "modality_steps", "order")
-"""Fields that may change too where another plan is allowed."""
+"""Fields that may also change with `--allow-plan-change`."""
 
 
 def check_same_run(
     checkpoint: Path, progress: Progress, recipe: Recipe, statistics: Json, plan_change: PlanChange
 ) -> None:
-    """Refuse to go on with another recipe, or with other statistics than the weights were trained with.
+    """Refuse to resume with another recipe, or with statistics that differ from those of the run.
 
     Raises:
-        RequestError: names the first field, or the sources, that changed.
+        RequestError: something changed; the message names the first field, or the sources.
     """
     may_change = _MAY_CHANGE + (_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ())
-    # A field that came later has its default in older runs.
+    # Fields that are newer than the run have their defaults.
     before = as_json(from_json(Recipe, progress.recipe))
     saved, asked = _without(before, may_change), _without(as_json(recipe), may_change)
     if difference := first_difference(saved, asked):
-        raise RequestError(f"--resume {checkpoint}: the recipe has changed: {difference}; resume it unchanged")
+        raise RequestError(
+            f"--resume {checkpoint}: the recipe has changed: {difference}; resume with the original recipe"
+        )
     if plan_change is PlanChange.REFUSE:
         _check_statistics(checkpoint, progress.statistics, statistics)
 
 
 def _without(recipe: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
-    """Leave out fields, named as `--set` names them."""
+    """Remove fields, given by the names that `--set` uses."""
     left: dict[str, object] = {}
     for name, value in recipe.items():
         inner = [path.removeprefix(f"{name}.") for path in names if path.startswith(f"{name}.")]
@@ -74,6 +76,6 @@ def _check_statistics(checkpoint: Path, saved: Json, asked: Json) -> None:
     changed = [source for source in sorted(saved.keys() & now.keys()) if saved[source] != now[source]]
     if changed:
         raise RequestError(
-            f"--resume {checkpoint}: the statistics of {', '.join(changed)} are not those of the run; restore its "
-            "stats.json, or continue with --allow-plan-change"
+            f"--resume {checkpoint}: the statistics of {', '.join(changed)} differ from those of the run; restore the "
+            "old stats.json, or continue with --allow-plan-change"
         )

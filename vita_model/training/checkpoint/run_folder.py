@@ -1,4 +1,4 @@
-"""Where a run keeps its checkpoints: found, and told where another folder was meant, without torch."""
+"""Find the checkpoints of a run, and suggest the right folder if a wrong one was given. Does not import torch."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ _NAME = re.compile(PREFIX + r"[0-9]{8}")
 
 
 def step_name(step: int) -> str:
-    """Name a step as files and folders do: `step-00000040`."""
+    """Give a step's name in files and folders: `step-00000040`."""
     return f"{PREFIX}{step:08d}"
 
 
@@ -24,7 +24,7 @@ def is_step_name(name: str) -> bool:
 
 
 def checkpoint_dirs(run: Path) -> list[Path]:
-    """List the whole checkpoints of a run, oldest first; a user's copies, under other names, are none of them."""
+    """List the complete checkpoints of a run, oldest first; copies under other names are ignored."""
     folder = run / "checkpoints"
     return sorted(path for path in folder.glob(f"{PREFIX}*") if is_step_name(path.name) and path.is_dir())
 
@@ -36,66 +36,66 @@ def latest(run: Path) -> Path | None:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """Find the checkpoint that a path means: itself, or a run's newest.
+    """Find the checkpoint of a path: the path itself, or the newest checkpoint of a run.
 
     Raises:
-        RequestError: there is none; names the run or checkpoint nearby that was meant.
+        RequestError: no checkpoint was found; the message suggests a run or checkpoint nearby.
     """
     found = folder if (folder / STATE).is_file() else latest(folder)
     if found is None:
         hint = meant(folder, lambda one: (one / STATE).is_file() or _is_run(one))
         raise RequestError(
-            f"{folder} holds neither a checkpoint ({STATE}) nor a run with one (checkpoints/{PREFIX}*){hint}"
+            f"{folder}: expected a checkpoint ({STATE}) or a run that has one (checkpoints/{PREFIX}*){hint}"
         )
     return found
 
 
 def find_policy(folder: Path) -> tuple[Path, Progress]:
-    """Find the checkpoint that a path means, and where its run stands; it must be of a stage that chooses actions.
+    """Find the checkpoint of a path and read its progress; its stage must predict actions.
 
     Raises:
-        RequestError: there is none, or it has no backbone (warmup).
+        RequestError: no checkpoint was found, or it has no backbone (warmup).
         VitaDataError: its state.json is damaged.
     """
     checkpoint = find_checkpoint(folder)
     progress = load_progress(checkpoint)
     if progress.stage == Stage.WARMUP:
-        raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; name a co-trained run")
+        raise RequestError(f"{folder} is a run of stage warmup, which has no backbone; use a co-trained run")
     return checkpoint, progress
 
 
 def latest_of(run: Path, option: str) -> Path:
-    """Find the newest checkpoint of what `option` says is a run.
+    """Find the newest checkpoint of the run that `option` names.
 
     Raises:
-        RequestError: it has none; names the run nearby that was meant.
+        RequestError: the run has no checkpoint; the message suggests a run nearby.
     """
     found = latest(run)
     if found is None:
-        hint = meant(run, _is_run) or "; name a run that has one"
+        hint = meant(run, _is_run) or "; use a run that has one"
         raise RequestError(f"{option}: no checkpoint in {run / 'checkpoints'}{hint}")
     return found
 
 
 def require_startable(run: Path) -> None:
-    """Refuse a folder that a run cannot lie in.
+    """Refuse a path that cannot be a run folder.
 
     Raises:
-        RequestError: it is a file, or an address.
+        RequestError: the path is a file or an address.
     """
     require_no_file(run, "--out")
     if str(run).partition("/")[0].endswith(":"):
-        raise RequestError(f"--out {run} is an address: a run lies in a folder of a disk")
+        raise RequestError(f"--out {run}: expected a local folder, got an address")
 
 
 def require_new(run: Path) -> None:
-    """Refuse a folder that holds something.
+    """Refuse a folder that is not empty.
 
     Raises:
-        RequestError: it does.
+        RequestError: the folder is not empty.
     """
     if run.exists() and any(run.iterdir()):
-        raise RequestError(f"--out {run} is not empty: give a new folder, or --resume to go on with that run")
+        raise RequestError(f"--out {run} is not empty; choose a new folder, or add --resume to continue that run")
 
 
 def _is_run(folder: AnyPath) -> bool:

@@ -1,1 +1,1 @@
-"""What a run takes before it starts: parameters, memory, arithmetic, counted without storage."""
+"""Estimates before a run starts: parameters, memory and FLOP, counted without allocating tensors."""

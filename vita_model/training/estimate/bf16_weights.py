@@ -1,4 +1,4 @@
-"""A model whose matrices are held in bf16, to see a whole forward and backward where float32 has no room."""
+"""A model with matrices in bf16, to run forward and backward passes for which float32 weights are too large."""
 
 from collections.abc import Collection
 from functools import partial
@@ -13,9 +13,9 @@ from vita_model.network.vita import Vita
 
 
 def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:
-    """Build a model of random weights whose matrices are held in bf16, each drawn in it: half the memory.
+    """Build a model of random weights whose matrices are stored in bf16, which needs half the memory.
 
-    They are brought to the format of the rows that they are multiplied with, one at a time.
+    Each matrix is converted to its input's format only when it is used.
     """
     with no_init_weights():
         model = Vita(config, builds)
@@ -26,10 +26,10 @@ def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:
         elif isinstance(module, (nn.LayerNorm, nn.Conv2d)):
             module.reset_parameters()
         if isinstance(module, nn.Linear):
-            module.forward = partial(_brought, module)  # type: ignore[method-assign]
+            module.forward = partial(_linear_in_input_format, module)  # type: ignore[method-assign]
     return model
 
 
-def _brought(linear: nn.Linear, rows: Tensor) -> Tensor:
+def _linear_in_input_format(linear: nn.Linear, rows: Tensor) -> Tensor:
     bias: Tensor | None = linear.bias
     return F.linear(rows, linear.weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))

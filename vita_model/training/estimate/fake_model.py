@@ -1,4 +1,4 @@
-"""A recipe's model on tensors that have shapes and no storage: what a step keeps and computes is counted on it."""
+"""A recipe's model on fake tensors, which have shapes but no storage, to count memory and FLOP of a step."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +28,9 @@ _ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 @contextmanager
 def fake_model(recipe: Recipe) -> Iterator[Vita]:
-    """Build a model without storage in its stage's modes; all that is done inside takes none either.
+    """Build a model without storage in its stage's modes; operations inside the context use no storage either.
 
-    The quantizer gives the nearest code and learns nothing: what it learns depends on values.
+    The quantizer maps to the nearest code and does not learn, because learning depends on values.
 
     Raises:
         RequestError: the model cannot be built.
@@ -45,7 +45,7 @@ def fake_model(recipe: Recipe) -> Iterator[Vita]:
 
 
 def fake_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
-    """Run the forward of a batch of noise; gives its loss terms."""
+    """Run the forward pass of a batch of noise; returns its loss terms."""
     rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
     batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
@@ -53,21 +53,21 @@ def fake_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windo
 
 
 def _draws(recipe: Recipe, batch: Batch) -> Draws:
-    """Choose as many frames and transitions as a step does."""
+    """Choose as many frames and transitions as a training step does."""
     num_futures = 0 if batch.future is None else batch.future.shape[1]
     frames, taught = recipe.num_supervised_frames, recipe.num_taught_transitions
     parallel = recipe.model.latents.decoding is LatentDecoding.PARALLEL
-    thinks = recipe.stage is Stage.COTRAIN
+    cotrains = recipe.stage is Stage.COTRAIN
     return Draws(
         frames=None if frames is None or not num_futures else torch.arange(min(frames, num_futures)),
         taught=tuple(range(min(taught, num_futures))) if taught is not None and parallel else None,
-        teach=thinks and has_teacher(recipe.model, recipe.loss),
-        teach_chunks=thinks and has_chunk_teacher(recipe.model, recipe.loss),
+        teach=cotrains and has_teacher(recipe.model, recipe.loss),
+        teach_chunks=cotrains and has_chunk_teacher(recipe.model, recipe.loss),
     )
 
 
 def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:
-    """Count the FLOP of a step's forward and backward, with what is computed again, and attention."""
+    """Count the FLOP of a step's forward and backward pass, including attention and recomputation."""
     with fake_model(recipe) as model, flop_counter() as counter:
         if recipe.recompute:
             recompute_in_backward(blocks_of(model))
@@ -77,7 +77,7 @@ def count_flop(recipe: Recipe, modality: Modality, size: int) -> int:
 
 
 def flop_counter() -> FlopCounterMode:
-    """Count FLOP while inside, those of attention on a CPU too, which torch leaves out."""
+    """Count FLOP inside the context, including attention on a CPU, which torch does not count."""
     ours = {_ATTENTION: _attention_flop, _ATTENTION_BACKWARD: _attention_backward_flop}
     return FlopCounterMode(display=False, custom_mapping=ours)
 

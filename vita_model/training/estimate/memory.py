@@ -1,8 +1,8 @@
-"""What a run takes on each rank before it starts: weights, gradients, optimizer, averages, copies, activations.
+"""Estimate a run's memory per rank: weights, gradients, optimizer, averages, copies, activations.
 
-Everything is counted on tensors without storage. Activations are what autograd keeps of one forward, in bytes; they are
-linear in the batch, so that two small batches tell those of any. Not counted: the device's own context, what its
-allocator loses between blocks, the loader's batches, and the working memory of single operations.
+Everything is counted on tensors without storage. Activations are the bytes that autograd saves in a forward pass. They
+are linear in the batch size, so that two small batches are enough to predict any size. Not counted: the device's
+context, allocator fragmentation, the loader's batches, and temporary memory of single operations.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from vita_model.training.stages import RULES, set_modes
 
 _FLOAT32, _BFLOAT16 = 4, 2
 _SIZES = (2, 3)
-"""Batches that are counted; one sample alone takes other paths."""
+"""Batch sizes that are counted; a single sample would use other code paths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,33 +35,33 @@ class MemoryEstimate:
     precision: Precision
     recompute: bool
     modality: Modality
-    """Whose batches take most."""
+    """Modality whose batches need the most memory."""
     micro_batch: int
-    """Samples that a rank takes at once."""
+    """Samples per rank and micro-batch."""
     weights: int
     gradients: int
     optimizer: int
-    """What AdamW keeps after a step, taken on the meta device."""
+    """State of AdamW after a step, counted on the meta device."""
     averages: int
     exchange: int
-    """Buckets of DDP; or what FSDP2 has gathered: the parts between blocks and two blocks with a gradient."""
+    """Buckets of DDP; or what FSDP2 gathers: the parts between blocks, two blocks, and one block's gradient."""
     copies: int
-    """Weights in bf16, which autocast keeps from forward to backward."""
+    """bf16 copies of weights, which autocast keeps until the backward pass."""
     activations: int
-    """What autograd keeps, and the largest block once more, which backward works on."""
+    """What autograd saves, plus the largest block once more for the backward pass."""
 
     @property
     def total(self) -> int:
-        """All at once: more than any moment takes, as gradients come while activations go."""
+        """The sum of all: an overestimate, since gradients are allocated as activations are freed."""
         states = self.weights + self.gradients + self.optimizer + self.averages
         return states + self.exchange + self.copies + self.activations
 
 
 def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | None = None) -> MemoryEstimate:
-    """Estimate a recipe's memory on each of its ranks, for batches of `windows` (None: the recipe's, or one view).
+    """Estimate a recipe's memory per rank, for batches of `windows` (None: the recipe's, or one view).
 
     Raises:
-        RequestError: the model cannot be built, or no batch comes.
+        RequestError: the model cannot be built, or no modality has batches.
     """
     with fake_model(recipe) as model:
         kept = _all_kept(recipe, model, windows or recipe.windows)
@@ -92,7 +92,7 @@ def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """Bytes that a forward leaves for its backward."""
+    """Bytes that a forward pass keeps for the backward pass."""
 
     fixed: int
     per_sample: int
@@ -102,7 +102,7 @@ class _Kept:
 
 
 def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[Modality, _Kept]:
-    """Run forwards of each modality: of two sizes where autocast adds copies of weights, whatever the batch."""
+    """Run a forward pass per modality; two sizes if autocast adds copies of weights, independent of the batch."""
     modalities = batches_that_come(recipe)
     sizes = _SIZES if recipe.precision is Precision.BF16 else _SIZES[:1]
     tapes = {m: [_forward(recipe, model, m, windows, size) for size in sizes] for m in modalities}
@@ -114,23 +114,23 @@ def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[M
 
 
 def batches_that_come(recipe: Recipe) -> list[Modality]:
-    """List the kinds of batches that have a size and a share of the steps.
+    """List the modalities that have a batch size and a share of the steps.
 
     Raises:
-        RequestError: there are none.
+        RequestError: no modality has both.
     """
     sizes = recipe.batch_size
     come = [m for m in recipe.modalities if isinstance(sizes, int) or m in sizes]
     if not come:
         raise RequestError(
-            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {recipe.modality_steps} leave no batches of "
-            f"stage {recipe.stage}, which takes {', '.join(RULES[recipe.stage].modalities)}"
+            f"recipe {recipe.name}: batch_size {sizes} and modality_steps {recipe.modality_steps} leave no batches for "
+            f"stage {recipe.stage}, which uses {', '.join(RULES[recipe.stage].modalities)}"
         )
     return come
 
 
 def _kept(counted: Sequence[int]) -> _Kept:
-    """Take what batches of the first sizes keep apart, into what each sample adds and what is always there."""
+    """Separate the counted bytes into a fixed part and a part per sample."""
     few = counted[0]
     if len(counted) == 1:
         return _Kept(fixed=0, per_sample=few // _SIZES[0])
@@ -139,7 +139,7 @@ def _kept(counted: Sequence[int]) -> _Kept:
 
 
 class _Tape:
-    """Counts what autograd saves in one forward: storages once each, weights left out."""
+    """Counts what autograd saves in one forward pass: each storage once, without weights."""
 
     def __init__(self, model: Vita) -> None:
         self._weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -155,7 +155,7 @@ class _Tape:
     def save(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self._weights:
-            self._seen[storage._cdata] = storage  # held, so that its address is not given again
+            self._seen[storage._cdata] = storage  # kept alive, so that its address is not reused
         return tensor
 
     def enter(self, *_: object) -> None:
@@ -166,7 +166,7 @@ class _Tape:
 
 
 def _forward(recipe: Recipe, model: Vita, modality: Modality, windows: WindowSpec | None, size: int) -> _Tape:
-    """Run the forward of a batch of noise and say what it kept."""
+    """Run the forward pass of a batch of noise and count what it keeps."""
     tape = _Tape(model)
     handles = [block.register_forward_pre_hook(tape.enter) for block in blocks_of(model)]
     handles += [block.register_forward_hook(tape.leave) for block in blocks_of(model)]
@@ -178,7 +178,7 @@ def _forward(recipe: Recipe, model: Vita, modality: Modality, windows: WindowSpe
 
 
 def _optimizer_bytes(recipe: Recipe) -> int:
-    """Take the optimizer's step on the meta device and count what it keeps."""
+    """Run an optimizer step on the meta device and count its state."""
     with torch.device("meta"):
         model = Vita(recipe.model, RULES[recipe.stage].builds)
     set_modes(model, recipe.stage)
@@ -192,7 +192,7 @@ def _optimizer_bytes(recipe: Recipe) -> int:
 
 
 def _exchange(model: Vita, recipe: Recipe, trained: int) -> int:
-    """Bytes for talking to the other ranks."""
+    """Bytes for communication with other ranks."""
     if recipe.parallel is Parallel.DDP:
         return _FLOAT32 * trained
     blocks = blocks_of(model)
@@ -218,18 +218,18 @@ def _numel(parameters: Iterable[Tensor]) -> int:
 
 
 def as_json(estimate: MemoryEstimate) -> dict[str, object]:
-    """Lay an estimate out for machines."""
+    """Give an estimate as JSON values."""
     return {**asdict(estimate), "total": estimate.total}
 
 
 def as_text(estimate: MemoryEstimate) -> str:
-    """Lay an estimate out in two lines."""
+    """Format an estimate in two lines."""
     ranks = f"{estimate.num_ranks} ranks, {estimate.parallel}" if estimate.num_ranks > 1 else "one rank"
     names = ("weights", "gradients", "optimizer", "averages", "exchange", "copies", "activations")
     parts = ", ".join(f"{name} {_size(value)}" for name in names if (value := getattr(estimate, name)))
-    recompute = ", blocks computed again" if estimate.recompute else ""
+    recompute = ", activation checkpointing" if estimate.recompute else ""
     return (
-        f"memory of a rank ({ranks}, {estimate.precision}{recompute}; {estimate.modality} batches of "
+        f"memory per rank ({ranks}, {estimate.precision}{recompute}; {estimate.modality} batches of "
         f"{estimate.micro_batch}): at most {_size(estimate.total)}\n  {parts}"
     )
 

@@ -1,6 +1,6 @@
-"""The parameters of a recipe's model, part by part, beside the paper's: `vita-train params`.
+"""`vita-train params`: the parameters of a recipe's model by part, next to the paper's numbers.
 
-Counted on the meta device, so that no weight is made.
+Parameters are counted on the meta device, without allocating weights.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ class Part:
     name: str
     count: int
     trained: int
-    """How many of them the recipe's stage trains."""
+    """Number of parameters that the recipe's stage trains."""
     paper: float | None
-    """What Table 11 prints; None where it prints nothing."""
+    """The number in Table 11; None if it has none."""
     note: str = ""
 
     @property
     def difference(self) -> float | None:
-        """Relative to the paper's number."""
+        """Relative difference from the paper's number."""
         return None if self.paper is None else self.count / self.paper - 1
 
 
@@ -44,7 +44,7 @@ class ParameterTable:
     stage: Stage
     parts: tuple[Part, ...]
     trained: Part
-    """The sum of what is trained, beside the paper's trainable total."""
+    """All trained parameters, with the paper's trainable total."""
 
 
 def parameter_table(recipe: Recipe) -> ParameterTable:
@@ -63,9 +63,9 @@ def parameter_table(recipe: Recipe) -> ParameterTable:
 
 
 _TRAINABLE: dict[Stage, tuple[float | None, str]] = {
-    Stage.WARMUP: (324e6, "324M is the sum of the two decoders; Algorithm 1 trains all five parts, and so does this"),
+    Stage.WARMUP: (324e6, "324M is the sum of the two decoders; Algorithm 1 and this code train all five parts"),
     Stage.COTRAIN: (2.8e9, "the nominal sum 400M + 2B + 324M, without Gemma's token embeddings, which stay frozen"),
-    Stage.FINETUNE: (None, "the paper prints no number; its stage trains the action decoder alone"),
+    Stage.FINETUNE: (None, "the paper prints no number; its stage trains only the action decoder"),
 }
 
 
@@ -96,7 +96,7 @@ def _parts(model: Vita) -> list[Part]:
         _part("SigLIP", [backbone.vision], paper=400e6, note="fixed by its checkpoint"),
         _part("projector", [backbone.projector]),
         _part("Gemma without token embeddings", [backbone.gemma.layers, backbone.gemma.norm], paper=2e9),
-        _part("token embeddings", [embeddings], note="no loss reads them"),
+        _part("token embeddings", [embeddings], note="not used by any loss"),
         _part("queries, subtasks, state, views, latent head", [*extras, *_own(backbone)]),
     ]
 
@@ -105,7 +105,7 @@ def _feature_note(model: Vita) -> str:
     head = model.visual_decoder.features_out
     if head is None:
         return ""
-    return f"{_millions(sum(one.numel() for one in head.parameters()))} of them predict features, in warmup alone"
+    return f"{_millions(sum(one.numel() for one in head.parameters()))} of them predict features, only in warmup"
 
 
 def _own(module: nn.Module) -> Sequence[nn.Parameter]:
@@ -121,7 +121,7 @@ def _part(
 
 
 def as_json(table: ParameterTable) -> dict[str, object]:
-    """Lay a table out for machines."""
+    """Give a table as JSON values."""
 
     def row(part: Part) -> dict[str, object]:
         return {**asdict(part), "difference": part.difference}
@@ -135,7 +135,7 @@ def as_json(table: ParameterTable) -> dict[str, object]:
 
 
 def as_text(table: ParameterTable) -> str:
-    """Lay a table out for people."""
+    """Format a table as text."""
     titles: tuple[str, ...] = ("part", "parameters", "trained", "paper", "difference", "")
     rows = [titles, *(_cells(part) for part in (*table.parts, table.trained))]
     lines = [f"{table.recipe}: stage {table.stage}, counted on the meta device", *text_table(rows, "lrrrrl")]

@@ -1,1 +1,1 @@
-"""What a run is worth: errors beside trivial predictors, the latent report, previews."""
+"""Evaluation of a run: errors compared with trivial predictors, the latent report, previews."""

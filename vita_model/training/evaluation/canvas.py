@@ -1,4 +1,4 @@
-"""Pictures of numbers, drawn with numpy: tiles in rows and columns, blocks under one another, lines, shaded cells."""
+"""Simple plots with numpy: grids of tiles, stacked images, lines, shaded cells."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 def tiled(tiles: Image) -> Image:
-    """Lay tiles uint8 [R, C, h, w, 3] out in rows and columns with white margins."""
+    """Arrange tiles uint8 [R, C, h, w, 3] in rows and columns with white margins."""
     num_rows, num_columns, height, width, _ = tiles.shape
     sheet = np.full(
         (num_rows * (height + MARGIN) + MARGIN, num_columns * (width + MARGIN) + MARGIN, 3), WHITE, np.uint8
@@ -26,19 +26,19 @@ def tiled(tiles: Image) -> Image:
 
 
 def stacked(blocks: Sequence[Image]) -> Image:
-    """Put pictures under one another, at the left, with white beside the narrower ones."""
+    """Stack images vertically, aligned left, and pad narrower ones with white."""
     width = max(block.shape[1] for block in blocks)
     pads = [((0, 0), (0, width - block.shape[1]), (0, 0)) for block in blocks]
     return np.concatenate([np.pad(one, pad, constant_values=WHITE) for one, pad in zip(blocks, pads, strict=True)])
 
 
 def enlarged(images: Image, factor: int) -> Image:
-    """Repeat each pixel of uint8 [..., h, w, 3] `factor` times both ways."""
+    """Repeat each pixel of uint8 [..., h, w, 3] `factor` times in both directions."""
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
 def draw_line(panel: Image, points: Float32, colour: Colour) -> None:
-    """Draw a line of two pixels' width through points [n, 2] (column, row) into a panel; what lies outside is cut."""
+    """Draw a line, two pixels wide, through points [n, 2] (column, row) into a panel; points outside are clipped."""
     size = np.array([panel.shape[1], panel.shape[0]])
     for start, stop in pairwise(points):
         count = int(np.abs(stop - start).max()) + 2
@@ -49,15 +49,15 @@ def draw_line(panel: Image, points: Float32, colour: Colour) -> None:
 
 
 def shaded(counts: Int64, *, cell: int, colour: Colour, diagonal: Colour) -> Image:
-    """Draw counts [M, M] as squares of `cell` pixels, darker for more (logarithmic); the diagonal in another colour.
+    """Draw counts [M, M] as squares of `cell` pixels, darker for larger counts (logarithmic).
 
-    Without a count a square is white, on the diagonal light grey.
+    The diagonal has another colour. Squares of count zero are white, or light grey on the diagonal.
     """
     shade = np.log1p(counts) / max(float(np.log1p(counts.max(initial=0))), 1e-12)
     same = np.eye(len(counts), dtype=bool)[..., None]
     full = np.where(same, diagonal, colour)
     empty = np.where(same, 230, WHITE)
-    # Even one of many must be seen.
+    # Even a count of one must be visible.
     strength = np.where(counts > 0, 0.25 + 0.75 * shade, 0.0)[..., None]
     pixels: Image = np.round(empty + (full - empty) * strength).astype(np.uint8)
     return enlarged(pixels, cell)

@@ -1,7 +1,7 @@
-"""What a trained model's reconstructions are worth: beside trivial predictors, in physical units, source by source.
+"""Evaluate a model's predictions against trivial predictors, in physical units for each source.
 
-The trivial predictors: the present frame as the future, and a source's mean action at every step. A model that does not
-beat them has learned nothing of use, whatever its loss.
+The trivial predictors are the present frame as the future, and a source's mean action at every step. A model that does
+not beat them has learned nothing useful, whatever its loss.
 """
 
 import json
@@ -34,15 +34,15 @@ EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"
 def evaluate(
     model: Vita, stage: Stage, batches: Iterable[Batch], statistics: Mapping[str, Json], config: LossConfig
 ) -> dict[str, float]:
-    """Measure a model on batches; it stays as it was. Every rank must call this with as many batches.
+    """Evaluate a model on batches, without changing it. Every rank must call this with the same number of batches.
 
     Returns:
-        `frames/loss`, `frames/copy_loss` (weighted L1 and SSIM, of the prediction and of the copied present frame),
-        `frames/l1`, `frames/ssim`, `frames/psnr_db`, `actions/mse`, `actions/mean_mse` (normalized units; of the mean
-        action), and for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` with `mean_position_m` and
-        `mean_rotation_rad` beside them: the mean distance per step, rotations as differences of small Euler angles.
-        `codes/used` is the part of the codebook that any of the batches used; what else says whether the latents carry
-        anything stands in `latents.KEYS`.
+        `frames/loss` and `frames/copy_loss` (weighted L1 and SSIM of the prediction and of the copied present frame),
+        `frames/l1`, `frames/ssim`, `frames/psnr_db`; `actions/mse` and `actions/mean_mse` (of the prediction and of the
+        mean action, in normalized units); for each source `actions/NAME/position_m`, `rotation_rad` and `gripper`, with
+        `mean_position_m` and `mean_rotation_rad` for the mean action: mean distances per step, rotations as differences
+        of small Euler angles. `codes/used` is the fraction of the codebook that the batches used. `latents.KEYS` lists
+        the figures of the latent report.
     """
     device = model.codebook.codes.device
     sums, used = MaskedMeans(device), torch.zeros(model.config.codebook.num_codes, device=device)
@@ -98,7 +98,7 @@ def _add_actions(
 
 
 def _add_arms(sums: MaskedMeans, name: str, apart: Tensor, mask: Tensor) -> None:
-    """Add distances [n, H, 14] in physical units, both arms alike."""
+    """Add distances [n, H, 14] in physical units, for both arms together."""
     for arm in ARMS:
         error, real = apart[..., arm], mask[..., arm]
         sums.add(f"{name}position_m", error[..., XYZ].norm(dim=-1), real[..., XYZ].all(dim=-1))
@@ -119,9 +119,9 @@ def _mean_action(statistics: Mapping[str, Json], source: str) -> Tensor:
 
 
 def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path:
-    """Write a run's figures, with the `verdict` in sentences, as RUN/evaluation.json, and add them to evaluation.jsonl.
+    """Write a run's figures and their `verdict` to RUN/evaluation.json, and append the figures to evaluation.jsonl.
 
-    Rows of this step and of later ones, left by a run that died, are dropped from evaluation.jsonl.
+    Rows of this step and later, left by a run that crashed, are removed from evaluation.jsonl.
     """
     path, history = run / EVALUATION, run / HISTORY
     row = {"step": step, **figures}
@@ -133,13 +133,13 @@ def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path
 
 
 def is_evaluated(run: Path, step: int) -> bool:
-    """Tell whether RUN/evaluation.json is about a step: a run may have been killed while it was measured."""
+    """Tell whether RUN/evaluation.json is of this step; a run may have been killed during its evaluation."""
     path = run / EVALUATION
     return path.is_file() and json.loads(path.read_text())["step"] == step
 
 
 def summary(figures: Mapping[str, float]) -> list[str]:
-    """Say the figures in lines for a terminal."""
+    """Format the figures as lines for a terminal."""
     lines = []
     if "frames/loss" in figures:
         lines.append(
@@ -148,18 +148,18 @@ def summary(figures: Mapping[str, float]) -> list[str]:
             f"({figures['frames/copy_ssim']:.4f})"
         )
     if "actions/mse" in figures:
-        lines.append(f"actions: MSE {figures['actions/mse']:.4f} (the mean action {figures['actions/mean_mse']:.4f})")
+        lines.append(f"actions: MSE {figures['actions/mse']:.4f} (mean action {figures['actions/mean_mse']:.4f})")
     for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
         own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
         if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
             continue
         lines.append(
-            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad a step (the mean action "
+            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad per step (mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
         )
     lines += verdict(figures)
     if "codes/used" in figures:
-        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone says nothing)")
+        lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone does not show that codes are useful)")
     else:
         lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
     return lines

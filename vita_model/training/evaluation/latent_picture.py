@@ -1,11 +1,13 @@
-"""A picture of what the latents carry, as RUN/previews/step-NNNNNNNN-latents.jpg; what a stage has not is left out.
+"""A picture of the information in the latents: RUN/previews/step-NNNNNNNN-latents.jpg.
 
-From above: frames, a row a sample: present, true, decoded from the own latents, from another sample's, from the mean of
-the latents (of several futures the last one). Then the hand's path within the chunk, a panel a sample: x to the right,
-y up, from the middle of the panel; true black, from the own latents blue, from another sample's orange. Then, in a
-warmup with paired windows, which codes video (rows) and actions (columns) of the same windows take, the most frequent
-first; the diagonal, where both take one code, is orange.
-In such a warmup the own latents of a path are the video's code; in one without paired windows, the chunk's own code.
+From top to bottom, as far as the stage has them:
+Frames, one row per sample: present, true, and decoded from the sample's own latents, from another sample's latents, and
+from the mean of the latents. Of several futures, the last one is shown.
+Paths of the hand within the chunk, one panel per sample, from the middle of the panel, x to the right and y up: true in
+black, decoded from the own latents in blue, from another sample's latents in orange.
+In a warmup with paired windows, a matrix of the codes of video (rows) and actions (columns) of the same windows, most
+frequent codes first. The diagonal, where both have the same code, is orange.
+In such a warmup, paths are decoded from the video's code; in one without paired windows, from the chunk's own code.
 Letters: S samples, H steps of a chunk, n windows.
 """
 
@@ -36,27 +38,27 @@ _LEAST_TILE, _PANEL, _MATRIX, _MAX_CELL = 96, 144, 384, 24
 _QUALITY = 90
 _BLACK, _BLUE, _ORANGE = (0, 0, 0), (31, 119, 180), (255, 127, 14)
 _LEFT, _RIGHT = (slice(arm.start, arm.start + 2) for arm in ARMS)
-"""Columns of a batch's action that move each hand along x and y."""
+"""Columns of a batch's action with the x and y motion of each hand."""
 
 
 @dataclass(slots=True)
 class LatentView:
-    """What is drawn."""
+    """Data for the picture."""
 
     frames: Image | None = None
-    """uint8 [S, 5, s, s, 3]: present, true, from the own latents, another sample's, the mean."""
+    """uint8 [S, 5, s, s, 3]: present, true, decoded from own latents, another sample's, the mean."""
     paths: Float32 | None = None
-    """[S, 3, H + 1, 2] from (0, 0) on, in normalized units: true, from the own latents, from another sample's."""
+    """[S, 3, H + 1, 2] paths from (0, 0) in normalized units: true, from own latents, from another sample's."""
     codes: Int64 = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    """[n, 2] of video and of actions of the same windows."""
+    """[n, 2] codes of video and actions of the same windows."""
 
 
 def write_latents(
     run: Path, step: int, model: Vita, stage: Stage, batches: Iterable[Batch], *, ranks: Ranks | None = None
 ) -> list[Path]:
-    """Draw what the latents of batches carry and write it; the model stays as it was.
+    """Draw the picture for some batches and write it, without changing the model.
 
-    Every rank must call this with as many batches of the same modalities; the first one writes.
+    Every rank must call this with the same number of batches and the same modalities; only the first rank writes.
     """
     view = seen(model, stage, batches)
     picture = drawn(view)
@@ -70,9 +72,9 @@ def write_latents(
 
 @torch.no_grad()
 def seen(model: Vita, stage: Stage, batches: Iterable[Batch]) -> LatentView:
-    """Predict for batches: codes of all paired windows of warmup, the rest from the first batch that has it.
+    """Collect the picture's data: codes from all paired windows of warmup, the rest from the first suitable batch.
 
-    Paired windows come first: their frames and paths are of the same samples.
+    Paired batches are preferred, because their frames and paths show the same samples.
     """
     found: dict[Modality, LatentView] = {}
     pairs: list[Tensor] = []
@@ -97,7 +99,7 @@ def seen(model: Vita, stage: Stage, batches: Iterable[Batch]) -> LatentView:
 
 
 def _pairs(model: Vita, prediction: Prediction) -> list[Tensor]:
-    """Give the codes [n, 2] of the windows whose video and actions are real; nothing before there are codes."""
+    """Give the codes [n, 2] of windows with unmasked video and actions; an empty list before codes exist."""
     frames, actions = prediction.frames, prediction.actions
     if frames is None or actions is None:
         return []
@@ -118,7 +120,7 @@ def _view(model: Vita, stage: Stage, batch: Batch, own: Prediction) -> LatentVie
 
 
 def _frames(own: FramePrediction, other: Tensor, mean: Tensor) -> Image:
-    """Choose the last real future of each sample; one without any is grey."""
+    """Choose the last unmasked future of each sample; grey if it has none."""
     mask = own.mask[:_MAX_SAMPLES]
     number = torch.arange(mask.shape[1], device=mask.device)
     last = (number * mask).argmax(dim=1)
@@ -129,7 +131,7 @@ def _frames(own: FramePrediction, other: Tensor, mean: Tensor) -> Image:
 
 
 def _paths(own: ActionPrediction, other: Tensor) -> Float32:
-    """Sum the steps of the hand that moves: the right one where it is real, else the left one."""
+    """Sum the steps of the right hand, or of the left hand if the right one is masked."""
     mask = own.mask[:_MAX_SAMPLES]
     is_right = mask[..., _RIGHT].flatten(1).any(dim=1)[:, None, None]
     moves = [torch.where(mask, one[:_MAX_SAMPLES], 0.0).float() for one in (own.true, own.predicted, other)]
@@ -139,7 +141,7 @@ def _paths(own: ActionPrediction, other: Tensor) -> Float32:
 
 
 def drawn(view: LatentView) -> Image | None:
-    """Draw a view as uint8 [h, w, 3]; None if nothing is to be seen."""
+    """Draw a view as uint8 [h, w, 3]; None if it is empty."""
     blocks = []
     if view.frames is not None:
         blocks.append(tiled(enlarged(view.frames, max(_LEAST_TILE // view.frames.shape[2], 1))))
@@ -151,12 +153,12 @@ def drawn(view: LatentView) -> Image | None:
 
 
 def _reach(paths: Float32) -> float:
-    """Give how far from the start any path comes along x or y; one scale for all panels, so that they compare."""
+    """Give the largest distance of any path along x or y, as the common scale of all panels."""
     return max(float(np.abs(paths).max()), 1e-6)
 
 
 def _panel(lines: Float32, reach: float) -> Image:
-    """Draw the true path [0], the own one [1] and another sample's [2]; the true one on top."""
+    """Draw the paths: true [0], on top; from own latents [1]; from another sample's latents [2]."""
     panel = np.full((_PANEL, _PANEL, 3), WHITE, np.uint8)
     panel[[0, -1]] = panel[:, [0, -1]] = GREY
     middle = (_PANEL - 1) / 2
@@ -167,7 +169,7 @@ def _panel(lines: Float32, reach: float) -> Image:
 
 
 def _matrix(codes: Int64) -> Image:
-    """Draw how often each pair of codes is taken together, of the most frequent codes."""
+    """Draw how often pairs of codes occur together, for the most frequent codes."""
     taken, numbers = np.unique(codes, return_inverse=True)
     frequent = np.argsort(-np.bincount(numbers.reshape(-1)), kind="stable")[:_MAX_CODES]
     counts = np.zeros((len(taken), len(taken)), np.int64)

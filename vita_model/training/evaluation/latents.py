@@ -1,8 +1,8 @@
-"""The latent report: do the codes carry what the decoders need, and does a code mean the same to both (all stages).
+"""The latent report: do latents carry what the decoders need, and do codes mean the same for video and actions?
 
-A figure that looks healthy may mean nothing: codes can be used evenly, and frames beat copying, while another sample's
-code does as well as the own one. So each error stands beside that with another sample's latents, that with the mean of
-the latents, and that of a trivial predictor. `KEYS` says what each figure is.
+Figures that look good can be misleading: codes can be evenly used, and frames better than copies, although another
+sample's code works just as well. Therefore each error is compared with the errors for another sample's latents, for the
+mean of the latents, and of a trivial predictor. `KEYS` describes each figure.
 Letters: B batch, Q latents of a sample, D width, K codes, n vectors.
 """
 
@@ -39,7 +39,7 @@ KEYS: Mapping[str, str] = {
     "cross/frames_own_l1": "paired windows: L1 of the frames decoded from the video's own code",
     "cross/frames_copy_l1": "paired windows: L1 of the copied present frame",
     "codes/agreement": "share of paired windows whose video and whose actions take the same code",
-    "codes/agreement_chance": "the same, if both were drawn independently, each code as often as it is taken",
+    "codes/agreement_chance": "the same share if both codes were drawn independently with their own frequencies",
     "codes/rank_video": "effective rank of the videos' encodings: exponential of the entropy of their variances",
     "codes/rank_action": "effective rank of the actions' encodings",
     "codes/rank_predicted": "effective rank of the latents that the backbone predicts",
@@ -47,22 +47,22 @@ KEYS: Mapping[str, str] = {
     "codes/used_action": "number of codes that the actions took",
     "codes/used_predicted": "number of codes that the predicted latents took",
     "codes/token_accuracy": "co-training: share of latent tokens that take the code of the true future",
-    "codes/token_accuracy_commonest": "the same, if all tokens took the commonest of these codes",
-    "codes/least_norm": "norm of the smallest code; one near zero swallows every small latent",
-    "codes/motion_r2": "share of the displacements' variance that a code's mean explains on other windows",
-    "subtasks/distinct": "number of different chains of subtasks that were chosen",
+    "codes/token_accuracy_commonest": "the same share if all tokens took the most common of these codes",
+    "codes/least_norm": "norm of the smallest code; a code near zero attracts every small latent",
+    "codes/motion_r2": "share of the displacements' variance on held-out windows that the mean per code explains",
+    "subtasks/distinct": "number of distinct subtask sequences that were chosen",
 }
-"""The figures of the report and what they are; those that a stage does not have are left out."""
+"""Descriptions of the report's figures; a stage reports only those that apply to it."""
 
 _HAND_MOTION = within(RIGHT_ARM.start, XYZ)
-"""Columns of a batch's action that move the right hand."""
+"""Columns of a batch's action with the motion of the right hand."""
 _LEAST_WINDOWS = 256
-"""Paired windows below which what a code explains is not measured."""
+"""Minimum number of paired windows for `codes/motion_r2`."""
 
 
 @dataclass(slots=True)
 class LatentReport:
-    """Collects figures over batches; every rank must add as many batches of the same modalities."""
+    """Collects figures over batches; every rank must add the same number of batches with the same modalities."""
 
     model: Vita
     stage: Stage
@@ -71,19 +71,19 @@ class LatentReport:
     _vectors: dict[str, list[Tensor]] = field(default_factory=dict)
     _indices: dict[str, list[Tensor]] = field(default_factory=dict)
     _pairs: list[Tensor] = field(default_factory=list)
-    """Codes of video and of actions of paired windows, int64 [n, 2]."""
+    """Codes of video and actions of paired windows, int64 [n, 2]."""
     _motion: list[Tensor] = field(default_factory=list)
-    """Their displacement [n, 3], over the chunk, in normalized units."""
+    """Displacements of the hand [n, 3] over the chunks of these windows, in normalized units."""
     _chains: list[Tensor] = field(default_factory=list)
     _tokens: list[Tensor] = field(default_factory=list)
-    """Codes that predicted tokens take beside those of the true futures, int64 [n, 2]."""
+    """Predicted codes and codes of the true futures, int64 [n, 2]."""
 
     def __post_init__(self) -> None:
-        """Count on the model's device."""
+        """Create the sums on the model's device."""
         self._means = MaskedMeans(self.model.codebook.codes.device)
 
     def add(self, batch: Batch, prediction: Prediction) -> None:
-        """Take in a batch and what the model, in eval mode, predicted for it."""
+        """Add a batch and the model's prediction for it in eval mode."""
         kind = self._kind(batch)
         for quantized in prediction.quantized:
             self._vectors.setdefault(kind, []).append(quantized.vectors.flatten(0, 1).float())
@@ -99,7 +99,7 @@ class LatentReport:
             self._add_tokens(batch, prediction)
 
     def figures(self) -> dict[str, float]:
-        """Give the figures by the names in `KEYS`."""
+        """Give the figures, with the names of `KEYS`."""
         found = self._means.means()
         for kind in all_names(self._vectors):
             found[f"codes/rank_{kind}"] = effective_rank(_joined(self._vectors[kind]))
@@ -135,7 +135,7 @@ class LatentReport:
             self._means.add(f"actions/{name}_mse", error, actions.mask)
 
     def _add_subtasks(self, batch: Batch, prediction: Prediction) -> None:
-        """Think again with the subtasks of the sample before: no worse means that the latents do not follow them."""
+        """Repeat with the previous sample's subtasks; if errors do not grow, the latents ignore the subtasks."""
         reasoning, backbone = prediction.reasoning, self.model.backbone
         if reasoning is None or backbone is None:
             return
@@ -145,13 +145,13 @@ class LatentReport:
         self._add_errors(again, "shuffled_subtasks")
 
     def _add_tokens(self, batch: Batch, prediction: Prediction) -> None:
-        """Compare the codes that were predicted without seeing the future with those that the true future takes."""
+        """Compare the predicted codes with the codes of the true future."""
         teacher, taken = self.model.teacher(batch), prediction.quantized[0].indices
         if taken is not None:
             self._tokens.append(torch.stack([taken[teacher.mask], teacher.indices[teacher.mask]], dim=1))
 
     def _add_pairs(self, batch: Batch, prediction: Prediction) -> None:
-        """Compare what video and actions of the same windows say, each through the other's decoder."""
+        """Compare video and actions of the same windows by decoding each from the other's code."""
         frames, actions, (quantized,) = prediction.frames, prediction.actions, prediction.quantized
         if frames is None or actions is None:
             return
@@ -190,7 +190,7 @@ class LatentReport:
 
 
 def redecoded(model: Vita, stage: Stage, batch: Batch, prediction: Prediction, shown: ShownLatents) -> Prediction:
-    """Decode what was predicted for a batch again, from other latents."""
+    """Decode a batch's prediction again, from other latents."""
     draws = Draws(latents=shown)
     if prediction.reasoning is None:
         return RULES[stage].predict(model, batch, draws)
@@ -199,7 +199,7 @@ def redecoded(model: Vita, stage: Stage, batch: Batch, prediction: Prediction, s
 
 
 def paired_codes(video: Quantized, actions: Quantized) -> Tensor | None:
-    """Put the codes that videos and actions of the same windows take side by side [B, Q, 2]; None before any codes."""
+    """Pair the codes of video and actions of the same windows [B, Q, 2]; None before codes exist."""
     if video.indices is None or actions.indices is None:
         return None
     shared = min(video.indices.shape[1], actions.indices.shape[1])
@@ -207,7 +207,7 @@ def paired_codes(video: Quantized, actions: Quantized) -> Tensor | None:
 
 
 def headline(figures: Mapping[str, float]) -> str:
-    """Say in one line whether the decoders need the latents, and in how many directions these vary."""
+    """Summarize in one line whether the decoders need the latents, and the latents' effective rank."""
     parts = []
     for name, error in _DECODED:
         own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
@@ -221,39 +221,39 @@ def headline(figures: Mapping[str, float]) -> str:
 
 
 def verdict(figures: Mapping[str, float]) -> list[str]:
-    """Say in sentences what the figures mean; a warning begins with "warning"."""
-    lines = [line for kind in _DECODED for line in _need(figures, kind)]
+    """Explain the figures in sentences; warnings start with "warning"."""
+    lines = [line for kind in _DECODED for line in _decoder_verdict(figures, kind)]
     if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
         lines.append(
-            f"warning: the videos' encodings vary in {figures['codes/rank_video']:.1f} directions: they hardly differ"
+            f"warning: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
         )
     if "codes/agreement" in figures:
         shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
-        lines.append(f"paired windows whose video and actions take one code: {shared:.0%} (by chance {chance:.1%})")
+        lines.append(f"paired windows whose video and actions share a code: {shared:.0%} (by chance {chance:.1%})")
     if "codes/token_accuracy" in figures:
         right, common = figures["codes/token_accuracy"], figures["codes/token_accuracy_commonest"]
         lines.append(
-            f"latent tokens that take the code of the true future: {right:.0%} (all the commonest: {common:.0%})"
+            f"latent tokens that take the code of the true future: {right:.0%} (always the most common: {common:.0%})"
         )
     if "cross/action_mse" in figures:
         lines.append(
-            f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (the mean action "
+            f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (mean action "
             f"{figures['cross/action_mean_mse']:.4f})"
         )
     if any(line.startswith("warning") for line in lines):
-        lines.append("how to look further: previews/*-latents.jpg of this run, and `What the latents carry` in "
+        lines.append("to investigate, see previews/*-latents.jpg of this run and `What the latents carry` in "
                      "vita_model/README.md")  # fmt: skip
     return lines
 
 
 _DECODED = (("frames", "l1"), ("actions", "mse"))
 _IDLE = 1.05
-"""Error with another sample's latents, over the own one, up to which the latents count as not read."""
+"""Latents count as unused up to this ratio of the errors with another sample's and with own latents."""
 _LEAST_RANK = 1.5
 
 
-def _need(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
-    """Say how much worse a decoder does with another sample's latents."""
+def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
+    """Report how much worse a decoder is with another sample's latents."""
     name, error = kind
     own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
     if own is None or other is None:
@@ -261,10 +261,10 @@ def _need(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
     times = other / max(own, 1e-12)
     if times <= _IDLE:
         return [
-            f"warning: the {name} do not need their latents: with another sample's latents the error is {times:.2f} "
-            "times the own one, so the codes carry nothing for them"
+            f"warning: the {name} do not depend on their latents: with another sample's latents the error is only "
+            f"{times:.2f} times as large, so the codes carry no information for them"
         ]
-    return [f"with another sample's latents the {name} have {times:.2f} times the error"]
+    return [f"with another sample's latents the error of the {name} is {times:.2f} times as large"]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -276,7 +276,7 @@ def _num_distinct(rows: Tensor) -> int:
 
 
 def effective_rank(vectors: Tensor) -> float:
-    """Give the exponential of the entropy of the shares that principal directions have in the variance of [n, D]."""
+    """Compute the effective rank of [n, D]: the exponential of the entropy of the principal variances' shares."""
     centred = vectors.double() - vectors.double().mean(dim=0)
     variances = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
     shares = variances / variances.sum().clamp(min=1e-300)
@@ -284,9 +284,10 @@ def effective_rank(vectors: Tensor) -> float:
 
 
 def explained(codes: Tensor, values: Tensor, num_codes: int) -> float:
-    """Measure which share of the variance of values [n, V] the mean of a sample's code [n] explains.
+    """Measure the share of the variance of values [n, V] that the mean per code [n] explains.
 
-    Means are of the first half, drawn towards the mean of all as by one more sample; the second half is explained.
+    The means are computed on the first half of the samples, with one extra sample at the overall mean to regularize
+    them, and evaluated on the second half.
     """
     half, values = len(codes) // 2, values.double()
     known, asked = codes[:half], codes[half:]

@@ -1,6 +1,6 @@
-"""Pictures of what a run predicts: a grid of true and predicted frames, action chunks as JSON, the use of the codes.
+"""Previews of a run's predictions: true and predicted frames, action chunks as JSON, code usage.
 
-They lie in RUN/previews/ as step-NNNNNNNN-frames.jpg, step-NNNNNNNN-actions.json and step-NNNNNNNN-codes.jpg.
+Files: RUN/previews/step-NNNNNNNN-frames.jpg, step-NNNNNNNN-actions.json and step-NNNNNNNN-codes.jpg.
 """
 
 import json
@@ -31,9 +31,9 @@ _QUALITY = 90
 def write_previews(
     run: Path, step: int, model: Vita, stage: Stage, batches: Iterable[Batch], *, ranks: Ranks | None = None
 ) -> list[Path]:
-    """Predict for up to four samples of each batch and write frames and actions; the model stays as it was.
+    """Predict for up to four samples of each batch and write frames and actions, without changing the model.
 
-    The last batch that carries frames (or actions) is the one shown. Every rank predicts, the first one writes.
+    The last batch with frames (or actions) is shown. Every rank predicts, but only the first one writes.
     """
     predictions = [_predict(model, stage, samples(batch, slice(_MAX_SAMPLES))) for batch in batches]
     if ranks is not None and not ranks.is_first:
@@ -58,19 +58,19 @@ def write_previews(
 
 
 def frame_grid(frames: FramePrediction) -> Image:
-    """Draw a grid uint8 [h, w, 3]: a row a sample; start frame, true futures, predicted futures.
+    """Draw a grid uint8 [h, w, 3], one row per sample: start frame, true futures, predicted futures.
 
-    Futures that no sample has at the end are left out; one that some sample lacks is grey.
+    Last futures that no sample has are left out; a future that a sample lacks is grey.
     """
     shown = int(frames.mask.any(dim=0).nonzero().max()) + 1 if frames.mask.any() else 1
-    # What lies past the clip's end is grey.
+    # Futures past the clip's end are grey.
     real = frames.mask[:, :shown, None, None, None]
     true, predicted = (torch.where(real, f[:, :shown].float(), GREY / 255) for f in (frames.true, frames.predicted))
     return tiled(byte_images(torch.cat([frames.start[:, None], true, predicted], dim=1)))
 
 
 def action_json(actions: ActionPrediction) -> dict[str, object]:
-    """Turn chunks into JSON: names of the 14 columns, true, predicted and mask as [sample][H][14], normalized units."""
+    """Give chunks as JSON: names of the 14 columns; true, predicted and mask as [sample][H][14], normalized units."""
     return {
         "dims": list(ACTION_NAMES),
         "true": _rounded(actions.real),

@@ -1,4 +1,4 @@
-"""When a run is measured and on which batches: the same held-out windows each time, or those that would come next."""
+"""When a run is evaluated, and on which batches: always the same held-out windows, or the next training batches."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +12,7 @@ from vita_model.training.recipes.recipe import Recipe
 
 
 class Evaluations:
-    """The evaluations of one run; nothing here moves the stream that is trained on before the last step is done."""
+    """The evaluations of one run; the training stream is not advanced before the last step is done."""
 
     def __init__(self, recipe: Recipe, stream: BatchStream, held_out: BatchStream | None) -> None:
         self.recipe: Final = recipe
@@ -21,12 +21,12 @@ class Evaluations:
         self._start = None if held_out is None else dict(held_out.state_dict())
 
     def is_due(self, step: int) -> bool:
-        """Tell whether the run is measured after this step, which is not its last: that one always is."""
+        """Tell whether to evaluate after this step; the last step is not included, since it is always evaluated."""
         every = self.recipe.eval_every
         return every is not None and 0 < step < self.recipe.num_steps and step % every == 0
 
     def batches(self, device: torch.device) -> Iterator[Batch]:
-        """Give the batches to measure on; a held-out stream is rewound after them, so that figures compare."""
+        """Yield the evaluation batches, then rewind a held-out stream, so that figures stay comparable."""
         for _ in range(self.recipe.eval_batches):
             yield on_device(next(self._stream), device)
         if self._start is not None:

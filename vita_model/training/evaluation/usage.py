@@ -1,8 +1,7 @@
-"""A picture of how the two modalities use the codebook.
+"""A plot of how the two modalities use the codebook.
 
-Sharing a codebook does not make the modalities mean the same by a code: trained side by side they mostly take different
-codes, or the same codes for unrelated motions. The picture and `overlap` show the first; only paired data can tell the
-second.
+In a shared codebook a code need not mean the same for both modalities: they may use different codes, or the same codes
+for unrelated motions. This plot and `overlap` show the first case; only paired data can show the second.
 """
 
 import numpy as np
@@ -12,7 +11,7 @@ from vita_data.types import Float64, Image
 
 _HEIGHT, _WIDTH = 160, 640
 _DECADES = 4
-"""Powers of ten between the top of a panel and its floor."""
+"""Powers of ten between the bottom and the top of a panel."""
 _COLOURS = ((31, 119, 180), (255, 127, 14))
 _GRID = 225
 
@@ -20,8 +19,8 @@ _GRID = 225
 def usage_plot(usage: Tensor) -> Image:
     """Draw the shares of codes [2, K] (video above, actions below) as uint8 [320, 640, 3].
 
-    Codes stand in the order of video's shares in both panels, so that codes of both modalities lie under one another.
-    Bars are logarithmic: the top is a share of 1, the floor 1/10,000.
+    Both panels are sorted by video's shares, so that the same codes are below each other. Bars are logarithmic, from
+    1/10,000 at the bottom to 1 at the top.
     """
     shares = usage.double().cpu().numpy()
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)

@@ -1,1 +1,1 @@
-"""What a run is: `Recipe`, its checks, presets, and `--set`."""
+"""The settings of a run: `Recipe`, its checks, its presets, and `--set`."""

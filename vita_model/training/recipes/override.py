@@ -1,8 +1,8 @@
-"""Settings of the command line: `KEY=VALUE` changes one field of a recipe, read by the field's annotated type.
+"""`--set KEY=VALUE`: override one field of a recipe; the field's annotation decides how VALUE is parsed.
 
-A first word that is a field of the recipe's model and none of the recipe needs no `model.`: `visual.backbone=DIR`.
+The prefix `model.` can be left out if the recipe itself has no field of that name: `visual.backbone=DIR`.
 
-Which values can train is checked by the configs themselves.
+The configs themselves check whether a value is valid.
 """
 
 import ast
@@ -28,17 +28,17 @@ _MODEL_FIELDS = frozenset(field.name for field in dataclasses.fields(VitaConfig)
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, of the model, `visual.backbone`.
+    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, for the model, `visual.backbone`.
 
-    `preset=paper` changes all fields in which we differ from the paper; what follows it changes them further.
+    `preset=paper` sets all fields in which the defaults differ from the paper; later settings can override them.
 
     Raises:
-        RequestError: no such field, or a value of another type.
+        RequestError: a field does not exist, or a value has the wrong type.
     """
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
-            raise RequestError(f"--set {setting}: write KEY=VALUE, for example optimizer.lr=1e-4")
+            raise RequestError(f"--set {setting}: expected KEY=VALUE, for example optimizer.lr=1e-4")
         change = partial(_replaced, path=_full_path(key), text=text, setting=setting)
         recipe = _preset(text, setting)(recipe) if key == _PRESET else change(recipe)
     return recipe
@@ -46,7 +46,7 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 def _preset(name: str, setting: str) -> Callable[[Recipe], Recipe]:
     if name not in RECIPE_PRESETS:
-        raise RequestError(f"--set {setting}: no such preset; there is {', '.join(RECIPE_PRESETS)}")
+        raise RequestError(f"--set {setting}: unknown preset; expected {', '.join(RECIPE_PRESETS)}")
     return RECIPE_PRESETS[name]
 
 
@@ -57,7 +57,7 @@ def _full_path(key: str) -> list[str]:
 
 
 def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
-    """Rebuild nested frozen configs with one field changed."""
+    """Copy nested frozen configs with one field changed."""
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
         known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
@@ -69,11 +69,11 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
         old = own_windows(config)
         if old is None:
             raise RequestError(
-                f"--set {setting}: windows of fine-tuning follow the sources' cameras; give recipe {config.name} a "
-                "WindowSpec to change"
+                f"--set {setting}: fine-tuning windows depend on the sources' cameras; first add a WindowSpec to "
+                f"recipe {config.name}"
             )
     if len(path) > 1 and not dataclasses.is_dataclass(old):
-        raise RequestError(f"--set {setting}: {path[0]!r} is a value and has no fields")
+        raise RequestError(f"--set {setting}: {path[0]!r} is a single value without fields")
     value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
     try:
         return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
@@ -82,7 +82,7 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
 
 
 def _parsed(text: str, hint: object, setting: str) -> object:
-    """Read a value of the annotated type; `none` where the field may be None."""
+    """Parse a value of the annotated type; `none` is allowed if the field may be None."""
     options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if text.lower() == "none" and type(None) in options:
         return None
@@ -102,7 +102,7 @@ def _parsed(text: str, hint: object, setting: str) -> object:
             value = (value,)
         if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
             return value
-    raise RequestError(f"--set {setting}: {text!r} is not {' or '.join(_type_name(kind) for kind in kinds)}")
+    raise RequestError(f"--set {setting}: expected {' or '.join(_type_name(kind) for kind in kinds)}, got {text!r}")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _members(text: str, kind: object) -> tuple[Enum, ...] | None:
-    """Read the members of a tuple of an enum, with commas between them; None if one is no member."""
+    """Parse comma-separated enum members; None if one of them is unknown."""
     members = _enum_of(kind)
     known = {str(member.value): member for member in members} if members else {}
     words = _words(text)
@@ -118,13 +118,13 @@ def _members(text: str, kind: object) -> tuple[Enum, ...] | None:
 
 
 def _enum_of(kind: object) -> type[Enum] | None:
-    """Give the enum of which a type is a tuple, if it is."""
+    """Give the enum of a `tuple[Enum, ...]` type; None for other types."""
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
     return item if isinstance(item, type) and issubclass(item, Enum) else None
 
 
 def _literal(text: str) -> object:
-    """Read a Python number, tuple, mapping or true/false; a word is None."""
+    """Parse a Python number, tuple, mapping or true/false; None for anything else."""
     try:
         value: object = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -134,7 +134,7 @@ def _literal(text: str) -> object:
 
 def _type_name(kind: object) -> str:
     if members := _enum_of(kind):
-        return f"some of {', '.join(str(member.value) for member in members)}, with commas between them"
+        return f"one or more of {', '.join(str(member.value) for member in members)}, separated by commas"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(str(member.value) for member in kind)}"
-    return f"of type {getattr(kind, '__name__', str(kind))}"
+    return f"a value of type {getattr(kind, '__name__', str(kind))}"

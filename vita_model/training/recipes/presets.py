@@ -1,4 +1,4 @@
-"""What recipes share: `tiny`, a model that trains on two CPU cores, `quarter`, and fine-tuning at full size."""
+"""Shared parts of recipes: the model sizes `tiny` and `quarter`, the `paper` preset, and fine-tuning at full size."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,10 +30,10 @@ _BLOCKS = TransformerConfig(width=64, num_layers=2, num_heads=4, ffn_width=256)
 
 
 def tiny() -> VitaConfig:
-    """Width 64, two layers, random weights everywhere.
+    """Make a model of width 64 with two layers and random weights, which trains on two CPU cores.
 
-    Images enter at 112 px (8x8 patches of 14); frames come out at 128 px and are compared with the stored 256x256
-    frames resized to that, where the full size compares at 256.
+    Input images are 112 px (8x8 patches of 14). Predicted frames are 128 px and are compared with the stored 256x256
+    frames resized to 128; the full-size model compares at 256.
     """
     return VitaConfig(
         visual=FeatureConfig(backbone=RANDOM, input_size=_IMAGE_SIZE, position_size=_IMAGE_SIZE, encoder=_BLOCKS),
@@ -54,9 +54,10 @@ def tiny() -> VitaConfig:
 
 
 def tiny_codes() -> VitaConfig:
-    """`tiny` with a codebook of 128 codes, for a warmup of about 1,500 steps.
+    """Make `tiny` with a codebook of 128 codes, for a warmup of about 1,500 steps.
 
-    Frames are painted as a change of the present one: in minutes no decoder learns to paint a scene from features.
+    Frames are predicted as a change of the present frame, because a few minutes of training are not enough to paint a
+    whole scene from features.
     """
     model = tiny()
     return replace(
@@ -67,20 +68,21 @@ def tiny_codes() -> VitaConfig:
 
 
 def with_states(model: VitaConfig) -> VitaConfig:
-    """Change a model so that its action decoder reads the backbone's states beside the latents.
+    """Let a model's action decoder read the backbone's states in addition to the latents.
 
-    A small codebook cannot say where a cube lies to the millimetre; the success rates of the closed loop were measured
-    so.
+    A small codebook cannot encode the position of a cube to the millimetre. The success rates of the closed
+    loop were measured with this setting.
     """
     return replace(model, action_decoder=replace(model.action_decoder, context=ActionContext.STATES))
 
 
 def as_printed(recipe: Recipe) -> Recipe:
-    """Change a recipe to the paper's letter wherever we add to it or choose otherwise (`--set preset=paper`).
+    """Change a recipe to follow the paper exactly wherever the defaults differ from it (`--set preset=paper`).
 
-    Codes learn by gradient from the first step and are never replaced; nothing normalizes encodings or matches usage;
-    warmup reconstructs frames and native chunks and draws no pairs (eq 1 to 9); positions start as small noise; latent
-    tokens are a distribution without a teacher (eq 15), and the action decoder reads them alone (eq 16).
+    Codes learn by gradient from the first step and are never replaced. Encodings are not normalized, and code usage is
+    not matched between modalities. Warmup reconstructs frames and native chunks without paired windows (eq 1 to 9).
+    Positions start as small noise. Latent tokens are predicted without supervision (eq 15), and the action decoder
+    reads only them (eq 16).
     """
     model, start, steps = recipe.model, PositionStart.NORMAL, recipe.modality_steps
     if steps is not None and recipe.stage is Stage.WARMUP:
@@ -112,13 +114,13 @@ def as_printed(recipe: Recipe) -> Recipe:
 
 
 RECIPE_PRESETS: Mapping[str, Callable[[Recipe], Recipe]] = {"paper": as_printed}
-"""What `--set preset=NAME` names."""
+"""Presets for `--set preset=NAME`."""
 
 
 def without_pairs(model: VitaConfig) -> VitaConfig:
-    """Change a model for a mixture without paired windows, where nothing asks the codes for motion but the frames.
+    """Change a model for a mixture without paired windows, where only the frames make the codes learn motion.
 
-    The encoder sees moved views, and the decoder paints a change of the present frame.
+    The encoder sees shifted frames, and the decoder predicts a change of the present frame.
     """
     return replace(
         model,
@@ -128,7 +130,7 @@ def without_pairs(model: VitaConfig) -> VitaConfig:
 
 
 def quarter() -> VitaConfig:
-    """A quarter of the full width in every part, as deep, on images as large: for measuring on a CPU."""
+    """Make a model with a quarter of the full width, but full depth and image size, for benchmarks on a CPU."""
     full = VitaConfig()
     return VitaConfig(
         visual=replace(full.visual, backbone=RANDOM, encoder=_quarter_of(full.visual.encoder)),
@@ -151,7 +153,7 @@ def quarter() -> VitaConfig:
 
 
 PRESETS: Mapping[str, Callable[[], VitaConfig]] = {"tiny": tiny, "quarter": quarter, "full": VitaConfig}
-"""What `--preset` of the measurements names."""
+"""Model sizes for `--preset` of the benchmarks."""
 
 
 def _quarter_of(shape: TransformerConfig) -> TransformerConfig:
@@ -162,9 +164,9 @@ def _quarter_of(shape: TransformerConfig) -> TransformerConfig:
 def finetuning(
     source: str, *, num_steps: int, batch_size: int, horizon: int, views: tuple[CameraRole, ...], lr: float = 1e-4
 ) -> Recipe:
-    """Stage 3 for one benchmark, on `manifests/finetune_SOURCE.toml`; windows start at every stored row.
+    """Make the fine-tuning recipe of a benchmark, on `manifests/finetune_SOURCE.toml`; windows start at every row.
 
-    Assumes: 1e-4 and a chunk of 12 where the paper is silent.
+    Assumes: a learning rate of 1e-4 and a chunk of 12 where the paper gives none.
     """
     return Recipe(
         name=f"finetune_{source}",
@@ -178,7 +180,7 @@ def finetuning(
 
 
 def with_random_weights(config: VitaConfig) -> VitaConfig:
-    """Draw all weights: what counts, or times, a model needs none of the released ones."""
+    """Use random weights everywhere: counting or timing a model does not need the released ones."""
     return replace(
         config,
         visual=replace(config.visual, backbone=RANDOM),

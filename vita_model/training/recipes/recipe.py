@@ -1,6 +1,6 @@
-"""What a recipe file returns: one frozen value that says all about a run except where shards and results lie.
+"""The `Recipe`: all settings of a run except the paths of shards and results.
 
-A recipe is a Python file with a function `recipe() -> Recipe`; `--set KEY=VALUE` changes single fields of its value.
+A recipe is a Python file with a function `recipe() -> Recipe`; `--set KEY=VALUE` overrides single fields.
 """
 
 import dataclasses
@@ -34,13 +34,13 @@ from vita_model.network.reasoning import VisualReasoning
 
 _Config = TypeVar("_Config")
 MAX_STEPS = 10**8 - 1
-"""Checkpoints and previews are named by eight digits."""
+"""Names of checkpoints and previews have eight digits."""
 _MAX_RATE = 1e15
-"""Products of two such numbers still fit float32, where AdamW would raise otherwise."""
+"""The product of two such numbers still fits float32; AdamW raises an error on overflow."""
 
 
 class Parallel(StrEnum):
-    """Where the weights of a run on several ranks lie: whole on each (DDP), or cut into as many parts (FSDP2)."""
+    """How the weights are placed on several ranks: a full copy on each (DDP), or sharded (FSDP2)."""
 
     DDP = "ddp"
     FSDP = "fsdp"
@@ -54,7 +54,7 @@ class Schedule(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of matrix products; weights, losses and the codebook stay float32."""
+    """Number format of matrix products; weights, losses and the codebook stay in float32."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -64,7 +64,7 @@ class Precision(StrEnum):
 class OptimizerConfig:
     """AdamW (VITA table 11: 1e-4).
 
-    Assumes: betas, decay on matrices only, clipping, ramp and schedule; the paper is silent.
+    Assumes: betas, decay on matrices only, clipping, ramp and schedule; the paper does not give them.
     """
 
     lr: float = 1e-4
@@ -75,10 +75,10 @@ class OptimizerConfig:
     ramp_steps: int = 1000
     schedule: Schedule = Schedule.CONSTANT
     schedule_steps: int = 100_000
-    """Steps after which the cosine rests at a tenth; `--steps` shortens a run without bending the schedule."""
+    """Steps until the cosine schedule reaches a tenth of the peak; `--steps` does not change the schedule."""
 
     def __post_init__(self) -> None:
-        """Refuse what AdamW or the schedule cannot take; raises RequestError."""
+        """Refuse values that AdamW or the schedule cannot use; raises RequestError."""
         require_positive(self, "lr", "eps", "max_grad_norm", most=_MAX_RATE)
         require_not_negative(self, "weight_decay", most=_MAX_RATE)
         betas: Sequence[object] = self.betas  # a recipe's value need not have the annotated type
@@ -90,71 +90,71 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A whole training run."""
+    """All settings of a training run."""
 
     name: str
     stage: Stage
     manifest: str
-    """Path of the mixture, from the working directory or from a folder above the recipe."""
+    """Path of the mixture, relative to the working directory or to a folder above the recipe."""
     num_steps: int
     batch_size: int | Mapping[str, int]
-    """Of the whole batch; one number, or one a modality."""
+    """Samples in the global batch: one number, or one per modality."""
     seed: int = 0
     windows: WindowSpec | None = None
-    """None: the stage's own windows."""
+    """None: the stage's default windows."""
     modality_steps: Mapping[str, float] | None = None
-    """Share of steps a modality; None: the stage's own."""
+    """Share of steps per modality; None: the stage's default."""
     order: DrawOrder = field(default_factory=DrawOrder)
-    """Of the windows of each source; `window` stays within a few shards at a time."""
+    """Order of each source's windows; `window` stays within a few shards at a time."""
     length: int | None = None
-    """Futures, latents and steps of a chunk, all alike (table 9); None: what windows and model say."""
+    """Common number of futures, latents and chunk steps (table 9); None: as set in windows and model."""
     num_supervised_frames: int | None = None
-    """Futures decoded per co-train step, drawn anew each step; None: all."""
+    """Number of futures decoded in a co-training step, drawn anew each step; None: all."""
     num_taught_transitions: int | None = None
-    """Transitions whose latent tokens are taught per co-train step (`loss.tokens`), drawn anew each step; None: all.
-    A few cost less: the frozen encoder sees their frames alone."""
+    """Number of transitions whose latent tokens are supervised in a co-training step (`loss.tokens`), drawn anew each
+    step; None: all. A smaller number is cheaper, because the frozen encoder encodes only their frames."""
     init: str | None = None
-    """Run whose components are the start (stage hand-over)."""
+    """Run of the previous stage, whose components are the initial weights."""
     init_parts: tuple[str, ...] | None = None
-    """Which components of that run are taken, the others start anew (table 7); None: all that it has."""
+    """Components to take from that run; the others are initialized anew (table 7). None: all that it has."""
     fraction: float = 1.0
-    """Part of the episodes of each task that is trained on, beside what the manifest says (table 8)."""
+    """Fraction of each task's episodes to train on, multiplied with the manifest's own fractions (table 8)."""
     save_steps: tuple[int, ...] = ()
-    """Steps whose checkpoints stay, whatever `save_every` and `keep_last` say (table 8)."""
+    """Steps whose checkpoints are always saved and kept, independent of `save_every` and `keep_last` (table 8)."""
     eval_split: Split | None = None
-    """Split of the same sources that the result is measured on; None: the batches that would come next."""
+    """Split of the same sources for evaluation; None: the next training batches."""
     model: VitaConfig = field(default_factory=VitaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
     precision: Precision = Precision.BF16
     parallel: Parallel = Parallel.DDP
-    """Where weights lie if there are several ranks."""
+    """How weights are placed if there are several ranks."""
     accumulate: int = 1
-    """Micro-batches that a rank's part of a batch is cut into.
+    """Number of micro-batches that each rank splits its part of a batch into.
 
-    Assumes: their losses are averaged, and the codebook learns from each in turn.
+    Assumes: their losses are averaged, and the codebook learns from each of them in turn.
     """
     compile: bool = False
-    """Compile the transformer blocks: minutes at the start, faster steps on a GPU."""
+    """Compile the transformer blocks: takes minutes at the start, but makes steps faster on a GPU."""
     recompute: bool = False
-    """Activation checkpointing: blocks that train keep their inputs alone and are computed again in backward."""
+    """Activation checkpointing: trained blocks keep only their inputs and are recomputed in the backward pass."""
     ema_decay: float | None = None
-    """Keep moving averages of the weights, stored as averages.safetensors; None: none are kept."""
+    """Decay of moving averages of the weights, stored as averages.safetensors; None: no averages."""
     save_every: int = 1000
     keep_last: int | None = 3
-    """Checkpoints left in the run, older ones are removed; None: all stay."""
+    """Number of newest checkpoints to keep; None: keep all."""
     report_every: int = 10
     eval_batches: int = 8
-    """Batches that the result is measured on, beside trivial predictors; 0: it is not measured."""
+    """Batches per evaluation, which also measures trivial predictors for comparison; 0: no evaluation."""
     eval_every: int | None = None
-    """Steps between evaluations, always on the same windows of `eval_split`; None: after the last step alone."""
+    """Steps between evaluations, always on the same windows of `eval_split`; None: only after the last step."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no run can have; what the shards must allow is the loader's to check.
+        """Refuse invalid values; the loader checks what depends on the shards.
 
         Raises:
-            RequestError: names the field.
+            RequestError: a value is invalid; the message names the field.
         """
         require_whole(self, "num_steps", most=MAX_STEPS)
         require_whole(self, "save_every", "report_every", "accumulate")
@@ -173,39 +173,39 @@ class Recipe:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
         fits = all(is_whole(size, least=1) for size in sizes)
-        require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one a modality")
+        require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one per modality")
         if self.modality_steps is not None:
             fits = all(is_finite(share) and share >= 0 for share in self.modality_steps.values())
-            require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, a modality")
+            require(self, "modality_steps", fits=fits, wanted="a finite number, 0 or more, per modality")
 
     @property
     def also(self) -> tuple[Modality, ...]:
-        """List the batches that join the stage's usual ones: paired windows in warmup, for what they teach the codes.
+        """List modalities in addition to the stage's usual ones: paired windows in warmup, which help the codes.
 
-        Assumes: they take half of the steps (`modality_steps` says otherwise); without `loss.cross`, or with each
-            modality's codes its own, none are drawn, as in the paper.
+        Assumes: they take half of the steps, unless `modality_steps` says otherwise. Without `loss.cross`, or with
+            separate codes per modality, warmup has no paired windows, as in the paper.
         """
         teaches = self.stage is Stage.WARMUP and self.loss.cross > 0 and self.model.codebook.shared
         return (Modality.PAIRED,) if teaches else ()
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """List the kinds of batch that the run asks for."""
+        """List the modalities of the run's batches."""
         return drawn_modalities(self.stage, self.modality_steps, self.also)
 
     @property
     def draws_pairs_in_warmup(self) -> bool:
-        """Tell whether warmup asks for paired windows."""
+        """Tell whether this is a warmup with paired windows."""
         return self.stage is Stage.WARMUP and Modality.PAIRED in self.modalities
 
     @property
     def takes_paired_alone(self) -> bool:
-        """Tell whether a video batch would have no loss: co-training without anything visual to predict."""
+        """Tell whether only paired batches have a loss: co-training without visual prediction."""
         return self.stage is Stage.COTRAIN and self.model.cot.visual is VisualReasoning.NONE
 
 
 def own_windows(recipe: Recipe) -> WindowSpec | None:
-    """Give the windows of a recipe that names none; None in fine-tuning, where they follow the sources' cameras."""
+    """Give the default windows of a recipe; None in fine-tuning, where they depend on the sources' cameras."""
     if recipe.draws_pairs_in_warmup:
         return _PAIR_WINDOWS
     return None if recipe.stage is Stage.FINETUNE else default_windows(recipe.stage, ())
@@ -213,18 +213,18 @@ def own_windows(recipe: Recipe) -> WindowSpec | None:
 
 _PAIR_WINDOWS = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1, chunk_s=1.0)
 _CONTINUOUS_PART, _REPLACED_PART = 1 / 3, 0.8
-"""Parts of a run in which encodings have no codes yet, and in which dead codes are replaced."""
+"""Fraction of a run before codes are used, and fraction in which dead codes are replaced."""
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """Carry what one field says of several into the others: `length`, reasoning without frames, `~` in paths.
+    """Fill in all fields that follow from others: from `length`, from reasoning without frames, and `~` in paths.
 
-    Chunks of a warmup that draws pairs cover the second between the two frames, whatever the source's rate. Phases of
-    the codebook that the recipe leaves open follow its `num_steps`; `--steps` comes later, and a run that it cuts short
-    is the same run when it goes on.
+    In a warmup with paired windows, chunks cover the second between the two frames, whatever the source's rate. Unset
+    phases of the codebook follow `num_steps`. `--steps` is applied later, so that stopping a run early does not change
+    them.
 
     Raises:
-        RequestError: the model has no room for the length.
+        RequestError: the model is too small for the length.
     """
     recipe = _with_home(recipe)
     if recipe.takes_paired_alone:
@@ -242,7 +242,7 @@ def resolved(recipe: Recipe) -> Recipe:
 
 
 def _phased(recipe: Recipe) -> CodebookConfig:
-    """Say when codes begin and when they only settle."""
+    """Set when quantization begins and when the replacement of dead codes ends."""
     codebook, updates = recipe.model.codebook, recipe.num_steps * recipe.accumulate
     continuous, last = codebook.continuous_updates, codebook.last_replacement
     if continuous is None and recipe.stage is Stage.WARMUP:
@@ -252,7 +252,7 @@ def _phased(recipe: Recipe) -> CodebookConfig:
 
 
 def _with_home(config: _Config) -> _Config:
-    """Write the home folder out in every text of a config, and of those inside it, that begins with `~`."""
+    """Expand a leading `~` in every string of a config and of its nested configs."""
     changes: dict[str, object] = {}
     for one in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, one.name)
@@ -275,7 +275,7 @@ def _windows_of(recipe: Recipe, length: int) -> WindowSpec:
 
 
 def limited(manifest: Manifest, recipe: Recipe) -> Manifest:
-    """Take a recipe's part of every source of a manifest."""
+    """Apply the recipe's `fraction` to every source of a manifest."""
     entries = tuple(replace(entry, fraction=entry.fraction * recipe.fraction) for entry in manifest.entries)
     return replace(manifest, entries=entries)
 
@@ -284,51 +284,53 @@ def load_recipe(path: Path) -> Recipe:
     """Call the function `recipe` of a Python file.
 
     Raises:
-        RequestError: no such file, it does not run, or it gives no Recipe, or one with a value of another type.
+        RequestError: the file does not exist or fails, or `recipe` does not return a valid Recipe.
     """
     if not path.is_file():
-        raise RequestError(f"no recipe {path}: give a Python file with a function recipe() -> Recipe")
+        raise RequestError(f"recipe {path} not found; expected a Python file that defines recipe() -> Recipe")
     spec = importlib.util.spec_from_file_location(f"_recipe_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise RequestError(f"{path} is no Python file: give one with a function recipe() -> Recipe")
+        raise RequestError(f"recipe {path}: expected a Python file that defines recipe() -> Recipe")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         recipe = module.recipe()
     except (Exception, SystemExit) as fault:
-        raise RequestError(f"recipe {path} fails: {type(fault).__name__}: {fault}") from fault
+        raise RequestError(f"recipe {path} failed: {type(fault).__name__}: {fault}") from fault
     if not isinstance(recipe, Recipe):
-        raise RequestError(f"recipe {path}: recipe() gave a {type(recipe).__name__}, not a Recipe")
+        raise RequestError(f"recipe {path}: expected recipe() to return a Recipe, got {type(recipe).__name__}")
     if misfit := first_misfit(recipe):
         raise RequestError(f"recipe {path}: {misfit}")
     return recipe
 
 
 def find_manifest(recipe: Recipe, path: Path) -> Path:
-    """Find the recipe's manifest from the working directory, else from the folders above the recipe file.
+    """Find the recipe's manifest, relative to the working directory or to a folder above the recipe file.
 
     Raises:
-        RequestError: it lies in none of them.
+        RequestError: the manifest does not exist there.
     """
     places = [Path(recipe.manifest), *(folder / recipe.manifest for folder in path.resolve().parents)]
     for place in places:
         if place.is_file():
             return place
-    raise RequestError(f"recipe {recipe.name} names manifest {recipe.manifest}, which is absent: --set manifest=PATH")
+    raise RequestError(f"recipe {recipe.name}: manifest {recipe.manifest} not found; --set manifest=PATH")
 
 
 @contextmanager
 def building(recipe: Recipe) -> Iterator[None]:
-    """Turn what goes wrong while its model is built into the recipe's fault: sizes that do not fit each other.
+    """Report errors while a recipe's model is built, such as sizes that do not match, as errors of the recipe.
 
     Raises:
-        RequestError: it cannot be built.
+        RequestError: the model cannot be built.
     """
     try:
         yield
     except (ValueError, RuntimeError, ArithmeticError) as fault:
         what = " ".join(str(fault).split())
-        raise RequestError(f"recipe {recipe.name}: its model cannot be built: {what}; change --set model...") from fault
+        raise RequestError(
+            f"recipe {recipe.name}: its model cannot be built: {what}; change it with --set model..."
+        ) from fault
 
 
 def as_json(recipe: Recipe) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Hugging Face datasets: Parquet files, mapped as Arrow, and torch's shuffling loader."""
+"""Hugging Face datasets: Parquet files, memory-mapped as Arrow, with torch's shuffling loader."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _COLUMNS = ("first", "future", "action")
 
 
 def export(pairs: Pairs, out: Path) -> None:
-    """Write Parquet, and the Arrow cache that the first opening makes."""
+    """Write Parquet files, and open them once to create the Arrow cache."""
 
     def rows() -> Iterator[dict[str, bytes]]:
         for first, future, action in pairs:

@@ -1,4 +1,4 @@
-"""Megatron-Energon: webdataset tars as `energon prepare` indexes them, its shuffle, its loader."""
+"""Megatron-Energon: webdataset tars indexed by `energon prepare`, with its shuffle and loader."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +26,11 @@ from pipelines.bench.loader.peers.decode import image, vectors
 PACKAGE = "megatron-energon"
 _SHUFFLE = 500
 _SEQUENCE = 100
-"""Neighbours that its workers read in turn; the value of its documentation."""
+"""Number of consecutive samples that a worker reads; the value is from its documentation."""
 
 
 def export(pairs: Pairs, out: Path) -> None:
-    """Write the same tars as for webdataset and prepare them."""
+    """Write the same tars as for webdataset, and prepare them."""
     webdataset.export(pairs, out)
     shards = sorted(path.name for path in out.glob("*.tar"))
     BaseWebdatasetFactory.prepare_dataset(out, shards, split_parts_ratio=[("train", 1.0)], workers=1)
@@ -57,7 +57,7 @@ class _Encoder(DefaultTaskEncoder):  # type: ignore[misc]
 
 
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Shuffle by its slices and a buffer; its training datasets have no end."""
+    """Shuffle with its slices and a buffer; its training datasets are endless."""
     dataset = get_train_dataset(
         data,
         worker_config=WorkerConfig(rank=0, world_size=1, num_workers=workers),

@@ -1,4 +1,4 @@
-"""litdata: its chunk files, its shuffle, its loader."""
+"""litdata, with its chunk files, shuffle and loader."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ PACKAGE = "litdata"
 
 
 def export(pairs: Pairs, out: Path) -> None:
-    """Write an item a pair, by the writer that `litdata.optimize` uses in its processes."""
+    """Write one item per pair, with the writer that `litdata.optimize` uses internally."""
     writer = BinaryWriter(str(out), chunk_bytes="64MB")
     for number, (first, future, action) in enumerate(pairs):
         writer.add_item(number, {"first": first, "future": future, "action": action.tobytes()})
@@ -32,7 +32,7 @@ def _decoded(sample: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint
 
 
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Shuffle chunks and what is in them."""
+    """Shuffle chunks and the items in them."""
     dataset = StreamingDataset(str(data), shuffle=True, drop_last=True, transform=_decoded)
     loader = StreamingDataLoader(
         dataset, batch_size=batch_size, num_workers=workers, drop_last=True, persistent_workers=workers > 0

@@ -1,4 +1,4 @@
-"""mosaicml-streaming: MDS shards, its shuffle, its loader."""
+"""mosaicml-streaming, with its MDS shards, shuffle and loader."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ PACKAGE = "mosaicml-streaming"
 
 
 def export(pairs: Pairs, out: Path) -> None:
-    """Write a record a pair."""
+    """Write one record per pair."""
     with MDSWriter(out=str(out), columns={"first": "bytes", "future": "bytes", "action": "bytes"}) as writer:
         for first, future, action in pairs:
             writer.write({"first": first, "future": future, "action": action.tobytes()})
@@ -32,7 +32,7 @@ class _Decoded(StreamingDataset):  # type: ignore[misc]
 
 
 def batches(data: Path, *, workers: int, batch_size: int) -> Iterator[Taken]:
-    """Shuffle by its default algorithm."""
+    """Shuffle with its default algorithm."""
     clean_stale_shared_memory()
     dataset = _Decoded(local=str(data), shuffle=True, batch_size=batch_size)
     loader = StreamingDataLoader(

@@ -1,4 +1,4 @@
-"""webdataset: plain tars of pairs, its shard and sample shuffles, and its own loader."""
+"""webdataset: plain tars of pairs, with its shard and sample shuffles and its loader."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _SHUFFLE = 500
 
 
 def export(pairs: Pairs, out: Path) -> None:
-    """Write a tar sample a pair."""
+    """Write one tar sample per pair."""
     with webdataset.ShardWriter(str(out / "pairs-%06d.tar"), maxcount=-(-len(pairs) // _SHARDS), verbose=0) as writer:
         for number, (first, future, action) in enumerate(pairs):
             key = f"{number:08d}"

@@ -79,7 +79,7 @@ def test_a_way_that_is_absent_has_a_row_without_figures(monkeypatch: pytest.Monk
 def test_unequal_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     log = _Log(monkeypatch)
 
-    with pytest.raises(RuntimeError, match=r"w: unequal results: \{'a': 7, 'b': 6\}"):
+    with pytest.raises(RuntimeError, match=r"w: expected equal counts from all ways, got \{'a': 7, 'b': 6\}"):
         run_contest(_contest(log.way("a", 1, 1), log.way("b", 1, 1, count=6)), num_rounds=1)
 
 

@@ -37,7 +37,7 @@ def test_a_turn_with_other_pixels_is_refused(clips: Workload, monkeypatch: pytes
 
     monkeypatch.setattr(limit, "batches", swapped)
 
-    with pytest.raises(ValueError, match="no pair"):
+    with pytest.raises(ValueError, match="expected the two frames of a pair"):
         take_turn("limit:batches", pairs=clips.raw / "pairs", data=clips.raw / "pairs", spec=_SPEC)
 
 

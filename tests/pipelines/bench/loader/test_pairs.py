@@ -22,19 +22,19 @@ def test_a_changed_pixel_is_refused(pairs: Pairs) -> None:
     taken = _taken(pairs, 3, 0)
     taken[1][1, 5, 5] ^= 1
 
-    with pytest.raises(ValueError, match=r"sample 1 .* no pair"):
+    with pytest.raises(ValueError, match=r"sample 1 .* expected the two frames of a pair"):
         pairs.check(taken)
 
 
 def test_frames_that_do_not_belong_together_are_refused(pairs: Pairs) -> None:
     first, future, action = _taken(pairs, 3, 0)
 
-    with pytest.raises(ValueError, match=r"sample 0 .* no pair"):
+    with pytest.raises(ValueError, match=r"sample 0 .* expected the two frames of a pair"):
         pairs.check((first, future[::-1], action))
 
 
 def test_actions_of_another_pair_are_refused(pairs: Pairs) -> None:
     first, future, action = _taken(pairs, 3, 0)
 
-    with pytest.raises(ValueError, match=r"sample 0 .* actions of another"):
+    with pytest.raises(ValueError, match=r"sample 0 .* actions are those of another"):
         pairs.check((first, future, action[::-1]))

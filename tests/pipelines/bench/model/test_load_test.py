@@ -65,15 +65,15 @@ def test_both_clients_give_the_answer_or_the_error_in_a_line(
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (["--preset", "tyni"], "--preset tyni: there are tiny, quarter, full"),
-        (["--clients", "0"], "--clients 0: 1 to 32 may wait"),
-        (["--clients", "4", "33"], "--clients 4 33: 1 to 32 may wait"),
-        (["--clients", "4", "--requests", "3"], "--requests 3: fewer than the 4 clients"),
+        (["--preset", "tyni"], "--preset tyni: expected one of tiny, quarter, full"),
+        (["--clients", "0"], "--clients 0: expected numbers from 1 to 32"),
+        (["--clients", "4", "33"], "--clients 4 33: expected numbers from 1 to 32"),
+        (["--clients", "4", "--requests", "3"], "--requests 3: expected at least one per client (4)"),
         (["--requests", "many"], "argument --requests: invalid int value: 'many'"),
         (["--clinets", "4"], "unknown option --clinets; did you mean --clients?"),
         (["--preset", "tiny", "--policy", "x"], "not allowed with argument"),
-        (["--policy", "nowhere"], "nowhere holds neither a checkpoint"),
-        (["--out", "nowhere/load.json"], "nowhere is no folder"),
+        (["--policy", "nowhere"], "nowhere: expected a checkpoint (state.json)"),
+        (["--out", "nowhere/load.json"], "folder nowhere not found"),
     ],
 )
 def test_a_mistake_is_one_line(asked: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,9 @@ def test_a_mistake_is_one_line(asked: list[str], told: str, capsys: pytest.Captu
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with (
-        pytest.raises(VitaDataError, match=r"exit code 2 before it served: vita-serve: .*holds neither a checkpoint"),
+        pytest.raises(
+            VitaDataError, match=r"code 2 before it was ready: vita-serve: .*: expected a checkpoint \(state"
+        ),
         served(tmp_path, device="cpu"),
     ):
         pass

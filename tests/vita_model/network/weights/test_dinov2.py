@@ -170,7 +170,7 @@ def test_resume_and_hand_over_refuse_other_weights(make_recipe, make_stream, wei
     other = override(recipe, ["visual.backbone=random"])
     with pytest.raises(RequestError, match=r"model\.visual\.backbone was .*dinov2-small, now random"):
         go(replace(other, num_steps=9), make_stream, tmp_path / "run", resume=True)
-    with pytest.raises(RequestError, match=r"--set init=.*run: it was trained on DINOv2 weights sha256:"):
+    with pytest.raises(RequestError, match=r"--set init=.*run: the run was trained on DINOv2 weights sha256:"):
         go(override(following, ["visual.backbone=random"]), make_stream, tmp_path / "other")
 
     write(weights[0], seed=2)
@@ -178,7 +178,7 @@ def test_resume_and_hand_over_refuse_other_weights(make_recipe, make_stream, wei
         lambda: go(replace(recipe, num_steps=9), make_stream, tmp_path / "run", resume=True),
         lambda: go(following, make_stream, tmp_path / "other"),
     ):
-        with pytest.raises(RequestError, match=r"it was trained on DINOv2 weights sha256:.* gives sha256:"):
+        with pytest.raises(RequestError, match=r"the run was trained on DINOv2 weights sha256:.* gives sha256:"):
             again()
 
 
@@ -234,15 +234,15 @@ DAMAGES = [
     (lambda f: (f / "config.json").unlink(), "has no config.json"),
     (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
     (lambda f: (f / "config.json").write_text("3"), "config.json cannot be read"),
-    (lambda f: rename_config(f, model_type="vit"), "its model_type is vit, the recipe's model.visual has dinov2"),
-    (lambda f: rename_config(f, hidden_size=768), "its hidden_size is 768, the recipe's model.visual has 64"),
+    (lambda f: rename_config(f, model_type="vit"), "its model_type is vit, but the recipe's model.visual has dinov2"),
+    (lambda f: rename_config(f, hidden_size=768), "its hidden_size is 768, but the recipe's model.visual has 64"),
     (lambda f: rename_config(f, use_swiglu_ffn=True), "its use_swiglu_ffn is True"),
     (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors"),
     (cut, "model.safetensors cannot be read"),
     (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors cannot be read"),
     (lose_a_tensor, "it has no layernorm.bias"),
-    (widen_a_tensor, "its layernorm.bias is (65,), the recipe's model.visual has (64,)"),
-    (add_a_tensor, "it has register_tokens, which the recipe's model.visual has not"),
+    (widen_a_tensor, "its layernorm.bias is (65,), but the recipe's model.visual has (64,)"),
+    (add_a_tensor, "it has register_tokens, which the recipe's model.visual does not have"),
     (lose_a_shard, "model-00002-of-"),
 ]
 
@@ -263,7 +263,7 @@ def test_loading_says_nothing_on_the_terminal_and_leaves_the_librarys_settings_a
 
 def test_a_file_instead_of_its_folder_is_refused(visual, weights):
     file = weights[0] / "model.safetensors"
-    assert "it is a file, not a folder" in refusal(replace(visual, backbone=str(file)))
+    assert "expected a folder or hub name, got a file" in refusal(replace(visual, backbone=str(file)))
 
 
 @pytest.mark.parametrize("name", ["facebook/dinov2-base", "nowhere", "not a name", "/nowhere/dinov2", "a/b/c"])
@@ -274,7 +274,7 @@ def test_a_name_that_no_hub_answers_for_is_refused_at_once(visual, tmp_path, mon
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     begin_s = time.monotonic()
 
-    assert "no such folder, and no such model from the Hugging Face hub (" in refusal(replace(visual, backbone=name))
+    assert "not found, neither as a folder nor on the Hugging Face hub (" in refusal(replace(visual, backbone=name))
     assert time.monotonic() - begin_s < 5
     assert capfd.readouterr().err == ""
 
@@ -372,10 +372,10 @@ def test_both_providers_of_the_same_weights_are_the_same(visual, timm_model, tmp
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nonsense", "timm gives no DINOv2 of that name"),
-        ("local-dir:/nowhere", "timm gives no DINOv2 of that name"),
-        ("vit_base_patch14_dinov2", "no such model from the Hugging Face hub"),
-        ("hf-hub:timm/vit_base_patch14_dinov2.lvd142m", "no such model from the Hugging Face hub"),
+        ("nonsense", "timm has no DINOv2 model of that name"),
+        ("local-dir:/nowhere", "timm has no DINOv2 model of that name"),
+        ("vit_base_patch14_dinov2", "neither as a folder nor on the Hugging Face hub"),
+        ("hf-hub:timm/vit_base_patch14_dinov2.lvd142m", "neither as a folder nor on the Hugging Face hub"),
     ],
 )
 def test_timm_without_weights_is_refused_at_once(visual, tmp_path, monkeypatch, name, message):

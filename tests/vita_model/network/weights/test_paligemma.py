@@ -207,17 +207,17 @@ NORM = "language_model.model.norm.weight"
 DAMAGES = [
     (lambda f: (f / "config.json").unlink(), "has no config.json"),
     (lambda f: (f / "config.json").write_text("["), "config.json cannot be read"),
-    (lambda f: change_config(f, None, model_type="llava"), "its model_type is llava, wanted paligemma"),
+    (lambda f: change_config(f, None, model_type="llava"), "its model_type is llava, expected paligemma"),
     (lambda f: change_config(f, "text_config", num_attention_heads=2), "text_config.num_attention_heads is 2, "),
-    (lambda f: change_config(f, "vision_config", image_size=112), "vision_config.image_size is 112, the recipe's"),
+    (lambda f: change_config(f, "vision_config", image_size=112), "vision_config.image_size is 112, but the recipe's"),
     (
         lambda f: change_tensor(f, NORM, lambda t: t.update({NORM: torch.zeros(65)})),
-        "its gemma.norm.weight is (65,), the recipe's model.backbone has (64,)",
+        "its gemma.norm.weight is (65,), but the recipe's model.backbone has (64,)",
     ),
     (lambda f: change_tensor(f, NORM, lambda t: t.pop(NORM)), "it has no tensor for gemma.norm.weight (64,)"),
     (
         lambda f: change_tensor(f, NORM, lambda t: t.update({"adapter": torch.zeros(1)})),
-        "its tensor for adapter (1,) has no place in the recipe's model.backbone",
+        "it has adapter (1,), which the recipe's model.backbone does not have",
     ),
     (lose_a_shard, "model-00002-of-"),
     (lambda f: (f / "model.safetensors.index.json").unlink(), "has no model.safetensors"),
@@ -227,7 +227,7 @@ DAMAGES = [
         lambda f: write_tokenizer(
             f / "tokenizer.json", sentences=[chr(0x4E00 + n) for n in range(300)], num_tokens=900
         ),
-        "tokens, the recipe's model.backbone.vocabulary is 259",
+        "tokens, but the recipe's model.backbone.vocabulary is 259",
     ),
 ]
 
@@ -245,7 +245,7 @@ def test_a_name_that_no_hub_answers_for_is_refused_at_once(config, tmp_path, mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     begin_s = time.monotonic()
-    assert "no such folder, and no such model from the Hugging Face hub (" in refusal(config, name)
+    assert "not found, neither as a folder nor on the Hugging Face hub (" in refusal(config, name)
     assert time.monotonic() - begin_s < 5
 
 
@@ -295,7 +295,7 @@ def test_a_run_keeps_the_tokenizer_and_goes_on_without_the_folder(runs, released
 def test_a_resumed_run_refuses_another_tokenizer(runs, released):
     runs("cotrain")
     write_tokenizer(released[0] / "tokenizer.json", num_tokens=50)
-    with pytest.raises(RequestError, match=r"tokenizer\.json is not the tokenizer of that run; restore it"):
+    with pytest.raises(RequestError, match=r"tokenizer\.json differs from the tokenizer of that run; restore"):
         runs("cotrain", resume=True, num_steps=3)
 
 

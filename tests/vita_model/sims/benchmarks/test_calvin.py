@@ -137,17 +137,17 @@ def test_the_average_is_the_sum_of_the_rates():
 
 def test_missing_parts_name_the_place(installed, tmp_path, make_policy, capsys):
     policy = make_policy(np.zeros((1, 7)), convention="calvin")
-    with pytest.raises(RequestError, match=r"no description of environment D at .*absent/validation/.hydra"):
+    with pytest.raises(RequestError, match=r"description of environment D not found at .*absent/validation/.hydra"):
         evaluate_calvin(_request(tmp_path, dataset=tmp_path / "absent"), policy, lambda line: None)
     (installed / "conf/annotations/new_playtable_validation.yaml").unlink()
-    with pytest.raises(RequestError, match=r"no configuration at .*new_playtable_validation.yaml"):
+    with pytest.raises(RequestError, match=r"configuration not found at .*new_playtable_validation.yaml"):
         evaluate_calvin(_request(tmp_path), policy, lambda line: None)
 
 
 def test_a_missing_package_is_one_sentence(tmp_path, capsys):
     code = main(["calvin", "--dataset", str(tmp_path), "--policy", "random", "--out", str(tmp_path)])
     assert code == 2
-    assert "no package 'calvin_agent' in " in capsys.readouterr().err
+    assert "package 'calvin_agent' not found in " in capsys.readouterr().err
 
 
 def test_the_hash_is_fnv1():

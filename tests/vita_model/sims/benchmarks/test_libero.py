@@ -123,13 +123,13 @@ def test_a_missing_package_is_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "libero" not in entry])
     code = main(["libero", "--suite", "libero_goal", "--policy", "random", "--out", str(tmp_path)])
     assert code == 2
-    assert "no package 'libero'" in capsys.readouterr().err
+    assert "package 'libero' not found" in capsys.readouterr().err
 
 
 def test_missing_assets_name_the_place_and_nothing_is_imported(installed, tmp_path, make_policy):
     (installed / "libero/libero/assets/here").unlink()
     (installed / "libero/libero/assets").rmdir()
-    with pytest.raises(RequestError, match=r"no assets at .*libero/libero/assets; .*--assets"):
+    with pytest.raises(RequestError, match=r"assets not found at .*libero/libero/assets; .*--assets"):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7))), lambda line: None)
     assert "libero.libero" not in sys.modules
 
@@ -144,7 +144,7 @@ def test_assets_elsewhere_are_handed_over(installed, tmp_path, make_policy, monk
 
 def test_no_question_is_asked(installed, tmp_path, make_policy, monkeypatch):
     monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path / "absent"))
-    with pytest.raises(RequestError, match=r"no configuration at .*absent/config.yaml"):
+    with pytest.raises(RequestError, match=r"configuration not found at .*absent/config.yaml"):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7))), lambda line: None)
 
 
@@ -156,7 +156,7 @@ def test_requests_that_are_none(tmp_path):
 
 
 def test_a_task_that_is_not_there(installed, tmp_path, make_policy):
-    with pytest.raises(RequestError, match="tasks 0 to 1; 5 was asked for"):
+    with pytest.raises(RequestError, match="expected tasks from 0 to 1, got 5"):
         evaluate_libero(_request(tmp_path, tasks=(5,)), make_policy(np.zeros((1, 7))), lambda line: None)
 
 
@@ -180,7 +180,7 @@ def test_a_suite_goes_on_where_its_policy_vanished(installed, tmp_path, make_pol
         evaluate_libero(_request(tmp_path), policy, said.append)
     log = sys.modules["libero.libero.envs"].LOG
     assert [entry[1] for entry in log if entry[0] == "state"] == [(0, 0), (0, 1), (0, 2), (1, 0)]
-    assert "3 episodes are kept" in said[-1]
+    assert "3 episodes are saved" in said[-1]
 
     log.clear()
     result = evaluate_libero(_request(tmp_path, resume=True), make_policy(np.full((12, 7), 0.3)), said.append)

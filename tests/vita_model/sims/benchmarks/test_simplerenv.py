@@ -152,7 +152,7 @@ def test_the_sticky_gripper_goes_on_with_a_change():
 
 def test_missing_assets_name_the_place(installed, tmp_path, make_policy, monkeypatch):
     monkeypatch.setenv("MS_ASSET_DIR", str(tmp_path / "absent"))
-    with pytest.raises(RequestError, match=r"no assets at .*absent/data/tasks/bridge_v2_real2sim_dataset"):
+    with pytest.raises(RequestError, match=r"assets not found at .*absent/data/tasks/bridge_v2_real2sim_dataset"):
         evaluate_simplerenv(_request(tmp_path), _canonical(make_policy), lambda line: None)
     assert "mani_skill.envs" not in sys.modules
 
@@ -161,7 +161,7 @@ def test_missing_assets_name_the_place(installed, tmp_path, make_policy, monkeyp
 def test_a_missing_package_is_one_sentence(robot, package, tmp_path, capsys):
     code = main(["simplerenv", "--robot", robot, "--policy", "random", "--out", str(tmp_path)])
     assert code == 2
-    assert f"no package '{package}'" in capsys.readouterr().err
+    assert f"package '{package}' not found" in capsys.readouterr().err
 
 
 def test_the_environment_is_left_offline_only_while_it_runs(installed, tmp_path, make_policy, monkeypatch):

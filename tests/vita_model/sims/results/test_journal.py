@@ -50,8 +50,8 @@ def test_what_is_over_is_not_run_again(interrupted, said):
     assert rows == [{"length": number * number} for number in range(5)]
     assert runs.numbers == [3, 4]
     assert said == [
-        f"3 episodes are kept in {interrupted.episodes}: --resume goes on with them",
-        f"going on after 3 episodes of {interrupted.episodes}",
+        f"3 episodes are saved in {interrupted.episodes}; add --resume to continue",
+        f"resuming after 3 episodes in {interrupted.episodes}",
     ]
 
 
@@ -73,15 +73,15 @@ def test_nothing_stays_where_no_episode_ended(tmp_path, said):
 
 
 def test_episodes_are_thrown_away_by_nobodys_oversight(interrupted, said):
-    with pytest.raises(RequestError, match="3 episodes of an evaluation that was interrupted: --resume"):
+    with pytest.raises(RequestError, match="3 episodes of an interrupted evaluation; add --resume"):
         Journal(interrupted, SETTINGS, said.append)
     assert len(interrupted.episodes.read_text().splitlines()) == 4
 
 
 def test_other_settings_are_refused_by_name(interrupted, said):
-    with pytest.raises(RequestError, match=r"max_steps: 9 there, 7 now\)"):
+    with pytest.raises(RequestError, match=r"max_steps was 9, now 7\)"):
         Journal(resumed(interrupted), {**SETTINGS, "max_steps": 7}, said.append)
-    with pytest.raises(RequestError, match=r"policy: .*'step': 3.* there, .*'step': 4.* now"):
+    with pytest.raises(RequestError, match=r"policy was .*'step': 3.*, now .*'step': 4"):
         Journal(resumed(interrupted), {**SETTINGS, "policy": {"name": "run", "step": 4}}, said.append)
 
 
@@ -98,7 +98,7 @@ def test_a_line_that_the_processs_end_cut_is_run_again(interrupted, said, torn):
 def test_what_was_not_asked_for_again_stays(interrupted, said):
     with Journal(resumed(interrupted), SETTINGS, said.append) as journal:
         list(journal.rows("chains", range(2), Runs()))
-    assert said[-1] == f"3 episodes are kept in {interrupted.episodes}: --resume goes on with them"
+    assert said[-1] == f"3 episodes are saved in {interrupted.episodes}; add --resume to continue"
     runs = Runs()
     with Journal(resumed(interrupted), SETTINGS, said.append) as journal:
         list(journal.rows("chains", range(4), runs))
@@ -110,7 +110,7 @@ def test_two_evaluations_at_once_are_refused(tmp_path, said):
     place = Place(folder=tmp_path, name="calvin", resume=True)
     with Journal(place, SETTINGS, said.append) as journal:
         list(journal.rows("chains", range(1), Runs()))
-        with pytest.raises(RequestError, match="another evaluation is under way there"):
+        with pytest.raises(RequestError, match="another evaluation is running there"):
             Journal(place, SETTINGS, said.append)
         assert place.episodes.exists()
 
@@ -136,7 +136,7 @@ def test_there_is_nothing_to_go_on_with_after_the_end(tmp_path):
 def test_a_journal_that_is_none_is_refused(interrupted, said):
     for text in ("{}\nnonsense\n", "3\n", '{}\n{"group": 1}\n'):
         interrupted.episodes.write_text(text)
-        with pytest.raises(RequestError, match=r"cannot be read .*: remove it"):
+        with pytest.raises(RequestError, match=r"cannot be read .*; remove it"):
             Journal(resumed(interrupted), SETTINGS, said.append)
 
 

@@ -80,13 +80,15 @@ def test_a_strip_gets_a_picture_an_answer_and_one_of_the_end(observation, make_p
 
 
 def test_another_convention_is_refused_with_what_to_do(make_policy):
-    with pytest.raises(RequestError, match=r"convention 'calvin', 'libero' is needed here: .*--convention libero"):
+    with pytest.raises(
+        RequestError, match=r"expected actions in convention 'libero', but .* uses 'calvin'; .*--convention libero"
+    ):
         InConvention(make_policy(_chunk(), convention="calvin"), "libero")
 
 
 @pytest.mark.parametrize("answer", [np.zeros(7), np.zeros((2, 6)), np.zeros((0, 7)), np.full((1, 7), np.inf)])
 def test_what_is_no_chunk_is_not_carried_out(answer, make_policy, observation):
-    with pytest.raises(VitaDataError, match="constant answered"):
+    with pytest.raises(VitaDataError, match=r"constant: expected (finite )?actions"):
         InConvention(make_policy(answer), "libero").act(observation)
 
 
@@ -120,7 +122,7 @@ def test_random_commands_are_repeatable_and_within_bounds(observation):
 
 
 def test_a_policy_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(RequestError, match="no such run or checkpoint"):
+    with pytest.raises(RequestError, match="absent: not found"):
         load_policy(str(tmp_path / "absent"), convention="libero")
     assert load_policy("random", convention="calvin").info.convention == "calvin"
 

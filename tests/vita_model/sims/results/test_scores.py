@@ -88,7 +88,7 @@ def test_results_of_one_policy_share_a_row(tmp_path):
     assert next(line for line in text.splitlines() if line.startswith("mine ")).split() == [
         "mine", "50.0", "-", "-", "50.0", "-",
     ]  # fmt: skip
-    with pytest.raises(RequestError, match="given by another result"):
+    with pytest.raises(RequestError, match="another result already has GOAL of mine"):
         tables_text([paths[0], paths[0]])
 
 
@@ -98,19 +98,19 @@ def test_a_part_of_the_protocol_is_named(tmp_path):
         result = {"table": 2, "policy": {"name": "mine"}, "rates": {name: rate}, "is_protocol": is_protocol}
         write_json(tmp_path / f"{name}.json", result)
     text = tables_text([tmp_path / "GOAL.json", tmp_path / "LONG.json"])
-    assert f"{tmp_path / 'GOAL.json'}: not the benchmark's whole protocol" in text
-    assert text.count("whole protocol") == 1
+    assert f"{tmp_path / 'GOAL.json'}: not the benchmark's full protocol" in text
+    assert text.count("full protocol") == 1
 
 
 def test_what_is_no_result_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"rates": {}}))
-    with pytest.raises(RequestError, match="no result of a benchmark"):
+    with pytest.raises(RequestError, match="expected the result of a benchmark"):
         load_row(tmp_path / "a.json")
     impossible = {"num_successes": 3, "num_episodes": 2}
     write_json(tmp_path / "c.json", {"table": 2, "policy": {"name": "mine"}, "rates": {"GOAL": impossible}})
     with pytest.raises(RequestError, match="3 successes of 2 episodes"):
         load_row(tmp_path / "c.json")
-    with pytest.raises(RequestError, match="no result there"):
+    with pytest.raises(RequestError, match="cannot read the result"):
         load_row(tmp_path / "b.json")
     with pytest.raises(RequestError, match="no column XX"):
         table_text(TABLES[2], [OurRow(name="a", rates=_rates(XX=1))])
@@ -128,5 +128,5 @@ def test_a_sheet_shows_first_and_last_and_the_outcome():
     assert sheet[31, -1].tolist() == [255] * 3
     assert sheet[0, 0, 1] > sheet[0, 0, 0]
     assert sheet[31, 0, 0] > sheet[31, 0, 1]
-    with pytest.raises(ValueError, match="a picture in each row"):
+    with pytest.raises(ValueError, match="at least one picture per row"):
         contact_sheet([(True, [])])

@@ -25,12 +25,16 @@ def test_the_table_has_the_papers_rows_and_says_what_is_short(tmp_path):
     text = trials_text(_sheet(tmp_path, ["ours,select object,1,"] * 40))
 
     assert "VITA, paper" in text
-    assert "ours, Select Object: 40 trials, 10.5 has 100" in text
+    assert "ours, Select Object: 40 trials; the paper (10.5) has 100" in text
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
-    [("ours,7,1,", "line 3: no evaluation '7'"), ("ours,1,maybe,", "success is 'maybe'"), (",1,1,", "no model")],
+    [
+        ("ours,7,1,", "line 3: expected evaluation .*, got '7'"),
+        ("ours,1,maybe,", "expected success 1 or 0, got 'maybe'"),
+        (",1,1,", "expected the name of a model"),
+    ],
 )
 def test_a_row_that_cannot_be_read_is_named(tmp_path, row, words):
     with pytest.raises(VitaDataError, match=words):
@@ -41,12 +45,12 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path, row, words):
 def test_a_sheet_in_another_coding_is_said(tmp_path, coding):
     path = tmp_path / "trials.csv"
     path.write_text("model,evaluation,success\nCaf\xe9,1,1\n", encoding=coding)
-    with pytest.raises(VitaDataError, match="no CSV in UTF-8"):
+    with pytest.raises(VitaDataError, match="expected CSV in UTF-8"):
         load_trials(path)
 
 
 def test_a_sheet_without_the_columns_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="no column evaluation, success"):
+    with pytest.raises(RequestError, match="missing columns evaluation, success"):
         load_trials(_sheet(tmp_path, [], head="model,task"))
-    with pytest.raises(RequestError, match="no sheet of trials"):
+    with pytest.raises(RequestError, match="cannot read the sheet"):
         load_trials(tmp_path / "absent.csv")

@@ -130,7 +130,7 @@ def test_failed_episodes_are_counted_and_not_written(tmp_path, make_arm):
 
 
 def test_an_expert_that_never_succeeds_ends_it(tmp_path, make_arm):
-    with pytest.raises(VitaDataError, match="succeeded in 0 of 3 episodes"):
+    with pytest.raises(VitaDataError, match="succeeded in 0 of 3 attempts"):
         _record(tmp_path, make_arm(works=lambda seed: False), num_demos=1)
 
 

@@ -88,7 +88,7 @@ def test_only_batches_that_come_are_counted() -> None:
     paired = estimate(Stage.COTRAIN, batch_size={"paired": 16})
     assert paired.modality is Modality.PAIRED
     assert paired == estimate(Stage.COTRAIN, modality_steps={"paired": 1.0, "video": 0.0})
-    with pytest.raises(RequestError, match=r"leave no batches of stage cotrain, which takes video, paired"):
+    with pytest.raises(RequestError, match=r"leave no batches for stage cotrain, which uses video, paired"):
         estimate(Stage.COTRAIN, batch_size={"vdeo": 16})
 
 
@@ -118,7 +118,7 @@ def test_the_full_size_is_counted_and_not_made() -> None:
     assert found.optimizer * 16 == pytest.approx(2 * 4 * 2.7288e9, rel=0.001)
     assert found.weights == pytest.approx(4 * ((2.7288e9 + 5.57e8) / 16 + 86.58e6) + 67.5e6, rel=0.02)
     assert found.modality in (Modality.VIDEO, Modality.PAIRED)
-    assert "16 ranks, fsdp, bf16, blocks computed again" in as_text(found)
+    assert "16 ranks, fsdp, bf16, activation checkpointing" in as_text(found)
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_a_step_takes_less_than_the_estimate_and_more_than_a_part_of_it(mode: st
 def test_params_prints_the_memory_of_a_rank(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = str(RECIPES / "debug_cotrain.py")
     assert cli.main(["params", recipe, "--ranks", "2", "--set", "parallel=fsdp"]) == 0
-    assert "memory of a rank (2 ranks, fsdp, fp32; " in capsys.readouterr().out
+    assert "memory per rank (2 ranks, fsdp, fp32; " in capsys.readouterr().out
     assert cli.main(["params", recipe, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["memory"]
     assert found["total"] > found["weights"] + found["gradients"] + found["optimizer"]

@@ -81,9 +81,9 @@ def test_figures_reach_the_log_tensorboard_and_the_page_files(go, tmp_path):
     go("run", held_out=HeldOut(Stage.WARMUP), eval_every=4, eval_batches=2, report=said.append)
     found = evaluations(tmp_path / "run")
     newest = json.loads((tmp_path / "run" / EVALUATION).read_text())
-    lines = [line for line in said if line.startswith("held out at step ")]
+    lines = [line for line in said if line.startswith("held-out evaluation at step ")]
 
-    assert [line.split(":")[0] for line in lines] == ["held out at step 4"]
+    assert [line.split(":")[0] for line in lines] == ["held-out evaluation at step 4"]
     own, other = (found[0][f"frames/{name}"] for name in ("l1", "shuffled_l1"))
     assert f"frames own/shuffled L1 {own:.4f}/{other:.4f} = {own / other:.2f}; actions own/shuffled MSE" in lines[0]
     assert f"rank action {found[0]['codes/rank_action']:.1f}, video" in lines[0]
@@ -103,8 +103,8 @@ def test_figures_reach_the_log_tensorboard_and_the_page_files(go, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "held_out", "message"),
     [
-        ({"eval_every": 2, "eval_batches": 2}, None, r"eval_every=2 needs windows .*--set eval_split=val"),
-        ({"eval_every": 2}, HeldOut(Stage.WARMUP), r"eval_batches=0 measures nothing; --set eval_batches=8"),
+        ({"eval_every": 2, "eval_batches": 2}, None, r"eval_every=2 needs held-out windows.*--set eval_split=val"),
+        ({"eval_every": 2}, HeldOut(Stage.WARMUP), r"eval_batches=0 evaluates nothing; --set eval_batches=8"),
     ],
 )
 def test_measuring_on_what_is_trained_on_or_on_nothing_is_refused(go, tmp_path, fields, held_out, message):
