@@ -10,6 +10,6 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TF_CPP_MIN_LOG_LEVEL=3
 
 echo "== ruff";         ruff check .
 echo "== ruff format";  ruff format --check .
-echo "== mypy";         mypy
+echo "== mypy";         mypy --num-workers 2
 echo "== lint-imports"; lint-imports
 echo "== pytest";       pytest -n "${VITA_TEST_WORKERS:-2}" "$@"

@@ -1,4 +1,56 @@
-"""Builds raw human and robot datasets into normalized shards and loads them as batches; does not import torch."""
+"""Builds raw human and robot datasets into normalized shards and loads them as batches.
+
+    source = vita_data.open_source("shards/bridge")     # clips by number or key, tables as polars frames
+    loader = vita_data.open_loader("manifests/toy.toml", shards="shards", stage="cotrain", batch_size=8)
+
+Importing this package imports nothing else: each name below is loaded when it is first used, torch with `open_loader`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vita_data.dataset import BuiltSource, StoredClip
+    from vita_data.front import open_loader, open_source
+    from vita_data.loader import LoaderOptions, Plan, RemoteOptions
+    from vita_data.types import Batch, CameraRole, Modality, Split, Stage, Starts, WindowSpec
 
 __version__ = "0.1.0"
 SCHEMA_VERSION = 1
+
+_HOMES = {
+    "vita_data.dataset": ("BuiltSource", "StoredClip"),
+    "vita_data.front": ("open_loader", "open_source"),
+    "vita_data.loader": ("LoaderOptions", "Plan", "RemoteOptions"),
+    "vita_data.types": ("Batch", "CameraRole", "Modality", "Split", "Stage", "Starts", "WindowSpec"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Batch",
+    "BuiltSource",
+    "CameraRole",
+    "LoaderOptions",
+    "Modality",
+    "Plan",
+    "RemoteOptions",
+    "Split",
+    "Stage",
+    "Starts",
+    "StoredClip",
+    "WindowSpec",
+    "__version__",
+    "open_loader",
+    "open_source",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'vita_data' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

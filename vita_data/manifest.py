@@ -64,6 +64,26 @@ class _Table:
         return options(value)
 
 
+def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, float]) -> Manifest:
+    """Make a manifest of what a Python caller gives: a path, names of sources, or names with weights.
+
+    Assumes: names without weights are drawn in proportion to their windows, so that each window is seen as often.
+
+    Raises:
+        ManifestError: the file cannot be read, no source is named, or a weight is not above 0.
+    """
+    if isinstance(mixture, Manifest):
+        return mixture
+    if isinstance(mixture, str | Path):
+        return load_manifest(mixture)
+    weights = mixture if isinstance(mixture, Mapping) else dict.fromkeys(mixture, 1.0)
+    if not weights or not all(0 < weight < math.inf for weight in weights.values()):
+        raise ManifestError(f"mixture {mixture!r}: expected at least one source, and weights above 0")
+    entries = tuple(MixtureEntry(source=name, weight=float(weight)) for name, weight in weights.items())
+    basis = Basis.WEIGHT if isinstance(mixture, Mapping) else Basis.WINDOWS
+    return Manifest(name="mixture", path="mixture", entries=entries, basis=basis)
+
+
 def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest.
 

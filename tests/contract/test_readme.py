@@ -115,7 +115,7 @@ def test_the_recipes_run_one_after_the_other(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{block}\n{done.stderr[-2000:]}"
     given = "import numpy as np\nimage, state = np.zeros((48, 64, 3), np.uint8), np.zeros(64, np.float32)\n"
     (loader,), (policy,) = fenced("README.md", "python"), fenced("vita_model/README.md", "python")
-    for code in (loader, given + policy):
+    for code in (loader, *fenced("vita_data/README.md", "python"), given + policy):
         done = follow(f"python - <<'END'\n{code}\nEND\n", tmp_path)
         assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
 

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
 from vita_data.errors import RequestError
 from vita_data.loader.options import Damage, InstructionChoice, LoaderOptions
@@ -66,10 +67,12 @@ class _UnderWay:
     filling: Future[_Filling] | None = None
 
 
-class Loader(Iterator[Batch]):
+class Loader(IterableDataset[Batch], Iterator[Batch]):
     """An endless iterator of one rank's batches; the caller decides how many steps to train.
 
     `state_dict` names the first batch that the caller has not received, no matter how many were read ahead.
+
+    It works alone and as the dataset of `DataLoader(loader, batch_size=None)`, which adds nothing but pinning.
     """
 
     def __init__(self, plan: Plan, *, rank: int, world_size: int, options: LoaderOptions) -> None:
@@ -101,6 +104,16 @@ class Loader(Iterator[Batch]):
         return dict(self._substituted)
 
     def __enter__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        """Return itself: a second loop over it goes on where the first one stopped.
+
+        Raises:
+            RequestError: a worker process of a DataLoader asks; each would give the same batches.
+        """
+        if get_worker_info() is not None:
+            raise RequestError("the loader reads with its own threads: expected DataLoader(num_workers=0), got workers")
         return self
 
     def __exit__(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from vita_data.types.terms import CameraRole, Modality, Split
 
@@ -108,7 +110,7 @@ class BatchPlan:
     windows: tuple[Window, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Batch:
     """The input of the model (vita_data/README.md); absent members are None: no action in video, no image in action."""
 
@@ -132,3 +134,42 @@ class Batch:
     """float32 [B, 64], normalized"""
     state_mask: torch.Tensor | None
     """bool [B, 64]"""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move the tensors to a device; asynchronously from pinned memory."""
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Copy the tensors to page-locked memory; `DataLoader(pin_memory=True)` calls this."""
+        return self.mapped(lambda tensor: tensor.pin_memory())
+
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Change every tensor."""
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self._tensors()}
+        return replace(self, **changed)
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if hasattr(value, "dtype"):
+                yield one.name, value
+
+    def _shapes(self) -> Iterator[tuple[str, str]]:
+        for name, tensor in self._tensors():
+            yield name, f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+    def _sources(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in sorted(Counter(self.source).items()))
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self._shapes())
+        return f"Batch({self.modality}, {len(self)} samples ({self._sources()}): {shapes})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{name}</td><td>{escape(shape)}</td></tr>" for name, shape in self._shapes())
+        texts = "".join(f"<li>{escape(text)}</li>" for text in list(dict.fromkeys(self.instruction))[:5] if text)
+        head = f"<b>Batch</b>, {escape(str(self.modality))}, {len(self)} samples ({escape(self._sources())})"
+        return f"{head}<table>{rows}</table><ul>{texts}</ul>"

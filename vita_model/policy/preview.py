@@ -15,7 +15,6 @@ from vita_data.slots import LEFT_ARM, RIGHT_ARM
 from vita_data.types import Bool, Float32, Image, Manifest, MixtureEntry, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.layers import byte_images, unit_images
 from vita_model.policy.policy import Decision, PolicyOptions, VitaPolicy
-from vita_model.training.batches import on_device
 
 _TILE, _MARGIN, _PANEL, _LINE = 128, 4, 256, 18
 _WHITE, _BLACK, _RED, _GREY = (255, 255, 255), (0, 0, 0), (205, 30, 30), (160, 160, 160)
@@ -60,7 +59,7 @@ def compare(policy: VitaPolicy, shards: str, *, source: str, key: str | None, wi
     if not 0 <= window < num_windows:
         raise RequestError(f"--window {window}: there are {num_windows} windows, numbered from 0")
     batch = read_windows(plan, Modality.PAIRED, [window])
-    decision = policy.decide_batch(on_device(batch, policy.device))[0]
+    decision = policy.decide_batch(batch.to(policy.device))[0]
     images, future, mask = (_known(part)[0] for part in (batch.images, batch.future, batch.future_mask))
     size = decision.frames.shape[1] if decision.frames is not None else _TILE
     return Comparison(

@@ -1,11 +1,10 @@
 """Batches: their source, moving them to a device, splitting them, and making them from noise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from vita_data.loader import PlanChange
 from vita_data.slots import NUM_ACTION_DIMS, STATE_DIM
@@ -36,15 +35,10 @@ class BatchStream(Protocol):
         """Restore a position; `plan_change` decides whether a position of another mixture is accepted."""
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch's tensors to a device; asynchronously from pinned memory."""
-    return _mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
-
-
 def samples(batch: Batch, part: slice) -> Batch:
     """Select samples of a batch."""
     return replace(
-        _mapped(batch, lambda tensor: tensor[part]),
+        batch.mapped(lambda tensor: tensor[part]),
         source=batch.source[part],
         key=batch.key[part],
         instruction=batch.instruction[part],
@@ -96,10 +90,3 @@ def random_batch(
         instruction=["pick up the cup"] * size, images=images, image_mask=image_mask, future=future,
         future_mask=future_mask, action=action, action_mask=action_mask, state=state, state_mask=state_mask,
     )  # fmt: skip
-
-
-def _mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    changed: dict[str, Any] = {
-        name: change(tensor) for name in _TENSORS if (tensor := getattr(batch, name)) is not None
-    }
-    return replace(batch, **changed)

@@ -24,7 +24,7 @@ from vita_model.network.configs import Component
 from vita_model.network.vita import Vita
 from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
 from vita_model.training.averages import WeightAverages
-from vita_model.training.batches import BatchStream, on_device
+from vita_model.training.batches import BatchStream
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
 from vita_model.training.checkpoint.init_from import init_from
 from vita_model.training.checkpoint.resume import check_same_run
@@ -197,7 +197,7 @@ class Trainer:
 
     def _train_step(self, log: RunLog | None) -> None:
         begin_s = time.monotonic()
-        batch = on_device(next(self.stream), self.ranks.device)
+        batch = next(self.stream).to(self.ranks.device)
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -44,6 +44,7 @@ def test_a_missed_target_is_an_error_only_if_asked(
     assert main(["build", "--dir", str(tmp_path), *flags]) == code
 
 
+@pytest.mark.slow
 def test_every_way_runs_and_every_row_has_a_ratio(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["build", "--quick", "--json", "--dir", str(tmp_path)]) == 0
 

@@ -49,6 +49,7 @@ def ignore(progress: Progress) -> None:
     pass
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_builds_every_source_to_the_bytes_of_one_process(
     cluster: RayEngine, toy_raw: Path, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def kill_at_random(raw: Path, out: Path, undisturbed: Path, *arguments: object, 
         assert contents(made) == contents(undisturbed)
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_no_byte(raw: Path, undisturbed: Path, tmp_path: Path) -> None:
     kill_at_random(raw, tmp_path, undisturbed, "--workers", 2, num_kills=3)
 

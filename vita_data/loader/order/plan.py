@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from vita_data import SCHEMA_VERSION
@@ -16,6 +17,7 @@ from vita_data.loader.normalize import scaling_digest
 from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
 from vita_data.loader.order.request import GLOBAL_ORDER, PlanRequest, default_windows, stage_named
 from vita_data.loader.order.shares import masses, repeats, shares, step_shares
+from vita_data.manifest import as_manifest
 from vita_data.shards.schema import json_bytes
 from vita_data.storage.files import AnyPath
 from vita_data.types import (
@@ -77,7 +79,7 @@ class Plan:
     @classmethod
     def from_manifest(
         cls,
-        manifest: Manifest,
+        manifest: Manifest | str | Path,
         *,
         shards: str | AnyPath,
         stage: Stage | str,
@@ -92,7 +94,7 @@ class Plan:
         """Resolve a manifest against built shards.
 
         Args:
-            manifest: what to mix.
+            manifest: what to mix, or the path of its file.
             shards: the folder that `vita-data build` wrote to.
             stage: decides the modalities, the pools and the defaults below.
             batch_size: size of the global batch; one number, or one per modality.
@@ -112,7 +114,8 @@ class Plan:
             stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
             modality_steps=modality_steps, also=also, basis=basis, order=order,
         )  # fmt: skip
-        return cls.resolve(manifest, open_entries(manifest, shards), request)
+        named = as_manifest(manifest)
+        return cls.resolve(named, open_entries(named, shards), request)
 
     @classmethod
     def resolve(cls, manifest: Manifest, opened: Sequence[OpenEntry], request: PlanRequest) -> Self:

@@ -7,7 +7,7 @@ import torch
 
 from vita_data.loader import PlanChange
 from vita_data.types import Batch
-from vita_model.training.batches import BatchStream, on_device
+from vita_model.training.batches import BatchStream
 from vita_model.training.recipes.recipe import Recipe
 
 
@@ -28,6 +28,6 @@ class Evaluations:
     def batches(self, device: torch.device) -> Iterator[Batch]:
         """Yield the evaluation batches, then rewind a held-out stream, so that figures stay comparable."""
         for _ in range(self.recipe.eval_batches):
-            yield on_device(next(self._stream), device)
+            yield next(self._stream).to(device)
         if self._start is not None:
             self._stream.load_state_dict(self._start, plan_change=PlanChange.REFUSE)

@@ -55,6 +55,7 @@ def test_weights_held_in_bf16_and_no_optimizer(capsys: pytest.CaptureFixture[str
     assert report["estimate"]["recompute"]
 
 
+@pytest.mark.slow
 def test_recomputing_costs_arithmetic_that_is_counted() -> None:
     # Frozen teachers are not computed again.
     recipe = replace(load_recipe(RECIPES / "debug_cotrain.py"), loss=LossConfig(tokens=0.0))

@@ -1,0 +1,96 @@
+"""`import vita_data` is enough: lazily, without torch, and with loaders from paths, names and weights."""
+
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import vita_data
+from vita_data.errors import ManifestError, RequestError
+
+MANIFEST = Path(__file__).parents[2] / "manifests" / "toy.toml"
+
+
+def test_importing_it_imports_no_numpy_and_every_name_is_there() -> None:
+    code = "import sys, vita_data; print(*sorted({'torch', 'numpy', 'polars'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+    assert all(hasattr(vita_data, name) for name in vita_data.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        _ = vita_data.absent
+
+
+def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> None:
+    for mixture in (MANIFEST, str(MANIFEST), ["bridge", "libero"], {"bridge": 2.0, "libero": 1.0}):
+        with vita_data.open_loader(mixture, shards=toy_shards, stage="warmup", batch_size=8) as loader:
+            batch = next(loader)
+        assert len(batch) == 8
+    assert loader.plan.pools
+    with pytest.raises(ManifestError, match="expected at least one source"):
+        vita_data.open_loader([], shards=toy_shards)
+
+
+def test_names_are_drawn_by_windows_and_weights_as_given(toy_shards: Path) -> None:
+    with vita_data.open_loader({"bridge": 3.0, "libero": 1.0}, shards=toy_shards, stage="finetune") as loader:
+        (pools,) = loader.plan.pools.values()
+        assert sorted(round(one.share, 6) for one in pools) == [0.25, 0.75]
+    with vita_data.open_loader(["bridge", "libero"], shards=toy_shards, stage="finetune") as loader:
+        (pools,) = loader.plan.pools.values()
+        windows = [one.pool.num_windows for one in pools]
+        assert [one.share for one in pools] == pytest.approx([count / sum(windows) for count in windows])
+
+
+def test_own_windows_and_a_plan_from_a_path(toy_shards: Path) -> None:
+    spec = vita_data.WindowSpec(starts=vita_data.Starts.ROWS, horizon=4, futures=0)
+    with vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", batch_size=4, windows=spec) as loader:
+        assert next(loader).action.shape == (4, 4, 14)
+    plan = vita_data.Plan.from_manifest(str(MANIFEST), shards=toy_shards, stage="warmup", batch_size=8)
+    assert plan.manifest.name == "toy"
+
+
+def test_a_position_is_saved_and_taken_up_again(toy_shards: Path) -> None:
+    def opened() -> vita_data.loader.loader.Loader:
+        return vita_data.open_loader(MANIFEST, shards=toy_shards, stage="cotrain", batch_size=4)
+
+    with opened() as loader:
+        next(loader)
+        position = loader.state_dict()
+        expected = next(loader)
+    with opened() as loader:
+        loader.load_state_dict(position)
+        assert next(loader).key == expected.key
+
+
+def test_it_is_a_dataset_of_torch_and_refuses_its_workers(toy_shards: Path) -> None:
+    with vita_data.open_loader(MANIFEST, shards=toy_shards, stage="cotrain", batch_size=4) as loader:
+        keys = [batch.key for batch in islice(DataLoader(loader, batch_size=None), 3)]
+    with vita_data.open_loader(MANIFEST, shards=toy_shards, stage="cotrain", batch_size=4) as loader:
+        assert [next(loader).key for _ in range(3)] == keys
+        with pytest.raises(RequestError, match="num_workers=0"):
+            next(iter(DataLoader(loader, batch_size=None, num_workers=1)))
+
+
+def test_ranks_share_a_batch(toy_shards: Path) -> None:
+    def keys(rank: int, world_size: int) -> list[str]:
+        with vita_data.open_loader(
+            MANIFEST, shards=toy_shards, stage="cotrain", batch_size=4, rank=rank, world_size=world_size
+        ) as loader:
+            return next(loader).key
+
+    assert keys(0, 2) + keys(1, 2) == keys(0, 1)
+
+
+def test_a_batch_is_short_to_look_at_and_moves(toy_shards: Path) -> None:
+    with vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", batch_size=4) as loader:
+        batch = next(loader)
+    assert repr(batch).startswith("Batch(paired, 4 samples (bridge 4): images uint8 [4, 2, 256, 256, 3], ")
+    assert len(repr(batch)) < 500
+    assert "<table>" in batch._repr_html_()
+    moved = batch.to("meta")
+    assert moved.images is not None
+    assert moved.images.device == torch.device("meta")
+    assert moved.key == batch.key

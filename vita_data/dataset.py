@@ -1,0 +1,208 @@
+"""A built source in Python: its clips by number or key, their frames and vectors, its tables.
+
+A folder that `vita-data build` wrote comes in; arrays and polars frames come out. Does not import torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import simplejpeg
+
+from vita_data.errors import RequestError
+from vita_data.shards.index import SourceIndex, open_source, read_card, read_clip
+from vita_data.shards.reader import ShardFiles
+from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.storage.files import expand_home, open_path, read_files
+from vita_data.types import Bool, CameraRole, Clip, Float32, Image, Instruction, Int64, Json, Split
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vita_data.storage.files import AnyPath
+
+
+class StoredClip:
+    """One clip of a built source; what it holds is read and checked at the first access."""
+
+    def __init__(self, files: ShardFiles, shard: AnyPath, row: Json) -> None:
+        self._files, self._shard, self._row = files, shard, row
+
+    @property
+    def key(self) -> str:
+        """The clip's name in its shard."""
+        return str(self._row["key"])
+
+    @property
+    def episode(self) -> str:
+        """The raw episode that it was made from."""
+        return str(self._row["episode"])
+
+    @property
+    def instruction(self) -> str:
+        """The main instruction; empty if there is none."""
+        return str(self._row["instruction"] or "")
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions with their origins."""
+        return self._vectors.instructions
+
+    @property
+    def hz(self) -> float:
+        """Native steps per second."""
+        return self._vectors.hz
+
+    @property
+    def cameras(self) -> tuple[CameraRole, ...]:
+        """The cameras with stored frames."""
+        return tuple(CameraRole(name) for name in self._strings("cameras"))
+
+    @property
+    def step_index(self) -> Int64:
+        """[T] native step of each row."""
+        return self._vectors.step_index
+
+    @property
+    def action(self) -> Float32 | None:
+        """Canonical actions [T, 40] in physical units, zero where masked; None for video."""
+        found = self._vectors.action
+        return None if found is None else found.track.values
+
+    @property
+    def action_mask(self) -> Bool:
+        """[40], True for columns that the source has."""
+        found = self._vectors.action
+        return np.zeros(ACTION_DIM, bool) if found is None else found.track.mask
+
+    @property
+    def state(self) -> Float32 | None:
+        """States [T, 64] in physical units, zero where masked; None if nothing was measured."""
+        found = self._vectors.state
+        return None if found is None else found.values
+
+    @property
+    def state_mask(self) -> Bool:
+        """[64], True for columns that the source has."""
+        found = self._vectors.state
+        return np.zeros(STATE_DIM, bool) if found is None else found.mask
+
+    def frames(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Image:
+        """Decode the stored frames of a camera, uint8 [K, 256, 256, 3] RGB; `frame_rows` tells where they belong.
+
+        Raises:
+            RequestError: the clip has no such camera.
+            ShardError: a frame is damaged.
+        """
+        stored = self.clip.frames[self._camera(camera)]
+        return np.stack([simplejpeg.decode_jpeg(frame.jpeg) for frame in stored])
+
+    def frame_rows(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Int64:
+        """Return the rows [K] of the stored frames of a camera.
+
+        Raises:
+            RequestError: the clip has no such camera.
+        """
+        return np.array([frame.row for frame in self.clip.frames[self._camera(camera)]], np.int64)
+
+    @cached_property
+    def clip(self) -> Clip:
+        """Everything that is stored, as one typed value."""
+        return read_clip(self._files, self._shard, self._row)
+
+    @cached_property
+    def _vectors(self) -> Clip:
+        return self.__dict__.get("clip") or read_clip(self._files, self._shard, self._row, with_frames=False)
+
+    def _camera(self, name: CameraRole | str) -> CameraRole:
+        if name not in self.cameras:
+            raise RequestError(f"clip {self.key}: camera {str(name)!r} not found; it has {', '.join(self.cameras)}")
+        return CameraRole(name)
+
+    def _strings(self, column: str) -> Sequence[str]:
+        found = self._row[column]
+        return [str(one) for one in found] if isinstance(found, list) else []
+
+    def __repr__(self) -> str:
+        cameras = " ".join(self.cameras) or "none"
+        return f"StoredClip({self.key}, {self._row['num_steps']} steps, cameras: {cameras}, {self.instruction!r})"
+
+
+class BuiltSource(Sequence[StoredClip]):
+    """The clips of one split of a built source: `len`, iteration, and access by number or key."""
+
+    def __init__(self, folder: str | AnyPath, *, split: Split | str = Split.TRAIN) -> None:
+        self.folder = open_path(expand_home(folder)) if isinstance(folder, str) else folder
+        self.split = Split(split)
+        self._index: SourceIndex = open_source(self.folder, self.split)
+        self._files = ShardFiles()
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return self._index.source
+
+    @cached_property
+    def card(self) -> Json:
+        """The content of dataset.json: settings, licence, counts, drops."""
+        return read_card(self.folder)
+
+    @cached_property
+    def clips(self) -> pl.DataFrame:
+        """A row for each clip: the columns of the index without the places of the bytes."""
+        import polars as pl
+
+        table = self._index.table
+        found = pl.from_arrow(table.drop_columns(["clip", "action", "state", "frames"]))
+        assert isinstance(found, pl.DataFrame)  # noqa: S101 - a table is never a series
+        return found
+
+    @cached_property
+    def episodes(self) -> pl.DataFrame:
+        """A row for each raw episode, dropped and failed ones too, with the reason (`outcome`, `reason`, `detail`)."""
+        import polars as pl
+
+        (data,) = read_files([self.folder / "episodes.parquet"])
+        return pl.read_parquet(data)
+
+    def __len__(self) -> int:
+        return int(self._index.table.num_rows)
+
+    @overload
+    def __getitem__(self, wanted: int | str) -> StoredClip: ...
+    @overload
+    def __getitem__(self, wanted: slice) -> list[StoredClip]: ...
+    def __getitem__(self, wanted: int | str | slice) -> StoredClip | list[StoredClip]:
+        """Return a clip by number or key, or several by a slice of numbers.
+
+        Raises:
+            IndexError: there are fewer clips.
+            KeyError: no clip has this key; names the nearest one.
+        """
+        if isinstance(wanted, slice):
+            return [self[number] for number in range(*wanted.indices(len(self)))]
+        number = self._number_of(wanted) if isinstance(wanted, str) else wanted
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"{self.name} {self.split}: expected a clip below {len(self)}, got {number}")
+        number %= len(self)
+        shard = int(np.searchsorted(self._index.first_rows, number, side="right")) - 1
+        row = self._index.table.slice(number, 1).to_pylist()[0]
+        return StoredClip(self._files, self._index.shards[shard], row)
+
+    def _number_of(self, key: str) -> int:
+        if key not in self._numbers:
+            near = difflib.get_close_matches(key, self._numbers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise KeyError(f"{self.name} {self.split}: clip {key!r} not found{hint}")
+        return self._numbers[key]
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {key: number for number, key in enumerate(self._index.table.column("key").to_pylist())}
+
+    def __repr__(self) -> str:
+        return f"BuiltSource({self.name}, {self.split}: {len(self)} clips in {len(self._index.shards)} shards)"

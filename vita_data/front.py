@@ -1,0 +1,65 @@
+"""The two functions that most Python users need: open a built source, open a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vita_data.dataset import BuiltSource
+from vita_data.loader import LoaderOptions, Plan, make_loader
+from vita_data.manifest import as_manifest
+from vita_data.types import Manifest, Split, Stage, WindowSpec
+
+if TYPE_CHECKING:
+    from vita_data.loader.loader import Loader
+
+
+def open_source(folder: str | Path, *, split: Split | str = Split.TRAIN) -> BuiltSource:
+    """Open a built source: `len`, iteration, clips by number or key, tables.
+
+    Args:
+        folder: `--out` of the build plus the source's name; a folder or an `s3://` address.
+        split: train, val or test.
+
+    Raises:
+        ManifestError: the source has not been built in the folder.
+        ShardError: a shard or index is missing or damaged.
+    """
+    return BuiltSource(str(folder), split=split)
+
+
+def open_loader(
+    mixture: str | Path | Manifest | Sequence[str] | Mapping[str, float],
+    *,
+    shards: str | Path,
+    stage: Stage | str = Stage.COTRAIN,
+    batch_size: int | Mapping[str, int] = 32,
+    windows: WindowSpec | None = None,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    options: LoaderOptions | None = None,
+) -> Loader:
+    """Open an endless iterator of batches.
+
+    Args:
+        mixture: path of a manifest, the names of built sources (drawn in proportion to their windows), or names with
+            weights.
+        shards: the folder with the built sources, or its `s3://` address.
+        stage: which modalities, sources and windows are used (vita_data/README.md).
+        batch_size: samples of all ranks together; one number, or one per modality.
+        windows: how samples are cut; None: the stage's windows.
+        seed: another seed gives another order with the same proportions.
+        rank: which slice of each batch this process gets.
+        world_size: how many processes share a batch.
+        options: threads, read-ahead, object stores.
+
+    Raises:
+        ManifestError: a source is not built, or has no window in this stage.
+        RequestError: stage, batch size or windows cannot be used.
+    """
+    plan = Plan.from_manifest(
+        as_manifest(mixture), shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows
+    )
+    return make_loader(plan, rank=rank, world_size=world_size, options=options)
