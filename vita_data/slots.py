@@ -1,6 +1,6 @@
 """Which column means what: the unified action [40], the unified state [64], and the action [14] of a batch.
 
-Source: vita_data/README.md, "The unified vectors". Every other module takes its columns from here.
+Source: vita_data/README.md, "Vectors". Every other module takes its columns from here.
 """
 
 ACTION_DIM = 40

@@ -72,7 +72,7 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
             rows, shards = _write_shards(task, raw, report)
         require_plan(task.request.folder, task.plan, limit=task.request.limit)
         require_landmarks(raw, task.landmarks)
-        require_failed_parts(raw, task.unit, rows)
+        require_raw_files(raw, task.unit, rows)
         _remove_other_shards(task, shards)
         unit = task.unit
         record = UnitRecord(number=unit.number, plan=task.plan, episodes=rows, shards=shards, limit=unit.limit)
@@ -102,8 +102,8 @@ def require_landmarks(raw: RawTree, landmarks: Sequence[str]) -> None:
         )
 
 
-def require_failed_parts(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
-    """Refuse to call a part unreadable if its file no longer exists: the disk or mount has disappeared.
+def require_raw_files(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> None:
+    """End the run if the file of a failed part has disappeared: then the disk is to blame, not the file.
 
     Raises:
         StorageError: a file that was not empty when the build started is missing.

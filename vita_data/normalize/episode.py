@@ -230,7 +230,7 @@ def _depth_image(data: bytes) -> Float32:
 
 
 class _BlackCount:
-    """Counts black primary frames; one stored without decoding is decoded only if it is the first, middle or last."""
+    """Counts black frames of the primary camera; of frames stored as they came, only three are decoded."""
 
     def __init__(self, num_rows: int) -> None:
         self._probes, self._last = {0, num_rows // 2, num_rows - 1}, num_rows - 1

@@ -187,18 +187,18 @@ def _outcome(dataset: RldsDataset, layout: _Layout, settings: Settings, record: 
 
 
 def _arm(state: Float64, gripper: Float64) -> Arm:
-    """Pair rows 1..T-2 of a raw state [T, 7] and gripper action [T] with the poses in rows 2..T-1.
+    """Take rows 1..T-2 of a raw state [T, 7] and gripper action [T]; the target of a row is the pose of the next row.
 
     Raw action 0 is a placeholder, and the last step has no next pose (Octo, data_utils.py: relabel_bridge_actions).
     """
     rotation = matrix_from_euler_xyz(state[:, 3:6])
     motion = PoseTarget(xyz_m=state[2:, :3], rotation=rotation[2:])
-    action = ArmAction(motion=motion, gripper_open=_binarized(gripper[1:])[:-1])
+    action = ArmAction(motion=motion, gripper_open=_decided(gripper[1:])[:-1])
     return Arm(xyz_m=state[1:-1, :3], rotation=rotation[1:-1], gripper_open=state[1:-1, 6], action=action)
 
 
-def _binarized(value: Float64) -> Float64:
-    """Make a gripper command [T] binary (0 or 1): a value between the thresholds becomes the next decided value.
+def _decided(value: Float64) -> Float64:
+    """Replace each undecided value (0.05 to 0.95) of a gripper command [T] by the next decided one (0 or 1).
 
     If no decided value follows, it becomes the raw value of the last action, which may be between the thresholds:
     Octo's scan runs backwards and starts from that value (data_utils.py: binarize_gripper_actions).

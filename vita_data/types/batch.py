@@ -56,7 +56,7 @@ class Stage(StrEnum):
 
 
 class Starts(StrEnum):
-    """Where image windows may start: at keyframes, or at every stored image."""
+    """Where image windows may start: at keyframes, or at every row with a stored image."""
 
     KEYFRAMES = "keyframes"
     ROWS = "rows"

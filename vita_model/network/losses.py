@@ -1,5 +1,7 @@
 """The losses of the paper: L1 + SSIM for frames, squared error for actions; all means use `masked_mean`.
 
+The commitment to the codes is computed by the quantizer (`codebook.py`) and added in `training/stages.py`.
+
 Everything runs in float32 outside autocast, because SSIM in bfloat16 is off by 2%.
 """
 

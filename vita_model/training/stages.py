@@ -195,7 +195,7 @@ def _loss_warmup(prediction: Prediction, config: LossConfig) -> Terms:
 
 
 def _loss_cotrain(prediction: Prediction, config: LossConfig) -> Terms:
-    """Frames for all batches, actions for paired ones (VITA eq 19, 20), and the commitment to the codes."""
+    """Frames (all batches) and actions (paired), VITA eq 19 and 20; beyond the paper: tokens, subtasks, commitment."""
     if prediction.actions is None:
         terms = _frame_terms(prediction.frames, l1=config.l1, similarity=config.ssim, motion=config.motion)
     else:

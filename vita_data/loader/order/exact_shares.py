@@ -96,7 +96,7 @@ class ExactShares:
 
 
 class _Extras:
-    """Assigns the draws left over in a block by rounding down: to the member that would first be a whole draw behind.
+    """Assigns the draws of a block that rounding down leaves over: each to the member that would fall behind first.
 
     Source: the chairman assignment rule (Tijdeman 1980), which keeps every count within 1 - 1 / (2S - 2) of its target
     after every single assignment.

@@ -65,7 +65,7 @@ class Places:
     clips: Int64
     numbers: Int64
     is_plain: Bool
-    """See `windows.Counted.is_plain`."""
+    """See `Counted.is_plain`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Pool:
     ends: Int64
     """[C] cumulative number of windows of those rows."""
     is_plain: Bool
-    """[C] see `windows.Counted.is_plain`."""
+    """[C] see `Counted.is_plain`."""
     num_steps: int
     """Native steps of the clips with a window."""
     num_without_instruction: int
@@ -213,7 +213,7 @@ def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
 
 
 def make_pool(opened: OpenEntry, *, stage: Stage, modality: Modality, spec: WindowSpec) -> Pool:
-    """Count an entry's windows in a modality of a stage (vita_data/README.md: pools)."""
+    """Count an entry's windows in a modality of a stage (vita_data/README.md, "Order")."""
     counts = [count_windows(view, spec, modality) for view in opened.views]
     windows = np.concatenate([one.counts for one in counts])
     windows = np.where(opened.chosen & _in_pool(opened, stage, modality), windows, 0)

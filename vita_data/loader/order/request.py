@@ -130,7 +130,10 @@ def stage_named(stage: Stage | str) -> Stage:
 
 
 def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
-    """Return a stage's windows: F = 1, 12, 0; fine-tuning starts at all rows and adds the wrist cameras there are."""
+    """Return a stage's windows: F = 1, 12, 0; fine-tuning starts at all rows and adds the right wrist.
+
+    It adds the left wrist if any clip has one; a camera that a clip lacks is masked.
+    """
     if stage is not Stage.FINETUNE:
         return WindowSpec(starts=Starts.KEYFRAMES, horizon=_HORIZON, futures=1 if stage is Stage.WARMUP else 12)
     two_arms = any(

@@ -24,7 +24,7 @@ STEP_BLOCK = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picks:
-    """A rank's slice of a batch: for each slot the pool of the batch's modality, and the window's number in it."""
+    """A rank's slice of a batch: for each sample the number of its pool in the modality, and of its window there."""
 
     step: int
     modality: Modality
@@ -35,14 +35,17 @@ class Picks:
 
 
 class MixedModalitySampler:
-    """The sampler of all three stages (vita_data/README.md)."""
+    """Tells which windows make up each batch: a modality for each step, then a source and a window for each sample.
+
+    A batch has one modality; the mixture is over steps (vita_data/README.md, "Order").
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._modalities = tuple(plan.pools)
         steps = np.array([plan.modality_steps[modality] for modality in self._modalities])
-        self._steps = ExactShares(steps, block=STEP_BLOCK, key=key_of(plan.seed, "modalities"))
-        self._draws = {
+        self._modality_of_step = ExactShares(steps, block=STEP_BLOCK, key=key_of(plan.seed, "modalities"))
+        self._source_of_draw = {
             modality: ExactShares(
                 np.array([one.share for one in pools]), block=DRAW_BLOCK, key=key_of(plan.seed, "sources", modality)
             )
@@ -93,12 +96,12 @@ class MixedModalitySampler:
             raise RequestError(
                 f"batch {first} of rank {rank} of {world_size}: need batch >= 0 and 0 <= rank < world size"
             )
-        choice = self._steps.draws(first, stop)
+        choice = self._modality_of_step.draws(first, stop)
         found: dict[int, Picks] = {}
         for number in np.unique(choice.member).tolist():
             mine = np.flatnonzero(choice.member == number)
             modality = self._modalities[number]
-            # The batches of a modality are consecutive in its draws, and a rank has the same slice of each.
+            # The n-th batch of a modality takes its draws n * B to (n + 1) * B - 1; a rank takes the same part of each.
             draws = self._slices(modality, choice.ordinal[mine].tolist(), rank=rank, world_size=world_size)
             windows, size = self._windows(modality, draws), len(draws.member) // len(mine)
             for place, step in enumerate((first + mine).tolist()):
@@ -109,14 +112,14 @@ class MixedModalitySampler:
     def _slices(self, modality: Modality, batches: Sequence[int], *, rank: int, world_size: int) -> Choices:
         size = self.plan.batch_size[modality]
         begin, end = rank * size // world_size, (rank + 1) * size // world_size
-        parts = [self._draws[modality].draws(number * size + begin, number * size + end) for number in batches]
+        parts = [self._source_of_draw[modality].draws(number * size + begin, number * size + end) for number in batches]
         return Choices(np.concatenate([p.member for p in parts]), np.concatenate([p.ordinal for p in parts]))
 
     def draws_before(self, k: int) -> dict[tuple[Modality, str], int]:
         """Count the draws of every pool, by modality and label, in batches 0..k-1, including its offset."""
         counts: dict[tuple[Modality, str], int] = {}
-        for modality, steps in zip(self._modalities, self._steps.counts(k).tolist(), strict=True):
-            drawn = self._draws[modality].counts(steps * self.plan.batch_size[modality]).tolist()
+        for modality, steps in zip(self._modalities, self._modality_of_step.counts(k).tolist(), strict=True):
+            drawn = self._source_of_draw[modality].counts(steps * self.plan.batch_size[modality]).tolist()
             for planned, count in zip(self.plan.pools[modality], drawn, strict=True):
                 counts[modality, planned.label] = count + planned.offset
         return counts

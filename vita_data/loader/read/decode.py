@@ -170,5 +170,6 @@ def _broken(member: Member, error: BaseException) -> WorkerError:
 def _unfit(member: Member, why: object) -> ShardError:
     return ShardError(
         f"shard {member.view.shard}, clip {member.key}, member {member.member_name}: the checksum matches, but the "
-        f"content is invalid ({why}); build the source again"
+        f"content is invalid ({why}): it was stored like this. Continue with --set loader.damage=substitute, or fetch "
+        "the raw file again and build the source again"
     )

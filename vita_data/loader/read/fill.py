@@ -202,7 +202,8 @@ class BatchFill:
             except ShardError as next_error:
                 error = next_error
         raise ShardError(
-            f"source {pool.label}: {_MAX_SUBSTITUTES} windows in a row are damaged; run `vita-data verify` on it"
+            f"source {pool.label}: {_MAX_SUBSTITUTES} windows in a row are damaged; run `vita-data verify` on it, "
+            "and build it again if that finds nothing"
         )
 
     def _scale(self) -> None:
