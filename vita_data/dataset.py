@@ -137,6 +137,8 @@ class BuiltSource(Sequence[StoredClip]):
 
     def __init__(self, folder: str | AnyPath, *, split: Split | str = Split.TRAIN) -> None:
         self.folder = open_path(expand_home(folder)) if isinstance(folder, str) else folder
+        if split not in list(Split):
+            raise RequestError(f"split: expected {' or '.join(Split)}, got {split!r}")
         self.split = Split(split)
         self._index: SourceIndex = open_source(self.folder, self.split)
         self._files = ShardFiles()

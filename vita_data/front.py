@@ -20,10 +20,11 @@ def open_source(folder: str | Path, *, split: Split | str = Split.TRAIN) -> Buil
 
     Args:
         folder: `--out` of the build plus the source's name; a folder or an `s3://` address.
-        split: train, val or test.
+        split: train or val.
 
     Raises:
         ManifestError: the source has not been built in the folder.
+        RequestError: the split is neither train nor val.
         ShardError: a shard or index is missing or damaged.
     """
     return BuiltSource(str(folder), split=split)

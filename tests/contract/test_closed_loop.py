@@ -58,7 +58,7 @@ def test_every_step_once_and_in_order(run):
     again, calls, _ = run()
     assert again.returncode == 0
     assert calls == []
-    assert "== evaluate: done before" in again.stdout
+    assert "== evaluate: already done" in again.stdout
 
 
 def test_an_interrupted_stage_is_resumed_and_nothing_before_it_is_repeated(run):

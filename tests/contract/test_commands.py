@@ -260,7 +260,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-bench", ["loader", "--dir", str(file)], "is a file; give a folder"),
         ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file; give a folder"),
         ("vita-data", ["biuld"], "invalid choice: 'biuld'"),
-        ("vita-data", ["verify", str(toy_shards)], "built sources lie below it"),
+        ("vita-data", ["verify", str(toy_shards)], "it contains built sources"),
     ]
     told = answers([(command, words) for command, words, _ in cases])
     for (command, words, wanted), (code, said, err) in zip(cases, told, strict=True):

@@ -1,4 +1,7 @@
-"""Loads shards as batches: plan, sampler and loader. Only `make_loader` imports torch, when it is called."""
+"""Loads shards as batches: plan, sampler and loader.
+
+Only `make_loader` and `read_windows` import torch, when they are called.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -243,7 +243,7 @@ class _BlackCount:
         self._black += is_black_jpeg(frame.jpeg) if frame.pixels is None else is_black(frame.pixels)
 
     def _is_settled(self, number: int) -> bool:
-        """Tell whether at most half of the frames are black even if the last one is."""
+        """Tell whether the last frame can no longer make the majority black."""
         return number == self._last and 2 * (self._black + 1) <= self._seen + 1
 
     def check(self) -> None:

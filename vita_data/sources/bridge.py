@@ -63,9 +63,9 @@ INFO = SourceInfo(
     "<name>-<split>.tfrecord-XXXXX-of-YYYYY",
     notes=(
         "The first step (an all-zero action) and the last (no pose to reach) are no rows: T_raw - 2 rows an episode.",
-        "Motion is the reached pose, not the command: the arm tracks imperfectly, so the authors' users relabel it.",
-        "The gripper action of release 1.0.0 is made binary as Octo and OpenVLA do, which leaves undecided values at "
-        "an episode's end at the raw value of its last action; that of 0.1.0 is binary already.",
+        "Motion leads to the next recorded pose, not to the commanded one: the arm follows commands imperfectly.",
+        "Release 1.0.0: the gripper action is made 0 or 1 as in Octo and OpenVLA; undecided values at an episode's end "
+        "take the raw last value and may lie between. Release 0.1.0 is 0 or 1 already. 1 is open in both.",
         "The split test of 0.1.0 is val here; a copy with train alone has 5% of its episodes, by hash, as val.",
         "The state's gripper is as stored. image_1 to image_3 are not read.",
     ),

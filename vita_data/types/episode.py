@@ -76,7 +76,7 @@ class DepthStream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseTarget:
-    """Where the hand is commanded to be: absolute poses in the frame of the state."""
+    """Where the hand is to be at the next step, commanded or reached: absolute poses in the frame of the state."""
 
     xyz_m: Float64
     """[T, 3]"""

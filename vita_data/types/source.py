@@ -82,7 +82,7 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A unit of build work: one file of the raw tree."""
+    """One raw file, or a part of one: the smallest amount of build work: one file of the raw tree."""
 
     id: str
     """Path relative to the raw tree, with `/`."""
@@ -166,7 +166,7 @@ class Source(Protocol):
         """The dataclass of this source's `--set` keys."""
 
     def parts(self, raw: RawTree, settings: SourceSettings) -> list[Part]:
-        """List the units of work, sorted, without reading them.
+        """List the parts, sorted, without reading them.
 
         Raises:
             RequestError: the tree is not this dataset's layout.

@@ -47,4 +47,4 @@ def test_a_list_of_tasks_is_refused(tmp_path: Path) -> None:
         SLURM_ARRAY_TASK_ID=5, SLURM_ARRAY_TASK_MIN=0, SLURM_ARRAY_TASK_COUNT=3,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "give --array as a range" in done.stderr
+    assert "set --array to a range" in done.stderr

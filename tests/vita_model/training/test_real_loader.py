@@ -116,4 +116,4 @@ def test_a_manifest_whose_shards_are_absent_is_refused(toy_shards, tmp_path, cap
 
 def test_another_chunk_length_than_the_windows_is_refused(vita_train, tmp_path, capsys):
     assert vita_train("warmup", tmp_path / "run", "--set", "model.action_encoder.horizon=5") == 2
-    assert "chunks of 12 steps, model.action_encoder.horizon is 5" in capsys.readouterr().err
+    assert "chunks of 12 steps, but model.action_encoder.horizon is 5" in capsys.readouterr().err

@@ -24,7 +24,7 @@ STEP_BLOCK = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picks:
-    """A rank's slice of a batch: for each sample the number of its pool in the modality, and of its window there."""
+    """One rank's part of a batch: for each sample, which pool of the modality and which window of that pool."""
 
     step: int
     modality: Modality

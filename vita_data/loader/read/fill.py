@@ -202,8 +202,8 @@ class BatchFill:
             except ShardError as next_error:
                 error = next_error
         raise ShardError(
-            f"source {pool.label}: {_MAX_SUBSTITUTES} windows in a row are damaged; run `vita-data verify` on it, "
-            "and build it again if that finds nothing"
+            f"source {pool.label}: {_MAX_SUBSTITUTES} windows in a row are damaged; run `vita-data verify`. If it "
+            "finds damage, build the source again; if not, fetch the raw files again first"
         )
 
     def _scale(self) -> None:

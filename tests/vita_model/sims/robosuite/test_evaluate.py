@@ -100,7 +100,7 @@ def test_a_folder_for_results_that_is_none_is_said_before_anything_runs(tmp_path
     monkeypatch.setattr(cli_robosuite, "RobosuiteTask", None)
     (tmp_path / "out").write_text("")
     assert main(["robosuite", "evaluate", "--task", "lift", "--policy", "random", "--out", str(tmp_path / "out")]) == 2
-    assert "no folder that can be written into (File exists)" in capsys.readouterr().err
+    assert "expected a writable folder (File exists)" in capsys.readouterr().err
 
 
 def test_tables_and_trials_are_printed(tmp_path, capsys):
