@@ -38,6 +38,11 @@ def many_parts(toy_libero: Path, root: Path, *, num_copies: int) -> Path:
     return root
 
 
+def hear_interrupts() -> None:
+    """Undo what a shell does to commands in the background: they, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Run:
     """`vita-data build` in a process group of its own, whose descendants can be told by a mark."""
@@ -58,6 +63,7 @@ class Run:
             text=True,
             start_new_session=True,
             env=environment,
+            preexec_fn=hear_interrupts,  # noqa: PLW1509 - it only resets a signal
         )
         return Run(process=process, mark=mark)
 
