@@ -71,7 +71,7 @@ class StoredClip:
     def action(self) -> Float32 | None:
         """Canonical actions [T, 40] in physical units, zero where masked; None for video."""
         found = self._vectors.action
-        return None if found is None else found.track.values
+        return None if found is None else found.track.values.copy()
 
     @property
     def action_mask(self) -> Bool:
@@ -83,7 +83,7 @@ class StoredClip:
     def state(self) -> Float32 | None:
         """States [T, 64] in physical units, zero where masked; None if nothing was measured."""
         found = self._vectors.state
-        return None if found is None else found.values
+        return None if found is None else found.values.copy()
 
     @property
     def state_mask(self) -> Bool:
@@ -137,9 +137,7 @@ class BuiltSource(Sequence[StoredClip]):
 
     def __init__(self, folder: str | AnyPath, *, split: Split | str = Split.TRAIN) -> None:
         self.folder = open_path(expand_home(folder)) if isinstance(folder, str) else folder
-        if split not in list(Split):
-            raise RequestError(f"split: expected {' or '.join(Split)}, got {split!r}")
-        self.split = Split(split)
+        self.split = split_named(split)
         self._index: SourceIndex = open_source(self.folder, self.split)
         self._files = ShardFiles()
 
@@ -208,3 +206,14 @@ class BuiltSource(Sequence[StoredClip]):
 
     def __repr__(self) -> str:
         return f"BuiltSource({self.name}, {self.split}: {len(self)} clips in {len(self._index.shards)} shards)"
+
+
+def split_named(split: Split | str) -> Split:
+    """Return the split with a name.
+
+    Raises:
+        RequestError: there is none.
+    """
+    if split not in list(Split):
+        raise RequestError(f"split: expected {' or '.join(Split)}, got {split!r}")
+    return Split(split)

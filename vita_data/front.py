@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.dataset import BuiltSource
+from vita_data.dataset import BuiltSource, split_named
 from vita_data.loader import LoaderOptions, Plan, make_loader
 from vita_data.manifest import as_manifest
 from vita_data.types import Manifest, Split, Stage, WindowSpec
@@ -37,6 +38,7 @@ def open_loader(
     stage: Stage | str = Stage.COTRAIN,
     batch_size: int | Mapping[str, int] = 32,
     windows: WindowSpec | None = None,
+    split: Split | str | None = None,
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -51,6 +53,7 @@ def open_loader(
         stage: which modalities, sources and windows are used (vita_data/README.md).
         batch_size: samples of all ranks together; one number, or one per modality.
         windows: how samples are cut; None: the stage's windows.
+        split: train or val of every source; None: what the manifest says, train if it says nothing.
         seed: another seed gives another order with the same proportions.
         rank: which slice of each batch this process gets.
         world_size: how many processes share a batch.
@@ -58,9 +61,13 @@ def open_loader(
 
     Raises:
         ManifestError: a source is not built, or has no window in this stage.
-        RequestError: stage, batch size or windows cannot be used.
+        RequestError: stage, split, batch size or windows cannot be used.
     """
+    manifest = as_manifest(mixture)
+    if split is not None:
+        entries = tuple(replace(entry, split=split_named(split)) for entry in manifest.entries)
+        manifest = replace(manifest, entries=entries)
     plan = Plan.from_manifest(
-        as_manifest(mixture), shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows
+        manifest, shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows
     )
     return make_loader(plan, rank=rank, world_size=world_size, options=options)

@@ -7,15 +7,17 @@ guessed from counts: each weight is written in the file, with a note on where it
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 from vita_data import SCHEMA_VERSION
+from vita_data.config.checks import is_finite
 from vita_data.errors import ManifestError, forbidden
 from vita_data.nearby import advice
+from vita_data.storage.files import expand_home
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
 _TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
@@ -75,10 +77,15 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     if isinstance(mixture, Manifest):
         return mixture
     if isinstance(mixture, str | Path):
-        return load_manifest(mixture)
+        return load_manifest(expand_home(str(mixture)))
     weights = mixture if isinstance(mixture, Mapping) else dict.fromkeys(mixture, 1.0)
-    if not weights or not all(0 < weight < math.inf for weight in weights.values()):
-        raise ManifestError(f"mixture {mixture!r}: expected at least one source, and weights above 0")
+    given: Iterable[object] = weights  # a caller's values need not have the annotated types
+    names = all(isinstance(name, str) and "/" not in name for name in given)
+    if not weights or not names or not all(is_finite(weight) and weight > 0 for weight in weights.values()):
+        raise ManifestError(
+            f"mixture {mixture!r}: expected the path of a manifest, names of built sources such as ['bridge'], "
+            "or {name: weight} with weights above 0"
+        )
     entries = tuple(MixtureEntry(source=name, weight=float(weight)) for name, weight in weights.items())
     basis = Basis.WEIGHT if isinstance(mixture, Mapping) else Basis.WINDOWS
     return Manifest(name="mixture", path="mixture", entries=entries, basis=basis)

@@ -30,8 +30,12 @@ def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> 
             batch = next(loader)
         assert len(batch) == 8
     assert loader.plan.pools
-    with pytest.raises(ManifestError, match="expected at least one source"):
-        vita_data.open_loader([], shards=toy_shards)
+    for wrong in ([], ["shards/bridge"], [Path("bridge")], {"bridge": "1"}, {"bridge": 0.0}):
+        with pytest.raises(ManifestError, match="expected the path of a manifest, names of built sources"):
+            vita_data.open_loader(wrong, shards=toy_shards)
+    spec = vita_data.WindowSpec(starts="row", horizon=4, futures=0)
+    with pytest.raises(RequestError, match="expected starts keyframes or rows, got 'row'"):
+        vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", windows=spec)
 
 
 def test_names_are_drawn_by_windows_and_weights_as_given(toy_shards: Path) -> None:
@@ -72,6 +76,16 @@ def test_it_is_a_dataset_of_torch_and_refuses_its_workers(toy_shards: Path) -> N
         assert [next(loader).key for _ in range(3)] == keys
         with pytest.raises(RequestError, match="num_workers=0"):
             next(iter(DataLoader(loader, batch_size=None, num_workers=1)))
+
+
+def test_a_split_is_chosen_and_a_closed_loader_says_so(toy_shards: Path) -> None:
+    with vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", split="val", batch_size=2) as loader:
+        assert set(next(loader).key) <= {clip.key for clip in vita_data.open_source(toy_shards / "bridge", split="val")}
+        assert repr(loader) == "Loader(mixture, finetune, step 1, batches of paired 2)"
+    with pytest.raises(RequestError, match="the loader is closed"):
+        iter(loader)
+    with pytest.raises(RequestError, match="expected train or val, got 'test'"):
+        vita_data.open_loader(["bridge"], shards=toy_shards, split="test")
 
 
 def test_ranks_share_a_batch(toy_shards: Path) -> None:

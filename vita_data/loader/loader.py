@@ -110,8 +110,10 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
         """Return itself: a second loop over it goes on where the first one stopped.
 
         Raises:
-            RequestError: a worker process of a DataLoader asks; each would give the same batches.
+            RequestError: it is closed, or a worker process of a DataLoader asks; each would give the same batches.
         """
+        if self._closed:
+            raise RequestError("the loader is closed: open a new one, and load_state_dict to go on")
         if get_worker_info() is not None:
             raise RequestError("the loader reads with its own threads: expected DataLoader(num_workers=0), got workers")
         return self
@@ -137,6 +139,11 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
             raise
         self._step += 1
         return batch
+
+    def __repr__(self) -> str:
+        plan = self.plan
+        sizes = ", ".join(f"{modality} {size}" for modality, size in plan.batch_size.items())
+        return f"Loader({plan.manifest.name}, {plan.stage}, step {self._step}, batches of {sizes})"
 
     def state_dict(self) -> Json:
         """Describe the position: the next batch that the caller has not received, and the plan; JSON-able."""

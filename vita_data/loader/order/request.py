@@ -144,6 +144,8 @@ def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
 
 
 def _check_windows(spec: WindowSpec) -> None:
+    if spec.starts not in list(Starts):
+        raise RequestError(f"windows: expected starts {' or '.join(Starts)}, got {spec.starts!r}")
     fits = spec.chunk_s is None or 0 < spec.chunk_s < inf
     fits = fits and spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
     if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
