@@ -5,7 +5,6 @@ A folder that `vita-data build` wrote comes in; arrays and polars frames come ou
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import simplejpeg
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, did_you_mean
 from vita_data.shards.index import SourceIndex, open_source, read_card, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
@@ -55,7 +54,7 @@ class StoredClip:
     @property
     def hz(self) -> float:
         """Native steps per second."""
-        return self._vectors.hz
+        return float(str(self._row["hz"]))
 
     @property
     def cameras(self) -> tuple[CameraRole, ...]:
@@ -195,9 +194,8 @@ class BuiltSource(Sequence[StoredClip]):
 
     def _number_of(self, key: str) -> int:
         if key not in self._numbers:
-            near = difflib.get_close_matches(key, self._numbers, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"{self.name} {self.split}: clip {key!r} not found{hint}")
+            hint = did_you_mean(key, self._numbers)
+            raise KeyError(f"{self.name} {self.split}: clip {key!r} not found{hint and f'; {hint}'}")
         return self._numbers[key]
 
     @cached_property

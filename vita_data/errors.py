@@ -1,8 +1,10 @@
 """Errors shown to users; each message says what was requested, what was found, where, and what to do."""
 
+import difflib
 import errno
 import os
 import re
+from collections.abc import Iterable
 
 AGAIN = "run the same command again"
 FIX_THAT = f"fix this and {AGAIN}"
@@ -113,3 +115,9 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
             text = os.strerror(code) if told else " ".join(str(cause).split())
             raise StorageError(f"{where}: {text}; {FIX_THAT}") from error
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Name the known word that is most like a mistyped one: `did you mean 'bridge'?`, or `otherwise` if none is."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

@@ -1,14 +1,13 @@
 """`--set KEY=VALUE`: text from the command line into a source's own Settings dataclass, and back into JSON."""
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
 from collections.abc import Sequence
 from enum import StrEnum
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, did_you_mean
 from vita_data.types import Json, SourceSettings
 
 _WORDS: dict[object, str] = {
@@ -32,8 +31,7 @@ def parse_settings(kind: type[SourceSettings], assignments: Sequence[str], *, so
         if not equals:
             raise RequestError(f"--set {assignment}: expected KEY=VALUE")
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"{source} has: {', '.join(sorted(hints))}"
+            hint = did_you_mean(key, hints, f"{source} has: {', '.join(sorted(hints))}")
             raise RequestError(f"--set {key}: unknown setting of source {source!r}; {hint}")
         values[key] = _value(text, hints[key], asked=assignment)
     try:

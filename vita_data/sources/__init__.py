@@ -3,12 +3,11 @@
 A raw tree comes in, episodes go out. `_shared` contains code that several datasets share.
 """
 
-import difflib
 import importlib
 from pathlib import Path
 from typing import cast
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, did_you_mean
 from vita_data.types import Source
 
 
@@ -26,8 +25,7 @@ def load(name: str) -> Source:
         RequestError: the source does not exist; names the nearest one.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"available sources: {', '.join(names())}"
+        hint = did_you_mean(name, names(), f"available sources: {', '.join(names())}")
         raise RequestError(f"unknown source {name!r}; {hint}")
     module = f"{name}.source" if (Path(__file__).parent / name).is_dir() else name
     return cast("Source", importlib.import_module(f"vita_data.sources.{module}"))

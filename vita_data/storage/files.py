@@ -188,7 +188,7 @@ def hold(file: IO[bytes]) -> None:
 
 
 def remove_abandoned(temporary: Path) -> None:
-    """Remove a temporary file that no process is writing, as far as the file system can tell."""
+    """Remove a temporary file whose lock shows that no process is writing it."""
     with suppress(OSError), open(temporary, "rb") as file:
         if try_lock(file) is Lock.HELD:
             temporary.unlink(missing_ok=True)
@@ -212,11 +212,16 @@ def publish(temporary: Path, path: AnyPath) -> None:
         return
     with _folder_stays(path):
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def remove(path: AnyPath) -> None:

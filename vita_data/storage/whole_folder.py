@@ -1,10 +1,11 @@
 """Folders that get their final names, durably, only when complete."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vita_data.storage.files import sync
 
 
 @contextmanager
@@ -15,21 +16,13 @@ def appearing(final: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     yield temporary
     for path in (*temporary.iterdir(), temporary):
-        _sync(path)
+        sync(path)
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def temporary_for(final: Path) -> Path:
     """Return the folder that `appearing` yields."""
     return final.with_name(f"{final.name}.tmp")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

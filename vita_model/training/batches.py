@@ -11,7 +11,6 @@ from vita_data.slots import NUM_ACTION_DIMS, STATE_DIM
 from vita_data.types import IMAGE_SIZE, Batch, Modality, Stage, WindowSpec
 from vita_model.network.prediction import Draws
 
-_TENSORS = ("images", "image_mask", "future", "future_mask", "action", "action_mask", "state", "state_mask")
 _FUTURES = {Stage.WARMUP: 1, Stage.COTRAIN: 12, Stage.FINETUNE: 0}
 _HORIZON = 12
 _PER_SAMPLE = ("keep_context", "view_shift", "token_seeds")

@@ -7,7 +7,6 @@ The configs themselves check whether a value is valid.
 
 import ast
 import dataclasses
-import difflib
 import typing
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -16,7 +15,7 @@ from types import UnionType
 from typing import TypeVar
 
 from vita_data.config.checks import is_finite
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, did_you_mean
 from vita_model.network.configs import VitaConfig
 from vita_model.training.recipes.presets import RECIPE_PRESETS
 from vita_model.training.recipes.recipe import Recipe, own_windows
@@ -61,8 +60,7 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
         known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
-        near = difflib.get_close_matches(path[0], sorted(known), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"fields: {', '.join(hints)}"
+        hint = did_you_mean(path[0], sorted(known), f"fields: {', '.join(hints)}")
         raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
     old = getattr(config, path[0])
     if isinstance(config, Recipe) and path[0] == "windows" and old is None:
