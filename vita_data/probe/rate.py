@@ -1,6 +1,6 @@
 """P5: whether a robot can move as fast as the steps imply at the given rate, and whether their spread is as published.
 
-Detects a wrong rate only as far as speeds or recorded joint velocities allow.
+Detects a wrong rate only if speeds or recorded joint velocities show it.
 """
 
 import numpy as np

@@ -47,7 +47,7 @@ def held(run: Path) -> Iterator[None]:
 
 
 def keep_others_out(file: IO[Any], refusal: str, *, shared: bool = False) -> None:
-    """Lock an open file until it is closed, as far as its file system has locks.
+    """Lock an open file until it is closed; without effect where the file system has no locks.
 
     Raises:
         RequestError: another process holds it; the message is `refusal`.

@@ -262,7 +262,7 @@ class Codebook(nn.Module):
         self._remember(all_rows(real))
 
     def _replace_dead(self) -> None:
-        """Replace dead codes by the newest stored encodings, as far as there are enough."""
+        """Replace dead codes by the newest stored encodings, as many as there are."""
         config = self.config
         if int(self.num_updates) > (config.last_replacement or 0):
             return

@@ -79,8 +79,7 @@ def open_read_only(path: str | BinaryIO) -> h5py.File:
         if "unable to lock" in str(error) and (value := os.environ.get(_LOCKING)):
             raise StorageError(
                 f"{path}: HDF5 cannot lock the file, and {_LOCKING}={value} requires locking; unset that variable and "
-                "run "
-                "the same command again"
+                "run the same command again"
             ) from error
         raise
 

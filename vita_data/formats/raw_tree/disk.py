@@ -96,8 +96,7 @@ class DiskFolder:
             if f"{os.path.realpath(folder)}/".startswith(f"{target.rstrip('/')}/"):
                 raise RequestError(
                     f"{self._where}: {self._shown(path)} is a link to a folder that contains it, so following it would "
-                    "never "
-                    "end; remove the link"
+                    "never end; remove the link"
                 )
         return True
 
@@ -157,8 +156,7 @@ class DiskFolder:
         if is_dangling(path):
             raise StorageError(
                 f"{self._where}: {self._shown(path)} is a broken link (target: {os.readlink(path)}); restore the "
-                "target "
-                f"(a lost mount?) or remove the link, and {AGAIN}"
+                f"target (a lost mount?) or remove the link, and {AGAIN}"
             )
 
     def _refusal(self, path: str, verb: str, error: OSError) -> VitaDataError:

@@ -104,8 +104,7 @@ def require_features(
         if not _is_as_expected(spec, width, is_whole=key in integers):
             raise RequestError(
                 f"{place}: {key} is {spec.kind} {spec.dtype} {list(spec.shape)}, expected {expected}: it is another "
-                "dataset "
-                "or another version of it"
+                "dataset or another version of it"
             )
 
 

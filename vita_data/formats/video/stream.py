@@ -180,7 +180,6 @@ def _decoded_times(path: str, name: str) -> list[Fraction]:
             raise EpisodeError(
                 f"{name}: expected ascending time stamps, got frame {index} at {float(time):.2f} s after one at "
                 f"{float(before):.2f} s; recordings were joined without shifting their time stamps: split the file "
-                "there, "
-                "or join them again with new time stamps"
+                "there, or join them again with new time stamps"
             )
     return ascending

@@ -119,8 +119,7 @@ class MixReport:
             reason = getattr(error, "strerror", None) or describe_fault(error.__cause__ or error)
             raise RequestError(
                 f"lock file {path} cannot be written ({reason}); the mixture itself is valid: make {shards} writable "
-                "to "
-                "record it"
+                "to record it"
             ) from error
         return path
 

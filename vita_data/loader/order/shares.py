@@ -29,8 +29,7 @@ def masses(pools: Mapping[Modality, Sequence[Pool]], manifest: Manifest, *, basi
             if not 0 < value < np.inf or value < MIN_SHARE * total:
                 raise ManifestError(
                     f"manifest {manifest.path}: source {pool.opened.label!r} gets almost none (or an undefined share) "
-                    "of "
-                    f"the {modality} draws with basis {basis} and temperature = {manifest.temperature:g}; bring the "
+                    f"of the {modality} draws with basis {basis} and temperature = {manifest.temperature:g}; bring the "
                     "weights closer together, or raise the temperature"
                 )
     return found
@@ -101,8 +100,7 @@ def shares(
     if most.sum() < 1:
         raise ManifestError(
             f"manifest {manifest.path}: max_repeats_per_100k_steps = {limit:g} limits the {pools[0].modality} windows "
-            "to "
-            f"{most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
+            f"to {most.sum():.1%} of the batches of {batch_size}; raise it, or build more data"
         )
     capped = np.zeros(len(pools), bool)
     while True:

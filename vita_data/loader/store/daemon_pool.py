@@ -165,6 +165,5 @@ class StallDetector:
             if reading is not None and now_s - since_s > self.timeout_s:
                 raise StorageError(
                     f"{reading}: no answer for {now_s - since_s:.0f} s; check that the disk, mount or store answers, "
-                    "then "
-                    f"{TRAINING_RESUMES}"
+                    f"then {TRAINING_RESUMES}"
                 )

@@ -117,8 +117,7 @@ def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
         return []
     caption = (
         f"After step {preview.step}, one row per sample. Columns from the left: the start image, the true future "
-        "images, "
-        "the predicted ones in the same order; grey after the end of the clip."
+        "images, the predicted ones in the same order; grey after the end of the clip."
     )
     return [element("h3", text("Predicted and true frames")), preview_picture(preview, run, caption)]
 

@@ -59,8 +59,7 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
     ]
     introduction = (
         "What was built of this source, and example clips as stored in the shards: one clip is one demonstration (or "
-        "at "
-        "most 600 s of it), with some of its images, its instruction, and its actions and state in physical units."
+        "at most 600 s of it), with some of its images, its instruction, and its actions and state in physical units."
     )
     return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
 
@@ -101,8 +100,7 @@ def _actions(clip: Clip) -> Markup:
         return paragraph("This clip is video only; it has no actions.")
     words = (
         "How each step moves the hand relative to its pose: displacement and rotation in the robot's base frame, and "
-        "the "
-        "gripper as an absolute opening. Columns that this robot does not have are omitted."
+        "the gripper as an absolute opening. Columns that this robot does not have are omitted."
     )
     return join([paragraph(words, css="explain"), charts(action_charts(clip))])
 

@@ -135,8 +135,7 @@ def _refuse_other_rlds(raw: RawTree, folder: str, asked: Release | None) -> None
     if fault is not None:
         raise RequestError(
             f"--raw {raw.root}: {folder} is not LIBERO in RLDS form: {fault}; move it out of --raw, or choose other "
-            "folders "
-            "with --set suites="
+            "folders with --set suites="
         )
     if asked is None and not is_replay(features):
         size = "x".join(str(each or "?") for each in image_size(features))

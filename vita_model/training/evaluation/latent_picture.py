@@ -1,6 +1,6 @@
 """A picture of the information in the latents: RUN/previews/step-NNNNNNNN-latents.jpg.
 
-From top to bottom, as far as the stage has them:
+From top to bottom, without what the stage does not have:
 Frames, one row per sample: present, true, and decoded from the sample's own latents, from another sample's latents, and
 from the mean of the latents. Of several futures, the last one is shown.
 Paths of the hand within the chunk, one panel per sample, from the middle of the panel, x to the right and y up: true in
