@@ -7,7 +7,7 @@ guessed from counts: each weight is written in the file, with a note on where it
 import difflib
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -78,9 +78,11 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
         return mixture
     if isinstance(mixture, str | Path):
         return load_manifest(expand_home(str(mixture)))
-    weights = mixture if isinstance(mixture, Mapping) else dict.fromkeys(mixture, 1.0)
-    given: Iterable[object] = weights  # a caller's values need not have the annotated types
+    given: Sequence[object] = list(mixture)  # a caller's values need not have the annotated types
     names = all(isinstance(name, str) and "/" not in name for name in given)
+    if names and len(set(given)) < len(given):
+        raise ManifestError(f"mixture {mixture!r}: expected each source once; to draw one more often, give weights")
+    weights = mixture if isinstance(mixture, Mapping) else dict.fromkeys(mixture, 1.0)
     if not weights or not names or not all(is_finite(weight) and weight > 0 for weight in weights.values()):
         raise ManifestError(
             f"mixture {mixture!r}: expected the path of a manifest, names of built sources such as ['bridge'], "

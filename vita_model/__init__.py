@@ -1,8 +1,27 @@
-"""The VITA network, its three training stages, and inference: from batches of `vita_data.loader` to policies."""
+"""The VITA network, its three training stages, and inference: from batches of `vita_data.loader` to policies.
+
+    policy = vita_model.VitaPolicy.from_pretrained("runs/finetune")
+    policy.act({"primary": image, "instruction": "lift the cube"})
+
+`VitaPolicy` and `PolicyOptions` are loaded, with torch, when they are first used.
+"""
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from vita_model._compat import BeforeTorchvision
 
+if TYPE_CHECKING:
+    from vita_model.policy.policy import PolicyOptions, VitaPolicy
+
+__all__ = ["PolicyOptions", "VitaPolicy"]
+
 # timm and transformers import torchvision if it is installed.
 sys.meta_path.insert(0, BeforeTorchvision())
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'vita_model' has no attribute {name!r}")
+    return getattr(import_module("vita_model.policy.policy"), name)

@@ -33,9 +33,32 @@ def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> 
     for wrong in ([], ["shards/bridge"], [Path("bridge")], {"bridge": "1"}, {"bridge": 0.0}):
         with pytest.raises(ManifestError, match="expected the path of a manifest, names of built sources"):
             vita_data.open_loader(wrong, shards=toy_shards)
-    spec = vita_data.WindowSpec(starts="row", horizon=4, futures=0)
-    with pytest.raises(RequestError, match="expected starts keyframes or rows, got 'row'"):
+    with pytest.raises(ManifestError, match="expected each source once"):
+        vita_data.open_loader(["bridge", "bridge"], shards=toy_shards)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"starts": "row"}, "expected starts to be keyframes or rows, got 'row'"),
+        ({"horizon": 3.5}, "expected horizon to be a whole number from 1, got 3.5"),
+        ({"futures": -1}, "expected futures to be a whole number from 0, got -1"),
+        ({"futures": 1, "min_futures": 2}, "expected min_futures to be 0 to futures=1, got 2"),
+        ({"frame_interval_s": "1"}, "expected frame_interval_s to be a number of seconds above 0, got '1'"),
+        ({"chunk_s": 0.0}, "expected chunk_s to be None or a number of seconds above 0, got 0.0"),
+        ({"views": ("wrist",)}, "expected views to be distinct cameras among primary, .* got"),
+        ({"views": ("wrist_right", "primary")}, "expected views to be .* primary first, got"),
+    ],
+)
+def test_windows_that_cannot_be_cut_name_their_field(toy_shards: Path, changed, message: str) -> None:
+    spec = vita_data.WindowSpec(**{"starts": "rows", "horizon": 4, "futures": 0, **changed})
+    with pytest.raises(RequestError, match=f"windows: {message}"):
         vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", windows=spec)
+
+
+def test_windows_must_be_a_spec(toy_shards: Path) -> None:
+    with pytest.raises(RequestError, match="windows: expected a WindowSpec, got dict"):
+        vita_data.open_loader(["bridge"], shards=toy_shards, windows={"horizon": 4})
 
 
 def test_names_are_drawn_by_windows_and_weights_as_given(toy_shards: Path) -> None:

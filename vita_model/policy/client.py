@@ -11,7 +11,8 @@ from vita_data.errors import VitaDataError
 from vita_data.types import Float64
 from vita_model.policy.commands import checked_chunk
 from vita_model.policy.interfaces import Observation, PolicyInfo, with_source
-from vita_model.policy.openpi import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY, pack, unpack
+from vita_model.policy.observations import IMAGE_KEYS, PROMPT_KEY, SOURCE_KEY, STATE_KEY, STATE_MASK_KEY
+from vita_model.policy.openpi import pack, unpack
 from vita_model.policy.websocket import WebSocket
 
 

@@ -70,7 +70,7 @@ class LocalPolicy:
 
     def act(self, observation: Observation) -> Float64:
         """Predict a chunk."""
-        from vita_model.policy.policy import Observation as Question
+        from vita_model.policy.observations import Observation as Question
 
         state = observation.state
         values, mask = (state.values, state.mask) if state.mask.any() else (None, None)

@@ -1,4 +1,4 @@
-"""openpi's protocol for server and client: the keys of a request, and msgpack messages with numpy arrays.
+"""openpi's protocol for server and client: msgpack messages with numpy arrays.
 
 Source: openpi-client 0.1.2, `msgpack_numpy`: an array is a map with the byte keys `__ndarray__`, `data`, `dtype` and
 `shape`; a numpy scalar is a map with `__npgeneric__`, `data` (the number) and `dtype`. Received messages are validated
@@ -14,15 +14,6 @@ import msgpack
 import numpy as np
 
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.types import CameraRole
-
-IMAGE_KEYS: Mapping[CameraRole, str] = {
-    CameraRole.PRIMARY: "observation/image",
-    CameraRole.WRIST_RIGHT: "observation/wrist_image",
-    CameraRole.WRIST_LEFT: "observation/wrist_image_left",
-}
-STATE_KEY, STATE_MASK_KEY, PROMPT_KEY = "observation/state", "observation/state_mask", "prompt"
-SOURCE_KEY = "source"
 
 _ARRAY, _SCALAR = b"__ndarray__", b"__npgeneric__"
 _NUMBERS, _TEXTS = "biuf", "S"

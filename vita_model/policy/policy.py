@@ -7,7 +7,7 @@ Letters: B observations, V views, H steps, F predicted frames.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.instruction_text import normalize_text
 from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
-from vita_data.slots import GRIPPERS, NUM_ACTION_DIMS, RIGHT_ARM, STATE_DIM
+from vita_data.slots import GRIPPERS, LEFT_ARM, NUM_ACTION_DIMS, RIGHT_ARM, STATE_DIM
 from vita_data.types import IMAGE_SIZE, Batch, Bool, CameraRole, Float32, Image, Json, Modality, ResizeMode
 from vita_model.devices import require_device
 from vita_model.network.backbone import SUBTASKS
@@ -29,6 +29,7 @@ from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.layers import byte_images
 from vita_model.network.prediction import Draws, Prediction
 from vita_model.network.vita import Vita
+from vita_model.policy.observations import Observation, read_observation, require_known_keys
 from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.training.checkpoint.state import Progress, weights_digest
@@ -55,21 +56,6 @@ class PolicyOptions:
     def __post_init__(self) -> None:
         """Refuse a device that does not exist; raises RequestError."""
         require_device(self, "device")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Observation:
-    """Input of the policy."""
-
-    images: Mapping[CameraRole, Image]
-    """uint8 [h, w, 3] RGB per camera; missing views of the model are masked."""
-    instruction: str
-    state: Float32 | None = None
-    """[64] state slots (vita_data/README.md) in physical units; None: not measured."""
-    state_mask: Bool | None = None
-    """[64] mask of the state; None: the slots that the source has."""
-    source: str | None = None
-    """Source whose statistics are used for scaling; None: the checkpoint's only source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +136,26 @@ class VitaPolicy:
             )
         _prepare(model, wanted, options)
         return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
+
+    def act(self, observation: Mapping[str, Any], *, convention: str = CANONICAL) -> Float32:
+        """Predict commands [H, 7] from a robot's plain dict, one per native step; with two arms [H, 14], left first.
+
+        Args:
+            observation: `primary` (uint8 [h, w, 3] RGB), `instruction`, further cameras by role, and the state if it is
+                measured; all keys are listed in `vita_model.policy.observations`.
+            convention: `canonical` (m, rad, gripper 1 = open), or a source whose raw commands are wanted.
+
+        Raises:
+            RequestError: a key is unknown, a value does not fit, or the checkpoint does not have the convention.
+        """
+        require_known_keys(observation)
+        read = read_observation(observation)
+        if read.source is None and convention in self.signature.sources:
+            read = replace(read, source=convention)
+        decision = self.decide([read])[0]
+        if convention == CANONICAL and decision.action_mask[LEFT_ARM].any():
+            return decision.actions
+        return self.commands(decision, convention, state=read.state)
 
     def predict(
         self,

@@ -18,7 +18,8 @@ import numpy as np
 from vita_data.action_convention import Convention, Flip, Turn, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
-from vita_model.policy.openpi import PROMPT_KEY, STATE_KEY, Message, decode_array, reading
+from vita_model.policy.observations import PROMPT_KEY, STATE_KEY
+from vita_model.policy.openpi import Message, decode_array, reading
 from vita_model.serving.pictures import decode_picture
 from vita_model.serving.request_handler import RequestHandler
 

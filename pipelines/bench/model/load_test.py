@@ -24,7 +24,8 @@ from pipelines.bench.model.server_process import served
 from pipelines.bench.model.specs import LoadSpec
 from pipelines.bench.model.train import device_name
 from vita_data.types import CameraRole, Float64, Image
-from vita_model.policy.openpi import IMAGE_KEYS, PROMPT_KEY, Message
+from vita_model.policy.observations import IMAGE_KEYS, PROMPT_KEY
+from vita_model.policy.openpi import Message
 from vita_model.policy.policy import PolicyOptions, VitaPolicy
 from vita_model.training.recipes.presets import PRESETS
 

@@ -20,7 +20,8 @@ from vita_data.types import Batch, CameraRole, Modality, ResizeMode, Split
 from vita_model.cli import main
 from vita_model.network.prediction import Draws
 from vita_model.policy import policy as policy_module
-from vita_model.policy.policy import Observation, PolicyOptions, VitaPolicy
+from vita_model.policy.observations import Observation
+from vita_model.policy.policy import PolicyOptions, VitaPolicy
 from vita_model.policy.preview import compare, draw
 from vita_model.training.checkpoint.run_folder import find_checkpoint, latest
 from vita_model.training.checkpoint.state import load_progress
@@ -87,6 +88,18 @@ def test_an_observation_is_answered_as_training_predicted_its_window(
     assert np.allclose(decision.actions[:, right], expected[:, right], atol=1e-6)
     assert not decision.actions[:, :7].any()
     assert decision.right.shape == (plan.windows.horizon, 7)
+
+
+def test_a_robot_s_plain_dict_is_answered_as_its_observation(toy_shards: Path, plan: Plan, policy: VitaPolicy) -> None:
+    batch = read_windows(plan, Modality.PAIRED, [0])
+    seen = observation(toy_shards, batch, 0, plan.windows.views)
+    plain = {**seen.images, "instruction": seen.instruction, "state": seen.state, "state_mask": seen.state_mask}
+    decision = policy.decide([seen])[0]
+    assert np.array_equal(policy.act(plain), decision.right)
+    commands = policy.act(plain, convention=SOURCE)
+    assert np.array_equal(commands, policy.commands(decision, SOURCE, state=seen.state))
+    with pytest.raises(RequestError, match="unknown key 'image'"):
+        policy.act({**plain, "image": plain["primary"]})
 
 
 def test_several_observations_at_once_are_each_alone(toy_shards: Path, plan: Plan, policy: VitaPolicy) -> None:

@@ -92,7 +92,7 @@ def test_a_state_is_taken_as_a_message_brings_it(policy, kind: type) -> None:
         ({"observation/image": np.zeros((8, 8), np.uint8)}, r"observation/image must be uint8 .* found uint8 \[8, 8\]"),
         ({"observation/image": np.zeros((8, 8, 3))}, "found float64"),
         ({"observation/image": "x"}, "found str"),
-        ({"observation/image": None}, "must have observation/image; found"),
+        ({"observation/image": None}, "must have the image primary or observation/image; got"),
         ({"observation/image": np.zeros((0, 8, 3), np.uint8)}, "found uint8"),
         ({"observation/wrist_image": np.zeros((8, 8, 4), np.uint8)}, "observation/wrist_image must be"),
         ({"prompt": ""}, "prompt must be a string"),

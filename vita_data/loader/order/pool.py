@@ -128,7 +128,7 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
     folder = open_path(shards) if isinstance(shards, str) else shards
     with storage_errors(folder):
         if not folder.is_dir():
-            raise ManifestError(f"manifest {manifest.path}: --shards {folder} is not a directory")
+            raise ManifestError(f"manifest {manifest.path}: the folder of shards {folder} does not exist")
     if isinstance(folder, Path):
         return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
     # Each request to a store takes time.

@@ -1,11 +1,11 @@
 """The checked request for a plan, with each stage's defaults (vita_data/README.md) filled in."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
 
 import pyarrow.compute as pc
 
+from vita_data.config.checks import is_finite, is_whole
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.order.pool import OpenEntry
 from vita_data.types import Basis, CameraRole, DrawOrder, Modality, Stage, Starts, WindowSpec
@@ -23,6 +23,7 @@ GLOBAL_ORDER = DrawOrder()
 
 _HORIZON = 12
 _MAX_BATCH = 1 << 20
+_VIEWS = f"distinct cameras among {', '.join(CameraRole)}, primary first"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class PlanRequest:
         for key, value in given.items():
             if key not in list(known):
                 raise RequestError(f"{name}: stage {self.stage} has no {key!r} batches, only {', '.join(known)}")
-            if not _is_finite(value) or value < 0:
+            if not is_finite(value) or value < 0:
                 raise RequestError(f"{name}: {key} must be a finite number, 0 or more; found {value!r}")
 
 
@@ -110,11 +111,6 @@ def drawn_modalities(
     return tuple(
         m for m in MODALITIES[stage] if (m not in left_out if modality_steps is None else modality_steps.get(m, 0) > 0)
     )
-
-
-def _is_finite(value: object) -> bool:
-    # The value from a recipe may not have the annotated type.
-    return isinstance(value, (int, float)) and isfinite(value)
 
 
 def stage_named(stage: Stage | str) -> Stage:
@@ -143,13 +139,30 @@ def default_windows(stage: Stage, opened: Sequence[OpenEntry]) -> WindowSpec:
     return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=0, views=(CameraRole.PRIMARY, *wrists))
 
 
-def _check_windows(spec: WindowSpec) -> None:
-    if spec.starts not in list(Starts):
-        raise RequestError(f"windows: expected starts {' or '.join(Starts)}, got {spec.starts!r}")
-    fits = spec.chunk_s is None or 0 < spec.chunk_s < inf
-    fits = fits and spec.horizon >= 1 and 0 <= spec.min_futures <= spec.futures and 0 < spec.frame_interval_s < inf
-    if not fits or not spec.views or spec.views[0] is not CameraRole.PRIMARY or len(set(spec.views)) < len(spec.views):
-        raise RequestError(
-            f"{spec}: needs horizon >= 1, 0 <= min_futures <= futures, frame_interval_s > 0, chunk_s > 0, and "
-            "distinct views, primary first"
-        )
+def _check_windows(spec: object) -> None:
+    if not isinstance(spec, WindowSpec):
+        raise RequestError(f"windows: expected a WindowSpec, got {type(spec).__name__}")
+    for name, fits, wanted in _window_rules(spec):
+        if not fits:
+            raise RequestError(f"windows: expected {name} to be {wanted}, got {getattr(spec, name)!r}")
+
+
+def _window_rules(spec: WindowSpec) -> Iterator[tuple[str, bool, str]]:
+    """Yield each field with whether its value fits and what was wanted."""
+    yield "starts", spec.starts in list(Starts), " or ".join(Starts)
+    yield "horizon", is_whole(spec.horizon, least=1), "a whole number from 1"
+    yield "futures", is_whole(spec.futures, least=0), "a whole number from 0"
+    yield "min_futures", is_whole(spec.min_futures, least=0, most=spec.futures), f"0 to futures={spec.futures}"
+    yield "frame_interval_s", _is_duration(spec.frame_interval_s), "a number of seconds above 0"
+    yield "chunk_s", spec.chunk_s is None or _is_duration(spec.chunk_s), "None or a number of seconds above 0"
+    yield "views", _are_views(spec.views), _VIEWS
+
+
+def _are_views(views: object) -> bool:
+    if not isinstance(views, tuple) or not views or any(view not in list(CameraRole) for view in views):
+        return False
+    return len(set(views)) == len(views) and views[0] == CameraRole.PRIMARY
+
+
+def _is_duration(value: object) -> bool:
+    return is_finite(value) and float(str(value)) > 0

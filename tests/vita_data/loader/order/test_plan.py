@@ -176,7 +176,7 @@ def test_fraction_keeps_some_episodes_of_every_task_and_smaller_ones_lie_inside(
 def test_absent_shards_are_refused_with_the_command_that_builds_them(shards: Path, manifest) -> None:
     with pytest.raises(ManifestError, match=r"source 'humam' is not built in .*; did you mean 'human'\?$"):
         plan_of(manifest(humam=1), shards)
-    with pytest.raises(ManifestError, match="is not a directory"):
+    with pytest.raises(ManifestError, match=r"the folder of shards .* does not exist"):
         plan_of(manifest(arm=1), shards / "nowhere")
 
 

@@ -210,7 +210,7 @@ def test_numbers_that_make_no_sense_are_refused(options: dict[str, int]) -> None
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(plan_at, address: str, store: ObjectStore) -> None:
-    with pytest.raises(RequestError, match=r"--shards s3://absent/x is not a directory"):
+    with pytest.raises(RequestError, match=r"the folder of shards s3://absent/x does not exist"):
         plan_at("s3://absent/x")
     with refusing_credentials(), pytest.raises(StorageError, match=r"^s3://bucket-\d+/shards: access denied"):
         plan_at(address, seed=1)
