@@ -19,7 +19,7 @@ from vita_data.pages.runs.run_files import (
     newest_frames,
     read_metrics,
 )
-from vita_data.pages.shards.clips import Group, arm_action_groups
+from vita_data.pages.shards.column_groups import Group, arm_action_groups
 
 _MAX_CURVE_POINTS = 200
 _MAX_SAMPLES = 4

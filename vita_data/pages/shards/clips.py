@@ -17,31 +17,16 @@ from vita_data.builder.finish import EPISODES
 from vita_data.errors import RequestError
 from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.drawing.html import Picture
+from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
 from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import DEPTH, frame_name
-from vita_data.slots import (
-    BASE_ACTION,
-    BASE_STATE,
-    GRIPPER,
-    JOINT_POSITIONS,
-    JOINT_VELOCITIES,
-    LEFT_ACTION,
-    LEFT_STATE,
-    RIGHT_ACTION,
-    RIGHT_STATE,
-    STATE_GRIPPER,
-    STATE_ROT6D,
-    TURN,
-)
 from vita_data.storage.files import AnyPath
 from vita_data.types import CameraRole, Clip, Gaps, Json, Split, Track
 
 THUMBNAIL_SIZE = 128
 _QUALITY = 80
 _MAX_KEYS_COMPARED = 20_000
-_AXES = ("x", "y", "z")
-_TURNS = ("droll", "dpitch", "dyaw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,54 +36,6 @@ class ClipView:
     clip: Clip
     num_stored: Mapping[CameraRole, int]
     pictures: Mapping[CameraRole, tuple[Picture, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Columns of a vector that share a unit and therefore a chart."""
-
-    title: str
-    unit: str
-    start: int
-    names: tuple[str, ...]
-
-    def columns(self) -> range:
-        """The columns of the group in its vector."""
-        return range(self.start, self.start + len(self.names))
-
-
-def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
-    """Return the groups of the seven canonical action columns of one arm (vita_data/README.md)."""
-    return (
-        Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
-        Group(title=f"{arm} rotation", unit="rad per step", start=start + TURN.start, names=_TURNS),
-        Group(title=f"{arm} gripper", unit="0 closed, 1 open", start=start + GRIPPER, names=("gripper",)),
-    )
-
-
-def _arm_state_groups(arm: str, start: int) -> tuple[Group, ...]:
-    rotation = tuple(f"R{row}{column}" for column in (1, 2) for row in (1, 2, 3))
-    turned = start + STATE_ROT6D.start
-    joints = tuple(f"joint {joint}" for joint in range(1, 8))
-    return (
-        Group(title=f"{arm} position", unit="m", start=start, names=_AXES),
-        Group(title=f"{arm} rotation (two matrix columns)", unit="no unit", start=turned, names=rotation),
-        Group(title=f"{arm} gripper opening", unit="0 closed, 1 open", start=start + STATE_GRIPPER, names=("gripper",)),
-        Group(title=f"{arm} joint positions", unit="rad", start=start + JOINT_POSITIONS, names=joints),
-        Group(title=f"{arm} joint velocities", unit="rad/s", start=start + JOINT_VELOCITIES, names=joints),
-    )
-
-
-ACTION_GROUPS = (
-    *arm_action_groups("left arm", LEFT_ACTION),
-    *arm_action_groups("right arm", RIGHT_ACTION),
-    Group(title="base motion", unit="m, rad per step", start=BASE_ACTION, names=("dx", "dy", "dyaw")),
-)
-STATE_GROUPS = (
-    *_arm_state_groups("left arm", LEFT_STATE),
-    *_arm_state_groups("right arm", RIGHT_STATE),
-    Group(title="base pose", unit="m, rad", start=BASE_STATE, names=("x", "y", "yaw")),
-)
 
 
 def first_clips(folder: AnyPath, *, max_clips: int, max_frames: int) -> list[ClipView]:
@@ -199,9 +136,7 @@ def action_charts(clip: Clip) -> tuple[Chart, ...]:
     """Draw the existing canonical actions, one chart per unit; rows that are not used in training are shaded."""
     if clip.action is None:
         return ()
-    invalid = [Band(start=start, stop=stop, meaning="invalid rows, not used in training", shade=Shade.FAULT)
-               for start, stop in _time_ranges(clip, _outside(clip.action.valid, clip.num_steps))]  # fmt: skip
-    return _track_charts(clip, clip.action.track, ACTION_GROUPS, tuple(invalid))
+    return _track_charts(clip, clip.action.track, ACTION_GROUPS, tuple(invalid_bands(clip)))
 
 
 def state_charts(clip: Clip) -> tuple[Chart, ...]:
@@ -221,13 +156,21 @@ def _track_charts(
             title=f"{group.title} ({group.unit})", x_label="time (s)", y_label=group.unit,
             series=tuple(Series(name=group.names[column - group.start], x=x, y=values[:, column], colour=colour)
                          for colour, column in enumerate(columns)),
-            bands=(*bands, *_gap_bands(clip)),
+            bands=(*bands, *gap_bands(clip)),
         )
         for group, columns in real if columns
     )  # fmt: skip
 
 
-def _gap_bands(clip: Clip) -> Iterator[Band]:
+def invalid_bands(clip: Clip) -> Iterator[Band]:
+    """Yield the times whose actions are not used in training."""
+    if clip.action is not None:
+        for start, stop in _time_ranges(clip, _outside(clip.action.valid, clip.num_steps)):
+            yield Band(start=start, stop=stop, meaning="invalid rows, not used in training", shade=Shade.FAULT)
+
+
+def gap_bands(clip: Clip) -> Iterator[Band]:
+    """Yield the times whose steps were removed."""
     meaning = {Gaps.BREAK: "removed steps", Gaps.BRIDGE: "removed steps without motion"}[clip.gaps]
     for row in np.flatnonzero(np.diff(clip.step_index) > 1):
         start, stop = clip.step_index[row] / clip.hz, clip.step_index[row + 1] / clip.hz

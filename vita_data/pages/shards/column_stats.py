@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.shards.card import Card
-from vita_data.pages.shards.clips import ACTION_GROUPS, STATE_GROUPS, Group, arm_action_groups
+from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group, arm_action_groups
 from vita_data.shards.stats import ColumnStats, StatsFile
 from vita_data.slots import LEFT_ACTION, RIGHT_ACTION
 
