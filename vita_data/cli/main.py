@@ -9,6 +9,7 @@ from vita_data.cli.pages import add_page_verbs
 from vita_data.cli.raw import add_raw_verbs
 from vita_data.cli.shards import add_shard_verbs
 from vita_data.cli.shared import add_json_flag, add_verb
+from vita_data.cli.view import add_view_verb
 from vita_data.command.arguments import any_folder
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_data.errors import AGAIN, RESUME
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add_raw_verbs(verbs)
     add_shard_verbs(verbs)
     add_page_verbs(verbs)
+    add_view_verb(verbs)
     return parser
 
 

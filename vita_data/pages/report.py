@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vita_data.errors import ManifestError, RequestError, StorageError, forbidden
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.training import run_section
+from vita_data.pages.shards.built import built_in
 from vita_data.pages.shards.card import built_table, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
@@ -15,7 +15,7 @@ from vita_data.pages.shards.contents import read_contents
 from vita_data.pages.shards.dropped import drops_table
 from vita_data.pages.shards.lengths import lengths_histograms, lengths_table
 from vita_data.pages.shards.texts import texts_table
-from vita_data.shards.index import CARD, RECORDS, closed_in, meant_shards, sources_in
+from vita_data.shards.index import CARD, RECORDS, closed_in
 from vita_data.shards.stats import load_stats
 from vita_data.storage.files import AnyPath
 
@@ -31,7 +31,7 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
         ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
         ShardError: a shard, a card or a file of a run is damaged.
     """
-    folders = _built(folder)
+    folders = built_in(folder)
     cards = tuple(load_card(each) for each in folders)
     contents = tuple(read_contents(each) for each in folders)
     views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
@@ -79,18 +79,6 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
     ]  # fmt: skip
     introduction = "From raw datasets to a trained model: what was built, how it is mixed, and how training went."
     return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
-
-
-def _built(folder: AnyPath) -> list[AnyPath]:
-    if not folder.is_dir():
-        raise RequestError(f"the folder {folder} does not exist; give the folder that `vita-data build --out` wrote to")
-    names = sources_in(folder)
-    if not names:
-        for closed in closed_in(folder):
-            raise StorageError(forbidden(closed))
-        hint = meant_shards(folder) or f"; run `vita-data build --source NAME --raw RAW --out {folder}`"
-        raise ManifestError(f"no built source in {folder}: expected folders that contain {CARD}{hint}")
-    return [folder / name for name in names]
 
 
 def _unfinished(folder: AnyPath) -> Iterator[Markup]:

@@ -86,7 +86,7 @@ def _view(shard: AnyPath, row: Json, *, max_frames: int) -> ClipView:
     files = ShardFiles()
     try:
         clip = read_clip(files, shard, row, with_frames=False)
-        stored = _stored_steps(row)
+        stored = stored_steps(row)
         pictures = {
             camera: tuple(_thumbnails(files, shard, row, camera, [steps[at] for at in evenly(len(steps), max_frames)]))
             for camera, steps in stored.items()
@@ -96,7 +96,8 @@ def _view(shard: AnyPath, row: Json, *, max_frames: int) -> ClipView:
     return ClipView(clip=clip, num_stored={role: len(steps) for role, steps in stored.items()}, pictures=pictures)
 
 
-def _stored_steps(row: Json) -> dict[CameraRole, list[int]]:
+def stored_steps(row: Json) -> dict[CameraRole, list[int]]:
+    """List the native steps of each camera's stored images, from a row of the index."""
     frames = row["frames"]
     steps: dict[CameraRole, list[int]] = {}
     for frame in frames if isinstance(frames, list) else []:

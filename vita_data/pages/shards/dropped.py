@@ -47,7 +47,7 @@ def read_losses(folder: AnyPath) -> Losses:
         ManifestError: the source has not been built in the folder.
         ShardError: the list is missing or does not match the card's checksum.
     """
-    rows = _rows(folder)
+    rows = read_lost(folder)
     dropped = rows.filter(pc.equal(rows["outcome"], EpisodeOutcome.DROPPED))
     codes = sorted(pc.unique(dropped["reason"]).to_pylist())
     return Losses(
@@ -56,7 +56,13 @@ def read_losses(folder: AnyPath) -> Losses:
     )
 
 
-def _rows(folder: AnyPath) -> pa.Table:
+def read_lost(folder: AnyPath) -> pa.Table:
+    """Read the rows (id, part, outcome, reason, detail) of the raw episodes that were not stored.
+
+    Raises:
+        ManifestError: the source has not been built in the folder.
+        ShardError: the list is missing or does not match the card's checksum.
+    """
     path, repair = folder / EPISODES, "run the same build again"
     try:
         data = read_files([path])[0]
@@ -64,7 +70,8 @@ def _rows(folder: AnyPath) -> pa.Table:
         raise ShardError(f"{path}: is missing; {repair}") from None
     if hashlib.sha256(data).hexdigest() != card_sums(read_card(folder)).get(EPISODES):
         raise ShardError(f"{path}: does not match the card's sha256; {repair}")
-    return pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
+    rows = pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
+    return rows.filter(pc.not_equal(rows["outcome"], EpisodeOutcome.OK))
 
 
 def _examples(rows: pa.Table, num_wanted: int) -> tuple[Example, ...]:

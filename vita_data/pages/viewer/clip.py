@@ -1,0 +1,164 @@
+"""One clip for the viewer: its texts, the times of its images, its plots with units, and groups of its images.
+
+Images are read group by group, so that a clip of ten minutes opens as fast as one of ten seconds.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vita_data.pages.drawing.chart import Band, Shade
+from vita_data.pages.shards.clips import gap_bands, invalid_bands, shrink_jpeg, stored_steps
+from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
+from vita_data.pages.viewer.catalog import Place
+from vita_data.shards.index import member_refs, read_clip
+from vita_data.shards.reader import ShardFiles
+from vita_data.shards.schema import frame_name
+from vita_data.types import CameraRole, Clip, Track
+
+GROUP = 24
+"""Images that are loaded together."""
+_THUMBNAIL_SIZE = 96
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """Columns of one unit over the clip's rows: `values` is base64 of float32 [columns, rows], little-endian."""
+
+    kind: str
+    title: str
+    unit: str
+    names: Sequence[str]
+    values: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaded:
+    """A range of seconds and what it means."""
+
+    start: float
+    stop: float
+    meaning: str
+    is_fault: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSteps:
+    """A camera and the native steps of its stored images."""
+
+    name: str
+    steps: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewedClip:
+    """Everything about a clip except its images; time is step / hz."""
+
+    key: str
+    hz: float
+    steps: Sequence[int]
+    keyframes: Sequence[int]
+    """Native steps on the 1-second stride."""
+    cameras: Sequence[CameraSteps]
+    plots: Sequence[Plot]
+    shaded: Sequence[Shaded]
+    facts: Sequence[tuple[str, str]]
+
+
+def view_clip(files: ShardFiles, place: Place) -> ViewedClip:
+    """Read a clip without its images.
+
+    Raises:
+        ShardError: a member is damaged.
+    """
+    clip = read_clip(files, place.shard, place.row, with_frames=False)
+    action = None if clip.action is None else clip.action.track
+    return ViewedClip(
+        key=clip.key,
+        hz=clip.hz,
+        steps=clip.step_index.tolist(),
+        keyframes=clip.step_index[list(clip.keyframes)].tolist(),
+        cameras=[CameraSteps(name=role, steps=steps) for role, steps in stored_steps(place.row).items()],
+        plots=[*_plots("action", action, ACTION_GROUPS), *_plots("state", clip.state, STATE_GROUPS)],
+        shaded=[_shaded(band) for band in (*invalid_bands(clip), *gap_bands(clip))],
+        facts=_facts(clip),
+    )
+
+
+def image_group(files: ShardFiles, place: Place, camera: int, group: int) -> list[str]:
+    """Read a group of a camera's images, each as base64 of its JPEG.
+
+    Raises:
+        IndexError: the clip has no such camera or group.
+        ShardError: an image is damaged.
+    """
+    role, steps = list(stored_steps(place.row).items())[camera]
+    wanted = steps[group * GROUP : (group + 1) * GROUP]
+    if not wanted:
+        raise IndexError(f"expected a group below {num_groups(len(steps))}, got {group}")
+    return [base64.b64encode(jpeg).decode("ascii") for jpeg in _jpegs(files, place, role, wanted)]
+
+
+def thumbnail(files: ShardFiles, place: Place) -> bytes:
+    """Shrink the middle image of the first camera.
+
+    Raises:
+        IndexError: the clip has no image.
+        ShardError: the image is damaged.
+    """
+    role, steps = next(iter(stored_steps(place.row).items()), (None, []))
+    if role is None:
+        raise IndexError("the clip has no image")
+    (jpeg,) = _jpegs(files, place, role, [steps[len(steps) // 2]])
+    return shrink_jpeg(jpeg, max_width=_THUMBNAIL_SIZE)
+
+
+def num_groups(num_images: int) -> int:
+    """Count the groups of a camera's images."""
+    return -(-num_images // GROUP)
+
+
+def _jpegs(files: ShardFiles, place: Place, role: CameraRole, steps: Sequence[int]) -> list[bytes]:
+    refs = member_refs(place.row)
+    names = [frame_name(role, step) for step in steps]
+    found = files.read_many(place.shard, {name: refs[name] for name in names}, clip=str(place.row["key"]))
+    return [found[name] for name in names]
+
+
+def _plots(kind: str, track: Track | None, groups: Sequence[Group]) -> list[Plot]:
+    if track is None:
+        return []
+    real = [(group, [column for column in group.columns() if track.mask[column]]) for group in groups]
+    return [
+        Plot(
+            kind=kind, title=group.title, unit=group.unit,
+            names=[group.names[column - group.start] for column in columns],
+            values=base64.b64encode(np.ascontiguousarray(track.values[:, columns].T, "<f4").tobytes()).decode("ascii"),
+        )
+        for group, columns in real if columns
+    ]  # fmt: skip
+
+
+def _shaded(band: Band) -> Shaded:
+    return Shaded(start=band.start, stop=band.stop, meaning=band.meaning, is_fault=band.shade is Shade.FAULT)
+
+
+def _facts(clip: Clip) -> list[tuple[str, str]]:
+    texts = "\n".join(f"{text.text or '(empty)'} [{text.origin}]" for text in clip.instructions)
+    found = [
+        ("all texts", texts or "none"),
+        ("key", clip.key),
+        ("episode", clip.episode),
+        ("source", f"{clip.source} {clip.release}"),
+        ("split, modality", f"{clip.split}, {clip.modality}"),
+        ("embodiment", f"{clip.embodiment} (arms: {clip.arms})"),
+        ("rate", f"{clip.hz:.6g} Hz, keyframes every {clip.stride} steps"),
+        ("steps, keyframes", f"{clip.num_steps:,}, {len(clip.keyframes):,}"),
+        ("action origin", "none" if clip.action is None else str(clip.action.origin)),
+        ("provenance", json.dumps(dict(clip.provenance), sort_keys=True, ensure_ascii=False)),
+        ("extras", json.dumps(dict(clip.extras), sort_keys=True, ensure_ascii=False)),
+    ]
+    return [(name, value) for name, value in found if value != "{}"]

@@ -1,0 +1,105 @@
+"""Pictures of raw episodes that were not stored, read again from the download."""
+
+import base64
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from vita_data.builder.parts import PartList, list_parts
+from vita_data.config.settings import parse_settings
+from vita_data.errors import VitaDataError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.guard import data_fault
+from vita_data.normalize.images import rgb_pixels
+from vita_data.pages.drawing.chart import evenly
+from vita_data.resize import to_square
+from vita_data.sources import load
+from vita_data.types import Drop, Episode, Failure, Image, Json, Outcome, Source, SourceSettings
+
+_MAX_PICTURES = 8
+_SIZE, _QUALITY = 160, 85
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawPicture:
+    """One image of a raw episode: base64 of a small JPEG, and where it is from."""
+
+    caption: str
+    jpeg: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawEpisode:
+    """What could be shown of a raw episode."""
+
+    pictures: Sequence[RawPicture]
+    note: str
+    """Why there are no pictures; empty if there are some."""
+
+
+class RawPictures:
+    """Reads episodes of one source's raw tree by part and id, with the settings of its build."""
+
+    def __init__(self, name: str, raw: str, settings: Json) -> None:
+        self._source: Source = load(name)
+        self._settings: SourceSettings = parse_settings(self._source.Settings, _as_texts(settings), source=name)
+        self._listed: PartList = list_parts(self._source, FsspecTree(raw), self._settings)
+
+    def read(self, part: str, episode: str) -> RawEpisode:
+        """Find an episode in its part and take a few of its images, evenly spaced."""
+        try:
+            outcome = self._find(part, episode)
+            pictures = tuple(self._pictures(outcome)) if isinstance(outcome, Episode) else ()
+        except VitaDataError as error:
+            return RawEpisode(pictures=(), note=str(error))
+        except Exception as error:  # noqa: BLE001 - the episode may have been dropped because it is damaged
+            return RawEpisode(pictures=(), note=data_fault(error, episode))
+        return RawEpisode(pictures=pictures, note="" if pictures else _why_none(outcome))
+
+    def _find(self, part: str, episode: str) -> Outcome | None:
+        until = time.monotonic() + _PATIENCE_S
+        for listed in (one for one in self._listed.parts if one.id == part):
+            outcomes = self._source.episodes(self._listed.raw, listed, self._settings)
+            for outcome in outcomes:
+                if (outcome.id if isinstance(outcome, Episode) else outcome.episode) == episode:
+                    return outcome
+                if time.monotonic() > until:
+                    raise VitaDataError(f"not found within {_PATIENCE_S:.0f} s of reading {part}")
+        return None
+
+    def _pictures(self, episode: Episode) -> Iterator[RawPicture]:
+        rows = [int(row) for row in evenly(len(episode.step_index), _MAX_PICTURES)]
+        for role, stream in sorted(episode.cameras.items()):
+            for row, frame in zip(rows, stream.read(rows, self._settings.resize), strict=True):
+                square = to_square(rgb_pixels(frame), self._settings.resize)
+                step = int(episode.step_index[row])
+                yield RawPicture(caption=f"{role}, step {step}", jpeg=_small_jpeg(square))
+
+
+def _why_none(outcome: Outcome | None) -> str:
+    if isinstance(outcome, Drop | Failure):
+        return "The source's reader refused this episode before its images were read."
+    if outcome is None:
+        return "This episode is not in the given download."
+    return "This episode has no images."
+
+
+def _small_jpeg(square: Image) -> str:
+    small = np.ascontiguousarray(cv2.resize(square, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA))
+    return base64.b64encode(simplejpeg.encode_jpeg(small, _QUALITY, "RGB", "420")).decode("ascii")
+
+
+def _as_texts(settings: Json) -> list[str]:
+    """Write the settings of a card as `KEY=VALUE` texts."""
+    texts = []
+    for key, value in settings.items():
+        if isinstance(value, list):
+            texts.append(f"{key}={','.join(map(str, value))}")
+        elif value is not None:
+            texts.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    return texts
