@@ -19,6 +19,7 @@ from vita_data.slots import (
     TURN,
 )
 
+GRIPPER_UNIT = "0 closed, 1 open"
 _AXES = ("x", "y", "z")
 _TURNS = ("droll", "dpitch", "dyaw")
 _JOINTS = tuple(f"joint {joint}" for joint in range(1, NUM_JOINTS + 1))
@@ -43,7 +44,7 @@ def arm_action_groups(arm: str, start: int) -> tuple[Group, ...]:
     return (
         Group(title=f"{arm} translation", unit="m per step", start=start, names=("dx", "dy", "dz")),
         Group(title=f"{arm} rotation", unit="rad per step", start=start + TURN.start, names=_TURNS),
-        Group(title=f"{arm} gripper", unit="0 closed, 1 open", start=start + GRIPPER, names=("gripper",)),
+        Group(title=f"{arm} gripper", unit=GRIPPER_UNIT, start=start + GRIPPER, names=("gripper",)),
     )
 
 
@@ -57,7 +58,7 @@ def _arm_state_groups(arm: str, start: int) -> tuple[Group, ...]:
     return (
         Group(title=f"{arm} position", unit="m", start=start, names=_AXES),
         Group(title=f"{arm} rotation (two matrix columns)", unit="no unit", start=turned, names=rotation),
-        Group(title=f"{arm} gripper opening", unit="0 closed, 1 open", start=start + STATE_GRIPPER, names=("gripper",)),
+        Group(title=f"{arm} gripper opening", unit=GRIPPER_UNIT, start=start + STATE_GRIPPER, names=("gripper",)),
         Group(title=f"{arm} joint positions", unit="rad", start=start + JOINT_POSITIONS, names=_JOINTS),
         Group(title=f"{arm} joint velocities", unit="rad/s", start=start + JOINT_VELOCITIES, names=_JOINTS),
     )

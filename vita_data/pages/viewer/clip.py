@@ -12,7 +12,7 @@ import numpy as np
 
 from vita_data.pages.drawing.chart import Band, Shade
 from vita_data.pages.shards.clips import gap_bands, invalid_bands, shrink_jpeg, stored_steps
-from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
+from vita_data.pages.shards.column_groups import ACTION_GROUPS, GRIPPER_UNIT, STATE_GROUPS, Group
 from vita_data.pages.viewer.catalog import Place
 from vita_data.shards.index import member_refs, read_clip
 from vita_data.shards.reader import ShardFiles
@@ -32,6 +32,8 @@ class Plot:
     title: str
     unit: str
     names: Sequence[str]
+    always: Sequence[float]
+    """Values that the axis always includes, so that a closed gripper does not look like an open one."""
     values: str
 
 
@@ -136,6 +138,7 @@ def _plots(kind: str, track: Track | None, groups: Sequence[Group]) -> list[Plot
         Plot(
             kind=kind, title=group.title, unit=group.unit,
             names=[group.names[column - group.start] for column in columns],
+            always=(0.0, 1.0) if group.unit == GRIPPER_UNIT else (),
             values=base64.b64encode(np.ascontiguousarray(track.values[:, columns].T, "<f4").tobytes()).decode("ascii"),
         )
         for group, columns in real if columns

@@ -1,6 +1,7 @@
 """Pictures of raw episodes that were not stored, read again from the download."""
 
 import base64
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,9 +50,16 @@ class RawPictures:
         self._source: Source = load(name)
         self._settings: SourceSettings = parse_settings(self._source.Settings, _as_texts(settings), source=name)
         self._listed: PartList = list_parts(self._source, FsspecTree(raw), self._settings)
+        self._open: tuple[str, Iterator[Outcome]] | None = None
+        """The part that was read last, after the episode that was found."""
+        self._reading = threading.Lock()
 
     def read(self, part: str, episode: str) -> RawEpisode:
         """Find an episode in its part and take a few of its images, evenly spaced."""
+        with self._reading:
+            return self._read(part, episode)
+
+    def _read(self, part: str, episode: str) -> RawEpisode:
         try:
             outcome = self._find(part, episode)
             pictures = tuple(self._pictures(outcome)) if isinstance(outcome, Episode) else ()
@@ -62,15 +70,21 @@ class RawPictures:
         return RawEpisode(pictures=pictures, note="" if pictures else _why_none(outcome))
 
     def _find(self, part: str, episode: str) -> Outcome | None:
+        """Go on from the last episode if it was in this part, else start again: an export asks in the parts' order."""
         until = time.monotonic() + _PATIENCE_S
-        for listed in (one for one in self._listed.parts if one.id == part):
-            outcomes = self._source.episodes(self._listed.raw, listed, self._settings)
+        kept = self._open if self._open is not None and self._open[0] == part else None
+        for outcomes in filter(None, (kept and kept[1], self._start(part))):
+            self._open = (part, outcomes)
             for outcome in outcomes:
                 if (outcome.id if isinstance(outcome, Episode) else outcome.episode) == episode:
                     return outcome
                 if time.monotonic() > until:
                     raise VitaDataError(f"not found within {_PATIENCE_S:.0f} s of reading {part}")
         return None
+
+    def _start(self, part: str) -> Iterator[Outcome] | None:
+        found = next((one for one in self._listed.parts if one.id == part), None)
+        return None if found is None else self._source.episodes(self._listed.raw, found, self._settings)
 
     def _pictures(self, episode: Episode) -> Iterator[RawPicture]:
         rows = [int(row) for row in evenly(len(episode.step_index), _MAX_PICTURES)]

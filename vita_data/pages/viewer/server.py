@@ -55,6 +55,7 @@ class ViewerServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are written one after the other
     timeout = 60
     server: ViewerServer
 

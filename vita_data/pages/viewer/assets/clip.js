@@ -10,8 +10,8 @@ VITA.clip = (() => {
   function camera(number, at, content, hz, group) {
     const times = content.steps.map((step) => step / hz), images = new Map();
     const canvas = make("canvas", {width: 256, height: 256, role: "img", "aria-label": `camera ${content.name}`});
-    const caption = make("figcaption", {}, content.name);
-    const element = make("figure", {className: "camera"}, canvas, caption);
+    const caption = make("figcaption", {}, content.name), badge = make("span", {className: "badge", hidden: true}, "keyframe");
+    const element = make("figure", {className: "camera"}, canvas, badge, caption);
     let wanted = -1, drawn = -1;
 
     function image(index) {
@@ -37,9 +37,9 @@ VITA.clip = (() => {
         [canvas.width, canvas.height] = [one.picture.naturalWidth, one.picture.naturalHeight];
         pen.drawImage(one.picture, 0, 0);
       }
-      const isKey = now && now.keyframes.has(content.steps[drawn]);
-      caption.replaceChildren(make("b", {}, content.name), ` step ${content.steps[drawn]}, ${times[drawn].toFixed(2)} s`,
-        isKey ? make("span", {className: "key"}, "keyframe") : "",
+      badge.hidden = !(now && now.keyframes.has(content.steps[drawn]));
+      caption.replaceChildren(make("b", {}, content.name), " ",
+        make("span", {}, `step ${content.steps[drawn]}, ${times[drawn].toFixed(2)} s`),
         one.problem ? make("span", {className: "problem"}, one.problem) : "");
     }
 
@@ -86,19 +86,27 @@ VITA.clip = (() => {
     now = {cameras, plots, bar, timeline, time: ends[0], speed: 1, playing: false, keyframes: new Set(clip.keyframes)};
     const sheet = cameras.length ? make("div", {className: "cameras"}, ...cameras.map((one) => one.element)) :
       make("p", {className: "explain"}, "No images are stored for this clip.");
+    // The first two plots stand beside a single camera.
+    const numBeside = cameras.length === 1 ? Math.min(2, plots.length) : 0;
+    const stage = make("div", {className: numBeside ? "stage single" : "stage"}, sheet,
+      numBeside ? charts(plots.slice(0, numBeside)) : null);
     const group = (kind, title, none) => {
-      const found = plots.filter((_, at) => clip.plots[at].kind === kind);
-      return [make("h3", {}, title), found.length ? make("div", {className: "charts"}, ...found.map((one) => one.element)) :
-        make("p", {className: "explain"}, none)];
+      const found = plots.filter((_, at) => clip.plots[at].kind === kind), left = found.filter((one) => plots.indexOf(one) >= numBeside);
+      if (found.length && !left.length) return [];
+      return [make("h3", {}, title), left.length ? charts(left) : make("p", {className: "explain"}, none)];
     };
     const facts = make("table", {}, ...clip.facts.map(([name, value]) =>
       make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, value))));
-    box.replaceChildren(heading(row, meta), sheet, bar.element,
+    box.replaceChildren(heading(row, meta), stage, bar.element,
       ...group("action", "Actions", "This clip is video only; it has no actions."),
       ...group("state", "State", "No state was measured for this clip."),
       make("details", {}, make("summary", {}, "Texts, origin and other facts"), facts));
     box.scrollTop = 0;
     redraw();
+  }
+
+  function charts(plots) {
+    return make("div", {className: "charts"}, ...plots.map((one) => one.element));
   }
 
   function heading(row, meta) {

@@ -140,12 +140,14 @@ VITA.list = (() => {
   }
 
   function lostItem(row) {
-    const why = row.outcome === "failed" ? "failed" : row.reason;
+    const why = row.outcome === "failed" ? "failed" : row.reason, most = meta.sources.length > 1 ? 20 : 34;
     const source = meta.sources.length > 1 ? meta.sources[row.source].name + " · " : "";
-    return make("a", {href: row.hash, className: "row", title: row.detail},
+    // Long names of episodes differ at their ends.
+    const name = row.episode.length > most ? "…" + row.episode.slice(-most) : row.episode;
+    return make("a", {href: row.hash, className: "row", title: row.episode},
       make("span", {className: "blank lost"}, why),
-      make("span", {className: "words"}, make("b", {}, row.episode),
-        make("small", {}, source + (row.detail || meta.meanings[row.reason] || ""))));
+      make("span", {className: "words"}, make("b", {}, row.detail || meta.meanings[row.reason] || "no details"),
+        make("small", {}, source + name)));
   }
 
   // Whether the files of a clip exist: an export may hold only the first of each source.
@@ -155,6 +157,11 @@ VITA.list = (() => {
 
   function select(row) {
     current = row;
+    const at = shown.indexOf(row), from = first(), most = box.clientHeight / ROW_PX - 1;
+    if (at >= 0 && (at < from || at > from + most)) {
+      const room = Math.min(shown.length * ROW_PX, MOST_PX) - box.clientHeight;
+      box.scrollTop = Math.max(0, at - most / 2) / (shown.length - most - 1) * room;
+    }
     draw();
   }
 

@@ -37,7 +37,8 @@
           make("a", {className: before ? "button" : "button off", href: (before || row).hash}, "‹ Previous"),
           make("a", {className: after ? "button" : "button off", href: (after || row).hash}, "Next ›"),
           make("a", {className: "button", href: row.hash}, "Link")),
-        make("h2", {}, row.episode), make("p", {className: "about"}, row.outcome === "failed" ? "Failed: could not be read" : `Dropped: ${meaning || row.reason}`)),
+        make("h2", {}, row.outcome === "failed" ? "Failed: could not be read" : `Dropped: ${meaning || row.reason}`),
+        make("p", {className: "about"}, row.episode)),
       pictures,
       make("table", {className: "facts"}, ...facts.map(([name, value]) =>
         make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, value)))));

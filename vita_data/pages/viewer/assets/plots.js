@@ -35,7 +35,7 @@ VITA.plots = (() => {
   function plot(content, timeline, seek) {
     const all = VITA.floats(content.values), rows = timeline.times.length;
     const columns = content.names.map((_, at) => all.subarray(at * rows, (at + 1) * rows));
-    const [low, high] = limits(columns);
+    const [low, high] = limits([...columns, content.always]);
     const canvas = make("canvas", {className: "plot", role: "img",
       "aria-label": `${content.kind}: ${content.title} (${content.unit}) over time (s)`});
     const values = content.names.map(() => make("output", {}));
@@ -71,7 +71,7 @@ VITA.plots = (() => {
       pen.lineWidth = 1;
       pen.textAlign = "right";
       pen.textBaseline = "middle";
-      for (const value of ticks(low, high, 4)) {
+      for (const value of ticks(low, high, 5)) {
         pen.strokeStyle = value ? "#e7ebf0" : "#9aa5b1";
         pen.beginPath(); pen.moveTo(LEFT, y(value)); pen.lineTo(width - RIGHT, y(value)); pen.stroke();
         pen.fillStyle = "#3a4452";
