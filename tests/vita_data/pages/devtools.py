@@ -98,7 +98,7 @@ def open_tab(program: str, profile: Path) -> Iterator[Tab]:
             with connect(address, max_size=None, proxy=None) as socket:
                 yield Tab(socket)
     finally:
-        process.terminate()
+        process.kill()
         process.wait(timeout=_PATIENCE_S)
 
 

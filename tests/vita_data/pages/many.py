@@ -39,7 +39,8 @@ def write_many(folder: Path, num_clips: int, *, clips_per_shard: int = 1000) -> 
         assert writer.summary is not None
         shards.append((Split.TRAIN, writer.summary))
     rows += [
-        EpisodeRow(id=f"lost {n}", part="a", outcome=EpisodeOutcome.DROPPED, reason="short") for n in range(num_clips // 10)
+        EpisodeRow(id=f"lost {n}", part="a", outcome=EpisodeOutcome.DROPPED, reason="short")
+        for n in range(num_clips // 10)
     ]
     record = UnitRecord(number=0, plan="a", episodes=tuple(rows), shards=tuple(shards))
     finish(folder, make_info(folder.name, with_action=True), FINGERPRINT, [record])

@@ -21,7 +21,7 @@ from vita_data.shards.reader import ShardFiles
 from vita_data.storage.files import AnyPath
 
 ASSETS = ("index.html", "viewer.css", "data.js", "list.js", "plots.js", "clip.js", "main.js")
-_NAME = re.compile(r"(meta|clips|lost|clip|images|thumb|raw)((?:/\d{1,9}){0,3})\.(?:js|jpg)")
+_NAME = re.compile(r"(meta|clips|lost|clip|images|thumb|raw)((?:/[0-9]{1,9}){0,3})\.(?:js|jpg)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

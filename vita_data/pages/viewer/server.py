@@ -15,7 +15,7 @@ _KINDS = {
     "js": "text/javascript; charset=utf-8",
     "jpg": "image/jpeg",
 }
-_DATA = re.compile(r"/data/([a-z]+(?:/\d{1,9}){0,3}\.(?:js|jpg))")
+_DATA = re.compile(r"/data/([a-z]+(?:/[0-9]{1,9}){0,3}\.(?:js|jpg))")
 _OWN_SITES = frozenset({"same-origin", "none"})
 
 
