@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vita_data.pages.drawing.chart import charts
-from vita_data.pages.drawing.html import Markup, Section, contact_sheet, element, join, page, paragraph, text
+from vita_data.pages.drawing.html import Markup, Section, advice, contact_sheet, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
@@ -13,6 +13,7 @@ from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
 from vita_data.pages.shards.contents import read_contents
 from vita_data.pages.shards.dropped import drops_table
+from vita_data.pages.shards.inspect import PLAY
 from vita_data.pages.shards.lengths import lengths_histograms, lengths_table
 from vita_data.pages.shards.texts import texts_table
 from vita_data.shards.index import CARD, RECORDS, closed_in
@@ -36,6 +37,12 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
     contents = tuple(read_contents(each) for each in folders)
     views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
     sections = [
+        Section(
+            title="Pictures",
+            explanation="The first clip of each source, with stored images evenly spaced over the clip.",
+            body=join([advice(PLAY, "vita-data view SHARDS --serve"),
+                       *(part for view in views for part in _sheet(view))]),
+        ),
         Section(
             title="What was built",
             explanation="One row per source. Every raw episode is counted once: stored (ok), dropped for a reason, or "
@@ -65,11 +72,6 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
         ),
         *([] if manifest is None else [mixture_section(manifest, folder)]),
         Section(
-            title="Contact sheets",
-            explanation="The first clip of each source, with stored images evenly spaced over the clip.",
-            body=join(part for view in views for part in _sheet(view)),
-        ),
-        Section(
             title="Actions",
             explanation="The canonical actions of the same clips in physical units: how each step moves the hand "
             "relative to its pose, in the robot's base frame; the gripper is an absolute opening.",
@@ -93,11 +95,10 @@ def _unfinished(folder: AnyPath) -> Iterator[Markup]:
 
 def _sheet(view: ClipView) -> Iterator[Markup]:
     clip = view.clip
-    yield element("h3", text(clip.source))
-    yield paragraph(f"Clip {clip.key}, {clip.num_steps} steps at {clip.hz:.4g} Hz. "
-                    f"Instruction: {clip.instruction.text or '(empty)'}")  # fmt: skip
+    yield element("h3", text(f"{clip.source}: {clip.instruction.text or '(no instruction)'}"))
     for camera, pictures in view.pictures.items():
-        yield paragraph(f"Camera {camera}: {len(pictures)} of {view.num_stored[camera]} stored images", css="explain")
+        of_all = f"{len(pictures)} of {view.num_stored[camera]} stored images"
+        yield paragraph(f"Camera {camera}: {of_all}, {clip.num_steps} steps at {clip.hz:.4g} Hz", css="explain")
         yield contact_sheet(pictures)
 
 

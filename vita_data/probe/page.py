@@ -24,6 +24,7 @@ from vita_data.probe.sample import Sample
 from vita_data.types import CameraRole
 
 _QUALITY = 85
+_MAX_LABEL = 11
 _LOOK = {
     Probe.COLOUR: "Skin, wood and metal must have their natural colours: a blue hand means swapped channels.",
     Probe.ORIENTATION: "Every picture must be upright, and text on objects must not be mirrored.",
@@ -42,16 +43,16 @@ def probe_page(probed: Probed) -> str:
     )
     sections = [
         Section(
+            title="Pictures",
+            explanation=" ".join((*_LOOK.values(), "Shown as they would be stored: resized to a square, RGB.")),
+            body=join(_sheets(probed.sample)),
+        ),
+        Section(
             title="What holds",
             explanation="Each assumption that building shards makes about this dataset, and what was seen here.",
             body=_summary(report),
         ),
         *(_section(result, probed.sample) for result in report.results),
-        Section(
-            title="Pictures",
-            explanation=" ".join((*_LOOK.values(), "Shown as they would be stored: resized to a square, RGB.")),
-            body=join(_sheets(probed.sample)),
-        ),
     ]
     return page(f"{report.source}: probes of a download", introduction, sections, warnings=warnings)
 
@@ -79,7 +80,7 @@ def _sheets(sample: Sample) -> Iterator[Markup]:
     """Yield one contact sheet per camera: the first, middle and last row of some episodes."""
     for role in sorted({frame.role for sampled in sample.episodes for frame in sampled.frames}):
         yield element("h3", text(f"Camera {role}"))
-        yield contact_sheet(_pictures(sample, role))
+        yield contact_sheet(_pictures(sample, role), in_triples=True)
 
 
 def _pictures(sample: Sample, role: CameraRole) -> Iterator[Picture]:
@@ -87,4 +88,13 @@ def _pictures(sample: Sample, role: CameraRole) -> Iterator[Picture]:
         for frame in sampled.frames:
             if frame.role is role:
                 jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(frame.picture), _QUALITY, "RGB", "444")
-                yield Picture(jpeg=bytes(jpeg), caption=f"{sampled.episode.id}, step {frame.step}")
+                yield Picture(
+                    jpeg=bytes(jpeg),
+                    caption=f"{sampled.episode.id}, step {frame.step}",
+                    label=f"{_ending(sampled.episode.id)}, step {frame.step}",
+                )
+
+
+def _ending(episode: str) -> str:
+    """Return the end of an episode's id, in which long ids differ."""
+    return episode if len(episode) <= _MAX_LABEL else f"…{episode[-_MAX_LABEL:]}"

@@ -4,6 +4,7 @@ import base64
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from vita_data.types import Image
 DESK, PHONE = 1280, 390
 WIDTHS = (DESK, PHONE)
 LEAST_LETTERS_PX = 11.0
+FIRST_PICTURE_PX = 900
 LINE_COLOUR = (0x00, 0x72, 0xB2)
 PRETRAIN = Path(__file__).parents[3] / "manifests" / "pretrain.toml"
 MIXTURE = """
@@ -85,6 +87,7 @@ def region(picture: Image, box: tuple[float, float, float, float]) -> Image:
 @pytest.mark.parametrize("name", ["inspect", "film", "report"])
 def test_page_is_whole_and_legible(shown: Shown, name: str, width: int) -> None:
     page = shown[name, width]
+    assert page.images[0].box[1] < FIRST_PICTURE_PX, "pages begin with pictures"
     assert page.width == width
     assert page.images
     assert page.drawings
@@ -100,8 +103,9 @@ def test_pictures_and_lines_are_really_drawn(
     picture = browser.screenshot(pages[name], width=width, height=page.height)
     assert picture.shape == (page.height, width, 3)
     for image in page.images:
-        x, y, *_ = image.box
-        seen = read_toy_frame(region(picture, (x + 1, y + 1, THUMBNAIL_SIZE, THUMBNAIL_SIZE)))
+        x, y, size, _ = image.box
+        shown_image = region(picture, (x + 1, y + 1, size - 2, size - 2))
+        seen = read_toy_frame(np.asarray(cv2.resize(shown_image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE)), np.uint8))
         assert image.alt.startswith(f"step {seen.step},")
         assert seen.upright
         assert seen.rgb

@@ -73,6 +73,12 @@ def test_one_contact_sheet_a_source_and_actions_where_there_are_any(shard_folder
     assert any(text.startswith("This page shows images of film") for text in parsed.texts)
 
 
+def test_the_page_begins_with_pictures_and_names_the_viewer(shard_folder: Path) -> None:
+    page = report_page(shard_folder, manifest=None, runs=[])
+    assert page.index("<img") < page.index("<table")
+    assert "vita-data view SHARDS --serve" in PageParser(page).texts
+
+
 def test_mixture_table_equals_mix(shard_folder: Path, manifest: Path) -> None:
     parsed = PageParser(report_page(shard_folder, manifest=manifest, runs=[]))
     assert parsed.faults == []

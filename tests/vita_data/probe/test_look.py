@@ -109,3 +109,4 @@ def test_the_page_names_what_fails_and_orientation_is_left_to_a_person() -> None
     assert "--set gripper_open_raw=" in page
     assert len(sheet(page)) == 12 * 3
     assert PageParser(page).faults == []
+    assert page.index("<img") < page.index("<table"), "the page begins with pictures"

@@ -37,9 +37,11 @@ thead th { background: #f2f5f8; } tbody th { font-weight: 600; } table .number {
 tbody th { position: sticky; left: 0; background: #fff; }
 .facts table { width: auto; } .facts td { max-width: 52rem; } .facts th { overflow-wrap: normal; }
 .facts .number { text-align: left; }
-.sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; }
-figure { margin: 0; } .sheet figcaption { font-size: .8rem; color: #4a5565; }
-.sheet img { display: block; width: 128px; height: 128px; border: 1px solid #d5dae1; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, 130px); gap: .6rem; margin: .4rem 0 1rem; }
+.sheet.triples { grid-template-columns: repeat(auto-fill, 122px); }
+code { font-size: .9em; background: #f2f5f8; border-radius: 4px; padding: .1rem .3rem; white-space: nowrap; }
+figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-height: 1.3; color: #4a5565; }
+.sheet img { display: block; width: 100%; aspect-ratio: 1; box-sizing: border-box; border: 1px solid #d5dae1; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 1rem;
   margin: .4rem 0 1rem; }
 .charts svg { width: 100%; height: auto; display: block; } .charts figcaption { font-weight: 600; font-size: .9rem; }
@@ -48,7 +50,8 @@ figure { margin: 0; } .sheet figcaption { font-size: .8rem; color: #4a5565; }
 .picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
 @media (max-width: 600px) {
   body { padding: .5rem .8rem 3rem; } th, td { max-width: 15rem; padding: .3rem .5rem; }
-  tbody th { max-width: 10rem; } nav a { display: block; }
+  tbody th { max-width: 10rem; } nav a { padding: .3rem 0; }
+  .sheet, .sheet.triples { grid-template-columns: repeat(3, 1fr); gap: .4rem; }
 }
 """
 
@@ -59,6 +62,8 @@ class Picture:
 
     jpeg: bytes
     caption: str
+    label: str = ""
+    """What is printed below it if the caption is too long for a small picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +132,19 @@ def picture(content: Picture) -> Markup:
     """Embed a JPEG with its caption."""
     data = f"data:image/jpeg;base64,{base64.b64encode(content.jpeg).decode('ascii')}"
     image = element("img", src=data, alt=content.caption)
-    return element("figure", image, element("figcaption", text(content.caption)))
+    hint = {"title": content.caption} if content.label else {}
+    return element("figure", image, element("figcaption", text(content.label or content.caption)), **hint)
 
 
-def contact_sheet(pictures: Iterable[Picture]) -> Markup:
-    """Put small pictures side by side."""
-    return element("div", *(picture(content) for content in pictures), class_="sheet")
+def contact_sheet(pictures: Iterable[Picture], *, in_triples: bool = False) -> Markup:
+    """Put small pictures side by side; in triples, a row holds a multiple of three."""
+    css = "sheet triples" if in_triples else "sheet"
+    return element("div", *(picture(content) for content in pictures), class_=css)
+
+
+def advice(words: str, command: str) -> Markup:
+    """Make a paragraph that ends with a command to type."""
+    return element("p", text(f"{words} "), element("code", text(command)), class_="explain")
 
 
 def side_by_side(drawings: Iterable[Markup]) -> Markup:

@@ -4,11 +4,13 @@ Reads the complete card, indexes, list of raw episodes and statistics, but only 
 """
 
 import json
+from collections.abc import Iterator, Sequence
 
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import (
     Markup,
     Section,
+    advice,
     contact_sheet,
     element,
     facts,
@@ -28,6 +30,7 @@ from vita_data.shards.stats import load_stats
 from vita_data.storage.files import AnyPath
 from vita_data.types import Clip, Instruction
 
+PLAY = "To play all clips over their actions and state, run"
 _MAX_CLIPS = 3
 _MAX_FRAMES = 16
 
@@ -46,6 +49,7 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
     else:
         views = [clip_by_key(folder, key, max_frames=_MAX_FRAMES)]
     sections = [
+        _pictures_section(views, card.source),
         Section(
             title=f"About {card.source}",
             explanation="The source's card: facts of the dataset, and the outcome of every raw episode in this build.",
@@ -64,12 +68,29 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
     return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
 
 
+def _pictures_section(views: Sequence[ClipView], source: str) -> Section:
+    """Show stored images of clips under their instructions."""
+    return Section(
+        title="Pictures",
+        explanation="Stored images, evenly spaced over each clip.",
+        body=join([advice(PLAY, f"vita-data view SHARDS/{source} --serve"),
+                   *(part for view in views for part in _sheets(view))]) if views else paragraph("No clip was stored."),
+    )  # fmt: skip
+
+
+def _sheets(view: ClipView) -> Iterator[Markup]:
+    yield element("h3", text(view.clip.instruction.text or "(no instruction)"))
+    if not view.pictures:
+        yield paragraph(f"{view.clip.key}: no images are stored.", css="explain")
+    for camera, pictures in view.pictures.items():
+        of_all = f"{len(pictures)} of {view.num_stored[camera]} stored images"
+        yield paragraph(f"Camera {camera}: {of_all}", css="explain")
+        yield contact_sheet(pictures)
+
+
 def _clip_section(view: ClipView) -> Section:
     clip = view.clip
     parts = [_clip_facts(clip)]
-    for camera, pictures in view.pictures.items():
-        heading = f"Camera {camera}: {len(pictures)} of {view.num_stored[camera]} stored images"
-        parts += [element("h3", text(heading)), contact_sheet(pictures)]
     parts += [element("h3", text("Actions")), _actions(clip), element("h3", text("State")), _state(clip)]
     return Section(
         title=f"Clip {clip.key}",

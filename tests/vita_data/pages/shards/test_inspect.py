@@ -69,6 +69,13 @@ def test_first_three_clips_with_sixteen_images_evenly_spaced(arm_page: PageParse
     assert (shown[0], shown[-1]) == (0, 78), "the last stored row is 58, which is native step 78"
 
 
+def test_the_page_begins_with_pictures_and_names_the_viewer(shard_folder: Path) -> None:
+    page = inspect_page(shard_folder / "arm", key=None)
+    assert page.index("<img") < page.index("<table")
+    assert page.rindex("<img") < page.index("<table"), "all pictures stand together"
+    assert "vita-data view SHARDS/arm --serve" in PageParser(page).texts
+
+
 def test_charts_show_the_arm_that_is_there_with_gap_and_invalid_rows(arm_page: PageParser) -> None:
     labels = [svg["aria-label"] or "" for svg in arm_page.named("svg") if "aria-label" in svg]
     assert [label for label in labels if label.startswith("right arm")][:4] == [
