@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vita_data.pages.drawing.chart import charts
-from vita_data.pages.drawing.html import Markup, Section, advice, contact_sheet, element, join, page, paragraph, text
+from vita_data.pages.drawing.html import Markup, Section, advice, camera_sheets, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
@@ -96,10 +96,8 @@ def _unfinished(folder: AnyPath) -> Iterator[Markup]:
 def _sheet(view: ClipView) -> Iterator[Markup]:
     clip = view.clip
     yield element("h3", text(f"{clip.source}: {clip.instruction.text or '(no instruction)'}"))
-    for camera, pictures in view.pictures.items():
-        of_all = f"{len(pictures)} of {view.num_stored[camera]} stored images"
-        yield paragraph(f"Camera {camera}: {of_all}, {clip.num_steps} steps at {clip.hz:.4g} Hz", css="explain")
-        yield contact_sheet(pictures)
+    yield paragraph(f"Clip {clip.key}: {clip.num_steps} steps at {clip.hz:.4g} Hz")
+    yield camera_sheets(view.sheets())
 
 
 def _actions(view: ClipView) -> Iterator[Markup]:

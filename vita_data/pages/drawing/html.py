@@ -37,8 +37,9 @@ thead th { background: #f2f5f8; } tbody th { font-weight: 600; } table .number {
 tbody th { position: sticky; left: 0; background: #fff; }
 .facts table { width: auto; } .facts td { max-width: 52rem; } .facts th { overflow-wrap: normal; }
 .facts .number { text-align: left; }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, 130px); gap: .6rem; margin: .4rem 0 1rem; }
-.sheet.triples { grid-template-columns: repeat(auto-fill, 122px); }
+.sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; } .sheet figure { width: 130px; }
+.sheets { display: flex; flex-wrap: wrap; column-gap: 2.4rem; } .sheets > div { max-width: 100%; }
+.sheet.triples figure { width: 122px; }
 code { font-size: .9em; background: #f2f5f8; border-radius: 4px; padding: .1rem .3rem; white-space: nowrap; }
 figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-height: 1.3; color: #4a5565; }
 .sheet img { display: block; width: 100%; aspect-ratio: 1; box-sizing: border-box; border: 1px solid #d5dae1; }
@@ -51,7 +52,8 @@ figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-h
 @media (max-width: 600px) {
   body { padding: .5rem .8rem 3rem; } th, td { max-width: 15rem; padding: .3rem .5rem; }
   tbody th { max-width: 10rem; } nav a { padding: .3rem 0; }
-  .sheet, .sheet.triples { grid-template-columns: repeat(3, 1fr); gap: .4rem; }
+  .sheet { gap: .4rem; } .sheets > div { width: 100%; }
+  .sheet figure, .sheet.triples figure { width: calc((100% - .8rem) / 3); }
 }
 """
 
@@ -140,6 +142,12 @@ def contact_sheet(pictures: Iterable[Picture], *, in_triples: bool = False) -> M
     """Put small pictures side by side; in triples, a row holds a multiple of three."""
     css = "sheet triples" if in_triples else "sheet"
     return element("div", *(picture(content) for content in pictures), class_=css)
+
+
+def camera_sheets(sheets: Iterable[tuple[str, Sequence[Picture]]]) -> Markup:
+    """Put the contact sheets of several cameras, each under its words, side by side where there is room."""
+    parts = (element("div", paragraph(words, css="explain"), contact_sheet(pictures)) for words, pictures in sheets)
+    return element("div", *parts, class_="sheets")
 
 
 def advice(words: str, command: str) -> Markup:

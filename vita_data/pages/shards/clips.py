@@ -37,6 +37,11 @@ class ClipView:
     num_stored: Mapping[CameraRole, int]
     pictures: Mapping[CameraRole, tuple[Picture, ...]]
 
+    def sheets(self) -> Iterator[tuple[str, Sequence[Picture]]]:
+        """Yield what to say about the images of each camera, and the images."""
+        for camera, pictures in self.pictures.items():
+            yield f"Camera {camera}: {len(pictures)} of {self.num_stored[camera]} stored images", pictures
+
 
 def first_clips(folder: AnyPath, *, max_clips: int, max_frames: int) -> list[ClipView]:
     """Read the first clips of a built source, train before val, each with up to `max_frames` images per camera.

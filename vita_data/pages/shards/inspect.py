@@ -11,7 +11,7 @@ from vita_data.pages.drawing.html import (
     Markup,
     Section,
     advice,
-    contact_sheet,
+    camera_sheets,
     element,
     facts,
     join,
@@ -82,10 +82,7 @@ def _sheets(view: ClipView) -> Iterator[Markup]:
     yield element("h3", text(view.clip.instruction.text or "(no instruction)"))
     if not view.pictures:
         yield paragraph(f"{view.clip.key}: no images are stored.", css="explain")
-    for camera, pictures in view.pictures.items():
-        of_all = f"{len(pictures)} of {view.num_stored[camera]} stored images"
-        yield paragraph(f"Camera {camera}: {of_all}", css="explain")
-        yield contact_sheet(pictures)
+    yield camera_sheets(view.sheets())
 
 
 def _clip_section(view: ClipView) -> Section:

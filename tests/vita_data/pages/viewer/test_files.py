@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,3 +207,11 @@ def test_the_page_makes_no_html_of_data_and_asks_for_nothing_from_outside() -> N
     assert re.findall(r"<script[^>]*>([^<]+)</script>", page) == []
     assert "default-src 'none'" in page
     assert not re.search(r"https?://", page + scripts + asset("viewer.css").decode())
+
+
+def test_the_package_brings_every_file_of_the_page() -> None:
+    root = Path(__file__).parents[4]
+    shipped = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["vita_data"]
+    found = {path.name for pattern in shipped for path in (root / "vita_data").glob(pattern)}
+    assert set(ASSETS) <= found
+    assert {path.name for path in (root / "vita_data/pages/viewer/assets").iterdir()} == set(ASSETS)
