@@ -204,6 +204,7 @@ def test_on_a_phone_list_and_clip_take_turns_and_nothing_is_too_wide(tab: Tab, a
     assert tab.value("getComputedStyle(document.querySelector('aside')).display") == "none"
     assert tab.value(width) == PHONE[0]
     assert tab.value("document.querySelector('.camera canvas').getBoundingClientRect().width") > PHONE[0] / 2
+    assert tab.value("document.getElementById('play').getBoundingClientRect().bottom") < PHONE[1], "at hand at once"
     click(tab, ".back")
     tab.wait("getComputedStyle(document.querySelector('aside')).display !== 'none'")
 

@@ -8,6 +8,7 @@ import pytest
 from tests.vita_data.pages.viewer.read_script import taken
 from vita_data.cli.main import main
 from vita_data.pages.viewer.files import ASSETS, ViewerFiles
+from vita_data.pages.viewer.server import ViewerServer
 
 
 def test_an_export_holds_what_a_server_would_answer(shard_folder: Path, tmp_path: Path) -> None:
@@ -78,3 +79,16 @@ def test_mistakes_are_told_in_one_line(
 def test_a_folder_without_sources_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(tmp_path), "--html", str(tmp_path / "out")]) == 2
     assert f"no built source in {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_server_ends_quietly_by_ctrl_c(
+    shard_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(server: ViewerServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ViewerServer, "serve_forever", interrupted)
+    assert main(["view", str(shard_folder), "--serve", "--port", "0"]) == 0
+    shown = capsys.readouterr()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/ \(Ctrl-C ends\)\n\n", shown.out)
+    assert shown.err == ""

@@ -86,8 +86,9 @@ VITA.clip = (() => {
     now = {cameras, plots, bar, timeline, time: ends[0], speed: 1, playing: false, keyframes: new Set(clip.keyframes)};
     const sheet = cameras.length ? make("div", {className: "cameras"}, ...cameras.map((one) => one.element)) :
       make("p", {className: "explain"}, "No images are stored for this clip.");
-    // The first two plots stand beside a single camera.
-    const numBeside = cameras.length === 1 ? Math.min(2, plots.length) : 0;
+    // The first two plots stand beside a single camera; on a phone they would stand between it and its play button.
+    const isNarrow = matchMedia("(max-width: 760px)").matches;
+    const numBeside = cameras.length === 1 && !isNarrow ? Math.min(2, plots.length) : 0;
     const stage = make("div", {className: numBeside ? "stage single" : "stage"}, sheet,
       numBeside ? charts(plots.slice(0, numBeside)) : null);
     const group = (kind, title, none) => {
