@@ -40,15 +40,6 @@ _MACHINE_NAMES = (
 _MACHINE_FAULTS = FORBIDDEN | {getattr(errno, name) for name in _MACHINE_NAMES if hasattr(errno, name)}
 
 
-def install_extra(extra: str) -> str:
-    """Return the command that installs one of this project's extras.
-
-    The distribution is not on a package index (`vita` there is another project), so extras are installed from a
-    checkout.
-    """
-    return f"in your checkout of VITA run: pip install -e '.[{extra}]'"
-
-
 class VitaDataError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
 

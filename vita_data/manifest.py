@@ -16,6 +16,7 @@ from typing import TypeVar
 from vita_data import SCHEMA_VERSION
 from vita_data.config.checks import is_finite
 from vita_data.errors import ManifestError, forbidden
+from vita_data.installation import MANIFESTS
 from vita_data.nearby import advice
 from vita_data.storage.files import expand_home
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
@@ -67,7 +68,9 @@ class _Table:
 
 
 def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, float]) -> Manifest:
-    """Make a manifest of what a Python caller gives: a path, names of sources, or names with weights.
+    """Make a manifest of what a Python caller gives: a path or name of a manifest, sources, or sources with weights.
+
+    A single name is a manifest that comes with the package or, if there is none of this name, a source.
 
     Assumes: names without weights are drawn in proportion to their windows, so that each window is seen as often.
 
@@ -76,6 +79,8 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     """
     if isinstance(mixture, Manifest):
         return mixture
+    if isinstance(mixture, str) and mixture.isidentifier() and find_manifest(mixture) is None:
+        mixture = [mixture]
     if isinstance(mixture, str | Path):
         return load_manifest(expand_home(str(mixture)))
     given: Sequence[object] = list(mixture)  # a caller's values need not have the annotated types
@@ -93,13 +98,19 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     return Manifest(name="mixture", path="mixture", entries=entries, basis=basis)
 
 
+def find_manifest(text: str | Path) -> Path | None:
+    """Find a manifest by its path or, if there is no such file, by the name of one that comes with the package."""
+    return Path(text) if Path(text).is_file() else MANIFESTS.find(str(text))
+
+
 def load_manifest(path: str | Path) -> Manifest:
-    """Read and check a manifest.
+    """Read and check a manifest, given by its path or by its name (`find_manifest`).
 
     Raises:
         ManifestError: the file is missing or not TOML, or a table or key in it is wrong; names file, table, key and
             the value found.
     """
+    path = find_manifest(path) or path
     place = f"manifest {path}"
     if Path(path).is_dir():
         files = [str(file) for file in sorted(Path(path).glob("*.toml"))]
@@ -107,7 +118,7 @@ def load_manifest(path: str | Path) -> Manifest:
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ManifestError(f"{place}: the file does not exist") from error
+        raise ManifestError(f"{place}: the file does not exist{MANIFESTS.hint(str(path))}") from error
     except PermissionError as error:
         raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ import argparse
 
 from vita_data.command.arguments import address, local_path, positive, setting, word
 from vita_data.command.exits import OneLineParser
+from vita_model.training.recipes.load import RECIPES
 
 
 def train_parser() -> OneLineParser:
@@ -81,8 +82,10 @@ def preview_parser() -> OneLineParser:
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "recipe", type=local_path, metavar="RECIPE.py", help="Python file that defines recipe() -> Recipe"
-    )
+        "recipe", type=local_path, metavar="RECIPE.py",
+        help="Python file that defines recipe() -> Recipe, or the name of a recipe that comes with VITA: "
+        f"{', '.join(RECIPES.names())}",
+    )  # fmt: skip
     parser.add_argument(
         "--set",
         action="append",

@@ -30,8 +30,9 @@ from vita_model.training.checkpoint.run_folder import (
     require_startable,
 )
 from vita_model.training.recipes.checks import check_eval_every, check_windows
+from vita_model.training.recipes.load import find_manifest, find_recipe, load_recipe
 from vita_model.training.recipes.override import override
-from vita_model.training.recipes.recipe import Recipe, find_manifest, limited, load_recipe, resolved
+from vita_model.training.recipes.recipe import Recipe, limited, resolved
 
 if TYPE_CHECKING:
     from vita_data.loader.loader import Loader
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refuse_typo(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Refuse a misspelled verb; otherwise it would be taken for a recipe, with a misleading message."""
-    if argv and not argv[0].endswith(".py") and not os.path.exists(argv[0]):
+    if argv and not argv[0].endswith(".py") and not os.path.exists(argv[0]) and find_recipe(argv[0]) is None:
         for near in difflib.get_close_matches(argv[0], filter(None, _VERBS), n=1):
             parser.error(f"unknown verb {argv[0]!r}; did you mean {near!r}?")
 

@@ -10,7 +10,8 @@ from vita_data.types import Stage
 from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.init_from import NEW_TENSORS
-from vita_model.training.recipes.recipe import Recipe, as_json, find_manifest, load_recipe
+from vita_model.training.recipes.load import find_manifest, load_recipe
+from vita_model.training.recipes.recipe import Recipe, as_json
 from vita_model.training.stages import RULES
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "recipes"

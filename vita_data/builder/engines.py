@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from vita_data.builder.records import UnitRecord, read_record
 from vita_data.builder.unit import OnProgress, Progress, UnitTask, run_unit
-from vita_data.errors import RESUME, RequestError, WorkerError, install_extra
+from vita_data.errors import RESUME, RequestError, WorkerError
+from vita_data.installation import install_extra
 
 _MAX_RETRIES = 3
 _POLL_S = 0.2

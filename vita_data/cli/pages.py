@@ -17,7 +17,9 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     report = add_verb(verbs, "report", _report, "write a page of all built sources, their mixture and training runs")
     report.add_argument("folder", type=any_folder, metavar="DIR", help="folder with the built sources")
-    report.add_argument("--manifest", type=local_path, metavar="MANIFEST", help="also show this mixture")
+    report.add_argument(
+        "--manifest", type=local_path, metavar="MANIFEST", help="also show this mixture (a file or a name)"
+    )
     report.add_argument(
         "--run",
         action="append",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from vita_data.cli.shared import add_json_flag, add_verb, print_json
+from vita_data.cli.shared import MANIFEST_HELP, add_json_flag, add_verb, print_json
 from vita_data.command.arguments import any_folder, local_path, positive
 from vita_data.command.exits import one_line
 from vita_data.errors import RequestError
@@ -35,7 +35,7 @@ def _mix_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "for every stage, and compare the shares with the paper's Table 10"
     )
     mix = add_verb(verbs, "mix", _mix, summary)
-    mix.add_argument("manifest", type=local_path, metavar="MANIFEST", help="TOML file of the mixture")
+    mix.add_argument("manifest", type=local_path, metavar="MANIFEST", help=MANIFEST_HELP)
     mix.add_argument(
         "--shards",
         required=True,

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vita_data.errors import RequestError
+from vita_data.installation import MANIFESTS
+
+MANIFEST_HELP = f"TOML file of the mixture, or the name of one that comes with VITA: {', '.join(MANIFESTS.names())}"
 
 
 def add_verb(

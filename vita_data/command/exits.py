@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from vita_data import __version__
-from vita_data.errors import FORBIDDEN, RequestError, VitaDataError, forbidden, install_extra
+from vita_data.errors import FORBIDDEN, RequestError, VitaDataError, forbidden
+from vita_data.installation import install_extra
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),

@@ -16,7 +16,8 @@ from typing import IO, Any
 import fsspec
 from upath import UPath
 
-from vita_data.errors import BRING_BACK, FIX_THAT, FORBIDDEN, RequestError, StorageError, forbidden, install_extra
+from vita_data.errors import BRING_BACK, FIX_THAT, FORBIDDEN, RequestError, StorageError, forbidden
+from vita_data.installation import install_extra
 from vita_data.storage.lock import Lock, try_lock
 
 AnyPath = Path | UPath

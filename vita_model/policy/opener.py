@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vita_data.action_convention import CANONICAL
-from vita_data.errors import RequestError, install_extra
+from vita_data.errors import RequestError
+from vita_data.installation import install_extra
 from vita_data.types import Float64
 from vita_model.policy.commands import checked_chunk
 from vita_model.policy.interfaces import API_KEY, Observation, Policy, PolicyInfo, with_source

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.errors import RequestError, VitaDataError, install_extra
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.installation import install_extra
 from vita_model.robot.interfaces import ArmState, Pose
 
 _LOOKAHEAD_S = 0.1

@@ -13,9 +13,10 @@ from vita_data.storage.files import write_atomically
 from vita_data.types import Modality
 from vita_model.devices import device
 from vita_model.training.checkpoint.run_folder import find_policy
+from vita_model.training.recipes.load import load_recipe
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.presets import PRESETS
-from vita_model.training.recipes.recipe import Precision, load_recipe, resolved
+from vita_model.training.recipes.recipe import Precision, resolved
 
 
 def train(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def train_parser() -> OneLineParser:
         prog="vita-bench train", description="Measure training steps against the time their arithmetic needs at least."
     )
     parser.add_argument(
-        "recipe", type=local_path, metavar="RECIPE.py", help="Python file that defines recipe() -> Recipe"
+        "recipe", type=local_path, metavar="RECIPE.py", help="Python file that defines recipe() -> Recipe, or its name"
     )
     parser.add_argument("--batch-size", type=int, default=2, metavar="N", help="samples per batch (default: 2)")
     parser.add_argument(

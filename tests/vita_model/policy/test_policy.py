@@ -26,7 +26,8 @@ from vita_model.policy.preview import compare, draw
 from vita_model.training.checkpoint.run_folder import find_checkpoint, latest
 from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.parallel import begin_answer
-from vita_model.training.recipes.recipe import Precision, load_recipe
+from vita_model.training.recipes.load import load_recipe
+from vita_model.training.recipes.recipe import Precision
 
 RECIPES = Path(__file__).parents[3] / "pipelines" / "recipes"
 MANIFEST = RECIPES.parents[1] / "manifests" / "toy_finetune.toml"

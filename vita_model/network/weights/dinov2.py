@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
-from vita_data.errors import RequestError, install_extra
+from vita_data.errors import RequestError
+from vita_data.installation import install_extra
 from vita_data.storage.files import expand_home
 from vita_model.network.configs import RANDOM, TIMM
 from vita_model.network.weights.hub import CONFIG, WEIGHTS, find_folder, hub_folder, one_line, read_config, weight_files

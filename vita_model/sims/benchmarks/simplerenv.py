@@ -16,7 +16,7 @@ import numpy as np
 
 from vita_data.action_convention import CANONICAL
 from vita_data.config.checks import require, require_whole
-from vita_data.errors import install_extra
+from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vita_data.errors import RequestError, install_extra
+from vita_data.errors import RequestError
+from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.robosuite.expert import Scene, lift_command, stack_command
 

@@ -4,16 +4,13 @@ A recipe is a Python file with a function `recipe() -> Recipe`; `--set KEY=VALUE
 """
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeVar
 
-from vita_data.config.annotated import first_misfit
 from vita_data.config.checks import (
     MAX_SEED,
     is_finite,
@@ -278,43 +275,6 @@ def limited(manifest: Manifest, recipe: Recipe) -> Manifest:
     """Apply the recipe's `fraction` to every source of a manifest."""
     entries = tuple(replace(entry, fraction=entry.fraction * recipe.fraction) for entry in manifest.entries)
     return replace(manifest, entries=entries)
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Call the function `recipe` of a Python file.
-
-    Raises:
-        RequestError: the file does not exist or fails, or `recipe` does not return a valid Recipe.
-    """
-    if not path.is_file():
-        raise RequestError(f"recipe {path} not found; expected a Python file that defines recipe() -> Recipe")
-    spec = importlib.util.spec_from_file_location(f"_recipe_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise RequestError(f"recipe {path}: expected a Python file that defines recipe() -> Recipe")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        recipe = module.recipe()
-    except (Exception, SystemExit) as fault:
-        raise RequestError(f"recipe {path} failed: {type(fault).__name__}: {fault}") from fault
-    if not isinstance(recipe, Recipe):
-        raise RequestError(f"recipe {path}: expected recipe() to return a Recipe, got {type(recipe).__name__}")
-    if misfit := first_misfit(recipe):
-        raise RequestError(f"recipe {path}: {misfit}")
-    return recipe
-
-
-def find_manifest(recipe: Recipe, path: Path) -> Path:
-    """Find the recipe's manifest, relative to the working directory or to a folder above the recipe file.
-
-    Raises:
-        RequestError: the manifest does not exist there.
-    """
-    places = [Path(recipe.manifest), *(folder / recipe.manifest for folder in path.resolve().parents)]
-    for place in places:
-        if place.is_file():
-            return place
-    raise RequestError(f"recipe {recipe.name}: manifest {recipe.manifest} not found; --set manifest=PATH")
 
 
 @contextmanager

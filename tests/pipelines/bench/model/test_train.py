@@ -11,7 +11,7 @@ from pipelines.bench.model.cli import train as main
 from vita_data.types import Modality
 from vita_model.network.configs import LossConfig
 from vita_model.training.estimate.fake_model import count_flop
-from vita_model.training.recipes.recipe import load_recipe
+from vita_model.training.recipes.load import load_recipe
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"
 

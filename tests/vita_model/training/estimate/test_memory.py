@@ -16,7 +16,8 @@ from vita_model import cli
 from vita_model.network.vita import Vita
 from vita_model.training.estimate.memory import MemoryEstimate, as_text, estimate_memory
 from vita_model.training.optim import make_optimizer
-from vita_model.training.recipes.recipe import Parallel, Precision, Recipe, load_recipe
+from vita_model.training.recipes.load import load_recipe
+from vita_model.training.recipes.recipe import Parallel, Precision, Recipe
 from vita_model.training.stages import RULES, set_modes
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"

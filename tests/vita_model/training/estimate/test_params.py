@@ -9,8 +9,9 @@ import torch
 from vita_data.types import Stage
 from vita_model.network.vita import Vita
 from vita_model.training.estimate.params import as_json, as_text, parameter_table
+from vita_model.training.recipes.load import load_recipe
 from vita_model.training.recipes.presets import tiny
-from vita_model.training.recipes.recipe import Recipe, load_recipe
+from vita_model.training.recipes.recipe import Recipe
 from vita_model.training.stages import RULES
 
 RECIPES = Path(__file__).parents[4] / "pipelines" / "recipes"

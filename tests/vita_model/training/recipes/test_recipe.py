@@ -8,15 +8,14 @@ from vita_data.loader import Damage, LoaderOptions, RemoteOptions
 from vita_data.types import CameraRole, DrawOrder, Modality, Order, Stage, Starts, WindowSpec
 from vita_model.network.configs import ActionContext, CodebookConfig, CodeUpdate, ModalityNorm
 from vita_model.training.optim import learning_rate
+from vita_model.training.recipes.load import find_manifest, load_recipe
 from vita_model.training.recipes.override import override
 from vita_model.training.recipes.recipe import (
     OptimizerConfig,
     Precision,
     Schedule,
     as_json,
-    find_manifest,
     first_difference,
-    load_recipe,
     resolved,
 )
 
