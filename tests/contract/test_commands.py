@@ -267,3 +267,21 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         assert (code, said, err.count("\n")) == (2, "", 1), (command, words, err)
         assert err.startswith(f"{command}")
         assert wanted in err, (command, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["vita_data", "--help"], "usage: vita-data"),
+        (["vita_model", "--help"], "usage: python -m vita_model {train,serve,eval}"),
+        (["vita_model", "train", "--help"], "usage: vita-train"),
+        (["vita_model", "eval", "--help"], "usage: vita-eval"),
+    ],
+)
+def test_the_packages_run_as_commands(words: list[str], told: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith(told)
+    unknown = subprocess.run(
+        [sys.executable, "-m", words[0], "biuld"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)

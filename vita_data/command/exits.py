@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import errno
+import importlib.util
 import itertools
 import os
 import select
@@ -83,7 +84,9 @@ def one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
 
 
-def exit_code(program: str, command: Callable[[], int | None], *, interrupted: str, remedy: str = "") -> int:
+def exit_code(
+    program: str, command: Callable[[], int | None], *, interrupted: str, remedy: str = "", extras: Sequence[str] = ()
+) -> int:
     """Run a command; returns its exit code.
 
     Args:
@@ -91,11 +94,12 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
         command: returns its own exit code, or None for 0.
         interrupted: the message for Ctrl-C.
         remedy: what to do about a fault of the machine, for the message.
+        extras: all extras that the command needs, so that one message names all that are missing.
 
     Returns:
         0 done; 1 bad data or files, Ctrl-C, or the reader of the output has closed it (`| head`); 2 a bad request.
     """
-    code, told = _run(command, interrupted, remedy)
+    code, told = _run(command, interrupted, remedy, extras)
     unsaid = _flush()
     told = told or unsaid
     if told:
@@ -103,7 +107,9 @@ def exit_code(program: str, command: Callable[[], int | None], *, interrupted: s
     return code or int(unsaid is not None)
 
 
-def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tuple[int, str | None]:
+def _run(
+    command: Callable[[], int | None], interrupted: str, remedy: str, extras: Sequence[str]
+) -> tuple[int, str | None]:
     """Return the exit code and the message."""
     try:
         return command() or 0, None
@@ -113,7 +119,8 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
         extra = _EXTRAS.get((fault.name or "").partition(".")[0])
         if extra is None:
             raise
-        return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(extra)}"
+        missing = [one for one in extras if one != extra and not _is_installed(one)]
+        return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(','.join([extra, *missing]))}"
     except OSError as fault:
         if isinstance(fault, BrokenPipeError) and _is_deserted():
             return 1, None  # the reader of our output closed it: nothing can be reported
@@ -125,6 +132,10 @@ def _run(command: Callable[[], int | None], interrupted: str, remedy: str) -> tu
         return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
     except KeyboardInterrupt:
         return 1, interrupted
+
+
+def _is_installed(extra: str) -> bool:
+    return all(importlib.util.find_spec(package) for package, its in _EXTRAS.items() if its == extra)
 
 
 def _flush() -> str | None:

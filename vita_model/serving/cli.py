@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 stopped, 1 could not serve, 2 invalid request."""
     arguments = _parser().parse_args(argv)
     # Ctrl-C while serving is a normal stop; aiohttp handles it.
-    return exit_code("vita-serve", lambda: _serve(arguments), interrupted="interrupted before the server started")
+    interrupted = "interrupted before the server started"
+    return exit_code("vita-serve", lambda: _serve(arguments), interrupted=interrupted, extras=("serve", "train"))
 
 
 def _parser() -> OneLineParser:

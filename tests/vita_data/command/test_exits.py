@@ -8,6 +8,7 @@ import pytest
 
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_data.errors import RequestError, ShardError
+from vita_data.installation import install_extra
 
 
 def failing(fault: BaseException):
@@ -41,6 +42,13 @@ def failing(fault: BaseException):
 def test_a_fault_is_one_line_and_a_code(fault, code, line, capsys):
     assert exit_code("vita-x", failing(fault), interrupted="stopped; go on", remedy="mend it") == code
     assert capsys.readouterr().err == line + "\n"
+
+
+def test_all_extras_that_a_command_lacks_are_named_at_once(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    fault = ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
+    assert exit_code("vita-x", failing(fault), interrupted="", extras=("serve", "train")) == 2
+    assert capsys.readouterr().err.endswith("aiohttp is not installed; " + install_extra("serve,train") + "\n")
 
 
 def test_a_code_of_the_commands_own_stays():
