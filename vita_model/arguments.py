@@ -4,6 +4,7 @@ import argparse
 
 from vita_data.command.arguments import address, local_path, positive, setting, word
 from vita_data.command.exits import OneLineParser
+from vita_data.command.progress import add_quiet_flag
 from vita_model.training.recipes.load import RECIPES
 
 
@@ -27,6 +28,7 @@ def train_parser() -> OneLineParser:
     parser.add_argument("--steps", type=positive, metavar="N", help="stop at step N instead of the recipe's last step")
     parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint in RUN")
     parser.add_argument("--allow-plan-change", action="store_true", help="allow --resume with a different mixture")
+    add_quiet_flag(parser)
     return parser
 
 
@@ -54,6 +56,7 @@ def export_parser() -> OneLineParser:
         "--weights", choices=("trained", "averaged"), default="trained",
         help="which weights: trained, or their moving averages (from a run with ema_decay) (default: trained)",
     )  # fmt: skip
+    add_quiet_flag(parser)
     return parser
 
 

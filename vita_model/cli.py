@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.command.progress import BYTES, Progress
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, PlanChange, conventions, held_out, make_loader, only_paired
 from vita_data.manifest import load_manifest
@@ -119,7 +120,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from vita_model.policy.export import ExportWeights, export
 
     weights = ExportWeights(arguments.weights)
-    print(export(arguments.run, arguments.out, imagine=arguments.imagine, weights=weights))
+    with Progress("export", unit=BYTES, quiet=arguments.quiet) as progress:
+        out = export(arguments.run, arguments.out, imagine=arguments.imagine, weights=weights, progress=progress)
+    print(out)
 
 
 def _preview(arguments: argparse.Namespace) -> None:
@@ -171,11 +174,12 @@ def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "R
     from vita_model.training.train import train
 
     plan = plans.train
-    for note in plan.notes if ranks.is_first else ():
-        print(note)
-    if ranks.is_first:
-        print(as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
     with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Progress(recipe.name, unit="steps", quiet=arguments.quiet))
+        for note in plan.notes if ranks.is_first else ():
+            display.say(note)
+        if ranks.is_first:
+            display.say(as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
         loader = stack.enter_context(contextlib.closing(_loader(recipe, plan, ranks)))
         other = None
         if plans.held_out is not None:
@@ -185,13 +189,14 @@ def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "R
             loader,
             Path(arguments.out),
             statistics=plan.statistics,
-            report=print,
+            report=display.say,
             resume=arguments.resume,
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
             ranks=ranks,
             conventions={source: one.as_json() for source, one in conventions(plan).items()},
             resizes=plan.resizes,
             held_out=other,
+            display=display,
         )
 
 

@@ -9,21 +9,21 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Never
 
-from tqdm import tqdm
-
 from vita_data.command.arguments import address, any_path, positive, setting, word
+from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tqdm import tqdm
+
     from vita_data.builder import BuildResult, Engine, Share
     from vita_data.builder.run import Started, UnitDone
     from vita_data.builder.status import BuildStatus
     from vita_data.builder.unit import Progress
 
-_LINE_EVERY_S = 30.0
 _RETRY = "fix their files or download them again, then run the same command with --retry-failed"
 
 
@@ -82,6 +82,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
+    add_quiet_flag(build)
 
 
 def run_build(arguments: argparse.Namespace) -> int:
@@ -102,7 +103,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         frames=FrameSelection(arguments.frames),
         retry_failed=arguments.retry_failed,
     )
-    with Display(arguments.source) as display:
+    with Display(arguments.source, quiet=arguments.quiet) as display:
         listeners = Listeners(on_start=display.start, on_unit=display.unit, on_progress=display.progress)
         result = build(request, engine=_engine(arguments), share=_share(arguments), listeners=listeners)
     if arguments.json:
@@ -143,8 +144,8 @@ def _share(arguments: argparse.Namespace) -> "Share | None":
 class Display:
     """Shows the progress of a build: a bar over the raw bytes on a terminal, else a line per unit or half a minute."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, *, quiet: bool = False) -> None:
+        self._source, self._quiet = source, quiet
         self._started_s = self._told_s = time.monotonic()
         self._bar: tqdm[Never] | None = None
         self._lock = threading.Lock()
@@ -163,15 +164,8 @@ class Display:
         self._started_s = self._told_s = time.monotonic()
         self._num_done, self._num_units = started.num_done, started.num_units
         self._left_bytes = started.num_bytes - started.num_bytes_done
-        if sys.stderr.isatty():
-            self._bar = tqdm(
-                total=started.num_bytes,
-                initial=started.num_bytes_done,
-                desc=self._source,
-                unit="B",
-                unit_scale=True,
-                file=sys.stderr,
-            )
+        if sys.stderr.isatty() and not self._quiet:
+            self._bar = open_bar(self._source, total=started.num_bytes, done=started.num_bytes_done, unit=BYTES)
 
     def progress(self, progress: "Progress") -> None:
         """Add what was done since the last report."""
@@ -182,7 +176,7 @@ class Display:
             if self._bar is not None:
                 self._bar.set_postfix_str(f"{self._num_episodes} episodes, {self._num_frames} frames", refresh=False)
                 self._bar.update(progress.num_bytes)
-            elif time.monotonic() - self._told_s > _LINE_EVERY_S:
+            elif time.monotonic() - self._told_s > LINE_EVERY_S:
                 self._tell("")
 
     def unit(self, done: "UnitDone") -> None:
@@ -196,6 +190,8 @@ class Display:
                 self._tell(f": {counts}")
 
     def _tell(self, counts: str) -> None:
+        if self._quiet:
+            return
         self._told_s = time.monotonic()
         span_s = max(self._told_s - self._started_s, 1e-3)
         line = f"{self._source}: unit {self._num_done}/{self._num_units}{counts}; "
@@ -214,23 +210,6 @@ class Display:
         per_s = f"{self._num_episodes / span_s:.1f} episodes/s, {self._num_frames / span_s:.0f} frames/s"
         read = f"{format_bytes(self._num_bytes / span_s)}/s of raw data"
         return [f"  rate: {self._num_episodes} episodes in {format_time(span_s)}: {per_s}, {read}"]
-
-
-def format_time(span_s: float) -> str:
-    """Format a time span for people."""
-    if span_s < 60:
-        return f"{span_s:.1f} s"
-    minutes = round(span_s / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def format_bytes(num_bytes: float) -> str:
-    """Format a size in bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
 
 
 def _limited(limit: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_json_flag, add_verb, print_json, require_folder_of
 from vita_data.command.arguments import address, local_path, positive, setting, word
+from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
 from vita_data.storage.files import require_no_file
@@ -61,6 +62,7 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
     add_json_flag(probe)
+    add_quiet_flag(probe)
 
 
 def _probe(arguments: argparse.Namespace) -> int:
@@ -72,7 +74,9 @@ def _probe(arguments: argparse.Namespace) -> int:
     settings = parse_settings(source.Settings, arguments.set, source=arguments.source)
     if arguments.html is not None:
         require_folder_of(arguments.html)
-    probed = probe(source, arguments.raw, settings, limit=arguments.limit or DEFAULT_LIMIT)
+    with Progress(f"probe {arguments.source}", unit="episodes", quiet=arguments.quiet) as progress:
+        limit = arguments.limit or DEFAULT_LIMIT
+        probed = probe(source, arguments.raw, settings, limit=limit, progress=progress)
     if arguments.html is not None:
         arguments.html.write_text(probe_page(probed), encoding="utf-8")
     if arguments.json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vita_data.cli.shared import MANIFEST_HELP, add_json_flag, add_verb, print_json
 from vita_data.command.arguments import any_folder, local_path, positive
 from vita_data.command.exits import one_line
+from vita_data.command.progress import BYTES, Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ def add_shard_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     stats = add_verb(verbs, "stats", _stats, "recompute the normalization statistics of a built source")
     stats.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     add_json_flag(stats)
+    add_quiet_flag(stats)
 
     verify = add_verb(verbs, "verify", _verify, "check every shard against its index and checksums")
     verify.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     add_json_flag(verify)
+    add_quiet_flag(verify)
 
 
 def _mix_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -91,7 +94,8 @@ def _limit_notes(manifest: "Manifest", shards: "AnyPath") -> "Iterator[str]":
 def _stats(arguments: argparse.Namespace) -> int:
     from vita_data.shards.stats import STATS, write_stats
 
-    stats = write_stats(arguments.folder)
+    with Progress(f"stats {arguments.folder.name}", unit="clips", quiet=arguments.quiet) as progress:
+        stats = write_stats(arguments.folder, progress)
     if arguments.json:
         print_json(stats.as_json())
     else:
@@ -102,7 +106,8 @@ def _stats(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from vita_data.shards.verify import verify
 
-    report = verify(arguments.folder)
+    with Progress(f"verify {arguments.folder.name}", unit=BYTES, quiet=arguments.quiet) as progress:
+        report = verify(arguments.folder, progress)
     if arguments.json:
         print_json(asdict(report))
     else:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.nearby_raw import raw_advice
 from vita_data.probe.counts import counts
@@ -29,23 +30,27 @@ class Probed:
     report: ProbeReport
 
 
-def probe(source: Source, raw: str, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT) -> Probed:
-    """Probe the download in folder `raw` on up to `limit` episodes.
+def probe(
+    source: Source, raw: str, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT, progress: Progress = SILENT
+) -> Probed:
+    """Probe the download in folder `raw` on up to `limit` episodes, which progress counts.
 
     Raises:
         RequestError: the folder does not exist, or does not have this dataset's layout.
     """
     with raw_advice(source, raw, settings):
-        return probe_tree(source, FsspecTree(raw), settings, limit=limit)
+        return probe_tree(source, FsspecTree(raw), settings, limit=limit, progress=progress)
 
 
-def probe_tree(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT) -> Probed:
+def probe_tree(
+    source: Source, raw: RawTree, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT, progress: Progress = SILENT
+) -> Probed:
     """Probe an opened raw tree.
 
     Raises:
         RequestError: the tree does not have this dataset's layout.
     """
-    sample = read_sample(source, raw, settings, limit=limit)
+    sample = read_sample(source, raw, settings, limit=limit, progress=progress)
     report = ProbeReport(
         source=source.INFO.name,
         num_parts=len(sample.parts),

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from vita_data.builder.parts import list_parts, unread_files
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import RequestError
 from vita_data.formats.raw_tree.unread import ListedTree, Unread
 from vita_data.guard import data_fault
@@ -123,7 +124,9 @@ class Sample:
         return (pair for pair in pairs if all(np.isfinite(value).all() for _, value in pair[1].readings()))
 
 
-def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit: int) -> Sample:
+def read_sample(
+    source: Source, raw: RawTree, settings: SourceSettings, *, limit: int, progress: Progress = SILENT
+) -> Sample:
     """Read up to `limit` episodes (not counting dropped ones), the first of each of several evenly spread parts.
 
     Assumes: an episode's position in its part does not matter to any probe.
@@ -138,6 +141,7 @@ def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit
     episodes: list[SampledEpisode] = []
     drops: list[Drop] = []
     faults: list[str] = []
+    progress.start(sum(num_wanted for _, num_wanted in wanted))
     for (part, num_wanted), num_pictured in zip(wanted, pictured, strict=True):
         for found in _read_part(source, listed.raw, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
             if isinstance(found, SampledEpisode):
@@ -146,6 +150,8 @@ def read_sample(source: Source, raw: RawTree, settings: SourceSettings, *, limit
                 drops.append(found)
             else:
                 faults.append(found)
+            counted = 0 if isinstance(found, Drop) else 1
+            progress.update(counted, f"{len(drops)} dropped, {len(faults)} unreadable")
     return Sample(
         parts=parts, unread=unread, num_parts_read=len(wanted), episodes=tuple(episodes), drops=tuple(drops),
         faults=tuple(faults),

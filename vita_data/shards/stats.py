@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ManifestError, ShardError
 from vita_data.shards.index import (
     CARD,
@@ -34,6 +35,8 @@ STATS = "stats.json"
 EXACT_ROWS = 5_000_000
 _NUM_BINS = 20_000
 _HELD_ROWS = 200_000
+_NUM_PASSES = 6
+"""Sums, quantiles and deviations, of actions and of states."""
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]
@@ -101,15 +104,17 @@ def load_stats(folder: AnyPath) -> StatsFile:
     )
 
 
-def write_stats(folder: AnyPath) -> StatsFile:
+def write_stats(folder: AnyPath, progress: Progress = SILENT) -> StatsFile:
     """Recompute a built source's statistics, write stats.json and update its checksum in the card.
+
+    Progress counts clips, each as often as it is read.
 
     Raises:
         ManifestError: the source has not been built in the folder.
         ShardError: a shard is damaged.
     """
     card = read_card(folder)
-    stats = compute_stats(open_source(folder, Split.TRAIN))
+    stats = compute_stats(open_source(folder, Split.TRAIN), progress)
     data = stats_bytes(stats)
     write_atomically(folder / STATS, data)
     sums = {**card_sums(card), STATS: hashlib.sha256(data).hexdigest()}
@@ -122,7 +127,7 @@ def stats_bytes(stats: StatsFile) -> bytes:
     return json.dumps(stats.as_json(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
-def compute_stats(index: SourceIndex) -> StatsFile:
+def compute_stats(index: SourceIndex, progress: Progress = SILENT) -> StatsFile:
     """Compute statistics per source and per embodiment from the train shards.
 
     Raises:
@@ -131,11 +136,13 @@ def compute_stats(index: SourceIndex) -> StatsFile:
     embodiments = sorted(set(index.table.column("embodiment").to_pylist()))
     num_rows = pc.sum(index.table.column("num_steps")).as_py() or 0
     # Every statistic needs a pass; small sources are read only once.
-    held = list(_clips(index)) if num_rows <= _HELD_ROWS else None
+    is_held, num_groups = num_rows <= _HELD_ROWS, 1 if len(embodiments) == 1 else 1 + len(embodiments)
+    progress.start(index.table.num_rows * (1 if is_held else num_groups * _NUM_PASSES))
+    held = list(_clips(index, progress)) if is_held else None
 
     def group(wanted: str | None) -> GroupStats:
         def clips() -> Iterator[Clip]:
-            found = _clips(index) if held is None else iter(held)
+            found = _clips(index, progress) if held is None else iter(held)
             return (clip for clip in found if wanted in (None, clip.embodiment))
 
         return GroupStats(action=_columns(clips, action_rows, ACTION_DIM), state=_columns(clips, state_rows, STATE_DIM))
@@ -148,13 +155,14 @@ def compute_stats(index: SourceIndex) -> StatsFile:
     )
 
 
-def _clips(index: SourceIndex) -> Iterator[Clip]:
+def _clips(index: SourceIndex, progress: Progress) -> Iterator[Clip]:
     files = ShardFiles()
     try:
         for shard, table in zip(index.shards, index.tables, strict=True):
             # Images are not needed: read only the columns for the vectors.
             for row in table.drop_columns(["frames"]).to_pylist():
                 yield read_clip(files, shard, row, with_frames=False)
+                progress.update(note=shard.name)
     finally:
         files.close()
 

@@ -9,6 +9,7 @@ import numpy as np
 import simplejpeg
 from isal.isal_zlib import crc32
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ShardError
 from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
@@ -29,26 +30,27 @@ class VerifyReport:
     problems: tuple[str, ...]
 
 
-def verify(folder: AnyPath) -> VerifyReport:
-    """Check all shards that a source's card lists.
+def verify(folder: AnyPath, progress: Progress = SILENT) -> VerifyReport:
+    """Check all shards that a source's card lists; progress counts bytes, each of which is read twice.
 
     Raises:
         ManifestError: the source has not been built in the folder.
         StorageError: an object store does not answer or denies access.
     """
     with storage_errors(folder):
-        return _verify(folder)
+        return _verify(folder, progress)
 
 
-def _verify(folder: AnyPath) -> VerifyReport:
+def _verify(folder: AnyPath, progress: Progress) -> VerifyReport:
     card = read_card(folder)
+    progress.start(2 * sum(int(str(entry["num_bytes"])) for split in Split for entry in card_shards(card, split)))
     problems: list[str] = []
     num_shards = num_clips = num_members = 0
     for split in Split:
         listed = card_shards(card, split)
         for entry in listed:
             num_shards += 1
-            found = _Checked(folder / split / str(entry["name"]))
+            found = _Checked(folder / split / str(entry["name"]), progress)
             problems += found.run(entry)
             num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
         names = {str(entry["name"]) for entry in listed}
@@ -72,6 +74,7 @@ def _verify(folder: AnyPath) -> VerifyReport:
 @dataclass(slots=True)
 class _Checked:
     shard: AnyPath
+    progress: Progress
     num_clips: int = 0
     num_members: int = 0
 
@@ -89,7 +92,7 @@ class _Checked:
         if len(rows) != entry["num_clips"]:
             problems.append(f"index {index}: expected {entry['num_clips']} clips as in the card, found {len(rows)}")
         problems += self._walk(rows)
-        if not problems and _file_sha256(self.shard) != entry["sha256"]:
+        if not problems and _file_sha256(self.shard, self.progress) != entry["sha256"]:
             problems.append(f"shard {self.shard}: does not match the card's sha256")
         return problems
 
@@ -100,6 +103,7 @@ class _Checked:
         with self.shard.open("rb") as file:
             for row in rows:
                 members: dict[str, bytes] = {}
+                start = end
                 for name, ref in sorted(member_refs(row).items(), key=lambda item: item[1].offset):
                     where = f"shard {self.shard}, clip {row['key']}, member {name}"
                     wanted = header(f"{row['key']}.{name}", ref.size)
@@ -108,6 +112,7 @@ class _Checked:
                     problems += [f"{where}: {fault}" for fault in _member_faults(block, wanted, ref, start=end)]
                     members[name] = block[512 : 512 + ref.size]
                     end, self.num_members = ref.offset + ref.size + (-ref.size % 512), self.num_members + 1
+                self.progress.update(end - start, f"{self.shard.name}, {len(problems)} problems")
                 if not problems:
                     faults = clip_faults(row, members)
                     problems += [f"shard {self.shard}, clip {row['key']}, {fault}" for fault in faults]
@@ -158,9 +163,10 @@ def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str
         yield "a masked column is not zero"
 
 
-def _file_sha256(path: AnyPath) -> str:
+def _file_sha256(path: AnyPath, progress: Progress = SILENT) -> str:
     sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             sha256.update(block)
+            progress.update(len(block), f"{path.name}, sha256")
     return sha256.hexdigest()

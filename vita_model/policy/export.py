@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import RequestError
 from vita_data.storage.whole_folder import appearing
 from vita_model.network.configs import Component
@@ -26,20 +27,31 @@ class ExportWeights(StrEnum):
     """Moving averages (`ema_decay`) of weights that have one."""
 
 
-def export(folder: Path, out: Path, *, imagine: bool, weights: ExportWeights = ExportWeights.TRAINED) -> Path:
-    """Write the newest checkpoint of a run, without optimizer and encoders, to a new folder.
+def export(
+    folder: Path,
+    out: Path,
+    *,
+    imagine: bool,
+    weights: ExportWeights = ExportWeights.TRAINED,
+    progress: Progress = SILENT,
+) -> Path:
+    """Write the newest checkpoint of a run, without optimizer and encoders, to a new folder; progress counts bytes.
 
     Raises:
         RequestError: the run has no checkpoint, the checkpoint lacks a part or averages, or `out` exists already.
         VitaDataError: the checkpoint is damaged.
     """
     wanted = (*CONTROL, Component.VISUAL_DECODER) if imagine else CONTROL
-    export_components(find_checkpoint(folder), out, wanted, weights)
+    export_components(find_checkpoint(folder), out, wanted, weights, progress)
     return out
 
 
 def export_components(
-    checkpoint: Path, out: Path, names: Sequence[Component], weights: ExportWeights = ExportWeights.TRAINED
+    checkpoint: Path,
+    out: Path,
+    names: Sequence[Component],
+    weights: ExportWeights = ExportWeights.TRAINED,
+    progress: Progress = SILENT,
 ) -> None:
     """Copy components, tokenizer and state.json to a new folder, which appears under its name only when complete.
 
@@ -54,9 +66,12 @@ def export_components(
         raise RequestError(f"{checkpoint} has no {', '.join(absent)}; export a run of stage cotrain or finetune")
     files += [TOKENIZER] if TOKENIZER in state.sha256 else []
     averages = _averages(checkpoint, state.sha256) if weights is ExportWeights.AVERAGED else {}
+    sizes = {file: (checkpoint / file).stat().st_size for file in files}
+    progress.start(sum(sizes.values()))
     with appearing(out) as folder:
         for file in files:
             shutil.copyfile(checked(checkpoint, file, state.sha256), folder / file)
+            progress.update(sizes[file], file)
         sha256 = {file: state.sha256[file] for file in files}
         for name in names:
             sha256 |= _averaged(folder / f"{name}.safetensors", averages)

@@ -16,16 +16,27 @@ from typing import Any
 import simplejpeg
 from torch.utils.tensorboard import SummaryWriter
 
+from vita_data.command.progress import SILENT, Progress
+
 Report = Callable[[str], None]
 
 
 class RunLog:
     """Writes the rows of one run; rows after `start_step`, left by a run that crashed, are removed first."""
 
-    def __init__(self, run: Path, *, start_step: int, num_steps: int, report_every: int, report: Report) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        start_step: int,
+        num_steps: int,
+        report_every: int,
+        report: Report,
+        progress: Progress = SILENT,
+    ) -> None:
         self.path = run / "metrics.jsonl"
         self.start_step, self.num_steps = start_step, num_steps
-        self.report_every, self.report = report_every, report
+        self.report_every, self.report, self.progress = report_every, report, progress
         _keep_rows(self.path, start_step)
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
@@ -62,7 +73,9 @@ class RunLog:
             self._board.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(scalars, step=step)
-        if step % self.report_every == 0 or step == self.num_steps:
+        if self.progress.has_bar:  # the lines below would repeat it
+            self.progress.update(note=f"{modality} loss {values['loss']:.4f}{_replaced(substituted)}")
+        elif step % self.report_every == 0 or step == self.num_steps:
             self._terminal_line(step, modality, values["loss"], substituted)
 
     def evaluation(self, step: int, figures: Mapping[str, float]) -> None:
@@ -93,10 +106,13 @@ class RunLog:
         rate = (step - self.start_step) / max(elapsed_s, 1e-9)
         left_s = round((self.num_steps - step) / rate) if rate else 0
         clock = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
-        counts = ", ".join(f"{source} {count}" for source, count in sorted(substituted.items()) if count)
-        replaced = f"  damaged windows replaced: {counts}" if counts else ""
         line = f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left"
-        self.report(line + replaced)
+        self.report(line + _replaced(substituted))
+
+
+def _replaced(substituted: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{source} {count}" for source, count in sorted(substituted.items()) if count)
+    return f"  damaged windows replaced: {counts}" if counts else ""
 
 
 def _wandb_run(run: Path) -> Any:

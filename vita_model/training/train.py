@@ -14,6 +14,8 @@ from typing import cast
 
 import torch
 
+from vita_data.command.progress import SILENT
+from vita_data.command.progress import Progress as Display
 from vita_data.command.signals import on_sigterm
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
@@ -69,12 +71,14 @@ class Trainer:
         conventions: Json | None = None,
         resizes: Json | None = None,
         held_out: BatchStream | None = None,
+        display: Display = SILENT,
     ) -> None:
         self.recipe, self.stream, self.run_dir, self.statistics = recipe, stream, run, statistics
         self.conventions, self.resizes = conventions or {}, resizes or {}
         self.evaluations = Evaluations(recipe, stream, held_out)
         self.ranks = ranks or Ranks()
         self.report = report if self.ranks.is_first else _silent
+        self.display = display if self.ranks.is_first else SILENT
         self.rule = RULES[recipe.stage]
         torch.manual_seed(recipe.seed)
         self.draws = torch.Generator().manual_seed(recipe.seed)
@@ -142,6 +146,7 @@ class Trainer:
             TrainingError: a loss or gradient is not finite; the message names the batch's keys.
         """
         checkpoint, stops, stop = None, False, threading.Event()
+        self.display.start(self.recipe.num_steps, done=self.step)
         with self._logged() as log:
             # An earlier SIGTERM may have skipped the evaluation due after this step.
             if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
@@ -191,6 +196,7 @@ class Trainer:
             num_steps=self.recipe.num_steps,
             report_every=self.recipe.report_every,
             report=self.report,
+            progress=self.display,
         )
         with closing(log):
             yield log
@@ -299,6 +305,7 @@ def train(
     conventions: Json | None = None,
     resizes: Json | None = None,
     held_out: BatchStream | None = None,
+    display: Display = SILENT,
 ) -> RunEnd:
     """Train a recipe in the folder `run`; with `resume`, continue from its newest checkpoint, if it has one.
 
@@ -324,6 +331,7 @@ def train(
         conventions=conventions,
         resizes=resizes,
         held_out=held_out,
+        display=display,
     )
     if checkpoint is None:
         if resume:

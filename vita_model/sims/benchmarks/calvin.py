@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require_whole
 from vita_data.types import CameraRole
 from vita_model.policy.commands import InConvention
@@ -116,7 +117,9 @@ def observe(seen: Mapping[str, Any], sentence: str) -> Observation:
     )
 
 
-def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[str], None]) -> dict[str, object]:
+def evaluate_calvin(
+    request: CalvinRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+) -> dict[str, object]:
     """Run the chains and write `calvin.json`.
 
     Returns:
@@ -130,6 +133,7 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
     settings = {"max_steps": request.max_steps, "replan_steps": request.replan_steps}
     with quiet(_NAME):
         parts = _parts(request)
+        progress.start(request.num_chains)
         with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
 
             def run(number: int) -> dict[str, object]:
@@ -139,6 +143,7 @@ def evaluate_calvin(request: CalvinRequest, policy: Policy, report: Callable[[st
             for row in journal.rows("chains", range(request.num_chains), run):
                 lengths.append(row["length"])
                 report(f"chain {len(lengths)}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {np.mean(lengths):.3f}")
+                progress.update(note=f"mean {np.mean(lengths):.2f} of {NUM_INSTRUCTIONS} instructions")
             result = {
                 "benchmark": "calvin",
                 "table": TABLE,

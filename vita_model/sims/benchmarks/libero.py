@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require, require_whole
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Float64
@@ -117,7 +118,9 @@ class LiberoTask:
         return self._done
 
 
-def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[str], None]) -> dict[str, object]:
+def evaluate_libero(
+    request: LiberoRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+) -> dict[str, object]:
     """Run a suite and write `libero-<suite>.json`.
 
     Returns:
@@ -140,7 +143,8 @@ def evaluate_libero(request: LiberoRequest, policy: Policy, report: Callable[[st
             "renderer": os.environ.get("MUJOCO_GL", "default"),
         }
         numbers = _numbers(request, suite.n_tasks)
-        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
+        progress.start(len(numbers) * request.num_trials)
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
             for number in numbers:
                 name = suite.get_task(number).name
                 make = partial(_task, suite, number, policy.info)

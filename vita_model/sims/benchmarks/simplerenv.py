@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vita_data.action_convention import CANONICAL
+from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require, require_whole
 from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
@@ -133,7 +134,9 @@ class GoogleTask:
         return self._success
 
 
-def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callable[[str], None]) -> dict[str, object]:
+def evaluate_simplerenv(
+    request: SimplerRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+) -> dict[str, object]:
     """Run a robot's tasks and write `simplerenv-<robot>.json`.
 
     Returns:
@@ -148,7 +151,8 @@ def evaluate_simplerenv(request: SimplerRequest, policy: Policy, report: Callabl
     settings = {"robot": request.robot.value, "replan_steps": request.replan_steps}
     with quiet(_NAME):
         make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
-        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
+        progress.start(len(request.tasks) * request.num_episodes)
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
             for task in request.tasks:
                 loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
                 seeds = range(request.num_episodes)

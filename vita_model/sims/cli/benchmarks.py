@@ -3,6 +3,7 @@
 import argparse
 
 from vita_data.command.arguments import local_path, positive, word
+from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 from vita_model.policy.interfaces import Policy
 from vita_model.policy.opener import RANDOM, load_policy
@@ -42,6 +43,7 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--assets", type=local_path, metavar="DIR", help="folder of LIBERO's assets (default: inside its package)"
     )
+    add_quiet_flag(parser)
     parser.set_defaults(command=_libero)
 
 
@@ -60,6 +62,7 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
         "--ep-len", type=positive, default=calvin.MAX_STEPS, metavar="N",
         help="maximum steps per instruction (default: 360, as in the protocol)",
     )  # fmt: skip
+    add_quiet_flag(parser)
     parser.set_defaults(command=_calvin)
 
 
@@ -76,6 +79,7 @@ def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
         "--tasks", type=word, nargs="*", default=[], metavar="COLUMN",
         help="tasks by their table column, e.g. PutSpoon (default: all)",
     )  # fmt: skip
+    add_quiet_flag(parser)
     parser.set_defaults(command=_simplerenv)
 
 
@@ -92,7 +96,9 @@ def _libero(arguments: argparse.Namespace) -> None:
     if not _is_done(request.place):
         libero.check_installation(request.assets)
         make_results_folder(request.out)
-        libero.evaluate_libero(request, _policy(arguments, libero.CONVENTION), _say)
+        policy = _policy(arguments, libero.CONVENTION)
+        with Progress("libero", unit="episodes", quiet=arguments.quiet) as progress:
+            libero.evaluate_libero(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 
 
@@ -108,7 +114,9 @@ def _calvin(arguments: argparse.Namespace) -> None:
     if not _is_done(request.place):
         calvin.check_installation(request.dataset)
         make_results_folder(request.out)
-        calvin.evaluate_calvin(request, _policy(arguments, calvin.CONVENTION), _say)
+        policy = _policy(arguments, calvin.CONVENTION)
+        with Progress("calvin", unit="chains", quiet=arguments.quiet) as progress:
+            calvin.evaluate_calvin(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 
 
@@ -124,7 +132,9 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
     if not _is_done(request.place):
         simplerenv.check_installation(request.robot)
         make_results_folder(request.out)
-        simplerenv.evaluate_simplerenv(request, _policy(arguments, simplerenv.CONVENTION), _say)
+        policy = _policy(arguments, simplerenv.CONVENTION)
+        with Progress("simplerenv", unit="episodes", quiet=arguments.quiet) as progress:
+            simplerenv.evaluate_simplerenv(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 
 

@@ -5,6 +5,7 @@ import contextlib
 import functools
 
 from vita_data.command.arguments import local_path, positive
+from vita_data.command.progress import Progress, add_quiet_flag
 from vita_model.policy.opener import load_policy
 from vita_model.sims.cli.options import add_policy, add_replan, make_results_folder
 from vita_model.sims.robosuite.evaluate import CONVENTION, EvaluateRequest, evaluate_robosuite
@@ -41,6 +42,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "--noise", choices=sorted(_NOISE), default="path",
         help="disturb the expert's path, so that demonstrations include recoveries (default: path)",
     )  # fmt: skip
+    add_quiet_flag(parser)
     parser.set_defaults(command=_record)
 
 
@@ -52,6 +54,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-steps", type=positive, metavar="N", help="maximum steps per episode (default: the task's)"
     )
+    add_quiet_flag(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -78,7 +81,8 @@ def _record(arguments: argparse.Namespace) -> None:
         def simulator() -> RobosuiteTask:
             return stack.enter_context(contextlib.closing(RobosuiteTask(spec)))
 
-        report = record(request, simulator, _say)
+        progress = stack.enter_context(Progress(f"record {spec.name}", unit="demonstrations", quiet=arguments.quiet))
+        report = record(request, simulator, progress.say, progress)
     print(
         f"{report.path}: {report.num_demos} demonstrations, {report.num_steps} steps; the expert succeeded in "
         f"{100 * report.expert_rate:.1f} % of {report.num_demos + report.num_failed} episodes"
@@ -97,9 +101,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     make_results_folder(request.out)
     policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
-    with contextlib.closing(RobosuiteTask(spec)) as task:
-        evaluate_robosuite(request, policy, task, _say)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+    progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
+    with contextlib.closing(RobosuiteTask(spec)) as task, progress:
+        evaluate_robosuite(request, policy, task, progress.say, progress)
+    if arguments.quiet:  # otherwise the rates are printed
+        print(request.out / "result.json")

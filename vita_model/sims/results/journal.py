@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import RequestError
 from vita_data.storage.lock import keep_others_out
 from vita_data.types import Json
@@ -53,19 +54,27 @@ class Journal:
     Assumes: episodes do not depend on earlier ones, as in the benchmarks' protocols.
     """
 
-    def __init__(self, place: Place, settings: Mapping[str, object], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        settings: Mapping[str, object],
+        report: Callable[[str], None],
+        progress: Progress = SILENT,
+    ) -> None:
         """Start or continue a journal.
 
         Args:
             place: where to write.
             settings: settings of all episodes, as JSON values, without their number.
             report: called with progress lines.
+            progress: counts the episodes of tasks (`episodes`), with their successes so far.
 
         Raises:
             RequestError: an interrupted evaluation exists and `resume` is False, its settings differ, or it is still
                 running.
         """
-        self._place, self._report = place, report
+        self._place, self._report, self._progress = place, report, progress
+        self._successes: list[bool] = []
         self._rows: dict[tuple[str, int], Json] = {}
         self._asked: set[tuple[str, int]] = set()
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +117,12 @@ class Journal:
                 return made
 
             rows = self.rows(group, seeds, lambda seed: asdict(roll_out(simulation(), policy, config, seed=seed)))
-            return [EpisodeResult(**row) for row in rows]  # type: ignore[arg-type]
+            return [self._counted(EpisodeResult(**row)) for row in rows]  # type: ignore[arg-type]
+
+    def _counted(self, episode: EpisodeResult) -> EpisodeResult:
+        self._successes.append(episode.success)
+        self._progress.update(note=f"{sum(self._successes)} of {len(self._successes)} succeeded")
+        return episode
 
     def _row(self, group: str, number: int, run: Callable[[int], Json]) -> Json:
         self._asked.add((group, number))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.types import Float64
 from vita_model.policy.commands import InConvention, oriented
@@ -115,7 +116,11 @@ class ExpertPolicy:
 
 
 def evaluate_robosuite(
-    request: EvaluateRequest, policy: Policy, task: RobosuiteTask, report: Callable[[str], None]
+    request: EvaluateRequest,
+    policy: Policy,
+    task: RobosuiteTask,
+    report: Callable[[str], None],
+    progress: Progress = SILENT,
 ) -> dict[str, object]:
     """Run the policy, the expert and random commands on the same new episodes; write result and contact sheet.
 
@@ -129,11 +134,12 @@ def evaluate_robosuite(
     checked, seeds = InConvention(policy, CONVENTION), request.seeds
     strips = {seed: Strip() for seed in seeds[:_NUM_SHOWN]}
     started = time.monotonic()
-    episodes = _run(RobosuiteSimulation(task, policy.info), checked, request, report, "policy", strips)
+    progress.start(3 * len(seeds))
+    episodes = _run(RobosuiteSimulation(task, policy.info), checked, request, report, "policy", progress, strips)
     took_s = time.monotonic() - started
     blind = BlindSimulation(task, policy.info)
-    expert = _run(blind, ExpertPolicy(task), request, _nothing, "expert", None)
-    random = _run(blind, RandomPolicy(CONVENTION), request, _nothing, "random", None)
+    expert = _run(blind, ExpertPolicy(task), request, _nothing, "expert", progress)
+    random = _run(blind, RandomPolicy(CONVENTION), request, _nothing, "random", progress)
     rates = {"policy": success_rate(episodes), "expert": success_rate(expert), "random": success_rate(random)}
     for name, rate in rates.items():
         report(f"{name:8s}{rate}")
@@ -161,10 +167,15 @@ def _run(
     request: EvaluateRequest,
     report: Callable[[str], None],
     name: str,
-    strips: dict[int, Strip] | None,
+    progress: Progress,
+    strips: dict[int, Strip] | None = None,
 ) -> Sequence[EpisodeResult]:
+    successes: list[bool] = []
+
     def tell(result: EpisodeResult) -> None:
         report(f"{name} seed {result.seed}: {'success' if result.success else 'failed'}, {result.num_steps} steps")
+        successes.append(result.success)
+        progress.update(note=f"{name}: {sum(successes)} of {len(successes)} succeeded")
 
     return roll_out_all(simulation, policy, request.loop, seeds=request.seeds, report=tell, strips=strips)
 

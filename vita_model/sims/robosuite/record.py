@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.storage.files import publish, write_atomically
@@ -61,7 +62,10 @@ class RecordReport:
 
 
 def record(
-    request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
+    request: RecordRequest,
+    simulator: Callable[[], RobosuiteTask],
+    report: Callable[[str], None],
+    progress: Progress = SILENT,
 ) -> RecordReport:
     """Record until `num_demos` episodes have succeeded; continues an interrupted recording.
 
@@ -69,6 +73,7 @@ def record(
         request: what to record.
         simulator: returns the simulator, always the same; not called if everything is already recorded.
         report: called with progress lines.
+        progress: counts the demonstrations.
 
     Raises:
         RequestError: an existing file was recorded with other settings.
@@ -81,12 +86,17 @@ def record(
         return done
     parts = request.out / "unfinished" / f"{request.spec.file_stem}"
     _check_settings(parts, request)
-    _record_parts(parts, request, simulator, report)
+    progress.start(request.num_demos)
+    _record_parts(parts, request, simulator, report, progress)
     return _assemble(path, parts, request)
 
 
 def _record_parts(
-    parts: Path, request: RecordRequest, simulator: Callable[[], RobosuiteTask], report: Callable[[str], None]
+    parts: Path,
+    request: RecordRequest,
+    simulator: Callable[[], RobosuiteTask],
+    report: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     """Write `demo-<seed>.hdf5`, or an empty `failed-<seed>`, for each attempt."""
     num_good = 0
@@ -107,6 +117,7 @@ def _record_parts(
                 failed.touch()
             report(f"{request.spec.name} seed {seed}: {len(take.commands)} steps, {_outcome_text(take.successes[-1])}")
         num_good += good.is_file()
+        progress.update(int(good.is_file()), f"{attempt + 1 - num_good} failed")
 
 
 def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
