@@ -1,7 +1,7 @@
 """Builds raw human and robot datasets into normalized shards and loads them as batches.
 
     source = vita_data.open_source("shards/bridge")     # clips by number or key, tables as polars frames
-    loader = vita_data.open_loader("manifests/toy.toml", shards="shards", stage="cotrain", batch_size=8)
+    loader = vita_data.open_loader("toy", shards="shards", stage="cotrain", batch_size=8)
 
 Importing this package imports nothing else: each name below is loaded when it is first used, torch with `open_loader`.
 """

@@ -53,10 +53,20 @@ def follow(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
+def untracked(folder: Path) -> list[str]:
+    """What the blocks left in a folder that git would show if it were the repository."""
+    left = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir() if not path.is_symlink())
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"], input="\n".join(left), cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    return sorted(set(left) - set(ignored.stdout.splitlines()))
+
+
 def shortened(block: str) -> str:
     """Train each stage for a few steps; warmup for as many as fill its codes."""
     return re.sub(
-        r"^vita-train \S+_(\w+)\.py.*",
+        r"^vita-train \w+_(\w+) .*",
         lambda told: f"{told[0]} --steps {20 if told[1] == 'warmup' else 2} --set eval_batches=1",
         block,
         flags=re.MULTILINE,
@@ -118,6 +128,7 @@ def test_the_recipes_run_one_after_the_other(tmp_path: Path) -> None:
     for code in (loader, *fenced("vita_data/README.md", "python"), given + policy):
         done = follow(f"python - <<'END'\n{code}\nEND\n", tmp_path)
         assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
+    assert untracked(tmp_path) == []
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -135,6 +146,7 @@ def test_commands_run(page: str, block: str, tmp_path: Path) -> None:
     done = follow(block, tmp_path)
 
     assert done.returncode == 0, f"{page}: {done.stderr[-2000:]}"
+    assert untracked(tmp_path) == []
 
 
 def commands() -> Iterator[list[str]]:

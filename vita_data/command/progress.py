@@ -46,8 +46,13 @@ class Progress:
 
     @property
     def has_bar(self) -> bool:
-        """Whether a bar is shown, so that lines about the same would repeat it."""
+        """Whether a bar is shown."""
         return self._bar is not None
+
+    @property
+    def replaces_lines(self) -> bool:
+        """Whether a bar is shown where stdout goes too, so that lines about the same would repeat it."""
+        return self.has_bar and sys.stdout.isatty()
 
     def start(self, total: int | None, *, done: int = 0) -> None:
         """Show that the task begins.

@@ -73,9 +73,10 @@ class RunLog:
             self._board.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(scalars, step=step)
-        if self.progress.has_bar:  # the lines below would repeat it
+        if self.progress.has_bar:
             self.progress.update(note=f"{modality} loss {values['loss']:.4f}{_replaced(substituted)}")
-        elif step % self.report_every == 0 or step == self.num_steps:
+        is_due = step % self.report_every == 0 or step == self.num_steps
+        if is_due and not self.progress.replaces_lines:
             self._terminal_line(step, modality, values["loss"], substituted)
 
     def evaluation(self, step: int, figures: Mapping[str, float]) -> None:
