@@ -47,8 +47,8 @@ def open_loader(
     """Open an endless iterator of batches.
 
     Args:
-        mixture: path of a manifest, the names of built sources (drawn in proportion to their windows), or names with
-            weights.
+        mixture: path or name of a manifest (`toy`), names of built sources (drawn in proportion to their windows), or
+            names with weights.
         shards: the folder with the built sources, or its `s3://` address.
         stage: which modalities, sources and windows are used (vita_data/README.md).
         batch_size: samples of all ranks together; one number, or one per modality.

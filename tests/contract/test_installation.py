@@ -120,9 +120,9 @@ def act_ray(venv: Venv) -> None:
 
 def train_toy(venv: Venv) -> None:
     build_toy(venv)
-    short = "--shards shards --steps 2 --set eval_batches=1"
-    venv.does(f"vita-train debug_warmup --out runs/warmup {short} --set codebook.continuous_updates=0")
-    venv.does(f"vita-train debug_cotrain --out runs/cotrain {short} --set init=runs/warmup")
+    short = "--shards shards --set eval_batches=1"
+    venv.does(f"vita-train debug_warmup --out runs/warmup {short} --steps 20")  # as many as fill the codes
+    venv.does(f"vita-train debug_cotrain --out runs/cotrain {short} --steps 2 --set init=runs/warmup")
 
 
 def act_train(venv: Venv) -> None:

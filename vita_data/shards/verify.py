@@ -119,6 +119,7 @@ class _Checked:
             file.seek(end)
             if file.read(len(END) + 1) != END:
                 problems.append(f"shard {self.shard}: does not end where its index ends")
+            self.progress.update(len(END), f"{self.shard.name}, {len(problems)} problems")
         return problems
 
 
