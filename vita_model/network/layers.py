@@ -104,12 +104,19 @@ def patch_positions(grid: int, width: int, start: PositionStart) -> nn.Parameter
 
 
 def unit_images(images: Tensor, size: int) -> Tensor:
-    """Turn uint8 [..., 256, 256, 3] into float32 [..., 3, size, size] in [0, 1], on the tensor's own device."""
+    """Turn uint8 [..., 256, 256, 3] into float32 [..., 3, size, size] in [0, 1], on the tensor's own device.
+
+    Resized pixels are whole grey levels, as in the image processors of the released DINOv2 and PaliGemma. On a CPU this
+    is ten times as fast as resizing in float32, which took a third of a tiny model's co-training step.
+    """
     lead = images.shape[:-3]
-    pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).float()
+    pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2)
     if pixels.shape[-1] != size:
+        in_bytes = pixels.device.type == "cpu"  # CUDA resizes no bytes
+        pixels = pixels if in_bytes else pixels.float()
         pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-    return (pixels / 255).reshape(*lead, 3, size, size)  # divided last, when there are fewer pixels
+        pixels = pixels if in_bytes else pixels.round()
+    return (pixels.float() / 255).reshape(*lead, 3, size, size)
 
 
 def moved_images(images: Tensor, shift: Tensor) -> Tensor:
