@@ -10,8 +10,9 @@ import pytest
 
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.interfaces import Observation, PolicyInfo
-from vita_model.sims.robosuite.expert import Scene
-from vita_model.sims.robosuite.tasks import CAMERAS, IMAGE_SIZE, Proprioception, TaskSpec, find_task
+from vita_model.sims.robosuite.tasks import CAMERAS, find_task
+from vita_model.sims.scripted.expert import Scene
+from vita_model.sims.scripted.task import IMAGE_SIZE, Proprioception, TaskSpec
 
 
 class PointArm:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_model.sims.cli import benchmarks as cli_benchmarks
-from vita_model.sims.cli import robosuite as cli_robosuite
+from vita_model.sims.cli import scripted as cli_scripted
 
 _Command = Callable[[argparse.Namespace], None]
 
@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Evaluate a policy in simulation. Simulators must be installed already; nothing is downloaded.",
     )
     verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    cli_robosuite.add(verbs)
+    cli_scripted.add(verbs)
     cli_benchmarks.add(verbs)
     return parser
 

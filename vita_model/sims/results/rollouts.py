@@ -57,7 +57,7 @@ class LoopConfig:
 
 @dataclass(slots=True)
 class Strip:
-    """Images of one episode: one for each call of the policy, and one of the end."""
+    """Images of one episode: one before each step, and one of the end."""
 
     images: list[Image] = field(default_factory=list)
 
@@ -97,21 +97,24 @@ def roll_out(
     chunked = Chunked(policy, config.replan_steps)
     chunked.reset()
 
-    def observe() -> Observation:
-        observation = simulation.observe()
-        if strip is not None:
-            strip.images.append(observation.images[CameraRole.PRIMARY])
-        return observation
-
     steps = 0
     while steps < config.max_steps:
         if config.ending is Ending.FIRST_SUCCESS and simulation.is_success:
             break
-        simulation.step(chunked.next(observe))
+        simulation.step(chunked.next(_observer(simulation, strip)))
         steps += 1
     if strip is not None:
-        observe()
+        _observer(simulation, strip)
     return EpisodeResult(seed=seed, success=simulation.is_success, num_steps=steps)
+
+
+def _observer(simulation: Simulation, strip: Strip | None) -> Callable[[], Observation]:
+    """Observe only when asked, unless a strip wants an image of every step."""
+    if strip is None:
+        return simulation.observe
+    observation = simulation.observe()
+    strip.images.append(observation.images[CameraRole.PRIMARY])
+    return lambda: observation
 
 
 def roll_out_all(

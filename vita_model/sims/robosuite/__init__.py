@@ -1,1 +1,1 @@
-"""robosuite tasks: scripted experts, recorded demonstrations, evaluation."""
+"""The tasks Lift and Stack of robosuite 1.4.0."""

@@ -4,8 +4,7 @@ robosuite is imported lazily. Images are rendered only on request, because an im
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,37 +13,15 @@ import numpy as np
 from vita_data.errors import RequestError
 from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
-from vita_model.sims.robosuite.expert import Scene, lift_command, stack_command
+from vita_model.sims.scripted.expert import Scene, lift_command, stack_command
+from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, NO_OP, Proprioception, TaskSpec
 
 INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4.0"
 """robosuite's own requirements would install a second OpenCV and a keyboard driver."""
-HZ = 20
-IMAGE_SIZE = 128
-"""As in LIBERO's official files."""
 CAMERAS = MappingProxyType({CameraRole.PRIMARY: "agentview", CameraRole.WRIST_RIGHT: "robot0_eye_in_hand"})
-NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""Stay with open gripper; LIBERO's loop sends this while objects settle."""
 NUM_SETTLE_STEPS = 5
 _BUILD_SEED = 0
 """Seed for the sizes of cubes, which are drawn when a simulator is built, so that they are always the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
-    """One task: robosuite's environment, instruction, expert and maximum steps."""
-
-    name: str
-    environment: str
-    instruction: str
-    max_steps: int
-    expert: Callable[[Scene], Float64]
-    cubes: tuple[str, ...]
-    """Names of the objects: the cube to pick up, then the cube to put it on."""
-
-    @property
-    def file_stem(self) -> str:
-        """The instruction in the form of LIBERO's file names."""
-        return self.instruction.replace(" ", "_")
 
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType(
@@ -67,18 +44,6 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
         ),
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proprioception:
-    """State reported by the arm."""
-
-    xyz_m: Float64
-    """Position of the grip site [3] in the world frame."""
-    quaternion_xyzw: Float64
-    """Orientation of the hand body [4]."""
-    fingers_m: Float64
-    joints_rad: Float64
 
 
 class RobosuiteTask:

@@ -8,7 +8,7 @@ from vita_data.types import CameraRole
 from vita_model.policy.commands import InConvention, binary_gripper, oriented
 from vita_model.policy.opener import RandomPolicy, load_policy
 from vita_model.sims.results.rollouts import Ending, LoopConfig, Strip, roll_out
-from vita_model.sims.robosuite.expert import OPEN
+from vita_model.sims.scripted.expert import OPEN
 
 
 class Counter:
@@ -67,7 +67,7 @@ def test_success_ends_an_episode_or_is_what_holds_at_its_end(observation, make_p
     assert (ends[Ending.LAST_STEP].success, ends[Ending.LAST_STEP].num_steps) == (False, 6)
 
 
-def test_a_strip_gets_a_picture_an_answer_and_one_of_the_end(observation, make_policy):
+def test_a_strip_gets_a_picture_of_every_step_and_of_the_end(observation, make_policy):
     strip = Strip()
     roll_out(
         Counter(observation, good=100),
@@ -76,7 +76,7 @@ def test_a_strip_gets_a_picture_an_answer_and_one_of_the_end(observation, make_p
         seed=0,
         strip=strip,
     )
-    assert len(strip.images) == 3
+    assert len(strip.images) == 7
 
 
 def test_another_convention_is_refused_with_what_to_do(make_policy):

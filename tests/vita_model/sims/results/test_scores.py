@@ -10,7 +10,7 @@ from vita_data.errors import RequestError
 from vita_model.sims.results.paper import TABLES
 from vita_model.sims.results.scores import EpisodeResult, SuccessRate, rate_json, success_rate, write_json
 from vita_model.sims.results.tables import OurRow, load_row, table_text, tables_text
-from vita_model.sims.robosuite.contact_sheet import contact_sheet
+from vita_model.sims.scripted.contact_sheet import contact_sheet
 
 
 @pytest.mark.parametrize(("successes", "episodes"), [(0, 50), (50, 50), (35, 50), (1, 3), (499, 500)])

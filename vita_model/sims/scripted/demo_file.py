@@ -8,7 +8,7 @@ import numpy as np
 
 from vita_data.storage.files import publish
 from vita_data.types import CameraRole, Float64, Image
-from vita_model.sims.robosuite.tasks import IMAGE_SIZE, Proprioception, RobosuiteTask
+from vita_model.sims.scripted.task import IMAGE_SIZE, Proprioception, ScriptedTask
 
 _KEYS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
 
@@ -24,7 +24,7 @@ class Take:
     images: dict[CameraRole, list[Image]] = field(default_factory=lambda: {role: [] for role in _KEYS})
     successes: list[bool] = field(default_factory=list)
 
-    def step(self, simulator: RobosuiteTask, command: Float64, executed: Float64) -> None:
+    def step(self, simulator: ScriptedTask, command: Float64, executed: Float64) -> None:
         """Execute `executed` and add a row for `command`: the state before it, everything else after it."""
         self.states.append(simulator.simulator_state())
         simulator.step(executed)

@@ -10,11 +10,11 @@ from vita_data.sources.libero import source as libero
 from vita_data.types import CameraRole, Episode, ResizeMode
 from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import libero_state
-from vita_model.sims.robosuite.expert import CLOSE, OPEN
-from vita_model.sims.robosuite.noise import CALM, DISTURBED, PathNoise, disturbances
-from vita_model.sims.robosuite.record import TAIL_STEPS, RecordRequest, record
-from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, EVALUATIONS, episode_seeds
 from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.scripted.expert import CLOSE, OPEN
+from vita_model.sims.scripted.noise import CALM, DISTURBED, PathNoise, disturbances
+from vita_model.sims.scripted.record import TAIL_STEPS, RecordRequest, record
+from vita_model.sims.scripted.seeds import DEMONSTRATIONS, EVALUATIONS, episode_seeds
 
 LIFT = find_task("lift")
 

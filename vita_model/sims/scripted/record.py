@@ -17,10 +17,10 @@ from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.storage.files import publish, write_atomically
-from vita_model.sims.robosuite.demo_file import Take, write_part
-from vita_model.sims.robosuite.noise import PathNoise, disturbances
-from vita_model.sims.robosuite.seeds import DEMONSTRATIONS, episode_seeds
-from vita_model.sims.robosuite.tasks import HZ, NO_OP, RobosuiteTask, TaskSpec
+from vita_model.sims.scripted.demo_file import Take, write_part
+from vita_model.sims.scripted.noise import PathNoise, disturbances
+from vita_model.sims.scripted.seeds import DEMONSTRATIONS, episode_seeds
+from vita_model.sims.scripted.task import HZ, ScriptedTask, TaskSpec, no_op
 
 SUITE = "libero_90"
 """Folder of the tasks; the reader only lists the benchmark's own suites."""
@@ -63,7 +63,7 @@ class RecordReport:
 
 def record(
     request: RecordRequest,
-    simulator: Callable[[], RobosuiteTask],
+    simulator: Callable[[], ScriptedTask],
     report: Callable[[str], None],
     progress: Progress = SILENT,
 ) -> RecordReport:
@@ -94,7 +94,7 @@ def record(
 def _record_parts(
     parts: Path,
     request: RecordRequest,
-    simulator: Callable[[], RobosuiteTask],
+    simulator: Callable[[], ScriptedTask],
     report: Callable[[str], None],
     progress: Progress,
 ) -> None:
@@ -120,13 +120,13 @@ def _record_parts(
         progress.update(int(good.is_file()), f"{attempt + 1 - num_good} failed")
 
 
-def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
+def _take(simulator: ScriptedTask, seed: int, noise: PathNoise) -> Take:
     """Run the expert once; the first row is a no-op, whose observation belongs to the first action."""
     generator = np.random.default_rng([seed, 1])
     simulator.reset(seed)
     _wander(simulator, noise, generator)
     take, added = Take(), disturbances(noise, generator)
-    take.step(simulator, np.array(NO_OP), np.array(NO_OP))
+    take.step(simulator, no_op(), no_op())
     tail = 0
     while len(take.commands) < simulator.spec.max_steps and tail <= TAIL_STEPS:
         command = simulator.spec.expert(simulator.scene())
@@ -137,12 +137,12 @@ def _take(simulator: RobosuiteTask, seed: int, noise: PathNoise) -> Take:
     return take
 
 
-def _wander(simulator: RobosuiteTask, noise: PathNoise, generator: np.random.Generator) -> None:
+def _wander(simulator: ScriptedTask, noise: PathNoise, generator: np.random.Generator) -> None:
     if not noise.start_steps:
         return
     direction = generator.uniform(-1.0, 1.0, 3) * [1.0, 1.0, 0.5]
     for _ in range(generator.integers(0, noise.start_steps, endpoint=True)):
-        simulator.step(np.array([*direction, *NO_OP[3:]]))
+        simulator.step(np.array([*direction, *no_op()[3:]]))
 
 
 def _assemble(path: Path, parts: Path, request: RecordRequest) -> RecordReport:

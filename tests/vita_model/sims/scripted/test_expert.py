@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vita_model.sims.robosuite.expert import CLOSE, OPEN, Scene, lift_command, stack_command
 from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.scripted.expert import CLOSE, OPEN, Scene, lift_command, stack_command
 
 
 def _scene(hand, *, width=0.08, held=False, cube=(0.0, 0.0, 0.82), target=None):

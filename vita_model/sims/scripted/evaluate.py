@@ -1,4 +1,4 @@
-"""Closed-loop success on new initial states of a robosuite task, compared with the expert and random commands."""
+"""Closed-loop success on new initial states of a task, compared with the expert and random commands."""
 
 import os
 import time
@@ -15,9 +15,10 @@ from vita_model.policy.interfaces import NO_STATE, Observation, Policy, PolicyIn
 from vita_model.policy.opener import RandomPolicy
 from vita_model.sims.results.rollouts import LoopConfig, Strip, roll_out_all
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
-from vita_model.sims.robosuite.contact_sheet import contact_sheet, write_jpeg
-from vita_model.sims.robosuite.seeds import EVALUATIONS, episode_seeds
-from vita_model.sims.robosuite.tasks import RobosuiteTask, TaskSpec
+from vita_model.sims.scripted.contact_sheet import contact_sheet, write_jpeg
+from vita_model.sims.scripted.film import write_film
+from vita_model.sims.scripted.seeds import EVALUATIONS, episode_seeds
+from vita_model.sims.scripted.task import HZ, ScriptedTask, TaskSpec
 
 CONVENTION = "libero"
 """Controller, scales and signs are those of LIBERO."""
@@ -28,6 +29,8 @@ _NUM_SHOWN = 10
 class EvaluateRequest:
     """What to evaluate."""
 
+    benchmark: str
+    """Name of the simulator."""
     spec: TaskSpec
     out: Path
     num_episodes: int
@@ -54,10 +57,10 @@ class EvaluateRequest:
         return list(islice(episode_seeds(EVALUATIONS, self.seed), self.num_episodes))
 
 
-class RobosuiteSimulation:
-    """A robosuite task for evaluation, with images turned like the policy's training images."""
+class ScriptedSimulation:
+    """A task for evaluation, with images turned like the policy's training images."""
 
-    def __init__(self, task: RobosuiteTask, info: PolicyInfo) -> None:
+    def __init__(self, task: ScriptedTask, info: PolicyInfo) -> None:
         self._task, self._info = task, info
 
     def reset(self, seed: int) -> None:
@@ -84,11 +87,11 @@ class RobosuiteSimulation:
 
     @property
     def is_success(self) -> bool:
-        """Whether robosuite reports success."""
+        """Whether the task is currently solved."""
         return self._task.is_success
 
 
-class BlindSimulation(RobosuiteSimulation):
+class BlindSimulation(ScriptedSimulation):
     """The same without images, for policies that do not use them."""
 
     def observe(self) -> Observation:
@@ -99,12 +102,12 @@ class BlindSimulation(RobosuiteSimulation):
 class ExpertPolicy:
     """The scripted expert as a policy; it reads the simulator instead of observations."""
 
-    def __init__(self, task: RobosuiteTask) -> None:
+    def __init__(self, task: ScriptedTask) -> None:
         self._task = task
 
     @property
     def info(self) -> PolicyInfo:
-        """The expert uses robosuite's own commands."""
+        """The expert uses the simulator's own commands."""
         return PolicyInfo(name="expert", convention=CONVENTION)
 
     def reset(self) -> None:
@@ -115,14 +118,14 @@ class ExpertPolicy:
         return self._task.spec.expert(self._task.scene())[None]
 
 
-def evaluate_robosuite(
+def evaluate_scripted(
     request: EvaluateRequest,
     policy: Policy,
-    task: RobosuiteTask,
+    task: ScriptedTask,
     report: Callable[[str], None],
     progress: Progress = SILENT,
 ) -> dict[str, object]:
-    """Run the policy, the expert and random commands on the same new episodes; write result and contact sheet.
+    """Run the policy, the expert and random commands on the same new episodes; write result, contact sheet and film.
 
     Returns:
         The content of `result.json`.
@@ -135,7 +138,7 @@ def evaluate_robosuite(
     strips = {seed: Strip() for seed in seeds[:_NUM_SHOWN]}
     started = time.monotonic()
     progress.start(3 * len(seeds))
-    episodes = _run(RobosuiteSimulation(task, policy.info), checked, request, report, "policy", progress, strips)
+    episodes = _run(ScriptedSimulation(task, policy.info), checked, request, report, "policy", progress, strips)
     took_s = time.monotonic() - started
     blind = BlindSimulation(task, policy.info)
     expert = _run(blind, ExpertPolicy(task), request, _nothing, "expert", progress)
@@ -144,7 +147,7 @@ def evaluate_robosuite(
     for name, rate in rates.items():
         report(f"{name:8s}{rate}")
     result = {
-        "benchmark": "robosuite",
+        "benchmark": request.benchmark,
         "task": request.spec.name,
         "instruction": request.spec.instruction,
         "policy": policy.info.as_json(),
@@ -158,11 +161,12 @@ def evaluate_robosuite(
     shown = [(episode.success, strips[episode.seed].images) for episode in episodes if episode.seed in strips]
     write_json(request.out / "result.json", result)
     write_jpeg(request.out / "rollouts.jpg", contact_sheet(shown))
+    write_film(request.out / "rollouts.mp4", shown, hz=HZ)
     return result
 
 
 def _run(
-    simulation: RobosuiteSimulation,
+    simulation: ScriptedSimulation,
     policy: Policy,
     request: EvaluateRequest,
     report: Callable[[str], None],

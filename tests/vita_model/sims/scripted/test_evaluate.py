@@ -9,10 +9,10 @@ import pytest
 from vita_data.errors import RequestError
 from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import PolicyInfo
-from vita_model.sims.cli import robosuite as cli_robosuite
+from vita_model.sims.cli import scripted as cli_scripted
 from vita_model.sims.cli.main import main
-from vita_model.sims.robosuite.evaluate import EvaluateRequest, evaluate_robosuite
 from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.scripted.evaluate import EvaluateRequest, evaluate_scripted
 
 LIFT = find_task("lift")
 
@@ -33,12 +33,14 @@ class Oracle:
 
 
 def _request(tmp_path, **changes):
-    return EvaluateRequest(**({"spec": LIFT, "out": tmp_path, "num_episodes": 4, "replan_steps": 2} | changes))
+    return EvaluateRequest(
+        **({"benchmark": "robosuite", "spec": LIFT, "out": tmp_path, "num_episodes": 4, "replan_steps": 2} | changes)
+    )
 
 
 def test_the_result_holds_all_three_rates(tmp_path, make_arm):
     arm, lines = make_arm(), []
-    result = evaluate_robosuite(_request(tmp_path), Oracle(arm), arm, lines.append)
+    result = evaluate_scripted(_request(tmp_path), Oracle(arm), arm, lines.append)
 
     assert {name: rate["percent"] for name, rate in result["rates"].items()} == {
         "policy": 100.0,
@@ -53,9 +55,12 @@ def test_the_result_holds_all_three_rates(tmp_path, make_arm):
 def test_pictures_are_made_for_the_policy_alone_and_shown(tmp_path, make_arm):
     arm = make_arm()
     policy = Oracle(arm)
-    evaluate_robosuite(_request(tmp_path, num_episodes=2), policy, arm, lambda line: None)
+    evaluate_scripted(_request(tmp_path, num_episodes=2), policy, arm, lambda line: None)
 
-    assert arm.num_renders == len(policy.asked) + 2  # and the end of each episode
+    result = json.loads((tmp_path / "result.json").read_text())
+    num_steps = sum(episode["num_steps"] for episode in result["episodes"])
+    assert arm.num_renders == num_steps + 2  # and the end of each episode
+    assert len(policy.asked) == num_steps / 2
     sheet = cv2.imread(str(tmp_path / "rollouts.jpg"))
     assert sheet.shape == (2 * 96, 6 + 8 * 96, 3)
 
@@ -63,7 +68,7 @@ def test_pictures_are_made_for_the_policy_alone_and_shown(tmp_path, make_arm):
 def test_the_policy_sees_images_turned_as_its_constants_say(tmp_path, make_arm):
     arm = make_arm()
     policy = Oracle(arm)
-    evaluate_robosuite(_request(tmp_path, num_episodes=1), policy, arm, lambda line: None)
+    evaluate_scripted(_request(tmp_path, num_episodes=1), policy, arm, lambda line: None)
     arm.reset(1_000_000)
     for role, image in arm.images().items():
         np.testing.assert_array_equal(policy.asked[0].images[role], oriented(image, {"flip": "vflip"}))
@@ -71,7 +76,7 @@ def test_the_policy_sees_images_turned_as_its_constants_say(tmp_path, make_arm):
 
 
 def test_episodes_end_at_the_limit(tmp_path, make_arm, make_policy):
-    result = evaluate_robosuite(
+    result = evaluate_scripted(
         _request(tmp_path, max_steps=7), make_policy(np.zeros((4, 7))), make_arm(), lambda line: None
     )
     assert {episode["num_steps"] for episode in result["episodes"]} == {7}
@@ -85,7 +90,7 @@ def test_another_seed_is_another_block_of_states(tmp_path):
 
 
 def test_the_command_records_and_evaluates(tmp_path, make_arm, monkeypatch, capsys):
-    monkeypatch.setattr(cli_robosuite, "RobosuiteTask", make_arm)
+    monkeypatch.setattr(cli_scripted, "RobosuiteTask", make_arm)
     record = ["robosuite", "record", "--task", "lift", "--out", str(tmp_path / "raw"), "--num-demos", "2"]
     assert main([*record, "--noise", "none"]) == 0
     assert "the expert succeeded in 100.0 % of 2 episodes" in capsys.readouterr().out
@@ -97,7 +102,7 @@ def test_the_command_records_and_evaluates(tmp_path, make_arm, monkeypatch, caps
 
 
 def test_a_folder_for_results_that_is_none_is_said_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli_robosuite, "RobosuiteTask", None)
+    monkeypatch.setattr(cli_scripted, "RobosuiteTask", None)
     (tmp_path / "out").write_text("")
     assert main(["robosuite", "evaluate", "--task", "lift", "--policy", "random", "--out", str(tmp_path / "out")]) == 2
     assert "expected a writable folder (File exists)" in capsys.readouterr().err

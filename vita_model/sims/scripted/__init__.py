@@ -1,0 +1,1 @@
+"""Tasks with a scripted expert: recorded demonstrations in, success rates and pictures out; for every simulator."""
