@@ -28,6 +28,14 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="RUN",
         help="also show this training run (repeatable)",
     )
+    report.add_argument(
+        "--rollouts",
+        action="append",
+        default=[],
+        type=local_path,
+        metavar="DIR",
+        help="also show the film and success rates that `vita-eval tabletop | robosuite evaluate` wrote (repeatable)",
+    )
     report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
 
 
@@ -40,5 +48,5 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from vita_data.pages.report import report_page
 
-    page = report_page(arguments.folder, manifest=arguments.manifest, runs=arguments.run)
+    page = report_page(arguments.folder, manifest=arguments.manifest, runs=arguments.run, rollouts=arguments.rollouts)
     return write_page(arguments.html, page)

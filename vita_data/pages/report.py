@@ -6,6 +6,7 @@ from pathlib import Path
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import Markup, Section, advice, camera_sheets, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
+from vita_data.pages.runs.rollouts import rollouts_section
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
 from vita_data.pages.shards.card import built_table, licence_warnings, load_card
@@ -23,11 +24,12 @@ from vita_data.storage.files import AnyPath
 _MAX_FRAMES = 8
 
 
-def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path]) -> str:
+def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path], rollouts: Sequence[Path] = ()) -> str:
     """Return the page of a shard folder, optionally with a mixture of it and training runs.
 
     Raises:
-        RequestError: the folder does not exist, or one of `runs` is not a training run with steps.
+        RequestError: the folder does not exist, one of `runs` is not a training run with steps, or one of `rollouts` is
+            not an evaluation.
         StorageError: the folders in it may not be opened.
         ManifestError: nothing is built in `folder`, or the manifest cannot be used with it.
         ShardError: a shard, a card or a file of a run is damaged.
@@ -37,6 +39,7 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path])
     contents = tuple(read_contents(each) for each in folders)
     views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
     sections = [
+        *(rollouts_section(evaluation) for evaluation in rollouts),
         Section(
             title="Pictures",
             explanation="The first clip of each source, with stored images evenly spaced over the clip.",

@@ -16,7 +16,7 @@ Markup = NewType("Markup", str)
 Cell = str | int | float | None
 
 _VOID = frozenset({"img", "meta"})
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 1240px; margin: 0 auto;
@@ -48,6 +48,7 @@ figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-h
 .charts svg { width: 100%; height: auto; display: block; } .charts figcaption { font-weight: 600; font-size: .9rem; }
 .legend { font-size: .8rem; } .legend span { display: inline-block; margin-right: .9rem; }
 .legend svg { display: inline; width: 22px; height: 8px; margin-right: .3rem; }
+video { max-width: 100%; height: auto; display: block; margin: .4rem 0 1rem; }
 .picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
 @media (max-width: 600px) {
   body { padding: .5rem .8rem 3rem; } th, td { max-width: 15rem; padding: .3rem .5rem; }
@@ -136,6 +137,12 @@ def picture(content: Picture) -> Markup:
     image = element("img", src=data, alt=content.caption)
     hint = {"title": content.caption} if content.label else {}
     return element("figure", image, element("figcaption", text(content.label or content.caption)), **hint)
+
+
+def film(mp4: bytes, caption: str) -> Markup:
+    """Embed a film that plays by itself, again and again, without sound."""
+    data = f"data:video/mp4;base64,{base64.b64encode(mp4).decode('ascii')}"
+    return element("video", src=data, title=caption, autoplay="", loop="", muted="", playsinline="", controls="")
 
 
 def contact_sheet(pictures: Iterable[Picture], *, in_triples: bool = False) -> Markup:

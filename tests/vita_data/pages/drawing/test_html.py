@@ -33,7 +33,7 @@ def test_table_cells_show_numbers_in_groups_and_nothing_as_a_dash() -> None:
 
 def test_page_forbids_whatever_comes_from_outside() -> None:
     policy = next(meta["content"] for meta in whole("x").named("meta") if "http-equiv" in meta)
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
 def test_every_link_leads_to_a_section() -> None:
