@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vita_data.dataset import BuiltSource, StoredClip
     from vita_data.front import open_loader, open_source
     from vita_data.loader import LoaderOptions, Plan, RemoteOptions
+    from vita_data.loader.loader import Loader
     from vita_data.types import Batch, CameraRole, Modality, Split, Stage, Starts, WindowSpec
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ _HOMES = {
     "vita_data.dataset": ("BuiltSource", "StoredClip"),
     "vita_data.front": ("open_loader", "open_source"),
     "vita_data.loader": ("LoaderOptions", "Plan", "RemoteOptions"),
+    "vita_data.loader.loader": ("Loader",),
     "vita_data.types": ("Batch", "CameraRole", "Modality", "Split", "Stage", "Starts", "WindowSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -31,6 +33,7 @@ __all__ = [
     "Batch",
     "BuiltSource",
     "CameraRole",
+    "Loader",
     "LoaderOptions",
     "Modality",
     "Plan",
