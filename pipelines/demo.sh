@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A complete demo: setup, toy raw data, shards, mixture, three training stages with a tiny model, one HTML page.
+# A complete demo: setup, demonstrations on a simulated table, shards, three short training stages, and one HTML page with
+# a film of the policy in pipelines/demo_policy, which the same recipes trained for an hour (pipelines/demo_policy.sh).
 #   bash pipelines/demo.sh [DIR]      DIR: new or empty output folder (default: demo_out/ in the repository, recreated)
 #   VITA_REAL_DATA=DIR                also build the real Bridge episodes in DIR/bridge_rlds
 set -euo pipefail
@@ -21,16 +22,13 @@ export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1
 
 say() { printf '\n== %s\n' "$*"; }
 
-say "generate toy raw data for every source, in its original layout"
-vita-data toy --source all --raw "$out/raw"
+say "record demonstrations: a scripted expert lifts a cube on a simulated table"
+vita-eval tabletop record --task lift_red --num-demos 40 --out "$out/raw"
 
-say "build shards from the raw data"
-for source in $(ls "$out/raw"); do
-    frames=keyframes
-    [ "$source" = libero ] && frames=all   # fine-tuning windows start at every row
-    vita-data build --source "$source" --raw "$out/raw/$source" --out "$out/shards" --frames "$frames"
-    vita-data verify "$out/shards/$source"
-done
+say "build shards from the recordings, and check every byte"
+vita-data build --source libero --raw "$out/raw" --out "$out/shards" --frames all
+vita-data verify "$out/shards/libero"
+vita-data view "$out/shards" --html "$out/view"
 
 if [ -n "${VITA_REAL_DATA:-}" ]; then
     say "real Bridge episodes (10 steps each: the 13-frame minimum is lowered to 8 by --set)"
@@ -40,17 +38,26 @@ if [ -n "${VITA_REAL_DATA:-}" ]; then
 fi
 
 say "show the mixture"
-vita-data mix manifests/toy.toml --shards "$out/shards"
-vita-data mix manifests/toy_finetune.toml --shards "$out/shards"
+vita-data mix manifests/lift.toml --shards "$out/shards" --stage cotrain
 
-say "warmup: stop after 40 steps, then resume to the end"
-vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --steps 40
-vita-train pipelines/recipes/debug_warmup.py --shards "$out/shards" --out "$out/runs/warmup" --resume
-say "co-train"
-vita-train pipelines/recipes/debug_cotrain.py --shards "$out/shards" --out "$out/runs/cotrain" --set init="$out/runs/warmup"
-say "fine-tune"
-vita-train pipelines/recipes/debug_finetune.py --shards "$out/shards" --out "$out/runs/finetune" --set init="$out/runs/cotrain"
+train() {  # STAGE NUM_STEPS [vita-train options]: the recipe of the shipped policy, with fewer steps
+    local stage="$1" steps="$2"; shift 2
+    vita-train "table_$stage" --shards "$out/shards" --out "$out/runs/$stage" --set num_steps="$steps" \
+        --set optimizer.schedule_steps="$steps" "$@"
+}
+say "warmup: learn codes of motion; stop after 100 steps, then resume to the end"
+train warmup 300 --steps 100
+train warmup 300 --resume
+say "co-train: predict codes, frames and actions"
+train cotrain 150 --set init="$out/runs/warmup"
+say "fine-tune the action decoder"
+train finetune 100 --set init="$out/runs/cotrain"
+
+say "let the shipped policy lift cubes from 20 new initial states"
+vita-eval tabletop evaluate --task lift_red --policy pipelines/demo_policy --episodes 20 --replan-steps 10 \
+    --out "$out/rollouts"
 
 say "report everything on one page"
-vita-data report "$out/shards" --manifest manifests/toy.toml \
+vita-data report "$out/shards" --manifest manifests/lift.toml --rollouts "$out/rollouts" \
     --run "$out/runs/warmup" --run "$out/runs/cotrain" --run "$out/runs/finetune" --html "$out/report.html"
+echo "open $out/report.html, and $out/view/index.html to watch every demonstration"
