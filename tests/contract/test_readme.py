@@ -156,7 +156,7 @@ def usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
 
 def named(words: list[str]) -> list[str]:
     """The command with its verbs."""
-    has_verbs = {"vita-data": 1, "vita-bench": 1, "vita-eval": 2 if "robosuite" in words[1:2] else 1}
+    has_verbs = {"vita-data": 1, "vita-bench": 1, "vita-eval": 2 if words[1:2] in (["robosuite"], ["tabletop"]) else 1}
     if words[0] == "vita-train":
         return words[: 2 if words[1:2] and words[1] in ("params", "export", "preview") else 1]
     verbs = words[1 : 1 + has_verbs.get(words[0], 0)]

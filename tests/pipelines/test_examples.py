@@ -57,6 +57,7 @@ def test_train_your_own(where_shards_are: Path, capsys: pytest.CaptureFixture[st
     assert re.search(r"held-out error \d\.\d+; always the mean action: \d\.\d+", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_roll_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     script = shortened(

@@ -250,7 +250,10 @@ def test_a_run_cut_over_ranks_in_bf16_leaves_a_checkpoint_that_one_process_loads
     go(tmp_path / "two", recipe, 2)
     for mine, theirs in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         # Weights gathered in bf16 round biases and queries too.
-        assert theirs["loss"] == pytest.approx(mine["loss"], rel=0.02)
+        for term in {"l1", "ssim", "action", "commitment"} & mine.keys():
+            assert theirs[term] == pytest.approx(mine[term], rel=0.01)
+        # A target is the nearest code; where two are about as near, rounding decides, and a sample has another target.
+        assert theirs["tokens"] == pytest.approx(mine["tokens"], rel=0.1)
 
     export = latest(tmp_path / "two")
     model = Vita(recipe.model)

@@ -83,7 +83,7 @@ def test_a_run_on_shards_in_a_store_is_the_run_on_a_disk(toy_shards, tmp_path, c
         store.upload(toy_shards / "bridge", f"{bucket}/shards/bridge")
         assert run(f"{bucket}/shards", "store") == 0
         assert run(f"{bucket}/nothing", "none") == 2
-        assert f"--shards {bucket}/nothing is not a directory" in capsys.readouterr().err
+        assert f"the folder of shards {bucket}/nothing does not exist" in capsys.readouterr().err
     assert_equal_runs(tmp_path / "disk", tmp_path / "store")
     assert list((tmp_path / "kept").glob("*.tar"))
 
