@@ -28,7 +28,7 @@ class EncodedFrames:
         Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
         """
         for row in rows:
-            yield _frame(self._images[row])
+            yield encoded_frame(self._images[row])
 
 
 def is_image(data: bytes) -> bool:
@@ -42,7 +42,8 @@ def is_image(data: bytes) -> bool:
     return True
 
 
-def _frame(data: bytes) -> JpegFrame | RgbFrame:
+def encoded_frame(data: bytes) -> JpegFrame | RgbFrame:
+    """Return one frame as `EncodedFrames` yields it."""
     if not data or data.startswith(_JPEG_MAGIC):
         return JpegFrame(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -21,7 +21,8 @@ from vita_data.errors import EpisodeError, StorageError, VitaDataError
 from vita_data.formats.hdf5.opener import demo_names, find_dataset, find_group, open_hdf5, read_floats
 from vita_data.formats.hdf5.rows import DatasetRows
 from vita_data.formats.lerobot.dataset import read_table
-from vita_data.formats.lerobot.meta import LeRobotEpisode, open_lerobot
+from vita_data.formats.lerobot.episode import LeRobotEpisode
+from vita_data.formats.lerobot.meta import open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import open_dataset

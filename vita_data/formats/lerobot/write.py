@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,22 @@ from vita_data.types import Float64, Image, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyLeRobotEpisode:
-    """One episode to write: its text, extra fields for its line in meta, columns [T, D] and RGB frames per video."""
+    """One episode to write: its text, extra fields for its entry in meta, columns and RGB frames per camera."""
 
     text: str
     meta: Json
     columns: Mapping[str, Float64]
+    """[T, D], in format v3.0 also [T]."""
     videos: Mapping[str, Sequence[Image]]
+    images: Mapping[str, Sequence[Image]] = field(default_factory=dict)
+    """Cameras stored as PNG in the table (v3.0)."""
+    strings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Columns of texts (v3.0)."""
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.columns.values())))
 
 
 def write_lerobot(root: str, *, fps: int, info: Json, episodes: Sequence[ToyLeRobotEpisode]) -> None:
@@ -36,7 +46,7 @@ def write_lerobot(root: str, *, fps: int, info: Json, episodes: Sequence[ToyLeRo
     lines: list[Json] = []
     for index, episode in enumerate(episodes):
         place = {"episode_chunk": 0, "episode_index": index}
-        num_rows = len(next(iter(episode.columns.values())))
+        num_rows = episode.num_rows
         lines.append({"episode_index": index, "tasks": [episode.text], "length": num_rows, **episode.meta})
         _write_table(Path(root) / data.format(**place), episode, index=index, fps=fps)
         for key, frames in episode.videos.items():
@@ -56,7 +66,7 @@ def _write_table(path: Path, episode: ToyLeRobotEpisode, *, index: int, fps: int
         key: pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).reshape(-1)), values.shape[1])
         for key, values in episode.columns.items()
     }
-    rows = np.arange(len(next(iter(episode.columns.values()))))
+    rows = np.arange(episode.num_rows)
     columns |= {"timestamp": pa.array((rows / fps).astype(np.float32)), "frame_index": pa.array(rows)}
     columns |= {"episode_index": pa.array(np.full(len(rows), index)), "task_index": pa.array(np.full(len(rows), index))}
     path.parent.mkdir(parents=True, exist_ok=True)

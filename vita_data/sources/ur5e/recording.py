@@ -1,4 +1,4 @@
-"""Recordings of the UR-5e set in their two forms, HDF5 and LeRobot v2, read into one value.
+"""Recordings of the UR-5e set in their two forms, HDF5 and LeRobot, read into one value.
 
 The set of VITA 10.2 is not published; this module defines the forms. The source decides what an action means, which
 recordings are used and in which units they are stored.
@@ -26,15 +26,12 @@ from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.encoded_frames import is_image
 from vita_data.formats.hdf5.frames import DepthDataset, EncodedDataset, any_entry
 from vita_data.formats.hdf5.opener import DatasetStream, find_dataset, open_hdf5, read_floats
-from vita_data.formats.lerobot.dataset import open_camera, read_column, read_table
-from vita_data.formats.lerobot.meta import (
-    INFO_FILE,
-    LeRobotDataset,
-    LeRobotEpisode,
-    find_lerobot,
-    open_lerobot,
-    require_features,
-)
+from vita_data.formats.lerobot.cameras import TIME, open_camera
+from vita_data.formats.lerobot.dataset import read_column, read_table
+from vita_data.formats.lerobot.episode import LeRobotEpisode
+from vita_data.formats.lerobot.features import require_features
+from vita_data.formats.lerobot.info import INFO_FILE
+from vita_data.formats.lerobot.meta import LeRobotDataset, find_lerobot, open_lerobot
 from vita_data.types import CameraRole, CameraStream, DepthStream, Float64, Json, RawTree
 
 HZ = 30.0
@@ -113,7 +110,7 @@ def require_lerobot(raw: RawTree, *, hz: float, tolerance: float) -> None:
     """
     for dataset in _open_all(raw):
         cameras = [LEROBOT_IMAGES + camera for camera in CAMERAS.values()]
-        require_features(raw, dataset, columns=_WIDTHS, cameras=cameras)
+        require_features(raw, dataset, columns=_WIDTHS, cameras=cameras[:1], optional_cameras=cameras[1:])
         if abs(dataset.fps / hz - 1) > tolerance:
             name = PurePosixPath(dataset.root) / INFO_FILE
             told = f"fps is {dataset.fps:g}, expected {hz:g}; if {dataset.fps:g} is right, add --set hz={dataset.fps:g}"
@@ -125,7 +122,7 @@ def _open_all(raw: RawTree) -> list[LeRobotDataset]:
 
 
 def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
-    """Map each table of the tree's LeRobot datasets to its description.
+    """Map each episode of the tree's LeRobot datasets, by its table, to its description.
 
     Raises:
         RequestError: a dataset has another format version.
@@ -133,7 +130,7 @@ def list_lerobot_recordings(raw: RawTree) -> Mapping[str, Ur5eTable]:
     """
     datasets = _open_all(raw)
     return {
-        episode.table: Ur5eTable(episode=episode, attributes={**dataset.info, **episode.meta})
+        episode.id: Ur5eTable(episode=episode, attributes={**dataset.info, **episode.meta})
         for dataset in datasets
         for episode in dataset.episodes
     }
@@ -146,7 +143,7 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
         EpisodeError: the table or a video is missing or damaged, or their lengths differ.
     """
     episode, name = stored.episode, stored.episode.table
-    table = read_table(raw, episode)
+    table = read_table(raw, episode, (*_WIDTHS, TIME))
     state = read_column(table, _STATE, width=_WIDTHS[_STATE], name=name)
     keys = [(role, LEROBOT_IMAGES + camera) for role, camera in CAMERAS.items()]
     return Ur5eRecording(
@@ -154,8 +151,8 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
         tcp=state[:, 6:12],
         width_m=state[:, 12],
         action=read_column(table, _ACTION, width=_WIDTHS[_ACTION], name=name),
-        time_s=read_column(table, "timestamp", width=1, name=name)[:, 0],
-        cameras={role: open_camera(raw, episode, key) for role, key in keys if key in episode.videos},
+        time_s=read_column(table, TIME, width=1, name=name)[:, 0],
+        cameras={role: open_camera(raw, episode, key, table=table) for role, key in keys if key in episode.cameras},
         depths={},
         texts=episode.texts or ("",),
         attributes=stored.attributes,

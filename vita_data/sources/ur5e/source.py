@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.lerobot.episode import LeRobotEpisode
 from vita_data.geometry import matrix_from_axis_angle, matrix_from_euler_xyz
 from vita_data.guard import guarded
 from vita_data.sources.ur5e.recording import (
@@ -78,7 +79,7 @@ INFO = SourceInfo(
     redistributable=False,
     access="not published; own recordings in this format",
     url="https://www.universal-robots.com/products/ur5e/",
-    raw_layout="<task_id, two digits>/<scene>/<episode>.hdf5, or LeRobot v2.1: meta/info.json, data/, videos/",
+    raw_layout="<task_id, two digits>/<scene>/<episode>.hdf5, or LeRobot: meta/info.json, data/, videos/",
     published_episodes={"VITA Table 12": 3300},
     notes=(
         "The paper does not say whether actions are absolute: every recording must say it in action_space.",
@@ -160,12 +161,13 @@ def _listed(raw: RawTree) -> Mapping[Form, Mapping[str, list[str]]]:
     is_numbered = any(path[0].isdigit() for path in files)
     return {
         Form.HDF5: {path: [path] for path in files if is_numbered},
-        Form.LEROBOT: {path: _present(raw, path, *stored.episode.videos.values()) for path, stored in tables.items()},
+        Form.LEROBOT: {name: _present(raw, stored.episode) for name, stored in tables.items()},
     }
 
 
-def _present(raw: RawTree, table: str, *videos: str) -> list[str]:
-    return [file for file in (table, *videos) if raw.exists(file)] if raw.exists(table) else []
+def _present(raw: RawTree, episode: LeRobotEpisode) -> list[str]:
+    files = (episode.table, *(span.path for span in episode.videos.values()))
+    return [file for file in files if raw.exists(file)] if raw.exists(episode.table) else []
 
 
 def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
@@ -189,7 +191,7 @@ def _outcome(recording: Ur5eRecording, name: str, settings: Settings) -> Episode
     return Episode(
         id=name,
         source=INFO.name,
-        release=Form.LEROBOT if name.endswith(".parquet") else Form.HDF5,
+        release=Form.HDF5 if name.endswith(".hdf5") else Form.LEROBOT,
         split=None,
         embodiment=INFO.embodiment,
         arms=INFO.arms,

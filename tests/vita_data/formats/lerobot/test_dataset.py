@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.lerobot.dataset import open_camera, read_column, read_table
-from vita_data.formats.lerobot.meta import LeRobotEpisode, find_lerobot, open_lerobot
+from vita_data.formats.lerobot.cameras import open_camera
+from vita_data.formats.lerobot.dataset import read_column, read_table
+from vita_data.formats.lerobot.episode import LeRobotEpisode
+from vita_data.formats.lerobot.meta import find_lerobot, open_lerobot
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode, write_lerobot
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import read_toy_frame, toy_frame
@@ -88,12 +90,12 @@ def test_columns_of_another_width_or_name_are_refused(tmp_path: Path) -> None:
         read_column(table, "state", width=7, name="t")
 
 
-def test_format_3_is_refused_and_a_damaged_description_named(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused_and_a_damaged_description_named(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw")
     path = tmp_path / "raw/meta/info.json"
     info = json.loads(path.read_text())
-    path.write_text(json.dumps({**info, "codebase_version": "v3.0"}))
-    with pytest.raises(RequestError, match=r"expected LeRobot format v2\.0 or v2\.1, got v3\.0"):
+    path.write_text(json.dumps({**info, "codebase_version": "v4.0"}))
+    with pytest.raises(RequestError, match=r"expected LeRobot format v2\.0, v2\.1 or v3\.0, got v4\.0"):
         open_lerobot(raw, "")
     path.write_text(json.dumps({**info, "fps": None}))
     with pytest.raises(SourceError, match="not in LeRobot v2 format"):

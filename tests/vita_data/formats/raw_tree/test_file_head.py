@@ -22,7 +22,8 @@ from vita_data.errors import EpisodeError, RequestError, SourceError, VitaDataEr
 from vita_data.formats.hdf5.opener import open_hdf5
 from vita_data.formats.hdf5.rows import DatasetRows
 from vita_data.formats.lerobot.dataset import read_table
-from vita_data.formats.lerobot.meta import LeRobotEpisode, open_lerobot
+from vita_data.formats.lerobot.episode import LeRobotEpisode
+from vita_data.formats.lerobot.meta import open_lerobot
 from vita_data.formats.npz import read_members, read_npy, read_pickled
 from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.formats.raw_tree.tree import FsspecTree
