@@ -32,6 +32,11 @@ def matrix_from_quat_xyzw(quat: NDArray[np.floating]) -> Float:
     return np.asarray(_rotations().from_quat(np.asarray(quat, np.float64)).as_matrix())
 
 
+def quat_xyzw_from_matrix(rotation: Float) -> Float:
+    """Convert matrices [T, 3, 3] to quaternions [T, 4], x y z w; same assumption as `euler_xyz_from_matrix`."""
+    return np.asarray(_rotations().from_matrix(rotation, assume_valid=True).as_quat())
+
+
 def matrix_from_axis_angle(rotvec_rad: NDArray[np.floating]) -> Float:
     """Convert rotation vectors [T, 3] rad (any norm) to matrices [T, 3, 3]."""
     return np.asarray(_rotations().from_rotvec(np.asarray(rotvec_rad, np.float64)).as_matrix())

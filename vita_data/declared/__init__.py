@@ -1,0 +1,34 @@
+"""Sources made from a declaration: a typed value that says what the columns of a dataset in a common format mean.
+
+A declaration comes in, a source comes out; nothing about the meaning of a column is guessed.
+"""
+
+from vita_data.declared.declaration import (
+    ArmColumns,
+    Camera,
+    Frame,
+    Gripper,
+    Joints,
+    LeRobotDeclaration,
+    Motion,
+    PoseAction,
+    Position,
+    Rotation,
+    RotationForm,
+)
+from vita_data.declared.lerobot import LeRobotSource
+
+__all__ = [
+    "ArmColumns",
+    "Camera",
+    "Frame",
+    "Gripper",
+    "Joints",
+    "LeRobotDeclaration",
+    "LeRobotSource",
+    "Motion",
+    "PoseAction",
+    "Position",
+    "Rotation",
+    "RotationForm",
+]

@@ -1,0 +1,118 @@
+"""Turns the declared columns of a table into arms."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vita_data.declared.declaration import (
+    ArmColumns,
+    Columns,
+    Frame,
+    Gripper,
+    Joints,
+    Motion,
+    PoseAction,
+    Position,
+    Rotation,
+    RotationForm,
+)
+from vita_data.errors import EpisodeError
+from vita_data.geometry import (
+    euler_xyz_from_matrix,
+    matrix_from_axis_angle,
+    matrix_from_euler_xyz,
+    matrix_from_quat_xyzw,
+    matrix_from_rot6d,
+    rotation_delta,
+)
+from vita_data.types import Arm, ArmAction, Float64, PoseDelta, PoseTarget
+
+Table = Mapping[str, Float64]
+"""Each used column [T, D]."""
+
+
+def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) -> Arm:
+    """Read one arm.
+
+    Args:
+        declared: the meaning of the columns.
+        state: the rows of the observations.
+        action: the rows of the actions, one for each observation.
+        name: the episode, for messages.
+
+    Raises:
+        EpisodeError: numbers are not a rotation.
+    """
+    xyz = None if declared.position is None else _position(declared.position, state)
+    turn = None if declared.rotation is None else _rotation(declared.rotation, state, name)
+    return Arm(
+        xyz_m=xyz,
+        rotation=turn,
+        gripper_open=None if declared.gripper is None else _opening(declared.gripper, state),
+        joint_position_rad=None if declared.joints is None else _joints(declared.joints, state),
+        action=_action(declared.action, xyz, turn, action, name),
+    )
+
+
+def _action(declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str) -> ArmAction:
+    return ArmAction(
+        motion=_motion(declared, xyz, turn, table, name),
+        gripper_open=_opening(declared.gripper, table),
+        joint_target_rad=None if declared.joints is None else _joints(declared.joints, table),
+    )
+
+
+def _motion(
+    declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str
+) -> PoseTarget | PoseDelta:
+    moved = _position(declared.position, table)
+    if declared.motion is Motion.EULER_DIFFERENCE and turn is not None:
+        angles = _take(declared.rotation, table) * declared.rotation.unit_rad
+        target = matrix_from_euler_xyz(euler_xyz_from_matrix(turn) + angles)
+        return PoseDelta(xyz_m=moved, rotation=rotation_delta(turn, target))
+    turned = _rotation(declared.rotation, table, name)
+    if declared.motion is Motion.ABSOLUTE:
+        return PoseTarget(xyz_m=moved, rotation=turned)
+    if declared.frame is Frame.HAND and turn is not None:
+        back = np.swapaxes(turn, -1, -2)
+        return PoseDelta(xyz_m=np.einsum("tij,tj->ti", turn, moved), rotation=turn @ turned @ back)
+    return PoseDelta(xyz_m=moved, rotation=turned)
+
+
+def _take(columns: Columns, table: Table) -> Float64:
+    return table[columns.key][:, columns.values]
+
+
+def _position(columns: Position, table: Table) -> Float64:
+    return _take(columns, table) * columns.unit_m
+
+
+def _joints(columns: Joints, table: Table) -> Float64:
+    return _take(columns, table) * columns.unit_rad
+
+
+def _opening(columns: Gripper, table: Table) -> Float64:
+    opening = (_take(columns, table)[:, 0] - columns.closed) / (columns.open - columns.closed)
+    return np.asarray(np.clip(opening, 0.0, 1.0), np.float64)
+
+
+def _rotation(columns: Rotation, table: Table, name: str) -> Float64:
+    values = _take(columns, table)
+    if not np.isfinite(values).all():
+        return np.full((len(values), 3, 3), np.nan)  # dropped as not finite
+    is_zero = ~values.any(axis=1)
+    match columns.form:
+        case RotationForm.AXIS_ANGLE:
+            return matrix_from_axis_angle(values * columns.unit_rad)
+        case RotationForm.EULER_XYZ:
+            return matrix_from_euler_xyz(values * columns.unit_rad)
+    if is_zero.any():
+        raise EpisodeError(
+            f"{name}: {columns.key!r} is all zeros in row {int(np.argmax(is_zero))}, expected a {columns.form}"
+        )
+    match columns.form:
+        case RotationForm.ROT6D:
+            return matrix_from_rot6d(values)
+        case RotationForm.QUAT_WXYZ:
+            return matrix_from_quat_xyzw(np.roll(values, -1, axis=1))
+    return matrix_from_quat_xyzw(values)

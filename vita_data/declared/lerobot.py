@@ -1,0 +1,211 @@
+"""A source that reads LeRobot datasets as a declaration says."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import PurePosixPath
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+
+from vita_data.declared.arm import read_arm
+from vita_data.declared.camera import DeclaredCamera
+from vita_data.declared.declaration import LeRobotDeclaration
+from vita_data.declared.toy import write_declared_toy
+from vita_data.errors import EpisodeError, RequestError
+from vita_data.formats.lerobot.cameras import TIME, VideoScans, open_camera
+from vita_data.formats.lerobot.dataset import read_column, read_table, read_texts
+from vita_data.formats.lerobot.episode import LeRobotEpisode
+from vita_data.formats.lerobot.features import require_features
+from vita_data.formats.lerobot.info import INFO_FILE
+from vita_data.formats.lerobot.meta import LeRobotDataset, find_lerobot, open_lerobot
+from vita_data.guard import guarded
+from vita_data.types import Episode, Instruction, Modality, Outcome, Part, RawTree, SourceInfo, SourceSettings
+
+RELEASE = "lerobot"
+_Groups = dict[str, tuple[LeRobotEpisode, ...]]
+
+
+class LeRobotSource:
+    """A `Source` made from a declaration."""
+
+    Settings = SourceSettings
+
+    def __init__(self, declaration: LeRobotDeclaration) -> None:
+        self.declaration = declaration
+        self.INFO = _info(declaration)
+        self._groups: WeakKeyDictionary[RawTree, _Groups] = WeakKeyDictionary()
+
+    def parts(self, raw: RawTree, settings: SourceSettings) -> list[Part]:
+        """List one part per table, or per run of episodes that share their table and videos.
+
+        Raises:
+            RequestError: there is no LeRobot dataset, or one that is not as declared.
+            SourceError: the description of a dataset cannot be read.
+        """
+        datasets = _open_all(raw)
+        if not datasets:
+            raise RequestError(f"--raw {raw.root}: found no {INFO_FILE}; give the folder of a LeRobot dataset")
+        for dataset in datasets:
+            self._require(raw, dataset)
+        sizes = _Sizes(raw, datasets)
+        return [
+            Part(id=id_, num_bytes=sum(map(sizes.of, episodes)), num_episodes=len(episodes))
+            for id_, episodes in sorted(_grouped(datasets).items())
+        ]
+
+    def _require(self, raw: RawTree, dataset: LeRobotDataset) -> None:
+        declared = self.declaration
+        require_features(
+            raw,
+            dataset,
+            columns=declared.columns,
+            cameras=[camera.key for camera in declared.cameras],
+            texts=[] if declared.text_column is None else [declared.text_column],
+        )
+        if abs(dataset.fps / declared.labelled_fps - 1) > 1e-3:
+            raise RequestError(
+                f"{PurePosixPath(dataset.root) / INFO_FILE} in {raw.root}: fps is {dataset.fps:g}, but the declaration "
+                f"of {declared.name} says labelled_fps={declared.labelled_fps:g}; check its hz as well"
+            )
+
+    def episodes(self, raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
+        """Read the episodes of one part; an unreadable one is a Failure with its own id."""
+        if raw not in self._groups:
+            self._groups[raw] = _grouped(_open_all(raw))
+        scans = VideoScans(raw)
+        for episode in self._groups[raw][part.id]:
+            yield guarded(episode.id, partial(self._episode, raw, episode, scans, settings))
+
+    def _episode(self, raw: RawTree, episode: LeRobotEpisode, scans: VideoScans, settings: SourceSettings) -> Episode:
+        declared, name = self.declaration, episode.id
+        texts = [] if declared.text_column is None else [declared.text_column]
+        table = read_table(raw, episode, (*declared.columns, *texts, TIME))
+        _check_times(table, declared.labelled_fps, name)
+        columns = {key: read_column(table, key, width=width, name=name) for key, width in declared.columns.items()}
+        num_rows = max(table.num_rows - declared.rows_to_action, 0)
+        state = {key: values[:num_rows] for key, values in columns.items()}
+        action = {key: values[declared.rows_to_action :] for key, values in columns.items()}
+        opened = {
+            camera: open_camera(raw, episode, camera.key, table=table, scans=scans) for camera in declared.cameras
+        }
+        left, right = (
+            None if arm is None else read_arm(arm, state, action, name=name) for arm in (declared.left, declared.right)
+        )
+        return Episode(
+            id=name,
+            source=declared.name,
+            release=RELEASE,
+            split=None,
+            embodiment=declared.embodiment,
+            arms=declared.arms,
+            hz=settings.hz or declared.hz,
+            step_index=np.arange(num_rows),
+            instructions=self._instructions(table, episode, name),
+            cameras={
+                camera.role: DeclaredCamera(camera=stream, num_frames=num_rows, turned=camera.turned)
+                for camera, stream in opened.items()
+            },
+            left=left,
+            right=right,
+            action_origin=declared.action_origin,
+            provenance={"file": episode.table, "record": episode.index},
+        )
+
+    def _instructions(self, table: pa.Table, episode: LeRobotEpisode, name: str) -> tuple[Instruction, ...]:
+        texts: Sequence[str] = episode.texts or ("",)
+        if self.declaration.text_column is not None:
+            texts = list(dict.fromkeys(read_texts(table, self.declaration.text_column, name=name)))
+        return tuple(Instruction(text=text, origin=self.declaration.text_origin) for text in texts)
+
+    def write_toy(self, root: str) -> None:
+        """Write a small dataset that is as declared."""
+        write_declared_toy(self.declaration, root)
+
+
+class _Sizes:
+    """How many bytes an episode takes of its files, which it may share with others."""
+
+    def __init__(self, raw: RawTree, datasets: Sequence[LeRobotDataset]) -> None:
+        self._raw = raw
+        self._num_steps: dict[str, int] = {}
+        self._num_bytes: dict[str, int] = {}
+        for episode in (episode for dataset in datasets for episode in dataset.episodes):
+            for path in _files(episode):
+                self._num_steps[path] = self._num_steps.get(path, 0) + episode.num_steps
+
+    def of(self, episode: LeRobotEpisode) -> int:
+        """Return the bytes of an episode; 0 if its table is missing."""
+        sizes = [self._size(path) * episode.num_steps // max(self._num_steps[path], 1) for path in _files(episode)]
+        return sum(sizes) if sizes and sizes[0] else 0
+
+    def _size(self, path: str) -> int:
+        if path not in self._num_bytes:
+            self._num_bytes[path] = self._raw.size(path) if self._raw.exists(path) else 0
+        return self._num_bytes[path]
+
+
+def _files(episode: LeRobotEpisode) -> tuple[str, ...]:
+    if episode.fault:
+        return ()
+    return (episode.table, *dict.fromkeys(span.path for span in episode.videos.values()))
+
+
+def _open_all(raw: RawTree) -> list[LeRobotDataset]:
+    return [open_lerobot(raw, root) for root in find_lerobot(raw)]
+
+
+def _grouped(datasets: Sequence[LeRobotDataset]) -> _Groups:
+    """Map the id of each part to its episodes: those in a row that share all their files."""
+    groups: _Groups = {}
+    for dataset in datasets:
+        for _, run in groupby(dataset.episodes, key=lambda episode: _files(episode) or episode.id):
+            episodes = tuple(run)
+            first = episodes[0]
+            id_ = first.id
+            if first.is_packed and not first.fault:
+                id_ = f"{first.table}#{first.index:06d}-{episodes[-1].index:06d}"
+            groups[id_] = episodes
+    return groups
+
+
+def _check_times(table: pa.Table, fps: float, name: str) -> None:
+    """Refuse rows whose time stamps are not those of a constant rate: a pause would be stored as if there were none.
+
+    Raises:
+        EpisodeError: a time stamp is off by more than half a row.
+    """
+    rows = read_column(table, TIME, width=1, name=name)[:, 0] * fps
+    is_off = np.abs(rows - np.arange(len(rows))) > 0.5
+    if is_off.any():
+        row = int(np.argmax(is_off))
+        raise EpisodeError(
+            f"{name}: row {row} is at {rows[row] / fps:.4f} s, expected {row / fps:.4f} s at {fps:g} fps"
+        )
+
+
+def _info(declared: LeRobotDeclaration) -> SourceInfo:
+    arms = [arm for arm in (declared.left, declared.right) if arm is not None]
+    spaces = dict.fromkeys(f"{arm.action.motion} in the {arm.action.frame} frame" for arm in arms)
+    return SourceInfo(
+        name=declared.name,
+        title=declared.title,
+        embodiment=declared.embodiment,
+        arms=declared.arms,
+        modality=Modality.PAIRED if arms else Modality.VIDEO,
+        hz=declared.hz,
+        cameras={camera.role: camera.key for camera in declared.cameras},
+        action_origin=declared.action_origin,
+        action_space=" and ".join(spaces) or "none",
+        text_style=declared.text_style,
+        licence=declared.licence,
+        redistributable=declared.redistributable,
+        access=declared.access,
+        url=declared.url,
+        raw_layout="LeRobot v2.0, v2.1 or v3.0: meta/info.json, data/, videos/",
+        max_step_m=declared.max_step_m,
+        max_step_rad=declared.max_step_rad,
+        action_lag=declared.lag,
+        notes=declared.notes,
+    )
