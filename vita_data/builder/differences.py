@@ -37,6 +37,10 @@ def refuse_difference(
             continue
         if name == "parts":
             raise RequestError(_raw_difference(_sizes(old), _sizes(new), folder=folder, raw=raw, failed=failed))
+        if name == "source_file":
+            raise RequestError(
+                f"{folder} was built with another content of --source-file; restore the file, or use another --out"
+            )
         if name == "versions":
             raise RequestError(f"{folder} was built with {_versions(old, new)}; {_INSTALL}")
         was, asked = _settings(old, new, defaults) if name == "settings" else (_option(name, old), _option(name, new))

@@ -5,9 +5,10 @@ Units depend only on the data, not on the cluster, so workers and machines may c
 
 import hashlib
 import importlib.metadata
+import pickle
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 import av
@@ -17,8 +18,10 @@ from vita_data.config.settings import settings_json
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
 from vita_data.shards.schema import json_bytes
+from vita_data.sources import load
+from vita_data.sources._from_file import file_digest
 from vita_data.storage.files import AnyPath
-from vita_data.types import Json, Part, SourceSettings
+from vita_data.types import Json, Part, Source, SourceSettings
 
 MAX_UNIT_EPISODES = 1000
 _NUM_SMALL_UNITS = 64
@@ -37,11 +40,32 @@ class BuildRequest:
     frames: FrameSelection = FrameSelection.KEYFRAMES
     limit: int | None = None
     retry_failed: bool = False
+    source_file: str = ""
+    """The Python file that defines the source, if it is not one of the package."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Import the file before the settings, whose class it may define, are restored in another process."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return _restored, (self.source, self.source_file, pickle.dumps(values))
+
+    def load(self) -> Source:
+        """Import the source.
+
+        Raises:
+            RequestError: the source or its file does not exist, or the file defines another source.
+        """
+        return load(self.source, self.source_file)
 
     @property
     def folder(self) -> AnyPath:
         """Folder of the built source."""
         return self.out / self.source
+
+
+def _restored(source: str, source_file: str, values: bytes) -> BuildRequest:
+    if source_file:
+        load(source, source_file)
+    return BuildRequest(**pickle.loads(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +173,7 @@ def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
     return {
         "schema_version": SCHEMA_VERSION,
         "source": request.source,
+        **({"source_file": file_digest(request.source_file)} if request.source_file else {}),
         "frames": request.frames,
         "limit": request.limit,
         "settings": settings_json(request.settings),

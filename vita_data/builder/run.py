@@ -23,7 +23,6 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
 from vita_data.nearby_raw import raw_advice
 from vita_data.shards.index import CARD, RECORDS, is_built, read_card
-from vita_data.sources import load
 from vita_data.storage.files import (
     AnyPath,
     expand_home,
@@ -110,7 +109,7 @@ def build(
         StorageError: a disk or an object store is full, unreachable or missing.
         WorkerError: a worker process or a node was lost.
     """
-    source, listeners = load(request.source), listeners or Listeners()
+    source, listeners = request.load(), listeners or Listeners()
     require_no_file(request.out, "--out")
     _require_no_source(request.out)
     _require_outside(request.out, request.raw)
@@ -161,7 +160,8 @@ def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[st
     raw = request.raw if "://" in request.raw else str(Path(expand_home(request.raw)).absolute())
     out = request.out.absolute() if isinstance(request.out, Path) else request.out
     # A worker on a cluster has another working folder.
-    request = replace(request, raw=raw, out=out)
+    file = str(Path(request.source_file).absolute()) if request.source_file else ""
+    request = replace(request, raw=raw, out=out, source_file=file)
     return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, landmarks=landmarks)
 
 

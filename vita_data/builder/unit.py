@@ -18,7 +18,6 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.guard import data_fault
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
-from vita_data.sources import load
 from vita_data.storage.files import remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
@@ -139,7 +138,7 @@ _Shards = tuple[tuple[Split, ShardSummary], ...]
 
 
 def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
-    request, source = task.request, load(task.request.source)
+    request, source = task.request, task.request.load()
     names = {split: _shard_name(task, split) for split in Split}
     rows: list[EpisodeRow] = []
     with (

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Never
 
+from vita_data.cli.shared import add_source_arguments, load_asked
 from vita_data.command.arguments import address, any_path, positive, setting, word
 from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
 from vita_data.command.tables import text_table
@@ -29,9 +30,7 @@ _RETRY = "fix their files or download them again, then run the same command with
 
 def add_build_arguments(build: argparse.ArgumentParser) -> None:
     """Declare the arguments of `vita-data build`."""
-    build.add_argument(
-        "--source", required=True, type=word, metavar="NAME", help="source to build (see `vita-data sources`)"
-    )
+    add_source_arguments(build, help_="source to build (see `vita-data sources`)")
     build.add_argument(
         "--raw",
         required=True,
@@ -91,11 +90,13 @@ def run_build(arguments: argparse.Namespace) -> int:
     from vita_data.builder.causes import failure_lines
     from vita_data.config.settings import parse_settings
     from vita_data.normalize import FrameSelection
-    from vita_data.sources import load
 
-    settings = parse_settings(load(arguments.source).Settings, arguments.set, source=arguments.source)
+    source = load_asked(arguments)
+    name = source.INFO.name
+    settings = parse_settings(source.Settings, arguments.set, source=name)
     request = BuildRequest(
-        source=arguments.source,
+        source=name,
+        source_file="" if arguments.source_file is None else str(arguments.source_file),
         raw=arguments.raw,
         out=arguments.out,
         settings=settings,
@@ -103,7 +104,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         frames=FrameSelection(arguments.frames),
         retry_failed=arguments.retry_failed,
     )
-    with Display(arguments.source, quiet=arguments.quiet) as display:
+    with Display(name, quiet=arguments.quiet) as display:
         listeners = Listeners(on_start=display.start, on_unit=display.unit, on_progress=display.progress)
         result = build(request, engine=_engine(arguments), share=_share(arguments), listeners=listeners)
     if arguments.json:
@@ -112,7 +113,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         print("\n".join([f"{result.folder}: {_state(result)}", *_summary(result), *display.rate()]))
     retry = f"{len(result.failed)} episodes failed; {_RETRY}" if result.failed and not result.nothing else ""
     for line in (*failure_lines(result.failed), *filter(None, [retry, result.nothing])):
-        print(f"vita-data build: {arguments.source}: {line}", file=sys.stderr)
+        print(f"vita-data build: {name}: {line}", file=sys.stderr)
     return 1 if result.failed or result.nothing else 0
 
 

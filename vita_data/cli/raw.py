@@ -5,7 +5,14 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from vita_data.cli.shared import add_json_flag, add_verb, print_json, require_folder_of
+from vita_data.cli.shared import (
+    add_json_flag,
+    add_source_arguments,
+    add_verb,
+    load_asked,
+    print_json,
+    require_folder_of,
+)
 from vita_data.command.arguments import address, local_path, positive, setting, word
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
@@ -20,7 +27,7 @@ def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the verbs that need no shards."""
     _probe_verb(verbs)
     toy = add_verb(verbs, "toy", _toy, "write small synthetic raw datasets in their real on-disk layout")
-    toy.add_argument("--source", required=True, type=word, metavar="NAME|all", help="source to write, or all of them")
+    add_source_arguments(toy, metavar="NAME|all", help_="source to write, or all of them")
     toy.add_argument(
         "--raw", required=True, type=local_path, metavar="DIR", help="where NAME/ is written; use DIR/NAME as --raw"
     )
@@ -32,6 +39,7 @@ def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "list the sources with rate, cameras, actions and licence; with NAME also its raw layout and settings",
     )
     sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="show all details of this source")
+    sources.add_argument("--source-file", type=local_path, metavar="FILE", help="show all details of your own source")
     add_json_flag(sources)
 
 
@@ -39,9 +47,7 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     probe = add_verb(
         verbs, "probe", _probe, "check raw data against the assumptions of its source; exit with 1 if one fails"
     )
-    probe.add_argument(
-        "--source", required=True, type=word, metavar="NAME", help="source to read (see `vita-data sources`)"
-    )
+    add_source_arguments(probe, help_="source to read (see `vita-data sources`)")
     probe.add_argument(
         "--raw",
         required=True,
@@ -68,13 +74,13 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _probe(arguments: argparse.Namespace) -> int:
     from vita_data.config.settings import parse_settings
     from vita_data.probe import DEFAULT_LIMIT, probe, probe_page
-    from vita_data.sources import load
 
-    source = load(arguments.source)
-    settings = parse_settings(source.Settings, arguments.set, source=arguments.source)
+    source = load_asked(arguments)
+    name = source.INFO.name
+    settings = parse_settings(source.Settings, arguments.set, source=name)
     if arguments.html is not None:
         require_folder_of(arguments.html)
-    with Progress(f"probe {arguments.source}", unit="episodes", quiet=arguments.quiet) as progress:
+    with Progress(f"probe {name}", unit="episodes", quiet=arguments.quiet) as progress:
         limit = arguments.limit or DEFAULT_LIMIT
         probed = probe(source, arguments.raw, settings, limit=limit, progress=progress)
     if arguments.html is not None:
@@ -85,7 +91,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         print("\n".join(probed.report.lines()))
         print(arguments.html or "no page was written; add --html FILE for one with contact sheets and tables")
     for result in probed.report.failed:
-        print(f"vita-data probe: {arguments.source}: {result.line}", file=sys.stderr)
+        print(f"vita-data probe: {name}: {result.line}", file=sys.stderr)
     return 1 if probed.report.failed else 0
 
 
@@ -93,8 +99,8 @@ def _toy(arguments: argparse.Namespace) -> int:
     from vita_data import sources
     from vita_data.nearby_raw import holds_raw
 
-    names = sources.names() if arguments.source == "all" else [arguments.source]
-    loaded = [sources.load(name) for name in names]
+    loaded = [sources.load(name) for name in sources.names()] if arguments.source == "all" else [load_asked(arguments)]
+    names = [source.INFO.name for source in loaded]
     require_no_file(arguments.raw, "--raw")
     for name in names:
         folder = arguments.raw / name
@@ -115,14 +121,16 @@ def _sources(arguments: argparse.Namespace) -> int:
     from vita_data import sources
     from vita_data.config.settings import describe_settings
 
+    if arguments.source and arguments.source_file is not None:
+        raise RequestError("give NAME or --source-file, not both")
+    is_one = bool(arguments.source) or arguments.source_file is not None
     described: list[Json] = []
-    for name in [arguments.source] if arguments.source else sources.names():
-        source = sources.load(name)
+    for source in [load_asked(arguments)] if is_one else map(sources.load, sources.names()):
         described.append({**asdict(source.INFO), "settings": describe_settings(source.Settings)})
     if arguments.json:
         print_json(described)
         return 0
-    if arguments.source:
+    if is_one:
         print("\n".join(_source_lines(described[0])))
         return 0
     rows = [["source", "hz", "modality", "cameras", "actions", "licence", "passing on", "access"]]

@@ -4,9 +4,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vita_data.command.arguments import local_path, word
 from vita_data.errors import RequestError
 from vita_data.installation import MANIFESTS
+
+if TYPE_CHECKING:
+    from vita_data.types import Source
 
 MANIFEST_HELP = f"TOML file of the mixture, or the name of one that comes with VITA: {', '.join(MANIFESTS.names())}"
 
@@ -21,6 +26,29 @@ def add_verb(
     parser = verbs.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
     parser.set_defaults(verb=run)
     return parser
+
+
+def add_source_arguments(parser: argparse.ArgumentParser, *, metavar: str = "NAME", help_: str) -> None:
+    """Add `--source` and `--source-file`, one of which is required."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--source", type=word, metavar=metavar, help=help_)
+    which.add_argument(
+        "--source-file",
+        type=local_path,
+        metavar="FILE",
+        help="your own source: a Python file as vita_data/sources/README.md describes",
+    )
+
+
+def load_asked(arguments: argparse.Namespace) -> "Source":
+    """Import the source that `add_source_arguments` asked for.
+
+    Raises:
+        RequestError: it does not exist, or the file defines no source.
+    """
+    from vita_data.sources import load, load_own
+
+    return load(arguments.source) if arguments.source_file is None else load_own(str(arguments.source_file))
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:

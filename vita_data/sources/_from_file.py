@@ -1,0 +1,75 @@
+"""Imports a source from a Python file that is not part of the package."""
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from vita_data.errors import RequestError
+from vita_data.types import Source, SourceInfo, SourceSettings
+
+_NEEDED = ("INFO", "Settings", "parts", "episodes", "write_toy")
+_PREFIX = "vita_source_file_"
+
+
+def load_file(path: str) -> Source:
+    """Import the source that a file defines: `SOURCE`, or the five names of a source.
+
+    The same content is imported once, and under the same name in every process: workers restore its settings.
+
+    Raises:
+        RequestError: the file does not exist, cannot be imported, or defines no source.
+    """
+    file = Path(path).absolute()
+    if not file.is_file():
+        raise RequestError(f"--source-file {path}: the file does not exist; give a Python file")
+    module = _imported(file, path)
+    found: object = getattr(module, "SOURCE", module)
+    missing = [name for name in _NEEDED if not hasattr(found, name)]
+    if missing:
+        what = "SOURCE lacks" if found is not module else "it defines neither SOURCE nor"
+        raise RequestError(f"--source-file {path}: {what} {', '.join(missing)} (see vita_data/sources/README.md)")
+    info, settings = (getattr(found, name) for name in _NEEDED[:2])
+    is_settings = isinstance(settings, type) and issubclass(settings, SourceSettings)
+    if not isinstance(info, SourceInfo) or not is_settings:
+        raise RequestError(f"--source-file {path}: INFO must be a SourceInfo, and Settings extend SourceSettings")
+    return cast("Source", found)
+
+
+def file_digest(path: str) -> str:
+    """Hash the content of a source file: another content may read other values.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise RequestError(f"--source-file {path}: cannot be read ({error.strerror})") from error
+
+
+def _imported(file: Path, asked: str) -> ModuleType:
+    name = f"{_PREFIX}{file_digest(str(file))[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"--source-file {asked}: expected a Python file, with a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look up their module while it is being imported
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RequestError(f"--source-file {asked}: {_place(error, file)}{type(error).__name__}: {error}") from error
+    return module
+
+
+def _place(error: Exception, file: Path) -> str:
+    """Name the line of the file that failed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    return "" if line is None else f"line {line}: "
