@@ -97,11 +97,12 @@ def write_ur5e_toy_lerobot(root: str) -> None:
         root,
         fps=int(HZ),
         info={"action_space": ActionSpace.ABS_TCP.value},
-        episodes=[_lerobot_episode(number) for number in range(2)],
+        episodes=[toy_lerobot_episode(number) for number in range(2)],
     )
 
 
-def _lerobot_episode(number: int) -> ToyLeRobotEpisode:
+def toy_lerobot_episode(number: int) -> ToyLeRobotEpisode:
+    """Make the recording of this number, 0 or 1, in LeRobot form."""
     steps = np.arange(30 + number)
     state, action = _motion(steps, ActionSpace.ABS_TCP, seed=number)
     return ToyLeRobotEpisode(

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, SourceError
+from vita_data.formats.lerobot.write_v3 import Cut, write_lerobot_v3
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.sources.ur5e import source as ur5e
-from vita_data.sources.ur5e.toy import write_ur5e_toy_lerobot
-from vita_data.types import Drop, Episode, Failure
+from vita_data.sources.ur5e.toy import toy_lerobot_episode, write_ur5e_toy_lerobot
+from vita_data.types import Drop, Episode, Failure, ResizeMode
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +194,25 @@ def test_not_a_number_in_what_a_recording_says_of_itself_becomes_null(lerobot_ro
 def test_versions_are_read_in_each_way_they_are_written(lerobot_root: Path, version: object) -> None:
     edit_info(lerobot_root, lambda info: info.update(codebase_version=version))
     assert len(ur5e.parts(FsspecTree(str(lerobot_root)), ur5e.Settings())) == 2
+
+
+def test_format_3_gives_the_same_episodes_as_format_2_1(toy: Path, tmp_path: Path) -> None:
+    episodes = [toy_lerobot_episode(number) for number in range(2)]
+    info = {"action_space": "abs_tcp"}
+    write_lerobot_v3(str(tmp_path), fps=30, info=info, episodes=episodes, cut=Cut(per_data_file=2, per_video_file=1))
+    (old, _), (new, dropped) = outcomes(toy), outcomes(tmp_path)
+
+    assert isinstance(dropped, Drop)
+    assert isinstance(old, Episode)
+    assert isinstance(new, Episode)
+    assert new.id == "data/chunk-000/file-000.parquet#episode_000000"
+    assert (new.release, new.instructions, new.extras) == (old.release, old.instructions, old.extras)
+    assert new.right is not None
+    assert old.right is not None
+    assert np.array_equal(new.right.xyz_m, old.right.xyz_m)
+    assert np.array_equal(new.step_index, old.step_index)
+    for role, camera in old.cameras.items():
+        rows = [0, 13, 29]
+        pairs = zip(camera.read(rows, ResizeMode.PLAIN), new.cameras[role].read(rows, ResizeMode.PLAIN), strict=True)
+        for frame, same in pairs:
+            assert np.array_equal(frame.pixels, same.pixels)
