@@ -1,15 +1,19 @@
 """Pickles of plain values: every protocol, Python 2, damage, and nothing else."""
 
+import codecs
 import io
 import os
 import pickle
+import sys
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
 
+from vita_data.formats import plain_pickle
 from vita_data.formats.plain_pickle import load_plain
 
 PLAIN = {
@@ -68,3 +72,99 @@ def test_a_damaged_pickle_is_a_value_error_whatever_byte_is_hit() -> None:
 def test_a_pickle_may_name_nothing_but_builders_of_values(what: object) -> None:
     with pytest.raises(ValueError, match="expected plain values and arrays, got "):
         load_plain(io.BytesIO(pickle.dumps(what)))
+
+
+def call(module: bytes, name: bytes) -> bytes:
+    return b"c" + module + b"\n" + name + b"\n"
+
+
+ARRAY = call(b"numpy._core.multiarray", b"_reconstruct") + call(b"numpy", b"ndarray") + b"K\x00\x85C\x01b\x87R"
+
+
+def dtype(kind: bytes) -> bytes:
+    return call(b"numpy", b"dtype") + b"X" + len(kind).to_bytes(4, "little") + kind + b"\x85R"
+
+
+HOSTILE = {
+    "a list of lists of lists, 2 to the 30th values": b"]" + b"".join(b"q%c]h%ch%c\x86" % (n, n, n) for n in range(30)),
+    "a key that no stack can hash": b"}K\x01" + b"\x85" * 30_000 + b"K\x01s",
+    "a member of a set that no stack can hash": b"\x8f(K\x01" + b"\x85" * 30_000 + b"\x90",
+    "nesting": b"]" * 30_000 + b"a" * 29_999,
+    "an item of 2 GB": call(b"numpy._core.multiarray", b"scalar") + dtype(b"S2000000000") + b"C\x00\x86R",
+    "a shape of exabytes": ARRAY + b"(K\x01\x8a\x08" + b"\xff" * 7 + b"\x7f\x85" + dtype(b"i8") + b"\x89C\x00tb",
+    "an array of no items and many": ARRAY
+    + b"(K\x01K\x00\x8a\x08"
+    + b"\xff" * 7
+    + b"\x7f\x86"
+    + dtype(b"i8")
+    + b"\x89C\x00tb",
+    "objects laid over bytes": ARRAY + b"(K\x01K\x01\x85" + dtype(b"O8") + b"\x89C\x08AAAAAAAAtb",
+    "objects over a buffer": call(b"numpy._core.numeric", b"_frombuffer")
+    + b"(C\x08AAAAAAAA"
+    + dtype(b"O8")
+    + b"K\x01\x85X\x01\x00\x00\x00CtR",
+    "characters that are none": ARRAY + b"(K\x01K\x01\x85" + dtype(b"U1") + b"\x89C\x04\xff\xff\xff\xfftb",
+    "a function of ours with other defaults": call(b"_codecs", b"encode") + b"N}X\x0c\x00\x00\x00__defaults__)s\x86b",
+    "the state of a real array": call(b"numpy._core.numeric", b"_frombuffer")
+    + b"(C\x08AAAAAAAA"
+    + dtype(b"i8")
+    + b"K\x01\x85X\x01\x00\x00\x00CtR(K\x01K\x01\x85"
+    + dtype(b"i8")
+    + b"\x89C\x08AAAAAAAAtb",
+    "a name left over": call(b"builtins", b"list"),
+    "a call of a text": b"X\x01\x00\x00\x00a)R",
+    "a new object": call(b"builtins", b"list") + b")\x81",
+    "an extension": b"\x82\x01",
+    "an integer of many digits": b"\x8b\x00\x04\x00\x00" + b"\x7f" * 1024,
+    "an array in itself": ARRAY + b"q\x00(K\x01K\x01\x85" + dtype(b"O8") + b"\x89](h\x00etb",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_pickle_is_a_value_error(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, some of these were endless, ended the process, took 2 GB or changed a function of ours."""
+    monkeypatch.setattr(plain_pickle, "MAX_PICKLED_VALUES", 10_000)
+    with pytest.raises(ValueError, match=r"expected|nested|must be"):
+        load_plain(io.BytesIO(b"\x80\x02" + HOSTILE[what] + b"."))
+
+
+def test_thousands_of_mutated_pickles_neither_crash_nor_call_anything() -> None:
+    """Instructions are inserted, copied and removed: flipped bytes alone rarely make a pickle that goes on."""
+    generator, foreign, num_loaded = np.random.default_rng(21), set[str](), 0
+    whole = [pickle.dumps(PLAIN, protocol) for protocol in range(6)]
+    ours = (plain_pickle.__file__, __file__, pickle.__file__, np.__path__[0], codecs.__file__, "<frozen")
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and not frame.f_code.co_filename.startswith(ours):
+            foreign.add(frame.f_code.co_filename)
+        if event == "c_call" and getattr(argument, "__module__", "") in ("posix", "io", "_io", "_imp"):
+            foreign.add(repr(argument))
+
+    for _ in range(3000):
+        data = mutated(whole[generator.integers(len(whole))], generator)
+        sys.setprofile(note)
+        try:
+            load_plain(io.BytesIO(data))
+            num_loaded += 1
+        except ValueError:
+            pass
+        finally:
+            sys.setprofile(None)
+    assert not {name for name in foreign if not name.endswith(("enum.py", "re/__init__.py", "<string>"))}
+    assert 0 < num_loaded < 3000
+
+
+def mutated(whole: bytes, generator: np.random.Generator) -> bytes:
+    data = bytearray(whole)
+    for _ in range(generator.integers(1, 4)):
+        at, other = (int(place) for place in generator.integers(2, len(data), 2))
+        match generator.integers(4):
+            case 0:
+                data[at] = generator.integers(256)
+            case 1:
+                data[at:at] = generator.bytes(1)
+            case 2:
+                data[at:at] = data[other : other + 40]
+            case _:
+                del data[at : at + 20]
+    return bytes(data)
