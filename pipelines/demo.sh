@@ -38,7 +38,7 @@ if [ -n "${VITA_REAL_DATA:-}" ]; then
 fi
 
 say "show the mixture"
-vita-data mix manifests/lift.toml --shards "$out/shards" --stage cotrain
+vita-data mix manifests/lift.toml --shards "$out/shards"
 
 train() {  # STAGE NUM_STEPS [vita-train options]: the recipe of the shipped policy, with fewer steps
     local stage="$1" steps="$2"; shift 2
