@@ -1,8 +1,9 @@
 """What a LeRobot dataset says about one of its episodes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vita_data.formats.lerobot.info import INFO_FILE, ODD, explain
 from vita_data.types import Json
 
 
@@ -51,6 +52,38 @@ class LeRobotEpisode:
 def faulty_episode(entry: str, fault: str) -> LeRobotEpisode:
     """Make the episode of an entry that cannot be read."""
     return LeRobotEpisode(index=-1, num_steps=0, texts=(), meta={}, table=entry, videos={}, fault=fault)
+
+
+def read_entries(
+    entries: Iterable[tuple[str, str, Json | Exception]], read: Callable[[Json], LeRobotEpisode], *, layout: int
+) -> Iterator[LeRobotEpisode]:
+    """Yield an episode per entry of a list; an entry that cannot be read, or repeats an index, has a fault.
+
+    Args:
+        entries: the id and place of each entry, for messages, and the entry or why it could not be parsed.
+        read: makes the episode of an entry.
+        layout: 2 or 3, of the format.
+    """
+    seen = set[int]()
+    for id_, place, entry in entries:
+        try:
+            if isinstance(entry, Exception):
+                raise entry
+            episode = read(entry)
+            if episode.index in seen:
+                raise ValueError(f"episode_index {episode.index} occurs more than once")
+        except ODD as error:
+            yield faulty_episode(id_, f"{place}: {explain(error, layout)}")
+            continue
+        seen.add(episode.index)
+        yield episode
+
+
+def missing_entries(name: str, *, listed: int, total: object) -> Iterator[LeRobotEpisode]:
+    """Yield an episode with a fault if a list has fewer entries than `meta/info.json` says."""
+    if isinstance(total, int) and total > listed:
+        fault = f"{name} lists {listed} episodes, but {INFO_FILE} has total_episodes {total}; fetch both again"
+        yield faulty_episode(f"{name}#{listed:06d}", fault)
 
 
 def checked_index(entry: Json) -> tuple[int, int, tuple[str, ...]]:

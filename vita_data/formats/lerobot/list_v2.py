@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, faulty_episode
-from vita_data.formats.lerobot.info import INFO_FILE, ODD, PathTemplates, explain, join, keys_of
+from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, missing_entries, read_entries
+from vita_data.formats.lerobot.info import PathTemplates, join, keys_of
 from vita_data.types import Json
 
 EPISODES_FILE = "meta/episodes.jsonl"
@@ -55,22 +56,10 @@ def parse_lines(data: bytes) -> list[Json | Exception]:
 
 def list_episodes(files: FilesV2, lines: Sequence[Json | Exception], *, total: object) -> Iterator[LeRobotEpisode]:
     """Yield one episode per line, and an episode with a fault if lines are missing."""
-    name, seen = join(files.templates.root, EPISODES_FILE), set[int]()
-    for number, line in enumerate(lines):
-        try:
-            if isinstance(line, Exception):
-                raise line
-            episode = _episode(files, line)
-            if episode.index in seen:
-                raise ValueError(f"episode_index {episode.index} occurs more than once")
-        except ODD as error:
-            yield faulty_episode(f"{name}#{number:06d}", f"{name} line {number + 1}: {explain(error, 2)}")
-            continue
-        seen.add(episode.index)
-        yield episode
-    if isinstance(total, int) and total > len(lines):
-        fault = f"{name} lists {len(lines)} episodes, but {INFO_FILE} has total_episodes {total}; fetch both again"
-        yield faulty_episode(f"{name}#{len(lines):06d}", fault)
+    name = join(files.templates.root, EPISODES_FILE)
+    entries = ((f"{name}#{number:06d}", f"{name} line {number + 1}", line) for number, line in enumerate(lines))
+    yield from read_entries(entries, partial(_episode, files), layout=2)
+    yield from missing_entries(name, listed=len(lines), total=total)
 
 
 def _episode(files: FilesV2, line: Json) -> LeRobotEpisode:

@@ -7,12 +7,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pyarrow.parquet as pq
 
-from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, faulty_episode
-from vita_data.formats.lerobot.info import INFO_FILE, ODD, PathTemplates, explain, join, keys_of
+from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, missing_entries, read_entries
+from vita_data.formats.lerobot.info import PathTemplates, join, keys_of
 from vita_data.types import Json, RawTree
 
 EPISODES_FOLDER = "meta/episodes"
@@ -45,27 +46,18 @@ def list_episodes(
         tables: the rows of each table of the list.
         fps: the rate; two episodes that show the same half of a frame have a fault.
     """
-    found, seen, faulty, num_rows = list[LeRobotEpisode](), set[int](), list[LeRobotEpisode](), 0
-    videos, images = keys_of(info, "video"), keys_of(info, "image")
-    for name, rows in tables.items():
-        for number, row in enumerate(rows):
-            num_rows += 1
-            try:
-                episode = _episode(templates, row, videos, images)
-                if episode.index in seen:
-                    raise ValueError(f"episode_index {episode.index} occurs more than once")
-            except ODD as error:
-                faulty.append(faulty_episode(f"{name}#{number:06d}", f"{name} row {number}: {explain(error, 3)}"))
-                continue
-            seen.add(episode.index)
-            found.append(episode)
+    entries = [
+        (f"{name}#{number:06d}", f"{name} row {number}", row)
+        for name, rows in tables.items()
+        for number, row in enumerate(rows)
+    ]
+    read = partial(_episode, templates, videos=keys_of(info, "video"), images=keys_of(info, "image"))
+    episodes = list(read_entries(entries, read, layout=3))
+    found = (episode for episode in episodes if not episode.fault)
     yield from _refuse_overlaps(sorted(found, key=lambda episode: episode.index), fps)
-    yield from faulty
-    total = info.get("total_episodes")
-    if isinstance(total, int) and total > num_rows:
-        name = join(templates.root, EPISODES_FOLDER)
-        fault = f"{name} lists {num_rows} episodes, but {INFO_FILE} has total_episodes {total}; fetch both again"
-        yield faulty_episode(f"{name}#{num_rows:06d}", fault)
+    yield from (episode for episode in episodes if episode.fault)
+    name = join(templates.root, EPISODES_FOLDER)
+    yield from missing_entries(name, listed=len(entries), total=info.get("total_episodes"))
 
 
 def _episode(templates: PathTemplates, row: Json, videos: tuple[str, ...], images: tuple[str, ...]) -> LeRobotEpisode:
