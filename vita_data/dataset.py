@@ -187,10 +187,7 @@ class BuiltSource(Sequence[StoredClip]):
         number = self._number_of(wanted) if isinstance(wanted, str) else wanted
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.name} {self.split}: expected a clip below {len(self)}, got {number}")
-        number %= len(self)
-        shard = int(np.searchsorted(self._index.first_rows, number, side="right")) - 1
-        row = self._index.table.slice(number, 1).to_pylist()[0]
-        return StoredClip(self._files, self._index.shards[shard], row)
+        return StoredClip(self._files, *self._index.place(number % len(self)))
 
     def _number_of(self, key: str) -> int:
         if key not in self._numbers:

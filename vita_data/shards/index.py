@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -146,6 +147,11 @@ class SourceIndex:
         for table in self.tables[:-1]:
             rows.append(rows[-1] + table.num_rows)
         return rows if self.shards else []
+
+    def place(self, number: int) -> tuple[AnyPath, Json]:
+        """Return the shard of the clip with this number, and its row of the index."""
+        shard = bisect_right(self.first_rows, number) - 1
+        return self.shards[shard], self.table.slice(number, 1).to_pylist()[0]
 
 
 def open_index(path: AnyPath, *, sha256: str) -> pa.Table:

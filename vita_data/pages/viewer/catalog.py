@@ -168,9 +168,8 @@ class Catalog:
             IndexError: there are fewer clips.
         """
         run = _run_of(self.clip_runs, number)
-        index, at = self._index(run), run.start + number - run.first
-        shard = bisect_right(index.first_rows, at) - 1
-        return Place(shard=index.shards[shard], row=index.table.slice(at, 1).to_pylist()[0])
+        shard, row = self._index(run).place(run.start + number - run.first)
+        return Place(shard=shard, row=row)
 
     def lost(self, number: int) -> tuple[int, Json]:
         """Find a lost episode by its number: its source's number and its row.
