@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.builder.parts import PartList, list_parts
-from vita_data.config.settings import parse_settings
+from vita_data.config.from_json import from_json
 from vita_data.errors import VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.guard import data_fault
@@ -48,7 +48,7 @@ class RawPictures:
 
     def __init__(self, name: str, raw: str, settings: Json) -> None:
         self._source: Source = load(name)
-        self._settings: SourceSettings = parse_settings(self._source.Settings, _as_texts(settings), source=name)
+        self._settings: SourceSettings = from_json(self._source.Settings, settings)
         self._listed: PartList = list_parts(self._source, FsspecTree(raw), self._settings)
         self._open: tuple[str, Iterator[Outcome]] | None = None
         """The part that was read last, after the episode that was found."""
@@ -106,14 +106,3 @@ def _why_none(outcome: Outcome | None) -> str:
 def _small_jpeg(square: Image) -> str:
     small = np.ascontiguousarray(cv2.resize(square, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA))
     return base64.b64encode(simplejpeg.encode_jpeg(small, _QUALITY, "RGB", "420")).decode("ascii")
-
-
-def _as_texts(settings: Json) -> list[str]:
-    """Write the settings of a card as `KEY=VALUE` texts."""
-    texts = []
-    for key, value in settings.items():
-        if isinstance(value, list):
-            texts.append(f"{key}={','.join(map(str, value))}")
-        elif value is not None:
-            texts.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
-    return texts
