@@ -111,16 +111,9 @@ VITA.clip = (() => {
   }
 
   function heading(row, meta) {
-    const step = (by, text, label) => {
-      const other = VITA.list.beside(row, by);
-      return make("a", {className: other ? "button" : "button off", href: other ? other.hash : row.hash, "aria-label": label}, text);
-    };
     const about = [meta.sources[row.source].name, row.split, seconds(row.seconds), row.key].join(" · ");
     return make("div", {className: "heading"},
-      make("nav", {}, make("a", {className: "button back", href: "#"}, "All episodes"),
-        step(-1, "‹ Previous", "previous episode"), step(1, "Next ›", "next episode"),
-        make("a", {className: "button", href: row.hash, title: "the address of this episode"}, "Link")),
-      make("h2", {}, row.text || "(no instruction)"), make("p", {className: "about"}, about));
+      VITA.list.links(row), make("h2", {}, row.text || "(no instruction)"), make("p", {className: "about"}, about));
   }
 
   function transport(timeline, cameras) {

@@ -170,6 +170,17 @@ VITA.list = (() => {
     return at < 0 ? null : shown[at + by] || null;
   }
 
-  return {begin, addClips, addLost, refresh, select, beside, isHeld, find: (hash) => byKey.get(hash),
+  // The links above an episode, stored or not.
+  function links(row) {
+    const step = (by, text, label) => {
+      const other = beside(row, by);
+      return make("a", {className: other ? "button" : "button off", href: (other || row).hash, "aria-label": label}, text);
+    };
+    return make("nav", {}, make("a", {className: "button back", href: "#"}, "All episodes"),
+      step(-1, "‹ Previous", "previous episode"), step(1, "Next ›", "next episode"),
+      make("a", {className: "button", href: row.hash, title: "the address of this episode"}, "Link"));
+  }
+
+  return {begin, addClips, addLost, refresh, select, links, isHeld, find: (hash) => byKey.get(hash),
     visible: () => shown, total: () => clips.length + lost.length};
 })();

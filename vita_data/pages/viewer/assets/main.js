@@ -29,14 +29,9 @@
     const meaning = row.outcome === "failed" ? "could not be read" : meta.meanings[row.reason] || "";
     const facts = [["outcome", row.outcome], ["reason", `${row.reason}${row.reason && meaning ? ": " : ""}${meaning}`],
       ["what was found", row.detail || "–"], ["source", meta.sources[row.source].name], ["raw file", row.part]];
-    const before = list.beside(row, -1), after = list.beside(row, 1);
     const pictures = make("div", {className: "cameras raw"});
     box.replaceChildren(
-      make("div", {className: "heading"},
-        make("nav", {}, make("a", {className: "button back", href: "#"}, "All episodes"),
-          make("a", {className: before ? "button" : "button off", href: (before || row).hash}, "‹ Previous"),
-          make("a", {className: after ? "button" : "button off", href: (after || row).hash}, "Next ›"),
-          make("a", {className: "button", href: row.hash}, "Link")),
+      make("div", {className: "heading"}, list.links(row),
         make("h2", {}, row.outcome === "failed" ? "Failed: could not be read" : `Dropped: ${meaning || row.reason}`),
         make("p", {className: "about"}, row.episode)),
       pictures,
