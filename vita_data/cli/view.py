@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_verb
 from vita_data.command.arguments import address, any_folder, local_path, port, positive
+from vita_data.command.progress import Progress
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def _view(arguments: argparse.Namespace) -> int:
 
     require_free(arguments.html)
     files = ViewerFiles(folders, raws=raws, num_written=arguments.num_clips or _NUM_CLIPS)
-    print(export(files, arguments.html))
+    with Progress("view", unit="files") as progress:
+        page = export(files, arguments.html, progress)
+    print(page)
     return 0
 
 

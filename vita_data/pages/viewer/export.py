@@ -1,11 +1,9 @@
 """Writes the viewer to a folder that opens without a server, a network or an installation."""
 
 import shutil
-import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import RequestError
 from vita_data.pages.viewer.files import ASSETS, ViewerFiles, asset
 
@@ -13,8 +11,8 @@ DATA = "data"
 PAGE = "index.html"
 
 
-def export(files: ViewerFiles, folder: Path) -> Path:
-    """Write the page and its data; an earlier export in the folder is replaced.
+def export(files: ViewerFiles, folder: Path, progress: Progress = SILENT) -> Path:
+    """Write the page and its data, whose files progress counts; an earlier export in the folder is replaced.
 
     Returns:
         The path of the page.
@@ -29,7 +27,8 @@ def export(files: ViewerFiles, folder: Path) -> Path:
     for name in ASSETS:
         (folder / name).write_bytes(asset(name))
     made: set[Path] = set()
-    for name in tqdm(files.names(), desc="view", unit=" files", file=sys.stderr, disable=not sys.stderr.isatty()):
+    progress.start(None)
+    for name in files.names():
         path = folder / DATA / name
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +37,7 @@ def export(files: ViewerFiles, folder: Path) -> Path:
         if data is None:
             raise KeyError(name)
         path.write_bytes(data)
+        progress.update()
     return folder / PAGE
 
 
