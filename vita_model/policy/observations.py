@@ -57,16 +57,21 @@ class Observation:
     """Source whose statistics are used for scaling; None: the checkpoint's only source."""
 
 
-def read_observation(values: Mapping[str, Any]) -> Observation:
+def read_observation(values: Mapping[str, Any], *, default_source: str | None = None) -> Observation:
     """Read a robot's dict or an openpi request; other keys are ignored.
+
+    Args:
+        values: the dict or request.
+        default_source: whose statistics scale it if it does not say that itself.
 
     Raises:
         RequestError: an image, the instruction or the state is missing or has another type or shape.
     """
     state, mask = _state(values)
     return Observation(
-        images=_images(values), instruction=_instruction(values), state=state, state_mask=mask, source=_source(values)
-    )
+        images=_images(values), instruction=_instruction(values), state=state, state_mask=mask,
+        source=_source(values) or default_source,
+    )  # fmt: skip
 
 
 def require_known_keys(values: Mapping[str, Any]) -> None:

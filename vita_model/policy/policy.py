@@ -7,7 +7,7 @@ Letters: B observations, V views, H steps, F predicted frames.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -149,9 +149,8 @@ class VitaPolicy:
             RequestError: a key is unknown, a value does not fit, or the checkpoint does not have the convention.
         """
         require_known_keys(observation)
-        read = read_observation(observation)
-        if read.source is None and convention in self.signature.sources:
-            read = replace(read, source=convention)
+        default_source = convention if convention in self.signature.sources else None
+        read = read_observation(observation, default_source=default_source)
         decision = self.decide([read])[0]
         if convention == CANONICAL and decision.action_mask[LEFT_ARM].any():
             return decision.actions

@@ -1,7 +1,6 @@
 """Convert a request with openpi's keys to an observation, and the policy's decision to an answer."""
 
 import time
-from dataclasses import replace
 from typing import Protocol
 
 from vita_data.action_convention import Convention, require_convention
@@ -53,9 +52,7 @@ class PolicyRequestHandler:
     def act(self, request: Message) -> Message:
         """Answer with `actions` [H, 7] in the convention; raises as `RequestHandler.act`."""
         begin_s = time.monotonic()
-        observation = read_observation(request)
-        if observation.source is None and self._convention is not None:
-            observation = replace(observation, source=self._name)
+        observation = read_observation(request, default_source=None if self._convention is None else self._name)
         decision = self._policy.decide([observation])[0]
         actions = self._policy.commands(decision, self._name, state=observation.state)
         return {"actions": actions, "server_timing": {"infer_ms": 1e3 * (time.monotonic() - begin_s)}}
