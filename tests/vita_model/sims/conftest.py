@@ -10,7 +10,7 @@ import pytest
 
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.interfaces import Observation, PolicyInfo
-from vita_model.sims.robosuite.tasks import CAMERAS, find_task
+from vita_model.sims.robosuite.tasks import CAMERAS, TASKS
 from vita_model.sims.scripted.expert import Scene
 from vita_model.sims.scripted.task import IMAGE_SIZE, Proprioception, TaskSpec
 
@@ -19,7 +19,7 @@ class PointArm:
     """What `RobosuiteTask` is to its users, without physics: a hand that goes where it is told."""
 
     def __init__(self, spec: TaskSpec | None = None, *, works: Callable[[int], object] = lambda seed: 1) -> None:
-        self.spec = spec or find_task("lift")
+        self.spec = spec or TASKS["lift"]
         self.works, self.num_resets, self.num_renders = works, 0, 0
 
     def reset(self, seed: int) -> None:

@@ -14,7 +14,7 @@ from vita_data.errors import RequestError
 from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.scripted.expert import Scene, lift_command, stack_command
-from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, NO_OP, Proprioception, TaskSpec
+from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec, no_op
 
 INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4.0"
 """robosuite's own requirements would install a second OpenCV and a keyboard driver."""
@@ -65,7 +65,7 @@ class RobosuiteTask:
         gripper.current_action = np.zeros_like(gripper.current_action)  # robosuite's reset keeps the last command
         self._environment.reset()
         for _ in range(NUM_SETTLE_STEPS):
-            self.step(np.array(NO_OP))
+            self.step(no_op())
 
     def step(self, command: Float64) -> None:
         """Execute one command [7] for 1/20 s."""
@@ -121,17 +121,6 @@ class RobosuiteTask:
     def close(self) -> None:
         """Free the simulator."""
         self._environment.close()
-
-
-def find_task(name: str) -> TaskSpec:
-    """Find a task by name.
-
-    Raises:
-        RequestError: the task does not exist.
-    """
-    if name not in TASKS:
-        raise RequestError(f"unknown robosuite task {name!r}; expected one of {', '.join(TASKS)}")
-    return TASKS[name]
 
 
 def _make(spec: TaskSpec) -> Any:

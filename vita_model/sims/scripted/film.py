@@ -1,15 +1,14 @@
 """A film of rollouts: episodes side by side, all beginning together, each framed in the colour of its outcome."""
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 from vita_data.errors import VitaDataError
+from vita_data.storage.files import publish
 from vita_data.types import Image
 
 _GREEN, _RED, _GREY = (40, 160, 60), (200, 50, 40), (120, 120, 120)
@@ -27,6 +26,8 @@ def write_film(
         ValueError: there are no episodes, or one has no picture.
         VitaDataError: the file cannot be written.
     """
+    import av  # imported late: it is slow, and every `vita-eval` imports this module
+
     if not episodes or not all(len(pictures) for _, pictures in episodes):
         raise ValueError("a film needs at least one episode, and at least one picture per episode")
     num_moments = max(len(pictures) for _, pictures in episodes) + round(_HOLD_S * hz)
@@ -41,7 +42,7 @@ def write_film(
                 picture = _moment(episodes, moment, num_columns, size)
                 film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             film.mux(stream.encode())
-        os.replace(partial, path)
+        publish(partial, path)
     except (av.FFmpegError, OSError) as fault:
         raise VitaDataError(f"{path}: cannot write the film ({fault})") from fault
 

@@ -12,8 +12,6 @@ from vita_model.sims.scripted.expert import Scene
 HZ = 20
 IMAGE_SIZE = 128
 """As in LIBERO's official files."""
-NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""Stay with open gripper; LIBERO's loop sends this while objects settle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,5 +87,5 @@ class ScriptedTask(Protocol):
 
 
 def no_op() -> Float64:
-    """Give the command that stays with open gripper."""
-    return np.array(NO_OP)
+    """Give the command that stays with open gripper, as LIBERO's loop sends it while objects settle."""
+    return np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])

@@ -10,10 +10,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from vita_data.errors import RequestError
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.scripted.expert import Scene, lift_command
-from vita_model.sims.scripted.task import IMAGE_SIZE, Proprioception, TaskSpec
+from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec
 from vita_model.sims.tabletop.drawing import COLOURS, CUBE_M, TABLE_Z_M, Layout, arm_joints_rad, draw
 
 _STEP_M = 0.05
@@ -73,7 +72,7 @@ class TabletopTask:
             self._held, self._width = -1, min(_OPEN_M, self._width + _FINGER_STEP_M)
         else:
             self._close()
-        self._speed = (self._width - before) * 20
+        self._speed = (self._width - before) * HZ
         self._fall()
 
     @property
@@ -125,17 +124,6 @@ class TabletopTask:
     def _fall(self) -> None:
         free = np.arange(len(self._cubes)) != self._held
         self._cubes[free, 2] = np.maximum(_REST_Z_M, self._cubes[free, 2] - _STEP_M)
-
-
-def find_task(name: str) -> TaskSpec:
-    """Find a task by name.
-
-    Raises:
-        RequestError: the task does not exist.
-    """
-    if name not in TASKS:
-        raise RequestError(f"unknown tabletop task {name!r}; expected one of {', '.join(TASKS)}")
-    return TASKS[name]
 
 
 def _places(count: int, generator: np.random.Generator) -> Float64:

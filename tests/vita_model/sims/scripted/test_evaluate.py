@@ -11,10 +11,10 @@ from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import PolicyInfo
 from vita_model.sims.cli import scripted as cli_scripted
 from vita_model.sims.cli.main import main
-from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.robosuite.tasks import TASKS
 from vita_model.sims.scripted.evaluate import EvaluateRequest, evaluate_scripted
 
-LIFT = find_task("lift")
+LIFT = TASKS["lift"]
 
 
 class Oracle:

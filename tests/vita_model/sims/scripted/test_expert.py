@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.robosuite.tasks import TASKS
 from vita_model.sims.scripted.expert import CLOSE, OPEN, Scene, lift_command, stack_command
 
 
@@ -73,4 +73,4 @@ def test_a_held_cube_is_raised_before_it_travels():
 def test_stacking_needs_something_to_stack_on():
     with pytest.raises(ValueError, match="target cube"):
         stack_command(_scene([0, 0, 1]))
-    assert find_task("stack").cubes == ("cubeA", "cubeB")
+    assert TASKS["stack"].cubes == ("cubeA", "cubeB")

@@ -10,13 +10,13 @@ from vita_data.sources.libero import source as libero
 from vita_data.types import CameraRole, Episode, ResizeMode
 from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import libero_state
-from vita_model.sims.robosuite.tasks import find_task
+from vita_model.sims.robosuite.tasks import TASKS
 from vita_model.sims.scripted.expert import CLOSE, OPEN
 from vita_model.sims.scripted.noise import CALM, DISTURBED, PathNoise, disturbances
 from vita_model.sims.scripted.record import TAIL_STEPS, RecordRequest, record
 from vita_model.sims.scripted.seeds import DEMONSTRATIONS, EVALUATIONS, episode_seeds
 
-LIFT = find_task("lift")
+LIFT = TASKS["lift"]
 
 
 def _record(out, arm, *, num_demos=2, seed=0, noise=CALM, say=lambda line: None):
