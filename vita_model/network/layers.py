@@ -112,10 +112,9 @@ def unit_images(images: Tensor, size: int) -> Tensor:
     lead = images.shape[:-3]
     pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2)
     if pixels.shape[-1] != size:
-        in_bytes = pixels.device.type == "cpu"  # CUDA resizes no bytes
-        pixels = pixels if in_bytes else pixels.float()
-        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        pixels = pixels if in_bytes else pixels.round()
+        if pixels.device.type != "cpu":  # only the CPU resizes bytes
+            pixels = pixels.float()
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True).round()
     return (pixels.float() / 255).reshape(*lead, 3, size, size)
 
 
