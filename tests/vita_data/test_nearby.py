@@ -94,7 +94,7 @@ def test_a_folder_above_is_no_advice_where_only_its_other_folders_would_be_read(
     (tmp_path / "07").symlink_to(toy_raw / "ur5e" / "01")
     other = tmp_path / "deep" / "other"
     (other / "meta").mkdir(parents=True)
-    (other / "meta" / "info.json").write_text('{"codebase_version": "v3.0"}')
+    (other / "meta" / "info.json").write_text('{"codebase_version": "v4.0"}')
     assert sources.load("ur5e").parts(FsspecTree(str(tmp_path)), sources.load("ur5e").Settings())
     for given in (other, tmp_path / "deep" / "absent"):
         told = refusal(capsys, "build", "--source", "ur5e", "--raw", given, "--out", tmp_path / "out")
