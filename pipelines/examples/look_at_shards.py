@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 import vita_data
+from vita_data.types import Reason
 
 source = vita_data.open_source("shards/bridge")
 print(source)
@@ -46,10 +47,13 @@ figure.savefig("frames.png")
 
 # %% [markdown]
 # ## Dropped episodes
-# `episodes` has a row for each raw episode. `vita-data view shards/bridge` shows the same in a browser, with pictures.
+# `episodes` has a row for each raw episode. `vita-data view shards/bridge --raw raw/bridge --html view` shows the same
+# in a browser, with pictures of what was dropped.
 
 # %%
-print(source.episodes["outcome"].value_counts())
-dropped = source.episodes.filter(pl.col("outcome") != "ok")
-print(dropped.group_by("reason").len().sort("len", descending=True))
-print(dropped.select("id", "reason", "detail").head(5))
+dropped = source.episodes.filter(pl.col("outcome") == "dropped")
+print(f"{len(dropped)} of {len(source.episodes)} raw episodes were dropped")
+for reason, count in dropped["reason"].value_counts(sort=True).iter_rows():
+    print(f"{count}: {reason}, {Reason(reason).name.lower()}")  # more: vita_data/README.md, "Drops"
+for episode in dropped.head(3).iter_rows(named=True):
+    print(f"{episode['id']}: {episode['reason']} {episode['detail']}")

@@ -137,6 +137,7 @@ def evaluate_scripted(
     checked, seeds = InConvention(policy, CONVENTION), request.seeds
     strips = {seed: Strip() for seed in seeds[:_NUM_SHOWN]}
     started = time.monotonic()
+    report(f"{policy.info.name}: {len(seeds)} episodes of at most {request.loop.max_steps} steps, a line after each")
     progress.start(3 * len(seeds))
     episodes = _run(ScriptedSimulation(task, policy.info), checked, request, report, "policy", progress, strips)
     took_s = time.monotonic() - started

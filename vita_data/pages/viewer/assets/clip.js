@@ -98,9 +98,11 @@ VITA.clip = (() => {
     };
     const facts = make("table", {}, ...clip.facts.map(([name, value]) =>
       make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, value))));
-    box.replaceChildren(heading(row, meta), stage, bar.element,
-      ...group("action", "Actions", "This clip is video only; it has no actions."),
-      ...group("state", "State", "No state was measured for this clip."),
+    const measured = plots.length ?
+      [...group("action", "Actions", "No actions were stored for this clip."),
+        ...group("state", "State", "No state was measured for this clip.")] :
+      [make("p", {className: "explain"}, "This clip is video only; it has no actions and no state.")];
+    box.replaceChildren(heading(row, meta), stage, bar.element, ...measured,
       make("details", {}, make("summary", {}, "Texts, origin and other facts"), facts));
     box.scrollTop = 0;
     redraw();
