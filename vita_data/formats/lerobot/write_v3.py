@@ -14,8 +14,8 @@ from vita_data.formats.lerobot.write import ToyLeRobotEpisode
 from vita_data.formats.video.stream import write_toy_video
 from vita_data.types import Float64, Image, Json
 
-_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
@@ -40,7 +40,7 @@ def write_lerobot_v3(
     spans = _write_videos(Path(root), episodes, fps=fps, per_file=cut.per_video_file)
     rows = [_entry(number, episode, starts, spans[number], cut) for number, episode in enumerate(episodes)]
     pq.write_table(pa.Table.from_pylist(rows), meta / "episodes/chunk-000/file-000.parquet")
-    _write_tasks(meta / "tasks.parquet", texts)
+    write_tasks(meta / "tasks.parquet", texts)
     described = {
         "codebase_version": "v3.0",
         "fps": fps,
@@ -48,8 +48,8 @@ def write_lerobot_v3(
         "total_episodes": len(episodes),
         "total_frames": int(starts[-1]),
         "total_tasks": len(texts),
-        "data_path": _DATA,
-        "video_path": _VIDEO,
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH,
         "features": _features(episodes[0]),
     }
     (meta / "info.json").write_text(json.dumps({**described, **info}, indent=1))
@@ -90,7 +90,7 @@ def _write_data(
 ) -> None:
     """Write the data files, a row group an episode."""
     for first in range(0, len(episodes), per_file):
-        path = root / _DATA.format(chunk_index=0, file_index=first // per_file)
+        path = root / DATA_PATH.format(chunk_index=0, file_index=first // per_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         tables = [
             _table(episode, number, int(starts[number]), texts.index(episode.text), fps=fps)
@@ -135,7 +135,7 @@ def _write_videos(
     spans: list[dict[str, object]] = [{} for _ in episodes]
     for key in episodes[0].videos:
         for first in range(0, len(episodes), per_file):
-            path = root / _VIDEO.format(video_key=key, chunk_index=0, file_index=first // per_file)
+            path = root / VIDEO_PATH.format(video_key=key, chunk_index=0, file_index=first // per_file)
             path.parent.mkdir(parents=True, exist_ok=True)
             frames: list[Image] = []
             for number, episode in enumerate(episodes[first : first + per_file], start=first):
@@ -151,7 +151,7 @@ def _write_videos(
     return spans
 
 
-def _write_tasks(path: Path, texts: Sequence[str]) -> None:
+def write_tasks(path: Path, texts: Sequence[str]) -> None:
     """Write the texts as the index of a pandas frame: without pandas' own metadata they would be read as a column."""
     index = "__index_level_0__"
     fields = [
