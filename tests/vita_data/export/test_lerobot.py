@@ -246,9 +246,10 @@ def test_every_second_frame_is_a_key_frame_and_the_first_of_an_episode(every_row
     assert sum(frame.key_frame for frame in frames) >= len(frames) // 2
 
 
-def test_av1_is_written_on_request(every_row: Path, tmp_path: Path) -> None:
+def test_av1_is_written_on_request(every_row: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     request = ExportRequest(folder=every_row / "bridge", out=tmp_path / "out", splits=(Split.VAL,))
     export_lerobot(request, codec="av1")
+    assert capfd.readouterr() == ("", "")
     info = json.loads((tmp_path / "out/meta/info.json").read_text())
     after = read_back(tmp_path / "out", (CameraRole.PRIMARY,))
 

@@ -1,5 +1,6 @@
 """Video files of one camera: several episodes a file, cut by size."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -83,6 +84,7 @@ class VideoFiles:
             if expected < self._max_bytes:
                 return self._stream
             self.close()
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder describes itself on stderr otherwise
         self._place = next_place(self._place)
         self._num_frames = self._num_bytes = 0
         path = self._root / VIDEO_PATH.format(
