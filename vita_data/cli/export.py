@@ -1,11 +1,11 @@
-"""`vita-data export`: a built source as a LeRobot dataset or as Parquet."""
+"""`vita-data export` and `push`: a built source as a LeRobot dataset or as Parquet, and its upload to the hub."""
 
 import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_json_flag, add_verb, print_json
-from vita_data.command.arguments import any_folder, local_path
+from vita_data.command.arguments import any_folder, local_folder, local_path, word
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
@@ -16,8 +16,8 @@ _LEROBOT, _PARQUET = "lerobot", "parquet"
 _CODECS = ("h264", "av1")
 
 
-def add_export_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add_export_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs."""
     export = add_verb(
         verbs, "export", _export, "write a built source as a LeRobot dataset (v3.0) or as Parquet with one row a clip"
     )
@@ -40,6 +40,19 @@ def add_export_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_json_flag(export)
     add_quiet_flag(export)
+
+    push = add_verb(
+        verbs, "push", _push, "upload an export with its card to a dataset repository of the Hugging Face hub"
+    )
+    push.add_argument("folder", type=local_folder, metavar="DIR", help="folder that `vita-data export --out` wrote")
+    push.add_argument("repo", type=word, metavar="ORG/NAME", help="the repository, which is created if it is missing")
+    push.add_argument("--private", action="store_true", help="create the repository as a private one")
+    push.add_argument(
+        "--in-house",
+        action="store_true",
+        help="all who can read the private repository are in house; needed if the licence forbids passing the data on",
+    )
+    add_quiet_flag(push)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -72,3 +85,17 @@ def _run(request: "ExportRequest", arguments: argparse.Namespace, progress: Prog
     from vita_data.export.lerobot.dataset import export_lerobot
 
     return export_lerobot(request, codec=arguments.codec or _CODECS[0], progress=progress)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from vita_data.export.push import PushRequest, push
+
+    request = PushRequest(
+        folder=arguments.folder,
+        repo=arguments.repo,
+        private=arguments.private,
+        in_house=arguments.in_house,
+        quiet=arguments.quiet,
+    )
+    print(push(request))
+    return 0

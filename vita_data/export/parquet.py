@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from vita_data.command.progress import SILENT, Progress
-from vita_data.export.card import card_text
+from vita_data.export.card import ExportNote, card_text, write_card
 from vita_data.export.lerobot.tables import FEATURES_KEY, TableFiles
 from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, export_folder, open_for_export
 from vita_data.slots import ACTION_DIM, STATE_DIM
@@ -51,7 +51,10 @@ def export_parquet(
                 num_rows += _write_clips((stored.clip for stored in split), files, cameras, progress)
             finally:
                 files.close()
-        (root / "README.md").write_text(_card(source), encoding="utf-8")
+        note = ExportNote(
+            source=source.name, format="parquet", licence=source.licence, redistributable=source.redistributable
+        )
+        write_card(root, _card(source), note)
     notes = ("depth images are not exported",) if source.has_depth else ()
     return ExportResult(
         folder=str(request.out), num_clips=source.num_clips, num_episodes=source.num_clips, num_rows=num_rows,

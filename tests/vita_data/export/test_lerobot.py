@@ -146,6 +146,7 @@ def test_the_layout_is_that_of_lerobot(every_row: Path, tmp_path: Path) -> None:
         "meta/vita_clips.parquet",
         "videos/observation.images.primary/chunk-000/file-000.mp4",
         "videos/observation.images.wrist_right/chunk-000/file-000.mp4",
+        "vita_export.json",
     ]
     assert (result.num_clips, result.num_episodes, result.num_rows) == (8, 8, 370)
     assert {key: value for key, value in info.items() if key != "features"} == {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vita_data.command.progress import SILENT, Progress
-from vita_data.export.card import card_text
+from vita_data.export.card import ExportNote, card_text, write_card
 from vita_data.export.lerobot.episodes import BLANK, ExportedEpisode, episodes_of
 from vita_data.export.lerobot.features import ACTION, MASK_ACTION, MASK_STATE, STATE, Layout, find_layout, image_key
 from vita_data.export.lerobot.meta import FileSizes, ListedEpisode, MetaFiles, Origin
@@ -54,7 +54,10 @@ def export_lerobot(
         finally:
             writer.close()
         meta = writer.finish()
-        (root / "README.md").write_text(_card(source, layout, meta), encoding="utf-8")
+        note = ExportNote(
+            source=source.name, format="lerobot", licence=source.licence, redistributable=source.redistributable
+        )
+        write_card(root, _card(source, layout, meta), note)
     return ExportResult(
         folder=str(request.out), num_clips=source.num_clips, num_episodes=meta.num_episodes, num_rows=meta.num_rows,
         notes=tuple(_notes(source, meta)),
