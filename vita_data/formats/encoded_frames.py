@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from vita_data.formats.image_header import excess
 from vita_data.types import JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -25,7 +26,8 @@ class EncodedFrames:
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of `rows`: JPEG bytes as stored, any other image format decoded at its own size.
 
-        Bytes that are not an image are yielded unchanged: storing the frame decides whether to drop the episode.
+        Bytes that are not an image, or declare one larger than any known (`limits`), are yielded unchanged: storing the
+        frame decides whether to drop the episode.
         """
         for row in rows:
             yield encoded_frame(self._images[row])
@@ -33,8 +35,10 @@ class EncodedFrames:
 
 def is_image(data: bytes) -> bool:
     """Tell whether bytes decode as an image; a JPEG is decoded at an eighth of its size, which is the fastest."""
+    if not data or excess(data):
+        return False
     if not data.startswith(_JPEG_MAGIC):
-        return bool(data) and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) is not None
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) is not None
     try:
         simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8)
     except ValueError:
@@ -44,7 +48,7 @@ def is_image(data: bytes) -> bool:
 
 def encoded_frame(data: bytes) -> JpegFrame | RgbFrame:
     """Return one frame as `EncodedFrames` yields it."""
-    if not data or data.startswith(_JPEG_MAGIC):
+    if not data or data.startswith(_JPEG_MAGIC) or excess(data):
         return JpegFrame(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     return JpegFrame(data) if pixels is None else RgbFrame(np.asarray(pixels, np.uint8))

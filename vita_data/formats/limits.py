@@ -1,14 +1,35 @@
 """The greatest sizes and numbers that raw files may declare, one for each kind of declaration.
 
-Raw data comes from strangers: a number in a file is compared with its limit before memory is asked for. Each limit is
-far above what known datasets hold. A file that exceeds one is refused in words, as damaged.
+Raw data comes from strangers: a number in a file is compared with its limit, and a size also with the bytes that the
+file really has, before memory is asked for. Each limit is far above what known datasets hold. A file that exceeds one
+is refused in words, as damaged.
 """
 
-MAX_ARRAY_BYTES = 1 << 28
-"""An array that is read as a whole."""
+MAX_IMAGE_PIXELS = 1 << 25
+"""One image; 8K video (7680 x 4320) is smaller."""
+MAX_JPEG_SCANS = 100
+"""Scans of a progressive JPEG, each of which is decoded over the whole image; encoders write about ten."""
+MAX_TEXT_FILE_BYTES = 1 << 28
+"""A JSON, CSV or index file, which is read as a whole."""
 MAX_JSON_DEPTH = 64
 """Lists and objects inside one another, as in JSON."""
 MAX_INTEGER_DIGITS = 308
 """Digits of one integer; greater ones do not fit a float64."""
 MAX_PICKLED_VALUES = 1 << 21
 """Values of a pickle, each as often as it occurs; CALVIN's largest index has about 120,000."""
+MAX_PATH_CHARS = 1000
+"""A path that is made from a description."""
+MAX_ARRAY_BYTES = 1 << 28
+"""An array that is read as a whole: a member of an archive."""
+MAX_RECORD_BYTES = 1 << 29
+"""A record of a TFRecord file."""
+MAX_RECORD_FIELDS = 1 << 21
+"""Fields of one message of a record: features, or items of a list."""
+MAX_VARINT_BYTES = 1 << 24
+"""A list of integers of a record as stored; decoding takes about 50 times as much memory."""
+MAX_SHARD_RECORDS = 10_000_000
+"""Records that a description may list for one TFRecord file."""
+MAX_SHARDS = 100_000
+"""Files that a description may list for one split."""
+MAX_LOST_RECORDS = 100_000
+"""Records that a description may list beyond those that the file's bytes can hold; each becomes a failed episode."""

@@ -3,6 +3,8 @@
 Other members are neither read nor decompressed. The source interprets the members.
 """
 
+import math
+import os
 import struct
 import zipfile
 import zlib
@@ -15,12 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.limits import MAX_ARRAY_BYTES, MAX_TEXT_FILE_BYTES
 from vita_data.formats.plain_pickle import load_plain
 from vita_data.formats.raw_tree.disk import leads_nowhere
 from vita_data.formats.raw_tree.file_head import unreadable
+from vita_data.formats.raw_tree.regular import require_regular
 from vita_data.types import Float32, Float64, ResizeMode, RgbFrame
 
-_DAMAGED = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
 
 
 def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[Any], ...]:
@@ -39,7 +52,7 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
         with zipfile.ZipFile(path) as archive:
             found = []
             for key in keys:
-                found.append(np.load(BytesIO(archive.read(f"{key}.npy")), allow_pickle=False))
+                found.append(parse_npy(_member(archive, f"{key}.npy")))
     except KeyError:
         raise EpisodeError(f"{name}: array {key!r} not found in it") from None
     except _DAMAGED as error:
@@ -54,6 +67,42 @@ def read_members(path: str, keys: Sequence[str], *, name: str) -> tuple[NDArray[
     return tuple(found)
 
 
+def parse_npy(data: bytes) -> NDArray[Any]:
+    """Convert the content of a `.npy` file to an array, after comparing its declared size with the bytes there are.
+
+    Raises:
+        ValueError: it is damaged, contains Python objects, or has another size than it declares.
+    """
+    file = BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("expected numbers, got Python objects")
+    declared, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if min(shape, default=0) < 0 or declared > there or not dtype.itemsize:
+        raise ValueError(f"declares {declared} bytes, contains {there}")
+    array = np.frombuffer(data, dtype, math.prod(shape), file.tell()).reshape(shape, order="F" if is_fortran else "C")
+    return array.copy(order="K")
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member, checked against its checksum.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it is larger than any known array, or compressed in a way that numpy does not use.
+    """
+    info = archive.getinfo(name)
+    if info.file_size > MAX_ARRAY_BYTES:
+        raise ValueError(f"declares {info.file_size} bytes, expected at most {MAX_ARRAY_BYTES}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"compressed by method {info.compress_type}, which numpy does not use")
+    with archive.open(info) as member:
+        # a read without a size would decompress everything, whatever the declared size is
+        return member.read(info.file_size + 1)
+
+
 def read_npy(path: str, *, name: str) -> NDArray[Any]:
     """Read a numeric array.
 
@@ -61,7 +110,7 @@ def read_npy(path: str, *, name: str) -> NDArray[Any]:
         SourceError: the file is missing or damaged, or contains Python objects.
     """
     try:
-        return np.asarray(np.load(_in_memory(path), allow_pickle=False))
+        return parse_npy(_in_memory(path).getvalue())
     except _DAMAGED as error:
         raise_machine_fault(error, name)
         what = unreadable(path, name=name, reason=_short(error), own={"npy"})
@@ -182,6 +231,7 @@ class NpzDepths:
 
 
 def _in_memory(path: str) -> BytesIO:
+    require_regular(path, name=os.path.basename(path), max_bytes=MAX_TEXT_FILE_BYTES)
     # numpy would retry forever on a disk that returns EAGAIN
     with open(path, "rb") as file:
         return BytesIO(file.read())

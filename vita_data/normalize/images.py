@@ -4,23 +4,21 @@ Resizing: area averaging when shrinking, bicubic when enlarging (vita_data/READM
 quality 95).
 """
 
-import struct
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from vita_data.formats.image_header import jpeg_header, oversize
 from vita_data.formats.raw_tree.file_head import look
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_BASELINE_SOF, _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
+_BASELINE_SOF = 0xC0
 _BLACK_MEAN = 2.0
 _LIT_MEAN = 8.0
-_SEGMENT = struct.Struct(">BBHBHHB")
-"""0xFF, marker, length, then in a frame header: bits per sample, height, width, number of components."""
 
 
 class UndecodableFrameError(ValueError):
@@ -58,6 +56,7 @@ def rgb_pixels(frame: JpegFrame | RgbFrame) -> Image:
     if isinstance(frame, RgbFrame):
         return frame.pixels
     _check_markers(frame.data)
+    _frame_header(frame.data)
     try:
         return np.asarray(simplejpeg.decode_jpeg(frame.data, "RGB"))
     except ValueError as error:
@@ -105,17 +104,15 @@ def _check_markers(data: bytes) -> None:
     # Some writers add zeros after the end marker; any other bytes after it are damage.
     if not data.startswith(_SOI) or not (data.endswith(_EOI) or data.rstrip(b"\x00").endswith(_EOI)):
         found = look(data, name="", own={"jpeg"}) if data else None
-        what = f" ({found.what})" if found else ""
+        told = oversize(data) or (found.what if found else "")
+        what = f" ({told})" if told else ""
         raise UndecodableFrameError(f"{len(data)} bytes have no JPEG start and end marker{what}")
 
 
 def _frame_header(data: bytes) -> tuple[int, int, int, int]:
-    at = 2
-    while at + _SEGMENT.size <= len(data):
-        start, marker, size, _, height, width, components = _SEGMENT.unpack_from(data, at)
-        if start != 0xFF:
-            break
-        if _FIRST_SOF <= marker <= _LAST_SOF and marker not in _NOT_SOF:
-            return marker, height, width, components
-        at += 2 + size
-    raise UndecodableFrameError(f"JPEG of {len(data)} bytes has no frame header")
+    header = jpeg_header(data)
+    if header is None:
+        raise UndecodableFrameError(f"JPEG of {len(data)} bytes has no frame header")
+    if fault := oversize(data):
+        raise UndecodableFrameError(f"{len(data)} bytes declare {fault}")
+    return header

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.formats.toy import toy_frame
 from vita_data.formats.video.stream import VideoStream, scan_video, write_toy_video
@@ -206,7 +207,7 @@ def _read_labels(raw: RawTree, path: str, split: Split) -> list[tuple[str, _Item
     """
     reason = "other content or invalid JSON"
     try:
-        found = json.loads(raw.read_bytes(path))
+        found = parse_json(raw.read_bytes(path))
         if isinstance(found, list):
             items = [_item(item, split, f"{path}#{number:06d}") for number, item in enumerate(found)]
             labelled = [item for item in items if item is not None]

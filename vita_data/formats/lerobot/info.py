@@ -4,16 +4,23 @@ Source: huggingface/lerobot, datasets of codebase_version v2.0, v2.1 and v3.0.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from string import Formatter
 
 from vita_data.errors import RequestError
+from vita_data.formats.limits import MAX_PATH_CHARS
+from vita_data.formats.raw_tree.regular import is_below
 from vita_data.types import Json
 
 INFO_FILE = "meta/info.json"
 ODD = (ValueError, KeyError, TypeError, IndexError, ArithmeticError)
 """Exceptions of a missing field or a field of another type."""
+_VARIABLE = re.compile(r"episode_chunk|episode_index|chunk_index|file_index|video_key")
+_FORMAT = re.compile(r"0?\d{0,2}d?|s")
+"""A greater width would make a path of any length."""
 _SUPPORTED = {"2.0": 2, "2.1": 2, "3.0": 3}
 
 
@@ -74,6 +81,19 @@ def templates_of(info: Json, root: str) -> PathTemplates:
     return PathTemplates(root=root, table=_template(info, "data_path"), video=video)
 
 
+def fill(template: str, **values: int | str) -> str:
+    """Fill the variables of a template in.
+
+    Raises:
+        ValueError: a value leads out of the dataset, or makes a path that is longer than any.
+        KeyError: the template has a variable of the other layout.
+    """
+    path = template.format(**values)
+    if not is_below(path) or len(path) > MAX_PATH_CHARS:
+        raise ValueError(f"the path {path!r:.200} leads out of the dataset; only files inside it are read")
+    return path
+
+
 def join(root: str, path: str) -> str:
     """Return the path of a dataset's file in the raw tree."""
     return str(PurePosixPath(root) / path)
@@ -87,4 +107,13 @@ def explain(error: Exception, layout: int) -> str:
 def _template(info: Json, key: str) -> str:
     if not isinstance(found := info[key], str):
         raise TypeError(f"{key} is {found!r:.80}")
+    for _, variable, form, conversion in Formatter().parse(found):
+        if variable is not None and (
+            conversion or not _VARIABLE.fullmatch(variable) or not _FORMAT.fullmatch(form or "")
+        ):
+            raise ValueError(
+                f"{key} is {found!r:.200}: expected variables like {{episode_index:06d}}, got {{{variable:.40}}}"
+            )
+    if not is_below(found):
+        raise ValueError(f"{key} is {found!r:.200}, which leads out of the dataset; only files inside it are read")
     return found

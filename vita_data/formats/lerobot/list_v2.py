@@ -1,12 +1,12 @@
 """The list of episodes of format v2.0 and v2.1: a line of `meta/episodes.jsonl` for each, which has its own files."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, missing_entries, read_entries
-from vita_data.formats.lerobot.info import PathTemplates, join, keys_of
+from vita_data.formats.lerobot.info import PathTemplates, fill, join, keys_of
 from vita_data.types import Json
 
 EPISODES_FILE = "meta/episodes.jsonl"
@@ -37,9 +37,9 @@ class FilesV2:
         """Return the table path of an episode, and its video files by feature."""
         root, place = self.templates.root, {"episode_chunk": index // self.chunk_size, "episode_index": index}
         videos = {
-            key: VideoSpan(path=join(root, self.templates.video.format(**place, video_key=key))) for key in self.videos
+            key: VideoSpan(path=join(root, fill(self.templates.video, **place, video_key=key))) for key in self.videos
         }
-        return join(root, self.templates.table.format(**place)), videos
+        return join(root, fill(self.templates.table, **place)), videos
 
 
 def parse_lines(data: bytes) -> list[Json | Exception]:
@@ -72,7 +72,7 @@ def _episode(files: FilesV2, line: Json) -> LeRobotEpisode:
 
 def _parsed(line: bytes) -> Json | Exception:
     try:
-        value = json.loads(line)
+        value = parse_json(line)
         if not isinstance(value, dict):
             raise TypeError(f"expected an object, got {type(value).__name__}")
     except (ValueError, TypeError) as error:

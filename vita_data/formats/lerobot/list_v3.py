@@ -13,7 +13,7 @@ from itertools import pairwise
 import pyarrow.parquet as pq
 
 from vita_data.formats.lerobot.episode import LeRobotEpisode, VideoSpan, checked_index, missing_entries, read_entries
-from vita_data.formats.lerobot.info import PathTemplates, join, keys_of
+from vita_data.formats.lerobot.info import PathTemplates, fill, join, keys_of
 from vita_data.types import Json, RawTree
 
 EPISODES_FOLDER = "meta/episodes"
@@ -70,7 +70,7 @@ def _episode(templates: PathTemplates, row: Json, videos: tuple[str, ...], image
         num_steps=num_steps,
         texts=texts,
         meta=row,
-        table=join(templates.root, templates.table.format(**_place(row, "data"))),
+        table=join(templates.root, fill(templates.table, **_place(row, "data"))),
         videos={key: _span(templates, row, key) for key in videos},
         images=images,
         is_packed=True,
@@ -87,7 +87,7 @@ def _span(templates: PathTemplates, row: Json, key: str) -> VideoSpan:
     start_s, stop_s = (float(str(row[f"{files}/{end}_timestamp"])) for end in ("from", "to"))
     if not 0 <= start_s <= stop_s < math.inf:
         raise ValueError(f"the video of {key!r} is from {start_s} s to {stop_s} s")
-    path = join(templates.root, templates.video.format(**_place(row, files), video_key=key))
+    path = join(templates.root, fill(templates.video, **_place(row, files), video_key=key))
     return VideoSpan(path=path, start_s=start_s, stop_s=stop_s)
 
 

@@ -3,7 +3,6 @@
 Source: huggingface/lerobot, datasets of codebase_version v2.0, v2.1 (one file per episode) and v3.0 (packed files).
 """
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,6 +10,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 
 from vita_data.errors import SourceError, raise_machine_fault
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.lerobot import list_v2, list_v3
 from vita_data.formats.lerobot.episode import LeRobotEpisode
 from vita_data.formats.lerobot.info import INFO_FILE, ODD, explain, fps_of, join, layout_of, templates_of
@@ -44,7 +44,7 @@ def open_lerobot(raw: RawTree, root: str) -> LeRobotDataset:
     """
     name, layout = join(root, INFO_FILE), 2
     try:
-        info = json.loads(raw.read_bytes(name))
+        info = parse_json(raw.read_bytes(name))
         layout = layout_of(info, name=name)
         listed = _read_v2 if layout == 2 else _read_v3
         return listed(raw, root, info)

@@ -20,6 +20,7 @@ from vita_data.errors import (
     raise_machine_fault,
 )
 from vita_data.formats.raw_tree.entries import Entry, level_matcher
+from vita_data.formats.raw_tree.regular import is_impossible
 
 # Folders have names like `1.0.0` and `...173.00`, but not `x.hdf5` or `x.tfrecord-00000-of-00002`.
 _FILE_SUFFIX = re.compile(r"\.[A-Za-z][^.]*$")
@@ -125,6 +126,8 @@ class DiskFolder:
         except NotADirectoryError:
             return False
         except OSError as error:
+            if is_impossible(error):
+                return False
             raise self._refusal(path, "accessed", error) from error
         return True
 

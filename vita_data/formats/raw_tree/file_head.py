@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from vita_data.errors import raise_machine_fault
 from vita_data.formats.raw_tree.disk import leads_nowhere
+from vita_data.formats.raw_tree.regular import NotReadError, require_regular
 from vita_data.formats.raw_tree.text_head import Finding, describe_text
 from vita_data.types import RawTree
 
@@ -104,7 +105,7 @@ def look(file: Opened, *, name: str, own: Collection[str] = ()) -> Finding | Non
         head, size = _head(file)
     except OSError as error:
         raise_machine_fault(error, name)
-        path = file if isinstance(file, str) else str(error.filename)
+        path = file if isinstance(file, str) else str(error.filename or "")
         return _link_to_nothing(path) or _unfinished(name, path) or _absent(error)
     if found := _unfinished(name, file if isinstance(file, str) else None):
         return found
@@ -126,6 +127,7 @@ def require_readable(path: str, *, name: str) -> None:
         StorageError: the machine cannot read it.
     """
     try:
+        require_regular(path, name=name)
         with open(path, "rb") as file:
             while file.read(_BLOCK_BYTES):
                 pass
@@ -137,6 +139,7 @@ def _head(file: Opened) -> tuple[bytes, int]:
     if isinstance(file, bytes):
         return file[:_HEAD_BYTES], len(file)
     if isinstance(file, str):
+        require_regular(file, name=os.path.basename(file))
         with open(file, "rb") as opened:
             return _head(opened)
     if callable(file):
@@ -159,6 +162,8 @@ def _link_to_nothing(path: str) -> Finding | None:
 
 
 def _absent(error: OSError) -> Finding | None:
+    if isinstance(error, NotReadError):
+        return Finding(error.what, error.advice)
     if isinstance(error, IsADirectoryError):
         return Finding("a folder, not a file", _OTHER)
     if isinstance(error, FileNotFoundError):

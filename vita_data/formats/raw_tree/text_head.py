@@ -1,8 +1,9 @@
 """Identifies a text found in place of data: a pointer to the data, or a message of a server."""
 
-import json
 import re
 from dataclasses import dataclass
+
+from vita_data.formats.json_text import parse_json
 
 _SHOWN_CHARS = 80
 _MAX_MESSAGE_BYTES = 2000
@@ -53,7 +54,7 @@ def _json_error(text: bytes) -> str:
     if not text.startswith(b"{") or len(text) > _MAX_MESSAGE_BYTES:
         return ""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError:
         return ""
     if not isinstance(found, dict) or not _ERROR_KEYS & set(found) or not set(found) <= _ERROR_KEYS | _MAY_ACCOMPANY:

@@ -10,9 +10,11 @@ from typing import BinaryIO, Self
 import fsspec
 
 from vita_data.errors import RequestError, StorageError
+from vita_data.formats.limits import MAX_TEXT_FILE_BYTES
 from vita_data.formats.raw_tree.disk import DiskFolder, is_dangling, leads_nowhere
 from vita_data.formats.raw_tree.entries import Entry
 from vita_data.formats.raw_tree.objects import Copies, ObjectFolder, RangeFile, reading
+from vita_data.formats.raw_tree.regular import is_inside, require_inside, require_regular, too_large
 from vita_data.formats.raw_tree.twice import find_twice
 from vita_data.nearby import near_name
 from vita_data.storage.files import is_local_fs, require_local, require_store, storage_errors, store_options, unopened
@@ -64,6 +66,7 @@ class FsspecTree:
             raise RequestError(f"--raw {self.root} is a file; give the folder that contains it")
 
     def _full(self, path: str) -> str:
+        require_inside(path)
         full = posixpath.join(self._base, path) if self._is_local else str(PurePosixPath(self._base) / path)
         if ".." not in path.split("/"):
             return full
@@ -96,7 +99,9 @@ class FsspecTree:
             return self._folder.entries(full)
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file or folder exists; see `RawTree`."""
+        """Tell whether a file or folder exists; see `RawTree`. Nothing outside the tree does."""
+        if not is_inside(path):
+            return False
         if isinstance(self._folder, DiskFolder):
             return self._folder.exists(self._full(path))
         with storage_errors(f"--raw {self.root}"):
@@ -104,7 +109,7 @@ class FsspecTree:
 
     def is_dangling(self, path: str) -> bool:
         """Tell whether a path is, or is below, a broken link; an object store has no links."""
-        return self._is_local and leads_nowhere(self._full(path))
+        return self._is_local and is_inside(path) and leads_nowhere(self._full(path))
 
     def find_twice(self, paths: Sequence[str]) -> tuple[str, str] | None:
         """Return two of the paths that are the same file or folder; see `RawTree`."""
@@ -120,14 +125,18 @@ class FsspecTree:
     def read_bytes(self, path: str) -> bytes:
         """Return the whole content of a small file."""
         if self._is_local:
+            require_regular(self._full(path), name=path, max_bytes=MAX_TEXT_FILE_BYTES)
             with open(self._full(path), "rb") as file:
                 return file.read()
         with reading(self._where(path)):
+            if (num_bytes := self._folder.size(self._full(path))) > MAX_TEXT_FILE_BYTES:
+                raise too_large(path, num_bytes)
             return bytes(self._fs.cat_file(self._full(path)))
 
     def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
         """Open a file for random access; see `RawTree`."""
         if self._is_local:
+            require_regular(self._full(path), name=path)
             return open(self._full(path), "rb")
         with reading(self._where(path)):
             file = self._fs.open(self._full(path), "rb", block_size=block_bytes, cache_type="readahead")
@@ -136,6 +145,7 @@ class FsspecTree:
     def local_path(self, path: str) -> str:
         """Return a path that C libraries can open; see `RawTree`."""
         if self._is_local:
+            require_regular(self._full(path), name=path)
             return self._full(path)
         return self._copies.path_of(self._full(path), where=self._where(path))
 

@@ -5,16 +5,23 @@ tfds.
 """
 
 import glob
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import look, unreadable_text
 from vita_data.formats.rlds.features import FeatureSpec, parse_features
-from vita_data.formats.rlds.files import DEFAULT_SETTINGS, RldsSettings, RldsShard, list_shards, refuse_other_files
+from vita_data.formats.rlds.files import (
+    DEFAULT_SETTINGS,
+    RldsSettings,
+    RldsShard,
+    list_shards,
+    refuse_impossible_lengths,
+    refuse_other_files,
+)
 from vita_data.formats.rlds.record import RldsRecord, record_id
 from vita_data.formats.rlds.tfrecord import stream_records
 from vita_data.guard import guarded
@@ -92,17 +99,20 @@ def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
     """List the tfrecord files as parts; a file that dataset_info.json lists but does not exist has 0 bytes.
 
     Raises:
-        RequestError: the existing files are not those of its dataset_info.json (`refuse_other_files`).
+        RequestError: the existing files are not those of its dataset_info.json (`refuse_other_files`), or cannot hold
+            the records that it lists.
     """
     # One listing instead of two requests per file, for trees in an object store.
     folders = {str(PurePosixPath(shard.path).parent) for shard in dataset.shards}
     there = {path for folder in folders for path in raw.glob(f"{glob.escape(folder)}/*")}
     refuse_other_files(dataset.shards, there, f"{dataset.release}/dataset_info.json in {raw.root}")
+    sizes = {shard.path: raw.size(shard.path) for shard in dataset.shards if shard.path in there}
+    refuse_impossible_lengths(dataset.shards, sizes, f"{dataset.release}/dataset_info.json in {raw.root}")
     return sorted(
         (
             Part(
                 id=shard.path,
-                num_bytes=raw.size(shard.path) if shard.path in there else 0,
+                num_bytes=sizes.get(shard.path, 0),
                 num_episodes=shard.num_records,
             )
             for shard in dataset.shards
@@ -154,7 +164,7 @@ def read_outcomes(
 
 def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
     try:
-        info = json.loads(raw.read_bytes(file))
+        info = parse_json(raw.read_bytes(file))
     except (OSError, ValueError) as error:
         raise_machine_fault(error, file)
         what = unreadable_text(raw, file, reason=str(error))

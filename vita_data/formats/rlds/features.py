@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import cast
 
 from vita_data.errors import RequestError
+from vita_data.formats.json_text import parse_json
 
 _CONNECTORS = "tensorflow_datasets.core.features."
 
@@ -50,7 +51,7 @@ def parse_features(text: bytes) -> dict[str, FeatureSpec]:
     Raises:
         ValueError: the text is not TFDS's features JSON.
     """
-    root = json.loads(text)
+    root = parse_json(text)
     if not isinstance(root, dict) or "pythonClassName" not in root:
         raise ValueError("pythonClassName is missing at the top level")
     try:

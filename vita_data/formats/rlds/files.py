@@ -12,14 +12,22 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from vita_data.errors import RequestError, SourceError
+from vita_data.formats.limits import (
+    MAX_INTEGER_DIGITS,
+    MAX_LOST_RECORDS,
+    MAX_PATH_CHARS,
+    MAX_SHARD_RECORDS,
+    MAX_SHARDS,
+)
+from vita_data.formats.raw_tree.regular import is_below
 from vita_data.types import RawTree, SourceSettings, Split
 
 _SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "validation": Split.VAL, "test": Split.VAL}
-_MAX_RECORDS = 10_000_000
-"""No file has more records; a greater count is damage, and would become as many failed episodes."""
 _DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _MIN_DIGITS = 5
+MIN_RECORD_BYTES = 16
+"""A record without data: its length and two checksums."""
 _INDEX, _TOTAL, _INDEX_OF_TOTAL = "SHARD_INDEX", "NUM_SHARDS", "SHARD_X_OF_Y"
 _EXPRESSIONS = {_INDEX: r"\d{5,}", _TOTAL: r"(\d{5,})", _INDEX_OF_TOTAL: r"\d{5,}-of-(\d{5,})"}
 
@@ -62,7 +70,7 @@ class ShardNames:
             split: the split's name.
 
         Raises:
-            ValueError: the template has a variable that TFDS does not know.
+            ValueError: the template has a variable that TFDS does not know, or leads out of the folder.
         """
         filled = template or _DEFAULT_TEMPLATE
         for key, value in (("DATASET", dataset), ("SPLIT", split), ("FILEFORMAT", "tfrecord")):
@@ -70,6 +78,8 @@ class ShardNames:
         unknown = [key for key in _VARIABLE.findall(filled) if key not in _EXPRESSIONS]
         if unknown:
             raise ValueError(f"the filepathTemplate {template!r} has an unknown variable {{{unknown[0]}}}")
+        if not is_below(filled) or len(filled) > MAX_PATH_CHARS:
+            raise ValueError(f"expected a path in the release's folder, got {filled!r:.80}")
         return ShardNames(template=f"{folder}/{filled}")
 
     def path(self, index: int, *, total: int) -> str:
@@ -164,6 +174,29 @@ def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str)
         raise RequestError(f"{place}: none of its tfrecord files exists, {expected}; found {held or 'no file'}")
 
 
+def refuse_impossible_lengths(shards: Sequence[RldsShard], sizes: Mapping[str, int], place: str) -> None:
+    """Refuse record counts that the files cannot hold; each missing record would become a failed episode.
+
+    Args:
+        shards: the result of `list_shards`.
+        sizes: the bytes of each existing file.
+        place: the dataset_info.json, for messages.
+
+    Raises:
+        RequestError: a file, or all together, would lack more records than any truncated download.
+    """
+    num_lost = 0
+    for shard in shards:
+        possible = sizes.get(shard.path, 0) // MIN_RECORD_BYTES
+        lost = max(0, (shard.num_records or 0) - possible)
+        num_lost += lost
+        if lost > MAX_LOST_RECORDS or num_lost > 10 * MAX_LOST_RECORDS:
+            raise RequestError(
+                f"{place}: shardLengths lists {shard.num_records} records for {shard.path}, whose "
+                f"{sizes.get(shard.path, 0)} bytes hold at most {possible}; fetch the file again"
+            )
+
+
 def refuse_rlds_settings(settings: RldsSettings) -> None:
     """Refuse settings that have no effect because the source was found in another form than RLDS.
 
@@ -209,11 +242,16 @@ def _shard_lengths(found: object, place: str) -> list[int]:
     """Read the record counts of a split's files: a list of digit strings, which TFDS omits if unknown."""
     if found is None:
         return []
-    if isinstance(found, list) and all(str(length).isdecimal() for length in found):
+    if isinstance(found, list) and all(_is_count(length) for length in found):
         lengths = [int(str(length)) for length in found]
-        if max(lengths, default=0) <= _MAX_RECORDS:
+        if max(lengths, default=0) <= MAX_SHARD_RECORDS and len(lengths) <= MAX_SHARDS:
             return lengths
     raise SourceError(f"{place}: expected a list of counts as shardLengths, got {found!r:.80}; fetch the file again")
+
+
+def _is_count(length: object) -> bool:
+    digits = str(length)
+    return digits.isdecimal() and len(digits) <= MAX_INTEGER_DIGITS
 
 
 def _split_shards(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError
+from vita_data.formats.limits import MAX_ARRAY_BYTES
 from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding
 from vita_data.formats.rlds.tf_example import FeatureValues, decode_feature, index_example
 from vita_data.types import Float64, Int64, Split
@@ -122,7 +123,7 @@ class RldsRecord:
         if spec.encoding is TensorEncoding.NONE:
             raise self._error(path, "contains byte strings, expected numbers")
         try:
-            raw = stored if spec.encoding is TensorEncoding.BYTES else [zlib.decompress(item) for item in stored]
+            raw = stored if spec.encoding is TensorEncoding.BYTES else [_inflated(item) for item in stored]
             # Each string is one step's tensor: a short one must not be filled from the next one.
             return np.stack([np.frombuffer(item, spec.dtype) for item in raw])
         except (zlib.error, ValueError, TypeError) as error:
@@ -130,6 +131,20 @@ class RldsRecord:
 
     def _error(self, path: str, what: str) -> EpisodeError:
         return EpisodeError(f"{self.id}: feature {path!r} {what}")
+
+
+def _inflated(data: bytes) -> bytes:
+    """Decompress one step's tensor.
+
+    Raises:
+        ValueError: it is incomplete, or larger than any known array.
+        zlib.error: it is damaged.
+    """
+    inflater = zlib.decompressobj()
+    found = inflater.decompress(data, MAX_ARRAY_BYTES)
+    if not inflater.eof:
+        raise ValueError(f"incomplete, or more than {MAX_ARRAY_BYTES} bytes")
+    return found
 
 
 def record_id(file: str, index: int) -> str:

@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_data.formats.limits import MAX_RECORD_FIELDS, MAX_VARINT_BYTES
 from vita_data.types import Float32, Int64
 
 FeatureValues = Float32 | Int64 | Sequence[bytes]
@@ -98,6 +99,8 @@ def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
         if at > end:
             raise ValueError(f"a field of {size} bytes at byte {start} exceeds its message of {end} bytes")
         fields.append((tag >> 3, message[start:at]))
+        if len(fields) > MAX_RECORD_FIELDS:
+            raise ValueError(f"more than {MAX_RECORD_FIELDS} fields in one message")
     return fields
 
 
@@ -132,6 +135,8 @@ def _decode_varints(raw: NDArray[np.uint8]) -> Int64:
         raise ValueError("a number continues past the end of its list")
     if len(ends) == len(raw):
         return raw.astype(np.int64)
+    if len(raw) > MAX_VARINT_BYTES:
+        raise ValueError(f"a list of integers of {len(raw)} bytes, expected at most {MAX_VARINT_BYTES}")
     starts = np.concatenate([[0], ends[:-1] + 1])
     place = np.arange(len(raw)) - np.repeat(starts, np.diff(np.append(starts, len(raw))))
     if place.max() > 9:

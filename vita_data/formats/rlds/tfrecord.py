@@ -4,6 +4,7 @@ Does not interpret the records. The framing is TensorFlow's (tensorflow/core/lib
 uint64 length, uint32 masked crc of the length, the data, uint32 masked crc of the data, all little-endian.
 """
 
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
+from vita_data.formats.limits import MAX_RECORD_BYTES
 from vita_data.formats.raw_tree.file_head import look, unreadable
 
 _HEADER = struct.Struct("<QI")
@@ -98,12 +100,23 @@ def _read_record(file: BinaryIO, where: str) -> bytes | EpisodeError | None:
     # Check the length before using it: a flipped bit must not become a request for exabytes.
     if fault := _crc_fault(header[:8], length_crc, f"{where}: length"):
         raise SourceError(fault)
+    if length > _READ_BYTES:
+        _require_possible(file, length, where)
     data = _read_up_to(file, length)
     footer = file.read(_FOOTER.size)
     if len(data) + len(footer) < length + _FOOTER.size:
         raise _truncated(where, expected=length + _FOOTER.size, found=len(data) + len(footer), what="data")
     fault = _crc_fault(data, _FOOTER.unpack(footer)[0], f"{where}: data")
     return EpisodeError(fault) if fault else data
+
+
+def _require_possible(file: BinaryIO, length: int, where: str) -> None:
+    at, stop = file.tell(), file.seek(0, os.SEEK_END)
+    file.seek(at)
+    if stop - at < length + _FOOTER.size:
+        raise _truncated(where, expected=length + _FOOTER.size, found=stop - at, what="data")
+    if length > MAX_RECORD_BYTES:
+        raise SourceError(f"{where}: declares {length} bytes, expected at most {MAX_RECORD_BYTES}; fetch it again")
 
 
 def _read_up_to(file: BinaryIO, num_bytes: int) -> bytes:

@@ -91,10 +91,14 @@ def play_windows(raw: RawTree, folder: str) -> list[FrameWindow]:
     Raises:
         SourceError: the list of recordings cannot be read.
     """
-    return [
-        FrameWindow(first=first, last=last, record=record)
-        for record, (first, last) in enumerate(read_spans(raw, folder).tolist())
-    ]
+    return [_recording(record, span, folder) for record, span in enumerate(read_spans(raw, folder).tolist())]
+
+
+def _recording(record: int, ends: object, folder: str) -> FrameWindow:
+    if (span := _span(ends)) is not None:
+        return FrameWindow(first=span[0], last=span[1], record=record)
+    fault = f"{folder}/{SPANS}: recording {record} is {ends!r:.80}, expected the numbers of its first and last frame"
+    return FrameWindow(first=0, last=0, record=record, fault=fault)
 
 
 def read_spans(raw: RawTree, folder: str) -> Int64:

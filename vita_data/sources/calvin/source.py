@@ -177,6 +177,10 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
 def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
     if window.fault:
         raise EpisodeError(window.fault)
+    if window.last - window.first > _PART_FRAMES and not folder.raw.exists(
+        last := _frame_name(folder.path, window.last)
+    ):  # before a window of a million frames is read up to the first missing one
+        raise EpisodeError(f"{last}: the file does not exist; fetch the missing part of the download")
     frames, steps, cameras = range(window.first, window.last + 1), folder.steps, _recorded(folder, window)
     scenes = [name for name, (first, last) in folder.scenes.items() if first <= window.first <= last]
     return Episode(

@@ -348,7 +348,7 @@ def _number(value: Any, *, per_s: float) -> float | None:
     """Convert frames or seconds to seconds; None if the value is not a number."""
     try:
         seconds = float(value) / per_s
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
 

@@ -340,6 +340,12 @@ def test_depth_is_read_in_metres_only_where_it_is_asked_for(toy: Path) -> None:
     assert metres[0, 0] == pytest.approx(1.05)
 
 
+def test_a_window_of_ten_million_frames_is_not_read_up_to_the_first_that_is_missing(root: Path) -> None:
+    relabel(root, [(200, 9_999_999), (200, 233)])
+    (failed,) = (one for one in read(root) if isinstance(one, Failure))
+    assert "episode_9999999.npz: the file does not exist; fetch the missing part" in failed.detail
+
+
 def test_a_window_with_a_missing_or_damaged_frame_fails_alone_and_names_the_file(root: Path) -> None:
     frame_file(root, 210).unlink()
     frame_file(root, 340).write_bytes(frame_file(root, 340).read_bytes()[:5000])

@@ -18,6 +18,7 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import is_image
 from vita_data.formats.hdf5.frames import any_entry, entry_bytes
 from vita_data.formats.hdf5.rows import DatasetRows
+from vita_data.formats.image_header import excess
 from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -167,6 +168,8 @@ def decode_depth_m(data: bytes) -> Float32 | None:
 def _decoded(data: bytes) -> Image | None:
     """Decode an entry to uint8 [h, w, 3] in OpenCV's channel order, a raw buffer as stored."""
     if data.startswith(_JPEG_MAGIC):
+        if excess(data):
+            return None
         try:
             return np.asarray(simplejpeg.decode_jpeg(data, "BGR"))
         except ValueError:
@@ -181,7 +184,7 @@ def _bare_buffer(data: bytes) -> Image | None:
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data and not excess(data) else None
 
 
 def _refuse_dense(images: h5py.Dataset, name: str) -> None:

@@ -5,12 +5,12 @@ They are separate from the trajectories, in the raw folder or beside it. The qua
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 from vita_data.errors import RequestError, raise_machine_fault
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import unreadable_text
 from vita_data.instruction_text import normalize_text
 from vita_data.sources._shared.robomind.tree import Trajectory
@@ -79,7 +79,7 @@ def parse_annotations(text: str) -> dict[str, str]:
     Raises:
         ValueError: the text is not a list of {"id", "response": {"task_summary"}}.
     """
-    items = json.loads(text)
+    items = parse_json(text)
     found: dict[str, str] = {}
     for item in items if isinstance(items, list) else [items]:
         match item:
