@@ -20,7 +20,15 @@ MAX_PICKLED_VALUES = 1 << 21
 MAX_PATH_CHARS = 1000
 """A path that is made from a description."""
 MAX_ARRAY_BYTES = 1 << 28
-"""An array that is read as a whole: a member of an archive."""
+"""An array that is read as a whole: a member of an archive, or a dataset of an HDF5 file."""
+MAX_CHUNK_BYTES = 1 << 28
+"""A chunk of an HDF5 dataset, which is decompressed as a whole."""
+MAX_UNWRITTEN_ROWS = 1_000_000
+"""Rows of an HDF5 dataset that may be declared without being stored."""
+MAX_ATTRIBUTE_BYTES = 1 << 24
+"""An attribute of an HDF5 object."""
+MAX_HDF5_LINKS = 16
+"""Links of an HDF5 file that lead to one another, as in the library itself."""
 MAX_RECORD_BYTES = 1 << 29
 """A record of a TFRecord file."""
 MAX_RECORD_FIELDS = 1 << 21

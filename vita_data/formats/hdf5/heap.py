@@ -16,6 +16,8 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
+from vita_data.formats.limits import MAX_ARRAY_BYTES
+
 UNWRITTEN = "unwritten heap"
 """Text of the error that is raised for an unwritten heap."""
 _REFERENCE = np.dtype([("num_items", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -62,6 +64,8 @@ def require_ended_heaps(dataset: h5py.Dataset, first: int, stop: int) -> None:
     with open(path, "rb", buffering=0) as file:
         data = b"".join(os.pread(file.fileno(), size, at) for at, size in _stretches(dataset, first, stop))
         references = np.frombuffer(data[: len(data) // _REFERENCE.itemsize * _REFERENCE.itemsize], _REFERENCE)
+        if (num_bytes := int(references["num_items"].sum(dtype=np.int64))) > MAX_ARRAY_BYTES:
+            raise OSError(f"{stop - first} entries declare {num_bytes} bytes, expected at most {MAX_ARRAY_BYTES}")
         for address in np.unique(references["address"][references["num_items"] > 0]).tolist():
             _require_end(file.fileno(), base + address)
 

@@ -3,18 +3,19 @@
 Opens, lists and reads; the source interprets the values.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError, SourceError, raise_machine_fault
 from vita_data.formats.hdf5.heap import UNWRITTEN
+from vita_data.formats.hdf5.inside import open_inside, read_attribute, require_readable_at_once
 from vita_data.formats.hdf5.rows import DAMAGE, DatasetRows, open_read_only
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
@@ -69,6 +70,8 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
     try:
         data = find_node(file, "data", name=name)
         keys: list[object] = list(data if isinstance(data, h5py.Group) else file)
+    except EpisodeError as error:
+        raise SourceError(str(error)) from error
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise SourceError(f"{name}: its groups cannot be listed; the file is damaged, fetch it again") from error
@@ -90,10 +93,11 @@ def find_node(group: h5py.Group, key: str, *, name: str) -> object:
     `Group.get` would also return None for faults of the machine.
 
     Raises:
+        EpisodeError: it lies in another file, or declares more than it stores.
         StorageError: the machine is to blame.
     """
     try:
-        return group[key]
+        return open_inside(group, key, name=name)
     except KeyError as error:
         raise_machine_fault(error, name)
         return None
@@ -142,6 +146,7 @@ def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float6
     found = find_dataset(group, key, name=name)
     if found.ndim != 2 or found.shape[1] != width:
         raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
+    require_readable_at_once(found, name=name)
     try:
         return np.asarray(found[()], np.float64)
     except DAMAGE as error:
@@ -156,14 +161,14 @@ def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
         SourceError: the attribute is not a JSON object, or the attributes are damaged.
     """
     try:
-        text = node.attrs.get(key)
+        text: Any = read_attribute(node, key)
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise SourceError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except (TypeError, ValueError) as error:
         raise SourceError(f"{name}: attribute {key!r} of {node.name} is not JSON") from error
     if not isinstance(value, dict):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, StorageError, raise_machine_fault
 from vita_data.formats.hdf5.heap import require_ended_heaps, require_written
+from vita_data.formats.hdf5.inside import open_inside
 from vita_data.formats.raw_tree.file_head import unreadable
 
 _LOCKING = "HDF5_USE_FILE_LOCKING"
@@ -39,7 +40,7 @@ class DatasetRows:
         """
         try:
             with open_read_only(self._path) as file:
-                dataset = file[self._key]
+                dataset = open_inside(file, self._key, name=self._name)
                 sizes = {"chunk_rows": _chunk_rows(dataset), "max_rows": _max_rows(dataset, max_bytes)}
                 for first, group in blocks(rows, **sizes):
                     block = read_slice(dataset, first, group[-1] + 1)

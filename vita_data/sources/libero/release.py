@@ -18,6 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.formats.hdf5.inside import read_attribute
 from vita_data.formats.hdf5.opener import find_dataset, find_group, read_floats
 from vita_data.formats.hdf5.rows import DAMAGE
 from vita_data.motion_lag import Run, response
@@ -202,7 +203,7 @@ def _attributes(node: h5py.Group, name: str) -> set[str]:
 
 def _count(data: h5py.Group, name: str) -> int | None:
     try:
-        counted = data.attrs.get("num_demos")
+        counted = read_attribute(data, "num_demos")
     except DAMAGE as error:
         raise_machine_fault(error, name)
         return None

@@ -12,7 +12,6 @@ Assumes: HDF5 datasets `images/{third_person,wrist}` (JPEG bytes, or uint8 [T, h
     in `meta/episodes.jsonl`, else of `meta/info.json`.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +24,9 @@ import numpy as np
 from vita_data.errors import EpisodeError, RequestError, raise_machine_fault
 from vita_data.formats.encoded_frames import is_image
 from vita_data.formats.hdf5.frames import DepthDataset, EncodedDataset, any_entry
+from vita_data.formats.hdf5.inside import read_attribute, require_readable_at_once
 from vita_data.formats.hdf5.opener import DatasetStream, find_dataset, open_hdf5, read_floats
+from vita_data.formats.json_text import parse_json
 from vita_data.formats.lerobot.cameras import TIME, open_camera
 from vita_data.formats.lerobot.dataset import read_column, read_table
 from vita_data.formats.lerobot.episode import LeRobotEpisode
@@ -161,7 +162,7 @@ def read_lerobot_recording(raw: RawTree, stored: Ur5eTable) -> Ur5eRecording:
 
 def _from_hdf5(file: h5py.File, name: str, depths: Mapping[CameraRole, str]) -> Ur5eRecording:
     action = read_floats(file, "action", width=7, name=name)
-    attributes = {key: _plain(value) for key, value in file.attrs.items()}
+    attributes = {key: _plain(read_attribute(file, key)) for key in file.attrs}
     images = _present(file, "images", name)
     for key in (*_VECTORS, *images.values(), *depths.values()):
         if (found := find_dataset(file, key, name=name)).shape[:1] != (len(action),):
@@ -196,6 +197,7 @@ def _scalars(file: h5py.File, key: str, name: str) -> Float64:
     found = find_dataset(file, key, name=name)
     if found.ndim == 2:
         return read_floats(file, key, width=1, name=name)[:, 0]
+    require_readable_at_once(found, name=name)
     try:
         return np.asarray(found[()], np.float64).reshape(-1)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
@@ -223,7 +225,7 @@ def _plain(value: object) -> object:
         value = value.decode(errors="replace")
     if isinstance(value, str) and value.startswith(("{", "[")):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except ValueError:
             return value
     return value

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from vita_data.errors import EpisodeError
+from vita_data.formats.hdf5.inside import read_attribute
 from vita_data.formats.hdf5.opener import find_dataset, find_node, open_hdf5, read_floats
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.guard import guarded
@@ -215,10 +216,11 @@ def present_cameras(file: h5py.File) -> frozenset[str]:
 
     Some trajectories lack a camera: its key is missing, its dataset is empty, or none of its entries is an image.
     """
-    group = find_node(file, _RGB, name=PurePosixPath(file.filename).name)
+    name = PurePosixPath(file.filename).name
+    group = find_node(file, _RGB, name=name)
     if not isinstance(group, h5py.Group):
         return frozenset()
-    cameras = {key: group.get(key) for key in group}
+    cameras = {key: find_node(group, key, name=name) for key in group}
     return frozenset(key for key, found in cameras.items() if isinstance(found, h5py.Dataset) and shows_images(found))
 
 
@@ -293,7 +295,7 @@ def _num_rows(recording: Recording, trajectory: Trajectory) -> int:
 
 
 def _refuse_simulated(file: h5py.File, trajectory: Trajectory) -> None:
-    if bool(file.attrs.get("sim", False)):
+    if bool(read_attribute(file, "sim")):
         raise EpisodeError(
             f"{trajectory.path}: a simulated trajectory (attribute sim) in a folder of the real robot; remove it"
         )
