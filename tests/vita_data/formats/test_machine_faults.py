@@ -250,7 +250,7 @@ def test_an_io_error_while_a_video_is_read(
 def test_damage_that_ffmpeg_calls_an_io_error_costs_that_video_alone(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: Any) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
         raise av.error.OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("av.open", refuse)

@@ -19,7 +19,9 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError, raise_machine_fault
+from vita_data.formats.limits import MAX_IMAGE_PIXELS
 from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, look, require_readable, unreadable
+from vita_data.formats.raw_tree.regular import require_regular
 
 # Errors that FFmpeg returns both for a damaged file and for a fault of the machine.
 _SAID_OF_DAMAGE = frozenset({errno.EIO, errno.ENOMEM, errno.EPERM, errno.EAGAIN, errno.ENODEV, errno.ENOSPC})
@@ -32,6 +34,14 @@ class DamagedFrame:
     time: Fraction | None
     """Seconds in the file's clock; None if unknown."""
 
+
+_FORMATS = (
+    *("matroska", "webm", "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "avi", "mpegts", "mpeg", "mpegvideo", "ogg", "flv"),
+    *("asf", "nut", "mxf", "dv", "m4v", "h264", "hevc", "ivf", "obu"),
+    *("wav", "mp3", "aac", "flac"),  # opened to say that they have no video
+)
+"""Containers and streams of one file; FFmpeg's other formats include playlists, which name further files."""
+_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
 
 ShownFrame = av.VideoFrame | DamagedFrame
 
@@ -81,10 +91,22 @@ class VideoFile:
                 if not what and not container.streams:
                     what = f", nor any other stream; {FETCH_AGAIN}"
                 raise EpisodeError(f"{self.name}: the file contains no video stream{what}")
+            self._limit(streams[0])
             yield container, streams[0]
         finally:
             if self._kept is not container:
                 container.close()
+
+    def _limit(self, stream: AvVideoStream) -> None:
+        """Refuse a declared size that is too large; a later change of size makes a damaged frame."""
+        context = stream.codec_context
+        if context.width * context.height > MAX_IMAGE_PIXELS:
+            raise EpisodeError(
+                f"{self.name}: the video declares {context.width}x{context.height} pixels, expected at most "
+                f"{MAX_IMAGE_PIXELS}; {FETCH_AGAIN}"
+            )
+        if not context.is_open:
+            context.options = {**context.options, "max_pixels": str(MAX_IMAGE_PIXELS)}
 
     def keep(self, container: av.container.InputContainer) -> None:
         """Keep an opened file open for a possible next use."""
@@ -92,7 +114,8 @@ class VideoFile:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            return av.open(self.path)
+            require_regular(self.path, name=self.name)
+            return av.open(self.path, options=dict(_OPTIONS))
         except (av.FFmpegError, OSError) as error:
             refuse_machine_fault(error, self.path, self.name)
             what = unreadable(self.path, name=self.name, reason=str(error.strerror), own={"video"})
