@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Never
 
 from vita_data.cli.shared import add_source_arguments, load_asked
 from vita_data.command.arguments import address, any_path, positive, setting, word
+from vita_data.command.exits import one_line
 from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
@@ -113,7 +114,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         print("\n".join([f"{result.folder}: {_state(result)}", *_summary(result), *display.rate()]))
     retry = f"{len(result.failed)} episodes failed; {_RETRY}" if result.failed and not result.nothing else ""
     for line in (*failure_lines(result.failed), *filter(None, [retry, result.nothing])):
-        print(f"vita-data build: {name}: {line}", file=sys.stderr)
+        print(f"vita-data build: {name}: {one_line(line)}", file=sys.stderr)
     return 1 if result.failed or result.nothing else 0
 
 

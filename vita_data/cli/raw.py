@@ -14,6 +14,7 @@ from vita_data.cli.shared import (
     require_folder_of,
 )
 from vita_data.command.arguments import address, local_path, positive, setting, word
+from vita_data.command.exits import one_line, printable
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
@@ -88,10 +89,10 @@ def _probe(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(probed.report.as_json())
     else:
-        print("\n".join(probed.report.lines()))
+        print("\n".join(map(printable, probed.report.lines())))
         print(arguments.html or "no page was written; add --html FILE for one with contact sheets and tables")
     for result in probed.report.failed:
-        print(f"vita-data probe: {name}: {result.line}", file=sys.stderr)
+        print(f"vita-data probe: {name}: {one_line(result.line)}", file=sys.stderr)
     return 1 if probed.report.failed else 0
 
 

@@ -116,5 +116,5 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
         )
     for problem in report.problems:
-        print(f"vita-data verify: {problem}", file=sys.stderr)
+        print(f"vita-data verify: {one_line(problem)}", file=sys.stderr)
     return 1 if report.problems else 0

@@ -80,8 +80,12 @@ def _is_prefix(text: str, options: Iterable[str]) -> bool:
 
 def one_line(text: str) -> str:
     """Format a message as one printable line: a user's path may contain any character."""
-    words = " ".join(text.split())
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Show control characters of a line as escapes: a name in a stranger's file could move the cursor."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def exit_code(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.command.exits import OneLineParser, exit_code, printable
 from vita_data.errors import RequestError, ShardError
 from vita_data.installation import install_extra
 
@@ -44,6 +44,10 @@ def test_a_fault_is_one_line_and_a_code(fault, code, line, capsys):
     assert capsys.readouterr().err == line + "\n"
 
 
+def test_names_of_strangers_do_not_reach_the_terminal_as_commands():
+    assert printable("  a\x1b[2J\x9b1m\u202e  café\t") == "  a\\x1b[2J\\x9b1m\\u202e  café\\t"
+
+
 def test_all_extras_that_a_command_lacks_are_named_at_once(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     fault = ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
@@ -77,7 +81,7 @@ def test_a_pipe_of_somebody_elses_is_named(capsys):
 HANGS_UP = """
 import sys
 from vita_data.errors import RequestError
-from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.command.exits import OneLineParser, exit_code, printable
 
 def command():
     sys.stdin.read()
