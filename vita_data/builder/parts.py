@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, SourceError, VitaDataError
 from vita_data.formats.raw_tree.file_head import look
 from vita_data.formats.raw_tree.unread import AskedTree, ListedTree, Unread, find_unread
+from vita_data.guard import data_fault
 from vita_data.types import Part, RawTree, Source, SourceSettings
 
 
@@ -28,7 +29,7 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
         SourceError: a file that describes the whole tree cannot be read.
     """
     asked = AskedTree(raw)
-    parts = source.parts(asked, settings)
+    parts = _read_parts(source, asked, settings)
     ids = [part.id for part in parts]
     if not ids:
         raise RequestError(f"--raw {raw.root}: no data of source {source.INFO.name!r} found")
@@ -39,6 +40,17 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
     _refuse_names(parts, raw)
     _refuse_twice(parts, raw)
     return listed
+
+
+def _read_parts(source: Source, raw: AskedTree, settings: SourceSettings) -> list[Part]:
+    """List the parts; what a damaged description raises is an error in words, as for an episode (`guard`)."""
+    try:
+        return list(source.parts(raw, settings))
+    except VitaDataError:
+        raise
+    except Exception as error:
+        told = data_fault(error, f"--raw {raw.root}")
+        raise SourceError(f"{told}; a file that describes the tree is damaged, fetch it again") from error
 
 
 def unread_files(listed: PartList, raw: ListedTree) -> Unread:

@@ -1,5 +1,6 @@
 """What a build and a probe refuse before they read: parts that are one, cannot be named, or of which none is there."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 
 from vita_data import sources
 from vita_data.builder.parts import PartList, list_parts
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, SourceError, StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.types import Part
 
 
 @pytest.fixture
@@ -66,4 +68,29 @@ def test_a_clone_whose_data_were_not_fetched_is_told_what_to_run(raw: Path) -> N
         RequestError,
         match=r"all 5 files that should hold the episodes are missing or empty.*git-annex.*; run `git annex get`",
     ):
+        parts_of(raw)
+
+
+@pytest.mark.parametrize("fault", [RecursionError("too deep"), KeyError("x"), OverflowError("int too large")])
+def test_a_description_that_cannot_be_used_is_an_error_in_words(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Before, it ended the command with a traceback."""
+
+    def parts(*_: object) -> list[Part]:
+        raise fault
+
+    monkeypatch.setattr(sources.load("ur5e"), "parts", parts)
+    with pytest.raises(SourceError, match=rf"--raw {raw}: cannot be read; .*{type(fault).__name__}.* fetch it again"):
+        parts_of(raw)
+
+
+def test_a_disk_that_fails_while_parts_are_listed_is_not_the_datas_fault(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts(*_: object) -> list[Part]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sources.load("ur5e"), "parts", parts)
+    with pytest.raises(StorageError, match="Input/output error"):
         parts_of(raw)
