@@ -140,7 +140,7 @@ _Shards = tuple[tuple[Split, ShardSummary], ...]
 def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
     request, source = task.request, task.request.load()
     names = {split: _shard_name(task, split) for split in Split}
-    rows: list[EpisodeRow] = []
+    rows, seen = list[EpisodeRow](), set[str]()
     with (
         ShardWriter(request.folder / Split.TRAIN / names[Split.TRAIN]) as train,
         ShardWriter(request.folder / Split.VAL / names[Split.VAL]) as val,
@@ -148,7 +148,8 @@ def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> t
         writers = {Split.TRAIN: train, Split.VAL: val}
         for planned in task.unit.parts:
             left = planned.part.num_bytes
-            for outcome in part_outcomes(source, raw, planned, request):
+            for read in part_outcomes(source, raw, planned, request):
+                outcome = _once(read, planned.part.id, rows, seen)
                 rows.append(_write_outcome(outcome, planned, request, source, writers, names))
                 share = min(left, planned.part.num_bytes // max(planned.part.num_episodes or 1, 1))
                 left -= share
@@ -157,6 +158,16 @@ def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> t
             raw.let_go()
     shards = tuple((split, writer.summary) for split, writer in writers.items() if writer.summary is not None)
     return tuple(rows), shards
+
+
+def _once(outcome: Outcome, part: str, rows: Sequence[EpisodeRow], seen: set[str]) -> Outcome:
+    """Return the outcome, or a failure if its id occurred in this unit: one episode would hide the other."""
+    id_ = outcome.id if isinstance(outcome, Episode) else outcome.episode
+    if id_ not in seen:
+        seen.add(id_)
+        return outcome
+    detail = f"{part}: the episode id {id_!r} occurs more than once; only its first episode is stored"
+    return Failure(episode=f"{part}#again-{len(rows)}", detail=detail)
 
 
 def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: BuildRequest) -> Iterator[Outcome]:

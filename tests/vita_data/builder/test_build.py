@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
 from vita_data.shards.verify import verify
 from vita_data.sources import load
-from vita_data.types import Part, ResizeMode
+from vita_data.types import Episode, Outcome, Part, RawTree, ResizeMode
 
 
 def request(name: str, raw: Path, out: Path, **changes: object) -> BuildRequest:
@@ -497,3 +497,25 @@ def test_a_limit_takes_what_a_part_that_can_be_counted_again_lets_in(toy_raw: Pa
     build(request("libero", toy_raw / "libero", tmp_path / "good", limit=6))
     for name in ("dataset.json", "stats.json", "episodes.parquet"):
         assert (tmp_path / "out/libero" / name).read_bytes() == (tmp_path / "good/libero" / name).read_bytes()
+
+
+def test_an_id_that_occurs_twice_fails_the_second(
+    toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, the whole build ended when all of it was read."""
+    libero = load("libero")
+    read = libero.episodes
+
+    def repeated(raw: RawTree, part: Part, settings: Any) -> Iterator[Outcome]:
+        for outcome in read(raw, part, settings):
+            assert isinstance(outcome, Episode)
+            yield replace(outcome, id=outcome.id.replace("demo_1", "demo_0"))
+
+    monkeypatch.setattr(libero, "episodes", repeated)
+    result = build(request("libero", toy_raw / "libero", tmp_path))
+    found = rows(tmp_path / "libero")
+    failed = [row for row in found if row["outcome"] == "failed"]
+    assert len(failed) == sum("demo_0" in str(row["id"]) for row in found if row["outcome"] == "ok") > 0
+    assert all(re.search(r"the episode id '.*demo_0' occurs more than once", str(row["detail"])) for row in failed)
+    assert len(result.failed) == len(failed)
+    assert verify(tmp_path / "libero").problems == ()
