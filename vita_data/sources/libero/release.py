@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import h5py
 import numpy as np
@@ -167,7 +168,7 @@ def _run(demo: h5py.Group, name: str) -> Run | None:
 def _signs(file: h5py.File, names: Sequence[str], name: str) -> Iterator[Finding]:
     has = bool(_RECORDER & _attributes(file["data"], name))
     yield _sign(has, "attributes of the recorder on 'data'", "no such attributes on 'data'")
-    for demo in _demos(file, names[:1], name):
+    for demo in islice(_demos(file, names, name), 1):  # the first that can be opened
         has = bool(_attributes(demo, name))
         yield _sign(has, "attributes on the demonstrations", "none on the demonstrations")
         if (size := _image_size(demo, name)) is not None:

@@ -230,6 +230,26 @@ def test_a_contradictory_file_fails_alone_and_a_setting_says_what_it_is(official
     assert part_ids(official, release=Release.REPLAYED) == [SPATIAL]
 
 
+@pytest.mark.parametrize("release", [Release.OFFICIAL, Release.REPLAYED])
+def test_a_first_demonstration_that_cannot_be_opened_costs_itself(
+    release: Release, official: Path, replayed: Path
+) -> None:
+    """Before, the file's release was looked for in it alone, and all other demonstrations failed, too."""
+
+    def link_outside(file: h5py.File) -> None:
+        first_demo = min(file["data"])
+        del file["data"][first_demo]
+        file["data"][first_demo] = h5py.ExternalLink("other.hdf5", "/x")
+
+    root = official if release is Release.OFFICIAL else replayed
+    edited(root, link_outside)
+    bad, *others = outcomes(root)
+    assert isinstance(bad, Failure)
+    assert "is a link to another file" in bad.detail
+    assert [type(one) for one in others] == [Episode] * len(others)
+    assert others
+
+
 def test_a_tree_of_contradictory_files_alone_is_refused_once_with_what_was_found(replayed: Path) -> None:
     for file in (SPATIAL, KITCHEN):
         edited(replayed, with_attributes, file)
