@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.encoded_frames import EncodedFrames, is_image
 from vita_data.formats.image_header import excess
-from vita_data.formats.json_text import parse_json
+from vita_data.formats.json_text import ShallowJson, parse_json
 from vita_data.formats.lerobot.meta import open_lerobot
 from vita_data.formats.npz import parse_npy, read_members
 from vita_data.formats.raw_tree.text_head import describe_text
@@ -121,6 +121,25 @@ def test_json_has_limits(text: str | bytes) -> None:
 def test_json_is_what_it_was() -> None:
     value = {"a": [1, 2.5, None, True, "x" * 400, "9" * 400, {"b": [[[]]]}], "n": 10**300}
     assert parse_json(json.dumps(value)) == parse_json(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 16])
+@pytest.mark.parametrize("inner", ["", r"\\", r"\"", r"[[[{{{\\\"]", '", "[", "]]]]", "'])
+def test_json_that_is_read_in_pieces_has_the_same_depth(size: int, inner: str) -> None:
+    def read(depth: int) -> bytes:
+        text = f'["{inner}", ["["], {{"]": "}}"}}]'
+        for _ in range(depth - 2):
+            text = f"[{text}]"
+        assert parse_json(text) if depth <= 64 else True
+        file, found = ShallowJson(BytesIO(text.encode())), b""
+        while piece := file.read(size):
+            found += piece
+        assert found == text.encode()
+        return found
+
+    read(64)
+    with pytest.raises(ValueError, match="nested more than 64 levels deep"):
+        read(65)
 
 
 def test_a_deep_message_of_a_server_is_no_message() -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 import ijson
 
 from vita_data.errors import RequestError, raise_machine_fault
+from vita_data.formats.json_text import ShallowJson
 from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, unreadable_text
 from vita_data.types import RawTree
 
@@ -229,11 +230,11 @@ def _video(video: Any) -> Ego4dVideo:
 
 
 def _items(file: BinaryIO, place: str) -> Iterator[Any]:
-    return iter(ijson.items(file, place, use_float=True, buf_size=_CHUNK_BYTES))
+    return iter(ijson.items(ShallowJson(file), place, use_float=True, buf_size=_CHUNK_BYTES))
 
 
 def _events(file: BinaryIO) -> Iterator[tuple[str, str, Any]]:
-    return iter(ijson.parse(file, use_float=True, buf_size=_CHUNK_BYTES))
+    return iter(ijson.parse(ShallowJson(file), use_float=True, buf_size=_CHUNK_BYTES))
 
 
 def _require_object(events: Iterator[tuple[str, str, Any]]) -> None:
@@ -257,7 +258,7 @@ def _narrated_videos(file: BinaryIO) -> Iterator[tuple[str, Any]]:
     if place.endswith(".item"):
         yield from _named(_items(file, place))
     else:
-        yield from ijson.kvitems(file, place, use_float=True, buf_size=_CHUNK_BYTES)
+        yield from ijson.kvitems(ShallowJson(file), place, use_float=True, buf_size=_CHUNK_BYTES)
 
 
 def _place_of_narrated(file: BinaryIO) -> str:
