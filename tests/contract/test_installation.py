@@ -23,9 +23,30 @@ ROOT = Path(__file__).parents[2]
 HELPS = (
     *(
         f"vita-data {verb}"
-        for verb in ["build", "status", "probe", "toy", "sources", "mix", "stats", "verify", "inspect", "report"]
+        for verb in [
+            "build",
+            "status",
+            "probe",
+            "toy",
+            "sources",
+            "mix",
+            "stats",
+            "verify",
+            "inspect",
+            "report",
+            "view",
+        ]
     ),
-    *("vita-data", "vita-train", "vita-train params", "vita-train export", "vita-train preview", "vita-serve"),
+    *(
+        "vita-data",
+        "vita-data export",
+        "vita-data push",
+        "vita-train",
+        "vita-train params",
+        "vita-train export",
+        "vita-train preview",
+        "vita-serve",
+    ),
     *("vita-eval", "vita-eval robosuite record", "vita-eval robosuite evaluate", "vita-eval libero"),
     *("vita-eval calvin", "vita-eval simplerenv", "vita-eval table", "vita-eval trials"),
     *("python -m vita_data", "python -m vita_model", "python -m vita_model serve"),
@@ -88,7 +109,10 @@ def act_plain(venv: Venv) -> None:
     build_toy(venv)
     assert "bridge" in venv.does("vita-data mix toy --shards shards")
     venv.does("vita-data inspect shards/bridge --html page.html")
-    venv.does("vita-data report shards --manifest manifests/toy.toml --html report.html")
+    venv.does("vita-data report shards --manifest toy --html report.html")
+    venv.does("vita-data view shards --raw raw --html view")
+    venv.does("vita-data export shards/libero --format lerobot --out exported")
+    venv.lacks("vita-data push exported someone/something", "train")
     venv.lacks("vita-train debug_warmup --shards shards --out run", "train")
     venv.lacks("vita-train params cotrain", "train")
     venv.lacks("vita-eval robosuite evaluate --task lift --policy ws://127.0.0.1:9 --out out", "serve")
@@ -98,8 +122,8 @@ def act_plain(venv: Venv) -> None:
 
 
 def build_toy(venv: Venv) -> None:
-    venv.does("vita-data toy --source all --raw raw")
     for name in ("bridge", "ssv2", "libero"):
+        venv.does(f"vita-data toy --source {name} --raw raw")
         venv.does(f"vita-data build --source {name} --raw raw/{name} --out shards --frames all")
     venv.does("vita-data verify shards/bridge")
 
