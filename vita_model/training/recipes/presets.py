@@ -67,25 +67,6 @@ def tiny_codes() -> VitaConfig:
     )
 
 
-def with_states(model: VitaConfig) -> VitaConfig:
-    """Let a model's action decoder read the backbone's states in addition to the latents.
-
-    A small codebook cannot encode the position of a cube to the millimetre. The success rates of the closed
-    loop were measured with this setting.
-    """
-    return replace(model, action_decoder=replace(model.action_decoder, context=ActionContext.STATES))
-
-
-TABLE_SECONDS = 0.6
-"""Interval of the tabletop's frames: 12 steps of 20 Hz, so that the next frame and a chunk show the same motion."""
-
-
-def table_codes() -> VitaConfig:
-    """Make `tiny_codes` for the tabletop: one latent, which stands for the next frame and for the whole chunk."""
-    model = with_states(tiny_codes())
-    return replace(model, backbone=replace(model.backbone, num_latents=1, max_text_tokens=24))
-
-
 def as_printed(recipe: Recipe) -> Recipe:
     """Change a recipe to follow the paper exactly wherever the defaults differ from it (`--set preset=paper`).
 
