@@ -16,7 +16,7 @@ from vita_data.errors import RequestError, did_you_mean
 from vita_data.shards.index import SourceIndex, open_source, read_card, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
-from vita_data.storage.files import expand_home, open_path, read_files
+from vita_data.storage.files import expand_home, open_path
 from vita_data.types import Bool, CameraRole, Clip, Float32, Image, Instruction, Int64, Json, Split
 
 if TYPE_CHECKING:
@@ -162,11 +162,10 @@ class BuiltSource(Sequence[StoredClip]):
 
     @cached_property
     def episodes(self) -> pl.DataFrame:
-        """A row for each raw episode, dropped and failed ones too, with the reason (`outcome`, `reason`, `detail`)."""
-        import polars as pl
+        """A row for each raw episode, dropped and failed ones too: outcome, reason, suite, task, text, length, ..."""
+        from vita_data.curation.table import episode_table
 
-        (data,) = read_files([self.folder / "episodes.parquet"])
-        return pl.read_parquet(data)
+        return episode_table(self.folder)
 
     def __len__(self) -> int:
         return int(self._index.table.num_rows)

@@ -16,12 +16,12 @@ from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, re
 from vita_data.builder.under_way import remove_reports
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
+from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, RECORDS, SUMS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
 from vita_data.storage.files import AnyPath, list_files, remove, remove_abandoned, write_atomically
 from vita_data.types import Json, SourceInfo, Split
 
-EPISODES = "episodes.parquet"
 _NUMBERED = re.compile(r"(.+-\d{6})\.(?:tar|arrow|json)")
 
 

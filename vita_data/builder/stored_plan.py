@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from vita_data.builder.differences import refuse_difference
-from vita_data.builder.finish import EPISODES, failed_rows
+from vita_data.builder.finish import failed_rows
 from vita_data.builder.plan import (
     BuildRequest,
     Grouping,
@@ -19,6 +19,7 @@ from vita_data.builder.plan import (
 from vita_data.builder.records import PLAN, UnitRecord, read_records, record_path
 from vita_data.config.settings import settings_json
 from vita_data.errors import BRING_BACK, RequestError, StorageError
+from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import STATS
 from vita_data.storage.files import AnyPath, list_files, read_files, remove, write_atomically

@@ -51,7 +51,7 @@ def load_asked(arguments: argparse.Namespace) -> "Source":
     return load(arguments.source) if arguments.source_file is None else load_own(str(arguments.source_file))
 
 
-def add_json_flag(parser: argparse.ArgumentParser) -> None:
+def add_json_flag(parser: argparse._ActionsContainer) -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
 

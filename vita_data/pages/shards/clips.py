@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import simplejpeg
 
-from vita_data.builder.finish import EPISODES
 from vita_data.errors import RequestError
 from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.drawing.html import Picture
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
+from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import DEPTH, frame_name

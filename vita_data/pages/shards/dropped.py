@@ -1,21 +1,16 @@
 """Raw episodes that are not in the shards, and why: counts by reason with examples, and unreadable episodes."""
 
-import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from vita_data.builder.finish import EPISODES
 from vita_data.builder.records import EpisodeOutcome
-from vita_data.errors import ShardError
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.shards.card import Card, reason_meaning
-from vita_data.shards.index import card_sums, read_card
-from vita_data.storage.files import AnyPath, read_files
+from vita_data.shards.episodes import read_episodes
+from vita_data.storage.files import AnyPath
 
 _COLUMNS = ("id", "part", "outcome", "reason", "detail")
 _MAX_EXAMPLES = 3
@@ -63,14 +58,7 @@ def read_lost(folder: AnyPath) -> pa.Table:
         ManifestError: the source has not been built in the folder.
         ShardError: the list is missing or does not match the card's checksum.
     """
-    path, repair = folder / EPISODES, "run the same build again"
-    try:
-        data = read_files([path])[0]
-    except FileNotFoundError:
-        raise ShardError(f"{path}: is missing; {repair}") from None
-    if hashlib.sha256(data).hexdigest() != card_sums(read_card(folder)).get(EPISODES):
-        raise ShardError(f"{path}: does not match the card's sha256; {repair}")
-    rows = pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
+    rows = read_episodes(folder).select(_COLUMNS)
     return rows.filter(pc.not_equal(rows["outcome"], EpisodeOutcome.OK))
 
 

@@ -13,11 +13,11 @@ import simplejpeg
 from tests.vita_data.pages.conftest import HOSTILE, write_source
 from tests.vita_data.pages.many import write_many
 from tests.vita_data.pages.viewer.read_script import floats, pixels, value
-from vita_data.builder.finish import EPISODES
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError, ShardError
 from vita_data.formats.toy import read_toy_frame
 from vita_data.pages.viewer.files import ASSETS, ViewerFiles, asset
+from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import open_source
 from vita_data.types import Clip, Modality, Split
 

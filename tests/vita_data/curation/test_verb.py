@@ -1,0 +1,77 @@
+"""`vita-data episodes`: a table for people, CSV and JSON for programs, ids for manifests."""
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from vita_data.cli.main import main
+from vita_data.curation.ids import read_ids
+from vita_data.curation.table import COLUMNS, episode_table
+
+
+def lines(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> list[str]:
+    assert main(["episodes", *words]) == code
+    told = capsys.readouterr()
+    return (told.err if code else told.out).splitlines()
+
+
+def test_the_table_shows_whole_ids_and_reasons_and_counts(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines(capsys, str(built))
+    assert len(found) == 18
+    assert found[0].split() == [
+        "source", "id", "outcome", "reason", "split", "suite", "task", "length_s", "num_steps", "text", "detail",
+    ]  # fmt: skip
+    for name in ("bridge", "libero"):
+        for row in episode_table(built / name).iter_rows(named=True):
+            assert any(row["id"] in line and row["reason"] in line for line in found)
+    assert found[-1] == "16 of 16 episodes: dropped 2, ok 14"
+
+
+def test_empty_columns_are_left_out_and_nothing_is_an_answer(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines(capsys, str(built), "--where", "reason <> ''", "--sort", "id desc")
+    assert found[0].split() == ["source", "id", "outcome", "reason", "detail"]
+    assert [line.split()[3] for line in found[1:-1]] == ["short", "T1"]
+    assert lines(capsys, str(built), "--where", "reason = 'T9'") == ["0 of 16 episodes"]
+
+
+def test_csv_and_json_have_all_columns_and_agree(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (str(built / "libero"), str(built / "bridge"), "--sort", "length_s desc", "--limit", "5")
+    table = pl.read_csv(io.StringIO("\n".join(lines(capsys, *words, "--csv"))))
+    rows = json.loads("\n".join(lines(capsys, *words, "--json")))
+    assert tuple(table.columns) == COLUMNS
+    assert len(rows) == table.height == 5
+    assert table["id"].to_list() == [row["id"] for row in rows]
+    assert table["length_s"].to_list() == sorted(table["length_s"], reverse=True)
+
+
+def test_a_condition_is_of_each_source_for_itself(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads("\n".join(lines(capsys, str(built), "--where", "length_s >= max(length_s)", "--json")))
+    assert {row["source"] for row in rows} == {"bridge", "libero"}
+
+
+def test_ids_are_those_of_the_listed_episodes(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines(capsys, str(built), "--where", "suite = 'libero_90'", "--ids", str(tmp_path / "bad.txt"))
+    listed = read_ids(tmp_path / "bad.txt", place="exclude")
+    table = episode_table(built / "libero").filter(pl.col("suite") == "libero_90")
+    assert [(one.source, one.id) for one in listed] == table.select("source", "id").rows()
+
+
+def test_mistakes_are_one_line(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (
+        ((str(built), "--where", "lenght_s > 1"), "did you mean 'length_s'?"),
+        ((str(built), "--sort", "lenght"), "did you mean 'length_s'?"),
+        ((str(built), str(built / "bridge")), "source 'bridge' is given twice"),
+        ((str(tmp_path),), "no built source in"),
+    ):
+        (line,) = lines(capsys, *words, code=2)
+        assert told in line
+
+
+def test_a_text_cannot_control_the_terminal() -> None:
+    from vita_data.cli.episodes import _cell
+
+    assert _cell("text", "a\x1b[31mb\nc" + "x" * 80) == "a\\x1b[31mb\\nc" + "x" * 50 + "…"
+    assert len(_cell("id", "x" * 200)) == 200

@@ -1,0 +1,122 @@
+"""`vita-data episodes`: the raw episodes of built sources as a table, CSV or JSON, and lists of their ids."""
+
+import argparse
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from vita_data.cli.shared import add_json_flag, add_verb, print_json
+from vita_data.command.arguments import any_folder, local_path, positive, word
+from vita_data.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+    from vita_data.storage.files import AnyPath
+
+# Parts of a row that are cut in the table on the terminal; ids and reasons never are.
+_LONG = ("task", "text", "detail")
+_LONGEST = 60
+_SHOWN = ("source", "id", "outcome", "reason", "split", "suite", "task", "length_s", "num_steps", "text", "detail")
+
+
+def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    summary = (
+        "list the raw episodes of built sources, stored or not: task, text, length, outcome, reason; choose some by a "
+        "condition and write their ids for a manifest's `exclude`"
+    )
+    episodes = add_verb(verbs, "episodes", _episodes, summary)
+    episodes.add_argument(
+        "folders",
+        nargs="+",
+        type=any_folder,
+        metavar="SHARDS",
+        help="folder of a built source, or folder with several",
+    )
+    episodes.add_argument(
+        "--where",
+        type=word,
+        metavar="EXPR",
+        help="only episodes that satisfy an SQL condition on the columns, such as "
+        "\"outcome = 'ok' and length_s < 2 and text like '%%cup%%'\"; aggregates such as avg(length_s) are per source",
+    )
+    episodes.add_argument(
+        "--sort", type=word, metavar="COLUMNS", help='order of the rows, such as "source, length_s desc"'
+    )
+    episodes.add_argument("--limit", type=positive, metavar="N", help="only the first N rows")
+    form = episodes.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print only CSV to stdout, all columns and whole texts")
+    add_json_flag(form)
+    episodes.add_argument(
+        "--ids", type=local_path, metavar="FILE", help="also write SOURCE<TAB>ID of each listed episode to a file"
+    )
+
+
+def _episodes(arguments: argparse.Namespace) -> int:
+    import polars as pl
+
+    from vita_data.curation.condition import matching, ordered
+    from vita_data.curation.ids import write_ids
+    from vita_data.curation.table import episode_table
+
+    whole = [episode_table(folder) for folder in _sources(arguments.folders)]
+    chosen = whole
+    if arguments.where is not None:
+        chosen = [matching(table, arguments.where, place="--where") for table in whole]
+    found = pl.concat(chosen)
+    if arguments.sort is not None:
+        found = ordered(found, arguments.sort, place="--sort")
+    if arguments.limit is not None:
+        found = found.head(arguments.limit)
+    if arguments.ids is not None:
+        write_ids(arguments.ids, found.select("source", "id").iter_rows())
+    if arguments.csv:
+        sys.stdout.write(found.write_csv())
+    elif arguments.json:
+        print_json(found.to_dicts())
+    else:
+        print("\n".join(_lines(found, num_all=sum(map(len, whole)))))
+    return 0
+
+
+def _sources(folders: "Sequence[AnyPath]") -> "list[AnyPath]":
+    """List the built sources in the given folders.
+
+    Raises:
+        RequestError: two of them have one name, so that an id would not tell which is meant.
+    """
+    from vita_data.pages.shards.built import built_at
+    from vita_data.shards.index import read_card, source_name
+
+    found: dict[str, AnyPath] = {}
+    for folder in (one for given in folders for one in built_at(given)):
+        name = source_name(folder, read_card(folder))
+        if name in found:
+            raise RequestError(f"source {name!r} is given twice, {found[name]} and {folder}; list them one by one")
+        found[name] = folder
+    return list(found.values())
+
+
+def _lines(found: "pl.DataFrame", *, num_all: int) -> "Iterator[str]":
+    """Yield the table for a terminal, without columns that are empty in every row, and the counts below it."""
+    from vita_data.command.tables import text_table
+
+    names = [name for name in _SHOWN if any(found[name].to_list())]
+    columns = [[_cell(name, value) for value in found[name].to_list()] for name in names]
+    if found.height:
+        numeric = "".join("r" if found[name].dtype.is_numeric() else "l" for name in names)
+        yield from text_table([names, *zip(*columns, strict=True)], numeric)
+    outcomes = Counter(found["outcome"].to_list())
+    counts = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(outcomes.items()))
+    yield f"{found.height:,} of {num_all:,} episodes{counts and ': '}{counts}"
+
+
+def _cell(name: str, value: object) -> str:
+    text = "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+    if name in _LONG and len(text) > _LONGEST:
+        text = text[: _LONGEST - 1] + "…"
+    # A raw text may contain line breaks and what controls a terminal.
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
