@@ -22,7 +22,7 @@ from vita_data.storage.files import expand_home
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
 _TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
-_SOURCE_KEYS = ("source", "weight", "split", "note", "where", "fraction")
+_SOURCE_KEYS = ("source", "weight", "split", "note", "where", "fraction", "exclude")
 _WHERE_KEYS = ("suite", "task")
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -130,8 +130,8 @@ def load_manifest(path: str | Path) -> Manifest:
         raise top.fault("schema_version", f"{SCHEMA_VERSION}, the only version this program reads")
     repeats = "max_repeats_per_100k_steps"
     return Manifest(
-        name=_name(top), entries=_entries(top), path=str(path), basis=top.choice("basis", Basis.WEIGHT),
-        temperature=top.number("temperature", 1.0),
+        name=_name(top), entries=_entries(top, Path(path).parent), path=str(path),
+        basis=top.choice("basis", Basis.WEIGHT), temperature=top.number("temperature", 1.0),
         max_repeats_per_100k_steps=top.number(repeats) if repeats in top.values else None,
     )  # fmt: skip
 
@@ -144,39 +144,44 @@ def _name(top: _Table) -> str:
     return name
 
 
-def _entries(top: _Table) -> tuple[MixtureEntry, ...]:
+def _entries(top: _Table, folder: Path) -> tuple[MixtureEntry, ...]:
     tables = top.values.get("sources")
     if not isinstance(tables, list) or not tables:
         raise top.fault("sources", "at least one [[sources]] table")
-    entries: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
+    entries: dict[tuple[str, ...], int] = {}
     made: list[MixtureEntry] = []
     for number, values in enumerate(tables, start=1):
         if not isinstance(values, dict):
             raise top.fault("sources", "[[sources]] tables")
-        entry = _entry(_Table(f"{top.place}, [[sources]] table {number}", values))
-        identity = (entry.source, str(entry.split), tuple(sorted(entry.where.items())))
+        entry = _entry(_Table(f"{top.place}, [[sources]] table {number}", values), folder)
+        where = entry.condition or str(dict(sorted(entry.where.items())))
+        identity = (entry.source, str(entry.split), where)
         if identity in entries:
             raise ManifestError(
                 f"{top.place}, [[sources]] table {number}: source {entry.source!r} with split {entry.split} and "
-                f"where {dict(entry.where)} is already in table {entries[identity]}; keep one and add the weights"
+                f"where {where} is already in table {entries[identity]}; keep one and add the weights"
             )
         entries[identity] = number
         made.append(entry)
     return tuple(made)
 
 
-def _entry(table: _Table) -> MixtureEntry:
+def _entry(table: _Table, folder: Path) -> MixtureEntry:
     table.only(_SOURCE_KEYS)
     name = table.text("source")
     if not name.isidentifier():
         raise table.fault("source", "the name of a source (`vita-data sources` lists them), not a path")
-    where = table.values.get("where", {})
+    condition, where = "", table.values.get("where", {})
+    if isinstance(where, str):
+        condition, where = table.text("where"), {}
     if not isinstance(where, Mapping):
-        raise table.fault("where", 'a table such as {suite = "libero_10"}')
+        raise table.fault("where", 'a table such as {suite = "libero_10"} or a condition such as "length_s > 3"')
     conditions = _Table(f"{table.place}, where", where)
     conditions.only(_WHERE_KEYS)
+    exclude = expand_home(table.text("exclude")) if "exclude" in table.values else ""
     return MixtureEntry(
         source=name, weight=table.number("weight"), split=table.choice("split", Split.TRAIN),
         note=table.text("note", ""), where={key: conditions.text(key) for key in where},
-        fraction=table.number("fraction", 1.0, most=1.0),
+        fraction=table.number("fraction", 1.0, most=1.0), condition=condition,
+        exclude=exclude and str(folder / exclude),
     )  # fmt: skip

@@ -156,4 +156,6 @@ def test_an_example_of_the_readme_prints_what_stands_there(
 
 def test_the_readme_has_an_example_of_every_line_that_changes_shares_or_takes_a_part() -> None:
     scripts = "".join(script for script, _ in examples())
-    assert all(f"{key} =" in scripts for key in ("temperature", "max_repeats_per_100k_steps", "where", "fraction"))
+    assert all(
+        f"{key} =" in scripts for key in ("temperature", "max_repeats_per_100k_steps", "where", "fraction", "exclude")
+    )

@@ -68,7 +68,11 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
         (HEAD + ONE + 'split = "test"\n', r"`split` must be one of train, val; found 'test'"),
         (HEAD + ONE + "note = 1\n", r"`note` must be a text; found 1"),
         (HEAD + ONE + "fraction = 1.5\n", r"`fraction` must be a finite number above 0 and at most 1; found 1.5"),
-        (HEAD + ONE + 'where = "one"\n', r"`where` must be a table"),
+        (HEAD + ONE + 'where = 1\n', r"`where` must be a table such as .* or a condition such as .*; found 1"),
+        (HEAD + ONE + 'where = " "\n', r"`where` must be a non-empty text; found ' '"),
+        (HEAD + ONE + 'exclude = ["a"]\n', r"`exclude` must be a non-empty text"),
+        (HEAD + ONE + 'exclude = ""\n', r"`exclude` must be a non-empty text"),
+        (HEAD + (ONE + 'where = "hz > 1"\n') * 2, r"table 2: .* and where hz > 1 is already in table 1"),
         (HEAD + ONE + 'where = {sute = "x"}\n', r"table 1, where: unknown key `sute`; did you mean `suite`"),
         (HEAD + ONE + "where = {task = 1}\n", r"table 1, where: `task` must be a non-empty text"),
         (HEAD + ONE + ONE, r"table 2: source 'bridge' with split train .* is already in table 1"),
@@ -88,6 +92,14 @@ def test_a_missing_or_unreadable_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"\n')
     with pytest.raises(ManifestError, match="cannot be read"):
         load_manifest(tmp_path / "latin.toml")
+
+
+def test_a_condition_and_a_list_of_ids_beside_the_manifest_are_read(tmp_path: Path) -> None:
+    (entry,) = load(tmp_path, HEAD + ONE + 'where = "length_s > 3"\nexclude = "lists/bad.txt"\n').entries
+    (other,) = load(tmp_path, HEAD + ONE + 'exclude = "/lists/bad.txt"\n').entries
+
+    assert (entry.condition, entry.where, entry.exclude) == ("length_s > 3", {}, str(tmp_path / "lists" / "bad.txt"))
+    assert (other.condition, other.exclude) == ("", "/lists/bad.txt")
 
 
 def test_a_source_may_come_twice_with_another_split_or_where(tmp_path: Path) -> None:

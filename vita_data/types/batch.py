@@ -25,6 +25,10 @@ class MixtureEntry:
     note: str = ""
     where: Mapping[str, str] = field(default_factory=dict)
     fraction: float = 1.0
+    condition: str = ""
+    """Only episodes that satisfy this condition on the episode table; empty: all."""
+    exclude: str = ""
+    """File with the ids of episodes that are not used; empty: none."""
 
 
 class Basis(StrEnum):

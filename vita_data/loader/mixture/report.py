@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class SourceMix:
     num_without_instruction: int
     """Clips that this stage skips because they have no instruction."""
     num_clips_whole: int
-    """Clips with a window without `where` and `fraction`."""
+    """Clips with a window without `where`, `fraction` and `exclude`."""
     num_windows_whole: int
 
 
@@ -217,7 +218,7 @@ def _source_mix(planned: PlannedPool, stage: Stage, share_before: float | None) 
 
 
 def _whole(pool: Pool, stage: Stage) -> Pool:
-    """Return the pool that the entry would have without `where` and `fraction`."""
+    """Return the pool that the entry would have without `where`, `fraction` and `exclude`."""
     opened = pool.opened
     if opened.chosen.all():
         return pool
@@ -241,7 +242,9 @@ def _subset_notes(plan: Plan, modalities: Sequence[ModalityMix]) -> Iterator[str
         for source in part.sources:
             entry = entries[source.label]
             limits = [f"{key} = {value}" for key, value in sorted(entry.where.items())]
+            limits += [entry.condition] if entry.condition else []
             limits += [] if entry.fraction == 1 else [f"fraction = {entry.fraction:g}"]
+            limits += [f"exclude = {Path(entry.exclude).name}"] if entry.exclude else []
             if limits:
                 yield (
                     f"{entry.source}: {', '.join(limits)} limits {part.modality} batches to {source.num_clips:,} of "

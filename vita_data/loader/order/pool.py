@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vita_data.curation.selection import excluded, satisfying
 from vita_data.errors import ManifestError
 from vita_data.loader.order.permute import key_of
 from vita_data.loader.windows.clips import ShardView
@@ -43,12 +44,13 @@ class OpenEntry:
     first_rows: Int64
     """Row of the source where each shard starts [S]."""
     chosen: Bool
-    """[C] clips that `where` and `fraction` select."""
+    """[C] clips that `where`, `fraction` and `exclude` select."""
 
     @cached_property
     def label(self) -> str:
         """What distinguishes this entry from the others of its manifest: the source, and split and `where` if given."""
-        where = ",".join(f"{key}={value}" for key, value in sorted(self.entry.where.items()))
+        pairs = (f"{key}={value}" for key, value in sorted(self.entry.where.items()))
+        where = self.entry.condition or ",".join(pairs)
         split = "" if self.entry.split is Split.TRAIN else f":{self.entry.split}"
         return self.entry.source + split + (f"[{where}]" if where else "")
 
@@ -121,7 +123,8 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
     """Open the indexes of all sources of a manifest.
 
     Raises:
-        ManifestError: a source has no shards or no statistics, or `where` selects none of its clips.
+        ManifestError: a source has no shards or no statistics, or none of its clips is selected; a condition or a list
+            of ids cannot be used.
         ShardError: an index is damaged.
         StorageError: an object store does not answer, or denies access.
     """
@@ -169,7 +172,7 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
         )
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
-        chosen=_chosen(place, entry, index.table),
+        chosen=_chosen(manifest, entry, folder, index),
     )  # fmt: skip
 
 
@@ -183,7 +186,29 @@ def _refuse_nothing(place: str, card: Json) -> None:
     raise ManifestError(f"{place} was built without storing any episode ({why}); build it again with other settings")
 
 
-def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
+def _chosen(manifest: Manifest, entry: MixtureEntry, folder: AnyPath, index: SourceIndex) -> Bool:
+    """Choose the clips: `where`, then `fraction` of those, then without those that `exclude` lists."""
+    place, table = f"manifest {manifest.path}: source {entry.source!r}", index.table
+    chosen = _where(place, entry, table)
+    if entry.condition:
+        ids = satisfying(folder / entry.source, entry.condition, place=place)
+        chosen &= np.asarray(pc.is_in(table.column("episode"), value_set=pa.array(ids, pa.string())))
+        if not chosen.any():
+            raise ManifestError(f"{place}: where {entry.condition!r} selects no clip in split {entry.split}")
+    if entry.fraction != 1:
+        chosen &= _few_shot(table, chosen, entry.fraction)
+    if entry.exclude:
+        # Last, so that excluding an episode never brings in another one.
+        known = {one.source for one in manifest.entries} | set(sources_in(folder))
+        names = (entry.source, index.source)
+        ids = excluded(folder / entry.source, entry.exclude, names=names, known=known, place=place)
+        chosen &= ~np.asarray(pc.is_in(table.column("episode"), value_set=pa.array(ids, pa.string())))
+        if not chosen.any():
+            raise ManifestError(f"{place}: exclude {entry.exclude} leaves no clip in split {entry.split}")
+    return chosen
+
+
+def _where(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
     chosen = np.ones(table.num_rows, bool)
     for key, value in entry.where.items():
         column = table.column(key)
@@ -191,7 +216,7 @@ def _chosen(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
         if not chosen.any():
             found = ", ".join(sorted(str(name) for name in pc.unique(column).to_pylist())[:20])
             raise ManifestError(f"{place}: where {key} = {value!r} selects no clip; its shards have {key}: {found}")
-    return chosen if entry.fraction == 1 else chosen & _few_shot(table, chosen, entry.fraction)
+    return chosen
 
 
 def _few_shot(table: pa.Table, chosen: Bool, fraction: float) -> Bool:
