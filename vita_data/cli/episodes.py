@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_json_flag, add_verb, print_json
 from vita_data.command.arguments import any_folder, local_path, positive, word
+from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Parts of a row that are cut in the table on the terminal; ids and reasons never are.
 _LONG = ("task", "text", "detail")
 _LONGEST = 60
-_SHOWN = ("source", "id", "outcome", "reason", "split", "suite", "task", "length_s", "num_steps", "text", "detail")
+_SHOWN = ("source", "id", "outcome", "reason", "split", "suite", "task", "length_s", "num_steps")
 
 
 def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,12 +48,19 @@ def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
         "--sort", type=word, metavar="COLUMNS", help='order of the rows, such as "source, length_s desc"'
     )
     episodes.add_argument("--limit", type=positive, metavar="N", help="only the first N rows")
+    episodes.add_argument(
+        "--quality",
+        action="store_true",
+        help="also measure stored episodes (speed, jerk, idle, static and black shares, copies); reads their actions "
+        "and the images of the primary camera",
+    )
     form = episodes.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print only CSV to stdout, all columns and whole texts")
     add_json_flag(form)
     episodes.add_argument(
         "--ids", type=local_path, metavar="FILE", help="also write SOURCE<TAB>ID of each listed episode to a file"
     )
+    add_quiet_flag(episodes)
 
 
 def _episodes(arguments: argparse.Namespace) -> int:
@@ -62,7 +70,14 @@ def _episodes(arguments: argparse.Namespace) -> int:
     from vita_data.curation.ids import write_ids
     from vita_data.curation.table import episode_table
 
-    whole = [episode_table(folder) for folder in _sources(arguments.folders)]
+    folders = _sources(arguments.folders)
+    whole = [episode_table(folder) for folder in folders]
+    if arguments.quality:
+        from vita_data.curation.quality import with_quality
+
+        for number, folder in enumerate(folders):
+            with Progress(f"quality {folder.name}", unit="clips", quiet=arguments.quiet) as progress:
+                whole[number] = with_quality(whole[number], folder, progress)
     chosen = whole
     if arguments.where is not None:
         chosen = [matching(table, arguments.where, place="--where") for table in whole]
@@ -103,8 +118,11 @@ def _sources(folders: "Sequence[AnyPath]") -> "list[AnyPath]":
 def _lines(found: "pl.DataFrame", *, num_all: int) -> "Iterator[str]":
     """Yield the table for a terminal, without columns that are empty in every row, and the counts below it."""
     from vita_data.command.tables import text_table
+    from vita_data.curation.table import COLUMNS
 
-    names = [name for name in _SHOWN if any(found[name].to_list())]
+    measures = [name for name in found.columns if name not in COLUMNS and not name.endswith("_hash")]
+    wanted = (*_SHOWN, *measures, "text", "detail")
+    names = [name for name in wanted if any(found[name].to_list())]
     columns = [[_cell(name, value) for value in found[name].to_list()] for name in names]
     if found.height:
         numeric = "".join("r" if found[name].dtype.is_numeric() else "l" for name in names)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 from polars.exceptions import PolarsError
 
+from vita_data.curation.quality import COPIES, MEASURES
 from vita_data.errors import RequestError, did_you_mean
 
 _EXAMPLE = "length_s > 3 and outcome = 'ok'"
@@ -61,6 +62,11 @@ def _parts(order: str, place: str) -> Iterator[tuple[str, bool]]:
 def _require_columns(names: Iterable[str], columns: list[str], place: str, *, is_condition: bool = False) -> None:
     for name in names:
         if name not in columns:
+            if name in (*MEASURES, *COPIES.values()):
+                raise RequestError(
+                    f"{place}: {name} is measured only by `vita-data episodes --quality`; for a manifest, write a list "
+                    "with --ids and use `exclude`"
+                )
             quotes = f"; a text is written in single quotes: '{name}'" if is_condition else ""
             hint = did_you_mean(name, columns, f"the columns are: {', '.join(columns)}{quotes}")
             raise RequestError(f"{place}: column {name!r} does not exist; {hint}")

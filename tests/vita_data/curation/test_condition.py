@@ -4,7 +4,7 @@ import contextlib
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vita_data.curation.condition import matching, ordered
@@ -60,6 +60,7 @@ def test_rows_are_sorted_by_several_columns_and_equal_rows_stay() -> None:
             ordered(TABLE, order, place="--sort")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_a_condition_or_refused(text: str) -> None:
     with contextlib.suppress(RequestError):

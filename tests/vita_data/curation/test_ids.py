@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vita_data.curation.ids import ListedId, read_ids, write_ids
@@ -13,6 +13,7 @@ from vita_data.errors import RequestError
 ID = st.text(min_size=1, max_size=20).filter(lambda text: "\n" not in text and "\r" not in text and text.strip())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["bridge", "libero"]), ID), max_size=8))
 def test_what_was_written_is_read(episodes: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
