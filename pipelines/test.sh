@@ -12,4 +12,4 @@ echo "== ruff";         ruff check .
 echo "== ruff format";  ruff format --check .
 echo "== mypy";         mypy --num-workers 2
 echo "== lint-imports"; lint-imports
-echo "== pytest";       pytest -n "${VITA_TEST_WORKERS:-2}" "$@"
+echo "== pytest";       pytest -n "${VITA_TEST_WORKERS:-2}" --dist worksteal "$@"
