@@ -20,33 +20,11 @@ import pytest
 from tests.object_store import running_store
 
 ROOT = Path(__file__).parents[2]
+VERBS = "build status probe toy sources mix stats verify inspect report view episodes export push"
 HELPS = (
-    *(
-        f"vita-data {verb}"
-        for verb in [
-            "build",
-            "status",
-            "probe",
-            "toy",
-            "sources",
-            "mix",
-            "stats",
-            "verify",
-            "inspect",
-            "report",
-            "view",
-        ]
-    ),
-    *(
-        "vita-data",
-        "vita-data export",
-        "vita-data push",
-        "vita-train",
-        "vita-train params",
-        "vita-train export",
-        "vita-train preview",
-        "vita-serve",
-    ),
+    "vita-data",
+    *(f"vita-data {verb}" for verb in VERBS.split()),
+    *("vita-train", "vita-train params", "vita-train export", "vita-train preview", "vita-serve"),
     *("vita-eval", "vita-eval robosuite record", "vita-eval robosuite evaluate", "vita-eval libero"),
     *("vita-eval calvin", "vita-eval simplerenv", "vita-eval table", "vita-eval trials"),
     *("python -m vita_data", "python -m vita_model", "python -m vita_model serve"),
