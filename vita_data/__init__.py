@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vita_data.dataset import BuiltSource, StoredClip
     from vita_data.front import open_loader, open_source
-    from vita_data.loader import LoaderOptions, Plan, RemoteOptions
+    from vita_data.loader import LoaderOptions, Plan, PlanChange, RemoteOptions
     from vita_data.loader.loader import Loader
     from vita_data.types import Batch, CameraRole, Modality, Split, Stage, Starts, WindowSpec
 
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 _HOMES = {
     "vita_data.dataset": ("BuiltSource", "StoredClip"),
     "vita_data.front": ("open_loader", "open_source"),
-    "vita_data.loader": ("LoaderOptions", "Plan", "RemoteOptions"),
+    "vita_data.loader": ("LoaderOptions", "Plan", "PlanChange", "RemoteOptions"),
     "vita_data.loader.loader": ("Loader",),
     "vita_data.types": ("Batch", "CameraRole", "Modality", "Split", "Stage", "Starts", "WindowSpec"),
 }
@@ -37,6 +37,7 @@ __all__ = [
     "LoaderOptions",
     "Modality",
     "Plan",
+    "PlanChange",
     "RemoteOptions",
     "Split",
     "Stage",

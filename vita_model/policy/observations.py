@@ -76,6 +76,10 @@ def read_observation(values: Mapping[str, Any], *, default_source: str | None = 
 
 def require_known_keys(values: Mapping[str, Any]) -> None:
     """Refuse keys that no observation has, so that a misspelt camera is not silently missing; raises RequestError."""
+    if not isinstance(values, Mapping):
+        raise RequestError(
+            f"an observation must be a dict with an image and an instruction; found {_described(values)}"
+        )
     for key in values:
         if key not in _KEYS:
             hint = did_you_mean(str(key), _KEYS)
@@ -102,8 +106,14 @@ def _images(values: Mapping[str, Any]) -> Mapping[CameraRole, Image]:
 
 def _instruction(values: Mapping[str, Any]) -> str:
     key, text = _first(values, (PROMPT_KEY, "instruction"))
+    if text is None:
+        given = ", ".join(sorted(map(str, values))) or "nothing"
+        raise RequestError(
+            f"an observation must have an instruction (key `instruction` or `{PROMPT_KEY}`); got {given}"
+        )
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_TEXT:
-        raise RequestError(f"{key} must be a string of 1 to {_MAX_TEXT} characters; found {_described(text)}")
+        found = f"{len(text)} characters" if isinstance(text, str) else _described(text)
+        raise RequestError(f"{key} must be a string of 1 to {_MAX_TEXT} characters; found {found}")
     return text
 
 

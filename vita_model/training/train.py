@@ -174,6 +174,7 @@ class Trainer:
         if not self.recipe.eval_batches:
             return
         batches = self.evaluations.batches(self.ranks.device)
+        self.report(f"evaluating on {self.recipe.eval_batches} batches")
         with unsharded(self.loss):
             statistics = cast(Mapping[str, Json], self.statistics)
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)

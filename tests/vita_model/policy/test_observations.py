@@ -57,7 +57,8 @@ def test_measurements_by_name_fill_the_right_arm_s_slots() -> None:
     [
         ({"primary": None}, "must have the image primary or observation/image; got instruction, primary"),
         ({"primary": IMAGE / 255}, r"primary must be uint8 .* found float64 \[8, 8, 3\]"),
-        ({"instruction": ""}, "instruction must be a string of 1 to 4096"),
+        ({"instruction": None}, "must have an instruction .*; got instruction, primary"),
+        ({"instruction": ""}, "instruction must be a string of 1 to 4096 characters; found "),
         ({**POSE, "state": np.zeros(64)}, "either state or measurements by name, got both: state, position_m"),
         ({**POSE, "gripper_open": 45.0}, r"gripper_open must lie between 0 \(closed\) and 1 \(open\); found 45"),
         ({**POSE, "gripper_open": None}, "gripper_open must be a finite number; found nothing"),
@@ -84,3 +85,8 @@ def test_a_misspelt_key_is_named_with_the_nearest() -> None:
     require_known_keys({**GOOD, **POSE})
     with pytest.raises(RequestError, match="unknown key 'wrist_rigth'; did you mean 'wrist_right'"):
         require_known_keys({**GOOD, "wrist_rigth": IMAGE})
+
+
+def test_a_picture_alone_is_no_observation() -> None:
+    with pytest.raises(RequestError, match=r"must be a dict .*; found uint8 \[8, 8, 3\]"):
+        require_known_keys(IMAGE)

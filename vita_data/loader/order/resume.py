@@ -32,7 +32,7 @@ def resume_plan(plan: Plan, state: Json, *, plan_change: PlanChange = PlanChange
     if plan_change is PlanChange.REFUSE:
         raise RequestError(
             f"the state was saved at step {then.step} of another plan; changed: {'; '.join(_changes(plan, then))}; "
-            "restore the plan, or continue with --allow-plan-change"
+            "restore the plan, or continue with --allow-plan-change (in Python: plan_change=vita_data.PlanChange.ALLOW)"
         )
     fresh = MixedModalitySampler(plan.with_offsets({})).draws_before(then.step)
     return plan.with_offsets({pool: then.position(plan, pool) - drawn for pool, drawn in fresh.items()})
