@@ -64,7 +64,7 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path],
         ),
         Section(
             title="Drops by reason",
-            explanation="Raw episodes that were not stored, by reason and source; `vita-data inspect` shows examples.",
+            explanation="Raw episodes that were not stored, by reason and source. Pages of inspect and view show some.",
             body=drops_table(cards),
         ),
         Section(

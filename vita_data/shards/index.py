@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from vita_data.errors import ManifestError, ShardError, raise_machine_fault
-from vita_data.nearby import meant
+from vita_data.nearby import meant, near_name
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.tar import walk
@@ -91,7 +91,9 @@ def _remedy(folder: AnyPath) -> str:
         return f"it is inside a built source{hint}"
     if not is_empty(folder):
         return f"this is not a built source (a build writes OUT/NAME, which contains {CARD})"
-    return f"run `vita-data build --source {folder.name or 'NAME'} --raw RAW --out {folder.parent}`"
+    build = f"run `vita-data build --source {folder.name or 'NAME'} --raw RAW --out {folder.parent}`"
+    near = near_name(folder).removeprefix("; ")
+    return f"{near} Otherwise {build}" if near else build
 
 
 def _resize(card: Json) -> ResizeMode:

@@ -83,8 +83,8 @@ def read_metrics(run: Path) -> Metrics:
     path = run / METRICS
     if not path.is_file():
         hint = meant(run, lambda one: (one / METRICS).is_file()) or "; give a folder that `vita-train --out` wrote"
-        found = f"{METRICS} not found in it" if run.is_dir() else "expected the folder of a run, but it does not exist"
-        raise RequestError(f"--run {run}: {found}{hint}")
+        told = f"{METRICS} not found in it" if run.is_dir() else "expected the folder of a run, but it does not exist"
+        raise RequestError(f"--run {run}: {told}{hint}")
     rows = list(_rows(path))
     if not rows:
         raise RequestError(f"--run {run}: {METRICS} contains no steps yet; wait for the first step, or omit this run")

@@ -60,7 +60,7 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
         known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
-        hint = did_you_mean(path[0], sorted(known), f"fields: {', '.join(hints)}")
+        hint = _inside(config, path[0]) or did_you_mean(path[0], sorted(known), f"fields: {', '.join(hints)}")
         raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
     old = getattr(config, path[0])
     if isinstance(config, Recipe) and path[0] == "windows" and old is None:
@@ -77,6 +77,13 @@ def _replaced(config: Config, path: list[str], text: str, setting: str) -> Confi
         return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
     except RequestError as fault:
         raise RequestError(f"--set {setting}: {fault}") from fault
+
+
+def _inside(config: object, name: str) -> str:
+    """Suggest the part of a config that has a field: `did you mean optimizer.lr?`; empty if none has."""
+    parts = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    found = [part for part in parts if name in getattr(getattr(config, part), "__dataclass_fields__", ())]
+    return f"did you mean {' or '.join(f'{part}.{name}' for part in found)}?" if found else ""
 
 
 def _parsed(text: str, hint: object, setting: str) -> object:

@@ -98,6 +98,7 @@ def test_one_number_and_words_with_commas_make_tuples(recipe):
         ("visul.backbone=x", "Recipe has no field 'visul'; did you mean 'visual'"),
         ("visual.bakbone=x", "FeatureConfig has no field 'bakbone'; did you mean 'backbone'"),
         ("model.visul.backbone=x", "VitaConfig has no field 'visul'; did you mean 'visual'"),
+        ("lr=1", "Recipe has no field 'lr'; did you mean optimizer.lr"),
         ("xyz=1", "Recipe has no field 'xyz'; fields: name, stage, manifest"),
     ],
 )
