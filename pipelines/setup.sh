@@ -22,6 +22,9 @@ if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$stamp" ]; then
 fi
 
 echo "setup: installing into .venv (a few minutes the first time)"
+# An existing .venv keeps the Python that it was made with; with another one's standard library it would not start.
+base="$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')"
+[ .venv/bin/python -ef "$base" ] || rm -rf .venv
 "$python" -m venv .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 # Install pinned torch first; otherwise other packages would install its newest build with gigabytes of CUDA.
