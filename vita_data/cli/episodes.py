@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_json_flag, add_verb, print_json
 from vita_data.command.arguments import any_folder, local_path, positive, word
+from vita_data.command.exits import printable
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
@@ -136,5 +137,4 @@ def _cell(name: str, value: object) -> str:
     text = "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
     if name in _LONG and len(text) > _LONGEST:
         text = text[: _LONGEST - 1] + "…"
-    # A raw text may contain line breaks and what controls a terminal.
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return printable(text)
