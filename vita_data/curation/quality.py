@@ -109,9 +109,7 @@ def _motion(clip: Clip) -> tuple[float | None, float | None, float | None]:
         return None, None, None
     values, mask = clip.action.track.values.astype(np.float64), clip.action.track.mask
     arms = [values[:, at : at + ARM_DIM] for at in (LEFT_ACTION, RIGHT_ACTION) if mask[at : at + 3].all()]
-    valid = np.zeros(len(values), bool)
-    for start, stop in clip.action.valid:
-        valid[start:stop] = True
+    valid = clip.action.is_valid
     if not arms or not valid.any():
         return None, None, None
     speeds = np.max([np.linalg.norm(arm[:, XYZ], axis=1) for arm in arms], axis=0) * clip.hz

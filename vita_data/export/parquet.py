@@ -145,12 +145,9 @@ def _facts(clip: Clip) -> Iterator[tuple[str, object]]:
 
 def _vectors(clip: Clip) -> dict[str, object]:
     action = clip.action
-    valid = np.zeros(clip.num_steps, bool)
-    for start, stop in () if action is None else action.valid:
-        valid[start:stop] = True
     return {
         **_track("action", None if action is None else action.track),
-        "action_valid": None if action is None else valid,
+        "action_valid": None if action is None else action.is_valid,
         "action_origin": None if action is None else action.origin,
         **_track("state", clip.state),
     }

@@ -171,10 +171,7 @@ def action_rows(clip: Clip) -> Rows | None:
     """Return the valid action rows of a clip."""
     if clip.action is None:
         return None
-    keep = np.zeros(clip.num_steps, bool)
-    for start, stop in clip.action.valid:
-        keep[start:stop] = True
-    return clip.action.track.values[keep], clip.action.track.mask
+    return clip.action.track.values[clip.action.is_valid], clip.action.track.mask
 
 
 def state_rows(clip: Clip) -> Rows | None:

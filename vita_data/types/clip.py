@@ -46,6 +46,14 @@ class UnifiedAction:
     """Half-open row ranges whose values may be used for training."""
     origin: ActionOrigin
 
+    @property
+    def is_valid(self) -> Bool:
+        """Whether each row [T] lies in one of the ranges."""
+        found = np.zeros(len(self.track.values), bool)
+        for start, stop in self.valid:
+            found[start:stop] = True
+        return found
+
 
 class KeptBytes(Protocol):
     """Bytes that are stored outside memory until they are read."""

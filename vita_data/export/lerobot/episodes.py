@@ -36,13 +36,15 @@ class ExportedEpisode:
     def columns(self, layout: Layout) -> dict[str, Float32 | Bool | Int64]:
         """Return the values [T, D] or [T] of each column that a LeRobot dataset need not have."""
         clip, rows = self.clip, slice(self.start, self.stop)
-        track = None if clip.action is None else clip.action.track
+        action = clip.action
         found: dict[str, Float32 | Bool | Int64] = {}
         if layout.state_columns:
             found[STATE], found[MASK_STATE] = _vectors(clip.state, layout.state_columns, clip.num_steps)
         if layout.action_columns:
-            found[ACTION], mask = _vectors(track, layout.action_columns, clip.num_steps)
-            found[MASK_ACTION] = mask & _learnable(clip)[:, None]
+            found[ACTION], mask = _vectors(
+                None if action is None else action.track, layout.action_columns, clip.num_steps
+            )
+            found[MASK_ACTION] = mask if action is None else mask & action.is_valid[:, None]
         for role in layout.cameras:
             found[camera_mask_key(role)] = np.isin(np.arange(clip.num_steps), list(self._stored(role)))
         found[STEP] = clip.step_index
@@ -80,13 +82,6 @@ def _vectors(track: Track | None, columns: tuple[int, ...], num_rows: int) -> tu
         return np.zeros((num_rows, len(columns)), np.float32), np.zeros((num_rows, len(columns)), bool)
     chosen = list(columns)
     return track.values[:, chosen], np.tile(track.mask[chosen], (num_rows, 1))
-
-
-def _learnable(clip: Clip) -> Bool:
-    found = np.zeros(clip.num_steps, bool)
-    for start, stop in () if clip.action is None else clip.action.valid:
-        found[start:stop] = True
-    return found
 
 
 def _decode(clip: Clip, role: CameraRole, frame: StoredFrame) -> Image:
