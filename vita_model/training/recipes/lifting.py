@@ -4,6 +4,7 @@ The tasks differ in their cameras and in how long they train. One latent stands 
 chunk, which show the same 0.6 s: 12 steps at 20 Hz.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vita_data.types import CameraRole, Stage, Starts, WindowSpec
@@ -21,53 +22,34 @@ _ACTION_WEIGHT = 10.0
 
 def lifting_warmup(name: str, *, num_steps: int) -> Recipe:
     """Make stage 1 on a name's demonstrations."""
-    return Recipe(
-        name=name,
-        stage=Stage.WARMUP,
-        manifest=_MANIFEST,
-        num_steps=num_steps,
-        batch_size={"video": 16, "action": 64, "paired": 16},
-        windows=replace(_windows(num_futures=1), min_futures=1, chunk_s=_INTERVAL_S),
-        model=_one_latent(),
-        optimizer=OptimizerConfig(lr=2e-3, ramp_steps=20, schedule=Schedule.COSINE, schedule_steps=num_steps),
-        precision=Precision.FP32,
-        save_every=_SAVE_EVERY,
-        keep_last=1,
-        report_every=_SAVE_EVERY,
-    )
+    windows = replace(_windows(num_futures=1), min_futures=1, chunk_s=_INTERVAL_S)
+    recipe = _recipe(name, Stage.WARMUP, num_steps, {"video": 16, "action": 64, "paired": 16}, windows)
+    return replace(recipe, optimizer=replace(recipe.optimizer, lr=2e-3, ramp_steps=20))
 
 
 def lifting_cotrain(name: str, *, num_steps: int, batch_size: int, views: tuple[CameraRole, ...]) -> Recipe:
     """Make stage 2; start it from a warmup with `--set init=RUN`."""
-    return Recipe(
-        name=name,
-        stage=Stage.COTRAIN,
-        manifest=_MANIFEST,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        windows=replace(_windows(num_futures=1), views=views),
-        num_supervised_frames=1,
-        loss=LossConfig(action=_ACTION_WEIGHT),
-        model=_one_latent(),
-        optimizer=_optimizer(num_steps),
-        precision=Precision.FP32,
-        save_every=_SAVE_EVERY,
-        keep_last=1,
-        report_every=_SAVE_EVERY,
-    )
+    recipe = _recipe(name, Stage.COTRAIN, num_steps, batch_size, replace(_windows(num_futures=1), views=views))
+    return replace(recipe, num_supervised_frames=1, loss=LossConfig(action=_ACTION_WEIGHT))
 
 
 def lifting_finetune(name: str, *, num_steps: int, batch_size: int, views: tuple[CameraRole, ...]) -> Recipe:
     """Make stage 3; start it from a co-training with `--set init=RUN`."""
+    return _recipe(name, Stage.FINETUNE, num_steps, batch_size, replace(_windows(num_futures=0), views=views))
+
+
+def _recipe(
+    name: str, stage: Stage, num_steps: int, batch_size: int | Mapping[str, int], windows: WindowSpec
+) -> Recipe:
     return Recipe(
         name=name,
-        stage=Stage.FINETUNE,
+        stage=stage,
         manifest=_MANIFEST,
         num_steps=num_steps,
         batch_size=batch_size,
-        windows=replace(_windows(num_futures=0), views=views),
+        windows=windows,
         model=_one_latent(),
-        optimizer=_optimizer(num_steps),
+        optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=num_steps),
         precision=Precision.FP32,
         save_every=_SAVE_EVERY,
         keep_last=1,
@@ -77,10 +59,6 @@ def lifting_finetune(name: str, *, num_steps: int, batch_size: int, views: tuple
 
 def _windows(num_futures: int) -> WindowSpec:
     return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=num_futures, frame_interval_s=_INTERVAL_S)
-
-
-def _optimizer(num_steps: int) -> OptimizerConfig:
-    return OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=num_steps)
 
 
 def _one_latent() -> VitaConfig:
