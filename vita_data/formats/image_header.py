@@ -18,8 +18,12 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _TIFF_FORMATS = {3: "H", 4: "I"}
 
 
-def jpeg_header(data: bytes) -> tuple[int, int, int, int] | None:
-    """Return the kind of a JPEG's frame, its height, width and number of components; None if it has no frame header."""
+JpegHeader = tuple[int, int, int, int]
+"""The kind of a JPEG's frame, its height, width and number of components."""
+
+
+def jpeg_header(data: bytes) -> JpegHeader | None:
+    """Return what a JPEG's frame header declares; None if it has none."""
     at = 2
     while at + _SEGMENT.size <= len(data):
         start, marker, size, _, height, width, components = _SEGMENT.unpack_from(data, at)
@@ -34,25 +38,27 @@ def jpeg_header(data: bytes) -> tuple[int, int, int, int] | None:
 def excess(data: bytes) -> str:
     """Say why an image must not be decoded; empty if it may be."""
     if data.startswith(_JPEG):
-        return oversize(data) if jpeg_header(data) else "a JPEG without a frame header"
-    return oversize(data) if _other_size(data) else "neither JPEG, PNG, WebP, BMP, GIF nor TIFF"
+        header = jpeg_header(data)
+        return jpeg_excess(data, header) if header else "a JPEG without a frame header"
+    size = _other_size(data)
+    return _size_excess(*size) if size else "neither JPEG, PNG, WebP, BMP, GIF nor TIFF"
 
 
 def oversize(data: bytes) -> str:
-    """Say why decoding an image would take too much memory or time; empty if it would not."""
-    if data.startswith(_JPEG):
-        header = jpeg_header(data)
-        if header is None:
-            return ""
-        kind, height, width, _ = header
-        if kind == _PROGRESSIVE_SOF and (num_scans := data.count(_SCAN)) > MAX_JPEG_SCANS:
-            return f"a JPEG of {num_scans} scans, expected at most {MAX_JPEG_SCANS}"
-        size: tuple[int, int] | None = (height, width)
-    else:
-        size = _other_size(data)
-    if size is None:
-        return ""
-    height, width = size
+    """Say why decoding what may be an image would take too much memory or time; empty if it would not."""
+    has_header = jpeg_header(data) if data.startswith(_JPEG) else _other_size(data)
+    return excess(data) if has_header else ""
+
+
+def jpeg_excess(data: bytes, header: JpegHeader) -> str:
+    """Say why decoding a JPEG with this header would take too much memory or time; empty if it would not."""
+    kind, height, width, _ = header
+    if kind == _PROGRESSIVE_SOF and (num_scans := data.count(_SCAN)) > MAX_JPEG_SCANS:
+        return f"a JPEG of {num_scans} scans, expected at most {MAX_JPEG_SCANS}"
+    return _size_excess(height, width)
+
+
+def _size_excess(height: int, width: int) -> str:
     if height * width > MAX_IMAGE_PIXELS:
         return f"an image of {width}x{height} pixels, expected at most {MAX_IMAGE_PIXELS}"
     return ""

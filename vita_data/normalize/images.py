@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vita_data.formats.image_header import jpeg_header, oversize
+from vita_data.formats.image_header import JpegHeader, jpeg_excess, jpeg_header, oversize
 from vita_data.formats.raw_tree.file_head import look
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
@@ -109,10 +109,10 @@ def _check_markers(data: bytes) -> None:
         raise UndecodableFrameError(f"{len(data)} bytes have no JPEG start and end marker{what}")
 
 
-def _frame_header(data: bytes) -> tuple[int, int, int, int]:
+def _frame_header(data: bytes) -> JpegHeader:
     header = jpeg_header(data)
     if header is None:
         raise UndecodableFrameError(f"JPEG of {len(data)} bytes has no frame header")
-    if fault := oversize(data):
+    if fault := jpeg_excess(data, header):
         raise UndecodableFrameError(f"{len(data)} bytes declare {fault}")
     return header
