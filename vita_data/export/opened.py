@@ -9,7 +9,7 @@ from pathlib import Path
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError
 from vita_data.shards.index import read_card, source_name
-from vita_data.storage.files import AnyPath, require_no_file, sync
+from vita_data.storage.files import AnyPath, require_no_file
 from vita_data.storage.whole_folder import appearing, temporary_for
 from vita_data.types import Clip, Json, Split
 
@@ -118,8 +118,6 @@ def export_folder(out: Path) -> Iterator[Path]:
     try:
         with appearing(final) as folder:
             yield folder
-            for path in folder.rglob("*"):
-                sync(path)
     except BaseException:
         shutil.rmtree(temporary_for(final), ignore_errors=True)
         raise

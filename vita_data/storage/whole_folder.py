@@ -15,7 +15,7 @@ def appearing(final: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     yield temporary
-    for path in (*temporary.iterdir(), temporary):
+    for path in (*temporary.rglob("*"), temporary):
         sync(path)
     if final.exists():
         shutil.rmtree(final)
