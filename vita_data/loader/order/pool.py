@@ -6,7 +6,7 @@ needed.
 
 import difflib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
         )
     return OpenEntry(
         entry=entry, index=index, stats=stats, views=views, first_rows=np.array(index.first_rows, np.int64),
-        chosen=_chosen(manifest, entry, folder, index),
+        chosen=_chosen(place, manifest, entry, folder, index),
     )  # fmt: skip
 
 
@@ -186,13 +186,13 @@ def _refuse_nothing(place: str, card: Json) -> None:
     raise ManifestError(f"{place} was built without storing any episode ({why}); build it again with other settings")
 
 
-def _chosen(manifest: Manifest, entry: MixtureEntry, folder: AnyPath, index: SourceIndex) -> Bool:
+def _chosen(place: str, manifest: Manifest, entry: MixtureEntry, folder: AnyPath, index: SourceIndex) -> Bool:
     """Choose the clips: `where`, then `fraction` of those, then without those that `exclude` lists."""
-    place, table = f"manifest {manifest.path}: source {entry.source!r}", index.table
+    table = index.table
     chosen = _where(place, entry, table)
     if entry.condition:
         ids = satisfying(folder / entry.source, entry.condition, place=place)
-        chosen &= np.asarray(pc.is_in(table.column("episode"), value_set=pa.array(ids, pa.string())))
+        chosen &= _is_of(table, ids)
         if not chosen.any():
             raise ManifestError(f"{place}: where {entry.condition!r} selects no clip in split {entry.split}")
     if entry.fraction != 1:
@@ -202,10 +202,14 @@ def _chosen(manifest: Manifest, entry: MixtureEntry, folder: AnyPath, index: Sou
         known = {one.source for one in manifest.entries} | set(sources_in(folder))
         names = (entry.source, index.source)
         ids = excluded(folder / entry.source, entry.exclude, names=names, known=known, place=place)
-        chosen &= ~np.asarray(pc.is_in(table.column("episode"), value_set=pa.array(ids, pa.string())))
+        chosen &= ~_is_of(table, ids)
         if not chosen.any():
             raise ManifestError(f"{place}: exclude {entry.exclude} leaves no clip in split {entry.split}")
     return chosen
+
+
+def _is_of(table: pa.Table, episodes: Sequence[str]) -> Bool:
+    return np.asarray(pc.is_in(table.column("episode"), value_set=pa.array(episodes, pa.string())))
 
 
 def _where(place: str, entry: MixtureEntry, table: pa.Table) -> Bool:
