@@ -8,14 +8,13 @@ from pathlib import Path
 
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError
+from vita_data.normalize import FrameSelection
 from vita_data.shards.index import read_card, source_name
 from vita_data.storage.files import AnyPath, require_no_file
 from vita_data.storage.whole_folder import appearing, temporary_for
 from vita_data.types import Clip, Json, Split
 
 IN_HOUSE = "--in-house"
-EVERY_ROW = "all"
-"""What the card says of a source that was built with `--frames all`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ def open_for_export(request: ExportRequest) -> OpenedSource:
         licence=str(card.get("licence", "unknown")),
         redistributable=card.get("redistributable") is True,
         url=str(card.get("url", "")),
-        has_every_row=card.get("frames") == EVERY_ROW,
+        has_every_row=card.get("frames") == FrameSelection.ALL,
         has_depth=isinstance(settings, dict) and settings.get("depth") is True,
         splits=tuple(BuiltSource(request.folder, split=split) for split in request.splits),
     )

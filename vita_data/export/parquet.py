@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.export.card import ExportNote, card_text, write_card
-from vita_data.export.lerobot.tables import FEATURES_KEY, TableFiles
 from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, export_folder, open_for_export
+from vita_data.export.tables import FEATURES_KEY, TableFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import CameraRole, Clip, Split, Track
 
@@ -64,10 +64,10 @@ def export_parquet(
 
 def _write_clips(clips: Iterator[Clip], files: TableFiles, cameras: Sequence[CameraRole], progress: Progress) -> int:
     """Write clips; return the number of their rows."""
-    pending: list[pa.Table] = []
+    pending, schema = list[pa.Table](), _schema(cameras)
     num_rows = num_bytes = 0
     for clip in clips:
-        pending.append(_table(clip, cameras))
+        pending.append(_table(clip, cameras, schema))
         num_rows, num_bytes = num_rows + clip.num_steps, num_bytes + pending[-1].nbytes
         if num_bytes >= _GROUP_BYTES:
             files.write(pa.concat_tables(pending))
@@ -121,8 +121,7 @@ def _described(kind: pa.DataType, picture: pa.DataType) -> object:
     return {"dtype": named.get(kind, str(kind)), "_type": "Value"}
 
 
-def _table(clip: Clip, cameras: Sequence[CameraRole]) -> pa.Table:
-    schema = _schema(cameras)
+def _table(clip: Clip, cameras: Sequence[CameraRole], schema: pa.Schema) -> pa.Table:
     row = {**dict(_facts(clip)), **_vectors(clip)}
     for role in cameras:
         stored = clip.frames.get(role, ())

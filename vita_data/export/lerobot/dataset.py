@@ -12,9 +12,10 @@ from vita_data.export.lerobot.episodes import BLANK, ExportedEpisode, episodes_o
 from vita_data.export.lerobot.features import ACTION, MASK_ACTION, MASK_STATE, STATE, Layout, find_layout, image_key
 from vita_data.export.lerobot.meta import FileSizes, ListedEpisode, MetaFiles, Origin
 from vita_data.export.lerobot.stats import ColumnStats, PixelStats, column_figures, sampled_rows
-from vita_data.export.lerobot.tables import TableFiles, data_table
+from vita_data.export.lerobot.tables import data_table
 from vita_data.export.lerobot.videos import EpisodeVideo, VideoFiles
 from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, export_folder, open_for_export
+from vita_data.export.tables import TableFiles
 from vita_data.formats.lerobot.write_v3 import DATA_PATH
 from vita_data.types import CameraRole, Image, Json, Split
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from vita_data.export.lerobot.features import Layout
 from vita_data.export.lerobot.stats import as_lists
-from vita_data.export.lerobot.tables import CHUNK, FilePlace, TableFiles
 from vita_data.export.lerobot.videos import EpisodeVideo
+from vita_data.export.tables import CHUNK, FilePlace, TableFiles
 from vita_data.formats.lerobot.info import INFO_FILE
 from vita_data.formats.lerobot.write_v3 import DATA_PATH, VIDEO_PATH, write_tasks
 from vita_data.types import Json, Split
@@ -127,9 +127,11 @@ class MetaFiles:
     def _flush(self) -> None:
         if not self._pending:
             return
-        place = self._files.place_for(pa.Table.from_pylist(self._pending).nbytes)
-        own = {"meta/episodes/chunk_index": place.chunk, "meta/episodes/file_index": place.file}
-        self._files.write(pa.Table.from_pylist([row | own for row in self._pending]))
+        table = pa.Table.from_pylist(self._pending)
+        place = self._files.place_for(table.nbytes)
+        for name, number in (("chunk_index", place.chunk), ("file_index", place.file)):
+            table = table.append_column(f"meta/episodes/{name}", pa.repeat(pa.scalar(number, pa.int64()), len(table)))
+        self._files.append(table)
         self._pending.clear()
 
     def _info(self) -> Json:

@@ -11,7 +11,7 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from vita_data.export.lerobot.tables import FilePlace, next_place
+from vita_data.export.tables import FilePlace, next_place
 from vita_data.formats.lerobot.write_v3 import VIDEO_PATH
 from vita_data.types import IMAGE_SIZE, Image
 
@@ -21,7 +21,6 @@ _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "h264": ("libx264", {"crf": "20", "g": "2", "bf": "0"}),
     "av1": ("libsvtav1", {"crf": "30", "g": "2", "preset": "10", "svtav1-params": "lp=1"}),
 }
-CODECS = tuple(_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ class VideoFiles:
             root: the dataset's folder.
             key: the camera's feature.
             rate: frames per second.
-            codec: one of `CODECS`.
+            codec: h264 or av1.
             max_bytes: a file that would grow larger ends; the next episode begins another one.
         """
         self._root, self._key, self._rate, self._max_bytes = root, key, rate, max_bytes
