@@ -16,7 +16,7 @@ from vita_data.export.lerobot.tables import data_table
 from vita_data.export.lerobot.videos import EpisodeVideo, VideoFiles
 from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, export_folder, open_for_export
 from vita_data.export.tables import TableFiles
-from vita_data.formats.lerobot.write_v3 import DATA_PATH
+from vita_data.formats.lerobot.layout_v3 import DATA_PATH, numbering
 from vita_data.types import CameraRole, Image, Json, Split
 
 _MASKS = {STATE: MASK_STATE, ACTION: MASK_ACTION}
@@ -124,14 +124,11 @@ class _Writer:
         return self._meta
 
     def _numbering(self, episode: ExportedEpisode) -> dict[str, np.ndarray]:
-        rows, meta = np.arange(episode.num_rows), self._meta
-        return {
-            "timestamp": (rows / self._layout.fps).astype(np.float32),
-            "frame_index": rows,
-            "episode_index": np.full(len(rows), meta.num_episodes),
-            "index": meta.num_rows + rows,
-            "task_index": np.full(len(rows), meta.task_index(episode.clip.instruction.text)),
-        }
+        meta = self._meta
+        return numbering(
+            episode.num_rows, fps=self._layout.fps, episode=meta.num_episodes, first_row=meta.num_rows,
+            task=meta.task_index(episode.clip.instruction.text),
+        )  # fmt: skip
 
 
 def _shown(episode: ExportedEpisode, role: CameraRole, stats: PixelStats) -> Iterator[Image]:

@@ -9,6 +9,7 @@ import numpy as np
 from vita_data.errors import RequestError
 from vita_data.export.columns import action_names, state_names
 from vita_data.export.opened import OpenedSource
+from vita_data.formats.lerobot.layout_v3 import OWN
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import IMAGE_SIZE, CameraRole, Json
 
@@ -16,9 +17,6 @@ ACTION, STATE = "action", "observation.state"
 MASK_ACTION, MASK_STATE = "mask.action", "mask.state"
 """lerobot takes each key that begins with `action` or `observation` as an input of a policy, so masks do not."""
 STEP = "step_index"
-OWN = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
-       "task_index": "int64"}  # fmt: skip
-"""The columns that every LeRobot dataset has."""
 _SAME_RATE = 1e-6
 _LARGEST_DENOMINATOR = 10_000
 

@@ -13,7 +13,7 @@ from vita_data.export.lerobot.stats import as_lists
 from vita_data.export.lerobot.videos import EpisodeVideo
 from vita_data.export.tables import CHUNK, FilePlace, TableFiles
 from vita_data.formats.lerobot.info import INFO_FILE
-from vita_data.formats.lerobot.write_v3 import DATA_PATH, VIDEO_PATH, write_tasks
+from vita_data.formats.lerobot.layout_v3 import DATA_PATH, VIDEO_PATH, write_tasks
 from vita_data.types import Json, Split
 
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"

@@ -12,7 +12,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from vita_data.export.tables import FilePlace, next_place
-from vita_data.formats.lerobot.write_v3 import VIDEO_PATH
+from vita_data.formats.lerobot.layout_v3 import VIDEO_PATH
 from vita_data.types import IMAGE_SIZE, Image
 
 # Like lerobot's own videos, every second frame is a key frame, so that single frames are read fast. Frames are stored

@@ -10,13 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vita_data.formats.lerobot.layout_v3 import DATA_PATH, OWN, VIDEO_PATH, numbering, write_tasks
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode
 from vita_data.formats.video.stream import write_toy_video
 from vita_data.types import Float64, Image, Json
-
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-_OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +61,7 @@ def _features(episode: ToyLeRobotEpisode) -> Json:
     for dtype, cameras in (("video", episode.videos), ("image", episode.images)):
         for key, frames in cameras.items():
             found[key] = {"dtype": dtype, "shape": [*frames[0].shape], "names": ["height", "width", "channels"]}
-    kinds = {key: "float32" if key == "timestamp" else "int64" for key in _OWN}
-    return found | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in kinds.items()}
+    return found | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in OWN.items()}
 
 
 def _entry(number: int, episode: ToyLeRobotEpisode, starts: Float64, spans: Json, cut: Cut) -> Json:
@@ -102,19 +98,13 @@ def _write_data(
 
 
 def _table(episode: ToyLeRobotEpisode, number: int, first_row: int, task: int, *, fps: int) -> pa.Table:
-    rows = np.arange(episode.num_rows)
     columns = {key: _column(values.astype(np.float32)) for key, values in episode.columns.items()}
     columns |= {key: pa.array(list(texts), pa.string()) for key, texts in episode.strings.items()}
     columns |= {
         key: pa.array([_png(frame, row) for row, frame in enumerate(frames)]) for key, frames in episode.images.items()
     }
-    columns |= {
-        "timestamp": pa.array((rows / fps).astype(np.float32)),
-        "frame_index": pa.array(rows),
-        "episode_index": pa.array(np.full(len(rows), number)),
-        "index": pa.array(first_row + rows),
-        "task_index": pa.array(np.full(len(rows), task)),
-    }
+    numbered = numbering(episode.num_rows, fps=fps, episode=number, first_row=first_row, task=task)
+    columns |= {key: pa.array(values) for key, values in numbered.items()}
     return pa.table(columns)
 
 
@@ -149,17 +139,3 @@ def _write_videos(
                 }
             write_toy_video(str(path), frames, fps=fps)
     return spans
-
-
-def write_tasks(path: Path, texts: Sequence[str]) -> None:
-    """Write the texts as the index of a pandas frame: without pandas' own metadata they would be read as a column."""
-    index = "__index_level_0__"
-    fields = [
-        {"name": None, "field_name": index, "pandas_type": "unicode", "numpy_type": "object", "metadata": None},
-        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64",
-         "metadata": None},
-    ]  # fmt: skip
-    names = [{"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}]
-    pandas = {"index_columns": [index], "column_indexes": names, "columns": fields, "pandas_version": "2.0.0"}
-    table = pa.table({"task_index": pa.array(range(len(texts)), pa.int64()), index: pa.array(texts, pa.string())})
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
