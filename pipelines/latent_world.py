@@ -175,6 +175,11 @@ class WorldStream:
         return self._draw(modality, self._mix.sizes[modality], 100_000 * self._seed + self._step)
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities of the mix."""
+        return tuple(dict.fromkeys(self._mix.cycle))
+
+    @property
     def substituted(self) -> Mapping[str, int]:
         """Always empty, because no window is damaged."""
         return {}

@@ -72,6 +72,10 @@ class SyntheticStream:
         self.stage, self.size, self.step, self.is_closed = stage, size, 0, False
         self.substituted: dict[str, int] = {}
 
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return tuple(dict.fromkeys(_CYCLE[self.stage]))
+
     def __iter__(self) -> Iterator[Batch]:
         return self
 

@@ -99,6 +99,11 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
         self._reader = WindowReader(self._ahead_sampler, damage=options.damage, instruction=options.instruction)
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that its batches can have."""
+        return tuple(modality for modality, share in self.plan.modality_steps.items() if share > 0)
+
+    @property
     def substituted(self) -> dict[str, int]:
         """How many damaged windows were replaced in the batches returned so far, by source."""
         return dict(self._substituted)

@@ -24,6 +24,10 @@ class BatchStream(Protocol):
         """Give the next batch."""
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that its batches can have."""
+
+    @property
     def substituted(self) -> Mapping[str, int]:
         """Number of damaged windows replaced since the process started, by source."""
 

@@ -178,6 +178,8 @@ class Trainer:
         with unsharded(self.loss):
             statistics = cast(Mapping[str, Json], self.statistics)
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
+        for modality in sorted(self.evaluations.missed):
+            self.report(f"not evaluated: no {modality} batch was among those drawn; --set eval_batches=N draws more")
         if log is not None:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)

@@ -143,7 +143,10 @@ class Recipe:
     """Number of newest checkpoints to keep; None: keep all."""
     report_every: int = 10
     eval_batches: int = 8
-    """Batches per evaluation, which also measures trivial predictors for comparison; 0: no evaluation."""
+    """Batches per evaluation, which also measures trivial predictors for comparison; 0: no evaluation.
+
+    More are drawn until each modality of the stage has had one.
+    """
     eval_every: int | None = None
     """Steps between evaluations, always on the same windows of `eval_split`; None: only after the last step."""
 

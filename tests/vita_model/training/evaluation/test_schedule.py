@@ -14,7 +14,7 @@ from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from tests.vita_model.training.test_train import rows, tensors, timeless
 from vita_data.errors import RequestError
 from vita_data.loader import LoaderOptions, Plan, make_loader
-from vita_data.types import Manifest, MixtureEntry, Split, Stage
+from vita_data.types import Manifest, MixtureEntry, Modality, Split, Stage
 from vita_model.training.checkpoint.components import load_trainer
 from vita_model.training.checkpoint.run_folder import latest
 from vita_model.training.checkpoint.state import load_progress
@@ -148,3 +148,32 @@ def test_the_loader_gives_the_same_windows_again(toy_shards, make_recipe):
 
     assert first == second
     assert len(first) == 2
+
+
+class RareActions(HeldOut):
+    """Its batches are video, but for the twelfth and each tenth after it."""
+
+    def __next__(self):
+        self.step += 1
+        return build_batch(Modality.ACTION if self.step % 10 == 2 and self.step > 2 else Modality.VIDEO, futures=1)
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "drawn", "missed"), [(1, 8, {Modality.ACTION}), (2, 12, set()), (20, 20, set())]
+)
+def test_an_evaluation_waits_for_a_rare_modality_and_says_if_it_did_not_come(
+    make_recipe, make_stream, num_batches, drawn, missed
+):
+    recipe, held_out = make_recipe(Stage.WARMUP, eval_batches=num_batches), RareActions(Stage.WARMUP)
+    evaluations = Evaluations(recipe, make_stream(Stage.WARMUP), held_out)
+
+    assert len(list(evaluations.batches(torch.device("cpu")))) == drawn
+    assert evaluations.missed == missed
+    assert held_out.step == 0, "it is rewound"
+
+
+def test_a_missed_modality_is_said(go):
+    said = []
+    go("run", held_out=RareActions(Stage.WARMUP), eval_batches=1, report=said.append)
+
+    assert "not evaluated: no action batch was among those drawn; --set eval_batches=N draws more" in said
