@@ -19,6 +19,7 @@ from vita_data.slots import STATE_DIM
 from vita_model.network.configs import RANDOM, BackboneConfig, LatentAttention, LatentDecoding
 from vita_model.network.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.network.layers import learned, mlp, unit_images
+from vita_model.network.lora import adapters_of, add_adapters
 from vita_model.network.reasoning import ReasoningConfig, VisualReasoning
 from vita_model.network.weights.tokenizer import ByteTokenizer, Tokenizer, Tokens
 
@@ -120,6 +121,8 @@ class Backbone(nn.Module):
             self.projector = nn.Linear(config.vision.width, width)
         if config.weights != RANDOM:
             _fill_with_nan([self.vision, self.gemma, self.projector])
+        if config.lora_rank:
+            add_adapters(self.gemma.layers, rank=config.lora_rank, alpha=config.lora_alpha)
         # Initialize queries at the scale of the text embeddings, which Gemma multiplies by sqrt(width).
         self.query_scale = scale = self.gemma.config.initializer_range * width**0.5
         self.view = learned(_MAX_VIEWS, width)
@@ -136,6 +139,11 @@ class Backbone(nn.Module):
     def freeze_vocabulary(self) -> None:
         """Freeze the token embeddings."""
         self.gemma.embed_tokens.requires_grad_(requires_grad=False)
+
+    def train_adapters(self) -> None:
+        """Let the adapters learn, if there are any; everything else keeps its setting."""
+        for parameter in adapters_of(self.gemma):
+            parameter.requires_grad_()
 
     def tokens(self, instruction: Sequence[str], device: torch.device) -> Tokens:
         """Tokenize texts and move the tokens to the device."""

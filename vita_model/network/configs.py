@@ -268,6 +268,11 @@ class BackboneConfig:
     num_latents: int = 12
     max_latents: int = 64
     latent_attention: LatentAttention = LatentAttention.CAUSAL
+    lora_rank: int = 0
+    """Rank of the adapters that fine-tuning adds to Gemma's matrices and trains with the action decoder; 0 (the paper):
+    the backbone stays as it is."""
+    lora_alpha: float = 32.0
+    """Adapters are multiplied by `lora_alpha / lora_rank`."""
 
     def __post_init__(self) -> None:
         """Refuse an empty weights name, sizes below 1 and fewer than 2 text tokens; raises RequestError."""
@@ -278,6 +283,8 @@ class BackboneConfig:
         require_whole(self, "max_text_tokens", least=2)
         require_whole(self, "max_latents")
         require_whole(self, "num_latents", most=self.max_latents)
+        require_whole(self, "lora_rank", least=0)
+        require_positive(self, "lora_alpha")
 
 
 class LatentGradient(StrEnum):

@@ -52,6 +52,8 @@ def set_modes(model: Vita, stage: Stage) -> None:
         model.visual_decoder.freeze_feature_head()
     if model.backbone is not None:
         model.backbone.freeze_vocabulary()
+        if stage is Stage.FINETUNE:
+            model.backbone.train_adapters()
 
 
 def trained_parts(stage: Stage, config: VitaConfig) -> frozenset[Component]:

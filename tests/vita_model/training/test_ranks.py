@@ -239,6 +239,22 @@ def test_two_ranks_give_the_losses_of_one_whatever_tokens_are(
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.parametrize("parallel", list(Parallel))
+@pytest.mark.slow
+def test_two_ranks_give_the_losses_of_one_with_adapters(parallel: Parallel, before: Path, tmp_path: Path) -> None:
+    recipe = later(Stage.FINETUNE, before, parallel)
+    backbone = replace(recipe.model.backbone, lora_rank=2)
+    recipe = replace(recipe, model=replace(recipe.model, backbone=backbone))
+    train_here(str(tmp_path / "one"), recipe)
+    go(tmp_path / "two", recipe, 2)
+
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    one, two = (weights(latest(tmp_path / name)) for name in ("one", "two"))
+    adapters = [name for name in one if "lora_up" in name]
+    assert all(bool(one[name].any()) for name in adapters)
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in adapters)
+
+
 def load_before(before: Path, stage: Stage) -> dict[str, torch.Tensor]:
     """Weights that a stage might have left alone."""
     return weights(latest(before / "cotrain")) | (weights(latest(before / "warmup")) if stage is Stage.COTRAIN else {})

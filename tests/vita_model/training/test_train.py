@@ -1,12 +1,14 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.vita_model.conftest import small_config
 from tests.vita_model.training.evaluation.test_evaluate import statistics_of
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Damage, InstructionChoice, LoaderOptions, PlanChange, RemoteOptions
@@ -79,6 +81,22 @@ def test_a_stopped_and_resumed_run_equals_an_unbroken_one_bit_by_bit(
     assert expected.keys() == actual.keys()
     assert all(torch.equal(expected[key], actual[key]) for key in expected)
     assert timeless(tmp_path / "whole") == timeless(broken)
+
+
+def test_adapters_learn_beside_a_backbone_that_stays_as_it_was(make_recipe, make_stream, start_of, tmp_path):
+    init, stage, config = start_of(Stage.FINETUNE), Stage.FINETUNE, small_config()
+    model = replace(config, backbone=replace(config.backbone, lora_rank=2))
+    whole = go(make_recipe(stage, init=init, model=model), make_stream(stage), tmp_path / "whole")
+    go(make_recipe(stage, init=init, model=model, num_steps=3), make_stream(stage), tmp_path / "broken")
+    end = go(make_recipe(stage, model=model), make_stream(stage), tmp_path / "broken", resume=True)
+    before, after, again = (tensors(path) for path in (latest(tmp_path / "cotrain"), whole.checkpoint, end.checkpoint))
+    new = after.keys() - before.keys()
+
+    assert {key.rsplit(".", 1)[1] for _, key in new} == {"lora_down", "lora_up"}
+    assert all(bool(after[key].any()) for key in new), "the second matrix begins as zero, and has learned"
+    moved = {name for (name, key), value in before.items() if not torch.equal(value, after[name, key])}
+    assert moved == {f"{Component.ACTION_DECODER}.safetensors"}
+    assert all(torch.equal(value, again[key]) for key, value in after.items())
 
 
 def test_a_run_that_was_killed_while_it_was_measured_is_measured_when_it_is_resumed(make_recipe, make_stream, tmp_path):

@@ -8,9 +8,10 @@ state.json. The frozen DINOv2 weights are not stored; state.json identifies them
 """
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
@@ -147,8 +148,8 @@ def load_components(
 ) -> frozenset[Component]:
     """Load those components of `parts` that both checkpoint and model have; returns their names.
 
-    A backbone is loaded with its tokenizer. `may_begin` gives name prefixes of tensors that a checkpoint need not have:
-    if it has none with a prefix, the model's tensors keep their values.
+    A backbone is loaded with its tokenizer. `may_begin` gives patterns of names of tensors that a checkpoint need not
+    have: if it has none that matches, the model's tensors keep their values.
 
     Raises:
         VitaDataError: a file is damaged.
@@ -178,14 +179,20 @@ def _check_finite(weights: Weights, step: int) -> None:
                 )
 
 
+def without_new(own: Iterable[str], given: Iterable[str], may_begin: Iterable[str]) -> list[str]:
+    """List a model's tensors but those of patterns in `may_begin` of which a checkpoint has none."""
+    held = list(given)
+    new = [names for names in may_begin if not any(fnmatchcase(key, names) for key in held)]
+    return [key for key in own if not any(fnmatchcase(key, names) for names in new)]
+
+
 def _load_into(module: nn.Module, path: Path, may_begin: tuple[str, ...]) -> None:
     try:
         tensors = load_file(path)
     except Exception as fault:
         raise VitaDataError(f"{path} cannot be read ({fault})") from fault
     own = module.state_dict()
-    begins = [start for start in may_begin if not any(key.startswith(start) for key in tensors)]
-    own = {key: value for key, value in own.items() if not key.startswith(tuple(begins))}
+    own = {key: own[key] for key in without_new(own, tensors, may_begin)}
     for key in sorted(own.keys() | tensors.keys()):
         found, wanted = (tuple(t[key].shape) if key in t else "absent" for t in (tensors, own))
         if found != wanted:

@@ -11,17 +11,23 @@ from vita_data.errors import RequestError
 from vita_data.types import Json
 from vita_model.distributed import first_says
 from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.lora import ADAPTERS
 from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.run_folder import latest_of
 from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.recipes.recipe import first_difference
 
-_REASONING, _FREE = ("cot", "backbone"), ("weights", "max_text_tokens")
+_REASONING, _FREE = (
+    ("cot", "backbone"),
+    ("weights", "max_text_tokens", "lora_rank", "lora_alpha"),
+)
 """Configs that determine the backbone's reasoning, and fields of them that do not matter."""
-NEW_TENSORS = MappingProxyType({Component.ACTION_DECODER: ("segments", "context_in.")})
-"""Prefixes of tensors that an earlier run may lack: it did not split chunks into segments, or its action decoder did
-not read the backbone's states."""
+NEW_TENSORS = MappingProxyType(
+    {Component.ACTION_DECODER: ("segments*", "context_in.*"), Component.BACKBONE: (f"*.{ADAPTERS}*",)}
+)
+"""Patterns of names of tensors that an earlier run may lack: it did not split chunks into segments, its action decoder
+did not read the backbone's states, or its backbone had no adapters."""
 
 
 def init_from(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.initialization import no_init_weights
 
 from vita_model.network.configs import Component, VitaConfig
+from vita_model.network.lora import LoraLinear
 from vita_model.network.vita import Vita
 
 
@@ -25,7 +26,7 @@ def held_in_bf16(config: VitaConfig, builds: Collection[Component]) -> Vita:
                 parameter.data = torch.empty_like(parameter, dtype=torch.bfloat16).normal_(std=0.02)
         elif isinstance(module, (nn.LayerNorm, nn.Conv2d)):
             module.reset_parameters()
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and not isinstance(module, LoraLinear):  # which converts by itself
             module.forward = partial(_linear_in_input_format, module)  # type: ignore[method-assign]
     return model
 

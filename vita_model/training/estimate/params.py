@@ -11,6 +11,7 @@ from torch import nn
 
 from vita_data.command.tables import text_table
 from vita_data.types import Stage
+from vita_model.network.lora import adapters_of
 from vita_model.network.vita import Vita
 from vita_model.training.recipes.recipe import Recipe, building
 from vita_model.training.stages import RULES, set_modes
@@ -90,12 +91,16 @@ def _parts(model: Vita) -> list[Part]:
         return rows
     known = [backbone.vision, backbone.projector, backbone.gemma]
     extras = [part for part in backbone.children() if all(part is not one for one in known)]
-    embeddings = backbone.gemma.embed_tokens
+    embeddings, adapters = backbone.gemma.embed_tokens, list(adapters_of(backbone))
+    known_adapters = {id(one) for one in adapters}
+    blocks = [backbone.gemma.layers, backbone.gemma.norm]
+    matrices = [p for part in blocks for p in part.parameters() if id(p) not in known_adapters]
     return [
         *rows,
         _part("SigLIP", [backbone.vision], paper=400e6, note="fixed by its checkpoint"),
         _part("projector", [backbone.projector]),
-        _part("Gemma without token embeddings", [backbone.gemma.layers, backbone.gemma.norm], paper=2e9),
+        _part("Gemma without token embeddings", matrices, paper=2e9),
+        *([_part("Gemma's adapters", adapters, note="of `backbone.lora_rank`, not in the paper")] if adapters else []),
         _part("token embeddings", [embeddings], note="not used by any loss"),
         _part("queries, subtasks, state, views, latent head", [*extras, *_own(backbone)]),
     ]

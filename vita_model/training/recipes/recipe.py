@@ -171,6 +171,11 @@ class Recipe:
         for name in ("length", "num_supervised_frames", "num_taught_transitions", "keep_last", "eval_every"):
             if getattr(self, name) is not None:
                 require_whole(self, name)
+        if (rank := self.model.backbone.lora_rank) and self.stage is not Stage.FINETUNE:
+            raise RequestError(
+                f"recipe {self.name}: model.backbone.lora_rank={rank} trains adapters in fine-tuning, but the stage is "
+                f"{self.stage}; --set model.backbone.lora_rank=0"
+            )
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
         fits = all(is_whole(size, least=1) for size in sizes)
         require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one per modality")

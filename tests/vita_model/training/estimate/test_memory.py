@@ -141,3 +141,12 @@ def test_params_prints_the_memory_of_a_rank(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["params", recipe, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["memory"]
     assert found["total"] > found["weights"] + found["gradients"] + found["optimizer"]
+
+
+@pytest.mark.parametrize(("rank", "recompute", "fits"), [(0, False, True), (16, True, True), (16, False, False)])
+def test_fine_tuning_fits_a_card_of_24_gb_as_the_documentation_says(rank, recompute, fits):
+    recipe = load_recipe(RECIPES / "finetune_libero.py")
+    backbone = replace(recipe.model.backbone, lora_rank=rank)
+    recipe = replace(recipe, model=replace(recipe.model, backbone=backbone), accumulate=24, recompute=recompute)
+
+    assert (estimate_memory(recipe, num_ranks=1).total < 0.9 * 24e9) is fits
