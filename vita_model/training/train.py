@@ -25,6 +25,7 @@ from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alon
 from vita_model.network.configs import Component
 from vita_model.network.vita import Vita
 from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
+from vita_model.training.augmentation import augmented
 from vita_model.training.averages import WeightAverages
 from vita_model.training.batches import BatchStream
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
@@ -207,6 +208,7 @@ class Trainer:
     def _train_step(self, log: RunLog | None) -> None:
         begin_s = time.monotonic()
         batch = next(self.stream).to(self.ranks.device)
+        batch = augmented(batch, self.recipe.augmentation, generator=self.draws, ranks=self.ranks)
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

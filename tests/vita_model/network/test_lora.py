@@ -13,6 +13,7 @@ from vita_model.network.lora import LoraLinear, adapters_of, add_adapters
 from vita_model.network.prediction import Draws
 from vita_model.network.vita import Vita
 from vita_model.training.estimate.params import parameter_table
+from vita_model.training.recipes.recipe import resolved
 from vita_model.training.stages import set_modes
 
 _MATRICES_PER_LAYER = 7
@@ -77,4 +78,4 @@ def test_the_adapters_have_their_own_row_in_the_table_of_parameters(make_recipe)
 @pytest.mark.parametrize("stage", [Stage.WARMUP, Stage.COTRAIN])
 def test_other_stages_refuse_adapters(make_recipe, stage):
     with pytest.raises(RequestError, match=r"lora_rank=4 .*fine-tuning"):
-        make_recipe(stage, model=adapted())
+        resolved(make_recipe(stage, model=adapted()))

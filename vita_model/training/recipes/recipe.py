@@ -28,6 +28,7 @@ from vita_data.storage.files import expand_home
 from vita_data.types import CameraRole, DrawOrder, Manifest, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.configs import CodebookConfig, Component, LossConfig, VitaConfig
 from vita_model.network.reasoning import VisualReasoning
+from vita_model.training.recipes.augmentation import AugmentationConfig
 
 _Config = TypeVar("_Config")
 MAX_STEPS = 10**8 - 1
@@ -124,6 +125,7 @@ class Recipe:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     precision: Precision = Precision.BF16
     parallel: Parallel = Parallel.DDP
     """How weights are placed if there are several ranks."""
@@ -171,11 +173,6 @@ class Recipe:
         for name in ("length", "num_supervised_frames", "num_taught_transitions", "keep_last", "eval_every"):
             if getattr(self, name) is not None:
                 require_whole(self, name)
-        if (rank := self.model.backbone.lora_rank) and self.stage is not Stage.FINETUNE:
-            raise RequestError(
-                f"recipe {self.name}: model.backbone.lora_rank={rank} trains adapters in fine-tuning, but the stage is "
-                f"{self.stage}; --set model.backbone.lora_rank=0"
-            )
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)
         fits = all(is_whole(size, least=1) for size in sizes)
         require(self, "batch_size", fits=fits, wanted="a whole number, at least 1, or one per modality")
@@ -229,9 +226,14 @@ def resolved(recipe: Recipe) -> Recipe:
     them.
 
     Raises:
-        RequestError: the model is too small for the length.
+        RequestError: the model is too small for the length, or has adapters in another stage than fine-tuning.
     """
     recipe = _with_home(recipe)
+    if (rank := recipe.model.backbone.lora_rank) and recipe.stage is not Stage.FINETUNE:
+        raise RequestError(
+            f"recipe {recipe.name}: model.backbone.lora_rank={rank} trains adapters in fine-tuning, but the stage is "
+            f"{recipe.stage}; --set model.backbone.lora_rank=0"
+        )
     if recipe.takes_paired_alone:
         recipe = replace(recipe, modality_steps={Modality.PAIRED: 1.0})
     if recipe.windows is None and recipe.draws_pairs_in_warmup:
