@@ -60,9 +60,12 @@ def _parser() -> OneLineParser:
     summary = "measure loading batches, against plain decoding and other loaders, and an index of a million clips"
     loader = verbs.add_parser("loader", help=summary, description=summary)
     loader.set_defaults(verb=_loader)
+    summary = "measure reading shards from a distant object store, and by many ranks"
+    store = verbs.add_parser("store", help=summary, description=summary)
+    store.set_defaults(verb=_store)
     for name, summary in _MODEL_VERBS.items():
         verbs.add_parser(name, help=summary)
-    for verb in (build, loader):
+    for verb in (build, loader, store):
         verb.add_argument(
             "--quick",
             action="store_true",
@@ -92,6 +95,20 @@ def _loader(arguments: argparse.Namespace) -> int:
             environment=environment.absolute(),
             tell=lambda what: _tell("loader", what),
         )
+    print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
+    return 1 if arguments.strict and not report.is_met else 0
+
+
+def _store(arguments: argparse.Namespace) -> int:
+    from pipelines.bench.store.report import as_json, as_markdown
+    from pipelines.bench.store.sizes import FULL, QUICK
+    from pipelines.bench.store.verb import measure_store
+
+    if arguments.dir is not None:
+        require_no_file(arguments.dir, "--dir")
+    with _folder(arguments.dir) as base:
+        sizes = QUICK if arguments.quick else FULL
+        report = measure_store(sizes, base=base, tell=lambda what: _tell("store", what))
     print(json.dumps(as_json(report), indent=1) if arguments.json else as_markdown(report))
     return 1 if arguments.strict and not report.is_met else 0
 

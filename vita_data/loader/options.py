@@ -27,7 +27,7 @@ class RemoteOptions:
 
     prefetch: int = 8
     """Batches whose bytes are fetched ahead of those that are decoded; 0 fetches when a slot is read."""
-    connections: int = 32
+    connections: int = 128
     """Number of concurrent requests."""
     cache: str | None = None
     """Folder for fetched bytes, shared with later epochs, later runs and other ranks; None: no cache."""

@@ -309,10 +309,11 @@ def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]
     if isinstance(path, Path):
         with open(path, "rb") as file:
             return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
-    starts, ends = [offset for offset, _ in ranges], [offset + size for offset, size in ranges]
+    wanted = [(offset, offset + size) for offset, size in ranges if size]  # s3fs reads all of a file for no bytes
+    starts, ends = [start for start, _ in wanted], [end for _, end in wanted]
     with storage_errors(path):
-        found = path.fs.cat_ranges([path.path] * len(ranges), starts, ends, on_error="return")
-        return [_part(one) for one in found]
+        found = iter(path.fs.cat_ranges([path.path] * len(wanted), starts, ends, on_error="return") if wanted else ())
+        return [_part(next(found)) if size else b"" for _, size in ranges]
 
 
 def _part(found: bytes | Exception) -> bytes:

@@ -20,7 +20,7 @@ from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
 from vita_data.loader.store.prefetch import MemberSource, unreached
 from vita_data.loader.store.shard_prefetch import ShardPrefetcher
 from vita_data.loader.windows.clips import ShardView
-from vita_data.storage.files import read_ranges
+from vita_data.storage.object_ranges import read_range
 from vita_data.types import Order
 
 _log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class RemoteMembers:
         read = self._stalls.in_flight()
         read.begin(member)
         try:
-            (data,) = read_ranges(member.view.shard, [(offset, size)])
+            data = read_range(member.view.shard, offset, size)
         finally:
             read.end()
         if self._cache is not None:

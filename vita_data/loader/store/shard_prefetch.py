@@ -9,7 +9,7 @@ from vita_data.errors import StorageError
 from vita_data.loader.store.cache import ShardCache
 from vita_data.loader.store.daemon_pool import DaemonPool, StallDetector
 from vita_data.loader.windows.clips import ShardView
-from vita_data.storage.files import read_ranges
+from vita_data.storage.object_ranges import read_range
 
 _THREADS = 4
 """Few compared with the connections that fetch what the next batches need."""
@@ -69,7 +69,7 @@ class ShardPrefetcher:
             size = min(_RANGE, end - offset)
             read.begin(_Part(view, offset, size))
             try:
-                (data,) = read_ranges(view.shard, [(offset, size)])
+                data = read_range(view.shard, offset, size)
             finally:
                 read.end()
             self._cache.write(view.address, offset, data)

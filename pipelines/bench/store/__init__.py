@@ -1,0 +1,1 @@
+"""Measurements of reading shards from a distant object store, by many ranks."""
