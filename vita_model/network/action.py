@@ -5,6 +5,7 @@ Actions are normalized (vita_data/README.md); masked entries are set to zero her
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +54,20 @@ class ActionEncoder(nn.Module):
         return latent[:, None]
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedActions:
+    """Decoded action chunks [B, H, A]."""
+
+    actions: Tensor
+    from_latents: Tensor | None = None
+    """The same before the states corrected them (`context=correction`)."""
+
+
 class ActionDecoder(nn.Module):
     """D_a: decode latents and optional context to an action chunk, as MLP(inverse DCT(transformer)) (VITA eq 8, 8.1).
 
-    Assumes: no context. A decoder that sees the backbone's states gets the actions from them and ignores the latents:
-        another sample's latents then do not increase its error.
+    Assumes: no context by default. A decoder that sees the backbone's states gets the actions from them and ignores the
+        latents: another sample's latents then do not increase its error.
     Assumes: one learned query per frequency, decoded in parallel, so that the same weights work for every horizon.
     """
 
@@ -70,16 +80,19 @@ class ActionDecoder(nn.Module):
         self.segments = learned(config.num_segments, width) if config.num_segments > 1 else None
         self.latent_in = nn.Linear(latent_width, width)
         self.latent_position = learned(config.max_latents, width)
-        reads_states = config.context is ActionContext.STATES
-        self.context_in = nn.Linear(context_width, width) if reads_states else None
+        self.context_in = None if config.context is ActionContext.NONE else nn.Linear(context_width, width)
         self.blocks = blocks(config.blocks, cross_attention=True)
         self.norm = nn.LayerNorm(width)
         self.out = mlp(width, width, NUM_ACTION_DIMS)
+        corrects = config.context is ActionContext.CORRECTION
+        self.correction = mlp(width, width, NUM_ACTION_DIMS) if corrects else None
 
     def forward(
         self, latents: Tensor, *, num_steps: int, context: Tensor | None = None, context_mask: Tensor | None = None
-    ) -> Tensor:
+    ) -> DecodedActions:
         """Decode latents [B, K, D], with context [B, N, C] where mask [B, N] is True, into actions [B, H, A].
+
+        Without a context, nothing is corrected.
 
         Raises:
             ValueError: the number of segments does not divide the steps or (for `segment_latents=own`) the latents, or
@@ -94,20 +107,31 @@ class ActionDecoder(nn.Module):
         if latents.shape[1] % num_parts:
             raise ValueError(f"cannot split {latents.shape[1]} latents evenly among {num_parts} segments")
         memory, rows = _parts(memory, num_parts), _parts(rows, num_parts)
-        mask = None
-        if context is not None and context_mask is not None:
-            if self.context_in is None:
-                raise ValueError("expected no context, since action_decoder.context is none")
-            shown = context_mask.repeat_interleave(num_parts, dim=0)
-            mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
-            memory = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)
+        shape = (len(latents), self.num_segments, length)
+        if context is None or context_mask is None:
+            return DecodedActions(self.out(self._steps(rows, memory, None, shape)))
+        if self.context_in is None:
+            raise ValueError("expected no context, since action_decoder.context is none")
+        shown = context_mask.repeat_interleave(num_parts, dim=0)
+        mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
+        seen = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)
+        steps = self._steps(rows, seen, mask, shape)
+        if self.correction is None:
+            return DecodedActions(self.out(steps))
+        alone: Tensor = self.out(self._steps(rows, memory, None, shape))
+        return DecodedActions(alone.detach() + self.correction(steps), from_latents=alone)
+
+    def _steps(self, rows: Tensor, memory: Tensor, mask: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+        """Transform the queries' rows over a memory and invert the DCT of each segment: a row per step [B, H, W].
+
+        `shape` gives samples, segments, and steps of a segment.
+        """
         for block in self.blocks:
             rows = block(rows, memory=memory, memory_mask=mask)
         with torch.autocast(rows.device.type, enabled=False):
-            spectra = self.norm(rows.float()).reshape(len(latents), self.num_segments, length, -1)
-            steps = (dct_matrix(length, rows.device).T @ spectra).flatten(1, 2)
-        actions: Tensor = self.out(steps)
-        return actions
+            spectra = self.norm(rows.float()).reshape(*shape, -1)
+            steps: Tensor = (dct_matrix(shape[-1], rows.device).T @ spectra).flatten(1, 2)
+        return steps
 
     def _queries(self, length: int) -> Tensor:
         """Give one query per frequency and segment [S x length, W]."""

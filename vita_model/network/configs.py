@@ -156,6 +156,9 @@ class ActionContext(StrEnum):
     """Nothing: all information for the actions must pass through the latents (VITA eq 16)."""
     STATES = "states"
     """The backbone's hidden states of images, text and robot state (VITA 8.1: "contextual inputs")."""
+    CORRECTION = "correction"
+    """The states too, but only to correct what was decoded from the latents alone, which has a loss of its own and gets
+    no gradient from the correction: so the states cannot take the place of the latents."""
 
 
 class SegmentLatents(StrEnum):

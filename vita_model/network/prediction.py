@@ -87,6 +87,8 @@ class ActionPrediction:
     predicted: Tensor
     true: Tensor
     mask: Tensor
+    from_latents: Tensor | None = None
+    """What the latents alone predict, where the backbone's states only correct it."""
 
     @property
     def real(self) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vita_data.slots import STATE_DIM
 from vita_data.types import Batch, Modality
-from vita_model.network.action import ActionDecoder, ActionEncoder
+from vita_model.network.action import ActionDecoder, ActionEncoder, DecodedActions
 from vita_model.network.backbone import Backbone, Reasoning, TokensBefore
 from vita_model.network.codebook import Codebook, Quantized
 from vita_model.network.configs import (
@@ -118,7 +118,7 @@ class Vita(nn.Module):
         """Decode the actions of paired windows from their video's latents; masked pairs are ignored."""
         if batch.action is None or batch.action_mask is None:
             return None
-        predicted = self.action_decoder(latents, num_steps=batch.action.shape[1])
+        predicted = self.action_decoder(latents, num_steps=batch.action.shape[1]).actions
         return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask & real[..., None])
 
     def reconstruct_chunk(self, batch: Batch, draws: Draws) -> Prediction:
@@ -129,7 +129,7 @@ class Vita(nn.Module):
         """
         action, mask = _present(batch.action, "action"), _present(batch.action_mask, "action_mask")
         quantized = self.encode_chunk(action, mask)
-        predicted = self.action_decoder(draws.latents.of(quantized.latents), num_steps=action.shape[1])
+        predicted = self.action_decoder(draws.latents.of(quantized.latents), num_steps=action.shape[1]).actions
         actions = ActionPrediction(predicted=predicted, true=action, mask=mask)
         return Prediction(quantized=(quantized,), actions=actions)
 
@@ -346,12 +346,14 @@ class Vita(nn.Module):
         if batch.action is None or batch.action_mask is None:
             return None
         num_steps, context, shown = batch.action.shape[1], None, None
-        if self.config.action_decoder.context is ActionContext.STATES:
+        if self.config.action_decoder.context is not ActionContext.NONE:
             context, shown = reasoning.context.hidden, reasoning.context.mask
             if draws.keep_context is not None:
                 shown = shown & draws.keep_context.to(shown.device)[:, None]
-        predicted = self.action_decoder(latents, num_steps=num_steps, context=context, context_mask=shown)
-        return ActionPrediction(predicted=predicted, true=batch.action, mask=batch.action_mask)
+        decoded: DecodedActions = self.action_decoder(latents, num_steps=num_steps, context=context, context_mask=shown)
+        return ActionPrediction(
+            predicted=decoded.actions, true=batch.action, mask=batch.action_mask, from_latents=decoded.from_latents
+        )
 
 
 def _check_latents(config: VitaConfig) -> None:

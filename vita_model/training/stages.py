@@ -279,7 +279,10 @@ def _frame_terms(frames: FramePrediction | None, *, l1: float, similarity: float
 def _action_terms(actions: ActionPrediction | None, config: LossConfig) -> Terms:
     if actions is None:
         return {}
-    return {"action": config.action * action_error(actions.predicted, actions.true, actions.mask)}
+    terms = {"action": config.action * action_error(actions.predicted, actions.true, actions.mask)}
+    if actions.from_latents is not None:
+        terms["latent_action"] = config.action * action_error(actions.from_latents, actions.true, actions.mask)
+    return terms
 
 
 _ALL = frozenset(Component)

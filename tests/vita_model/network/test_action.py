@@ -36,7 +36,7 @@ def test_encoder_refuses_another_horizon(config):
 @pytest.mark.parametrize("num_steps", [5, 12, 15, 48])
 def test_decoder_serves_every_horizon_with_the_same_weights(config, num_steps):
     decoder = ActionDecoder(config.action_decoder, latent_width=64, context_width=64)
-    assert decoder(torch.randn(2, 12, 64), num_steps=num_steps).shape == (2, num_steps, 14)
+    assert decoder(torch.randn(2, 12, 64), num_steps=num_steps).actions.shape == (2, num_steps, 14)
 
 
 def test_decoder_ignores_hidden_context_and_reads_shown_context(config):
@@ -47,10 +47,10 @@ def test_decoder_ignores_hidden_context_and_reads_shown_context(config):
     changed, shown = context.clone(), context.clone()
     changed[~mask] = 9.0
     shown[mask] = 9.0
-    plain = decoder(latents, num_steps=4, context=context, context_mask=mask)
+    plain = decoder(latents, num_steps=4, context=context, context_mask=mask).actions
 
-    assert torch.equal(plain, decoder(latents, num_steps=4, context=changed, context_mask=mask))
-    assert not torch.equal(plain, decoder(latents, num_steps=4, context=shown, context_mask=mask))
+    assert torch.equal(plain, decoder(latents, num_steps=4, context=changed, context_mask=mask).actions)
+    assert not torch.equal(plain, decoder(latents, num_steps=4, context=shown, context_mask=mask).actions)
 
 
 def test_a_decoder_of_latents_alone_refuses_a_context(config):
@@ -63,3 +63,29 @@ def test_action_names_cover_both_arms_left_first():
     assert len(ACTION_NAMES) == 14
     assert ACTION_NAMES[0] == "left_dx"
     assert ACTION_NAMES[13] == "right_gripper"
+
+
+def test_the_states_correct_what_the_latents_alone_give(config):
+    corrects = replace(config.action_decoder, context=ActionContext.CORRECTION)
+    decoder = ActionDecoder(corrects, latent_width=64, context_width=64)
+    latents, context, mask = torch.randn(2, 3, 64), torch.randn(2, 5, 64), torch.ones(2, 5, dtype=torch.bool)
+    alone = decoder(latents, num_steps=4)
+    both = decoder(latents, num_steps=4, context=context, context_mask=mask)
+
+    assert alone.from_latents is None
+    assert torch.equal(alone.actions, both.from_latents)
+    assert not torch.equal(both.actions, both.from_latents)
+    other = decoder(latents, num_steps=4, context=context + 1, context_mask=mask)
+    assert torch.equal(other.from_latents, both.from_latents)
+    assert not torch.equal(other.actions, both.actions)
+
+
+def test_a_correction_does_not_teach_the_decoder_of_latents(config):
+    corrects = replace(config.action_decoder, context=ActionContext.CORRECTION)
+    decoder = ActionDecoder(corrects, latent_width=64, context_width=64)
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    both = decoder(torch.randn(2, 3, 64), num_steps=4, context=torch.randn(2, 5, 64), context_mask=mask)
+    both.actions.sum().backward()
+
+    assert all(parameter.grad is None for parameter in decoder.out.parameters())
+    assert all(parameter.grad is not None for parameter in decoder.correction.parameters())

@@ -199,10 +199,10 @@ def test_segments_have_a_spectrum_each(config):
     decoder = ActionDecoder(shape, latent_width=8, context_width=8)
     decoder.blocks = nn.ModuleList()
     latents = torch.randn(2, 4, 8)
-    plain = decoder(latents, num_steps=12)
+    plain = decoder(latents, num_steps=12).actions
     with torch.no_grad():
         decoder.segments[1] += torch.randn(len(decoder.segments[1]))
-    changed = decoder(latents, num_steps=12)
+    changed = decoder(latents, num_steps=12).actions
     assert plain.shape == (2, 12, 14)
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
@@ -215,9 +215,9 @@ def test_a_segment_with_its_own_latents_reads_no_others(config):
     torch.manual_seed(0)
     decoder = ActionDecoder(shape, latent_width=8, context_width=8)
     latents = torch.randn(2, 6, 8)
-    plain = decoder(latents, num_steps=12)
+    plain = decoder(latents, num_steps=12).actions
     latents[:, 2:4] += 1
-    changed = decoder(latents, num_steps=12)
+    changed = decoder(latents, num_steps=12).actions
     for part, same in ((slice(0, 4), True), (slice(4, 8), False), (slice(8, 12), True)):
         assert torch.equal(plain[:, part], changed[:, part]) is same
     with pytest.raises(ValueError, match="cannot split 5 latents evenly among 3 segments"):

@@ -37,12 +37,16 @@ def answer(
     latents = model.stream(reasoning, image_mask.any(dim=1)).actions
     context = reasoning.context
     shown = {"context": context.hidden, "context_mask": context.mask} if model.action_decoder.context_in else {}
-    actions = model.action_decoder(latents, num_steps=HORIZON, **shown)
+    actions = model.action_decoder(latents, num_steps=HORIZON, **shown).actions
     return actions, reasoning.subtasks.indices
 
 
 @pytest.fixture(
-    params=[(VisualReasoning.INTERNAL, ActionContext.NONE), (VisualReasoning.EXPLICIT, ActionContext.STATES)]
+    params=[
+        (VisualReasoning.INTERNAL, ActionContext.NONE),
+        (VisualReasoning.EXPLICIT, ActionContext.STATES),
+        (VisualReasoning.INTERNAL, ActionContext.CORRECTION),
+    ]
 )
 def model(config: VitaConfig, request: pytest.FixtureRequest) -> Vita:
     torch.manual_seed(0)

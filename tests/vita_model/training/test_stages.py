@@ -7,7 +7,8 @@ import torch
 
 from vita_data.types import Modality, Stage
 from vita_model.distributed import Ranks
-from vita_model.network.configs import Component, LossConfig
+from vita_model.network.configs import ActionContext, Component, LossConfig
+from vita_model.network.losses import action_error
 from vita_model.network.prediction import Draws
 from vita_model.network.vita import Vita
 from vita_model.training.stages import RULES, draw, set_modes
@@ -281,3 +282,18 @@ def test_bfloat16_products_leave_losses_in_float32_and_near_their_value(model, m
 
     assert values[0] == pytest.approx(values[1], rel=0.1)
     assert values[0] != values[1]
+
+
+@torch.no_grad()
+def test_latents_that_the_states_only_correct_have_an_error_of_their_own(config, make_batch):
+    corrected = replace(config, action_decoder=replace(config.action_decoder, context=ActionContext.CORRECTION))
+    batch = make_batch(Modality.PAIRED, futures=2)
+    for stage, with_frames in ((Stage.COTRAIN, True), (Stage.FINETUNE, False)):
+        torch.manual_seed(0)
+        model = Vita(corrected)
+        set_modes(model, stage)
+        terms = RULES[stage].loss(model.reason(batch, Draws(), with_frames=with_frames), LossConfig(action=3.0))
+        actions = model.reason(batch, Draws(), with_frames=False).actions
+        expected = 3.0 * action_error(actions.from_latents, actions.true, actions.mask)
+        assert float(terms["latent_action"]) == pytest.approx(float(expected), rel=1e-5)
+        assert float(terms["action"]) != pytest.approx(float(expected), rel=1e-3)

@@ -24,7 +24,7 @@ _REASONING, _FREE = (
 )
 """Configs that determine the backbone's reasoning, and fields of them that do not matter."""
 NEW_TENSORS = MappingProxyType(
-    {Component.ACTION_DECODER: ("segments*", "context_in.*"), Component.BACKBONE: (f"*.{ADAPTERS}*",)}
+    {Component.ACTION_DECODER: ("segments*", "context_in.*", "correction.*"), Component.BACKBONE: (f"*.{ADAPTERS}*",)}
 )
 """Patterns of names of tensors that an earlier run may lack: it did not split chunks into segments, its action decoder
 did not read the backbone's states, or its backbone had no adapters."""
