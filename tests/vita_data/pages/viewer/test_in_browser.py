@@ -192,6 +192,31 @@ def test_dropped_episodes_tell_their_reason(tab: Tab, address: str) -> None:
     assert texts(tab) == ["cannot be read"] * 2
 
 
+def test_the_list_turns_to_what_a_link_names(tab: Tab, address: str) -> None:
+    kind, current = (
+        "document.getElementById('kind').value",
+        "document.querySelector('.row.current').getAttribute('href')",
+    )
+    tab.open(f"{address}#lost=film/drop%201")
+    tab.wait(f"{COMPLETE} && document.querySelector('h2').textContent === 'Dropped: too few rows'")
+    assert (tab.value(kind), tab.value(current)) == ("dropped short", "#lost=film/drop%201")
+    assert texts(tab) == ["too few rows"] * 4
+
+    enter(tab, "source", "1")
+    tab.open(f"{address}#lost=arm/broken")
+    tab.wait("document.querySelector('h2').textContent.startsWith('Failed')")
+    assert (tab.value(kind), tab.value(current)) == ("failed", "#lost=arm/broken")
+    assert tab.value("document.getElementById('source').value") == ""
+
+    enter(tab, "kind", "lost")
+    click(tab, ".row")
+    tab.wait("location.hash === '#lost=arm/drop%200'")
+    assert tab.value(kind) == "lost", "a list that has the episode stays"
+    tab.open(f"{address}#clip=film-{2:016x}")
+    tab.wait("document.querySelector('h2').textContent === 'Moving something'")
+    assert (tab.value(kind), tab.value(current)) == ("clips", f"#clip=film-{2:016x}")
+
+
 def test_on_a_phone_list_and_clip_take_turns_and_nothing_is_too_wide(tab: Tab, address: str) -> None:
     tab.resize(*PHONE)
     tab.open(address)
@@ -206,6 +231,7 @@ def test_on_a_phone_list_and_clip_take_turns_and_nothing_is_too_wide(tab: Tab, a
     assert tab.value(width) == PHONE[0]
     assert tab.value("document.querySelector('.camera canvas').getBoundingClientRect().width") > PHONE[0] / 2
     assert tab.value("document.getElementById('play').getBoundingClientRect().bottom") < PHONE[1], "at hand at once"
+    assert "film forbids redistribution" in tab.value("document.getElementById('notice').innerText")
     click(tab, ".back")
     tab.wait("getComputedStyle(document.querySelector('aside')).display !== 'none'")
 

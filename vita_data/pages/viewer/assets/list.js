@@ -155,8 +155,17 @@ VITA.list = (() => {
     return meta.num_written === null || row.number - meta.sources[row.source].first_clip < meta.num_written;
   }
 
+  // A link may name an episode of another source or kind than is listed; the list then turns to it.
+  function turnTo(row) {
+    if (source.value !== "" && +source.value !== row.source) source.value = "";
+    fillKinds();
+    if (kind.value !== row.kind && !(kind.value === "lost" && row.kind !== "clips")) kind.value = row.kind;
+    refresh();
+  }
+
   function select(row) {
     current = row;
+    if (row && !shown.includes(row)) turnTo(row);
     const at = shown.indexOf(row), from = first(), most = box.clientHeight / ROW_PX - 1;
     if (at >= 0 && (at < from || at > from + most)) {
       const room = Math.min(shown.length * ROW_PX, MOST_PX) - box.clientHeight;

@@ -14,14 +14,15 @@
     const closed = meta.sources.filter((one) => !one.redistributable).map((one) => one.name);
     const limited = meta.sources.filter((one) => one.limit !== null).map((one) => one.name);
     const partial = meta.num_written !== null && meta.sources.some((one) => one.num_clips > meta.num_written);
+    const licence = closed.length ? `The licence of ${closed.join(", ")} forbids redistribution: share neither the shards nor this page.` : "";
     const words = [
-      closed.length ? `The licence of ${closed.join(", ")} forbids redistribution: share neither the shards nor this page.` : "",
       partial ? `The first ${count(meta.num_written)} clips of each source can be opened here; the list has all of them.` : "",
       limited.length ? `Only a part was built (--limit): ${limited.join(", ")}.` : "",
     ].filter(Boolean);
     const notice = document.getElementById("notice");
-    notice.textContent = words.join(" ");
-    notice.hidden = !words.length;
+    notice.replaceChildren(make("span", {className: "licence"}, licence), " ", make("span", {}, words.join(" ")));
+    notice.classList.toggle("closed", Boolean(licence));
+    notice.hidden = !licence && !words.length;
   }
 
   async function showLost(row) {
@@ -92,12 +93,12 @@
     document.body.classList.add("broken");
   }
 
-  // The first pieces are shown at once; the others follow while the page is in use.
+  // The first pieces are shown at once; the others follow while the page is in use. What the address names comes first.
   async function loadList() {
-    const names = [...Array(meta.num_clip_chunks).keys()].map((at) => ["addClips", `clips/${at}.js`])
-      .concat([...Array(meta.num_lost_chunks).keys()].map((at) => ["addLost", `lost/${at}.js`]));
+    const clips = [...Array(meta.num_clip_chunks).keys()].map((at) => ["addClips", `clips/${at}.js`]);
+    const lost = [...Array(meta.num_lost_chunks).keys()].map((at) => ["addLost", `lost/${at}.js`]);
     let drawn = 0;
-    for (const [add, name] of names) {
+    for (const [add, name] of location.hash.startsWith("#lost=") ? [...lost, ...clips] : [...clips, ...lost]) {
       list[add](await load(name));
       if (performance.now() - drawn < 400) continue;
       list.refresh();
