@@ -10,7 +10,7 @@ from vita_data.pages.drawing.html import (
     Picture,
     Section,
     Table,
-    contact_sheet,
+    camera_sheets,
     element,
     join,
     page,
@@ -20,11 +20,10 @@ from vita_data.pages.drawing.html import (
 )
 from vita_data.probe.result import Probe, ProbeReport, ProbeResult, Verdict
 from vita_data.probe.run import Probed
-from vita_data.probe.sample import Sample
+from vita_data.probe.sample import Sample, SampledEpisode
 from vita_data.types import CameraRole
 
 _QUALITY = 85
-_MAX_LABEL = 11
 _LOOK = {
     Probe.COLOUR: "Skin, wood and metal must have their natural colours: a blue hand means swapped channels.",
     Probe.ORIENTATION: "Every picture must be upright, and text on objects must not be mirrored.",
@@ -77,24 +76,15 @@ def _section(result: ProbeResult, sample: Sample) -> Section:
 
 
 def _sheets(sample: Sample) -> Iterator[Markup]:
-    """Yield one contact sheet per camera: the first, middle and last row of some episodes."""
+    """Yield per camera the first, middle and last row of some episodes, under the ids of these."""
     for role in sorted({frame.role for sampled in sample.episodes for frame in sampled.frames}):
         yield element("h3", text(f"Camera {role}"))
-        yield contact_sheet(_pictures(sample, role), in_triples=True)
+        shown = ((sampled.episode.id, tuple(_pictures(sampled, role))) for sampled in sample.episodes)
+        yield camera_sheets(((episode, pictures) for episode, pictures in shown if pictures), in_threes=True)
 
 
-def _pictures(sample: Sample, role: CameraRole) -> Iterator[Picture]:
-    for sampled in sample.episodes:
-        for frame in sampled.frames:
-            if frame.role is role:
-                jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(frame.picture), _QUALITY, "RGB", "444")
-                yield Picture(
-                    jpeg=bytes(jpeg),
-                    caption=f"{sampled.episode.id}, step {frame.step}",
-                    label=f"{_ending(sampled.episode.id)}, step {frame.step}",
-                )
-
-
-def _ending(episode: str) -> str:
-    """Return the end of an episode's id, in which long ids differ."""
-    return episode if len(episode) <= _MAX_LABEL else f"…{episode[-_MAX_LABEL:]}"
+def _pictures(sampled: SampledEpisode, role: CameraRole) -> Iterator[Picture]:
+    for frame in sampled.frames:
+        if frame.role is role:
+            jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(frame.picture), _QUALITY, "RGB", "444")
+            yield Picture(jpeg=bytes(jpeg), caption=f"step {frame.step}")

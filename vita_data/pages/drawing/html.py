@@ -29,9 +29,9 @@ p { max-width: 80ch; margin: .3rem 0 .8rem; } nav a { display: inline-block; mar
 .scroll { overflow-x: auto; margin: .4rem 0 1rem; background:
   linear-gradient(to left, #fff 40%, transparent) right / 40px 100% no-repeat local,
   linear-gradient(to left, #0003, transparent) right / 12px 100% no-repeat scroll; }
-table { width: max-content; border-collapse: separate; border-spacing: 0; font-size: .88rem; }
+table { width: max-content; max-width: 100%; border-collapse: separate; border-spacing: 0; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; max-width: 22rem; padding: .3rem .7rem;
-  border-bottom: 1px solid #e3e7ec; white-space: pre-line; }
+  border-bottom: 1px solid #e3e7ec; white-space: pre-line; overflow-wrap: break-word; }
 thead th { background: #f2f5f8; } tbody th { font-weight: 600; } table .number { text-align: right;
   font-variant-numeric: tabular-nums; }
 tbody th { position: sticky; left: 0; background: #fff; }
@@ -39,7 +39,7 @@ tbody th { position: sticky; left: 0; background: #fff; }
 .facts .number { text-align: left; }
 .sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; } .sheet figure { width: 130px; }
 .sheets { display: flex; flex-wrap: wrap; column-gap: 2.4rem; } .sheets > div { max-width: 100%; }
-.sheet.triples figure { width: 122px; }
+.threes > div { width: 376px; } .threes p { font-size: .8rem; line-height: 1.3; } .threes .sheet { flex-wrap: nowrap; }
 code { font-size: .9em; background: #f2f5f8; border-radius: 4px; padding: .1rem .3rem; white-space: nowrap; }
 figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-height: 1.3; color: #4a5565; }
 .sheet img { display: block; width: 100%; aspect-ratio: 1; box-sizing: border-box; border: 1px solid #d5dae1; }
@@ -51,10 +51,10 @@ figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-h
 video { max-width: 100%; height: auto; display: block; margin: .4rem 0 1rem; }
 .picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
 @media (max-width: 600px) {
-  body { padding: .5rem .8rem 3rem; } th, td { max-width: 15rem; padding: .3rem .5rem; }
+  body { padding: .5rem .8rem 3rem; } table { max-width: none; } th, td { max-width: 15rem; padding: .3rem .5rem; }
   tbody th { max-width: 10rem; } nav a { padding: .3rem 0; }
   .sheet { gap: .4rem; } .sheets > div { width: 100%; }
-  .sheet figure, .sheet.triples figure { width: calc((100% - .8rem) / 3); }
+  .sheet figure { width: calc((100% - .8rem) / 3); }
 }
 """
 
@@ -65,8 +65,6 @@ class Picture:
 
     jpeg: bytes
     caption: str
-    label: str = ""
-    """What is printed below it if the caption is too long for a small picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +133,7 @@ def picture(content: Picture) -> Markup:
     """Embed a JPEG with its caption."""
     data = f"data:image/jpeg;base64,{base64.b64encode(content.jpeg).decode('ascii')}"
     image = element("img", src=data, alt=content.caption)
-    hint = {"title": content.caption} if content.label else {}
-    return element("figure", image, element("figcaption", text(content.label or content.caption)), **hint)
+    return element("figure", image, element("figcaption", text(content.caption)))
 
 
 def film(mp4: bytes, caption: str) -> Markup:
@@ -145,16 +142,18 @@ def film(mp4: bytes, caption: str) -> Markup:
     return element("video", src=data, title=caption, autoplay="", loop="", muted="", playsinline="", controls="")
 
 
-def contact_sheet(pictures: Iterable[Picture], *, in_triples: bool = False) -> Markup:
-    """Put small pictures side by side; in triples, a row holds a multiple of three."""
-    css = "sheet triples" if in_triples else "sheet"
-    return element("div", *(picture(content) for content in pictures), class_=css)
+def contact_sheet(pictures: Iterable[Picture]) -> Markup:
+    """Put small pictures side by side."""
+    return element("div", *(picture(content) for content in pictures), class_="sheet")
 
 
-def camera_sheets(sheets: Iterable[tuple[str, Sequence[Picture]]]) -> Markup:
-    """Put the contact sheets of several cameras, each under its words, side by side where there is room."""
+def camera_sheets(sheets: Iterable[tuple[str, Sequence[Picture]]], *, in_threes: bool = False) -> Markup:
+    """Put several contact sheets, each under its words, side by side where there is room.
+
+    Sheets of three pictures (`in_threes`) are one row each, however long the words are.
+    """
     parts = (element("div", paragraph(words, css="explain"), contact_sheet(pictures)) for words, pictures in sheets)
-    return element("div", *parts, class_="sheets")
+    return element("div", *parts, class_="sheets threes" if in_threes else "sheets")
 
 
 def advice(words: str, command: str) -> Markup:
