@@ -9,7 +9,7 @@ from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.rollouts import rollouts_section
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
-from vita_data.pages.shards.card import built_table, licence_warnings, load_card
+from vita_data.pages.shards.card import built_tables, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
 from vita_data.pages.shards.contents import read_contents
@@ -50,7 +50,7 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path],
             title="What was built",
             explanation="One row per source. Every raw episode is counted once: stored (ok), dropped for a reason, or "
             "failed (unreadable). A clip is one stored demonstration; a step is one row at the source's own rate.",
-            body=join([built_table(cards), *_unfinished(folder)]),
+            body=join([built_tables(cards), *_unfinished(folder)]),
         ),
         Section(
             title="Rates and lengths",

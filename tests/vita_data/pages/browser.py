@@ -74,6 +74,8 @@ function look(frame) {
     height: root.scrollHeight, letters_px: letters,
     images: [...page.images].map(image),
     drawings: [...page.querySelectorAll("svg[role=img]")].map(drawing),
+    scrolling: [...page.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth)
+      .map((one) => `${one.scrollWidth} px in ${one.clientWidth}: ${one.textContent.slice(0, 80)}`),
   };
 }
 addEventListener("load", () => {
@@ -118,6 +120,8 @@ class ShownPage:
     letters_px: list[float]
     images: list[ShownImage]
     drawings: list[ShownDrawing]
+    scrolling: list[str]
+    """Tables that can be seen only in part."""
 
 
 def find_browser() -> str | None:

@@ -122,9 +122,23 @@ def metrics_row(step: int) -> Mapping[str, object]:
     }
 
 
+FIGURES = {
+    "frames/l1": 0.031, "frames/shuffled_l1": 0.062, "frames/mean_latent_l1": 0.05, "frames/copy_l1": 0.052,
+    "actions/mse": 0.2, "actions/shuffled_mse": 0.2, "actions/mean_mse": 0.567, "actions/arm/position_m": 0.01,
+    "cross/action_mse": 0.021, "cross/action_mean_mse": 0.563,
+    "codes/rank_video": 3.5, "codes/used_video": 160.0, "codes/rank_action": 2.25,
+    "codes/agreement": 0.52, "codes/agreement_chance": 0.009,
+}  # fmt: skip
+"""An evaluation after a step."""
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    run = tmp_path / "run-one"
+    return write_run(tmp_path / "run-one")
+
+
+def write_run(run: Path) -> Path:
+    """Write a run of 40 steps that was not evaluated."""
     (run / "previews").mkdir(parents=True)
     rows = [json.dumps(metrics_row(step)) for step in range(1, 41)]
     (run / "metrics.jsonl").write_text("\n".join(rows) + "\n")

@@ -1,6 +1,7 @@
 """Pages in headless Chromium, at a desk and on a phone: quiet, whole, legible, drawn, and without a network."""
 
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.vita_data.pages.browser import Browser, ShownPage, find_browser
+from tests.vita_data.pages.conftest import FIGURES, write_run
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.formats.toy import read_toy_frame
 from vita_data.pages.report import report_page
@@ -47,10 +49,20 @@ def pages(shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "inspect": inspect_page(shard_folder / "arm", key=None),
         "film": inspect_page(shard_folder / "film", key=None),
         "report": report_page(shard_folder, manifest=folder / "both.toml", runs=[]),
+        "training": report_page(shard_folder, manifest=None, runs=[evaluated_run(folder / "run-one")]),
     }
     for name, page in content.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in content}
+
+
+def evaluated_run(run: Path) -> Path:
+    """Write a run whose evaluation fills every column of its tables."""
+    figures = {**FIGURES, "frames/shuffled_subtasks_l1": 0.04, "actions/shuffled_subtasks_mse": 0.2,
+               "codes/used_action": 12.0, "codes/rank_predicted": 1.5, "codes/used_predicted": 7.0,
+               "cross/frames_l1": 0.1, "cross/frames_own_l1": 0.05, "cross/frames_copy_l1": 0.06}  # fmt: skip
+    (write_run(run) / "evaluation.json").write_text(json.dumps({"step": 40, **figures}))
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +76,8 @@ def faults(page: ShownPage) -> list[str]:
     found = []
     if page.scroll_width > page.client_width:
         found.append(f"{page.scroll_width} px wide in a window of {page.client_width}")
+    if page.width >= DESK:
+        found += [f"a table scrolls sideways: {one}" for one in page.scrolling]
     for image in page.images:
         if not image.decoded or min(image.natural) < 2 or min(image.box[2:]) < 2:
             found.append(f"image {image.alt!r} is not drawn: {image}")
@@ -84,7 +98,7 @@ def region(picture: Image, box: tuple[float, float, float, float]) -> Image:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["inspect", "film", "report"])
+@pytest.mark.parametrize("name", ["inspect", "film", "report", "training"])
 def test_page_is_whole_and_legible(shown: Shown, name: str, width: int) -> None:
     page = shown[name, width]
     assert page.images[0].box[1] < FIRST_PICTURE_PX, "pages begin with pictures"
@@ -147,6 +161,7 @@ def test_broken_picture_wide_page_and_tiny_letters_are_found(
     broken = {
         "picture": (text.replace(first[1], half, 1), "is not drawn"),
         "wide": (text.replace("</body>", "<p style='width:500px'>x</p></body>"), "px wide in a window of"),
+        "table": (text.replace("</thead>", f"<tr><th>{'x' * 400}</th></tr></thead>", 1), "a table scrolls sideways"),
         "tiny": (text.replace('font-size="12"', 'font-size="7"'), "letters of"),
         "empty": (
             re.sub(r"<rect [^>]*>(?=<title>[^<]*clips)", '<rect width="0" height="0">', text),
@@ -157,9 +172,9 @@ def test_broken_picture_wide_page_and_tiny_letters_are_found(
     for name, (content, _) in broken.items():
         (tmp_path / f"{name}.html").write_text(content)
     paths = [tmp_path / f"{name}.html" for name in broken]
-    measured = browser.measure(paths, widths=[PHONE])
+    measured = browser.measure(paths, widths=WIDTHS)
     for path in paths:
-        found, wanted = faults(measured[path, PHONE]), broken[path.stem][1]
+        found, wanted = faults(measured[path, DESK if path.stem == "table" else PHONE]), broken[path.stem][1]
         assert any(wanted in fault for fault in found), (path.stem, found)
 
 

@@ -32,6 +32,12 @@ _LOSSES: Mapping[str, str] = {
     "action": "Actions: squared error (normalized units, weighted)",
     "commitment": "Codebook: distance between encodings and their codes (commitment, weighted)",
     "usage_match": "Codebook: difference in code use between the modalities (weighted)",
+    "codebook": "Codebook: distance of the codes to the encodings (weighted)",
+    "features": "Frames: error of the predicted features (weighted)",
+    "cross": "Actions decoded from the video's codes: squared error (weighted)",
+    "tokens": "Latent tokens of frames: cross-entropy (weighted)",
+    "chunk_tokens": "Latent tokens of actions: cross-entropy (weighted)",
+    "subtasks": "Subtasks: cross-entropy to those read from the motion (weighted)",
 }
 _CODES: Mapping[str, str] = {
     "token_perplexity": "Perplexity of the codes within a batch",

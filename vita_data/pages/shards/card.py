@@ -7,7 +7,7 @@ from typing import Any
 from vita_data.builder.drops import DROPS
 from vita_data.builder.records import EpisodeOutcome
 from vita_data.errors import ShardError
-from vita_data.pages.drawing.html import Cell, Markup, Table, facts, number, table
+from vita_data.pages.drawing.html import Cell, Markup, Table, facts, join, number, table
 from vita_data.shards.index import CARD, read_card
 from vita_data.storage.files import AnyPath
 from vita_data.types import Modality, Reason, Split
@@ -115,17 +115,24 @@ def card_facts(card: Card) -> Markup:
     ))  # fmt: skip
 
 
-def built_table(cards: tuple[Card, ...]) -> Markup:
-    """Show what was built, one row per source."""
-    header = ("source", "release", "ok", "dropped", "failed", "drops by reason", "stored", "rate", "cameras", "actions",
-              "licence", "size", "settings hash")  # fmt: skip
-    rows: list[tuple[Cell, ...]] = [
-        (card.source, ", ".join(card.releases), *(card.num_outcome(outcome) for outcome in EpisodeOutcome),
-         _drops(card), _stored(card), _rate(card), _cameras(card), card.action_origin or "none", _licence(card),
-         _size(card), card.config_hash[:SHORT_HASH])
+def built_tables(cards: tuple[Card, ...]) -> Markup:
+    """Show what was built, one row per source: how much, then of what; one table of both would be too wide."""
+    counts: list[tuple[Cell, ...]] = [
+        (card.source, *(card.num_outcome(outcome) for outcome in EpisodeOutcome), _drops(card), _stored(card),
+         _size(card))
         for card in cards
     ]  # fmt: skip
-    return table(Table(header=header, rows=tuple(rows)))
+    origins: list[tuple[Cell, ...]] = [
+        (card.source, ", ".join(card.releases), _rate(card), _cameras(card), card.action_origin or "none",
+         _licence(card), card.config_hash[:SHORT_HASH])
+        for card in cards
+    ]  # fmt: skip
+    return join([
+        table(Table(header=("source", "ok", "dropped", "failed", "drops by reason", "stored", "size"),
+                    rows=tuple(counts))),
+        table(Table(header=("source", "release", "rate", "cameras", "actions", "licence", "settings hash"),
+                    rows=tuple(origins))),
+    ])  # fmt: skip
 
 
 def licence_warnings(cards: tuple[Card, ...]) -> list[str]:

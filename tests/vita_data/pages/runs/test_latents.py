@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import simplejpeg
 
-from tests.vita_data.pages.conftest import jpeg
+from tests.vita_data.pages.conftest import FIGURES, jpeg
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.errors import ShardError
 from vita_data.formats.toy import read_toy_frame
@@ -15,13 +15,6 @@ from vita_data.pages.runs.run_files import read_evaluation, read_evaluations
 from vita_data.pages.runs.training import run_section
 
 WARNING = "warning: the actions do not need their latents: the codes carry nothing for them"
-FIGURES = {
-    "frames/l1": 0.031, "frames/shuffled_l1": 0.062, "frames/mean_latent_l1": 0.05, "frames/copy_l1": 0.052,
-    "actions/mse": 0.2, "actions/shuffled_mse": 0.2, "actions/mean_mse": 0.567, "actions/arm/position_m": 0.01,
-    "cross/action_mse": 0.021, "cross/action_mean_mse": 0.563,
-    "codes/rank_video": 3.5, "codes/used_video": 160.0, "codes/rank_action": 2.25,
-    "codes/agreement": 0.52, "codes/agreement_chance": 0.009,
-}  # fmt: skip
 
 
 def parse(run: Path) -> PageParser:
