@@ -16,6 +16,7 @@ from vita_data.types import Stage
 _HEADER = ("modality", "source", "clips", "windows", "weight", "share of the samples", "repeats per 100k steps",
            "clips without text (skipped)")  # fmt: skip
 
+_SHARES = "Of all samples of a stage, over its modalities, the share that each source provides."
 _COMPARED = (
     "Printed: the proportion in the paper. Scaled: that proportion among the sources of this manifest only; co-train "
     "has the same shares if the manifest's weights follow it. Warmup uses half of its steps for actions, so its shares "
@@ -43,11 +44,10 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
 
 
 def _realised(report: MixReport) -> Iterator[Markup]:
-    """Compare the shares of all samples over all modalities with the paper's."""
-    yield element("h3", text("Realised shares compared with the paper's Table 10"))
+    """Show the shares of all samples over all modalities, beside the paper's if the manifest's notes name these."""
     compared = any(one.printed is not None for one in report.realised)
-    words = _COMPARED if compared else "The notes of this manifest name no proportion of Table 10; nothing to compare."
-    yield paragraph(words, css="explain")
+    yield element("h3", text("Realised shares" + (" compared with the paper's Table 10" if compared else "")))
+    yield paragraph(f"{_SHARES} {_COMPARED}" if compared else _SHARES, css="explain")
     stages = list(report.realised[0].shares)
     header = ("source", *(("Table 10, printed", "scaled") if compared else ()), *stages,
               *((f"{Stage.COTRAIN} - scaled (points)",) if compared else ()))  # fmt: skip

@@ -62,6 +62,22 @@ def test_manifest_without_notes_shows_its_shares_alone(shard_folder: Path, manif
     header, shown = rows(manifest, shard_folder)
     assert header == ["source", "warmup", "cotrain"]
     assert shown["film"][-1] == "75.00%"
+    section = page("t", "i", [mixture_section(manifest, shard_folder)])
+    assert "Table 10" not in section, "a mixture of one's own is not compared with the paper's"
+    assert str(manifest.parent) not in section, "a page is sent to others, who do not have this path"
+
+
+def test_large_numbers_of_repeats_are_written_in_full(shard_folder: Path, manifest: Path) -> None:
+    repeats = [
+        (source.num_windows, source.repeats_per_100k_steps)
+        for stage in mix(load_manifest(manifest), shard_folder).stages
+        for part in stage.modalities
+        for source in part.sources
+    ]
+    assert max(count for _, count in repeats) > 1e5
+    parsed = PageParser(page("t", "i", [mixture_section(manifest, shard_folder)]))
+    shown = [(row[3], row[6]) for row in parsed.rows if row[0] in {"video", "action", "paired"}]
+    assert shown == [(f"{windows:,}", f"{count:,.0f}") for windows, count in repeats]
 
 
 def test_shares_of_a_stage_add_to_one_over_its_modalities(shard_folder: Path, manifest: Path) -> None:

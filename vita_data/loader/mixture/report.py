@@ -59,7 +59,7 @@ class ModalityMix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMix:
-    """A stage; `refused` explains why it cannot be trained with this manifest, and is empty if it can."""
+    """A stage; `refused` explains, without the manifest's path, why it cannot be trained; empty if it can."""
 
     stage: Stage
     refused: str
@@ -144,7 +144,7 @@ def mix(
         _stage_mix(manifest, opened, PlanRequest(stage=stage, batch_size=batch_size, basis=basis)) for stage in Stage
     )
     if all(stage.refused for stage in stages):
-        raise ManifestError(stages[0].refused)
+        raise ManifestError(_in_manifest(manifest) + stages[0].refused)
     return MixReport(
         name=manifest.name, basis=basis or manifest.basis, temperature=manifest.temperature,
         max_repeats_per_100k_steps=manifest.max_repeats_per_100k_steps, batch_size=batch_size, stages=stages,
@@ -185,11 +185,17 @@ def _realised(
     return tuple(made)
 
 
+def _in_manifest(manifest: Manifest) -> str:
+    return f"manifest {manifest.path}: "
+
+
 def _stage_mix(manifest: Manifest, opened: Sequence[OpenEntry], request: PlanRequest) -> StageMix:
     try:
         plan = Plan.resolve(manifest, opened, request)
     except ManifestError as error:
-        return StageMix(stage=request.stage, refused=str(error), notes=(), modalities=())
+        # Reports and lock files are read on other machines, where the manifest lies elsewhere.
+        reason = str(error).removeprefix(_in_manifest(manifest))
+        return StageMix(stage=request.stage, refused=reason, notes=(), modalities=())
     before = _shares_before(plan)
     modalities = tuple(
         ModalityMix(

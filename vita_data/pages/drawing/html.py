@@ -125,8 +125,10 @@ def facts(pairs: Iterable[tuple[str, Cell]]) -> Markup:
 
 
 def number(value: float) -> str:
-    """Format a number: whole numbers in groups of three digits, others with four digits."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    """Format a number: large and whole ones in groups of three digits, others with four digits."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def picture(content: Picture) -> Markup:

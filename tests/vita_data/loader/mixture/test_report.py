@@ -29,8 +29,8 @@ def test_the_numbers_are_the_plans(shards: Path, manifest) -> None:
 def test_a_stage_that_cannot_be_trained_says_why(shards: Path, manifest) -> None:
     report = mix(manifest(arm=1, human=1), shards)
 
-    assert "source 'human' has no window" in report.stages[2].refused
-    assert "finetune: not possible: manifest test.toml: source 'human'" in mix_text(report)
+    assert report.stages[2].refused.startswith("source 'human' has no window"), "the same on every machine"
+    assert "finetune: not possible: source 'human'" in mix_text(report)
 
 
 def test_table_shows_clips_without_instruction(tmp_path: Path, make_clip, save, manifest) -> None:
@@ -73,7 +73,7 @@ def test_a_stage_that_leaves_a_source_nothing_says_so(shards: Path, manifest) ->
 def test_no_stage_at_all_is_refused(tmp_path: Path, make_clip, save, manifest) -> None:
     save(tmp_path, [make_clip("human", 0, steps=3, modality=Modality.VIDEO)])
 
-    with pytest.raises(ManifestError, match="source 'human' has no window"):
+    with pytest.raises(ManifestError, match=r"manifest test\.toml: source 'human' has no window"):
         mix(manifest(human=1), tmp_path)
 
 
