@@ -117,6 +117,7 @@ def build(
         listed = list_parts(source, raw, request.settings)
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
         unread = unread_files(listed, raw) if share is None else None
+        request = replace(request, raw=raw.address)
     with storage_errors(request.folder), _held(request.folder, share):
         plan = open_plan(request, listed.parts, share)
         if share is None and plan.is_finished:

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Never
 
-from vita_data.cli.shared import add_source_arguments, load_asked
+from vita_data.cli.shared import RAW_HELP, add_source_arguments, load_asked
 from vita_data.command.arguments import address, any_path, positive, setting, word
 from vita_data.command.exits import one_line
 from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
@@ -37,7 +37,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         required=True,
         type=address,
         metavar="DIR",
-        help="folder or URL of the original download",
+        help=RAW_HELP,
     )
     build.add_argument(
         "--out", required=True, type=any_path, metavar="DIR", help="folder or URL where NAME/ is written"

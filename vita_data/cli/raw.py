@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import (
+    RAW_HELP,
     add_json_flag,
     add_source_arguments,
     add_verb,
@@ -54,7 +55,7 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         required=True,
         type=address,
         metavar="DIR",
-        help="folder or URL of the original download",
+        help=RAW_HELP,
     )
     probe.add_argument(
         "--html", type=local_path, metavar="FILE", help="write a page with contact sheets, tables and examples"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MANIFEST_HELP = f"TOML file of the mixture, or the name of one that comes with VITA: {', '.join(MANIFESTS.names())}"
 
+RAW_HELP = "folder of the original download, or its address: s3://BUCKET/FOLDER, hf://datasets/ORG/NAME"
+
 
 def add_verb(
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",

@@ -28,8 +28,13 @@ _NUM_PIECES = 2
 """Pieces of an upload sent in parallel; s3fs keeps each of them, 50 MiB or more, in memory."""
 _PAST_END = 416
 _STORES = frozenset({"s3", "s3a", "gs", "gcs"})
-# Packages of object store clients, which raise other exceptions than OSError.
-_CLIENTS = frozenset({"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "boto3"})
+# Packages of the clients of object stores and of the Hugging Face hub, which raise other exceptions than OSError.
+_CLIENTS = frozenset(
+    {
+        *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "boto3"),
+        *("huggingface_hub", "httpx", "httpx2"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vita_data.export.hub import Hub, running_hub
+from tests.hub import Hub, running_hub
 from vita_data.export.lerobot.dataset import export_lerobot
 from vita_data.export.opened import ExportRequest
 from vita_data.export.parquet import export_parquet

@@ -151,6 +151,10 @@ class Copies:
                 unfinished.unlink(missing_ok=True)
         return str(copy)
 
+    def find(self, path: str) -> str | None:
+        """Return a complete copy that outlives this object; None, since these do not."""
+        return None
+
     def remove(self) -> None:
         """Remove the copies."""
         if self._folder is not None:

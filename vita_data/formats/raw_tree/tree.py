@@ -13,6 +13,7 @@ from vita_data.errors import RequestError, StorageError
 from vita_data.formats.limits import MAX_TEXT_FILE_BYTES
 from vita_data.formats.raw_tree.disk import DiskFolder, is_dangling, leads_nowhere
 from vita_data.formats.raw_tree.entries import Entry
+from vita_data.formats.raw_tree.hub import SCHEME, HubCopies, HubFolder, HubObjects, open_hub
 from vita_data.formats.raw_tree.objects import Copies, ObjectFolder, RangeFile, reading
 from vita_data.formats.raw_tree.regular import is_inside, require_inside, require_regular, too_large
 from vita_data.formats.raw_tree.twice import find_twice
@@ -29,19 +30,26 @@ class FsspecTree:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        if "://" not in root:
+        self.address = root
+        """The same with the commit of the hub that is read, for other processes."""
+        self._folder: DiskFolder | ObjectFolder
+        hub = open_hub(root) if root.startswith(SCHEME) else None
+        if isinstance(hub, HubFolder):
+            self._open_hub(hub)
+            return
+        place = root if hub is None else str(hub)
+        if "://" not in place:
             try:
-                require_local(root)
+                require_local(place)
             except RequestError as error:
                 raise RequestError(f"--raw {error}") from None
         try:
-            self._fs, self._base = fsspec.core.url_to_fs(root, **store_options(root))
+            self._fs, self._base = fsspec.core.url_to_fs(place, **store_options(place))
         except (ImportError, ValueError) as error:
             reason = unopened(root, error)
             raise RequestError(f"--raw {root}: this kind of address cannot be read ({reason})") from error
         self._is_local = is_local_fs(self._fs)
         self._copies = Copies(self._fs)
-        self._folder: DiskFolder | ObjectFolder
         if self._is_local:
             self._folder = DiskFolder(self._base, where=f"--raw {root}")
             _require_directory(self._base, root)
@@ -49,6 +57,16 @@ class FsspecTree:
         self._folder = ObjectFolder(self._fs, self._base.rstrip("/"))
         require_store(self._fs, self._base, address=f"--raw {root}")
         with storage_errors(f"--raw {root}"):
+            self._require_folder()
+
+    def _open_hub(self, hub: HubFolder) -> None:
+        self._fs, self._base, self._is_local = hub.fs, hub.address.path, False
+        self.address = f"{SCHEME}{self._base}"
+        self._copies = HubCopies(hub)
+        self._folder = HubObjects(self._fs, self._base)
+        with storage_errors(f"--raw {self.root}"):
+            if not self._folder.exists(self._base):
+                raise RequestError(f"--raw {self.root}: the folder does not exist in the dataset {hub.address.repo}")
             self._require_folder()
 
     def _require_folder(self) -> None:
@@ -131,6 +149,8 @@ class FsspecTree:
         with reading(self._where(path)):
             if (num_bytes := self._folder.size(self._full(path))) > MAX_TEXT_FILE_BYTES:
                 raise too_large(path, num_bytes)
+            if isinstance(self._copies, HubCopies):
+                return Path(self.local_path(path)).read_bytes()
             return bytes(self._fs.cat_file(self._full(path)))
 
     def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
@@ -138,6 +158,8 @@ class FsspecTree:
         if self._is_local:
             require_regular(self._full(path), name=path)
             return open(self._full(path), "rb")
+        if (copy := self._copies.find(self._full(path))) is not None:
+            return open(copy, "rb")
         with reading(self._where(path)):
             file = self._fs.open(self._full(path), "rb", block_size=block_bytes, cache_type="readahead")
         return RangeFile(file, where=self._where(path))
