@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.object_store import running_store
+from tests.object_store import files_below, running_store
+from tests.vita_data.sources.test_from_file import MY_ARM
+from vita_data.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 VERBS = "build status probe toy sources mix stats verify inspect report view episodes export push"
@@ -214,6 +216,47 @@ def test_an_installation_does_what_it_can_and_names_what_it_lacks(extra: str, wh
     for command in HELPS:
         assert venv.does(f"{command} --help").startswith("usage: ")
     ACTIONS[extra](venv)
+
+
+OWN_PACKAGE = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "lab-arm"
+version = "1.0"
+[project.entry-points."vita.sources"]
+my_arm = "lab_arm"
+[tool.setuptools]
+py-modules = ["lab_arm"]
+"""
+
+
+@pytest.mark.slow
+def test_a_source_in_a_package_of_its_own_builds_the_bytes_of_its_file(wheel: Path, tmp_path: Path) -> None:
+    """VITA and the package are installed by pip in a fresh venv; this checkout builds the file by `--source-file`."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(OWN_PACKAGE)
+    (project / "lab_arm.py").write_text(MY_ARM)
+    venv = Venv(tmp_path / "venv", wheel)
+    venv.work.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", venv.folder], check=True)
+    freeze = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
+    pins = subprocess.run(freeze, check=True, capture_output=True, text=True).stdout
+    (tmp_path / "pins.txt").write_text(pins)  # the bytes depend on the versions of the libraries
+    venv.install("-c", str(tmp_path / "pins.txt"), str(wheel), str(project))
+
+    venv.does("vita-data toy --source my_arm --raw raw")
+    venv.does("vita-data build --source my_arm --raw raw/my_arm --out installed")
+    raw, own = str(venv.work / "raw/my_arm"), str(venv.work / "own")
+    assert main(["build", "--source-file", str(project / "lab_arm.py"), "--raw", raw, "--out", own]) == 0
+    installed, in_tree = files_below(venv.work / "installed"), files_below(venv.work / "own")
+
+    assert "my_arm/dataset.json" in installed
+    for found in (installed, in_tree):
+        found.pop("my_arm/.build/lock", None)
+    assert installed == in_tree
 
 
 def test_every_extra_is_installed_by_the_slow_test() -> None:

@@ -18,8 +18,7 @@ from vita_data.config.settings import settings_json
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
 from vita_data.shards.schema import json_bytes
-from vita_data.sources import load
-from vita_data.sources._from_file import file_digest
+from vita_data.sources import load, own_digest
 from vita_data.storage.files import AnyPath
 from vita_data.types import Json, Part, Source, SourceSettings
 
@@ -41,7 +40,7 @@ class BuildRequest:
     limit: int | None = None
     retry_failed: bool = False
     source_file: str = ""
-    """The Python file that defines the source, if it is not one of the package."""
+    """The Python file that defines the source, if it is neither in this package nor in an installed one."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """Import the file before the settings, whose class it may define, are restored in another process."""
@@ -173,7 +172,7 @@ def fingerprint(request: BuildRequest, parts: Sequence[Part]) -> Json:
     return {
         "schema_version": SCHEMA_VERSION,
         "source": request.source,
-        **({"source_file": file_digest(request.source_file)} if request.source_file else {}),
+        **({"source_file": digest} if (digest := own_digest(request.source, request.source_file)) else {}),
         "frames": request.frames,
         "limit": request.limit,
         "settings": settings_json(request.settings),

@@ -163,7 +163,8 @@ def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[st
     # A worker on a cluster has another working folder.
     file = str(Path(request.source_file).absolute()) if request.source_file else ""
     request = replace(request, raw=raw, out=out, source_file=file)
-    return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, landmarks=landmarks)
+    code = str(plan.fingerprint.get("source_file", ""))
+    return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, code=code, landmarks=landmarks)
 
 
 def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:

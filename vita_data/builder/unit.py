@@ -18,6 +18,7 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.guard import data_fault
 from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
+from vita_data.sources import own_digest
 from vita_data.storage.files import remove, storage_errors
 from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
 
@@ -50,6 +51,8 @@ class UnitTask:
     """The library versions of the build: a worker with other versions would write other bytes."""
     landmarks: tuple[str, ...]
     """Entries of the raw tree when the build started; if one is missing, the whole tree is, and no file is to blame."""
+    code: str = ""
+    """Digest of the code of a source that does not come with VITA."""
 
 
 def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitRecord:
@@ -63,6 +66,11 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
         raise RequestError(
             f"unit {task.unit.number}: this worker's library versions differ from the build's: {codec_versions()}; "
             "install the same versions on every node"
+        )
+    if own_digest(task.request.source, task.request.source_file) != task.code:
+        raise RequestError(
+            f"unit {task.unit.number}: this worker has another content of the source {task.request.source!r} than the "
+            "build; install the same on every node"
         )
     cv2.setNumThreads(1)
     with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:

@@ -22,14 +22,16 @@ from vita_data.errors import RequestError
 from vita_data.storage.files import require_no_file
 
 if TYPE_CHECKING:
-    from vita_data.types import Json
+    from collections.abc import Sequence
+
+    from vita_data.types import Json, Source
 
 
 def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs that need no shards."""
     _probe_verb(verbs)
     toy = add_verb(verbs, "toy", _toy, "write small synthetic raw datasets in their real on-disk layout")
-    add_source_arguments(toy, metavar="NAME|all", help_="source to write, or all of them")
+    add_source_arguments(toy, metavar="NAME|all", help_="source to write, or all that come with VITA")
     toy.add_argument(
         "--raw", required=True, type=local_path, metavar="DIR", help="where NAME/ is written; use DIR/NAME as --raw"
     )
@@ -38,7 +40,8 @@ def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         verbs,
         "sources",
         _sources,
-        "list the sources with rate, cameras, actions and licence; with NAME also its raw layout and settings",
+        "list the sources, also those of installed packages, with rate, cameras, actions and licence; with NAME also "
+        "its raw layout and settings",
     )
     sources.add_argument("source", nargs="?", type=word, metavar="NAME", help="show all details of this source")
     sources.add_argument("--source-file", type=local_path, metavar="FILE", help="show all details of your own source")
@@ -120,27 +123,47 @@ def _toy(arguments: argparse.Namespace) -> int:
 
 
 def _sources(arguments: argparse.Namespace) -> int:
-    from vita_data import sources
-    from vita_data.config.settings import describe_settings
-
     if arguments.source and arguments.source_file is not None:
         raise RequestError("give NAME or --source-file, not both")
     is_one = bool(arguments.source) or arguments.source_file is not None
-    described: list[Json] = []
-    for source in [load_asked(arguments)] if is_one else map(sources.load, sources.names()):
-        described.append({**asdict(source.INFO), "settings": describe_settings(source.Settings)})
+    loaded, faults = ([load_asked(arguments)], []) if is_one else _load_all()
     if arguments.json:
-        print_json(described)
-        return 0
-    if is_one:
-        print("\n".join(_source_lines(described[0])))
-        return 0
+        print_json([_described(source) for source in loaded])
+    elif is_one:
+        print("\n".join(_source_lines(_described(loaded[0]))))
+    else:
+        print("\n".join(text_table(_source_table(loaded), "l")))
+    for fault in faults:
+        print(f"vita-data sources: {one_line(str(fault))}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _load_all() -> tuple[list["Source"], list[RequestError]]:
+    """Load the sources of this package and of installed ones, and collect what is wrong with the latter."""
+    from vita_data import sources
+
+    loaded, faults = [sources.load(name) for name in sources.names()], []
+    for name in sources.added_names():
+        try:
+            loaded.append(sources.load(name))
+        except RequestError as error:
+            faults.append(error)
+    return loaded, faults
+
+
+def _described(source: "Source") -> "Json":
+    from vita_data.config.settings import describe_settings
+
+    return {**asdict(source.INFO), "settings": describe_settings(source.Settings)}
+
+
+def _source_table(loaded: "Sequence[Source]") -> list[list[str]]:
     rows = [["source", "hz", "modality", "cameras", "actions", "licence", "passing on", "access"]]
-    for name in sources.names():
-        info = sources.load(name).INFO
+    for source in loaded:
+        info = source.INFO
         rows.append(
             [
-                name,
+                info.name,
                 "per file" if info.hz is None else f"{info.hz:g}",
                 info.modality,
                 " ".join(sorted(info.cameras)),
@@ -150,8 +173,7 @@ def _sources(arguments: argparse.Namespace) -> int:
                 info.access,
             ]
         )
-    print("\n".join(text_table(rows, "l")))
-    return 0
+    return rows
 
 
 def _source_lines(described: "Json") -> list[str]:

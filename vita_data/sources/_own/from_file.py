@@ -28,14 +28,23 @@ def load_file(path: str) -> Source:
         raise RequestError(f"--source-file {path}: the file does not exist; give a Python file")
     module = _imported(file, path)
     found: object = getattr(module, "SOURCE", module)
+    return require_source(found, where=f"--source-file {path}")
+
+
+def require_source(found: object, *, where: str) -> Source:
+    """Return an object that has the five names of a source.
+
+    Raises:
+        RequestError: it lacks some, or they are of another kind; `where` says whose object it is.
+    """
     missing = [name for name in _NEEDED if not hasattr(found, name)]
     if missing:
-        what = "SOURCE lacks" if found is not module else "it defines neither SOURCE nor"
-        raise RequestError(f"--source-file {path}: {what} {', '.join(missing)} (see vita_data/sources/README.md)")
+        what = "it defines neither SOURCE nor" if isinstance(found, ModuleType) else "SOURCE lacks"
+        raise RequestError(f"{where}: {what} {', '.join(missing)} (see vita_data/sources/README.md)")
     info, settings = (getattr(found, name) for name in _NEEDED[:2])
     is_settings = isinstance(settings, type) and issubclass(settings, SourceSettings)
     if not isinstance(info, SourceInfo) or not is_settings:
-        raise RequestError(f"--source-file {path}: INFO must be a SourceInfo, and Settings extend SourceSettings")
+        raise RequestError(f"{where}: INFO must be a SourceInfo, and Settings extend SourceSettings")
     return cast("Source", found)
 
 
