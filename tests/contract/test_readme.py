@@ -21,6 +21,7 @@ from vita_data.builder import BuildRequest, build
 from vita_data.shards.index import open_source, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.verify import verify
+from vita_data.testing import check_source
 from vita_data.types import Split
 
 ROOT = Path(__file__).parents[2]
@@ -273,3 +274,4 @@ def test_the_declared_example_builds_from_a_file_of_its_own(tmp_path: Path) -> N
     result = build(request)
     assert result.card["outcomes"] == {"ok": 3}
     assert verify(tmp_path / "my_arm").problems == ()
+    check_source(path)
