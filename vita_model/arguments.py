@@ -27,6 +27,12 @@ def train_parser() -> OneLineParser:
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="stop at step N instead of the recipe's last step")
     parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint in RUN")
+    parser.add_argument(
+        "--change", action="append", default=[], dest="changes", type=setting, metavar="KEY=VALUE",
+        help="with --resume: change a recipe field that a resumed run can change, and record it in the run; may be "
+        "repeated. KEY is optimizer.NAME (lr, max_grad_norm, schedule, ...) or a setting of saving, logging or "
+        "evaluation. Examples: optimizer.lr=3e-5, max_bad_steps=100",
+    )  # fmt: skip
     parser.add_argument("--allow-plan-change", action="store_true", help="allow --resume with a different mixture")
     add_quiet_flag(parser)
     return parser

@@ -23,6 +23,7 @@ from vita_data.manifest import load_manifest
 from vita_data.nearby import near_name
 from vita_data.types import Manifest
 from vita_model.arguments import export_parser, params_parser, preview_parser, train_parser
+from vita_model.training.checkpoint.resume import check_changeable
 from vita_model.training.checkpoint.run_folder import (
     find_checkpoint,
     find_policy,
@@ -32,7 +33,7 @@ from vita_model.training.checkpoint.run_folder import (
 )
 from vita_model.training.recipes.checks import check_eval_every, check_windows
 from vita_model.training.recipes.load import find_manifest, find_recipe, load_recipe
-from vita_model.training.recipes.override import override
+from vita_model.training.recipes.override import full_name, override
 from vita_model.training.recipes.recipe import Recipe, limited, resolved
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _refuse_typo(parser: argparse.ArgumentParser, argv: list[str]) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    recipe = _recipe(arguments)
+    recipe = _changed(arguments)
     if arguments.steps is not None:
         recipe = replace(recipe, num_steps=arguments.steps)
     check_eval_every(recipe, recipe.eval_split)
@@ -82,6 +83,20 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     return resolved(override(load_recipe(arguments.recipe), arguments.settings))
+
+
+def _changed(arguments: argparse.Namespace) -> Recipe:
+    """Load the recipe of a run, with what `--change` changes in a resumed one."""
+    if arguments.changes and not arguments.resume:
+        raise RequestError(f"--change {arguments.changes[0]}: expected --resume with it; use --set for a new run")
+    for field in _changed_fields(arguments):
+        check_changeable(field)
+    recipe = override(load_recipe(arguments.recipe), arguments.settings)
+    return resolved(override(recipe, arguments.changes, option="--change"))
+
+
+def _changed_fields(arguments: argparse.Namespace) -> list[str]:
+    return [full_name(change.partition("=")[0]) for change in arguments.changes]
 
 
 def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
@@ -192,6 +207,7 @@ def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "R
             report=display.say,
             resume=arguments.resume,
             plan_change=PlanChange.ALLOW if arguments.allow_plan_change else PlanChange.REFUSE,
+            changes=_changed_fields(arguments),
             ranks=ranks,
             conventions={source: one.as_json() for source, one in conventions(plan).items()},
             resizes=plan.resizes,

@@ -181,11 +181,16 @@ def wait_for_all() -> None:
 
 def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - its only input
     """Tell every rank whether the flag is True on any of them."""
+    return bool(highest(int(flag), device))
+
+
+def highest(number: int, device: torch.device) -> int:
+    """Give every rank the highest of all ranks' small whole numbers."""
     if is_alone():
-        return flag
-    found = torch.tensor(float(flag), device=device)
+        return number
+    found = torch.tensor(float(number), device=device)
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
-    return bool(found)
+    return int(found)
 
 
 def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

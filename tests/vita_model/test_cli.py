@@ -74,6 +74,19 @@ def test_a_run_and_its_resumption_end_with_exit_code_0(place, tmp_path, capsys):
     assert place[0][0].request["stage"] is Stage.WARMUP
 
 
+def test_a_changed_rate_reaches_a_resumed_run_and_no_new_one(place, tmp_path, capsys):
+    run, change = ["mine.py", "--shards", "shards", "--out", "run"], ["--change", "optimizer.lr=1e-5"]
+    assert cli.main([*run, "--steps", "1", *change]) == 2
+    assert "--change optimizer.lr=1e-5: expected --resume with it" in capsys.readouterr().err
+    assert cli.main([*run, "--steps", "1"]) == 0
+    assert cli.main([*run, "--steps", "2", "--resume", "--change", "codebook.decay=0.5"]) == 2
+    assert "--change model.codebook.decay: a resumed run cannot change this field" in capsys.readouterr().err
+    assert cli.main([*run, "--steps", "2", "--resume", *change]) == 0
+    assert "changed optimizer.lr from 0.0001 to 1e-05" in capsys.readouterr().out
+    assert cli.main([*run, "--steps", "3", "--resume"]) == 2
+    assert "or with --change optimizer.lr=0.0001" in capsys.readouterr().err
+
+
 def test_how_batches_are_read_reaches_plan_and_loader_and_a_store_is_no_folder_to_look_for(place):
     settings = ["order.kind=window", "loader.threads=3", "loader.damage=substitute", "loader.remote.cache=kept"]
     more = [part for setting in settings for part in ("--set", setting)]
@@ -204,7 +217,7 @@ def test_a_manifest_that_names_absent_shards_ends_with_exit_code_2(place, monkey
 
 
 def test_a_run_that_goes_bad_ends_with_exit_code_1(place, capsys):
-    arguments = ["mine.py", "--shards", "shards", "--out", "run", "--set", "loss.l1=1e39"]
+    arguments = ["mine.py", "--shards", "shards", "--out", "run", "--set", "loss.l1=1e39", "--set", "max_bad_steps=0"]
     assert cli.main(arguments) == 1
     assert "step 1: expected a finite loss, got inf in a batch of video clips toy-0000-0, " in capsys.readouterr().err
 

@@ -1,13 +1,15 @@
 """The gradients of one step: forward and backward over its micro-batches, clipped and checked to be finite."""
 
 import math
+from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
 
 from vita_data.errors import VitaDataError
 from vita_data.types import Batch
-from vita_model.distributed import Ranks, whole_tensor
+from vita_model.distributed import Ranks, highest, whole_tensor
 from vita_model.network.prediction import Draws
 from vita_model.network.vita import Vita
 from vita_model.training.batches import micro_batches
@@ -15,11 +17,34 @@ from vita_model.training.parallel import without_sync
 from vita_model.training.recipes.recipe import Precision, Recipe
 from vita_model.training.stages import draw
 
-_MAX_KEYS = 32
-
 
 class TrainingError(VitaDataError):
-    """A loss or gradient is not finite."""
+    """Too many losses or gradients are not finite."""
+
+
+class Fault(StrEnum):
+    """What was not finite in a step; the loss comes first, because it makes the gradient infinite too."""
+
+    LOSS = "loss"
+    GRADIENT = "gradient"
+
+
+_RANKED = (None, Fault.GRADIENT, Fault.LOSS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """The result of one step's forward and backward pass."""
+
+    values: dict[str, float]
+    """The loss, its terms, additional figures of the model, and the gradient norm before clipping."""
+    fault: Fault | None
+    """The same on every rank; the gradients must not be used unless it is None."""
+
+    @property
+    def found(self) -> float:
+        """The value that was not finite; on this rank it may be finite."""
+        return self.values["grad_norm" if self.fault is Fault.GRADIENT else "loss"]
 
 
 class Gradients:
@@ -28,15 +53,8 @@ class Gradients:
     def __init__(self, model: Vita, loss: nn.Module, recipe: Recipe, ranks: Ranks, draws: torch.Generator) -> None:
         self.model, self.loss, self.recipe, self.ranks, self.draws = model, loss, recipe, ranks, draws
 
-    def compute(self, batch: Batch, *, step: int) -> dict[str, float]:
-        """Set the clipped gradients of a batch; parameters it does not use get none, so that AdamW skips them.
-
-        Returns:
-            The loss, its terms, additional figures of the model, and the gradient norm before clipping.
-
-        Raises:
-            TrainingError: a loss or gradient is not finite; the message names the step and the batch's keys.
-        """
+    def compute(self, batch: Batch) -> Computed:
+        """Set the clipped gradients of a batch; parameters it does not use get none, so that AdamW skips them."""
         recipe, count = self.recipe, self.recipe.accumulate
         choices = draw(
             self.model, batch, num_supervised_frames=recipe.num_supervised_frames,
@@ -49,7 +67,6 @@ class Gradients:
             with without_sync(self.loss, is_last=number == count):
                 terms, seen = self._terms(part, drawn)
                 loss = torch.stack(list(terms.values())).sum() / count
-                _check_finite(loss, "loss", batch, step)
                 loss.backward()  # type: ignore[no-untyped-call]
             scalars = {
                 "loss": float(loss.detach()) * count,
@@ -57,9 +74,13 @@ class Gradients:
             }
             for name, value in {**scalars, **seen}.items():
                 values[name] = values.get(name, 0.0) + value / count
-        norm = self._clip()
-        _check_finite(norm, "gradient", batch, step)
-        return {**values, "grad_norm": float(norm)}
+        norm = float(self._clip())
+        return Computed(values={**values, "grad_norm": norm}, fault=self._fault(values["loss"], norm))
+
+    def _fault(self, loss: float, norm: float) -> Fault | None:
+        """Find what is not finite on any rank, so that all ranks skip the same steps."""
+        mine = Fault.LOSS if not math.isfinite(loss) else None if math.isfinite(norm) else Fault.GRADIENT
+        return _RANKED[highest(_RANKED.index(mine), self.ranks.device)]
 
     def _terms(self, batch: Batch, drawn: Draws) -> tuple[dict[str, Tensor], dict[str, float]]:
         uses_bf16 = self.recipe.precision is Precision.BF16
@@ -72,15 +93,3 @@ class Gradients:
     def _clip(self) -> Tensor:
         trained = [p for p in self.model.parameters() if p.grad is not None]
         return whole_tensor(torch.nn.utils.clip_grad_norm_(trained, self.recipe.optimizer.max_grad_norm))
-
-
-def _check_finite(value: Tensor, what: str, batch: Batch, step: int) -> None:
-    found = float(value.detach())
-    if math.isfinite(found):
-        return
-    keys = ", ".join(batch.key[:_MAX_KEYS])
-    more = f" and {len(batch.key) - _MAX_KEYS} more" if len(batch.key) > _MAX_KEYS else ""
-    raise TrainingError(
-        f"step {step}: expected a finite {what}, got {found} in a batch of {batch.modality} clips {keys}{more}. "
-        "Inspect them with `vita-data inspect`, or lower optimizer.lr and --resume from the last checkpoint"
-    )

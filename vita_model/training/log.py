@@ -37,7 +37,7 @@ class RunLog:
         self.path = run / "metrics.jsonl"
         self.start_step, self.num_steps = start_step, num_steps
         self.report_every, self.report, self.progress = report_every, report, progress
-        _keep_rows(self.path, start_step)
+        keep_rows(self.path, start_step)
         self._file = self.path.open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._wandb = _wandb_run(run)
@@ -78,6 +78,11 @@ class RunLog:
         is_due = step % self.report_every == 0 or step == self.num_steps
         if is_due and not self.progress.replaces_lines:
             self._terminal_line(step, modality, values["loss"], substituted)
+
+    def skip(self) -> None:
+        """Advance the bar over a step that has no row."""
+        if self.progress.has_bar:
+            self.progress.update(note="step skipped")
 
     def evaluation(self, step: int, figures: Mapping[str, float]) -> None:
         """Log the figures of an evaluation."""
@@ -124,8 +129,8 @@ def _wandb_run(run: Path) -> Any:
     return importlib.import_module("wandb").init(project=project, name=run.name, dir=str(run), resume="allow")
 
 
-def _keep_rows(path: Path, last_step: int) -> None:
-    """Rewrite metrics.jsonl with the rows up to a step, without a truncated last line."""
+def keep_rows(path: Path, last_step: int) -> None:
+    """Rewrite a JSON Lines file, if it exists, with the rows up to a step, without a truncated last line."""
     if not path.is_file():
         return
     temporary = path.with_suffix(".tmp")

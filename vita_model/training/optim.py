@@ -37,7 +37,10 @@ def whole_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, object]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an unsharded state and shard each tensor like its parameter; it may come from any number of ranks."""
+    """Load an unsharded state and shard each tensor like its parameter; it may come from any number of ranks.
+
+    Rates, decay and other settings stay those of the optimizer, because a resumed run may have changed them.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {
@@ -47,7 +50,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
         }
         for number, values in state["state"].items()
     }
-    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def learning_rate(step: int, config: OptimizerConfig) -> float:

@@ -6,7 +6,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,13 @@ from vita_model.network.vita import Vita
 from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
 from vita_model.training.augmentation import augmented
 from vita_model.training.averages import WeightAverages
+from vita_model.training.bad_steps import BadSteps, CodebookBefore
 from vita_model.training.batches import BatchStream
 from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
 from vita_model.training.checkpoint.init_from import init_from
-from vita_model.training.checkpoint.resume import check_same_run
+from vita_model.training.checkpoint.resume import changes_since, check_same_run
 from vita_model.training.checkpoint.run_folder import latest, require_new, require_startable
-from vita_model.training.checkpoint.state import Progress, load_progress
+from vita_model.training.checkpoint.state import Progress, RecipeChange, load_progress
 from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.training.evaluation.latent_picture import write_latents
 from vita_model.training.evaluation.latents import headline
@@ -91,7 +92,9 @@ class Trainer:
         self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        self.bad_steps = BadSteps(run, limit=recipe.max_bad_steps, report=self.report, writes=self.ranks.is_first)
         self.step = 0
+        self.changes: tuple[RecipeChange, ...] = ()
         self.drawn: dict[str, dict[str, int]] = {}
         self.shown: dict[Modality, Batch] = {}
 
@@ -116,15 +119,15 @@ class Trainer:
         if self.recipe.ema_decay is not None:
             self.averages = WeightAverages(self.model, self.recipe.ema_decay)
 
-    def resume(self, checkpoint: Path, plan_change: PlanChange) -> None:
-        """Resume exactly from a checkpoint of the same recipe.
+    def resume(self, checkpoint: Path, plan_change: PlanChange, changes: Collection[str] = ()) -> None:
+        """Resume exactly from a checkpoint of the same recipe, in which only the fields `changes` may differ.
 
         Raises:
             RequestError: the recipe or statistics have changed, or the loader refuses the position.
             VitaDataError: the checkpoint is damaged or incomplete.
         """
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
-        check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change)
+        check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change, changes)
         self.model.features.check_same(progress.features, f"--resume {checkpoint}")
         if absent := set(self.model.components) - load_components(checkpoint, self.model):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}; remove it to use the previous one")
@@ -138,13 +141,18 @@ class Trainer:
         self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
         self.step = progress.step
         self.drawn = {modality: dict(counts) for modality, counts in progress.drawn.items()}
+        self.bad_steps.resume(self.step, progress.bad_steps)
         self.report(f"resumed {checkpoint} at step {self.step}")
+        made = changes_since(progress, self.recipe)
+        self.changes = (*progress.changes, *made)
+        for change in made:
+            self.report(f"changed {change.field} from {change.before} to {change.after}")
 
     def fit(self) -> RunEnd:
         """Train to the recipe's last step, with checkpoints and evaluations; on SIGTERM, save and stop early.
 
         Raises:
-            TrainingError: a loss or gradient is not finite; the message names the batch's keys.
+            TrainingError: more losses or gradients are not finite than the recipe allows; the message names the clips.
         """
         checkpoint, stops, stop = None, False, threading.Event()
         self.display.start(self.recipe.num_steps, done=self.step)
@@ -212,15 +220,24 @@ class Trainer:
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        values = self.gradients.compute(batch, step=self.step + 1)
+        before = CodebookBefore(self.model.codebook)
+        computed = self.gradients.compute(batch)
+        self.step += 1
+        shares = self._count(batch)
+        if computed.fault is not None:
+            before.restore()
+            self.bad_steps.add(self.step, batch, computed)
+            if log is not None:
+                log.skip()
+            return
+        values = computed.values
         self.optimizer.step()
         if self.averages is not None:
             self.averages.update()
-        self.step += 1
         self.shown[batch.modality] = batch
         if self.model.codebook.training:
             values |= _codebook_values(self.model)
-        shares, substituted = self._count(batch), self._summed(self.stream.substituted)
+        substituted = self._summed(self.stream.substituted)
         if log is not None:
             log.row(
                 step=self.step,
@@ -270,6 +287,8 @@ class Trainer:
             features=self.model.features.identity,
             conventions=self.conventions,
             resizes=self.resizes,
+            bad_steps=self.bad_steps.count,
+            changes=self.changes,
         )
         checkpoint = save(
             self.run_dir,
@@ -306,6 +325,7 @@ def train(
     report: Report,
     resume: bool,
     plan_change: PlanChange = PlanChange.REFUSE,
+    changes: Collection[str] = (),
     ranks: Ranks | None = None,
     conventions: Json | None = None,
     resizes: Json | None = None,
@@ -314,12 +334,13 @@ def train(
 ) -> RunEnd:
     """Train a recipe in the folder `run`; with `resume`, continue from its newest checkpoint, if it has one.
 
-    A checkpoint of another plan is refused unless `plan_change` allows it.
+    A checkpoint of another plan is refused unless `plan_change` allows it, one of another recipe unless `changes` names
+    the fields that differ.
 
     Raises:
         RequestError: the folder is not empty and `resume` is False, another process is training there, or the request
             does not fit the run.
-        TrainingError: a loss or gradient is not finite.
+        TrainingError: more losses or gradients are not finite than the recipe allows.
     """
     if ranks is None and not is_alone():
         raise ValueError("this process is one of several ranks: pass `ranks` from joined_ranks() to train()")
@@ -343,7 +364,7 @@ def train(
             trainer.report(f"no checkpoint in {run} yet, starting at step 0")
         trainer.start()
     else:
-        trainer.resume(checkpoint, plan_change)
+        trainer.resume(checkpoint, plan_change, changes)
     with ExitStack() as stack:
         first_says(lambda: stack.enter_context(held(run)))
         if checkpoint is None or trainer.step < recipe.num_steps:

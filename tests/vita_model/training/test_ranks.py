@@ -285,6 +285,32 @@ def test_a_run_cut_over_ranks_in_bf16_leaves_a_checkpoint_that_one_process_loads
     train_here(str(tmp_path / "two"), replace(recipe, num_steps=6), resume=True)
 
 
+class PoisonedStream(SlicedStream):
+    """The second rank's part of the second step, and of no other, is infinite."""
+
+    def __next__(self):
+        batch = super().__next__()
+        if self.step == 2 and self.part.start > 0:
+            batch.action[0, 0, 9] = torch.inf
+        return batch
+
+
+def train_over_a_bad_step(run: str, recipe: Recipe) -> None:
+    with joined_ranks() as ranks:
+        stream = PoisonedStream(recipe.stage, ranks.rank, ranks.world_size, size=8)
+        train(recipe, stream, Path(run), statistics={}, report=lambda line: None, resume=False, ranks=ranks)
+
+
+@pytest.mark.parametrize("parallel", list(Parallel))
+def test_a_bad_step_of_one_rank_is_skipped_by_all(parallel: Parallel, tmp_path: Path) -> None:
+    recipe = recipe_of(Stage.WARMUP, parallel, num_steps=4)
+    run_ranks(train_over_a_bad_step, 2, str(tmp_path / "run"), recipe)
+    (bad,) = [json.loads(line) for line in (tmp_path / "run" / "bad_steps.jsonl").read_text().splitlines()]
+    assert (bad["step"], len(bad["keys"])) == (2, 8)
+    assert [row["step"] for row in rows(tmp_path / "run")] == [1, 3, 4]
+    assert all(bool(value.isfinite().all()) for value in weights(latest(tmp_path / "run")).values())
+
+
 def stop_one_late(run: str) -> int:
     """Send this rank a SIGTERM just after all have agreed that nobody stops, on the second rank only."""
     agree = training.any_rank

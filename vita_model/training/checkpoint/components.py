@@ -174,8 +174,8 @@ def _check_finite(weights: Weights, step: int) -> None:
         for key, value in tensors.items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise VitaDataError(
-                    f"step {step}: {name}.{key} is not finite, so no checkpoint was written; lower optimizer.lr and "
-                    "--resume from the last one"
+                    f"step {step}: {name}.{key} is not finite, so no checkpoint was written; lower the learning rate: "
+                    "--resume --change optimizer.lr=RATE"
                 )
 
 

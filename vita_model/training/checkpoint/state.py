@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vita_data.errors import VitaDataError
@@ -11,6 +11,17 @@ from vita_data.types import Json
 
 SCHEMA_VERSION = 3
 STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChange:
+    """A recipe field that a resumed run has changed; the values are JSON."""
+
+    step: int
+    """Number of steps that were completed with the value before."""
+    field: str
+    before: object
+    after: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,10 @@ class Progress:
     """Per source, constants that convert canonical actions to its simulator's (`vita_data.action_convention`)."""
     resizes: Json = field(default_factory=dict)
     """Per source, how its images were made square (`vita_data.types.ResizeMode`); a policy must do the same."""
+    bad_steps: int = 0
+    """Number of steps that were skipped because their loss or gradient was not finite."""
+    changes: Sequence[RecipeChange] = ()
+    """What the run's resumptions have changed in the recipe, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +76,8 @@ def read_state(checkpoint: Path) -> State:
         if version != SCHEMA_VERSION:
             raise VitaDataError(f"{path}: expected schema version {SCHEMA_VERSION}, got {version}")
         sha256 = {str(file): str(digest) for file, digest in state.pop("sha256").items()}
-        return State(progress=Progress(**state), sha256=sha256)
+        changes = tuple(RecipeChange(**change) for change in state.pop("changes", ()))
+        return State(progress=Progress(**state, changes=changes), sha256=sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
@@ -116,4 +132,6 @@ def _progress_json(progress: Progress) -> dict[str, object]:
         "features": progress.features,
         "conventions": dict(progress.conventions),
         "resizes": dict(progress.resizes),
+        "bad_steps": progress.bad_steps,
+        "changes": [asdict(change) for change in progress.changes],
     }

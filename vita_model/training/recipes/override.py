@@ -26,9 +26,10 @@ _PRESET = "preset"
 _MODEL_FIELDS = frozenset(field.name for field in dataclasses.fields(VitaConfig))
 
 
-def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Apply `KEY=VALUE` settings; KEY is a dotted path such as `optimizer.lr` or, for the model, `visual.backbone`.
+def override(recipe: Recipe, settings: Sequence[str], *, option: str = "--set") -> Recipe:
+    """Apply the `KEY=VALUE` settings of an option.
 
+    KEY is a dotted path such as `optimizer.lr` or, for the model, `visual.backbone`.
     `preset=paper` sets all fields in which the defaults differ from the paper; later settings can override them.
 
     Raises:
@@ -36,17 +37,23 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """
     for setting in settings:
         key, separator, text = setting.partition("=")
+        asked = f"{option} {setting}"
         if not separator:
-            raise RequestError(f"--set {setting}: expected KEY=VALUE, for example optimizer.lr=1e-4")
-        change = partial(_replaced, path=_full_path(key), text=text, setting=setting)
-        recipe = _preset(text, setting)(recipe) if key == _PRESET else change(recipe)
+            raise RequestError(f"{asked}: expected KEY=VALUE, for example optimizer.lr=1e-4")
+        change = partial(_replaced, path=_full_path(key), text=text, asked=asked)
+        recipe = _preset(text, asked)(recipe) if key == _PRESET else change(recipe)
     return recipe
 
 
-def _preset(name: str, setting: str) -> Callable[[Recipe], Recipe]:
+def _preset(name: str, asked: str) -> Callable[[Recipe], Recipe]:
     if name not in RECIPE_PRESETS:
-        raise RequestError(f"--set {setting}: unknown preset; expected {', '.join(RECIPE_PRESETS)}")
+        raise RequestError(f"{asked}: unknown preset; expected {', '.join(RECIPE_PRESETS)}")
     return RECIPE_PRESETS[name]
+
+
+def full_name(key: str) -> str:
+    """Give the whole dotted name of the field that `KEY` of a setting means."""
+    return ".".join(_full_path(key))
 
 
 def _full_path(key: str) -> list[str]:
@@ -55,28 +62,28 @@ def _full_path(key: str) -> list[str]:
     return ["model", *path] if short else path
 
 
-def _replaced(config: Config, path: list[str], text: str, setting: str) -> Config:
+def _replaced(config: Config, path: list[str], text: str, asked: str) -> Config:
     """Copy nested frozen configs with one field changed."""
     hints = typing.get_type_hints(type(config))
     if path[0] not in hints:
         known = {*hints, *_MODEL_FIELDS} if isinstance(config, Recipe) else set(hints)
         hint = _inside(config, path[0]) or did_you_mean(path[0], sorted(known), f"fields: {', '.join(hints)}")
-        raise RequestError(f"--set {setting}: {type(config).__name__} has no field {path[0]!r}; {hint}")
+        raise RequestError(f"{asked}: {type(config).__name__} has no field {path[0]!r}; {hint}")
     old = getattr(config, path[0])
     if isinstance(config, Recipe) and path[0] == "windows" and old is None:
         old = own_windows(config)
         if old is None:
             raise RequestError(
-                f"--set {setting}: fine-tuning windows depend on the sources' cameras; first add a WindowSpec to "
+                f"{asked}: fine-tuning windows depend on the sources' cameras; first add a WindowSpec to "
                 f"recipe {config.name}"
             )
     if len(path) > 1 and not dataclasses.is_dataclass(old):
-        raise RequestError(f"--set {setting}: {path[0]!r} is a single value without fields")
-    value = _replaced(old, path[1:], text, setting) if len(path) > 1 else _parsed(text, hints[path[0]], setting)
+        raise RequestError(f"{asked}: {path[0]!r} is a single value without fields")
+    value = _replaced(old, path[1:], text, asked) if len(path) > 1 else _parsed(text, hints[path[0]], asked)
     try:
         return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
     except RequestError as fault:
-        raise RequestError(f"--set {setting}: {fault}") from fault
+        raise RequestError(f"{asked}: {fault}") from fault
 
 
 def _inside(config: object, name: str) -> str:
@@ -86,7 +93,7 @@ def _inside(config: object, name: str) -> str:
     return f"did you mean {' or '.join(f'{part}.{name}' for part in found)}?" if found else ""
 
 
-def _parsed(text: str, hint: object, setting: str) -> object:
+def _parsed(text: str, hint: object, asked: str) -> object:
     """Parse a value of the annotated type; `none` is allowed if the field may be None."""
     options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if text.lower() == "none" and type(None) in options:
@@ -107,7 +114,7 @@ def _parsed(text: str, hint: object, setting: str) -> object:
             value = (value,)
         if isinstance(origin, type) and isinstance(value, origin) and isinstance(value, bool) == (kind is bool):
             return value
-    raise RequestError(f"--set {setting}: expected {' or '.join(_type_name(kind) for kind in kinds)}, got {text!r}")
+    raise RequestError(f"{asked}: expected {' or '.join(_type_name(kind) for kind in kinds)}, got {text!r}")
 
 
 def _words(text: str) -> tuple[str, ...]:

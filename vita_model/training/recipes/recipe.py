@@ -140,6 +140,8 @@ class Recipe:
     """Activation checkpointing: trained blocks keep only their inputs and are recomputed in the backward pass."""
     ema_decay: float | None = None
     """Decay of moving averages of the weights, stored as averages.safetensors; None: no averages."""
+    max_bad_steps: int = 20
+    """Number of steps that may be skipped because their loss or gradient is not finite; one more ends the run."""
     save_every: int = 1000
     keep_last: int | None = 3
     """Number of newest checkpoints to keep; None: keep all."""
@@ -163,7 +165,7 @@ class Recipe:
         if self.ema_decay is not None:
             require_part(self, "ema_decay")
         require_whole(self, "seed", least=0, most=MAX_SEED)
-        require_whole(self, "eval_batches", least=0)
+        require_whole(self, "eval_batches", "max_bad_steps", least=0)
         require(self, "fraction", fits=is_finite(self.fraction) and 0 < self.fraction <= 1, wanted="above 0, at most 1")
         steps: Sequence[object] = self.save_steps  # a recipe's value need not have the annotated type
         fits = all(is_whole(step, least=1) for step in steps)
@@ -309,12 +311,17 @@ def as_json(recipe: Recipe) -> dict[str, object]:
     return plain
 
 
-def first_difference(saved: object, asked: object, path: str = "") -> str | None:
-    """Name the first field in which two recipes (as JSON) differ, with both values."""
+def differences(saved: object, asked: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """List the fields in which two recipes (as JSON) differ, with the values of both."""
     if isinstance(saved, dict) and isinstance(asked, dict):
         for key in sorted(saved.keys() | asked.keys()):
-            found = first_difference(saved.get(key), asked.get(key), f"{path}.{key}" if path else str(key))
-            if found:
-                return found
-        return None
-    return None if saved == asked else f"{path} was {saved}, now {asked}"
+            yield from differences(saved.get(key), asked.get(key), f"{path}.{key}" if path else str(key))
+    elif saved != asked:
+        yield path, saved, asked
+
+
+def first_difference(saved: object, asked: object, path: str = "") -> str | None:
+    """Name the first field in which two recipes (as JSON) differ, with both values."""
+    for field_path, before, after in differences(saved, asked, path):
+        return f"{field_path} was {before}, now {after}"
+    return None
