@@ -46,6 +46,15 @@ def held(run: Path) -> Iterator[None]:
         yield
 
 
+def is_held(run: Path) -> bool:
+    """Tell whether another process holds the lock of a run's folder; False where the file system has no locks."""
+    try:
+        with (run / LOCK).open("rb") as file:
+            return try_lock(file, shared=True) is Lock.TAKEN
+    except OSError:
+        return False
+
+
 def keep_others_out(file: IO[Any], refusal: str, *, shared: bool = False) -> None:
     """Lock an open file until it is closed; without effect where the file system has no locks.
 

@@ -110,8 +110,7 @@ class Trainer:
             parts = (
                 tuple(Component) if self.recipe.init_parts is None else tuple(map(Component, self.recipe.init_parts))
             )
-            loaded = init_from(Path(self.recipe.init), self.model, needs, parts)
-            self.report(f"{stage} starts from {self.recipe.init}: {', '.join(c for c in Component if c in loaded)}")
+            loaded = init_from(Path(self.recipe.init), self.model, needs, parts, self.report)
         elif needs:
             raise RequestError(f"stage {stage} needs a trained {', '.join(sorted(needs))}; --set init=RUN")
         if self.model.backbone is not None and Component.BACKBONE not in loaded:

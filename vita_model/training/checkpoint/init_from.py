@@ -1,6 +1,6 @@
 """Initialize a stage with the components of an earlier run, and check that they fit."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.lora import ADAPTERS
 from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.components import load_components
-from vita_model.training.checkpoint.run_folder import latest_of
+from vita_model.training.checkpoint.run_folder import how_far, latest_of
 from vita_model.training.checkpoint.state import load_progress
 from vita_model.training.recipes.recipe import first_difference
 
@@ -31,9 +31,13 @@ did not read the backbone's states, or its backbone had no adapters."""
 
 
 def init_from(
-    run: Path, model: Vita, needs: frozenset[Component], parts: Collection[Component] = tuple(Component)
+    run: Path,
+    model: Vita,
+    needs: frozenset[Component],
+    parts: Collection[Component] = tuple(Component),
+    report: Callable[[str], None] = lambda line: None,
 ) -> frozenset[Component]:
-    """Load those components of `parts` that an earlier run's newest checkpoint has; returns their names.
+    """Load those components of `parts` that an earlier run's newest checkpoint has; returns and reports their names.
 
     Raises:
         RequestError: the run has no checkpoint, lacks a component that the stage needs, or differs in shapes, in frozen
@@ -55,6 +59,7 @@ def init_from(
             f"--set init={run}: its codebook has {filled} of {wanted} codes; train that run longer, or with --set "
             "codebook.continuous_updates=0 for a short try"
         )
+    report(f"starts from {run} ({how_far(run, progress)}): {', '.join(one for one in Component if one in loaded)}")
     return loaded
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from vita_data.errors import RequestError
 from vita_data.nearby import meant
 from vita_data.storage.files import AnyPath, require_no_file
+from vita_data.storage.lock import is_held
 from vita_data.types import Stage
 from vita_model.training.checkpoint.state import STATE, Progress, load_progress
 
@@ -68,13 +69,24 @@ def latest_of(run: Path, option: str) -> Path:
     """Find the newest checkpoint of the run that `option` names.
 
     Raises:
-        RequestError: the run has no checkpoint; the message suggests a run nearby.
+        RequestError: the run has no checkpoint; the message suggests a run nearby, or to wait if it is in training.
     """
     found = latest(run)
+    if found is None and is_held(run):
+        raise RequestError(f"{option}: that run is in training and has no checkpoint yet; wait until it has ended")
     if found is None:
         hint = meant(run, _is_run) or "; use a run that has one"
         raise RequestError(f"{option}: no checkpoint in {run / 'checkpoints'}{hint}")
     return found
+
+
+def how_far(run: Path, progress: Progress) -> str:
+    """Say at which step a run's checkpoint is, and whether later ones will come: `step 20 of 60, still in training`."""
+    total = progress.recipe.get("num_steps")
+    if not isinstance(total, int) or progress.step >= total:
+        return f"step {progress.step}"
+    state = "still in training" if is_held(run) else "not trained to its end"
+    return f"step {progress.step} of {total}, {state}"
 
 
 def require_startable(run: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.storage.lock import held
 from vita_model.network.configs import ActionContext, Component, LatentAttention
 from vita_model.network.reasoning import VisualReasoning
 from vita_model.network.vita import Vita
@@ -214,6 +215,28 @@ def test_hand_over_refuses_a_codebook_that_is_not_full(tmp_path, config):
     save(tmp_path, Vita(config), trainer_state(), progress(1), keep_last=1)
     with pytest.raises(RequestError, match="has 0 of 8 codes"):
         init_from(tmp_path, Vita(config), frozenset({Component.CODEBOOK}))
+
+
+def test_hand_over_says_which_step_it_takes_and_whether_that_run_has_ended(tmp_path, model, config):
+    said = []
+    save(tmp_path, model, trainer_state(), replace(progress(20), recipe={"num_steps": 60}), keep_last=2)
+    with held(tmp_path):
+        init_from(tmp_path, Vita(config), frozenset(), report=said.append)
+    init_from(tmp_path, Vita(config), frozenset(), [Component.BACKBONE], report=said.append)
+    save(tmp_path, model, trainer_state(), replace(progress(60), recipe={"num_steps": 60}), keep_last=2)
+    init_from(tmp_path, Vita(config), frozenset(), [Component.BACKBONE], report=said.append)
+
+    names = ", ".join(one for one in Component if one in model.components)
+    assert said == [
+        f"starts from {tmp_path} (step 20 of 60, still in training): {names}",
+        f"starts from {tmp_path} (step 20 of 60, not trained to its end): backbone",
+        f"starts from {tmp_path} (step 60): backbone",
+    ]
+
+
+def test_hand_over_says_to_wait_for_a_run_that_has_saved_nothing_yet(tmp_path, config):
+    with held(tmp_path), pytest.raises(RequestError, match="in training and has no checkpoint yet; wait until it has"):
+        init_from(tmp_path, Vita(config), frozenset())
 
 
 def test_hand_over_refuses_a_folder_without_checkpoints(tmp_path, config):
