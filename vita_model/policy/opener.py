@@ -9,6 +9,7 @@ import numpy as np
 from vita_data.action_convention import CANONICAL
 from vita_data.errors import RequestError
 from vita_data.installation import install_extra
+from vita_data.nearby import near_name
 from vita_data.types import Float64
 from vita_model.policy.commands import checked_chunk
 from vita_model.policy.interfaces import API_KEY, Observation, Policy, PolicyInfo, with_source
@@ -110,9 +111,8 @@ def load_policy(text: str, *, convention: str, seed: int = 0, source: str | None
 
         return ServedPolicy(text, api_key=os.environ.get(API_KEY), source=source)
     if not Path(text).is_dir():
-        raise RequestError(
-            f"--policy {text}: not found; expected the folder of a run or checkpoint, ws://HOST:PORT or {RANDOM}"
-        )
+        expected = f"; expected the folder of a run or checkpoint, ws://HOST:PORT or {RANDOM}"
+        raise RequestError(f"--policy {text}: not found{near_name(Path(text)) or expected}")
     find_policy(Path(text))
     # only this kind of policy needs torch
     from vita_model.policy.policy import VitaPolicy

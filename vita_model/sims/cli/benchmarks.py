@@ -9,7 +9,7 @@ from vita_model.policy.interfaces import Policy
 from vita_model.policy.opener import RANDOM, load_policy
 from vita_model.sims.benchmarks import calvin, libero, simplerenv
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
-from vita_model.sims.cli.options import add_policy, add_replan, add_resume, make_results_folder
+from vita_model.sims.cli.options import add_policy, add_replan, add_resume, results_folder
 from vita_model.sims.results.journal import Place
 from vita_model.sims.results.tables import tables_text
 from vita_model.sims.results.trials import trials_text
@@ -95,9 +95,9 @@ def _libero(arguments: argparse.Namespace) -> None:
     )
     if not _is_done(request.place):
         libero.check_installation(request.assets)
-        make_results_folder(request.out)
-        policy = _policy(arguments, libero.CONVENTION)
-        with Progress("libero", unit="episodes", quiet=arguments.quiet) as progress:
+        progress = Progress("libero", unit="episodes", quiet=arguments.quiet)
+        with results_folder(request.out), progress:
+            policy = _policy(arguments, libero.CONVENTION)
             libero.evaluate_libero(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 
@@ -113,9 +113,9 @@ def _calvin(arguments: argparse.Namespace) -> None:
     )
     if not _is_done(request.place):
         calvin.check_installation(request.dataset)
-        make_results_folder(request.out)
-        policy = _policy(arguments, calvin.CONVENTION)
-        with Progress("calvin", unit="chains", quiet=arguments.quiet) as progress:
+        progress = Progress("calvin", unit="chains", quiet=arguments.quiet)
+        with results_folder(request.out), progress:
+            policy = _policy(arguments, calvin.CONVENTION)
             calvin.evaluate_calvin(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 
@@ -131,9 +131,9 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
     )
     if not _is_done(request.place):
         simplerenv.check_installation(request.robot)
-        make_results_folder(request.out)
-        policy = _policy(arguments, simplerenv.CONVENTION)
-        with Progress("simplerenv", unit="episodes", quiet=arguments.quiet) as progress:
+        progress = Progress("simplerenv", unit="episodes", quiet=arguments.quiet)
+        with results_folder(request.out), progress:
+            policy = _policy(arguments, simplerenv.CONVENTION)
             simplerenv.evaluate_simplerenv(request, policy, progress.say, progress)
     print(tables_text([request.place.result]))
 

@@ -1,7 +1,9 @@
 """Options shared by several verbs of `vita-eval`."""
 
 import argparse
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from vita_data.command.arguments import address, local_path, positive, word
@@ -45,15 +47,24 @@ def add_replan(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_results_folder(folder: Path) -> None:
-    """Create the folder of `--out` before a long evaluation starts.
+@contextlib.contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """Create the folder of `--out` before a long evaluation; if that fails, remove what was created and is empty.
 
     Raises:
         RequestError: the folder cannot be created or is not writable.
     """
+    created = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as fault:
         raise RequestError(f"--out {folder}: expected a writable folder ({fault.strerror})") from fault
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # results of the episodes so far stay
+            for one in created:
+                one.rmdir()
+        raise

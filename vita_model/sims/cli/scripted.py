@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vita_data.command.arguments import local_path, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_model.policy.opener import load_policy
-from vita_model.sims.cli.options import add_policy, add_replan, make_results_folder
+from vita_model.sims.cli.options import add_policy, add_replan, results_folder
 from vita_model.sims.robosuite.tasks import TASKS as ROBOSUITE_TASKS
 from vita_model.sims.robosuite.tasks import RobosuiteTask
 from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, evaluate_scripted
@@ -130,10 +130,10 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         max_steps=arguments.max_steps,
     )
-    make_results_folder(request.out)
-    policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
-    with contextlib.closing(simulator.build(spec)) as task, progress:
-        evaluate_scripted(request, policy, task, progress.say, progress)
+    with results_folder(request.out), progress:
+        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
+        with contextlib.closing(simulator.build(spec)) as task:
+            evaluate_scripted(request, policy, task, progress.say, progress)
     if arguments.quiet:  # otherwise the rates are printed
         print(request.out / "result.json")

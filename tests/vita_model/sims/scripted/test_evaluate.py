@@ -11,6 +11,7 @@ from vita_model.policy.commands import oriented
 from vita_model.policy.interfaces import PolicyInfo
 from vita_model.sims.cli import scripted as cli_scripted
 from vita_model.sims.cli.main import main
+from vita_model.sims.cli.options import results_folder
 from vita_model.sims.robosuite.tasks import TASKS
 from vita_model.sims.scripted.evaluate import EvaluateRequest, evaluate_scripted
 
@@ -106,6 +107,37 @@ def test_a_folder_for_results_that_is_none_is_said_before_anything_runs(tmp_path
     (tmp_path / "out").write_text("")
     assert main(["robosuite", "evaluate", "--task", "lift", "--policy", "random", "--out", str(tmp_path / "out")]) == 2
     assert "expected a writable folder (File exists)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "told"),
+    [
+        ("{tmp}/absent", 2, "absent: not found; expected the folder of a run"),
+        ("{tmp}/runs/finetun", 2, "runs/finetun: not found; did you mean {tmp}/runs/finetune?"),
+        ("{tmp}/runs/finetune", 2, "expected a checkpoint"),
+        ("ws://127.0.0.1:9", 1, "ws://127.0.0.1:9"),
+    ],
+)
+def test_a_policy_that_cannot_be_opened_leaves_no_folder(tmp_path, capsys, policy, code, told):
+    (tmp_path / "runs" / "finetune").mkdir(parents=True)
+    evaluate = ["tabletop", "evaluate", "--task", "lift_red", "--policy", policy.format(tmp=tmp_path)]
+    assert main([*evaluate, "--out", str(tmp_path / "results" / "lift")]) == code
+    assert told.format(tmp=tmp_path) in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_that_was_there_or_has_results_stays(tmp_path):
+    def evaluate(out, *, writes):
+        with results_folder(out):
+            if writes:
+                (out / "episodes.jsonl").touch()
+            raise RequestError("broken")
+
+    (tmp_path / "mine").mkdir()
+    for out, writes in ((tmp_path / "mine", False), (tmp_path / "new" / "some", True)):
+        with pytest.raises(RequestError, match="broken"):
+            evaluate(out, writes=writes)
+        assert out.is_dir()
 
 
 def test_tables_and_trials_are_printed(tmp_path, capsys):
