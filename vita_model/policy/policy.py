@@ -137,6 +137,16 @@ class VitaPolicy:
         _prepare(model, wanted, options)
         return cls(model, progress, options, digest=weights_digest(checkpoint, CONTROL))
 
+    def __repr__(self) -> str:
+        spec, options = self.signature, self.options
+        weights = sum(one.numel() for one in self.model.parameters()) / 1e6
+        size = f"{weights:.3g} M weights, {options.precision} on {options.device}"
+        predicted = f"{spec.horizon} actions" + (f" and {spec.futures} frames" if options.imagine else "")
+        return (
+            f"VitaPolicy({size}, {spec.step} steps on {', '.join(spec.sources)}: "
+            f"{', '.join(spec.views)} and instruction -> {predicted})"
+        )
+
     def act(self, observation: Mapping[str, Any], *, convention: str = CANONICAL) -> Float32:
         """Predict commands [H, 7] from a robot's plain dict, one per native step; with two arms [H, 14], left first.
 

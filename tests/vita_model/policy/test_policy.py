@@ -270,8 +270,19 @@ def test_narrow_weights_answer_nearly_alike(runs: Path) -> None:
     assert narrow.model.action_decoder.latent_in.weight.dtype == torch.bfloat16
 
 
+def test_a_printed_policy_says_what_it_takes_and_gives(runs: Path) -> None:
+    policy = VitaPolicy.from_pretrained(runs / "finetune")
+    spec = policy.signature
+    number = sum(one.numel() for one in policy.model.parameters()) / 1e6
+    assert repr(policy) == (
+        f"VitaPolicy({number:.3g} M weights, fp32 on cpu, {spec.step} steps on {', '.join(spec.sources)}: "
+        f"{', '.join(spec.views)} and instruction -> {spec.horizon} actions)"
+    )
+
+
 def test_imagined_frames_come_a_latent_each(runs: Path) -> None:
     policy = VitaPolicy.from_pretrained(runs / "cotrain", PolicyOptions(imagine=True))
+    assert repr(policy).endswith(f" actions and {policy.signature.futures} frames)")
     image = {CameraRole.PRIMARY: np.full((256, 256, 3), 90, np.uint8)}
     source = policy.signature.sources[0]
     frames = policy.predict(image, "push", source=source).frames
