@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from vita_data import SCHEMA_VERSION
 from vita_data.config.checks import is_finite
-from vita_data.errors import ManifestError, forbidden
+from vita_data.errors import ManifestError, did_you_mean, forbidden
 from vita_data.installation import MANIFESTS
 from vita_data.nearby import advice
 from vita_data.storage.files import expand_home
@@ -24,6 +24,9 @@ from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 _TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
 _SOURCE_KEYS = ("source", "weight", "split", "note", "where", "fraction", "exclude")
 _WHERE_KEYS = ("suite", "task")
+
+UNNAMED = "mixture"
+"""Name and path of a manifest that a caller gave as names of sources."""
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -95,7 +98,15 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
         )
     entries = tuple(MixtureEntry(source=name, weight=float(weight)) for name, weight in weights.items())
     basis = Basis.WEIGHT if isinstance(mixture, Mapping) else Basis.WINDOWS
-    return Manifest(name="mixture", path="mixture", entries=entries, basis=basis)
+    return Manifest(name=UNNAMED, path=UNNAMED, entries=entries, basis=basis)
+
+
+def near_manifest(manifest: Manifest) -> str:
+    """Name the manifest that a caller may have meant by a single name, which was taken for a source; empty if none."""
+    if manifest.path != UNNAMED or len(manifest.entries) > 1:
+        return ""
+    near = did_you_mean(manifest.entries[0].source, MANIFESTS.names())
+    return near and near.replace("mean", "mean the manifest")
 
 
 def find_manifest(text: str | Path) -> Path | None:

@@ -38,6 +38,22 @@ def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("mixture", "hint"),
+    [
+        ("tooy", "the manifest 'toy'"),
+        ("brigde", "'bridge'"),
+        (["brigde", "libero"], "'bridge'"),
+        ("pretrian", "'pretrain'"),
+    ],
+)
+def test_a_mistyped_name_is_told_what_it_is_like(toy_shards: Path, mixture, hint: str) -> None:
+    with pytest.raises(ManifestError, match=rf"is not built in {toy_shards}; did you mean .*{hint}\?$"):
+        vita_data.open_loader(mixture, shards=toy_shards)
+    with pytest.raises(ManifestError, match=rf"is not built in {toy_shards}; did you mean .*{hint}\?$"):
+        vita_data.Plan.from_manifest(mixture, shards=toy_shards, stage="cotrain", batch_size=8)
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"starts": "row"}, "expected starts to be keyframes or rows, got 'row'"),

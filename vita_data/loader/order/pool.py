@@ -22,6 +22,7 @@ from vita_data.errors import ManifestError
 from vita_data.loader.order.permute import key_of
 from vita_data.loader.windows.clips import ShardView
 from vita_data.loader.windows.rules import count_windows
+from vita_data.manifest import near_manifest
 from vita_data.shards.index import SourceIndex, meant_shards, open_source, read_card, sources_in
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage.files import AnyPath, open_path, storage_errors
@@ -155,8 +156,9 @@ def shards_advice(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> I
             raise ManifestError(f"{place}: --shards {folder} contains no built source{hint}") from error
         # Names of sources can be as similar as robomind_franka and robomind_agilex.
         near = [] if entry.source in built else difflib.get_close_matches(entry.source, built, n=1, cutoff=_SAME_WORD)
-        if near:
-            raise ManifestError(f"{place} is not built in {folder}; did you mean {near[0]!r}?") from error
+        hint = f"did you mean {near[0]!r}?" if near else near_manifest(manifest)
+        if hint and entry.source not in built:
+            raise ManifestError(f"{place} is not built in {folder}; {hint}") from error
         raise ManifestError(f"{place}: {error}") from error
 
 
