@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +41,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
     remove_reports(folder)
     remove(folder / CARD)
     _remove_others(folder, records)
-    files = {EPISODES: _episodes_bytes(rows)}
+    files = {EPISODES: _episodes_bytes(_with_release(rows))}
     card = make_card(info, fingerprint, records)
     index = index_of(folder, Split.TRAIN, card_shards(card, Split.TRAIN), source=info.name)
     files[STATS] = stats_bytes(compute_stats(index))
@@ -112,6 +112,15 @@ def _counts(rows: Sequence[EpisodeRow]) -> Json:
         for modality in sorted({row.modality for row in rows})
         for chosen in [[row for row in rows if row.modality == modality]]
     }
+
+
+def _with_release(rows: Sequence[EpisodeRow]) -> Sequence[EpisodeRow]:
+    """Give what a reader refused, which has no release of its own, the source's if there is only one."""
+    known = {row.release for row in rows} - {""}
+    if len(known) != 1:
+        return rows
+    (release,) = known
+    return [row if row.release else replace(row, release=release) for row in rows]
 
 
 def _episodes_bytes(rows: Sequence[EpisodeRow]) -> bytes:

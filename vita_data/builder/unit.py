@@ -205,8 +205,9 @@ def _write_outcome(
     names: Mapping[Split, str],
 ) -> EpisodeRow:
     """Write an episode's clips one by one; if it is dropped or fails midway, the clips already written are removed."""
-    part, ended = planned.part.id, outcome
+    part, ended, release = planned.part.id, outcome, ""
     if isinstance(outcome, Episode):
+        release = outcome.release
         marks = {split: writer.mark() for split, writer in writers.items()}
         written: list[_Written] = []
         try:
@@ -221,16 +222,19 @@ def _write_outcome(
             ended = Failure(episode=outcome.id, detail=data_fault(error, outcome.id))
         for split, writer in writers.items():
             writer.take_back(marks[split])
-    return _lost_row(ended, part)
+    return _lost_row(ended, part, release)
 
 
-def _lost_row(outcome: Outcome, part: str) -> EpisodeRow:
+def _lost_row(outcome: Outcome, part: str, release: str) -> EpisodeRow:
     if isinstance(outcome, Drop):
         return EpisodeRow(
-            id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason, detail=outcome.detail
-        )
+            id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason, detail=outcome.detail,
+            release=release,
+        )  # fmt: skip
     if isinstance(outcome, Failure):
-        return EpisodeRow(id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=outcome.detail)
+        return EpisodeRow(
+            id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=outcome.detail, release=release
+        )
     raise TypeError(f"episode {outcome.id} was neither written, dropped nor failed")
 
 

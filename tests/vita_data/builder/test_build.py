@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from vita_data.builder import BuildRequest, LocalEngine, Share, build, status
+from vita_data.builder.finish import finish
 from vita_data.builder.plan import cut_units, group_parts
+from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord
 from vita_data.builder.run import BuildState, _held
 from vita_data.config.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
@@ -188,6 +190,32 @@ def test_all_frames_stores_every_row(toy_raw: Path, tmp_path: Path) -> None:
 
     good = [row for row in rows(tmp_path / "bridge") if row["outcome"] == "ok"]
     assert [row["num_frames"] for row in good] == [row["num_steps"] for row in good]
+
+
+def test_what_was_not_stored_has_a_release_too(toy_raw: Path, tmp_path: Path) -> None:
+    for name in ("bridge", "ssv2"):
+        build(request(name, toy_raw / name, tmp_path))
+        (release,) = json.loads((tmp_path / name / "dataset.json").read_text())["release"]
+        found = rows(tmp_path / name)
+        assert "dropped" in {row["outcome"] for row in found}
+        assert {row["release"] for row in found} == {release}
+
+
+def test_what_a_reader_refused_has_no_release_where_a_source_has_several(tmp_path: Path) -> None:
+    def listed(*releases: str) -> list[object]:
+        episodes = [
+            EpisodeRow(id=f"{n}", part="p", outcome=EpisodeOutcome.OK, release=r) for n, r in enumerate(releases)
+        ]
+        refused = EpisodeRow(id="x", part="p", outcome=EpisodeOutcome.DROPPED, reason="short")
+        record = UnitRecord(number=0, plan="p", episodes=(*episodes, refused), shards=())
+        finish(
+            tmp_path, load("bridge").INFO, {"settings": {}, "frames": "all", "limit": None, "versions": {}}, [record]
+        )
+        return [row["release"] for row in rows(tmp_path)]
+
+    assert listed("one", "one") == ["one"] * 3
+    assert listed("one", "two") == ["one", "two", ""]
+    assert listed() == [""]
 
 
 def test_status_tells_how_far_a_build_is(toy_raw: Path, tmp_path: Path) -> None:
