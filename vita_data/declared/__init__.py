@@ -3,6 +3,7 @@
 A declaration comes in, a source comes out; nothing about the meaning of a column is guessed.
 """
 
+from vita_data.declared.arm import Table
 from vita_data.declared.declaration import (
     ArmColumns,
     Camera,
@@ -16,7 +17,7 @@ from vita_data.declared.declaration import (
     Rotation,
     RotationForm,
 )
-from vita_data.declared.lerobot import LeRobotSource
+from vita_data.declared.lerobot import LeRobotSource, PairedRows
 
 __all__ = [
     "ArmColumns",
@@ -27,8 +28,10 @@ __all__ = [
     "LeRobotDeclaration",
     "LeRobotSource",
     "Motion",
+    "PairedRows",
     "PoseAction",
     "Position",
     "Rotation",
     "RotationForm",
+    "Table",
 ]

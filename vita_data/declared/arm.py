@@ -50,6 +50,7 @@ def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) ->
         rotation=turn,
         gripper_open=None if declared.gripper is None else _opening(declared.gripper, state),
         joint_position_rad=None if declared.joints is None else _joints(declared.joints, state),
+        joint_velocity_rad_s=None if declared.joint_speeds is None else _joints(declared.joint_speeds, state),
         action=_action(declared.action, xyz, turn, action, name),
     )
 
@@ -84,7 +85,11 @@ def _take(columns: Columns, table: Table) -> Float64:
 
 
 def _position(columns: Position, table: Table) -> Float64:
-    return _take(columns, table) * columns.unit_m
+    return _clipped(_take(columns, table), columns.limit) * columns.unit_m
+
+
+def _clipped(values: Float64, limit: float | None) -> Float64:
+    return values if limit is None else np.clip(values, -limit, limit)
 
 
 def _joints(columns: Joints, table: Table) -> Float64:
@@ -97,7 +102,7 @@ def _opening(columns: Gripper, table: Table) -> Float64:
 
 
 def _rotation(columns: Rotation, table: Table, name: str) -> Float64:
-    values = _take(columns, table)
+    values = _clipped(_take(columns, table), columns.limit)
     if not np.isfinite(values).all():
         return np.full((len(values), 3, 3), np.nan)  # dropped as not finite
     is_zero = ~values.any(axis=1)

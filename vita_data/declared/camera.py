@@ -1,4 +1,4 @@
-"""A camera of a declared source: the rows that have an action, with its images turned upright."""
+"""A camera of a declared source: the rows that are kept, with its images turned upright."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ import numpy as np
 import simplejpeg
 
 from vita_data.action_convention import Flip, turned
-from vita_data.types import CameraStream, JpegFrame, ResizeMode, RgbFrame
+from vita_data.types import CameraStream, Int64, JpegFrame, ResizeMode, RgbFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredCamera:
-    """The first `num_frames` rows of another camera, turned."""
+    """Some rows of another camera, turned."""
 
     camera: CameraStream
-    num_frames: int
+    rows: Int64
+    """The kept rows of the other camera, ascending."""
     turned: Flip
+
+    @property
+    def num_frames(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
 
     def read(self, rows: Sequence[int], resize: ResizeMode) -> Iterator[JpegFrame | RgbFrame]:
         """Yield the frames of ascending `rows`; a JPEG that is turned becomes pixels.
@@ -24,7 +30,7 @@ class DeclaredCamera:
         Raises:
             EpisodeError: as in the other camera.
         """
-        frames = self.camera.read(rows, resize)
+        frames = self.camera.read([int(self.rows[row]) for row in rows], resize)
         yield from frames if self.turned is Flip.NONE else (_turned(frame, self.turned) for frame in frames)
 
 

@@ -74,6 +74,8 @@ class Position(Columns):
 
     unit_m: float
     """Metres in one unit, also the scale of a normalized action."""
+    limit: float | None = None
+    """In these units: the controller clips an action to this size on each axis."""
 
     @property
     def width(self) -> int:
@@ -88,6 +90,8 @@ class Rotation(Columns):
     form: RotationForm
     unit_rad: float
     """Radians in one unit of an angle; 1.0 for forms without angles."""
+    limit: float | None = None
+    """In these units: the controller clips an action's angle to this size on each axis."""
 
     @property
     def width(self) -> int:
@@ -143,6 +147,8 @@ class ArmColumns:
     gripper: Gripper | None
     joints: Joints | None
     action: PoseAction
+    joint_speeds: Joints | None = None
+    """Measured joint velocities in the unit of a second; with them, probe P5 checks the rate."""
 
     def columns(self) -> Iterator[Columns]:
         """List the columns that are used."""

@@ -1,6 +1,7 @@
 """A source that reads LeRobot datasets as a declaration says."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -9,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 
-from vita_data.declared.arm import read_arm
+from vita_data.declared.arm import Table, read_arm
 from vita_data.declared.camera import DeclaredCamera
 from vita_data.declared.declaration import LeRobotDeclaration
 from vita_data.declared.toy import write_declared_toy
@@ -21,19 +22,46 @@ from vita_data.formats.lerobot.features import require_features
 from vita_data.formats.lerobot.info import INFO_FILE
 from vita_data.formats.lerobot.meta import LeRobotDataset, find_lerobot, open_lerobot
 from vita_data.guard import guarded
-from vita_data.types import Episode, Instruction, Modality, Outcome, Part, RawTree, SourceInfo, SourceSettings
+from vita_data.types import (
+    Drop,
+    Episode,
+    Instruction,
+    Int64,
+    Modality,
+    Outcome,
+    Part,
+    RawTree,
+    Reason,
+    SourceInfo,
+    SourceSettings,
+)
 
 RELEASE = "lerobot"
 _Groups = dict[str, tuple[LeRobotEpisode, ...]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedRows:
+    """The rows of an episode that are kept: what was observed in each, and the action issued on it."""
+
+    index: Int64
+    """[T] their numbers in the episode."""
+    state: Table
+    action: Table
+
+
 class LeRobotSource:
-    """A `Source` made from a declaration."""
+    """A `Source` made from a declaration.
 
-    Settings = SourceSettings
+    The sources of this package whose datasets need more than a declaration says override `pair` and `finish`.
+    """
 
-    def __init__(self, declaration: LeRobotDeclaration) -> None:
-        self.declaration = declaration
+    Settings: type[SourceSettings] = SourceSettings
+    text_columns: tuple[str, ...] = ()
+    """Further columns of strings that `finish` needs."""
+
+    def __init__(self, declaration: LeRobotDeclaration, *, release: str = RELEASE) -> None:
+        self.declaration, self.release = declaration, release
         self.INFO = _info(declaration)
         self._groups: WeakKeyDictionary[RawTree, _Groups] = WeakKeyDictionary()
 
@@ -62,7 +90,7 @@ class LeRobotSource:
             dataset,
             columns=declared.columns,
             cameras=[camera.key for camera in declared.cameras],
-            texts=[] if declared.text_column is None else [declared.text_column],
+            texts=self._texts,
         )
         if abs(dataset.fps / declared.labelled_fps - 1) > 1e-3:
             raise RequestError(
@@ -78,33 +106,35 @@ class LeRobotSource:
         for episode in self._groups[raw][part.id]:
             yield guarded(episode.id, partial(self._episode, raw, episode, scans, settings))
 
-    def _episode(self, raw: RawTree, episode: LeRobotEpisode, scans: VideoScans, settings: SourceSettings) -> Episode:
+    def _episode(
+        self, raw: RawTree, episode: LeRobotEpisode, scans: VideoScans, settings: SourceSettings
+    ) -> Episode | Drop:
         declared, name = self.declaration, episode.id
-        texts = [] if declared.text_column is None else [declared.text_column]
-        table = read_table(raw, episode, (*declared.columns, *texts, TIME))
+        table = read_table(raw, episode, (*declared.columns, *self._texts, TIME))
         _check_times(table, declared.labelled_fps, name)
         columns = {key: read_column(table, key, width=width, name=name) for key, width in declared.columns.items()}
-        num_rows = max(table.num_rows - declared.rows_to_action, 0)
-        state = {key: values[:num_rows] for key, values in columns.items()}
-        action = {key: values[declared.rows_to_action :] for key, values in columns.items()}
+        rows = self.pair(columns, table.num_rows, settings)
+        if not len(rows.index):
+            return Drop(episode=name, reason=Reason.SHORT, detail=f"{table.num_rows} rows leave none with an action")
         opened = {
             camera: open_camera(raw, episode, camera.key, table=table, scans=scans) for camera in declared.cameras
         }
         left, right = (
-            None if arm is None else read_arm(arm, state, action, name=name) for arm in (declared.left, declared.right)
+            None if arm is None else read_arm(arm, rows.state, rows.action, name=name)
+            for arm in (declared.left, declared.right)
         )
-        return Episode(
+        read = Episode(
             id=name,
             source=declared.name,
-            release=RELEASE,
+            release=self.release,
             split=None,
             embodiment=declared.embodiment,
             arms=declared.arms,
             hz=settings.hz or declared.hz,
-            step_index=np.arange(num_rows),
+            step_index=rows.index,
             instructions=self._instructions(table, episode, name),
             cameras={
-                camera.role: DeclaredCamera(camera=stream, num_frames=num_rows, turned=camera.turned)
+                camera.role: DeclaredCamera(camera=stream, rows=rows.index, turned=camera.turned)
                 for camera, stream in opened.items()
             },
             left=left,
@@ -112,6 +142,30 @@ class LeRobotSource:
             action_origin=declared.action_origin,
             provenance={"file": episode.table, "record": episode.index},
         )
+        return self.finish(read, rows, table, settings)
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        column = self.declaration.text_column
+        return self.text_columns if column is None else (column, *self.text_columns)
+
+    def pair(self, columns: Table, num_rows: int, settings: SourceSettings) -> PairedRows:
+        """Choose the rows, and pair observations with actions.
+
+        Args:
+            columns: the used columns, all rows.
+            num_rows: the number of rows, also if no column is used.
+            settings: those of the build.
+        """
+        late = self.declaration.rows_to_action
+        num_kept = max(num_rows - late, 0)
+        state = {key: values[:num_kept] for key, values in columns.items()}
+        action = {key: values[late:] for key, values in columns.items()}
+        return PairedRows(index=np.arange(num_kept), state=state, action=action)
+
+    def finish(self, episode: Episode, rows: PairedRows, table: pa.Table, settings: SourceSettings) -> Episode | Drop:
+        """Add what a declaration cannot say, or drop the episode; `table` has all its rows."""
+        return episode
 
     def _instructions(self, table: pa.Table, episode: LeRobotEpisode, name: str) -> tuple[Instruction, ...]:
         texts: Sequence[str] = episode.texts or ("",)

@@ -91,6 +91,9 @@ def _state_values(arm: ArmColumns, made: ToyArm) -> _Values:
         values.append((arm.gripper, _gripper(arm.gripper, made.gripper_open)))
     if arm.joints is not None:
         values.append((arm.joints, made.joint_position_rad[:, : arm.joints.count] / arm.joints.unit_rad))
+    if arm.joint_speeds is not None:
+        speeds = made.joint_velocity_rad_s[:, : arm.joint_speeds.count]
+        values.append((arm.joint_speeds, speeds / arm.joint_speeds.unit_rad))
     return values
 
 

@@ -16,11 +16,12 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
+from vita_data.sources._shared.lerobot.bridge import bridge_conversions
 from vita_data.types import (
     ActionOrigin,
     ActionRange,
@@ -113,6 +114,9 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of Bridge exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        return _LEROBOT.parts(raw, settings)
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     layout = _layout(dataset)
     required = {_STATE: 7, layout.action: layout.action_width, layout.image: None, layout.text: None}
@@ -127,6 +131,8 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, _layout(dataset), settings))
 
@@ -229,6 +235,8 @@ def _below_data_root(path: str) -> str:
     roots = [number for number, part in enumerate(parts) if part.startswith("bridge_data_v")]
     return "/".join(parts[roots[0] if roots else -4 :])
 
+
+_LEROBOT = bridge_conversions(INFO, decided=_decided)
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 

@@ -13,22 +13,23 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from vita_data.errors import EpisodeError
+from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
+from vita_data.sources._shared.droid_idle import MIN_IDLE_STEPS, MIN_MOVING_STEPS, moving_steps
+from vita_data.sources._shared.lerobot.droid import droid_conversions
 from vita_data.types import (
     ActionOrigin,
     ActionRange,
     Arm,
     ArmAction,
     Arms,
-    Bool,
     CameraRole,
     Drop,
     Episode,
@@ -42,6 +43,7 @@ from vita_data.types import (
     RawTree,
     Reason,
     SourceInfo,
+    SourceSettings,
     TextStyle,
 )
 
@@ -104,7 +106,6 @@ _REQUIRED: dict[str, int | None] = {
     _JOINT_TARGET: 7,
     **dict.fromkeys((*_EXTERIOR, _WRIST, _FILE_PATH)),
 }
-_IDLE_CHANGE, _MIN_IDLE_STEPS, _MIN_MOVING_STEPS, _TRIMMED_STEPS = 1e-3, 7, 16, 10
 
 
 class IdleFilter(StrEnum):
@@ -140,6 +141,10 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of DROID exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        _refuse_not_failure(settings)
+        return _LEROBOT.parts(raw, settings)
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     place = f"{dataset.release}/features.json in {raw.root}"
     require_features(dataset.features, _REQUIRED, place=place, any_of=_TEXTS)
@@ -152,6 +157,8 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
@@ -168,9 +175,9 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         return Drop(episode=record.id, reason=Reason.SHORT, detail="no steps")
     if broken := [path for path in _NUMBERS if not np.isfinite(record.floats(path)).all()]:
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
-    rows = np.arange(num_steps) if settings.idle is IdleFilter.NONE else _moving_steps(record.floats(_JOINT_SPEED))
+    rows = _kept_rows(record.floats(_JOINT_SPEED), settings)
     if not len(rows):
-        detail = f"of {num_steps} steps no {_MIN_MOVING_STEPS} in a row are free of {_MIN_IDLE_STEPS} idle ones"
+        detail = f"of {num_steps} steps no {MIN_MOVING_STEPS} in a row are free of {MIN_IDLE_STEPS} idle ones"
         return Drop(episode=record.id, reason=Reason.IDLE, detail=detail)
     return Episode(
         id=record.id,
@@ -209,38 +216,36 @@ def _num_steps(record: RldsRecord, images: Mapping[str, Sequence[bytes]]) -> int
     return counts[_JOINT_SPEED]
 
 
-def _moving_steps(joint_velocity: Float64) -> Int64:
-    """List the steps that openpi trains on (examples/droid/compute_droid_nonidle_ranges.py).
-
-    Args:
-        joint_velocity: [T, 7] commanded; a step is idle if no joint's command differs from the previous step.
-    """
-    idle = np.zeros(len(joint_velocity), bool)
-    idle[1:] = np.all(np.abs(np.diff(joint_velocity, axis=0)) < _IDLE_CHANGE, axis=1)
-    kept = np.ones(len(idle), bool)
-    for start, stop in _runs(idle):
-        kept[start:stop] = stop - start < _MIN_IDLE_STEPS
-    moving = np.zeros(len(idle), bool)
-    for start, stop in _runs(kept):
-        # A run is followed by idle steps or the end: its last steps would teach a policy to stop.
-        moving[start : stop - _TRIMMED_STEPS] = stop - start >= _MIN_MOVING_STEPS
-    return np.flatnonzero(moving)
+def _kept_rows(joint_velocity: Float64, settings: SourceSettings) -> Int64:
+    keeps_all = isinstance(settings, Settings) and settings.idle is IdleFilter.NONE
+    return np.arange(len(joint_velocity)) if keeps_all else moving_steps(joint_velocity)
 
 
-def _runs(mask: Bool) -> list[tuple[int, int]]:
-    """List the half-open ranges in which a mask [T] is true."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
+def _keeps_failures(settings: SourceSettings) -> bool:
+    return isinstance(settings, Settings) and settings.outcome is Outcomes.ANY
+
+
+def _refuse_not_failure(settings: Settings) -> None:
+    if settings.outcome is Outcomes.NOT_FAILURE:
+        raise RequestError(
+            "--set outcome=not_failure: a LeRobot dataset of DROID says only whether an episode succeeded; use success "
+            "or any"
+        )
 
 
 def _cameras(episode: str, images: Mapping[str, Sequence[bytes]], rows: Int64) -> dict[CameraRole, EncodedFrames]:
-    # Use the last byte, since the first eight decide the split.
-    choice = hashlib.sha256(episode.encode()).digest()[-1] % 2
+    choice = _exterior_choice(episode)
     frames = {key: [images[key][row] for row in rows] for key in (*_EXTERIOR, _WRIST)}
     recorded = {key: EncodedFrames(of_rows) for key, of_rows in frames.items() if any_image(of_rows)}
     exterior = [key for key in (_EXTERIOR[choice], _EXTERIOR[1 - choice]) if key in recorded]
     keys = dict(zip((CameraRole.PRIMARY, CameraRole.SECONDARY), exterior, strict=False))
     return {role: recorded[key] for role, key in (keys | {CameraRole.WRIST_RIGHT: _WRIST}).items() if key in recorded}
+
+
+def _exterior_choice(episode: str) -> int:
+    """Return which exterior camera is the primary one, 0 or 1."""
+    # Use the last byte, since the first eight decide the split.
+    return hashlib.sha256(episode.encode()).digest()[-1] % 2
 
 
 def _arm(record: RldsRecord, rows: Int64) -> Arm:
@@ -275,6 +280,14 @@ def _relative(path: str) -> str:
     outcome = next((at for at, name in enumerate(names) if _SUCCESS in name or _FAILURE in name), len(names) - 4)
     return "/".join(names[max(outcome - 1, 0) :])
 
+
+_LEROBOT = droid_conversions(
+    INFO,
+    hz=_HZ,
+    kept_rows=_kept_rows,
+    keeps_failures=_keeps_failures,
+    swaps_exterior=lambda episode: bool(_exterior_choice(episode)),
+)
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 

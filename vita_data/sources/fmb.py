@@ -16,11 +16,12 @@ from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, require_features
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
+from vita_data.sources._shared.lerobot.oxe import fmb_conversions
 from vita_data.types import (
     ActionOrigin,
     Arm,
@@ -98,6 +99,7 @@ _EPISODE_TEXT = "episode_metadata/episode_language_instruction"
 _FILE_PATH = "episode_metadata/file_path"
 _MAX_COMMAND_M, _MAX_COMMAND_RAD = 0.06, 0.25
 _DEPTH_LEVEL_M, _NO_READING = 1e-4, 65535
+_LEROBOT = fmb_conversions(INFO, hz=_HZ, limit_m=_MAX_COMMAND_M, limit_rad=_MAX_COMMAND_RAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,9 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
             depth but depth is requested.
         SourceError: its JSON files cannot be read.
     """
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        return _LEROBOT.parts(raw, settings)
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     require_features(dataset.features, _REQUIRED, place=f"{dataset.release}/features.json in {raw.root}")
     lacking = [_depth_key(role) for role in _CAMERAS if _depth_key(role) not in dataset.features]
@@ -154,6 +159,8 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 

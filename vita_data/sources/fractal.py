@@ -13,11 +13,12 @@ import numpy as np
 
 from vita_data.formats.rlds.dataset import RldsDataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.sources._shared.google_rlds import list_google_parts, open_google_dataset, read_steps, to_outcome
 from vita_data.sources._shared.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
+from vita_data.sources._shared.lerobot.oxe import fractal_conversions
 from vita_data.types import (
     ActionOrigin,
     ActionRange,
@@ -69,6 +70,7 @@ INFO = SourceInfo(
 
 _NAME = "fractal20220817_data"
 _TOOL_POSE = "steps/observation/base_pose_tool_reached"
+_LEROBOT = fractal_conversions(INFO, hz=_HZ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,9 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
             vectors of another width.
         SourceError: its JSON files cannot be read.
     """
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        return _LEROBOT.parts(raw, settings)
     dataset = _open(raw, pick_release(raw, [_NAME], settings.release), settings)
     return list_google_parts(raw, dataset, tool_pose=_TOOL_POSE)
 
@@ -97,6 +102,8 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     dataset = _open(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 

@@ -15,11 +15,12 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_frame, toy_jpeg
 from vita_data.geometry import wrap_angle
+from vita_data.sources._shared.lerobot.recon import recon_conversions
 from vita_data.types import (
     Arms,
     Base,
@@ -85,6 +86,9 @@ def parts(raw: RawTree, settings: Settings) -> list[Part]:
         RequestError: no release of RECON exists, several exist and none was chosen, or the release lacks keys.
         SourceError: its JSON files cannot be read.
     """
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        return _LEROBOT.parts(raw, settings)
     dataset = open_dataset(raw, pick_release(raw, _NAMES, settings.release), settings)
     required = {_IMAGE: None, _POSITION: 2, _YAW: 1, _TEXT: None}
     require_features(dataset.features, required, place=f"{dataset.release}/features.json in {raw.root}")
@@ -97,6 +101,8 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
     Raises:
         SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
     """
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
 
@@ -145,6 +151,8 @@ def _provenance(record: RldsRecord) -> dict[str, object]:
     # The outer folders are those of the authors' disk; the last two names identify the trajectory.
     return place if path is None else place | {"file_path": "/".join([name for name in path.split("/") if name][-2:])}
 
+
+_LEROBOT = recon_conversions(INFO, hz=_HZ, relative_pose=_relative_pose)
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 

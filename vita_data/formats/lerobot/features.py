@@ -51,6 +51,13 @@ def require_features(
         raise RequestError(f"{name} in {raw.root}: {'; '.join(faults)}. Found: {found}")
 
 
+def fits(dataset: LeRobotDataset, *, columns: Mapping[str, int], cameras: Sequence[str]) -> bool:
+    """Tell whether a dataset describes numeric features of these widths, and these cameras."""
+    features = features_of(dataset.info)
+    has_cameras = all(key in features and features[key]["dtype"] in ("video", "image") for key in cameras)
+    return has_cameras and not any(_column_fault(features, key, width) for key, width in columns.items())
+
+
 def _column_fault(features: Mapping[str, Json], key: str, width: int) -> str:
     if key not in features:
         return f"feature {key!r} not found, expected {width} values per row"

@@ -26,6 +26,7 @@ from vita_data.sources.calvin.annotations import (
     read_scenes,
     read_spans,
 )
+from vita_data.sources.calvin.lerobot import calvin_conversions
 from vita_data.sources.calvin.toy import write_calvin_toy
 from vita_data.types import (
     ActionOrigin,
@@ -132,6 +133,9 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         SourceError: an index file that the training windows need cannot be read.
     """
     settings = _own(settings)
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        _refuse_others(settings)
+        return _LEROBOT.parts(raw, settings)
     release = _pick_release(raw, settings.release)
     folders = [f"{release}/{name}" for name in _SPLITS]
     folders = [folder for folder in folders if any(raw.exists(f"{folder}/{index}") for index in _INDEXES)]
@@ -158,6 +162,9 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         SourceError: an index file cannot be read.
     """
     settings = _own(settings)
+    if _LEROBOT.has_part(part):
+        yield from _LEROBOT.episodes(raw, part, settings)
+        return
     folder, _, frames = part.id.partition("#")
     if not frames:
         raise SourceError(_index_fault(raw, folder.removesuffix(f"/{_index(settings)}"), settings))
@@ -247,6 +254,14 @@ def _simulator_convention(task: str | None, scene: str | None) -> Json:
         "gripper_open_command": 1,
         "gripper_closed_command": -1,
     }
+
+
+_LEROBOT = calvin_conversions(INFO, hz=HZ, convention=_simulator_convention(None, None))
+
+
+def _refuse_others(settings: Settings) -> None:
+    if settings.depth or settings.mode is Mode.PLAY:
+        raise RequestError("--set depth and --set mode=play: a LeRobot dataset has neither; omit them")
 
 
 def _windows(raw: RawTree, folder: str, settings: Settings) -> list[FrameWindow]:

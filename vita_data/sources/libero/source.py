@@ -23,6 +23,7 @@ from vita_data.formats.rlds.record import RldsRecord
 from vita_data.geometry import matrix_from_axis_angle
 from vita_data.guard import guarded
 from vita_data.sources.libero.hdf5 import read_libero_demo
+from vita_data.sources.libero.lerobot import LiberoConversions, LiberoMeaning, refuse_libero_settings
 from vita_data.sources.libero.release import ROWS_TO_ACTION, Release, suite_of, tell_release
 from vita_data.sources.libero.rlds import read_libero_record
 from vita_data.sources.libero.toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official, write_toy_replayed
@@ -118,6 +119,10 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         SourceError: a JSON file of a no_noops suite cannot be read.
     """
     settings = _own(settings)
+    if _LEROBOT.are_in(raw, asked=settings.release):
+        refuse_rlds_settings(settings)
+        refuse_libero_settings(suites=settings.suites, tasks=settings.tasks, orientation=settings.orientation)
+        return _LEROBOT.parts(raw, settings)
     release, files = choose_files(
         raw, release=settings.release, suites=settings.suites, tasks=settings.tasks, layout=INFO.raw_layout
     )
@@ -146,6 +151,8 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         SourceError: the file cannot be opened, has no demonstrations, or is damaged with an unknown loss.
     """
     settings = _own(settings)
+    if _LEROBOT.has_part(part):
+        return _LEROBOT.episodes(raw, part, settings)
     if part.id.endswith(".hdf5"):
         return _demos(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
@@ -283,6 +290,17 @@ def _own(settings: SourceSettings) -> Settings:
 def _suite(file: str) -> str:
     return suite_of(PurePosixPath(file).parts[0]) or ""
 
+
+_LEROBOT = LiberoConversions(
+    INFO,
+    LiberoMeaning(
+        hz=HZ,
+        position_scale_m=POSITION_SCALE_M,
+        rotation_scale_rad=ROTATION_SCALE_RAD,
+        arm=_arm,
+        convention=_simulator_convention,
+    ),
+)
 
 # ------------------------------------------------------------------------------------------------------- toy tree
 
