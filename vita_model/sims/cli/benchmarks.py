@@ -8,6 +8,9 @@ from vita_data.errors import RequestError
 from vita_model.policy.interfaces import Policy
 from vita_model.policy.opener import RANDOM, load_policy
 from vita_model.sims.benchmarks import calvin, libero, simplerenv
+from vita_model.sims.benchmarks.calvin_installation import Renderer
+from vita_model.sims.benchmarks.calvin_installation import check_installation as check_calvin
+from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
 from vita_model.sims.cli.options import add_policy, add_replan, add_resume, results_folder
 from vita_model.sims.results.journal import Place
@@ -52,10 +55,15 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_replan(parser)
     add_resume(parser)
     parser.add_argument(
-        "--dataset", type=local_path, required=True, metavar="DIR", help="folder task_ABC_D of the CALVIN dataset"
-    )
+        "--dataset", type=local_path, metavar="DIR",
+        help="folder task_ABC_D of the CALVIN dataset (default: environment D as configured in the clone)",
+    )  # fmt: skip
     parser.add_argument(
-        "--num-sequences", type=positive, default=calvin.NUM_CHAINS, metavar="N",
+        "--renderer", choices=[renderer.value for renderer in Renderer], default=Renderer.EGL.value,
+        help="pybullet's renderer: egl, as in CALVIN's datasets, or tiny, which needs no driver (default: egl)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--num-sequences", type=positive, default=NUM_CHAINS, metavar="N",
         help="number of instruction chains (default: 1000, as in the protocol)",
     )  # fmt: skip
     parser.add_argument(
@@ -106,13 +114,14 @@ def _calvin(arguments: argparse.Namespace) -> None:
     request = calvin.CalvinRequest(
         out=arguments.out,
         dataset=arguments.dataset,
+        renderer=Renderer(arguments.renderer),
         replan_steps=arguments.replan_steps,
         resume=arguments.resume,
         num_chains=arguments.num_sequences,
         max_steps=arguments.ep_len,
     )
     if not _is_done(request.place):
-        calvin.check_installation(request.dataset)
+        check_calvin(request.dataset)
         progress = Progress("calvin", unit="chains", quiet=arguments.quiet)
         with results_folder(request.out), progress:
             policy = _policy(arguments, calvin.CONVENTION)

@@ -1,6 +1,7 @@
 """CALVIN's protocol against packages with the real ones' names and signatures."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -8,22 +9,28 @@ import pytest
 
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole
-from vita_model.sims.benchmarks.calvin import CalvinRequest, chain_rates, evaluate_calvin, fnv1
+from vita_model.sims.benchmarks import calvin_sequences
+from vita_model.sims.benchmarks.calvin import CalvinRequest, chain_rates, evaluate_calvin
+from vita_model.sims.benchmarks.calvin_installation import Renderer
+from vita_model.sims.benchmarks.calvin_stand_ins import fnv1_32
 from vita_model.sims.cli.main import main
 
 FILES = {
     "calvin_agent/__init__.py": "",
     "calvin_agent/evaluation/__init__.py": "",
     "calvin_agent/evaluation/multistep_sequences.py": """
+        from calvin_agent.evaluation.utils import temp_seed
         def get_sequences(num_sequences=1000, num_workers=None):
             return [({"led": k % 2}, tuple(f"task_{k}_{i}" for i in range(5))) for k in range(num_sequences)]
         """,
     "calvin_agent/evaluation/utils.py": """
+        from calvin_agent.models.mcil import MCIL
+        from calvin_agent.utils.utils import add_text, format_sftp_path
         import pyhash
         hasher = pyhash.fnv1_32()
+        temp_seed = None
         def get_env_state_for_initial_condition(initial_condition):
-            hasher(str(initial_condition.values()))
-            return "robot", "scene"
+            return "robot", hasher(str(initial_condition.values()))
         """,
     "conf/callbacks/rollout/tasks/new_playtable_tasks.yaml": "",
     "conf/annotations/new_playtable_validation.yaml": "",
@@ -35,15 +42,23 @@ FILES = {
         def get_git_commit_hash(path):
             raise RuntimeError("not a clone")
         class PlayTableSimEnv:
+            def __init__(self, description, use_scene_info):
+                assert use_scene_info
+                get_git_commit_hash(None)
+                LOG.append(("made", description))
+                self.cameras, self.steps = list(description.cameras), 0
+            def load(self):
+                LOG.append(("loaded",))
             def reset(self, robot_obs=None, scene_obs=None):
                 LOG.append(("reset", robot_obs, scene_obs))
                 self.steps = 0
                 return self.get_obs()
             def get_obs(self):
+                LOG.extend([("rendered", self.steps)] if self.cameras else [])
                 robot = np.arange(15.0) / 100
                 robot[6] = 0.04
                 static, gripper = np.zeros((200, 200, 3), np.uint8), np.ones((84, 84, 3), np.uint8)
-                images = {"rgb_static": static, "rgb_gripper": gripper}
+                images = {"rgb_static": static, "rgb_gripper": gripper} if self.cameras else {}
                 return {"rgb_obs": images, "depth_obs": {}, "robot_obs": robot, "scene_obs": np.zeros(24)}
             def get_info(self):
                 return {"steps": self.steps}
@@ -52,22 +67,37 @@ FILES = {
                 self.steps += 1
                 LOG.append(("step", action))
                 return self.get_obs(), 0, False, self.get_info()
-        def get_env(dataset_path, obs_space=None, show_gui=True, **kwargs):
-            assert not show_gui
-            get_git_commit_hash(dataset_path)
-            LOG.append(("made", dataset_path))
-            return PlayTableSimEnv()
+            def close(self):
+                LOG.append(("closed",))
         """,
+    "conf/config_data_collection.yaml": "",
     "omegaconf.py": """
+        from types import SimpleNamespace
         class OmegaConf:
             @staticmethod
             def load(path):
+                if path.name == "merged_config.yaml":
+                    cameras = dict.fromkeys(["static", "gripper", "tactile"])
+                    return SimpleNamespace(env=SimpleNamespace(cameras=cameras, use_egl=True), cameras=cameras)
                 class Sentences(dict):
                     def __missing__(self, key):
                         return [f"do {key}", "never said"]
                 return Sentences(path=str(path))
         """,
-    "hydra/__init__.py": "from hydra import utils",
+    "hydra/__init__.py": """
+        from contextlib import contextmanager
+        from types import SimpleNamespace
+        from hydra import utils
+        OVERRIDES = []
+        @contextmanager
+        def initialize_config_dir(folder, version_base):
+            yield
+        def compose(name, overrides):
+            assert name == "config_data_collection"
+            OVERRIDES.extend(overrides)
+            cameras = dict.fromkeys(["static", "gripper"])
+            return SimpleNamespace(env=SimpleNamespace(cameras=cameras, use_egl=True), cameras=cameras)
+        """,
     "hydra/utils.py": """
         class Oracle:
             def get_task_info_for_set(self, start_info, end_info, tasks):
@@ -75,23 +105,33 @@ FILES = {
                 (task,) = tasks
                 _, k, i = task.split("_")
                 return {task} if int(i) < int(k) and end_info["steps"] - start_info["steps"] == 3 else set()
-        def instantiate(config):
-            return Oracle()
+        def instantiate(config, show_gui=None, use_vr=None, use_scene_info=None):
+            if use_scene_info is None:
+                return Oracle()
+            from calvin_env.envs.play_table_env import PlayTableSimEnv
+            assert show_gui is False and use_vr is False
+            return PlayTableSimEnv(config, use_scene_info)
         """,
 }
 
 
 @pytest.fixture
-def installed(packages, tmp_path):
+def installed(packages, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "task_ABC_D" / "validation" / ".hydra"
     folder.mkdir(parents=True)
     (folder / "merged_config.yaml").write_text("")
-    return packages(FILES)
+    root = packages(FILES)
+    chains = [({"led": k % 2}, [f"task_{k}_{i}" for i in range(5)]) for k in range(1000)]
+    kept = calvin_sequences._kept(root / "calvin_agent")
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps(chains))
+    return root
 
 
 def _request(tmp_path, **changes):
     wanted = {"out": tmp_path, "dataset": tmp_path / "task_ABC_D", "replan_steps": 2, "num_chains": 6, "max_steps": 10}
-    return CalvinRequest(**(wanted | changes))
+    return CalvinRequest(**(wanted | {"renderer": Renderer.TINY} | changes))
 
 
 def test_chains_end_at_their_first_failure(installed, tmp_path, make_policy):
@@ -150,6 +190,93 @@ def test_a_missing_package_is_one_sentence(tmp_path, capsys):
     assert "package 'calvin_agent' not found in " in capsys.readouterr().err
 
 
-def test_the_hash_is_fnv1():
-    """Published test vectors of FNV-1, 32 bits."""
-    assert [fnv1(""), fnv1("a"), fnv1("foobar")] == [0x811C9DC5, 0x050C5D7E, 0x31F0B262]
+def test_the_hash_is_that_of_pyhash():
+    """Values of pyhash 0.9.3's `fnv1_32`."""
+    assert [fnv1_32("test"), fnv1_32(b"test"), fnv1_32(b"hello world")] == [3910690890, 3698262380, 2805756500]
+
+
+def test_the_start_scene_is_seeded_by_the_hash(installed, tmp_path, make_policy):
+    policy = make_policy(np.zeros((12, 7)), convention="calvin")
+    evaluate_calvin(_request(tmp_path, num_chains=2), policy, lambda line: None)
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+
+    expected = [fnv1_32(f"dict_values([{led}])") for led in (0, 1)]
+    assert [entry[2] for entry in log if entry[0] == "reset"] == expected
+
+
+def test_stand_ins_do_not_stay(installed, tmp_path, make_policy):
+    before = {name: sys.modules.get(name) for name in ("torch", "termcolor", "pyhash")}
+    evaluate_calvin(
+        _request(tmp_path, num_chains=1), make_policy(np.zeros((1, 7)), convention="calvin"), lambda line: None
+    )
+    assert {name: sys.modules.get(name) for name in before} == before
+    assert not {"calvin_agent.models.mcil", "calvin_agent.utils.utils"} & set(sys.modules)
+
+
+def test_chains_are_drawn_once(installed, tmp_path, make_policy):
+    said = []
+    (kept,) = (tmp_path / "cache/vita").iterdir()
+    kept.unlink()
+    for folder in ("a", "b"):
+        policy = make_policy(np.zeros((1, 7)), convention="calvin")
+        evaluate_calvin(_request(tmp_path, num_chains=1, out=tmp_path / folder), policy, said.append)
+    assert sum("drawing CALVIN's 1000 instruction chains" in line for line in said) == 1
+
+    kept.write_text("[]")  # damaged: drawn again
+    evaluate_calvin(_request(tmp_path, num_chains=1, out=tmp_path / "c"), policy, said.append)
+    assert sum("drawing CALVIN's 1000 instruction chains" in line for line in said) == 2
+    assert len(json.loads(kept.read_text())) == 1000
+
+
+def test_only_what_the_policy_sees_is_rendered(installed, tmp_path, make_policy):
+    policy = make_policy(np.zeros((12, 7)), convention="calvin")
+    evaluate_calvin(_request(tmp_path, num_chains=1, replan_steps=4), policy, lambda line: None)
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+    assert [entry[1] for entry in log if entry[0] == "rendered"] == [0, 4, 8]
+    assert log[-1] == ("closed",)
+
+
+@pytest.mark.parametrize("has_dataset", [True, False])
+def test_the_scene_and_the_renderer_are_chosen_and_recorded(installed, tmp_path, make_policy, has_dataset):
+    request = _request(tmp_path, num_chains=1, dataset=tmp_path / "task_ABC_D" if has_dataset else None)
+    result = evaluate_calvin(request, make_policy(np.zeros((1, 7)), convention="calvin"), lambda line: None)
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+
+    ((_, description),) = [entry for entry in log if entry[0] == "made"]
+    assert sorted(description.cameras) == ["gripper", "static"]
+    assert description.use_egl is False
+    assert result["renderer"] == "tiny"
+    assert result["scene"].startswith("the dataset's" if has_dataset else "calvin_scene_D_eval, composed")
+    assert ("scene=calvin_scene_D_eval" in sys.modules["hydra"].OVERRIDES) is not has_dataset
+
+
+def test_the_protocol_has_the_dataset_and_its_renderer(tmp_path):
+    full = {"num_chains": 1000, "max_steps": 360}
+    assert _request(tmp_path, renderer=Renderer.EGL, **full).is_protocol
+    assert not _request(tmp_path, renderer=Renderer.TINY, **full).is_protocol
+    assert not _request(tmp_path, renderer=Renderer.EGL, dataset=None, **full).is_protocol
+
+
+BROKEN = {
+    "hydra/__init__.py": ("raise ImportError('no omegaconf here')", r"hydra cannot be imported \(no omegaconf here\)"),
+    "hydra/utils.py": (
+        "def instantiate(*a, **k):\n    raise KeyError('scene')",
+        r"environment D failed \(KeyError: 'scene",
+    ),
+    "calvin_env/envs/play_table_env.py": ("raise SystemExit(3)", r"environment D failed \(it ended the program, 3\)"),
+    "calvin_agent/evaluation/multistep_sequences.py": ("import os; os.abort()", r"ended by SIGABRT"),
+    "pybullet.py": ("import sys; sys.exit()", r"EGL failed \(the process ended without a word, code 0\)"),
+}
+
+
+@pytest.mark.parametrize("file", sorted(BROKEN))
+def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
+    text, told = BROKEN[file]
+    if "sequences" in file:  # only then chains are drawn
+        shutil.rmtree(tmp_path / "cache")
+    (installed / file).write_text(text)
+    renderer = Renderer.EGL if file == "pybullet.py" else Renderer.TINY
+    with pytest.raises(RequestError, match=f"^CALVIN: [^\n]*{told}[^\n]*; [^\n]*$"):
+        evaluate_calvin(
+            _request(tmp_path, renderer=renderer), make_policy(np.zeros((1, 7)), convention="calvin"), lambda line: None
+        )
