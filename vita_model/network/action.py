@@ -113,13 +113,12 @@ class ActionDecoder(nn.Module):
         if self.context_in is None:
             raise ValueError("expected no context, since action_decoder.context is none")
         shown = context_mask.repeat_interleave(num_parts, dim=0)
+        seen = self.context_in(context).repeat_interleave(num_parts, dim=0)
+        if self.correction is not None:
+            alone: Tensor = self.out(self._steps(rows, memory, None, shape))
+            return DecodedActions(alone.detach() + self.correction(self._steps(rows, seen, shown, shape)), alone)
         mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
-        seen = torch.cat([memory, self.context_in(context).repeat_interleave(num_parts, dim=0)], dim=1)
-        steps = self._steps(rows, seen, mask, shape)
-        if self.correction is None:
-            return DecodedActions(self.out(steps))
-        alone: Tensor = self.out(self._steps(rows, memory, None, shape))
-        return DecodedActions(alone.detach() + self.correction(steps), from_latents=alone)
+        return DecodedActions(self.out(self._steps(rows, torch.cat([memory, seen], dim=1), mask, shape)))
 
     def _steps(self, rows: Tensor, memory: Tensor, mask: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
         """Transform the queries' rows over a memory and invert the DCT of each segment: a row per step [B, H, W].

@@ -157,8 +157,8 @@ class ActionContext(StrEnum):
     STATES = "states"
     """The backbone's hidden states of images, text and robot state (VITA 8.1: "contextual inputs")."""
     CORRECTION = "correction"
-    """The states too, but only to correct what was decoded from the latents alone, which has a loss of its own and gets
-    no gradient from the correction: so the states cannot take the place of the latents."""
+    """The states too, but only as a sum: what the latents alone give, under a loss of its own, and a correction from
+    the states alone, which learns the rest. So the states cannot take the latents' place, however long it trains."""
 
 
 class SegmentLatents(StrEnum):
@@ -183,7 +183,8 @@ class ActionDecoderConfig:
     segment of actions."""
     context: ActionContext = ActionContext.NONE
     context_dropout: float = 0.1
-    """Fraction of training samples whose states are hidden, so that the decoder keeps using the latents."""
+    """Fraction of training samples whose states are hidden, so that the decoder keeps using the latents; not with
+    `correction`."""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1 and a dropout outside [0, 1); raises RequestError."""

@@ -348,7 +348,7 @@ class Vita(nn.Module):
         num_steps, context, shown = batch.action.shape[1], None, None
         if self.config.action_decoder.context is not ActionContext.NONE:
             context, shown = reasoning.context.hidden, reasoning.context.mask
-            if draws.keep_context is not None:
+            if draws.keep_context is not None and self.config.action_decoder.context is ActionContext.STATES:
                 shown = shown & draws.keep_context.to(shown.device)[:, None]
         decoded: DecodedActions = self.action_decoder(latents, num_steps=num_steps, context=context, context_mask=shown)
         return ActionPrediction(

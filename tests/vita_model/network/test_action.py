@@ -78,6 +78,9 @@ def test_the_states_correct_what_the_latents_alone_give(config):
     other = decoder(latents, num_steps=4, context=context + 1, context_mask=mask)
     assert torch.equal(other.from_latents, both.from_latents)
     assert not torch.equal(other.actions, both.actions)
+    moved = decoder(latents + 1, num_steps=4, context=context, context_mask=mask)
+    correction, same = (found.actions - found.from_latents for found in (both, moved))
+    torch.testing.assert_close(correction, same, msg="the correction does not depend on the latents")
 
 
 def test_a_correction_does_not_teach_the_decoder_of_latents(config):
