@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_verb
 from vita_data.command.arguments import address, any_folder, local_path, port, positive
-from vita_data.command.progress import Progress
+from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
@@ -49,25 +49,37 @@ def add_view_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="original download of the source (with several: folder with NAME/ for each), to show pictures of "
         "episodes that were not stored",
     )
+    view.add_argument(
+        "--source-file",
+        action="append",
+        default=[],
+        type=local_path,
+        metavar="FILE",
+        help="Python file of your own source, to read its --raw (repeatable)",
+    )
+    add_quiet_flag(view)
 
 
 def _view(arguments: argparse.Namespace) -> int:
     from vita_data.pages.shards.built import built_at
     from vita_data.pages.viewer.files import ViewerFiles
+    from vita_data.sources import load_own
 
     if arguments.html is None and arguments.num_clips is not None:
         raise RequestError("--num-clips needs --html; --serve shows all clips")
     if not arguments.serve and arguments.port is not None:
         raise RequestError("--port needs --serve")
+    if arguments.source_file and arguments.raw is None:
+        raise RequestError("--source-file needs --raw; without a download no source is read")
     folders = built_at(arguments.folder)
-    raws = _raws(arguments.raw, folders)
+    raws, own = _raws(arguments.raw, folders), [load_own(str(file)) for file in arguments.source_file]
     if arguments.serve:
-        return _serve(ViewerFiles(folders, raws=raws), _PORT if arguments.port is None else arguments.port)
+        return _serve(ViewerFiles(folders, raws=raws, own=own), _PORT if arguments.port is None else arguments.port)
     from vita_data.pages.viewer.export import export, require_free
 
     require_free(arguments.html)
-    files = ViewerFiles(folders, raws=raws, num_written=arguments.num_clips or _NUM_CLIPS)
-    with Progress("view", unit="files") as progress:
+    files = ViewerFiles(folders, raws=raws, own=own, num_written=arguments.num_clips or _NUM_CLIPS)
+    with Progress("view", unit="files", quiet=arguments.quiet) as progress:
         page = export(files, arguments.html, progress)
     print(page)
     return 0

@@ -77,6 +77,12 @@ def test_every_verb_takes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     card = json.loads(capsys.readouterr().out)["card"]
     assert (card["source"], card["outcomes"]) == ("my_arm", {"ok": 3})
     assert main(["verify", str(out / "my_arm")]) == 0
+    view = ["view", str(out / "my_arm"), "--raw", str(raw / "my_arm"), "--html", str(tmp_path / "view")]
+    assert main([*view, *asked]) == 0
+    assert '"sources_with_raw":[0]' in (tmp_path / "view" / "data" / "meta.js").read_text()
+    capsys.readouterr()
+    assert main(view) == 2
+    assert "to read the --raw of a source of your own, give its --source-file" in capsys.readouterr().err
     assert main(build_it) == 0
     file_of(tmp_path, MY_ARM.replace("open=-1.0, closed=1.0", "open=1.0, closed=-1.0"))
     assert main(build_it) == 2

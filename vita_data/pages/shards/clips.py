@@ -103,11 +103,19 @@ def _view(shard: AnyPath, row: Json, *, max_frames: int) -> ClipView:
 
 def stored_steps(row: Json) -> dict[CameraRole, list[int]]:
     """List the native steps of each camera's stored images, from a row of the index."""
+    return {CameraRole(name): steps for name, steps in _steps(row).items() if not name.startswith(DEPTH)}
+
+
+def depth_steps(row: Json) -> dict[str, list[int]]:
+    """List the native steps of the stored depth images, by `depth_` and the camera."""
+    return {name: steps for name, steps in _steps(row).items() if name.startswith(DEPTH)}
+
+
+def _steps(row: Json) -> dict[str, list[int]]:
     frames = row["frames"]
-    steps: dict[CameraRole, list[int]] = {}
+    steps: dict[str, list[int]] = {}
     for frame in frames if isinstance(frames, list) else []:
-        if not frame["camera"].startswith(DEPTH):
-            steps.setdefault(CameraRole(frame["camera"]), []).append(frame["step"])
+        steps.setdefault(frame["camera"], []).append(frame["step"])
     return steps
 
 

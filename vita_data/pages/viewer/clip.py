@@ -5,23 +5,25 @@ Images are read group by group, so that a clip of ten minutes opens as fast as o
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.pages.drawing.chart import Band, Shade
-from vita_data.pages.shards.clips import gap_bands, invalid_bands, shrink_jpeg, stored_steps
+from vita_data.pages.drawing.chart import Band, Shade, evenly
+from vita_data.pages.shards.clips import depth_steps, gap_bands, invalid_bands, shrink_jpeg, stored_steps
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, GRIPPER_UNIT, STATE_GROUPS, Group
 from vita_data.pages.viewer.catalog import Place
+from vita_data.pages.viewer.depth import DepthRange, depth_jpeg
 from vita_data.shards.index import member_refs, read_clip
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import frame_name
-from vita_data.types import CameraRole, Clip, Track
+from vita_data.shards.schema import DEPTH, frame_name, npy_array
+from vita_data.types import Clip, Json, Track
 
 GROUP = 24
 """Images that are loaded together."""
 _THUMBNAIL_SIZE = 96
+_NUM_FOR_RANGE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +51,12 @@ class Shaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSteps:
-    """A camera and the native steps of its stored images."""
+    """A camera, or the depth of one, and the native steps of its stored images."""
 
     name: str
     steps: Sequence[int]
+    note: str = ""
+    """What the colours mean, if they are not those of the scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def view_clip(files: ShardFiles, place: Place) -> ViewedClip:
         hz=clip.hz,
         steps=clip.step_index.tolist(),
         keyframes=clip.step_index[list(clip.keyframes)].tolist(),
-        cameras=[CameraSteps(name=role, steps=steps) for role, steps in stored_steps(place.row).items()],
+        cameras=list(_cameras(files, place)),
         plots=[*_plots("action", action, ACTION_GROUPS), *_plots("state", clip.state, STATE_GROUPS)],
         shaded=[_shaded(band) for band in (*invalid_bands(clip), *gap_bands(clip))],
         facts=_facts(clip),
@@ -97,11 +101,15 @@ def image_group(files: ShardFiles, place: Place, camera: int, group: int) -> lis
         IndexError: the clip has no such camera or group.
         ShardError: an image is damaged.
     """
-    role, steps = list(stored_steps(place.row).items())[camera]
+    name, steps = list(shown_steps(place.row).items())[camera]
     wanted = steps[group * GROUP : (group + 1) * GROUP]
     if not wanted:
         raise IndexError(f"expected a group below {num_groups(len(steps))}, got {group}")
-    return [base64.b64encode(jpeg).decode("ascii") for jpeg in _jpegs(files, place, role, wanted)]
+    images = _images(files, place, name, wanted)
+    if name.startswith(DEPTH):
+        range_m = _depth_range(files, place, name, steps)
+        images = [depth_jpeg(npy_array(image), range_m) for image in images]
+    return [base64.b64encode(jpeg).decode("ascii") for jpeg in images]
 
 
 def thumbnail(files: ShardFiles, place: Place) -> bytes:
@@ -114,7 +122,7 @@ def thumbnail(files: ShardFiles, place: Place) -> bytes:
     role, steps = next(iter(stored_steps(place.row).items()), (None, []))
     if role is None:
         raise IndexError("the clip has no image")
-    (jpeg,) = _jpegs(files, place, role, [steps[len(steps) // 2]])
+    (jpeg,) = _images(files, place, role, [steps[len(steps) // 2]])
     return shrink_jpeg(jpeg, max_width=_THUMBNAIL_SIZE)
 
 
@@ -123,9 +131,26 @@ def num_groups(num_images: int) -> int:
     return -(-num_images // GROUP)
 
 
-def _jpegs(files: ShardFiles, place: Place, role: CameraRole, steps: Sequence[int]) -> list[bytes]:
+def shown_steps(row: Json) -> dict[str, list[int]]:
+    """List the native steps of the images that are shown: those of the cameras, then those of their depth."""
+    return {**stored_steps(row), **depth_steps(row)}
+
+
+def _cameras(files: ShardFiles, place: Place) -> Iterator[CameraSteps]:
+    for name, steps in shown_steps(place.row).items():
+        note = str(_depth_range(files, place, name, steps)) if name.startswith(DEPTH) else ""
+        yield CameraSteps(name=name, steps=steps, note=note)
+
+
+def _depth_range(files: ShardFiles, place: Place, name: str, steps: Sequence[int]) -> DepthRange:
+    """Take one range for a clip, from a few of its depth images, so that colours do not change over time."""
+    some = _images(files, place, name, [steps[at] for at in evenly(len(steps), _NUM_FOR_RANGE)])
+    return DepthRange.of(np.stack([npy_array(image) for image in some]))
+
+
+def _images(files: ShardFiles, place: Place, camera: str, steps: Sequence[int]) -> list[bytes]:
     refs = member_refs(place.row)
-    names = [frame_name(role, step) for step in steps]
+    names = [frame_name(camera, step) for step in steps]
     found = files.read_many(place.shard, {name: refs[name] for name in names}, clip=str(place.row["key"]))
     return [found[name] for name in names]
 

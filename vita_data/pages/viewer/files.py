@@ -12,13 +12,16 @@ from functools import cached_property
 from importlib.resources import files as package_files
 
 from vita_data import __version__
+from vita_data.errors import RequestError
 from vita_data.pages.shards.clips import stored_steps
 from vita_data.pages.viewer.catalog import Catalog, ListedSource
-from vita_data.pages.viewer.clip import GROUP, image_group, num_groups, thumbnail, view_clip
+from vita_data.pages.viewer.clip import GROUP, image_group, num_groups, shown_steps, thumbnail, view_clip
 from vita_data.pages.viewer.raw import RawPictures
 from vita_data.shards.index import read_card
 from vita_data.shards.reader import ShardFiles
+from vita_data.sources import load
 from vita_data.storage.files import AnyPath
+from vita_data.types import Source
 
 ASSETS = ("index.html", "viewer.css", "data.js", "list.js", "plots.js", "clip.js", "main.js")
 _NAME = re.compile(r"(meta|clips|lost|clip|images|thumb|raw)((?:/[0-9]{1,9}){0,3})\.(?:js|jpg)")
@@ -48,20 +51,26 @@ class ViewerFiles:
     """Makes the data files of the viewer for built sources."""
 
     def __init__(
-        self, folders: Sequence[AnyPath], *, raws: Mapping[str, str] | None = None, num_written: int | None = None
+        self,
+        folders: Sequence[AnyPath],
+        *,
+        raws: Mapping[str, str] | None = None,
+        own: Sequence[Source] = (),
+        num_written: int | None = None,
     ) -> None:
         """Open the sources.
 
         Args:
             folders: the built sources.
             raws: by a source's name, the download it was built from, for pictures of what was not stored.
+            own: readers of downloads whose sources do not come with the package.
             num_written: how many clips of each source an export writes; None for all.
         """
         self.catalog = Catalog(folders)
         self._num_written = num_written
         self._shards = ShardFiles()
         self._raws = {
-            number: RawPictures(card.source, (raws or {})[card.source], _settings(folders[number]))
+            number: RawPictures(_reader(card.source, own), (raws or {})[card.source], _settings(folders[number]))
             for number, card in enumerate(self.catalog.cards)
             if card.source in (raws or {})
         }
@@ -108,10 +117,10 @@ class ViewerFiles:
 
     def _names_of(self, clip: int) -> Iterator[str]:
         yield f"clip/{clip}.js"
-        stored = stored_steps(self.catalog.place(clip).row)
-        if stored:
+        row = self.catalog.place(clip).row
+        if stored_steps(row):
             yield f"thumb/{clip}.jpg"
-        for camera, steps in enumerate(stored.values()):
+        for camera, steps in enumerate(shown_steps(row).values()):
             yield from (f"images/{clip}/{camera}/{group}.js" for group in range(num_groups(len(steps))))
 
     def _value(self, kind: str, numbers: Sequence[int]) -> object:
@@ -135,6 +144,16 @@ class ViewerFiles:
 
 class _NoSuchFileError(Exception):
     pass
+
+
+def _reader(name: str, own: Sequence[Source]) -> Source:
+    for source in own:
+        if source.INFO.name == name:
+            return source
+    try:
+        return load(name)
+    except RequestError as error:
+        raise RequestError(f"{error}; to read the --raw of a source of your own, give its --source-file") from error
 
 
 def script(name: str, value: object) -> bytes:

@@ -18,7 +18,6 @@ from vita_data.guard import data_fault
 from vita_data.normalize.images import rgb_pixels
 from vita_data.pages.drawing.chart import evenly
 from vita_data.resize import to_square
-from vita_data.sources import load
 from vita_data.types import Drop, Episode, Failure, Image, Json, Outcome, Source, SourceSettings
 
 _MAX_PICTURES = 8
@@ -46,9 +45,9 @@ class RawEpisode:
 class RawPictures:
     """Reads episodes of one source's raw tree by part and id, with the settings of its build."""
 
-    def __init__(self, name: str, raw: str, settings: Json) -> None:
-        self._source: Source = load(name)
-        self._settings: SourceSettings = from_json(self._source.Settings, settings)
+    def __init__(self, source: Source, raw: str, settings: Json) -> None:
+        self._source = source
+        self._settings: SourceSettings = from_json(source.Settings, settings)
         self._listed: PartList = list_parts(self._source, FsspecTree(raw), self._settings)
         self._open: tuple[str, Iterator[Outcome]] | None = None
         """The part that was read last, after the episode that was found."""

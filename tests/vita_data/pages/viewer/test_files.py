@@ -19,7 +19,7 @@ from vita_data.formats.toy import read_toy_frame
 from vita_data.pages.viewer.files import ASSETS, ViewerFiles, asset
 from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import open_source
-from vita_data.types import Clip, Modality, Split
+from vita_data.types import CameraRole, Clip, Modality, Split, StoredDepth
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,32 @@ def test_video_has_no_plots_and_a_clip_without_images_no_camera(files: ViewerFil
     assert value(found, "clip/0.js")["cameras"] == []
     assert value(found, "clips/0.js")["num_cameras"] == [0] * 4
     assert (found.read("thumb/0.jpg"), found.read("images/0/0/0.js")) == (None, None)
+
+
+def test_depth_is_shown_in_colours_of_one_range_for_a_clip(tmp_path: Path) -> None:
+    """From near in red to far in blue; a few wrong pixels do not count, and black was not measured."""
+    first = np.full((256, 256), 1.0, np.float32)
+    first[:, :128], first[0, :50] = 0.5, 60.0
+    last = np.full((256, 256), 0.5, np.float32)
+    last[64:, :], last[128:, :] = 1.0, 0.0
+
+    def deep(clip: Clip) -> Clip:
+        return replace(clip, depths={CameraRole.PRIMARY: (StoredDepth(0, first), StoredDepth(10, last))})
+
+    write_source(tmp_path / "arm", with_action=True, change=deep)
+    files = ViewerFiles([tmp_path / "arm"])
+    camera, depth = value(files, "clip/0.js")["cameras"]
+    assert (camera["name"], camera["note"]) == ("primary", "")
+    note = "0.50 m red to 1.00 m blue, black: not measured"
+    assert depth == {"name": "depth_primary", "steps": [0, 10], "note": note}
+    shown = [pixels(image).astype(int) for image in value(files, "images/0/1/0.js")]
+    near, far = shown[0][128, 64], shown[0][128, 192]
+    assert near[0] > near[2] + 80
+    assert far[2] > far[0]
+    for place, colour in (((32, 128), near), ((96, 128), far), ((192, 128), np.zeros(3))):
+        np.testing.assert_allclose(shown[1][place], colour, atol=12)
+    assert "images/0/1/0.js" in set(files.names())
+    assert value(files, "clips/0.js")["num_cameras"] == [1] * 4
 
 
 def test_lost_episodes_are_listed_with_reason_and_detail(files: ViewerFiles) -> None:

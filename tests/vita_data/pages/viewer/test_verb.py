@@ -58,6 +58,7 @@ def test_an_earlier_export_is_replaced_and_another_folder_is_not(
         (["--serve", "--port", "70000"], "expected a port from 0 to 65535, got '70000'"),
         (["--html", "out", "--num-clips", "0"], "expected a whole number above 0, got '0'"),
         (["--htlm", "out"], "did you mean --html?"),
+        (["--html", "out", "--source-file", "my_arm.py"], "--source-file needs --raw"),
         (["--html", "out", "--raw", "absent"], "--raw absent: expected a folder for each source, such as arm"),
     ],
 )

@@ -40,6 +40,7 @@ VITA.clip = (() => {
       badge.hidden = !(now && now.keyframes.has(content.steps[drawn]));
       caption.replaceChildren(make("b", {}, content.name), " ",
         make("span", {}, `step ${content.steps[drawn]}, ${times[drawn].toFixed(2)} s`),
+        content.note ? make("small", {}, content.note) : "",
         one.problem ? make("span", {className: "problem"}, one.problem) : "");
     }
 
