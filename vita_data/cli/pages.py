@@ -4,6 +4,7 @@ import argparse
 
 from vita_data.cli.shared import add_verb, write_page
 from vita_data.command.arguments import any_folder, local_path, word
+from vita_data.command.progress import Progress, add_quiet_flag
 
 
 def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,6 +15,7 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     inspect.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     inspect.add_argument("--clip", type=word, metavar="KEY", help="show this clip (default: the first few)")
     inspect.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
+    add_quiet_flag(inspect)
 
     report = add_verb(verbs, "report", _report, "write a page of all built sources, their mixture and training runs")
     report.add_argument("folder", type=any_folder, metavar="DIR", help="folder with the built sources")
@@ -37,16 +39,23 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="also show the film and success rates that `vita-eval tabletop | robosuite evaluate` wrote (repeatable)",
     )
     report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
+    add_quiet_flag(report)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from vita_data.pages.shards.inspect import inspect_page
 
-    return write_page(arguments.html, inspect_page(arguments.folder, key=arguments.clip))
+    with Progress(f"inspect {arguments.folder.name}", unit="parts", quiet=arguments.quiet) as progress:
+        page = inspect_page(arguments.folder, key=arguments.clip, progress=progress)
+    return write_page(arguments.html, page)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from vita_data.pages.report import report_page
 
-    page = report_page(arguments.folder, manifest=arguments.manifest, runs=arguments.run, rollouts=arguments.rollouts)
+    with Progress("report", unit="parts", quiet=arguments.quiet) as progress:
+        page = report_page(
+            arguments.folder, manifest=arguments.manifest, runs=arguments.run, rollouts=arguments.rollouts,
+            progress=progress,
+        )  # fmt: skip
     return write_page(arguments.html, page)

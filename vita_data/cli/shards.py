@@ -55,6 +55,7 @@ def _mix_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--batch-size", type=positive, metavar="N", help="global batch size for counting repeats (default: 1024)"
     )
     add_json_flag(mix)
+    add_quiet_flag(mix)
 
 
 def _mix(arguments: argparse.Namespace) -> int:
@@ -66,7 +67,8 @@ def _mix(arguments: argparse.Namespace) -> int:
     basis = None if arguments.basis is None else Basis(arguments.basis)
     batch_size = arguments.batch_size or BATCH_SIZE
     manifest = load_manifest(arguments.manifest)
-    report = mix(manifest, arguments.shards, basis=basis, batch_size=batch_size)
+    with Progress(f"mix {manifest.name}", unit="parts", quiet=arguments.quiet) as progress:
+        report = mix(manifest, arguments.shards, basis=basis, batch_size=batch_size, progress=progress)
     if arguments.json:
         print_json(report.as_json())
     else:

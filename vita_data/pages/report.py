@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import Markup, Section, advice, camera_sheets, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
@@ -12,7 +13,7 @@ from vita_data.pages.shards.built import built_in
 from vita_data.pages.shards.card import built_tables, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
-from vita_data.pages.shards.contents import read_contents
+from vita_data.pages.shards.contents import Contents, read_contents
 from vita_data.pages.shards.dropped import drops_table
 from vita_data.pages.shards.inspect import PLAY
 from vita_data.pages.shards.lengths import lengths_histograms, lengths_table
@@ -24,8 +25,17 @@ from vita_data.storage.files import AnyPath
 _MAX_FRAMES = 8
 
 
-def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path], rollouts: Sequence[Path] = ()) -> str:
-    """Return the page of a shard folder, optionally with a mixture of it and training runs.
+def report_page(
+    folder: AnyPath,
+    *,
+    manifest: Path | None,
+    runs: Sequence[Path],
+    rollouts: Sequence[Path] = (),
+    progress: Progress = SILENT,
+) -> str:
+    """Return the page of a shard folder, optionally with a mixture of it, training runs and rollouts.
+
+    Progress counts these and the sources.
 
     Raises:
         RequestError: the folder does not exist, one of `runs` is not a training run with steps, or one of `rollouts` is
@@ -35,11 +45,16 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path],
         ShardError: a shard, a card or a file of a run is damaged.
     """
     folders = built_in(folder)
+    progress.start(len(folders) + (manifest is not None) + len(runs) + len(rollouts))
     cards = tuple(load_card(each) for each in folders)
-    contents = tuple(read_contents(each) for each in folders)
-    views = [view for each in folders for view in first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)]
+    contents: list[Contents] = []
+    views: list[ClipView] = []
+    for each in folders:
+        contents.append(read_contents(each))
+        views += first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)
+        progress.update(note=each.name)
     sections = [
-        *(rollouts_section(evaluation) for evaluation in rollouts),
+        *(_counted(rollouts_section(evaluation), progress) for evaluation in rollouts),
         Section(
             title="Pictures",
             explanation="The first clip of each source, with stored images evenly spaced over the clip.",
@@ -73,17 +88,22 @@ def report_page(folder: AnyPath, *, manifest: Path | None, runs: Sequence[Path],
                         "units; training maps them to -1..1.",
             body=ranges_table([card.source for card in cards], [load_stats(each) for each in folders]),
         ),
-        *([] if manifest is None else [mixture_section(manifest, folder)]),
+        *([] if manifest is None else [_counted(mixture_section(manifest, folder), progress)]),
         Section(
             title="Actions",
             explanation="The canonical actions of the same clips in physical units: how each step moves the hand "
             "relative to its pose, in the robot's base frame; the gripper is an absolute opening.",
             body=join(part for view in views for part in _actions(view)),
         ),
-        *(run_section(run) for run in runs),
+        *(_counted(run_section(run), progress) for run in runs),
     ]  # fmt: skip
     introduction = "From raw datasets to a trained model: what was built, how it is mixed, and how training went."
     return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
+
+
+def _counted(section: Section, progress: Progress) -> Section:
+    progress.update(note=section.title)
+    return section
 
 
 def _unfinished(folder: AnyPath) -> Iterator[Markup]:

@@ -16,6 +16,9 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     built = ["build", "--source", "bridge", "--raw", "raw/bridge", "--out", "shards", "--workers", "1", "--quiet"]
     assert main(built) == 0
     assert capsys.readouterr().err == ""
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nschema_version = 1\nsources = [{source = "bridge", weight = 1}]\n'
+    )
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
 
 
@@ -26,6 +29,10 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         (["verify", "shards/bridge"], "verify bridge: ", "100%"),
         (["stats", "shards/bridge"], "stats bridge: 1 of ", "100%"),
         (["probe", "--source", "bridge", "--raw", "raw/bridge"], "probe bridge: 1 of ", "dropped, 0 unreadable"),
+        (["inspect", "shards/bridge", "--html", "page.html"], "inspect bridge: 1 of 3 parts", "; raw episodes"),
+        (["report", "shards", "--manifest", "mine.toml", "--html", "page.html"], "report: 1 of 2", "; Mixture mine"),
+        (["mix", "mine.toml", "--shards", "shards"], "mix mine: 1 of 4 parts", "; stage finetune"),
+        (["view", "shards/bridge", "--html", "view"], "view: 1 files", " files, "),
     ],
 )
 def test_a_long_verb_shows_how_far_it_is(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vita_data import SCHEMA_VERSION
+from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ManifestError, RequestError, StorageError
 from vita_data.loader.order.plan import Plan, PlannedPool
 from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
@@ -126,7 +127,12 @@ class MixReport:
 
 
 def mix(
-    manifest: Manifest, shards: str | AnyPath, *, basis: Basis | None = None, batch_size: int = BATCH_SIZE
+    manifest: Manifest,
+    shards: str | AnyPath,
+    *,
+    basis: Basis | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = SILENT,
 ) -> MixReport:
     """Resolve a manifest for every stage.
 
@@ -135,19 +141,22 @@ def mix(
         shards: the folder that `vita-data build` wrote to.
         basis: overrides the manifest's basis.
         batch_size: global batch size for counting and capping repeats.
+        progress: counts the sources that are opened and the stages that are resolved.
 
     Raises:
         ManifestError: a source is not built, or no stage can be trained.
     """
-    opened = open_entries(manifest, shards)
-    stages = tuple(
-        _stage_mix(manifest, opened, PlanRequest(stage=stage, batch_size=batch_size, basis=basis)) for stage in Stage
-    )
+    progress.start(len(manifest.entries) + len(Stage))
+    opened = open_entries(manifest, shards, progress)
+    stages: list[StageMix] = []
+    for stage in Stage:
+        stages.append(_stage_mix(manifest, opened, PlanRequest(stage=stage, batch_size=batch_size, basis=basis)))
+        progress.update(note=f"stage {stage}")
     if all(stage.refused for stage in stages):
         raise ManifestError(_in_manifest(manifest) + stages[0].refused)
     return MixReport(
         name=manifest.name, basis=basis or manifest.basis, temperature=manifest.temperature,
-        max_repeats_per_100k_steps=manifest.max_repeats_per_100k_steps, batch_size=batch_size, stages=stages,
+        max_repeats_per_100k_steps=manifest.max_repeats_per_100k_steps, batch_size=batch_size, stages=tuple(stages),
         digests={one.label: one.index.digest for one in opened},
         realised=_realised([one.label for one in opened], printed_shares(manifest), stages),
     )  # fmt: skip

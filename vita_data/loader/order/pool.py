@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.curation.selection import excluded, satisfying
 from vita_data.errors import ManifestError
 from vita_data.loader.order.permute import key_of
@@ -120,8 +121,8 @@ class Pool:
         return np.concatenate([[0], self.ends])[found]
 
 
-def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, ...]:
-    """Open the indexes of all sources of a manifest.
+def open_entries(manifest: Manifest, shards: str | AnyPath, progress: Progress = SILENT) -> tuple[OpenEntry, ...]:
+    """Open the indexes of all sources of a manifest, which progress counts.
 
     Raises:
         ManifestError: a source has no shards or no statistics, or none of its clips is selected; a condition or a list
@@ -134,10 +135,17 @@ def open_entries(manifest: Manifest, shards: str | AnyPath) -> tuple[OpenEntry, 
         if not folder.is_dir():
             raise ManifestError(f"manifest {manifest.path}: the folder of shards {folder} does not exist")
     if isinstance(folder, Path):
-        return tuple(_open(manifest, entry, folder) for entry in manifest.entries)
+        return tuple(_counted((_open(manifest, entry, folder) for entry in manifest.entries), progress))
     # Each request to a store takes time.
     with ThreadPoolExecutor(_OPENERS, thread_name_prefix="vita-open") as openers:
-        return tuple(openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries))
+        found = openers.map(lambda entry: _open(manifest, entry, folder), manifest.entries)
+        return tuple(_counted(found, progress))
+
+
+def _counted(opened: Iterator[OpenEntry], progress: Progress) -> Iterator[OpenEntry]:
+    for one in opened:
+        progress.update(note=one.label)
+        yield one
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Reads the complete card, indexes, list of raw episodes and statistics, but only 
 import json
 from collections.abc import Iterator, Sequence
 
+from vita_data.command.progress import SILENT, Progress
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import (
     Markup,
@@ -35,19 +36,26 @@ _MAX_CLIPS = 3
 _MAX_FRAMES = 16
 
 
-def inspect_page(folder: AnyPath, *, key: str | None) -> str:
+def inspect_page(folder: AnyPath, *, key: str | None, progress: Progress = SILENT) -> str:
     """Return the page of a built source: its contents, what was not stored, and the clip `key` or the first three.
+
+    Progress counts what is read: indexes, clips, the list of raw episodes.
 
     Raises:
         ManifestError: the source has not been built in `folder`, or its statistics are missing.
         RequestError: no clip has that key.
         ShardError: a shard is damaged.
     """
+    progress.start(3)
     card, contents = load_card(folder), read_contents(folder)
+    progress.update(note="indexes")
     if key is None:
         views = first_clips(folder, max_clips=_MAX_CLIPS, max_frames=_MAX_FRAMES)
     else:
         views = [clip_by_key(folder, key, max_frames=_MAX_FRAMES)]
+    progress.update(note="clips")
+    losses = losses_section(card, read_losses(folder))
+    progress.update(note="raw episodes")
     sections = [
         _pictures_section(views, card.source),
         Section(
@@ -57,7 +65,7 @@ def inspect_page(folder: AnyPath, *, key: str | None) -> str:
         ),
         lengths_section(card, contents),
         texts_section(contents),
-        losses_section(card, read_losses(folder)),
+        losses,
         statistics_section(card, load_stats(folder)),
         *(_clip_section(view) for view in views),
     ]
