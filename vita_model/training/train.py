@@ -191,8 +191,11 @@ class Trainer:
         if log is not None:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)
-        is_end = self.step >= self.recipe.num_steps
-        for line in summary(figures) if is_end else [f"held-out evaluation at step {self.step}: {headline(figures)}"]:
+        if self.step >= self.recipe.num_steps:
+            lines = summary(figures, step=self.step)
+        else:
+            lines = [f"held-out evaluation at step {self.step}: {headline(figures)}"]
+        for line in lines:
             self.report(line)
 
     @contextmanager

@@ -127,7 +127,7 @@ def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path
     row = {"step": step, **figures}
     kept = rows_up_to(history, step - 1) if history.is_file() else []
     write_atomically(history, ("".join(kept) + json.dumps(row, sort_keys=True) + "\n").encode())
-    said = {**row, "verdict": verdict(figures)}
+    said = {**row, "verdict": verdict(figures, step=step)}
     write_atomically(path, (json.dumps(said, indent=1, sort_keys=True) + "\n").encode())
     return path
 
@@ -138,8 +138,8 @@ def is_evaluated(run: Path, step: int) -> bool:
     return path.is_file() and json.loads(path.read_text())["step"] == step
 
 
-def summary(figures: Mapping[str, float]) -> list[str]:
-    """Format the figures as lines for a terminal."""
+def summary(figures: Mapping[str, float], *, step: int | None = None) -> list[str]:
+    """Format the figures after a step as lines for a terminal."""
     lines = []
     if "frames/loss" in figures:
         lines.append(
@@ -157,7 +157,7 @@ def summary(figures: Mapping[str, float]) -> list[str]:
             f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad per step (mean action "
             f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
         )
-    lines += verdict(figures)
+    lines += verdict(figures, step=step)
     if "codes/used" in figures:
         lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone does not show that codes are useful)")
     else:

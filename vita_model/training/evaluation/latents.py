@@ -220,12 +220,17 @@ def headline(figures: Mapping[str, float]) -> str:
     return "; ".join(parts)
 
 
-def verdict(figures: Mapping[str, float]) -> list[str]:
-    """Explain the figures in sentences; warnings start with "warning"."""
-    lines = [line for kind in _DECODED for line in _decoder_verdict(figures, kind)]
+def verdict(figures: Mapping[str, float], *, step: int | None = None) -> list[str]:
+    """Explain the figures in sentences; warnings start with "warning".
+
+    What is usual after few steps is no warning before step 1,000; without `step`, the run counts as a long one.
+    """
+    is_short = step is not None and step < _FEW_STEPS
+    mark = f"usual after {step} steps" if is_short else "warning"
+    lines = [line for kind in _DECODED for line in _decoder_verdict(figures, kind, mark)]
     if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
         lines.append(
-            f"warning: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
+            f"{mark}: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
         )
     if "codes/agreement" in figures:
         shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
@@ -240,9 +245,10 @@ def verdict(figures: Mapping[str, float]) -> list[str]:
             f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (mean action "
             f"{figures['cross/action_mean_mse']:.4f})"
         )
-    if any(line.startswith("warning") for line in lines):
-        lines.append("to investigate, see previews/*-latents.jpg of this run and `What the latents carry` in "
-                     "vita_model/README.md")  # fmt: skip
+    if any(line.startswith(mark) for line in lines):
+        look = "see previews/*-latents.jpg of this run and `What the latents carry` in vita_model/README.md"
+        lines.append(f"a run so short shows that everything works; to learn more, {look}" if is_short else
+                     f"to investigate, {look}")  # fmt: skip
     return lines
 
 
@@ -250,9 +256,11 @@ _DECODED = (("frames", "l1"), ("actions", "mse"))
 _IDLE = 1.05
 """Latents count as unused up to this ratio of the errors with another sample's and with own latents."""
 _LEAST_RANK = 1.5
+_FEW_STEPS = 1000
+"""Codes need more steps than these to carry much."""
 
 
-def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str]) -> list[str]:
+def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str], mark: str) -> list[str]:
     """Report how much worse a decoder is with another sample's latents."""
     name, error = kind
     own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
@@ -261,7 +269,7 @@ def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str]) -> lis
     times = other / max(own, 1e-12)
     if times <= _IDLE:
         return [
-            f"warning: the {name} do not depend on their latents: with another sample's latents the error is only "
+            f"{mark}: the {name} do not depend on their latents: with another sample's latents the error is only "
             f"{times:.2f} times as large, so the codes carry no information for them"
         ]
     return [f"with another sample's latents the error of the {name} is {times:.2f} times as large"]

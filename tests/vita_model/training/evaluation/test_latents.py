@@ -102,6 +102,16 @@ def test_idle_latents_are_said_in_words_with_where_to_look():
     assert not any("warning" in line for line in verdict({"frames/l1": 0.1, "frames/shuffled_l1": 0.2}))
 
 
+def test_a_short_run_says_what_it_has_not_learnt_yet_without_a_warning():
+    figures = {"frames/l1": 0.1, "frames/shuffled_l1": 0.101, "codes/rank_video": 1.03}
+    assert verdict(figures, step=1000) == verdict(figures)
+    lines = verdict(figures, step=999)
+    assert [line.split(": ")[0] for line in lines[:-1]] == ["usual after 999 steps"] * 2
+    assert lines[-1].startswith("a run so short shows that everything works")
+    learnt = figures | {"codes/rank_video": 3.0, "frames/shuffled_l1": 0.2}
+    assert verdict(learnt, step=9) == verdict(learnt)
+
+
 def test_shown_latents_are_those_of_others_or_their_mean():
     latents = torch.randn(3, 2, 4)
     assert torch.equal(ShownLatents.OWN.of(latents), latents)
