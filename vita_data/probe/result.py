@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vita_data.formats.raw_tree.unread import Unread
-from vita_data.pages.drawing.html import Table
+from vita_data.pages.drawing.html import Table, number
 from vita_data.types import Json, SourceSettings
 
 
@@ -35,6 +35,8 @@ class Verdict(StrEnum):
 
 
 _NEEDS_A_PERSON = frozenset({Verdict.FAILED, Verdict.WARNING, Verdict.LOOK})
+_ROUNDING_NOISE = 1e-9
+"""No probe measures anything smaller in its unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,8 @@ class Measure:
         """Format as a line of text."""
         if self.value is None:
             return f"{self.name}: nothing to measure"
-        return f"{self.name}: {self.value:.4g}{' ' if self.unit else ''}{self.unit} (expected {self.limit})"
+        shown = number(self.value if abs(self.value) >= _ROUNDING_NOISE else 0)
+        return f"{self.name}: {shown}{' ' if self.unit else ''}{self.unit} (expected {self.limit})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from vita_data import sources
 from vita_data.config.settings import parse_settings
 from vita_data.formats.toy import read_toy_frame
 from vita_data.probe import Probe, Verdict, probe, probe_page
+from vita_data.probe.result import Measure
 from vita_data.types import (
     CameraRole,
     Episode,
@@ -37,6 +38,13 @@ def test_swapped_channels_are_hinted_at() -> None:
 
     assert answer(probed(), Probe.COLOUR).verdict is Verdict.LOOK
     assert answer(probed(swapped), Probe.COLOUR).verdict is Verdict.WARNING
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(4.6e-15, "0"), (0.12345, "0.1235"), (6.0, "6"), (60064.0, "60,064"), (60064, "60,064")]
+)
+def test_measures_are_written_for_people(value: float, shown: str) -> None:
+    assert str(Measure(name="n", value=value, unit="m", limit="below 9")) == f"n: {shown} m (expected below 9)"
 
 
 def said(text: str) -> Callable[[Episode], Episode]:

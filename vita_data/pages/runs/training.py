@@ -73,8 +73,9 @@ def run_section(run: Path) -> Section:
         *_frames(newest_frames(run), run),
         *_actions(newest_actions(run)),
     ]
+    stages = "" if metrics.stages == (run.name,) else f": {', '.join(metrics.stages)}"
     return Section(
-        title=f"Training run {run.name}: {', '.join(metrics.stages)}, {metrics.num_steps} steps",
+        title=f"Training run {run.name}{stages}, {metrics.num_steps:,} steps",
         explanation="From the run's metrics.jsonl, evaluation.json and newest previews; hover over a chart to see "
         "values.",
         body=join(parts),
