@@ -11,6 +11,7 @@ from vita_model.sims.benchmarks import calvin, libero, simplerenv
 from vita_model.sims.benchmarks.calvin_installation import Renderer
 from vita_model.sims.benchmarks.calvin_installation import check_installation as check_calvin
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS
+from vita_model.sims.benchmarks.libero_installation import check_installation as check_libero
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
 from vita_model.sims.cli.options import add_policy, add_replan, add_resume, results_folder
 from vita_model.sims.results.journal import Place
@@ -46,6 +47,10 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--assets", type=local_path, metavar="DIR", help="folder of LIBERO's assets (default: inside its package)"
     )
+    parser.add_argument(
+        "--image-size", type=positive, default=libero.IMAGE_SIZE, metavar="PX",
+        help="pixels of rendered images, as in the raw data of the checkpoint (default: 128, as in LIBERO's own files)",
+    )  # fmt: skip
     add_quiet_flag(parser)
     parser.set_defaults(command=_libero)
 
@@ -100,9 +105,10 @@ def _libero(arguments: argparse.Namespace) -> None:
         num_trials=arguments.trials,
         tasks=tuple(arguments.tasks),
         assets=arguments.assets,
+        image_size=arguments.image_size,
     )
     if not _is_done(request.place):
-        libero.check_installation(request.assets)
+        check_libero(request.assets)
         progress = Progress("libero", unit="episodes", quiet=arguments.quiet)
         with results_folder(request.out), progress:
             policy = _policy(arguments, libero.CONVENTION)

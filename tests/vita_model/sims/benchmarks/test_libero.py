@@ -1,15 +1,18 @@
 """LIBERO's protocol against a package with the real one's names and signatures; nothing is asked or fetched."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
 from vita_model.sims.benchmarks.libero import LiberoRequest, evaluate_libero
+from vita_model.sims.benchmarks.libero_installation import read_states
 from vita_model.sims.cli.main import main
 
 FILES = {
@@ -30,43 +33,85 @@ FILES = {
         class Suite:
             n_tasks = 2
             def get_task(self, i):
-                return Task(f"open_it_{i}", f"open it {i}", "Libero", "folder", f"task_{i}.bddl", "x")
-            def get_task_init_states(self, i):
-                return [(i, k) for k in range(50)]
+                files = f"task_{i}.bddl", f"task_{i}.pruned_init"
+                return Task(f"open_it_{i}", f"open it {i}", "Libero", "folder", *files)
         def get_benchmark_dict(help=False):
             return {"libero_goal": Suite}
         """,
     "libero/libero/bddl_files/folder/task_0.bddl": "",
     "libero/libero/bddl_files/folder/task_1.bddl": "",
     "libero/libero/assets/here": "",
+    "robosuite/__init__.py": "",
+    "robosuite/utils/__init__.py": "",
+    "robosuite/utils/errors.py": "class RandomizationError(Exception): pass",
+    "mujoco.py": """
+        class GLContext:
+            def __init__(self, width, height): pass
+            def make_current(self): pass
+            def free(self): pass
+        """,
     "libero/libero/envs/__init__.py": """
+        from types import SimpleNamespace
         import numpy as np
-        LOG = []
+        from robosuite.utils.errors import RandomizationError
+        LOG, FAULTS = [], []
+        class Observable:
+            def __init__(self, sensor):
+                self._sensor = sensor
+        class Inner:
+            def __init__(self):
+                arrays = {name: np.zeros((1, 3)) for name in (
+                    "geom_xpos", "geom_xmat", "site_xpos", "site_xmat", "cam_xpos", "cam_xmat", "light_xpos",
+                    "light_xdir", "xpos", "xmat", "xipos", "ximat",
+                )}
+                colours = {name: np.zeros((1, 4)) for name in ("geom_rgba", "site_rgba", "mat_rgba")}
+                self.sim = SimpleNamespace(
+                    data=SimpleNamespace(_data=SimpleNamespace(**arrays)),
+                    model=SimpleNamespace(_model=SimpleNamespace(**colours)),
+                )
+            def reset(self):
+                LOG.append(("reset",))
+                if FAULTS:
+                    raise FAULTS.pop()
+                names = ("agentview_image", "robot0_eye_in_hand_image")
+                self._observables = {name: Observable(self._sensor(name)) for name in names}
+            def _sensor(self, name):
+                def look(cache):
+                    image = np.zeros((128, 128, 3), np.uint8)
+                    image[0, 0], image[0, 1] = 255, self.sim.data._data.xpos[0, 0]
+                    LOG.append(("rendered", name))
+                    return image
+                look.__modality__ = "image"
+                return look
+            def look(self):
+                for observable in self._observables.values():
+                    observable._sensor({})
         class OffScreenRenderEnv:
             def __init__(self, **kwargs):
                 LOG.append(("made", kwargs))
+                self.env = Inner()
             def seed(self, seed):
                 LOG.append(("seed", seed))
             def reset(self):
-                self.steps = 0
-                return self._seen()
+                raise AssertionError("LIBERO's own loop never ends on Ctrl-C")
             def set_init_state(self, init_state):
-                self.state = init_state
-                LOG.append(("state", init_state))
+                self.state, self.steps = init_state, 0
+                LOG.append(("state", tuple(init_state)))
+                self.env.look()
                 return self._seen()
             def step(self, action):
                 assert isinstance(action, list) and len(action) == 7
                 self.steps += 1
+                self.env.sim.data._data.xpos[:] = self.steps
+                self.env.look()
+                self.env.sim.data._data.xpos[:] = 200  # later in the same step
                 LOG.append(("step", action))
                 done = self.state[0] == 0 and self.steps >= 15
                 return self._seen(), float(done), done, {}
             def close(self):
                 LOG.append(("closed",))
             def _seen(self):
-                image = np.zeros((256, 256, 3), np.uint8)
-                image[0, 0] = 255
                 return {
-                    "agentview_image": image, "robot0_eye_in_hand_image": image,
                     "robot0_eef_pos": np.array([0.1, 0.2, 0.3]), "robot0_eef_quat": np.array([1.0, 0, 0, 0]),
                     "robot0_gripper_qpos": np.array([0.02, -0.02]), "robot0_joint_pos": np.zeros(7),
                 }
@@ -77,8 +122,13 @@ FILES = {
 @pytest.fixture
 def installed(packages, tmp_path, monkeypatch):
     root = packages(FILES)
-    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
-    (tmp_path / "config.yaml").write_text("assets: x\n")
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path / "absent"))
+    for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"):  # what the product sets does not stay
+        monkeypatch.setenv(name, "egl")
+    (root / "libero/libero/init_files/folder").mkdir(parents=True)
+    for i in range(2):
+        states = np.array([(i, k) for k in range(50)], np.float64)
+        torch.save(states, root / f"libero/libero/init_files/folder/task_{i}.pruned_init")
     return root
 
 
@@ -91,7 +141,7 @@ def test_the_protocol(installed, tmp_path, make_policy):
     policy = make_policy(np.full((12, 7), 0.3), constants={"flip": "rot180"})
 
     result = evaluate_libero(_request(tmp_path), policy, lambda line: None)
-    log = sys.modules["libero.libero.envs"].LOG
+    log = [entry for entry in sys.modules["libero.libero.envs"].LOG if entry[0] != "rendered"]
 
     assert [entry[1] for entry in log if entry[0] == "state"] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert {entry[1] for entry in log if entry[0] == "seed"} == {7}
@@ -101,7 +151,7 @@ def test_the_protocol(installed, tmp_path, make_policy):
     assert log[first + 11] == ("step", [0.3] * 6 + [1.0])
     # a done episode takes 5 commands after the 10 no-ops, one that fails the suite's 300
     assert sum(entry[0] == "step" for entry in log) == 3 * 15 + 3 * (10 + 300)
-    assert log[0][1]["camera_heights"] == 256
+    assert log[0][1]["camera_heights"] == result["image_size"] == 128
     assert sum(entry[0] == "closed" for entry in log) == 2
     assert result["rates"]["GOAL"]["percent"] == 50.0
     assert result["is_protocol"] is False
@@ -110,11 +160,14 @@ def test_the_protocol(installed, tmp_path, make_policy):
 
 def test_what_the_policy_sees(installed, tmp_path, make_policy):
     policy = make_policy(np.zeros((12, 7)), constants={"orientation": "rot180"})
-    evaluate_libero(_request(tmp_path, num_trials=1, tasks=(0,)), policy, lambda line: None)
+    evaluate_libero(_request(tmp_path, num_trials=1, tasks=(0,), replan_steps=2), policy, lambda line: None)
 
     seen = policy.asked[0]
     assert seen.instruction == "open it 0"
     assert seen.images[CameraRole.PRIMARY][-1, -1].tolist() == [255] * 3
+    # the picture shows the moment in which robosuite would have rendered, which is not the end of the step
+    assert [each.images[CameraRole.PRIMARY][-1, -2, 0] for each in policy.asked] == [10, 12, 14]
+    assert sys.modules["libero.libero.envs"].LOG.count(("rendered", "agentview_image")) == len(policy.asked)
     assert seen.state.mask.sum() == 17
     assert seen.state.values[33] == pytest.approx(0.5)
 
@@ -142,9 +195,68 @@ def test_assets_elsewhere_are_handed_over(installed, tmp_path, make_policy, monk
     assert sys.modules["libero.libero"]._assets_path_cache == str(tmp_path / "elsewhere")
 
 
-def test_no_question_is_asked(installed, tmp_path, make_policy, monkeypatch):
-    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path / "absent"))
-    with pytest.raises(RequestError, match=r"configuration not found at .*absent/config.yaml"):
+def test_no_question_is_asked_and_no_configuration_stays(installed, tmp_path, make_policy):
+    evaluate_libero(_request(tmp_path, num_trials=1, tasks=(0,)), make_policy(np.zeros((1, 7))), lambda line: None)
+    assert os.environ["LIBERO_CONFIG_PATH"] == str(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_initial_states_cannot_execute_anything(installed, tmp_path, make_policy):
+    file = installed / "libero/libero/init_files/folder/task_0.pruned_init"
+    torch.save(Evil(), file)
+    with pytest.raises(RequestError, match=r"^LIBERO: reading .*task_0.pruned_init failed \(UnpicklingError: [^\n]*$"):
+        read_states(file)
+    torch.save(np.zeros(3), file)
+    with pytest.raises(RequestError, match=r"expected initial states \[N, D\], got shape \(3,\)"):
+        read_states(file)
+
+
+def test_placements_that_fail_are_repeated_and_nothing_else(installed, tmp_path, make_policy):
+    request, policy = _request(tmp_path, num_trials=1, tasks=(0,)), make_policy(np.zeros((12, 7)))
+    evaluate_libero(request, policy, lambda line: None)  # imports the packages
+    environments = sys.modules["libero.libero.envs"]
+    no_place = sys.modules["robosuite.utils.errors"].RandomizationError
+
+    environments.LOG.clear()
+    environments.FAULTS[:] = [no_place(), no_place()]
+    evaluate_libero(_request(tmp_path / "b", num_trials=1, tasks=(0,)), policy, lambda line: None)
+    assert sum(entry[0] == "reset" for entry in environments.LOG) == 3
+
+    for fault in (KeyboardInterrupt(), ValueError("of the simulator")):
+        environments.FAULTS[:] = [fault]
+        with pytest.raises(type(fault)):
+            evaluate_libero(_request(tmp_path / "c", num_trials=1, tasks=(0,)), policy, lambda line: None)
+    environments.FAULTS[:] = [no_place() for _ in range(1000)]
+    with pytest.raises(VitaDataError, match="no place for the objects of 'open it 0' in 100 attempts"):
+        evaluate_libero(_request(tmp_path / "d", num_trials=1, tasks=(0,)), policy, lambda line: None)
+
+
+def test_what_was_run_stands_in_the_result(installed, tmp_path, make_policy):
+    request = _request(tmp_path, num_trials=1, tasks=(0,), image_size=256)
+    result = evaluate_libero(request, make_policy(np.zeros((1, 7))), lambda line: None)
+    assert result["image_size"] == 256
+    assert result["renderer"] == os.environ["MUJOCO_GL"]
+    assert result["seeding"].startswith("7 before each episode")
+    assert {"mujoco", "robosuite"} <= result["versions"].keys()
+
+
+BROKEN = {
+    "mujoco.py": ("raise ImportError('no libEGL.so')", r"rendering with MUJOCO_GL=\w+ failed \(ImportError: no libEGL"),
+    "libero/libero/__init__.py": ("import nothing_of_this_name", r"libero.libero cannot be imported \(No module named"),
+    "libero/libero/benchmark/__init__.py": ("raise OSError('gone')", r"importing .*libero failed \(OSError: gone\)"),
+}
+
+
+@pytest.mark.parametrize("file", sorted(BROKEN))
+def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
+    text, told = BROKEN[file]
+    (installed / file).write_text(text)
+    with pytest.raises(RequestError, match=f"^LIBERO: [^\n]*{told}[^\n]*; [^\n]*$"):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7))), lambda line: None)
 
 
