@@ -178,6 +178,13 @@ def act_robosuite(venv: Venv) -> None:
     venv.does("vita-data build --source libero --raw raw --out shards")
 
 
+def act_calvin(venv: Venv) -> None:
+    venv.does("python -W ignore -c 'import git, gym, hydra, hydra_plugins.hydra_colorlog, pybullet, quaternion'")
+    done = venv.run("vita-eval calvin --policy random --out out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr[-3000:]
+    assert "CALVIN: package 'calvin_agent' not found in " in done.stderr
+
+
 def act_ur5e(venv: Venv) -> None:
     code = (
         "from vita_data.errors import VitaDataError\nfrom vita_model.robot.ur5e import Ur5e\n"
@@ -200,6 +207,7 @@ ACTIONS: dict[str, Callable[[Venv], None]] = {
     "train,serve": act_train_and_serve,
     "train,timm": act_timm,
     "robosuite": act_robosuite,
+    "calvin": act_calvin,
     "ur5e": act_ur5e,
     "train,dev": act_dev,
 }

@@ -16,7 +16,7 @@ from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require_whole
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
-from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name
+from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name, versions
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
 from vita_model.sims.results.journal import Journal, Place, identity
@@ -97,8 +97,10 @@ def evaluate_calvin(
         "replan_steps": request.replan_steps,
         "renderer": str(request.renderer),
         "scene": scene_name(request.dataset),
+        "versions": versions(),
     }
-    with quiet(NAME), ExitStack() as stack:
+    with quiet(NAME) as loud, ExitStack() as stack:
+        report = loud(report)
         parts = make_parts(request.dataset, request.renderer, report)
         stack.callback(parts.table.close)
         progress.start(request.num_chains)

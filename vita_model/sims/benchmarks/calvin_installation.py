@@ -20,6 +20,7 @@ from vita_model.sims.benchmarks.calvin_stand_ins import stand_ins
 from vita_model.sims.benchmarks.calvin_table import CalvinTable
 from vita_model.sims.benchmarks.guard import guarded, run_python
 from vita_model.sims.benchmarks.offline_import import load, package_folder, require_package, require_path
+from vita_model.sims.benchmarks.versions import clone_commit, package_versions
 
 NAME = "CALVIN"
 _CLONES = (
@@ -90,6 +91,13 @@ def check_installation(dataset: Path | None) -> Path:
 def scene_name(dataset: Path | None) -> str:
     """Say for the result where the description of environment D comes from."""
     return "the dataset's" if dataset is not None else f"{_SCENE}, composed from the clone without a dataset"
+
+
+def versions() -> dict[str, str]:
+    """Versions for the result: commits of the clones, and packages."""
+    clones = {name: package_folder(name) for name in ("calvin_agent", "calvin_env")}
+    commits = {name: clone_commit(folder) for name, folder in clones.items() if folder is not None}
+    return commits | package_versions("pybullet", "numpy")
 
 
 def make_parts(dataset: Path | None, renderer: Renderer, report: Callable[[str], None]) -> CalvinParts:

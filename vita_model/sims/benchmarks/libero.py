@@ -84,7 +84,8 @@ def evaluate_libero(
     column, max_steps = SUITES[request.suite]
     loop = LoopConfig(max_steps=max_steps, replan_steps=request.replan_steps)
     tasks: dict[str, list[EpisodeResult]] = {}
-    with quiet(NAME):
+    with quiet(NAME) as loud:
+        report = loud(report)
         suite = LiberoSuite(request.suite, request.assets, request.image_size)
         settings = {
             "suite": request.suite,

@@ -18,18 +18,13 @@ from vita_data.errors import RequestError
 from vita_data.installation import install_extra
 from vita_data.types import Float64
 from vita_model.sims.benchmarks.guard import guarded, run_python
+from vita_model.sims.benchmarks.mujoco_cameras import PROBE
 from vita_model.sims.benchmarks.offline_import import load, require_package, require_path
 from vita_model.sims.benchmarks.versions import package_versions
 
 NAME = "LIBERO"
 INSTALL = "install it as its authors describe (hf-libero 0.1.4, robosuite 1.4.0 and mujoco<3.9 work together)"
 _CONFIG = "LIBERO_CONFIG_PATH"
-_RENDER = """
-import mujoco
-context = mujoco.GLContext(64, 64)
-context.make_current()
-context.free()
-"""
 
 
 def check_installation(assets: Path | None) -> Path:
@@ -75,7 +70,7 @@ class LiberoSuite:
         self._folder, self._image_size = check_installation(assets), image_size
         os.environ.setdefault("PYOPENGL_PLATFORM", renderer())
         run_python(
-            _RENDER, benchmark=NAME, what=f"rendering with MUJOCO_GL={renderer()}",
+            PROBE, benchmark=NAME, what=f"rendering with MUJOCO_GL={renderer()}",
             remedy="install libegl1 and libegl-mesa0, or libosmesa6 and set MUJOCO_GL=osmesa",
         )  # fmt: skip
         with guarded(NAME, what=f"importing {self._folder}", remedy=INSTALL), _configuration(self._folder):

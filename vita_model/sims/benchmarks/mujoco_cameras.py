@@ -12,6 +12,13 @@ import numpy as np
 
 from vita_data.types import Image
 
+PROBE = """
+import mujoco
+context = mujoco.GLContext(64, 64)
+context.make_current()
+context.free()
+"""
+"""A program that fails, or is ended by C code, where MuJoCo cannot render."""
 _PLACES = (
     "geom_xpos", "geom_xmat", "site_xpos", "site_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir", "xpos",
     "xmat", "xipos", "ximat",

@@ -1,23 +1,27 @@
-"""Import simulators without prompts and downloads."""
+"""Import simulators without prompts, downloads and noise on stdout."""
 
 import builtins
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from vita_data.errors import RequestError
+from vita_model.sims.benchmarks.noise import Report, stdout_to_stderr
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 @contextmanager
-def quiet(benchmark: str) -> Iterator[None]:
-    """Refuse prompts and disable hub downloads inside the context.
+def quiet(benchmark: str) -> Iterator[Callable[[Report], Report]]:
+    """Refuse prompts, disable hub downloads and send stdout to stderr inside the context.
+
+    Yields:
+        A function that makes a report of ours write to the real stdout.
 
     Raises:
         RequestError: the simulator asked for input; the message contains the question.
@@ -32,7 +36,8 @@ def quiet(benchmark: str) -> Iterator[None]:
     os.environ.update(_OFFLINE)
     builtins.input = refuse
     try:
-        yield
+        with stdout_to_stderr() as loud:
+            yield loud
     finally:
         builtins.input = asked
         for key, value in before.items():

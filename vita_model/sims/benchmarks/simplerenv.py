@@ -6,6 +6,7 @@ been run; it uses the packaged variant of each task in `simpler_env.make`, not t
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,10 @@ from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy
+from vita_model.sims.benchmarks.guard import guarded
 from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
 from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
+from vita_model.sims.benchmarks.versions import package_versions
 from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Ending, LoopConfig, Simulation
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
@@ -148,8 +151,14 @@ def evaluate_simplerenv(
     """
     checked = InConvention(policy, CONVENTION)
     episodes: dict[str, list[EpisodeResult]] = {}
-    settings = {"robot": request.robot.value, "replan_steps": request.replan_steps}
-    with quiet(_NAME):
+    settings = {
+        "robot": request.robot.value,
+        "replan_steps": request.replan_steps,
+        "renderer": os.environ.get("VK_ICD_FILENAMES", "default"),
+        "versions": package_versions("mani_skill", "simpler_env", "sapien", "numpy"),
+    }
+    with quiet(_NAME) as loud:
+        report = loud(report)
         make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
         progress.start(len(request.tasks) * request.num_episodes)
         with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
@@ -199,11 +208,13 @@ def _widowx_maker() -> _Maker:
     # if set, ManiSkill downloads missing assets without asking
     os.environ.pop("MS_SKIP_ASSET_DOWNLOAD_PROMPT", None)
     remedy = "install ManiSkill 3 with a Vulkan device"
-    gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
-    load("mani_skill.envs", benchmark=_NAME, remedy=remedy)
+    with guarded(_NAME, what=f"importing mani_skill of {sys.prefix}", remedy=remedy):
+        gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
+        load("mani_skill.envs", benchmark=_NAME, remedy=remedy)
 
     def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
-        environment = gymnasium.make(task.environment, obs_mode="rgb+segmentation", num_envs=1)
+        with guarded(_NAME, what=f"building {task.environment}", remedy=remedy):
+            environment = gymnasium.make(task.environment, obs_mode="rgb+segmentation", num_envs=1)
         return WidowXTask(environment), environment.close
 
     return make
@@ -211,11 +222,13 @@ def _widowx_maker() -> _Maker:
 
 def _google_maker() -> _Maker:
     check_installation(Robot.GOOGLE)
-    simpler: Any = load("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
-    tools: Any = load("simpler_env.utils.env.observation_utils", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+    with guarded(_NAME, what=f"importing simpler_env of {sys.prefix}", remedy=_GOOGLE_REMEDY):
+        simpler: Any = load("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
+        tools: Any = load("simpler_env.utils.env.observation_utils", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
 
     def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
-        environment = simpler.make(task.environment)
+        with guarded(_NAME, what=f"building {task.environment}", remedy=_GOOGLE_REMEDY):
+            environment = simpler.make(task.environment)
         return GoogleTask(environment, tools.get_image_from_maniskill2_obs_dict), environment.close
 
     return make

@@ -13,6 +13,10 @@ import numpy as np
 from vita_data.errors import RequestError
 from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
+from vita_model.sims.benchmarks.guard import guarded, run_python
+from vita_model.sims.benchmarks.mujoco_cameras import PROBE
+from vita_model.sims.benchmarks.noise import stdout_to_stderr
+from vita_model.sims.benchmarks.offline_import import require_package
 from vita_model.sims.scripted.expert import Scene, lift_command, stack_command
 from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec, no_op
 
@@ -20,6 +24,8 @@ INSTALL = f"{install_extra('robosuite')} && pip install --no-deps robosuite==1.4
 """robosuite's own requirements would install a second OpenCV and a keyboard driver."""
 CAMERAS = MappingProxyType({CameraRole.PRIMARY: "agentview", CameraRole.WRIST_RIGHT: "robot0_eye_in_hand"})
 NUM_SETTLE_STEPS = 5
+_NAME = "robosuite"
+_REMEDY = f"{INSTALL}, and a renderer (MUJOCO_GL=egl with libegl1, or MUJOCO_GL=osmesa with libosmesa6)"
 _BUILD_SEED = 0
 """Seed for the sizes of cubes, which are drawn when a simulator is built, so that they are always the same."""
 
@@ -126,29 +132,27 @@ class RobosuiteTask:
 def _make(spec: TaskSpec) -> Any:
     os.environ.setdefault("MUJOCO_GL", "egl")  # render without a screen
     os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
-    try:
+    folder = require_package("robosuite", benchmark=_NAME, remedy=_REMEDY)
+    run_python(PROBE, benchmark=_NAME, what=f"rendering with MUJOCO_GL={os.environ['MUJOCO_GL']}", remedy=_REMEDY)
+    with guarded(_NAME, what=f"building {spec.environment} of {folder}", remedy=_REMEDY), stdout_to_stderr():
         import robosuite
         from robosuite.controllers import load_controller_config
-    except ImportError as error:
-        raise RequestError(
-            f"robosuite cannot be imported ({error}); install it ({INSTALL}) and a renderer (MUJOCO_GL=egl with "
-            "libegl1, or MUJOCO_GL=osmesa with libosmesa6)"
-        ) from error
-    if robosuite.__version__ != "1.4.0":
-        raise RequestError(f"expected robosuite 1.4.0, got {robosuite.__version__}, whose controller differs")
-    np.random.seed(_BUILD_SEED)  # noqa: NPY002
-    environment = robosuite.make(
-        spec.environment,
-        robots="Panda",
-        controller_configs=load_controller_config(default_controller="OSC_POSE"),
-        has_renderer=False,
-        has_offscreen_renderer=True,
-        use_camera_obs=False,
-        control_freq=HZ,
-        ignore_done=True,
-        hard_reset=False,
-    )
-    environment.reset()
+
+        if robosuite.__version__ != "1.4.0":
+            raise RequestError(f"expected robosuite 1.4.0, got {robosuite.__version__}, whose controller differs")
+        np.random.seed(_BUILD_SEED)  # noqa: NPY002
+        environment = robosuite.make(
+            spec.environment,
+            robots="Panda",
+            controller_configs=load_controller_config(default_controller="OSC_POSE"),
+            has_renderer=False,
+            has_offscreen_renderer=True,
+            use_camera_obs=False,
+            control_freq=HZ,
+            ignore_done=True,
+            hard_reset=False,
+        )
+        environment.reset()
     return environment
 
 
