@@ -43,6 +43,7 @@ def open_loader(
     rank: int = 0,
     world_size: int = 1,
     options: LoaderOptions | None = None,
+    joints: bool = False,
 ) -> Loader:
     """Open an endless iterator of batches.
 
@@ -58,6 +59,7 @@ def open_loader(
         rank: which slice of each batch this process gets.
         world_size: how many processes share a batch.
         options: threads, read-ahead, object stores.
+        joints: actions include the joint targets: [B, H, 28] instead of [B, H, 14].
 
     Raises:
         ManifestError: a source is not built, or has no window in this stage.
@@ -68,6 +70,6 @@ def open_loader(
         entries = tuple(replace(entry, split=split_named(split)) for entry in manifest.entries)
         manifest = replace(manifest, entries=entries)
     plan = Plan.from_manifest(
-        manifest, shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows
+        manifest, shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows, joints=joints
     )
     return make_loader(plan, rank=rank, world_size=world_size, options=options)

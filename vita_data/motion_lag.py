@@ -11,13 +11,12 @@ from typing import Self
 
 import numpy as np
 
+from vita_data.slots import NUM_JOINTS
 from vita_data.types import Bool, Float64
 
 MAX_LAG = 3
 MIN_MARGIN = 0.4
 _LAGS = range(-MAX_LAG, MAX_LAG + 1)
-_STILL = np.array([1e-5] * 3 + [1e-4] * 3)
-_HALVES = (slice(0, 3), slice(3, 6))
 _EXACT, _MOVING, _MIN_SHARE = 1e-4, 0.05, 0.9
 _LEAD, _TAIL = 1, 2
 """Extra rows before and after the tested lags that are fitted too, so that their response is not counted as a lag's."""
@@ -28,15 +27,31 @@ _ANSWER = "answer to an action, of its strongest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The axes [A] of a motion."""
+
+    still: Float64
+    """[A] Motion per row below which an axis stands still."""
+    groups: tuple[slice, ...]
+    """Axes of one unit, whose motions are compared by their common length."""
+
+
+HAND = Axes(still=np.array([1e-5] * 3 + [1e-4] * 3), groups=(slice(0, 3), slice(3, 6)))
+"""Displacement in m and turn in rad of a hand."""
+JOINTS = Axes(still=np.full(NUM_JOINTS, 1e-4), groups=(slice(0, NUM_JOINTS),))
+"""Joints of an arm, in rad; those that it lacks stand still."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Consecutive rows of one arm, [n, 6] unless noted; row t of all fields starts at the same pose."""
+    """Consecutive rows of one arm, [n, A] unless noted; row t of all fields starts at the same pose."""
 
     action: Float64
-    """The commanded canonical motion, m and rad."""
+    """The commanded motion, such as the canonical one in m and rad."""
     target_step: Float64 | None
-    """[n - 1, 6] how far the target moved since the previous row, from row 1 on; None if the action is a delta."""
+    """[n - 1, A] how far the target moved since the previous row, from row 1 on; None if the action is a delta."""
     motion: Float64
-    """The hand's motion to the next row."""
+    """The motion of the hand, or of the joints, to the next row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +69,25 @@ class Response:
     """Which of the two `by_lag` contains."""
 
 
-def response(runs: Sequence[Run], *, most: Float64, expected: int) -> Response | None:
-    """Find by how many rows the motion follows the action; None if the hand moves in no row.
+def response(runs: Sequence[Run], *, most: Float64, expected: int, axes: Axes = HAND) -> Response | None:
+    """Find by how many rows the motion follows the action; None if nothing moves in any row.
 
     Args:
         runs: runs of one source; all have the same lag.
-        most: [6] per axis; rows with more motion are skipped, since one outlier outweighs all other rows.
+        most: [A] per axis; rows with more motion are skipped, since one outlier outweighs all other rows.
         expected: the lag that the source should have.
+        axes: what the columns of the runs are.
     """
     moving = [run for run in runs if len(run.motion) > 1]
-    if not moving or not _moves(np.concatenate([run.motion for run in moving]), most).any():
+    if not moving or not _moves(np.concatenate([run.motion for run in moving]), most, axes).any():
         return None
     stepping = [_stepping(run) for run in moving]
-    exact = _exact(stepping, most)
+    exact = _exact(stepping, most, axes)
     if exact.is_sure:
         return exact
-    found = _first_answer(moving, most)
+    found = _first_answer(moving, most, axes)
     has_targets = any(run.target_step is not None for run in moving)
-    return _agreed(found, _first_answer(stepping, most), expected) if has_targets else found
+    return _agreed(found, _first_answer(stepping, most, axes), expected) if has_targets else found
 
 
 def _stepping(run: Run) -> Run:
@@ -94,9 +110,10 @@ def _agreed(by_distance: Response, by_step: Response, expected: int) -> Response
     return replace(by_step, is_sure=False) if contradict else by_step
 
 
-def _moves(values: Float64, most: Float64) -> Bool:
+def _moves(values: Float64, most: Float64, axes: Axes) -> Bool:
     kept = values[_within(values, most)]
-    return np.asarray(np.sqrt(np.mean(kept**2, axis=0)) > _STILL if len(kept) else np.zeros(6, bool))
+    size = np.sqrt(np.mean(kept**2, axis=0)) if len(kept) else np.zeros(len(axes.still))
+    return np.asarray(size > axes.still)
 
 
 def _within(values: Float64, most: Float64) -> Bool:
@@ -106,7 +123,7 @@ def _within(values: Float64, most: Float64) -> Bool:
 # ---------------------------------------------------------------------------------------- motion equal to the action
 
 
-def _exact(runs: Sequence[Run], most: Float64) -> Response:
+def _exact(runs: Sequence[Run], most: Float64, axes: Axes) -> Response:
     """Find the lag at which the motion equals the action up to one factor, as when actions are the reached poses.
 
     Assumes: equal means within 1e-4 of the usual motion, in nine of ten rows that move. A slow controller's response to
@@ -115,10 +132,12 @@ def _exact(runs: Sequence[Run], most: Float64) -> Response:
     shares: dict[int, float] = {}
     for lag in _LAGS:
         pairs = list(_pairs(runs, lag))
-        told, made = (np.concatenate(each) for each in zip(*pairs, strict=True)) if pairs else (np.zeros((0, 6)),) * 2
+        told, made = (
+            (np.concatenate(each) for each in zip(*pairs, strict=True)) if pairs else (np.zeros((0, len(most))),) * 2
+        )
         kept = _within(told, most) & _within(made, most)
         if kept.sum() > 1:
-            shares[lag] = _share_equal(told[kept], made[kept])
+            shares[lag] = _share_equal(told[kept], made[kept], axes)
     lag, margin = _best(shares)
     return Response(
         lag=lag, margin=margin, is_sure=margin >= MIN_MARGIN and shares[lag] >= _MIN_SHARE, by_lag=shares,
@@ -133,16 +152,16 @@ def _pairs(runs: Sequence[Run], lag: int) -> Iterator[tuple[Float64, Float64]]:
             yield run.action[max(0, -lag) :][:size], run.motion[max(0, lag) :][:size]
 
 
-def _share_equal(told: Float64, made: Float64) -> float:
+def _share_equal(told: Float64, made: Float64, axes: Axes) -> float:
     equal, moving = np.ones(len(made), bool), np.zeros(len(made), bool)
-    for half in _HALVES:
-        size = np.sqrt(np.mean(np.sum(made[:, half] ** 2, axis=1)))
-        if size <= _STILL[half][0]:
+    for group in axes.groups:
+        size = np.sqrt(np.mean(np.sum(made[:, group] ** 2, axis=1)))
+        if size <= axes.still[group][0]:
             continue
-        factor = np.sum(told[:, half] * made[:, half]) / max(np.sum(told[:, half] ** 2), np.finfo(float).tiny)
-        off = np.linalg.norm(factor * told[:, half] - made[:, half], axis=1)
+        factor = np.sum(told[:, group] * made[:, group]) / max(np.sum(told[:, group] ** 2), np.finfo(float).tiny)
+        off = np.linalg.norm(factor * told[:, group] - made[:, group], axis=1)
         equal &= (off <= _EXACT * size) & (factor > 0)
-        moving |= np.linalg.norm(made[:, half], axis=1) > _MOVING * size
+        moving |= np.linalg.norm(made[:, group], axis=1) > _MOVING * size
     return float(equal[moving].mean()) if moving.any() else 0.0
 
 
@@ -157,7 +176,7 @@ def _best(shares: Mapping[int, float]) -> tuple[int, float]:
 # -------------------------------------------------------------------------------------- motion that responds to actions
 
 
-def _first_answer(runs: Sequence[Run], most: Float64) -> Response:
+def _first_answer(runs: Sequence[Run], most: Float64, axes: Axes) -> Response:
     """Find the first row whose motion an action affects, given the actions of the rows around it and the last motion.
 
     A controller that reaches part of a step responds in the same row and in later ones, never in an earlier one; what
@@ -166,7 +185,7 @@ def _first_answer(runs: Sequence[Run], most: Float64) -> Response:
     Assumes: a response counts from 0.3 of the strongest one; it is sure if it exceeds all earlier ones by 0.4 of the
         strongest and by 4 standard errors.
     """
-    fits = (_Fit.of(runs, most, max_lag=max_lag) for max_lag in range(MAX_LAG, 0, -1))
+    fits = (_Fit.of(runs, most, axes, max_lag=max_lag) for max_lag in range(MAX_LAG, 0, -1))
     fit = next((fit for fit in fits if len(fit.motion) >= _MIN_ROWS), None)
     answers = np.zeros(1) if fit is None else fit.answers(np.ones(len(fit.motion), bool))
     strongest = float(answers.max())
@@ -187,14 +206,15 @@ class _Fit:
 
     lags: range
     told: Float64
-    """[N, lags + 1, 6], with the last motion at the end"""
+    """[N, lags + 1, A], with the last motion at the end"""
     motion: Float64
-    """[N, 6]"""
+    """[N, A]"""
+    axes: Axes
 
     @classmethod
-    def of(cls, runs: Sequence[Run], most: Float64, *, max_lag: int) -> Self:
+    def of(cls, runs: Sequence[Run], most: Float64, axes: Axes, *, max_lag: int) -> Self:
         lags = range(-max_lag - _LEAD, max_lag + _TAIL + 1)
-        told, motion = [np.zeros((0, len(lags) + 1, 6))], [np.zeros((0, 6))]
+        told, motion = [np.zeros((0, len(lags) + 1, len(most)))], [np.zeros((0, len(most)))]
         for run in runs:
             rows = np.arange(lags[-1], len(run.motion) + lags[0])
             if len(rows):
@@ -202,7 +222,7 @@ class _Fit:
                 motion.append(run.motion[rows])
         x, y = np.concatenate(told), np.concatenate(motion)
         kept = _within(x, most) & _within(y, most)
-        return cls(lags=lags, told=x[kept], motion=y[kept])
+        return cls(lags=lags, told=x[kept], motion=y[kept], axes=axes)
 
     def answers(self, rows: Bool) -> Float64:
         """Fit some rows; return the responses [lags] to an action of the usual size, as shares of the usual motion.
@@ -214,7 +234,7 @@ class _Fit:
         x, y = x - x.mean(axis=0), y - y.mean(axis=0)
         sizes = np.sqrt((x[:, :-1] ** 2).mean(axis=(0, 1))), y.std(axis=0)
         found = []
-        for axis in np.flatnonzero((sizes[0] > _STILL) & (sizes[1] > _STILL)):
+        for axis in np.flatnonzero((sizes[0] > self.axes.still) & (sizes[1] > self.axes.still)):
             told = x[:, :, axis] / np.append(np.full(len(self.lags), sizes[0][axis]), sizes[1][axis])
             answer, _, rank, _ = np.linalg.lstsq(told, y[:, axis] / sizes[1][axis], rcond=_RANK)
             if rank == told.shape[1]:

@@ -26,10 +26,20 @@ NUM_ACTION_DIMS = 2 * ARM_DIM
 """Of the action in a batch: displacement, turn and gripper of the left arm, then of the right one."""
 BATCH_COLUMNS = (*range(LEFT_ACTION, LEFT_ACTION + ARM_DIM), *range(RIGHT_ACTION, RIGHT_ACTION + ARM_DIM))
 """Which of the 40 columns a batch holds."""
+JOINT_COLUMNS = tuple(arm + JOINT_TARGETS + joint for arm in (LEFT_ACTION, RIGHT_ACTION) for joint in range(NUM_JOINTS))
+"""Which of the 40 columns a batch with joints holds after those: the joint targets of the left arm, then the right."""
+LEFT_JOINTS = slice(NUM_ACTION_DIMS, NUM_ACTION_DIMS + NUM_JOINTS)
+RIGHT_JOINTS = slice(NUM_ACTION_DIMS + NUM_JOINTS, NUM_ACTION_DIMS + 2 * NUM_JOINTS)
+"""Columns of the action in a batch with joints."""
 LEFT_ARM, RIGHT_ARM = slice(0, ARM_DIM), slice(ARM_DIM, NUM_ACTION_DIMS)
 ARMS = (LEFT_ARM, RIGHT_ARM)
 GRIPPERS = (GRIPPER, ARM_DIM + GRIPPER)
 """Columns of the action in a batch."""
+
+
+def batch_columns(*, joints: bool) -> tuple[int, ...]:
+    """Give the columns of the 40 that a batch holds; `joints` adds the joint targets."""
+    return (*BATCH_COLUMNS, *(JOINT_COLUMNS if joints else ()))
 
 
 def within(start: int, columns: slice) -> slice:

@@ -31,7 +31,7 @@ from vita_model.training.checkpoint.run_folder import (
     require_new,
     require_startable,
 )
-from vita_model.training.recipes.checks import check_eval_every, check_windows
+from vita_model.training.recipes.checks import check_eval_every, check_joints, check_windows
 from vita_model.training.recipes.load import find_manifest, find_recipe, load_recipe
 from vita_model.training.recipes.override import full_name, override
 from vita_model.training.recipes.recipe import Recipe, limited, resolved
@@ -179,6 +179,7 @@ def _plans(recipe: Recipe, arguments: argparse.Namespace) -> _Plans:
         manifest = only_paired(manifest, arguments.shards)
     plan = _plan(recipe, manifest, arguments.shards)
     check_windows(recipe, plan.windows)
+    check_joints(recipe, plan.joint_sources)
     if recipe.eval_split is None:
         return _Plans(plan, None)
     return _Plans(plan, _plan(recipe, held_out(manifest, arguments.shards, recipe.eval_split), arguments.shards))
@@ -227,6 +228,7 @@ def _plan(recipe: Recipe, manifest: Manifest, shards: str) -> Plan:
         modality_steps=recipe.modality_steps,
         also=recipe.also,
         order=recipe.order,
+        joints=recipe.model.joints,
     )
 
 

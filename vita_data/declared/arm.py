@@ -9,6 +9,7 @@ from vita_data.declared.declaration import (
     Columns,
     Frame,
     Gripper,
+    JointAction,
     Joints,
     Motion,
     PoseAction,
@@ -45,17 +46,29 @@ def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) ->
     """
     xyz = None if declared.position is None else _position(declared.position, state)
     turn = None if declared.rotation is None else _rotation(declared.rotation, state, name)
+    joints = None if declared.joints is None else _joints(declared.joints, state)
     return Arm(
         xyz_m=xyz,
         rotation=turn,
         gripper_open=None if declared.gripper is None else _opening(declared.gripper, state),
-        joint_position_rad=None if declared.joints is None else _joints(declared.joints, state),
+        joint_position_rad=joints,
         joint_velocity_rad_s=None if declared.joint_speeds is None else _joints(declared.joint_speeds, state),
-        action=_action(declared.action, xyz, turn, action, name),
+        action=_joint_action(declared.action, joints, action)
+        if isinstance(declared.action, JointAction)
+        else _pose_action(declared.action, xyz, turn, action, name),
     )
 
 
-def _action(declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str) -> ArmAction:
+def _joint_action(declared: JointAction, measured: Float64 | None, table: Table) -> ArmAction:
+    target = _joints(declared.joints, table)
+    is_delta = declared.motion is Motion.DELTA
+    if is_delta and measured is not None:
+        target = measured + target
+    opening = None if declared.gripper is None else _opening(declared.gripper, table)
+    return ArmAction(gripper_open=opening, joint_target_rad=target, has_joint_deltas=is_delta)
+
+
+def _pose_action(declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str) -> ArmAction:
     return ArmAction(
         motion=_motion(declared, xyz, turn, table, name),
         gripper_open=_opening(declared.gripper, table),

@@ -139,6 +139,17 @@ class PoseAction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JointAction:
+    """The joint positions that are commanded to an arm whose hand has no known pose."""
+
+    motion: Motion
+    """ABSOLUTE: the positions to reach; DELTA: what to add to the measured ones."""
+    joints: Joints
+    gripper: Gripper | None
+    """None: the arm has no gripper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmColumns:
     """What is known of one arm; None means that the dataset does not have it."""
 
@@ -146,7 +157,7 @@ class ArmColumns:
     rotation: Rotation | None
     gripper: Gripper | None
     joints: Joints | None
-    action: PoseAction
+    action: PoseAction | JointAction
     joint_speeds: Joints | None = None
     """Measured joint velocities in the unit of a second; with them, probe P5 checks the rate."""
 
@@ -158,7 +169,20 @@ class ArmColumns:
 
     def __post_init__(self) -> None:
         """Check the parts against each other; raises ValueError."""
-        action = self.action
+        if isinstance(self.action, PoseAction):
+            self._check_pose(self.action)
+        else:
+            self._check_joints(self.action)
+        for found in self.columns():
+            _check(found)
+
+    def _check_joints(self, action: JointAction) -> None:
+        if action.motion is Motion.EULER_DIFFERENCE:
+            raise ValueError("a joint action is ABSOLUTE or DELTA")
+        if action.motion is Motion.DELTA and (self.joints is None or self.joints.count != action.joints.count):
+            raise ValueError(f"a joint action that is a delta needs joints={action.joints.count} measured ones")
+
+    def _check_pose(self, action: PoseAction) -> None:
         if action.motion is Motion.ABSOLUTE and action.frame is not Frame.BASE:
             raise ValueError("an absolute action is in the frame of the state; declare frame=Frame.BASE")
         if action.motion is Motion.EULER_DIFFERENCE and action.rotation.form is not RotationForm.EULER_XYZ:
@@ -168,8 +192,6 @@ class ArmColumns:
         is_own = action.motion is Motion.DELTA and action.frame is Frame.BASE
         if not is_own and (self.position is None or self.rotation is None):
             raise ValueError(f"an action that is {action.motion} ({action.frame}) needs the position and rotation")
-        for found in self.columns():
-            _check(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +218,7 @@ class LeRobotDeclaration:
     columns: Mapping[str, int]
     """How many values a row of each used column has."""
     cameras: tuple[Camera, ...]
+    """Empty: the dataset has no images; such clips give `action` batches."""
     right: ArmColumns | None
     left: ArmColumns | None
     action_origin: ActionOrigin | None
@@ -230,8 +253,10 @@ class LeRobotDeclaration:
             raise ValueError(f"name {self.name!r}: expected letters, digits and underscores, as in my_arm")
         if min(self.hz, self.labelled_fps) <= 0 or self.rows_to_action < 0:
             raise ValueError("hz and labelled_fps must be greater than 0, rows_to_action at least 0")
-        if CameraRole.PRIMARY not in [camera.role for camera in self.cameras]:
+        if self.cameras and CameraRole.PRIMARY not in [camera.role for camera in self.cameras]:
             raise ValueError("cameras: one must have the role PRIMARY")
+        if not self.cameras and self.arms is Arms.NONE:
+            raise ValueError("there is neither a camera nor an arm")
         if len({camera.role for camera in self.cameras}) < len(self.cameras):
             raise ValueError("cameras: each role may be given once")
         arms = [arm for arm in (self.left, self.right) if arm is not None]

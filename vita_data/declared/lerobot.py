@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vita_data.declared.arm import Table, read_arm
 from vita_data.declared.camera import DeclaredCamera
-from vita_data.declared.declaration import LeRobotDeclaration
+from vita_data.declared.declaration import JointAction, LeRobotDeclaration, PoseAction
 from vita_data.declared.toy import write_declared_toy
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.lerobot.cameras import TIME, VideoScans, open_camera
@@ -241,7 +241,7 @@ def _check_times(table: pa.Table, fps: float, name: str) -> None:
 
 def _info(declared: LeRobotDeclaration) -> SourceInfo:
     arms = [arm for arm in (declared.left, declared.right) if arm is not None]
-    spaces = dict.fromkeys(f"{arm.action.motion} in the {arm.action.frame} frame" for arm in arms)
+    spaces = dict.fromkeys(_action_space(arm.action) for arm in arms)
     return SourceInfo(
         name=declared.name,
         title=declared.title,
@@ -263,3 +263,9 @@ def _info(declared: LeRobotDeclaration) -> SourceInfo:
         action_lag=declared.lag,
         notes=declared.notes,
     )
+
+
+def _action_space(action: PoseAction | JointAction) -> str:
+    if isinstance(action, JointAction):
+        return f"{action.motion} joint positions"
+    return f"{action.motion} in the {action.frame} frame"

@@ -8,6 +8,7 @@ from vita_data.declared.declaration import (
     Columns,
     Frame,
     Gripper,
+    JointAction,
     LeRobotDeclaration,
     Motion,
     PoseAction,
@@ -97,7 +98,19 @@ def _state_values(arm: ArmColumns, made: ToyArm) -> _Values:
     return values
 
 
-def _action_values(action: PoseAction, made: ToyArm) -> _Values:
+def _action_values(action: PoseAction | JointAction, made: ToyArm) -> _Values:
+    return _joint_values(action, made) if isinstance(action, JointAction) else _pose_values(action, made)
+
+
+def _joint_values(action: JointAction, made: ToyArm) -> _Values:
+    angles = made.joint_position_rad[:, : action.joints.count] / action.joints.unit_rad
+    values: _Values = [(action.joints, np.diff(angles, axis=0) if action.motion is Motion.DELTA else angles[1:])]
+    if action.gripper is not None:
+        values.append((action.gripper, _gripper(action.gripper, made.gripper_open[1:])))
+    return values
+
+
+def _pose_values(action: PoseAction, made: ToyArm) -> _Values:
     moved, numbers = made.xyz_m[1:], _turn(action, made)
     if action.motion is not Motion.ABSOLUTE:
         moved = np.diff(made.xyz_m, axis=0)

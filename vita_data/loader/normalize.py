@@ -18,6 +18,7 @@ from vita_data.slots import (
     ACTION_DIM,
     BATCH_COLUMNS,
     GRIPPER,
+    JOINT_TARGETS,
     LEFT_ACTION,
     LEFT_STATE,
     RIGHT_ACTION,
@@ -25,6 +26,7 @@ from vita_data.slots import (
     STATE_DIM,
     STATE_GRIPPER,
     STATE_ROT6D,
+    batch_columns,
 )
 from vita_data.types import Bool, Float32, Float64, Int64, Json
 
@@ -118,13 +120,23 @@ class Scaling:
         return (values * inverse + self.shift).astype(np.float32)
 
 
-def action_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:
+def action_scaling(statistics: Mapping[str, Json], source: str, *, joints: bool = False) -> Scaling:
     """Return the scaling of a source's actions [..., 14], from the statistics of a plan or a checkpoint.
+
+    `joints` adds the joint targets: [..., 28].
 
     Raises:
         RequestError: they do not contain that source.
     """
-    return Scaling.of(_part(statistics, source, "action"), ACTION_RULES).take(ACTION14)
+    columns = np.array(batch_columns(joints=joints))
+    return Scaling.of(_part(statistics, source, "action"), ACTION_RULES).take(columns)
+
+
+def acts_by_joints(statistics: Mapping[str, Json], source: str) -> bool:
+    """Tell whether a source has an arm with joint targets and no motion of the hand; raises like `action_scaling`."""
+    part = _part(statistics, source, "action")
+    arms = (LEFT_ACTION, RIGHT_ACTION)
+    return part is not None and any(part["mask"][arm + JOINT_TARGETS] and not part["mask"][arm] for arm in arms)
 
 
 def state_scaling(statistics: Mapping[str, Json], source: str) -> Scaling:

@@ -127,7 +127,7 @@ def _row_drop(episode: Episode, info: SourceInfo, settings: SourceSettings) -> D
     if num_rows < settings.min_frames:
         detail = f"{num_rows} frames, at least {settings.min_frames} wanted (min_frames)"
         return Drop(episode=episode.id, reason=Reason.SHORT, detail=detail)
-    if CameraRole.PRIMARY not in episode.cameras:
+    if info.cameras and CameraRole.PRIMARY not in episode.cameras:
         expected, found = info.cameras.get(CameraRole.PRIMARY), ", ".join(sorted(episode.cameras))
         detail = f"no primary camera, expected {expected}; found {found or 'no camera'}"
         return Drop(episode=episode.id, reason=Reason.NO_CAMERA, detail=detail)

@@ -61,8 +61,9 @@ def is_finite(episode: Episode) -> bool:
     actions = [arm.action for arm in arms if arm.action is not None]
     values = [(arm.xyz_m, arm.rotation, arm.gripper_open) for arm in arms]
     values += [(arm.joint_position_rad, arm.joint_velocity_rad_s, None) for arm in arms]
-    values += [(action.motion.xyz_m, action.motion.rotation, action.gripper_open) for action in actions]
-    values += [(action.joint_target_rad, None, None) for action in actions]
+    motions = [action.motion for action in actions if action.motion is not None]
+    values += [(motion.xyz_m, motion.rotation, None) for motion in motions]
+    values += [(action.gripper_open, action.joint_target_rad, None) for action in actions]
     if episode.base is not None:
         values.append((episode.base.pose, episode.base.delta, None))
     return all(np.isfinite(array).all() for group in values for array in group if array is not None)
@@ -72,9 +73,11 @@ def arm_delta(arm: Arm, action: ArmAction) -> Float64:
     """Compose the canonical motion [T, 6] of one arm: metres and extrinsic xyz Euler radians per native step.
 
     Raises:
-        ValueError: a target pose lacks a measured pose.
+        ValueError: the action has no motion, or a target pose lacks a measured pose.
     """
     motion = action.motion
+    if motion is None:
+        raise ValueError("an action of joint targets has no canonical motion")
     if isinstance(motion, PoseTarget):
         if arm.xyz_m is None or arm.rotation is None:
             raise ValueError("a target pose needs the measured pose that its delta starts from")
@@ -115,7 +118,11 @@ def row_ranges(rows: Bool) -> tuple[tuple[int, int], ...]:
 
 
 def _arm_action(arm: Arm, action: ArmAction, start: int) -> Mapping[int, Float64]:
-    slots = {start: arm_delta(arm, action), start + GRIPPER: np.clip(action.gripper_open, 0.0, 1.0)[:, None]}
+    slots: dict[int, Float64] = {}
+    if action.motion is not None:
+        slots[start] = arm_delta(arm, action)
+    if action.gripper_open is not None:
+        slots[start + GRIPPER] = np.clip(action.gripper_open, 0.0, 1.0)[:, None]
     if action.joint_target_rad is not None:
         slots[start + JOINT_TARGETS] = action.joint_target_rad[:, :NUM_JOINTS]
     return slots

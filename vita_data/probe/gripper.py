@@ -45,7 +45,11 @@ def gripper_polarity(sample: Sample, info: SourceInfo, settings: SourceSettings)
     Assumes: nearly all is 0.9 of at least 5 starts; openings fill the range if the 99th percentile is at least 0.5
         and at most 30 % of the rows are above 1.05, all of which the build clips to 1.
     """
-    arms = [arm.arm for _, arm in sample.arms if arm.arm.action is not None]
+    arms = [
+        (command, sampled.arm.gripper_open)
+        for _, sampled in sample.arms
+        if (command := _command(sampled.arm)) is not None
+    ]
     if not arms:
         return not_applicable(Probe.GRIPPER, f"{info.name} has no gripper commands")
     found = _delay_correlations(sample)
@@ -68,11 +72,15 @@ def gripper_polarity(sample: Sample, info: SourceInfo, settings: SourceSettings)
     )  # fmt: skip
 
 
-def _seen(arms: Sequence[Arm], correlation: float | None) -> _Seen:
-    commands = [arm.action.gripper_open for arm in arms if arm.action is not None]
-    openings = [arm.gripper_open for arm in arms if arm.gripper_open is not None]
-    pairs = [(arm.action.gripper_open[0], arm.gripper_open[0]) for arm in arms
-             if arm.action is not None and arm.gripper_open is not None]  # fmt: skip
+def _command(arm: Arm) -> Float64 | None:
+    return None if arm.action is None else arm.action.gripper_open
+
+
+def _seen(arms: Sequence[tuple[Float64, Float64 | None]], correlation: float | None) -> _Seen:
+    """Summarize the commands and, where measured, the openings of all arms."""
+    commands = [command for command, _ in arms]
+    openings = [opening for _, opening in arms if opening is not None]
+    pairs = [(command[0], opening[0]) for command, opening in arms if opening is not None]
     values = np.concatenate([*commands, *openings])
     judged = len(pairs) >= _MIN_STARTS
     return _Seen(
@@ -114,11 +122,11 @@ def _sign_verdict(seen: _Seen) -> tuple[Verdict, str]:
 def _gripper_runs(sample: Sample) -> Iterator[tuple[Float64, Float64, int]]:
     """Yield command and opening [n] of each run, and the rows per second."""
     for episode, sampled in sample.arms:
-        action, opening = sampled.arm.action, sampled.arm.gripper_open
-        if action is None or opening is None:
+        command, opening = _command(sampled.arm), sampled.arm.gripper_open
+        if command is None or opening is None:
             continue
         for start, stop in runs(episode.step_index):
-            yield action.gripper_open[start:stop], opening[start:stop], max(1, round(episode.hz * _MAX_DELAY_S))
+            yield command[start:stop], opening[start:stop], max(1, round(episode.hz * _MAX_DELAY_S))
 
 
 def _delay_correlations(sample: Sample) -> Mapping[int, float]:

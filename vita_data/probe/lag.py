@@ -1,4 +1,4 @@
-"""P4: by how many rows the hand follows its action.
+"""P4: by how many rows the hand follows its action, or the joints follow their targets where no hand is known.
 
 A shift of one row between observations and actions is the most common fault of a dataset, and no integral shows it.
 """
@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
-from vita_data.motion_lag import MIN_MARGIN, Response, Run, response
+from vita_data.motion_lag import JOINTS, MIN_MARGIN, Response, Run, response
 from vita_data.pages.drawing.html import Table
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, runs
+from vita_data.slots import NUM_JOINTS
 from vita_data.types import Float64, PoseTarget, SourceInfo, SourceSettings
 
 
@@ -20,18 +21,21 @@ def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResu
 
     If the sample cannot tell (too few rows, or motion that is similar in neighbouring rows), it is a warning.
     """
-    found = response(
-        list(_runs(sample)), most=np.repeat([info.max_step_m, info.max_step_rad], 3), expected=info.action_lag
-    )
+    most = np.repeat([info.max_step_m, info.max_step_rad], 3)
+    found, what = response(list(_hand_runs(sample)), most=most, expected=info.action_lag), "hand"
     if found is None:
-        return not_applicable(Probe.LAG, "no run of the sample has actions, measured poses and motion")
-    verdict, meaning = _verdict(found, info.action_lag)
+        most = np.full(NUM_JOINTS, info.max_step_rad)
+        found = response(list(_joint_runs(sample)), most=most, expected=info.action_lag, axes=JOINTS)
+        what = "arm"
+    if found is None:
+        return not_applicable(Probe.LAG, "no run of the sample has actions, measured poses or joints, and motion")
+    verdict, meaning = _verdict(found, info.action_lag, what)
     return ProbeResult(
         probe=Probe.LAG,
         verdict=verdict,
         meaning=meaning,
         measures=(
-            Measure(name="rows by which the hand follows its action", value=found.lag, unit="rows",
+            Measure(name=f"rows by which the {what} follows its action", value=found.lag, unit="rows",
                     limit=str(info.action_lag)),
             Measure(name="margin over the next best lag", value=found.margin, unit="", limit=f"at least {MIN_MARGIN}"),
         ),
@@ -40,15 +44,15 @@ def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResu
     )  # fmt: skip
 
 
-def _verdict(found: Response, expected: int) -> tuple[Verdict, str]:
+def _verdict(found: Response, expected: int, what: str) -> tuple[Verdict, str]:
     if not found.is_sure:
         likely = "" if found.lag is None else f"; most likely it moves {_when(found.lag)}"
-        return Verdict.WARNING, f"cannot tell by how many rows the hand follows its action{likely}"
+        return Verdict.WARNING, f"cannot tell by how many rows the {what} follows its action{likely}"
     if found.lag != expected:
-        return Verdict.FAILED, f"the hand moves {_when(found.lag)}, expected {_when(expected)}: rows are misaligned"
+        return Verdict.FAILED, f"the {what} moves {_when(found.lag)}, expected {_when(expected)}: rows are misaligned"
     if expected:
-        return Verdict.HELD, f"the hand moves {_when(expected)}, as expected for this source"
-    return Verdict.HELD, "an action moves the hand in its own row"
+        return Verdict.HELD, f"the {what} moves {_when(expected)}, as expected for this source"
+    return Verdict.HELD, f"an action moves the {what} in its own row"
 
 
 def _when(lag: int | None) -> str:
@@ -58,7 +62,7 @@ def _when(lag: int | None) -> str:
     return f"{rows} {'after' if lag > 0 else 'before'} its action"
 
 
-def _runs(sample: Sample) -> Iterator[Run]:
+def _hand_runs(sample: Sample) -> Iterator[Run]:
     for episode, sampled in sample.arms:
         arm, delta = sampled.arm, sampled.delta
         if arm.xyz_m is None or arm.rotation is None or arm.action is None or delta is None:
@@ -72,6 +76,23 @@ def _runs(sample: Sample) -> Iterator[Run]:
                 if isinstance(target, PoseTarget)
                 else None,
                 motion=_steps(arm.xyz_m[start:stop], arm.rotation[start:stop]),
+            )
+
+
+def _joint_runs(sample: Sample) -> Iterator[Run]:
+    for episode, sampled in sample.arms:
+        position, action = sampled.arm.joint_position_rad, sampled.arm.action
+        target = None if action is None else action.joint_target_rad
+        if action is None or position is None or target is None or position.shape != target.shape:
+            continue
+        spare = ((0, 0), (0, max(NUM_JOINTS - position.shape[1], 0)))
+        position, target = (np.pad(angles[:, :NUM_JOINTS], spare) for angles in (position, target))
+        for start, stop in runs(episode.step_index):
+            rows = slice(start, stop - 1)
+            yield Run(
+                action=target[rows] - position[rows],
+                target_step=None if action.has_joint_deltas else np.diff(target[rows], axis=0),
+                motion=np.diff(position[start:stop], axis=0),
             )
 
 

@@ -41,6 +41,7 @@ PICTURE_SIZE = 160
 _MAX_PICTURED = 12
 _PICTURES_PER_CAMERA = 3
 _MAX_RAW_PER_EPISODE = 20
+_COMMANDED = ("gripper_open", "joint_target_rad")
 _MEASURED = ("xyz_m", "rotation", "gripper_open", "joint_position_rad", "joint_velocity_rad_s")
 
 
@@ -59,7 +60,7 @@ class SampledFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledArm:
-    """One arm of an episode with its canonical motion [T, 6], None if it has no action."""
+    """One arm of an episode with its canonical motion [T, 6], None if its action has none."""
 
     side: str
     arm: Arm
@@ -71,11 +72,12 @@ class SampledArm:
             value = getattr(self.arm, name)
             if value is not None:
                 yield f"{self.side} {name}", value
-        if self.arm.action is not None and self.delta is not None:
+        if self.delta is not None:
             yield f"{self.side} action delta", self.delta
-            yield f"{self.side} action gripper_open", self.arm.action.gripper_open
-            if self.arm.action.joint_target_rad is not None:
-                yield f"{self.side} action joint_target_rad", self.arm.action.joint_target_rad
+        for name in _COMMANDED:
+            value = getattr(self.arm.action, name, None)
+            if value is not None:
+                yield f"{self.side} action {name}", value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +217,8 @@ def _arms(episode: Episode) -> Iterator[SampledArm]:
         if arm is None:
             continue
         delta = None
-        if arm.action is not None:
-            delta = arm_delta(arm, arm.action) if finite else np.full((len(arm.action.gripper_open), 6), np.nan)
+        if arm.action is not None and arm.action.motion is not None:
+            delta = arm_delta(arm, arm.action) if finite else np.full((len(episode.step_index), 6), np.nan)
         yield SampledArm(side=side, arm=arm, delta=delta)
 
 

@@ -131,9 +131,9 @@ class Batch:
     future_mask: torch.Tensor | None
     """bool [B, F]"""
     action: torch.Tensor | None
-    """float32 [B, H, 14], normalized"""
+    """float32 [B, H, 14], normalized; with joints [B, H, 28]"""
     action_mask: torch.Tensor | None
-    """bool [B, H, 14]"""
+    """bool, as `action`"""
     state: torch.Tensor | None
     """float32 [B, 64], normalized"""
     state_mask: torch.Tensor | None

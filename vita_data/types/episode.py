@@ -96,13 +96,19 @@ class PoseDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmAction:
-    """One arm's action, row by row: a target pose or a delta, the gripper (1 open) and joint targets if recorded."""
+    """One arm's action, row by row; None if the dataset lacks it.
 
-    motion: PoseTarget | PoseDelta
-    gripper_open: Float64
+    An arm whose hand has no known pose has joint targets and no motion.
+    """
+
+    motion: PoseTarget | PoseDelta | None = None
+    """A target pose or a delta."""
+    gripper_open: Float64 | None = None
     """[T], 0 closed .. 1 open, absolute."""
     joint_target_rad: Float64 | None = None
     """[T, up to 7]"""
+    has_joint_deltas: bool = False
+    """Whether the joint targets were commanded as displacements from the measured joints (probe P4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The action auto-encoder: an orthonormal DCT, the action encoder (E_a) and the action decoder (D_a).
 
-Letters: B batch, H steps of a chunk, A action dims (14 = left 7, right 7), K latents, D latent width, N context rows.
-Actions are normalized (vita_data/README.md); masked entries are set to zero here and have no effect.
+Letters: B batch, H steps of a chunk, A action dims (14 = left 7, right 7; with joints 28), K latents, D latent
+width, N context rows. Actions are normalized (vita_data/README.md); masked entries are set to zero here and have no
+effect.
 """
 
 import math
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vita_data.slots import NUM_ACTION_DIMS
+from vita_data.slots import NUM_ACTION_DIMS, NUM_JOINTS
 from vita_model.network.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig, SegmentLatents
 from vita_model.network.layers import blocks, learned, mlp
 
@@ -18,6 +19,8 @@ ACTION_NAMES = tuple(
     f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 )
 """Columns 0:7 and 16:23 of the 40 stored columns (vita_data/README.md)."""
+JOINT_NAMES = tuple(f"{arm}_joint_{number}" for arm in ("left", "right") for number in range(1, NUM_JOINTS + 1))
+"""Columns 7:14 and 23:30, which follow in actions with joints."""
 
 
 def dct_matrix(num_steps: int, device: torch.device | None = None) -> Tensor:
@@ -34,11 +37,13 @@ class ActionEncoder(nn.Module):
 
     dct: Tensor
 
-    def __init__(self, config: ActionEncoderConfig, *, latent_width: int) -> None:
+    def __init__(
+        self, config: ActionEncoderConfig, *, latent_width: int, num_action_dims: int = NUM_ACTION_DIMS
+    ) -> None:
         super().__init__()
         self.horizon = config.horizon
         self.register_buffer("dct", dct_matrix(config.horizon), persistent=False)
-        self.mlp = mlp(config.horizon * NUM_ACTION_DIMS, config.width, config.width, latent_width)
+        self.mlp = mlp(config.horizon * num_action_dims, config.width, config.width, latent_width)
 
     def forward(self, action: Tensor, mask: Tensor) -> Tensor:
         """Encode actions [B, H, A] with mask [B, H, A] as one latent [B, 1, D].
@@ -71,7 +76,14 @@ class ActionDecoder(nn.Module):
     Assumes: one learned query per frequency, decoded in parallel, so that the same weights work for every horizon.
     """
 
-    def __init__(self, config: ActionDecoderConfig, *, latent_width: int, context_width: int) -> None:
+    def __init__(
+        self,
+        config: ActionDecoderConfig,
+        *,
+        latent_width: int,
+        context_width: int,
+        num_action_dims: int = NUM_ACTION_DIMS,
+    ) -> None:
         super().__init__()
         width = config.blocks.width
         self.queries = learned(config.max_steps, width)
@@ -83,9 +95,9 @@ class ActionDecoder(nn.Module):
         self.context_in = None if config.context is ActionContext.NONE else nn.Linear(context_width, width)
         self.blocks = blocks(config.blocks, cross_attention=True)
         self.norm = nn.LayerNorm(width)
-        self.out = mlp(width, width, NUM_ACTION_DIMS)
+        self.out = mlp(width, width, num_action_dims)
         corrects = config.context is ActionContext.CORRECTION
-        self.correction = mlp(width, width, NUM_ACTION_DIMS) if corrects else None
+        self.correction = mlp(width, width, num_action_dims) if corrects else None
 
     def forward(
         self, latents: Tensor, *, num_steps: int, context: Tensor | None = None, context_mask: Tensor | None = None

@@ -15,6 +15,7 @@ from vita_data.config.checks import (
     require_positive,
     require_whole,
 )
+from vita_data.slots import batch_columns
 from vita_model.network.reasoning import ReasoningConfig
 
 RANDOM = "random"
@@ -394,6 +395,9 @@ class Component(StrEnum):
 class VitaConfig:
     """The configs of all parts; the defaults are the full size of table 11."""
 
+    joints: bool = False
+    """Actions include the joint targets of both arms, 14 more columns: for robots of which only joints are known. Every
+    run that continues another one needs the same value."""
     visual: FeatureConfig = field(default_factory=FeatureConfig)
     visual_encoder: VisualEncoderConfig = field(default_factory=VisualEncoderConfig)
     visual_decoder: VisualDecoderConfig = field(default_factory=VisualDecoderConfig)
@@ -403,3 +407,8 @@ class VitaConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     cot: ReasoningConfig = field(default_factory=ReasoningConfig)
     latents: LatentConfig = field(default_factory=LatentConfig)
+
+    @property
+    def num_action_dims(self) -> int:
+        """Number of columns of an action."""
+        return len(batch_columns(joints=self.joints))

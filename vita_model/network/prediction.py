@@ -82,7 +82,7 @@ class FramePrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPrediction:
-    """Predicted and true action chunks [B, H, 14] in normalized units, and their mask."""
+    """Predicted and true action chunks [B, H, A] in normalized units, and their mask."""
 
     predicted: Tensor
     true: Tensor

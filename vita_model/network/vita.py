@@ -63,10 +63,15 @@ class Vita(nn.Module):
         with self._place(Component.VISUAL_DECODER):
             self.visual_decoder = VisualDecoder(config.visual_decoder, features=features, latent_width=width)
         with self._place(Component.ACTION_ENCODER):
-            self.action_encoder = ActionEncoder(config.action_encoder, latent_width=width)
+            self.action_encoder = ActionEncoder(
+                config.action_encoder, latent_width=width, num_action_dims=config.num_action_dims
+            )
         with self._place(Component.ACTION_DECODER):
             self.action_decoder = ActionDecoder(
-                config.action_decoder, latent_width=width, context_width=config.backbone.language.width
+                config.action_decoder,
+                latent_width=width,
+                context_width=config.backbone.language.width,
+                num_action_dims=config.num_action_dims,
             )
         has_backbone = Component.BACKBONE in components
         self.backbone = (
@@ -134,7 +139,7 @@ class Vita(nn.Module):
         return Prediction(quantized=(quantized,), actions=actions)
 
     def encode_chunk(self, action: Tensor, mask: Tensor) -> Quantized:
-        """Encode action chunks [B, H, 14] with their mask as one code each (VITA eq 6, 7)."""
+        """Encode action chunks [B, H, A] with their mask as one code each (VITA eq 6, 7)."""
         quantized: Quantized = self.codebook(
             self.action_encoder(action, mask), Modality.ACTION, mask.flatten(1).any(dim=1)
         )

@@ -19,9 +19,20 @@ from vita_data.action_convention import CANONICAL, Convention
 from vita_data.config.from_json import from_json
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.instruction_text import normalize_text
-from vita_data.loader.normalize import ACTION14, action_scaling, scaling_digest, state_scaling
+from vita_data.loader.normalize import action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
-from vita_data.slots import GRIPPERS, LEFT_ARM, NUM_ACTION_DIMS, RIGHT_ARM, STATE_DIM
+from vita_data.slots import (
+    GRIPPERS,
+    LEFT_ARM,
+    LEFT_JOINTS,
+    MOTION,
+    NUM_ACTION_DIMS,
+    RIGHT_ARM,
+    RIGHT_JOINTS,
+    STATE_DIM,
+    batch_columns,
+    within,
+)
 from vita_data.types import IMAGE_SIZE, Batch, Bool, CameraRole, Float32, Image, Json, Modality, ResizeMode
 from vita_model.devices import require_device
 from vita_model.network.backbone import SUBTASKS
@@ -64,9 +75,10 @@ class Decision:
 
     source: str
     actions: Float32
-    """[H, 14] canonical actions of left and right arm, one per native step: m, rad, gripper 0 closed to 1 open."""
+    """[H, 14] canonical actions of left and right arm, one per native step: m, rad, gripper 0 closed to 1 open; [H, 28]
+    with joint targets (rad) of left and right arm after them."""
     action_mask: Bool
-    """[14] columns that the source has."""
+    """[14] or [28] columns that the source has."""
     subtasks: tuple[str, ...]
     """The predicted subtasks, up to the first end."""
     codes: tuple[int, ...] = ()
@@ -78,6 +90,30 @@ class Decision:
     def right(self) -> Float32:
         """The right arm's actions [H, 7]; a single arm is the right one."""
         return self.actions[:, RIGHT_ARM]
+
+    @property
+    def hands(self) -> Float32:
+        """The canonical actions of left and right arm [H, 14]."""
+        return self.actions[:, :NUM_ACTION_DIMS]
+
+    @property
+    def is_by_joints(self) -> bool:
+        """Whether joints are all that the source's arms have: there is no motion of a hand."""
+        has_motion = any(self.action_mask[within(arm.start, MOTION)].any() for arm in (LEFT_ARM, RIGHT_ARM))
+        return not has_motion and bool(self.action_mask[NUM_ACTION_DIMS:].any())
+
+    @property
+    def joints(self) -> Float32:
+        """The joint targets of the arms that have them [H, n], left first; each arm's gripper, if any, follows."""
+        columns = np.arange(len(self.action_mask))
+        order = np.concatenate(
+            [
+                part[self.action_mask[part]]
+                for joints, gripper in ((LEFT_JOINTS, GRIPPERS[0]), (RIGHT_JOINTS, GRIPPERS[1]))
+                for part in (columns[joints], columns[gripper : gripper + 1])
+            ]
+        )
+        return self.actions[:, order]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +186,8 @@ class VitaPolicy:
     def act(self, observation: Mapping[str, Any], *, convention: str = CANONICAL) -> Float32:
         """Predict commands [H, 7] from a robot's plain dict, one per native step; with two arms [H, 14], left first.
 
+        For a robot of which only joints are known, they are the joint targets of `Decision.joints`.
+
         Args:
             observation: `primary` (uint8 [h, w, 3] RGB), `instruction`, further cameras by role, and the state if it is
                 measured; all keys are listed in `vita_model.policy.observations`.
@@ -162,8 +200,10 @@ class VitaPolicy:
         default_source = convention if convention in self.signature.sources else None
         read = read_observation(observation, default_source=default_source)
         decision = self.decide([read])[0]
+        if convention == CANONICAL and decision.is_by_joints:
+            return decision.joints
         if convention == CANONICAL and decision.action_mask[LEFT_ARM].any():
-            return decision.actions
+            return decision.hands
         return self.commands(decision, convention, state=read.state)
 
     def predict(
@@ -211,8 +251,9 @@ class VitaPolicy:
         return scaling_digest(given, source) == scaling_digest(self._statistics, source)
 
     def unscaled(self, actions: Tensor, source: str) -> Float32:
-        """Convert a batch's normalized actions [..., 14] to m and rad."""
-        return action_scaling(self._statistics, source).unnormalize(actions.float().cpu().numpy())
+        """Convert a batch's normalized actions [..., A] to m and rad."""
+        scaling = action_scaling(self._statistics, source, joints=self.model.config.joints)
+        return scaling.unnormalize(actions.float().cpu().numpy())
 
     def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
         """Convert a decision to commands [H, 7] in an action convention.
@@ -264,8 +305,8 @@ class VitaPolicy:
         tensors = {
             "images": images, "image_mask": image_mask, "state": state, "state_mask": state_mask,
             "future": np.zeros((*futures, 1, 1, 3), np.uint8), "future_mask": np.zeros(futures, bool),
-            "action": np.zeros((size, spec.horizon, NUM_ACTION_DIMS), np.float32),
-            "action_mask": np.ones((size, spec.horizon, NUM_ACTION_DIMS), bool),
+            "action": np.zeros((size, spec.horizon, self.model.config.num_action_dims), np.float32),
+            "action_mask": np.ones((size, spec.horizon, self.model.config.num_action_dims), bool),
         }  # fmt: skip
         return Batch(
             modality=Modality.PAIRED, source=list(sources), key=[""] * size,
@@ -288,7 +329,8 @@ class VitaPolicy:
         if prediction.actions is None or prediction.reasoning is None:
             raise TypeError("expected actions for a paired batch, got none")
         actions = self.unscaled(prediction.actions.predicted[row], source)
-        real = _has(self._statistics, source, "action")[ACTION14]
+        columns = np.array(batch_columns(joints=self.model.config.joints))
+        real = _has(self._statistics, source, "action")[columns]
         actions[:, GRIPPERS] = actions[:, GRIPPERS].clip(0, 1)
         actions[:, ~real] = 0
         chosen = prediction.reasoning.subtasks

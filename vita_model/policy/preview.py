@@ -11,7 +11,7 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import Plan, read_windows
-from vita_data.slots import LEFT_ARM, RIGHT_ARM
+from vita_data.slots import GRIPPER, LEFT_ARM, LEFT_JOINTS, MOTION, RIGHT_ARM, RIGHT_JOINTS
 from vita_data.types import Bool, Float32, Image, Manifest, MixtureEntry, Modality, Split, Stage, Starts, WindowSpec
 from vita_model.network.layers import byte_images, unit_images
 from vita_model.policy.policy import Decision, PolicyOptions, VitaPolicy
@@ -34,9 +34,9 @@ class Comparison:
     frame_mask: Bool
     """[F]"""
     true_actions: Float32
-    """[H, 14] m and rad"""
+    """[H, A] m and rad"""
     action_mask: Bool
-    """[H, 14]"""
+    """[H, A]"""
     decision: Decision
 
 
@@ -84,7 +84,7 @@ def _plan(policy: VitaPolicy, shards: str, source: str, key: str | None) -> Plan
         try:
             return Plan.from_manifest(
                 manifest, shards=shards, stage=Stage.COTRAIN, batch_size=1, windows=windows,
-                modality_steps={Modality.PAIRED: 1.0},
+                modality_steps={Modality.PAIRED: 1.0}, joints=policy.model.config.joints,
             )  # fmt: skip
         except VitaDataError as fault:
             faults.append(fault)
@@ -121,19 +121,34 @@ def _frame_rows(comparison: Comparison) -> Image:
 
 
 def _panels(comparison: Comparison) -> Image:
-    """Draw each arm of the source: its path from above and from the side, and its gripper."""
+    """Draw each arm of the source: its path from above and from the side, its busiest joint, and its gripper."""
     decision, panels = comparison.decision, []
-    for arm, name in ((LEFT_ARM, "left"), (RIGHT_ARM, "right")):
-        if not decision.action_mask[arm].any():
-            continue
-        real = comparison.action_mask[:, arm].any(axis=1)
-        true, predicted = comparison.true_actions[real][:, arm], decision.actions[:, arm]
-        paths = [np.vstack([np.zeros(3), np.cumsum(one[:, :3], axis=0)]) for one in (true, predicted)]
-        for title, axes in (("x-y", (0, 1)), ("x-z", (0, 2))):
-            panels.append(_lines(f"{name} arm, {title}", [path[:, axes] for path in paths]))
-        steps = [np.column_stack([np.arange(len(one)), one[:, 6]]) for one in (true, predicted)]
-        panels.append(_lines(f"{name} gripper, 1 open", steps, fixed=(-0.05, 1.05)))
+    for arm, joints, name in ((LEFT_ARM, LEFT_JOINTS, "left"), (RIGHT_ARM, RIGHT_JOINTS, "right")):
+        true, predicted = _pair(comparison, arm)
+        if decision.action_mask[arm][MOTION].any():
+            paths = [np.vstack([np.zeros(3), np.cumsum(one[:, :3], axis=0)]) for one in (true, predicted)]
+            for title, axes in (("x-y", (0, 1)), ("x-z", (0, 2))):
+                panels.append(_lines(f"{name} arm, {title}", [path[:, axes] for path in paths]))
+        if decision.action_mask[joints].any():
+            angles = _pair(comparison, joints)
+            busiest = int(np.ptp(np.concatenate(angles), axis=0).argmax())
+            low, high = (float(reduce(np.concatenate(angles)[:, busiest])) for reduce in (np.min, np.max))
+            title = f"{name} joint {busiest + 1}, rad, {low:.2f} to {high:.2f}"
+            panels.append(_lines(title, _over_time(angles, busiest), fixed=(low - 0.05, high + 0.05)))
+        if decision.action_mask[arm][GRIPPER]:
+            steps = _over_time((true, predicted), GRIPPER)
+            panels.append(_lines(f"{name} gripper, 1 open", steps, fixed=(-0.05, 1.05)))
     return np.concatenate(panels, axis=1)
+
+
+def _pair(comparison: Comparison, columns: slice) -> tuple[Float32, Float32]:
+    """Take columns of the true actions, in rows where they are known, and of the predicted ones."""
+    real = comparison.action_mask[:, columns].any(axis=1)
+    return comparison.true_actions[real][:, columns], comparison.decision.actions[:, columns]
+
+
+def _over_time(actions: Sequence[Float32], column: int) -> list[Float32]:
+    return [np.column_stack([np.arange(len(one)), one[:, column]]).astype(np.float32) for one in actions]
 
 
 def _lines(title: str, lines: Sequence[Float32], fixed: tuple[float, float] | None = None) -> Image:

@@ -70,7 +70,13 @@ def _drawn(draws: Draws, part: slice) -> Draws:
 
 
 def random_batch(
-    modality: Modality, stage: Stage, size: int, device: torch.device, *, windows: WindowSpec | None = None
+    modality: Modality,
+    stage: Stage,
+    size: int,
+    device: torch.device,
+    *,
+    windows: WindowSpec | None = None,
+    num_action_dims: int = NUM_ACTION_DIMS,
 ) -> Batch:
     """Make a batch of noise with all members of its modality, unmasked; default `windows`: the stage's, one view."""
     num_views, num_futures, horizon = (
@@ -84,7 +90,7 @@ def random_batch(
         image_mask = torch.ones(size, num_views, dtype=torch.bool, device=device)
         future_mask = torch.ones(size, num_futures, dtype=torch.bool, device=device)
     if modality is not Modality.VIDEO:
-        action = torch.rand(size, horizon, NUM_ACTION_DIMS, device=device) * 2 - 1
+        action = torch.rand(size, horizon, num_action_dims, device=device) * 2 - 1
         action_mask = torch.ones_like(action, dtype=torch.bool)
         state = torch.rand(size, STATE_DIM, device=device) * 2 - 1
         state_mask = torch.ones_like(state, dtype=torch.bool)

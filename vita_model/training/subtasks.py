@@ -29,11 +29,11 @@ class WeakSubtasks:
     indices: Tensor
     """int64 [B, M] indices in `SUBTASKS`; `end_subtask` after the last one."""
     mask: Tensor
-    """bool [B, M] True up to and including the first end; False everywhere for samples without an unmasked arm."""
+    """bool [B, M] True up to and including the first end; False everywhere where no arm's motion is known."""
 
 
 def weak_subtasks(actions: Tensor, mask: Tensor, *, num_subtasks: int) -> WeakSubtasks:
-    """Guess sequences of subtasks from normalized actions [B, H, 14] with mask [B, H, 14].
+    """Guess sequences of subtasks from normalized actions [B, H, A] with mask [B, H, A].
 
     A step with a gripper event is grasp (closing), place (opening while lowering or idle) or open (other opening).
     Other steps are rotate (if turning dominates), lift (rising with a closed hand) or move. Equal neighbours count as
@@ -60,7 +60,7 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     busier = torch.stack([_activity(clean[..., arm], mask[..., arm]) for arm in ARMS]).argmax(dim=0)
     each = torch.arange(len(clean), device=clean.device)
     arm = torch.stack([clean[..., arm] for arm in ARMS])[busier, each]
-    real = torch.stack([mask[..., arm].any(dim=-1) for arm in ARMS])[busier, each]
+    real = torch.stack([mask[..., arm][..., MOTION].any(dim=-1) for arm in ARMS])[busier, each]
     shift, turn, gripper = arm[..., XYZ].norm(dim=-1), arm[..., TURN].norm(dim=-1), arm[..., GRIPPER]
     change = torch.diff(gripper, dim=1, prepend=gripper[:, :1])
     rises = arm[..., 2] > _UP * shift
@@ -75,6 +75,6 @@ def _steps(actions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _activity(arm: Tensor, mask: Tensor) -> Tensor:
-    """Measure the activity of an arm [B, H, 7]: motion and gripper changes, [B]; -1 if it is fully masked."""
+    """Measure the activity of an arm [B, H, 7]: motion and gripper changes, [B]; -1 if its motion is masked."""
     done = arm[..., MOTION].abs().sum(dim=(1, 2)) + torch.diff(arm[..., GRIPPER], dim=1).abs().sum(dim=1)
-    return torch.where(mask.flatten(1).any(dim=1), done, -1.0)
+    return torch.where(mask[..., MOTION].flatten(1).any(dim=1), done, -1.0)

@@ -112,7 +112,10 @@ class _Bench:
     def measure(self, modality: Modality) -> StepFigures:
         trial = self.trial
         recipe = self.recipe
-        batch = random_batch(modality, recipe.stage, trial.batch_size, self.ranks.device, windows=recipe.windows)
+        batch = random_batch(
+            modality, recipe.stage, trial.batch_size, self.ranks.device, windows=recipe.windows,
+            num_action_dims=recipe.model.num_action_dims,
+        )  # fmt: skip
         if self.ranks.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         first_s = self._timed(batch)

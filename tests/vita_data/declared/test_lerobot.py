@@ -206,7 +206,7 @@ def test_a_declaration_that_does_not_fit_is_refused_before_anything_is_read(
     [
         ({"columns": {STATE: 12, ACTION: 12}}, r"'observation.state': values 7 to 12 of a column of 12"),
         ({"columns": {STATE: 20}}, "'action' is used, but not listed in columns"),
-        ({"cameras": ()}, "one must have the role PRIMARY"),
+        ({"cameras": declaration().cameras[1:]}, "one must have the role PRIMARY"),
         ({"action_origin": None}, "action_origin: give it if, and only if"),
         ({"name": "my arm"}, "expected letters, digits and underscores"),
         ({"hz": 0.0}, "hz and labelled_fps must be greater than 0"),

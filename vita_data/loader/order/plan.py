@@ -13,12 +13,13 @@ from typing import Self
 
 from vita_data import SCHEMA_VERSION
 from vita_data.errors import ManifestError
-from vita_data.loader.normalize import scaling_digest
+from vita_data.loader.normalize import acts_by_joints, scaling_digest
 from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
 from vita_data.loader.order.request import GLOBAL_ORDER, PlanRequest, default_windows, stage_named
 from vita_data.loader.order.shares import masses, repeats, shares, step_shares
 from vita_data.manifest import as_manifest
 from vita_data.shards.schema import json_bytes
+from vita_data.slots import batch_columns
 from vita_data.storage.files import AnyPath
 from vita_data.types import (
     Basis,
@@ -75,6 +76,8 @@ class Plan:
     """How each source's images were made square, for checkpoints."""
     notes: tuple[str, ...]
     """What a user should know about this plan."""
+    joints: bool = False
+    """Whether actions in batches include joint targets; the order does not depend on it."""
 
     @classmethod
     def from_manifest(
@@ -90,6 +93,7 @@ class Plan:
         also: Collection[Modality] = (),
         basis: Basis | None = None,
         order: DrawOrder = GLOBAL_ORDER,
+        joints: bool = False,
     ) -> Self:
         """Resolve a manifest against built shards.
 
@@ -105,6 +109,7 @@ class Plan:
                 get the other half: for example, warmup may also draw paired windows.
             basis: overrides the manifest's basis.
             order: the order of the windows within each source.
+            joints: actions in batches include joint targets, [B, H, 28] instead of [B, H, 14].
 
         Raises:
             ManifestError: a source is not built, or has no window in any modality in use.
@@ -112,7 +117,7 @@ class Plan:
         """
         request = PlanRequest(
             stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
-            modality_steps=modality_steps, also=also, basis=basis, order=order,
+            modality_steps=modality_steps, also=also, basis=basis, order=order, joints=joints,
         )  # fmt: skip
         named = as_manifest(manifest)
         return cls.resolve(named, open_entries(named, shards), request)
@@ -141,9 +146,20 @@ class Plan:
         }  # fmt: skip
         return cls(
             manifest=manifest, stage=stage, seed=request.seed, basis=basis, windows=spec, order=request.order,
-            batch_size=sizes, modality_steps=steps, pools=planned, notes=_notes(opened, stage, spec, counted),
-            statistics=statistics, resizes=resizes,
+            batch_size=sizes, modality_steps=steps, pools=planned, statistics=statistics, resizes=resizes,
+            joints=request.joints,
+            notes=(*_notes(opened, stage, spec, counted), *_joint_notes(planned, statistics, joints=request.joints)),
         )  # fmt: skip
+
+    @property
+    def num_action_dims(self) -> int:
+        """Number of columns of the actions in its batches."""
+        return len(batch_columns(joints=self.joints))
+
+    @property
+    def joint_sources(self) -> tuple[str, ...]:
+        """The sources that it draws actions from and that have an arm of which only joints are known."""
+        return _joint_sources(self.pools, self.statistics)
 
     @property
     def fields(self) -> Mapping[str, object]:
@@ -182,6 +198,22 @@ class Plan:
             for modality, planned in self.pools.items()
         }
         return dataclasses.replace(self, pools=pools)
+
+
+def _joint_sources(pools: Mapping[Modality, Sequence[PlannedPool]], statistics: Mapping[str, Json]) -> tuple[str, ...]:
+    drawn = (one.pool for modality, planned in pools.items() if modality is not Modality.VIDEO for one in planned)
+    sources = sorted({pool.opened.entry.source for pool in drawn})
+    return tuple(source for source in sources if acts_by_joints(statistics, source))
+
+
+def _joint_notes(
+    pools: Mapping[Modality, Sequence[PlannedPool]], statistics: Mapping[str, Json], *, joints: bool
+) -> tuple[str, ...]:
+    return () if joints else tuple(
+        f"{source}: has arms of which only joints are known; of these, batches contain the grippers alone, with "
+        "joints=True also the joint targets"
+        for source in _joint_sources(pools, statistics)
+    )  # fmt: skip
 
 
 def _planned(

@@ -40,6 +40,8 @@ class PlanRequest:
     usual modalities share the other half."""
     basis: Basis | None = None
     order: DrawOrder = GLOBAL_ORDER
+    joints: bool = False
+    """Whether actions in batches include joint targets."""
 
     def __post_init__(self) -> None:
         """Refuse values that no data could satisfy.

@@ -6,13 +6,14 @@ Called from many threads at once.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from vita_data.errors import TRAINING_RESUMES, ShardError, VitaDataError, WorkerError
-from vita_data.loader.normalize import ACTION14, Scaling, action_scaling, state_scaling
+from vita_data.loader.normalize import Scaling, action_scaling, state_scaling
 from vita_data.loader.options import Damage, InstructionChoice
 from vita_data.loader.order.members import Member
 from vita_data.loader.order.sampler import MixedModalitySampler
@@ -20,8 +21,8 @@ from vita_data.loader.store.prefetch import Data, MemberSource
 from vita_data.loader.windows.clips import ShardView
 from vita_data.shards.reader import matches, mismatch
 from vita_data.shards.schema import npy_array
-from vita_data.slots import ACTION_DIM, STATE_DIM
-from vita_data.types import IMAGE_SIZE, Bool, Float32, Image
+from vita_data.slots import ACTION_DIM, STATE_DIM, batch_columns
+from vita_data.types import IMAGE_SIZE, Bool, Float32, Image, Int64
 
 _KEPT_FACTS = 1 << 16
 _IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -49,12 +50,12 @@ class Facts:
     """Facts that only clip.json contains."""
 
     action_mask: Bool
-    """[14], the columns of a batch."""
+    """[A], the columns of a batch."""
     state_mask: Bool
     instructions: tuple[str, ...]
 
 
-NO_FACTS = Facts(action_mask=np.zeros(len(ACTION14), bool), state_mask=np.zeros(STATE_DIM, bool), instructions=())
+NO_FACTS = Facts(action_mask=np.zeros(0, bool), state_mask=np.zeros(STATE_DIM, bool), instructions=())
 
 
 class WindowReader:
@@ -65,14 +66,17 @@ class WindowReader:
         self.damage, self.instruction = damage, instruction
         self._facts: dict[tuple[ShardView, int], Facts] = {}
         plan = sampler.plan
+        self.columns = np.array(batch_columns(joints=plan.joints))
+        """The columns of the 40 that a batch holds."""
         self.sources = {
             modality: [one.pool.opened.entry.source for one in pools] for modality, pools in plan.pools.items()
         }
         """The source of each pool of a modality."""
+        scale_action = partial(action_scaling, joints=plan.joints)
         self.scalings = {
             modality: [
                 Scaling.stack([scaling(plan.statistics, source) for source in sources])
-                for scaling in (action_scaling, state_scaling)
+                for scaling in (scale_action, state_scaling)
             ]
             for modality, sources in self.sources.items()
         }
@@ -133,7 +137,7 @@ class WindowReader:
             ShardError: the bytes are not metadata as the shard format requires.
         """
         try:
-            facts = _facts(data)
+            facts = _facts(data, self.columns)
         except BaseException as error:
             raise _fault(member, error) from error
         if len(self._facts) >= _KEPT_FACTS:
@@ -142,10 +146,10 @@ class WindowReader:
         return facts
 
 
-def _facts(data: Data) -> Facts:
+def _facts(data: Data, columns: Int64) -> Facts:
     meta = json.loads(bytes(data))
     return Facts(
-        action_mask=_mask(meta["action_mask"], ACTION_DIM)[ACTION14], state_mask=_mask(meta["state_mask"], STATE_DIM),
+        action_mask=_mask(meta["action_mask"], ACTION_DIM)[columns], state_mask=_mask(meta["state_mask"], STATE_DIM),
         instructions=tuple(text["text"] for text in meta["instructions"] if text["text"]),
     )  # fmt: skip
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from vita_data.errors import ShardError
-from vita_data.loader.normalize import ACTION14
 from vita_data.loader.options import Damage, InstructionChoice
 from vita_data.loader.order.members import BatchMembers, Member, image, locate_batch, metadata, named
 from vita_data.loader.order.permute import key_of
@@ -209,7 +208,7 @@ class BatchFill:
     def _scale(self) -> None:
         """Convert the rows that were read to the values of a batch."""
         arrays, picks, timed = self._arrays, self._located.picks, self._located.parts.timed
-        chunks = self._chunks[..., ACTION14]
+        chunks = self._chunks[..., self._reader.columns]
         if timed is not None:
             chunks = resampled(timed, chunks, np.array([facts.action_mask for facts in self._facts]))
         vectors = (

@@ -9,7 +9,7 @@ import torch
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.read.buffer_pool import BufferPool
 from vita_data.loader.read.decode import ARRAYS, BatchArrays
-from vita_data.slots import NUM_ACTION_DIMS, STATE_DIM
+from vita_data.slots import STATE_DIM
 from vita_data.types import IMAGE_SIZE, Modality
 
 
@@ -25,7 +25,11 @@ class BatchMemory:
     def lend(self, plan: Plan, modality: Modality, size: int) -> dict[str, torch.Tensor]:
         """Return the tensors of a modality's batch by name, with undefined content."""
         spec, image = plan.windows, (IMAGE_SIZE, IMAGE_SIZE, 3)
-        views, futures, chunk = (size, len(spec.views)), (size, spec.futures), (size, spec.horizon, NUM_ACTION_DIMS)
+        views, futures, chunk = (
+            (size, len(spec.views)),
+            (size, spec.futures),
+            (size, spec.horizon, plan.num_action_dims),
+        )
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
         if modality is not Modality.ACTION:
             shapes |= {"images": ((*views, *image), np.uint8), "image_mask": (views, np.bool_)}

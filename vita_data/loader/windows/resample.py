@@ -3,7 +3,7 @@
 Warmup decodes the actions of a frame pair from the pair's code, so both must cover the same second: 12 native steps are
 4 s at 3 Hz but 0.4 s at 30 Hz. Motion within a native step is assumed to be uniform. A sample of a chunk is the motion
 in its part of the span, expressed per native step, so that the source's statistics scale it.
-Letters: B windows, N native steps of the longest span, H samples of a chunk.
+Letters: B windows, N native steps of the longest span, H samples of a chunk, A columns of a batch's action.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from vita_data.geometry import (
     matrix_from_euler_xyz,
 )
 from vita_data.loader.windows.clips import ClipSet
-from vita_data.slots import ARMS, GRIPPER, MOTION, within
+from vita_data.slots import ARMS, GRIPPER, MOTION, NUM_ACTION_DIMS, within
 from vita_data.types import Bool, Float32, Float64, Int64
 
 _ROUNDING = 1e-9
@@ -84,15 +84,15 @@ def _all_touched(good: Bool, num_native: Float64, horizon: int) -> Bool:
 
 
 def resampled(chunk: TimedChunk, rows: Float32, mask: Bool) -> Float32:
-    """Make chunks [B, H, 14] from rows [B, N, 14] of the windows' clips, starting at the windows' first rows.
+    """Make chunks [B, H, A] from rows [B, N, A] of the windows' clips, starting at the windows' first rows.
 
     Args:
         chunk: which of the rows to use.
-        rows: canonical actions, physical units.
-        mask: [B, 14] columns that the clips have.
+        rows: canonical actions, and joint targets if the batch has them; physical units.
+        mask: [B, A] columns that the clips have.
 
     Returns:
-        Motion per native step at the mean speed of each sample; the gripper value of the last native step in it.
+        Motion per native step at the mean speed of each sample; gripper and joint targets of its last native step.
     """
     horizon = chunk.real.shape[1]
     offset = np.clip(chunk.offset, 0, rows.shape[1] - 1)
@@ -107,6 +107,7 @@ def resampled(chunk: TimedChunk, rows: Float32, mask: Bool) -> Float32:
             moved = np.where(chunk.moves[mine, :, None], native[mine, :, motion], 0.0)
             found[mine, :, motion] = _motion(moved, bounds[mine])
         found[:, :, start + GRIPPER] = np.take_along_axis(native[..., start + GRIPPER], last, axis=1)
+    found[..., NUM_ACTION_DIMS:] = np.take_along_axis(native[..., NUM_ACTION_DIMS:], last[..., None], axis=1)
     return found
 
 

@@ -47,7 +47,9 @@ def fake_model(recipe: Recipe) -> Iterator[Vita]:
 def fake_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windows: WindowSpec | None) -> Terms:
     """Run the forward pass of a batch of noise; returns its loss terms."""
     rule, bf16 = RULES[recipe.stage], recipe.precision is Precision.BF16
-    batch = random_batch(modality, recipe.stage, size, torch.device("cpu"), windows=windows)
+    batch = random_batch(
+        modality, recipe.stage, size, torch.device("cpu"), windows=windows, num_action_dims=recipe.model.num_action_dims
+    )
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
         return rule.loss(rule.predict(model, batch, _draws(recipe, batch)), recipe.loss)
 

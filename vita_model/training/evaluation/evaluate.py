@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vita_data.loader.normalize import ACTION14, Scaling, action_scaling
-from vita_data.slots import ARMS, GRIPPER, TURN, XYZ
+from vita_data.loader.normalize import Scaling, action_scaling
+from vita_data.slots import ARMS, GRIPPER, NUM_ACTION_DIMS, TURN, XYZ, batch_columns
 from vita_data.storage.files import write_atomically
 from vita_data.types import Batch, Float32, Json, Stage
 from vita_model.distributed import all_sum
@@ -39,10 +39,11 @@ def evaluate(
     Returns:
         `frames/loss` and `frames/copy_loss` (weighted L1 and SSIM of the prediction and of the copied present frame),
         `frames/l1`, `frames/ssim`, `frames/psnr_db`; `actions/mse` and `actions/mean_mse` (of the prediction and of the
-        mean action, in normalized units); for each source `actions/NAME/position_m`, `rotation_rad` and `gripper`, with
-        `mean_position_m` and `mean_rotation_rad` for the mean action: mean distances per step, rotations as differences
-        of small Euler angles. `codes/used` is the fraction of the codebook that the batches used. `latents.KEYS` lists
-        the figures of the latent report.
+        mean action, in normalized units); for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` and
+        `joint_rad`, with `mean_position_m`, `mean_rotation_rad` and `mean_joint_rad` for the mean action: mean
+        distances per step, rotations as differences of small Euler angles, joint targets as differences of angles.
+        `codes/used` is the fraction of the codebook that the batches used. `latents.KEYS` lists the figures of the
+        latent report.
     """
     device = model.codebook.codes.device
     sums, used = MaskedMeans(device), torch.zeros(model.config.codebook.num_codes, device=device)
@@ -85,37 +86,39 @@ def _add_actions(
     sums: MaskedMeans, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]
 ) -> None:
     mask, true = actions.mask, actions.real
-    mean = (
-        torch.stack([_mean_action(statistics, source) for source in sources]).to(true.device)[:, None].expand_as(true)
-    )
+    joints = true.shape[-1] > NUM_ACTION_DIMS
+    means = [_mean_action(statistics, source, joints=joints) for source in sources]
+    mean = torch.stack(means).to(true.device)[:, None].expand_as(true)
     for prefix, guess in (("", actions.predicted.float()), ("mean_", mean)):
         sums.add(f"actions/{prefix}mse", (guess - true).square(), mask)
         for source in sorted(set(sources)):
             rows = torch.tensor([one == source for one in sources], device=true.device)
-            scaling = action_scaling(statistics, source)
+            scaling = action_scaling(statistics, source, joints=joints)
             apart = _physical(scaling, guess[rows]) - _physical(scaling, true[rows])
             _add_arms(sums, f"actions/{source}/{prefix}", apart, mask[rows].cpu())
 
 
 def _add_arms(sums: MaskedMeans, name: str, apart: Tensor, mask: Tensor) -> None:
-    """Add distances [n, H, 14] in physical units, for both arms together."""
+    """Add distances [n, H, A] in physical units, for both arms together."""
     for arm in ARMS:
         error, real = apart[..., arm], mask[..., arm]
         sums.add(f"{name}position_m", error[..., XYZ].norm(dim=-1), real[..., XYZ].all(dim=-1))
         sums.add(f"{name}rotation_rad", error[..., TURN].norm(dim=-1), real[..., TURN].all(dim=-1))
         sums.add(f"{name}gripper", error[..., GRIPPER].abs(), real[..., GRIPPER])
+    sums.add(f"{name}joint_rad", apart[..., NUM_ACTION_DIMS:].abs(), mask[..., NUM_ACTION_DIMS:])
 
 
 def _physical(scaling: Scaling, values: Tensor) -> Tensor:
     return torch.from_numpy(scaling.unnormalize(values.cpu().numpy()))
 
 
-def _mean_action(statistics: Mapping[str, Json], source: str) -> Tensor:
-    """Give a source's mean action [14] in normalized units."""
+def _mean_action(statistics: Mapping[str, Json], source: str, *, joints: bool) -> Tensor:
+    """Give a source's mean action [A] in normalized units."""
     table: Any = statistics[source]
     mean = [0.0 if value is None else value for value in table["source"][source]["action"]["mean"]]
-    values: Float32 = np.asarray(mean, np.float32)[ACTION14]
-    return torch.from_numpy(action_scaling(statistics, source).normalize(values, np.ones(len(values), bool)))
+    values: Float32 = np.asarray(mean, np.float32)[np.array(batch_columns(joints=joints))]
+    scaling = action_scaling(statistics, source, joints=joints)
+    return torch.from_numpy(scaling.normalize(values, np.ones(len(values), bool)))
 
 
 def write_evaluation(run: Path, step: int, figures: Mapping[str, float]) -> Path:
@@ -151,6 +154,10 @@ def summary(figures: Mapping[str, float], *, step: int | None = None) -> list[st
         lines.append(f"actions: MSE {figures['actions/mse']:.4f} (mean action {figures['actions/mean_mse']:.4f})")
     for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
         own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
+        if "joint_rad" in own:
+            lines.append(
+                f"  {source}: {own['joint_rad']:.4f} rad per joint (mean action {own['mean_joint_rad']:.4f} rad)"
+            )
         if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
             continue
         lines.append(

@@ -171,7 +171,8 @@ class LatentReport:
         pairs = paired_codes(quantized, done)
         if pairs is not None:
             self._pairs.append(pairs[both])
-            self._motion.append(true[both][..., _HAND_MOTION].sum(dim=1))
+            known = actions.mask[..., _HAND_MOTION].flatten(1).any(dim=1)[:, None]
+            self._motion.append(torch.where(known, true[..., _HAND_MOTION].sum(dim=1), torch.nan)[both])
 
     def _pair_figures(self) -> dict[str, float]:
         if not all_names(["pairs"] if self._pairs else []):
@@ -184,8 +185,10 @@ class LatentReport:
             "codes/agreement": float((video == action).double().mean()),
             "codes/agreement_chance": float((shares[0] * shares[1]).sum()),
         }
-        if len(codes) >= _LEAST_WINDOWS:
-            found["codes/motion_r2"] = explained(video[:, 0], _joined(self._motion), num_codes)
+        motion = _joined(self._motion)
+        moved = motion.isfinite().all(dim=1)
+        if int(moved.sum()) >= _LEAST_WINDOWS:
+            found["codes/motion_r2"] = explained(video[moved, 0], motion[moved], num_codes)
         return found
 
 

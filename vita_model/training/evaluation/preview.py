@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vita_data.types import Batch, Image, Stage
 from vita_model.distributed import Ranks
-from vita_model.network.action import ACTION_NAMES
+from vita_model.network.action import ACTION_NAMES, JOINT_NAMES
 from vita_model.network.layers import byte_images
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction, Prediction
 from vita_model.network.vita import Vita
@@ -70,9 +70,9 @@ def frame_grid(frames: FramePrediction) -> Image:
 
 
 def action_json(actions: ActionPrediction) -> dict[str, object]:
-    """Give chunks as JSON: names of the 14 columns; true, predicted and mask as [sample][H][14], normalized units."""
+    """Give chunks as JSON: names of the columns; true, predicted and mask as [sample][H][A], normalized units."""
     return {
-        "dims": list(ACTION_NAMES),
+        "dims": [*ACTION_NAMES, *JOINT_NAMES][: actions.predicted.shape[-1]],
         "true": _rounded(actions.real),
         "predicted": _rounded(actions.predicted),
         "mask": actions.mask.cpu().tolist(),

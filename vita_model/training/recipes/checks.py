@@ -1,4 +1,6 @@
-"""Checks of a recipe that involve several fields: its windows and its evaluation."""
+"""Checks of a recipe against its windows, its sources and its evaluation."""
+
+from collections.abc import Sequence
 
 from vita_data.errors import RequestError
 from vita_data.types import Stage, WindowSpec
@@ -50,6 +52,19 @@ def check_windows(recipe: Recipe, windows: WindowSpec) -> None:
         raise RequestError(
             f"recipe {recipe.name}: fine-tuning needs chunks of native steps (one command per step), got "
             f"windows.chunk_s={windows.chunk_s:g}; --set windows.chunk_s=none"
+        )
+
+
+def check_joints(recipe: Recipe, joint_sources: Sequence[str]) -> None:
+    """Refuse to train on arms of which only joints are known without their joints.
+
+    Raises:
+        RequestError: the recipe's actions have no joint targets; the message names the sources.
+    """
+    if joint_sources and not recipe.model.joints:
+        raise RequestError(
+            f"recipe {recipe.name}: {', '.join(joint_sources)} has arms of which only joints are known, but the "
+            "model's actions have no joint targets; --set model.joints=true, in all three stages"
         )
 
 
