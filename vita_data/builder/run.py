@@ -22,7 +22,7 @@ from vita_data.errors import RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
 from vita_data.nearby_raw import raw_advice
-from vita_data.shards.index import CARD, RECORDS, is_built, read_card
+from vita_data.shards.index import CARD, MERGE, RECORDS, is_built, read_card
 from vita_data.storage.files import (
     AnyPath,
     expand_home,
@@ -118,6 +118,7 @@ def build(
         landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
         unread = unread_files(listed, raw) if share is None else None
         request = replace(request, raw=raw.address)
+    _require_not_merged(request.folder)
     with storage_errors(request.folder), _held(request.folder, share):
         plan = open_plan(request, listed.parts, share)
         if share is None and plan.is_finished:
@@ -194,6 +195,12 @@ def _run(
         for number, record in enumerate(records, start=num_done + 1):
             listeners.on_unit(UnitDone(record=record, num_done=number, num_units=num_units))
             yield record
+
+
+def _require_not_merged(folder: AnyPath) -> None:
+    """Refuse to build over a merged source; raises RequestError."""
+    if list_files(folder / MERGE):
+        raise RequestError(f"{folder} was made by `vita-data merge`; give another --out")
 
 
 def _require_no_source(out: AnyPath) -> None:

@@ -22,6 +22,10 @@ from vita_data.types import Clip, Json, ResizeMode, Split
 CARD = "dataset.json"
 RECORDS = ".build"
 """Folder where a build stores its plan and its units' records."""
+MERGE = ".merge"
+"""Folder where a merge stores what it merges."""
+MERGED = "merged"
+"""Field of a merged source's card: what was merged."""
 SUMS = "sums"
 _OPENERS, _STORE_OPENERS = 8, 32
 """Number of indexes opened in parallel, on a disk or mount and in a store."""
@@ -85,6 +89,8 @@ def meant_shards(folder: AnyPath) -> str:
 def _remedy(folder: AnyPath) -> str:
     if list_files(folder / RECORDS):
         return "its build is not finished; run the same `vita-data build` again; it resumes"
+    if list_files(folder / MERGE):
+        return "its merge is not finished; run the same `vita-data merge` again; it resumes"
     if within := sources_in(folder):
         return f"it contains built sources: {', '.join(within)}; give one of them, such as {folder / within[0]}"
     if hint := meant(folder, is_built):
