@@ -1,11 +1,11 @@
-"""`vita-data episodes`: the raw episodes of built sources as a table, CSV or JSON, and lists of their ids."""
+"""`vita-data episodes`: the raw episodes of built sources as a table, CSV, JSON or a page, and lists of their ids."""
 
 import argparse
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vita_data.cli.shared import add_json_flag, add_verb, print_json
+from vita_data.cli.shared import add_json_flag, add_verb, print_json, require_folder_of
 from vita_data.command.arguments import any_folder, local_path, positive, word
 from vita_data.command.exits import printable
 from vita_data.command.progress import Progress, add_quiet_flag
@@ -59,6 +59,12 @@ def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     form.add_argument("--csv", action="store_true", help="print only CSV to stdout, all columns and whole texts")
     add_json_flag(form)
     episodes.add_argument(
+        "--html",
+        type=local_path,
+        metavar="FILE",
+        help="also write a page: counts, measures, pictures and the first rows",
+    )
+    episodes.add_argument(
         "--ids", type=local_path, metavar="FILE", help="also write SOURCE<TAB>ID of each listed episode to a file"
     )
     add_quiet_flag(episodes)
@@ -69,17 +75,11 @@ def _episodes(arguments: argparse.Namespace) -> int:
 
     from vita_data.curation.condition import matching, ordered
     from vita_data.curation.ids import write_ids
-    from vita_data.curation.table import episode_table
 
+    if arguments.html is not None:
+        require_folder_of(arguments.html)
     folders = _sources(arguments.folders)
-    whole = [episode_table(folder) for folder in folders]
-    if arguments.quality:
-        from vita_data.curation.quality import with_quality
-
-        for number, folder in enumerate(folders):
-            with Progress(f"quality {folder.name}", unit="clips", quiet=arguments.quiet) as progress:
-                whole[number] = with_quality(whole[number], folder, progress)
-    chosen = whole
+    chosen = whole = _tables(arguments, folders)
     if arguments.where is not None:
         chosen = [matching(table, arguments.where, place="--where") for table in whole]
     found = pl.concat(chosen)
@@ -89,13 +89,37 @@ def _episodes(arguments: argparse.Namespace) -> int:
         found = found.head(arguments.limit)
     if arguments.ids is not None:
         write_ids(arguments.ids, found.select("source", "id").iter_rows())
+    _show(arguments, found, folders, num_all=sum(map(len, whole)))
+    return 0
+
+
+def _tables(arguments: argparse.Namespace, folders: "Sequence[AnyPath]") -> "list[pl.DataFrame]":
+    """Make the table of each source, with its measures if they are asked for."""
+    from vita_data.curation.table import episode_table
+
+    if not arguments.quality:
+        return [episode_table(folder) for folder in folders]
+    from vita_data.curation.quality import with_quality
+
+    tables = []
+    for folder in folders:
+        with Progress(f"quality {folder.name}", unit="clips", quiet=arguments.quiet) as progress:
+            tables.append(with_quality(episode_table(folder), folder, progress))
+    return tables
+
+
+def _show(arguments: argparse.Namespace, found: "pl.DataFrame", folders: "Sequence[AnyPath]", *, num_all: int) -> None:
+    if arguments.html is not None:
+        from vita_data.pages.episodes import episodes_page
+
+        text = episodes_page(found, folders, num_all=num_all, asked=arguments.where or "")
+        arguments.html.write_text(text, encoding="utf-8")
     if arguments.csv:
         sys.stdout.write(found.write_csv())
     elif arguments.json:
         print_json(found.to_dicts())
     else:
-        print("\n".join(_lines(found, num_all=sum(map(len, whole)))))
-    return 0
+        print("\n".join(_lines(found, num_all=num_all)))
 
 
 def _sources(folders: "Sequence[AnyPath]") -> "list[AnyPath]":

@@ -75,3 +75,25 @@ def test_a_text_cannot_control_the_terminal() -> None:
 
     assert _cell("text", "a\x1b[31mb\nc" + "x" * 80) == "a\\x1b[31mb\\nc" + "x" * 50 + "…"
     assert len(_cell("id", "x" * 200)) == 200
+
+
+def test_the_page_has_counts_measures_pictures_and_rows(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "episodes.html"
+    asked = [str(built), "--quality", "--where", "length_s > 2", "--html", str(path)]
+    found = lines(capsys, *asked, "--quiet")
+    page, (num_shown, _, num_all, *_) = path.read_text(encoding="utf-8"), found[-1].split()
+
+    assert f"{num_shown} of {num_all} raw episodes, where length_s &gt; 2." in page
+    assert "<script" not in page
+    for name in ("speed_m_s", "idle_share", "static_share"):
+        assert f"<figcaption>{name}</figcaption>" in page
+    for folder in (built / "bridge", built / "libero"):
+        for row in episode_table(folder).filter(pl.col("length_s") > 2).iter_rows(named=True):
+            assert row["id"] in page
+            assert row["text"].replace("'", "&#x27;") in page
+    assert page.count('src="data:image/jpeg') == int(num_shown)
+    assert lines(capsys, str(built), "--where", "reason <> ''", "--html", str(path))[-1].startswith("2 of 16")
+    assert "No listed episode is stored." in path.read_text(encoding="utf-8")
+    assert lines(capsys, str(built), "--html", str(tmp_path / "no" / "page.html"), code=2)

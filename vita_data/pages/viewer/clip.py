@@ -6,10 +6,11 @@ Images are read group by group, so that a clip of ten minutes opens as fast as o
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from vita_data.curation.quality import measure_motion
 from vita_data.pages.drawing.chart import Band, Shade, evenly
 from vita_data.pages.shards.clips import depth_steps, gap_bands, invalid_bands, shrink_jpeg, stored_steps
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, GRIPPER_UNIT, STATE_GROUPS, Group
@@ -185,8 +186,20 @@ def _facts(clip: Clip) -> list[tuple[str, str]]:
         ("embodiment", f"{clip.embodiment} (arms: {clip.arms})"),
         ("rate", f"{clip.hz:.6g} Hz, keyframes every {clip.stride} steps"),
         ("steps, keyframes", f"{clip.num_steps:,}, {len(clip.keyframes):,}"),
+        *_measures(clip),
         ("action origin", "none" if clip.action is None else str(clip.action.origin)),
         ("provenance", json.dumps(dict(clip.provenance), sort_keys=True, ensure_ascii=False)),
         ("extras", json.dumps(dict(clip.extras), sort_keys=True, ensure_ascii=False)),
     ]
     return [(name, value) for name, value in found if value != "{}"]
+
+
+def _measures(clip: Clip) -> list[tuple[str, str]]:
+    """List the measures of the clip's actions, as `vita-data episodes --quality` names them."""
+    quality = measure_motion(clip)
+    values = [(field.name, getattr(quality, field.name)) for field in fields(quality)]
+    return [
+        (name, f"{value:.4g}" if isinstance(value, float) else value)
+        for name, value in values
+        if value not in ("", None)
+    ]

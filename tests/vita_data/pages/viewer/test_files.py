@@ -13,6 +13,7 @@ import simplejpeg
 from tests.vita_data.pages.conftest import HOSTILE, write_source
 from tests.vita_data.pages.many import write_many
 from tests.vita_data.pages.viewer.read_script import floats, pixels, value
+from vita_data.curation.quality import measure_motion
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError, ShardError
 from vita_data.formats.toy import read_toy_frame
@@ -92,6 +93,18 @@ def test_times_keyframes_gaps_and_invalid_rows_are_those_of_the_clip(files: View
     facts = dict(clip["facts"])
     assert facts["all texts"] == f"{HOSTILE} [human]"
     assert facts["steps, keyframes"] == "60, 6"
+
+
+def test_facts_hold_the_measures_of_the_actions(files: ViewerFiles, shard_folder: Path) -> None:
+    facts = dict(value(files, "clip/0.js")["facts"])
+    measured = measure_motion(BuiltSource(shard_folder / "arm")[0].clip)
+
+    assert measured.speed_m_s is not None
+    assert facts["speed_m_s"] == f"{measured.speed_m_s:.4g}"
+    assert facts["idle_share"] == f"{measured.idle_share:.4g}"
+    assert facts["text_doubt"] == measured.text_doubt if measured.text_doubt else "text_doubt" not in facts
+    assert "joint_speed_rad_s" not in facts
+    assert "speed_m_s" not in dict(value(files, "clip/5.js")["facts"])
 
 
 def test_images_come_in_groups_in_the_order_of_their_steps(files: ViewerFiles) -> None:
