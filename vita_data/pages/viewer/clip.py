@@ -134,7 +134,7 @@ def num_groups(num_images: int) -> int:
 
 def shown_steps(row: Json) -> dict[str, list[int]]:
     """List the native steps of the images that are shown: those of the cameras, then those of their depth."""
-    return {**stored_steps(row), **depth_steps(row)}
+    return {**{str(role): steps for role, steps in stored_steps(row).items()}, **depth_steps(row)}
 
 
 def _cameras(files: ShardFiles, place: Place) -> Iterator[CameraSteps]:
