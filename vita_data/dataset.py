@@ -49,7 +49,7 @@ class StoredClip:
     @property
     def instructions(self) -> tuple[Instruction, ...]:
         """All instructions with their origins."""
-        return self._vectors.instructions
+        return self.vectors.instructions
 
     @property
     def hz(self) -> float:
@@ -64,30 +64,30 @@ class StoredClip:
     @property
     def step_index(self) -> Int64:
         """[T] native step of each row."""
-        return self._vectors.step_index
+        return self.vectors.step_index
 
     @property
     def action(self) -> Float32 | None:
         """Canonical actions [T, 40] in physical units, zero where masked; None for video."""
-        found = self._vectors.action
+        found = self.vectors.action
         return None if found is None else found.track.values.copy()
 
     @property
     def action_mask(self) -> Bool:
         """[40], True for columns that the source has."""
-        found = self._vectors.action
+        found = self.vectors.action
         return np.zeros(ACTION_DIM, bool) if found is None else found.track.mask
 
     @property
     def state(self) -> Float32 | None:
         """States [T, 64] in physical units, zero where masked; None if nothing was measured."""
-        found = self._vectors.state
+        found = self.vectors.state
         return None if found is None else found.values.copy()
 
     @property
     def state_mask(self) -> Bool:
         """[64], True for columns that the source has."""
-        found = self._vectors.state
+        found = self.vectors.state
         return np.zeros(STATE_DIM, bool) if found is None else found.mask
 
     def frames(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Image:
@@ -114,7 +114,8 @@ class StoredClip:
         return read_clip(self._files, self._shard, self._row)
 
     @cached_property
-    def _vectors(self) -> Clip:
+    def vectors(self) -> Clip:
+        """Everything that is stored but the frames."""
         return self.__dict__.get("clip") or read_clip(self._files, self._shard, self._row, with_frames=False)
 
     def _camera(self, name: CameraRole | str) -> CameraRole:

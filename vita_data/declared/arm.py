@@ -44,15 +44,15 @@ def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) ->
     Raises:
         EpisodeError: numbers are not a rotation.
     """
-    xyz = None if declared.position is None else _position(declared.position, state)
-    turn = None if declared.rotation is None else _rotation(declared.rotation, state, name)
-    joints = None if declared.joints is None else _joints(declared.joints, state)
+    xyz = None if declared.position is None else take_position(declared.position, state)
+    turn = None if declared.rotation is None else take_rotation(declared.rotation, state, name)
+    joints = None if declared.joints is None else take_joints(declared.joints, state)
     return Arm(
         xyz_m=xyz,
         rotation=turn,
-        gripper_open=None if declared.gripper is None else _opening(declared.gripper, state),
+        gripper_open=None if declared.gripper is None else take_opening(declared.gripper, state),
         joint_position_rad=joints,
-        joint_velocity_rad_s=None if declared.joint_speeds is None else _joints(declared.joint_speeds, state),
+        joint_velocity_rad_s=None if declared.joint_speeds is None else take_joints(declared.joint_speeds, state),
         action=_joint_action(declared.action, joints, action)
         if isinstance(declared.action, JointAction)
         else _pose_action(declared.action, xyz, turn, action, name),
@@ -60,31 +60,31 @@ def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) ->
 
 
 def _joint_action(declared: JointAction, measured: Float64 | None, table: Table) -> ArmAction:
-    target = _joints(declared.joints, table)
+    target = take_joints(declared.joints, table)
     is_delta = declared.motion is Motion.DELTA
     if is_delta and measured is not None:
         target = measured + target
-    opening = None if declared.gripper is None else _opening(declared.gripper, table)
+    opening = None if declared.gripper is None else take_opening(declared.gripper, table)
     return ArmAction(gripper_open=opening, joint_target_rad=target, has_joint_deltas=is_delta)
 
 
 def _pose_action(declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str) -> ArmAction:
     return ArmAction(
         motion=_motion(declared, xyz, turn, table, name),
-        gripper_open=_opening(declared.gripper, table),
-        joint_target_rad=None if declared.joints is None else _joints(declared.joints, table),
+        gripper_open=take_opening(declared.gripper, table),
+        joint_target_rad=None if declared.joints is None else take_joints(declared.joints, table),
     )
 
 
 def _motion(
     declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str
 ) -> PoseTarget | PoseDelta:
-    moved = _position(declared.position, table)
+    moved = take_position(declared.position, table)
     if declared.motion is Motion.EULER_DIFFERENCE and turn is not None:
-        angles = _take(declared.rotation, table) * declared.rotation.unit_rad
+        angles = take_values(declared.rotation, table) * declared.rotation.unit_rad
         target = matrix_from_euler_xyz(euler_xyz_from_matrix(turn) + angles)
         return PoseDelta(xyz_m=moved, rotation=rotation_delta(turn, target))
-    turned = _rotation(declared.rotation, table, name)
+    turned = take_rotation(declared.rotation, table, name)
     if declared.motion is Motion.ABSOLUTE:
         return PoseTarget(xyz_m=moved, rotation=turned)
     if declared.frame is Frame.HAND and turn is not None:
@@ -93,29 +93,34 @@ def _motion(
     return PoseDelta(xyz_m=moved, rotation=turned)
 
 
-def _take(columns: Columns, table: Table) -> Float64:
+def take_values(columns: Columns, table: Table) -> Float64:
+    """Take the numbers of declared columns as stored."""
     return table[columns.key][:, columns.values]
 
 
-def _position(columns: Position, table: Table) -> Float64:
-    return _clipped(_take(columns, table), columns.limit) * columns.unit_m
+def take_position(columns: Position, table: Table) -> Float64:
+    """Take positions [T, 3] in m."""
+    return _clipped(take_values(columns, table), columns.limit) * columns.unit_m
 
 
 def _clipped(values: Float64, limit: float | None) -> Float64:
     return values if limit is None else np.clip(values, -limit, limit)
 
 
-def _joints(columns: Joints, table: Table) -> Float64:
-    return _take(columns, table) * columns.unit_rad
+def take_joints(columns: Joints, table: Table) -> Float64:
+    """Take joints [T, n] in rad."""
+    return take_values(columns, table) * columns.unit_rad
 
 
-def _opening(columns: Gripper, table: Table) -> Float64:
-    opening = (_take(columns, table)[:, 0] - columns.closed) / (columns.open - columns.closed)
+def take_opening(columns: Gripper, table: Table) -> Float64:
+    """Take openings [T], 0 closed .. 1 open."""
+    opening = (take_values(columns, table)[:, 0] - columns.closed) / (columns.open - columns.closed)
     return np.asarray(np.clip(opening, 0.0, 1.0), np.float64)
 
 
-def _rotation(columns: Rotation, table: Table, name: str) -> Float64:
-    values = _clipped(_take(columns, table), columns.limit)
+def take_rotation(columns: Rotation, table: Table, name: str) -> Float64:
+    """Take rotations [T, 3, 3]; NaN where a row is not finite; raises EpisodeError for a row that is none."""
+    values = _clipped(take_values(columns, table), columns.limit)
     if not np.isfinite(values).all():
         return np.full((len(values), 3, 3), np.nan)  # dropped as not finite
     is_zero = ~values.any(axis=1)

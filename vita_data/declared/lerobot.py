@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from vita_data.declared.arm import Table, read_arm
 from vita_data.declared.camera import DeclaredCamera
+from vita_data.declared.commands import compare_arm
 from vita_data.declared.declaration import JointAction, LeRobotDeclaration, PoseAction
 from vita_data.declared.toy import write_declared_toy
 from vita_data.errors import EpisodeError, RequestError
@@ -22,7 +23,11 @@ from vita_data.formats.lerobot.features import require_features
 from vita_data.formats.lerobot.info import INFO_FILE
 from vita_data.formats.lerobot.meta import LeRobotDataset, find_lerobot, open_lerobot
 from vita_data.guard import guarded
+from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.types import (
+    Clip,
+    CommandPair,
+    CommandReader,
     Drop,
     Episode,
     Instruction,
@@ -172,6 +177,37 @@ class LeRobotSource:
         if self.declaration.text_column is not None:
             texts = list(dict.fromkeys(read_texts(table, self.declaration.text_column, name=name)))
         return tuple(Instruction(text=text, origin=self.declaration.text_origin) for text in texts)
+
+    def command_reader(self, raw: RawTree, settings: SourceSettings) -> CommandReader:
+        """Make a reader of recorded and rebuilt commands, or of reached poses if the actions are those."""
+        episodes = {episode.id: episode for dataset in _open_all(raw) for episode in dataset.episodes}
+
+        def read(clip: Clip) -> tuple[CommandPair, ...]:
+            if clip.episode not in episodes:
+                raise EpisodeError(f"{clip.episode}: the episode is not in {raw.root}; is it the same download?")
+            return tuple(self._compare(raw, episodes[clip.episode], clip, settings))
+
+        return read
+
+    def _compare(
+        self, raw: RawTree, episode: LeRobotEpisode, clip: Clip, settings: SourceSettings
+    ) -> Iterator[CommandPair]:
+        declared = self.declaration
+        found = read_table(raw, episode, tuple(declared.columns))
+        columns = {
+            key: read_column(found, key, width=width, name=episode.id) for key, width in declared.columns.items()
+        }
+        rows = self.pair(columns, found.num_rows, settings)
+        if missing := set(clip.step_index.tolist()) - set(rows.index.tolist()):
+            raise EpisodeError(f"{episode.id}: expected a row {max(missing)}, got none; is it the same download?")
+        places = np.searchsorted(rows.index, clip.step_index)
+        table = {key: values[places] for key, values in rows.action.items()}
+        for side, arm, action_at, state_at in (
+            ("left", declared.left, LEFT_ACTION, LEFT_STATE),
+            ("right", declared.right, RIGHT_ACTION, RIGHT_STATE),
+        ):
+            if arm is not None:
+                yield from compare_arm(arm, clip, table, action_at=action_at, state_at=state_at, side=side)
 
     def write_toy(self, root: str) -> None:
         """Write a small dataset that is as declared."""

@@ -18,12 +18,23 @@ from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.sources._shared.droid_idle import MIN_IDLE_STEPS, MIN_MOVING_STEPS, moving_steps
 from vita_data.sources._shared.lerobot.droid import droid_conversions
+from vita_data.stored_actions import (
+    hand_rotation,
+    hand_xyz,
+    joint_targets,
+    moves,
+    openings,
+    rotation_pair,
+    rows_of,
+    turns,
+)
 from vita_data.types import (
     ActionOrigin,
     ActionRange,
@@ -31,6 +42,9 @@ from vita_data.types import (
     ArmAction,
     Arms,
     CameraRole,
+    Clip,
+    CommandPair,
+    CommandReader,
     Drop,
     Episode,
     Float64,
@@ -161,6 +175,25 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
+
+
+def command_reader(raw: RawTree, settings: Settings) -> CommandReader:
+    """Make a reader of recorded and rebuilt commands, which are absolute poses."""
+    finder = RecordFinder(raw, lambda release: open_dataset(raw, release, settings))
+    return lambda clip: _compare_commands(clip, finder.find(clip.provenance))
+
+
+def _compare_commands(clip: Clip, record: RldsRecord) -> tuple[CommandPair, ...]:
+    def recorded(path: str) -> Float64:
+        return rows_of(record.floats(path), clip.step_index, name=f"{record.id}: {path}")
+
+    target = recorded(_TARGET)
+    return (
+        CommandPair(name="position (m)", recorded=target[:, :3], rebuilt=hand_xyz(clip) + moves(clip)),
+        rotation_pair("rotation (matrix)", matrix_from_euler_xyz(target[:, 3:]), turns(clip) @ hand_rotation(clip)),
+        CommandPair(name="gripper (1 closes)", recorded=recorded(_GRIPPER_TARGET), rebuilt=1.0 - openings(clip)),
+        CommandPair(name="joints (rad)", recorded=recorded(_JOINT_TARGET), rebuilt=joint_targets(clip)),
+    )
 
 
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:

@@ -17,17 +17,22 @@ from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, require_features
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
 from vita_data.sources._shared.lerobot.oxe import fmb_conversions
+from vita_data.stored_actions import moves, openings, rotation_pair, rows_of, turns
 from vita_data.types import (
     ActionOrigin,
     Arm,
     ArmAction,
     Arms,
     CameraRole,
+    Clip,
+    CommandPair,
+    CommandReader,
     Drop,
     Episode,
     Float32,
@@ -163,6 +168,26 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         return _LEROBOT.episodes(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
+
+
+def command_reader(raw: RawTree, settings: Settings) -> CommandReader:
+    """Make a reader of recorded and rebuilt commands; the recorded ones are clipped as the robot's controller does."""
+    finder = RecordFinder(raw, lambda release: open_dataset(raw, release, settings))
+    return lambda clip: _compare_commands(clip, finder.find(clip.provenance))
+
+
+def _compare_commands(clip: Clip, record: RldsRecord) -> tuple[CommandPair, ...]:
+    command = rows_of(record.floats(_ACTION), clip.step_index, name=record.id)
+    turn = np.clip(command[:, 3:6], -_MAX_COMMAND_RAD, _MAX_COMMAND_RAD)
+    return (
+        CommandPair(
+            name="displacement (m)",
+            recorded=np.clip(command[:, :3], -_MAX_COMMAND_M, _MAX_COMMAND_M),
+            rebuilt=moves(clip),
+        ),
+        rotation_pair("rotation (matrix)", matrix_from_euler_xyz(turn), turns(clip)),
+        CommandPair(name="gripper (1 closes)", recorded=command[:, 6:], rebuilt=1.0 - openings(clip)),
+    )
 
 
 def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:

@@ -14,9 +14,16 @@ import numpy as np
 from vita_data.formats.rlds.dataset import RldsDataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.sources._shared.google_rlds import list_google_parts, open_google_dataset, read_steps, to_outcome
+from vita_data.sources._shared.google_rlds import (
+    compare_commands,
+    list_google_parts,
+    open_google_dataset,
+    read_steps,
+    to_outcome,
+)
 from vita_data.sources._shared.google_rlds_toy import toy_features, toy_jpegs, toy_record, toy_step_spec
 from vita_data.sources._shared.lerobot.oxe import fractal_conversions
 from vita_data.types import (
@@ -24,6 +31,7 @@ from vita_data.types import (
     ActionRange,
     Arms,
     CameraRole,
+    CommandReader,
     Modality,
     Outcome,
     Part,
@@ -106,6 +114,12 @@ def episodes(raw: RawTree, part: Part, settings: Settings) -> Iterator[Outcome]:
         return _LEROBOT.episodes(raw, part, settings)
     dataset = _open(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_outcome, dataset, settings))
+
+
+def command_reader(raw: RawTree, settings: Settings) -> CommandReader:
+    """Make a reader of recorded and rebuilt commands."""
+    finder = RecordFinder(raw, lambda release: _open(raw, release, settings))
+    return lambda clip: compare_commands(clip, finder)
 
 
 def _open(raw: RawTree, release: str, settings: Settings) -> RldsDataset:

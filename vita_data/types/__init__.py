@@ -26,6 +26,7 @@ from vita_data.types.clip import (
     Track,
     UnifiedAction,
 )
+from vita_data.types.commands import CommandedSource, CommandPair, CommandReader
 from vita_data.types.episode import (
     Arm,
     ArmAction,
@@ -88,6 +89,9 @@ __all__ = [
     "CameraRole",
     "CameraStream",
     "Clip",
+    "CommandPair",
+    "CommandReader",
+    "CommandedSource",
     "DepthStream",
     "DrawOrder",
     "Drop",

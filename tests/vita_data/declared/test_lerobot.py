@@ -22,15 +22,18 @@ from vita_data.declared import (
     Rotation,
     RotationForm,
 )
-from vita_data.errors import RequestError
+from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import read_toy_frame, toy_arm
 from vita_data.geometry import matrix_from_euler_xyz
+from vita_data.normalize import FrameSelection, normalize
 from vita_data.normalize.vectors import arm_delta
 from vita_data.types import (
     ActionOrigin,
     Arm,
     CameraRole,
+    Clip,
+    Drop,
     Episode,
     Failure,
     Outcome,
@@ -97,6 +100,20 @@ def written(root: Path, declared: LeRobotDeclaration) -> tuple[LeRobotSource, Fs
     return source, FsspecTree(str(root))
 
 
+def normalized(source: LeRobotSource, episode: Episode) -> tuple[Clip, ...]:
+    found = normalize(episode, source.INFO, SourceSettings(), FrameSelection.KEYFRAMES)
+    assert not isinstance(found, Drop)
+    return found
+
+
+def shifted(clip: Clip) -> Clip:
+    """The same clip with other actions."""
+    assert clip.action is not None
+    track = clip.action.track
+    other = replace(track, values=track.values + np.float32(1e-4) * track.mask)
+    return replace(clip, action=replace(clip.action, track=other))
+
+
 def outcomes(source: LeRobotSource, raw: FsspecTree) -> list[Outcome]:
     settings = SourceSettings()
     return [found for part in source.parts(raw, settings) for found in source.episodes(raw, part, settings)]
@@ -142,6 +159,23 @@ def test_every_declared_form_reads_back_as_the_same_motion(
     assert found.xyz_m + delta[:, :3] == pytest.approx(made.xyz_m[1 : num_rows + 1], abs=1e-5)
     reached = matrix_from_euler_xyz(delta[:, 3:]) @ found.rotation
     assert reached == pytest.approx(made.rotation[1 : num_rows + 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("rows_to_action", [0, 1])
+@pytest.mark.parametrize(("motion", "frame", "form"), MOTIONS)
+def test_every_declared_form_gives_its_commands_back(
+    tmp_path: Path, motion: Motion, frame: Frame, form: RotationForm, rows_to_action: int
+) -> None:
+    declared = replace(declaration(motion, frame, form), rows_to_action=rows_to_action)
+    source, raw = written(tmp_path / "raw", declared)
+    (clip,) = normalized(source, episodes(source, raw)[0])
+    pairs = source.command_reader(raw, SourceSettings())(clip)
+
+    assert len(pairs) == 3
+    assert {pair.name: pair.errors.max() for pair in pairs if pair.errors.max() > 1e-6} == {}
+    assert all(pair.errors.max() > 1e-6 for pair in source.command_reader(raw, SourceSettings())(shifted(clip)))
+    with pytest.raises(EpisodeError, match="expected a row"):
+        source.command_reader(raw, SourceSettings())(replace(clip, step_index=clip.step_index + 1))
 
 
 def test_frames_are_those_of_their_rows_and_upright(tmp_path: Path) -> None:

@@ -15,14 +15,19 @@ from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, require_features, require_keys
 from vita_data.formats.rlds.files import DEFAULT_SETTINGS, RldsSettings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw
+from vita_data.slots import BASE_ACTION
+from vita_data.stored_actions import actions_of, moves, openings, rotation_pair, rows_of, turns
 from vita_data.types import (
     Arm,
     ArmAction,
     Base,
     Bool,
     CameraRole,
+    Clip,
+    CommandPair,
     Drop,
     Episode,
     Float64,
@@ -179,6 +184,30 @@ def to_outcome(
         base=Base(delta=steps.base_displacement) if moves_base else None,
         action_origin=info.action_origin,
         provenance={"file": record.file, "record": record.index},
+    )
+
+
+def compare_commands(clip: Clip, finder: RecordFinder) -> tuple[CommandPair, ...]:
+    """Rebuild the recorded commands of a clip.
+
+    A relative gripper command cannot be rebuilt from the opening that it left: the opening must agree with its sign,
+    and may not change without one.
+    """
+    record = finder.find(clip.provenance)
+
+    def recorded(path: str) -> Float64:
+        return rows_of(record.floats(path), clip.step_index, name=f"{record.id}: {path}")
+
+    base = np.column_stack([recorded(_BASE_VECTOR), recorded(_BASE_ROTATION)])
+    closes = recorded(_CLOSEDNESS)
+    closes = np.sign(np.where(np.abs(closes) > _DEAD_ZONE, closes, 0.0))
+    opening = openings(clip)
+    implied = np.where(closes, 1.0 - 2.0 * opening, -np.diff(opening, axis=0, prepend=opening[:1]))
+    return (
+        CommandPair(name="displacement (m)", recorded=recorded(_WORLD_VECTOR), rebuilt=moves(clip)),
+        rotation_pair("rotation (matrix)", matrix_from_euler_xyz(recorded(_ROTATION_DELTA)), turns(clip)),
+        CommandPair(name="gripper (-1 opens, 1 closes)", recorded=closes, rebuilt=implied),
+        CommandPair(name="base (m, rad)", recorded=base, rebuilt=actions_of(clip)[:, BASE_ACTION : BASE_ACTION + 3]),
     )
 
 

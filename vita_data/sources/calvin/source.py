@@ -13,10 +13,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from vita_data.action_convention import Convention
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
+from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence, read_members
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.guard import guarded
+from vita_data.slots import ARM_DIM, RIGHT_ACTION
 from vita_data.sources.calvin.annotations import (
     LABELS,
     SPANS,
@@ -28,12 +30,16 @@ from vita_data.sources.calvin.annotations import (
 )
 from vita_data.sources.calvin.lerobot import calvin_conversions
 from vita_data.sources.calvin.toy import write_calvin_toy
+from vita_data.stored_actions import actions_of, states_of
 from vita_data.types import (
     ActionOrigin,
     Arm,
     ArmAction,
     Arms,
     CameraRole,
+    Clip,
+    CommandPair,
+    CommandReader,
     Episode,
     Instruction,
     Int64,
@@ -56,6 +62,7 @@ WIDTH_OPEN_M = 0.08
 _CAMERAS = {CameraRole.PRIMARY: "rgb_static", CameraRole.WRIST_RIGHT: "rgb_gripper"}
 _DEPTHS = {CameraRole.PRIMARY: "depth_static", CameraRole.WRIST_RIGHT: "depth_gripper"}
 _VECTORS = (("robot_obs", 15), ("actions", 7))
+_RIGHT_ARM = slice(RIGHT_ACTION, RIGHT_ACTION + ARM_DIM)
 _XYZ, _EULER, _WIDTH, _JOINTS = slice(0, 3), slice(3, 6), 6, slice(7, 14)
 _INDEXES = (SPANS, LABELS)
 _SPLITS = {"training": Split.TRAIN, "validation": Split.VAL}
@@ -179,6 +186,26 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
     )
     for window in windows:
         yield guarded(_id(folder, window), partial(_read_window, opened, window, settings))
+
+
+def command_reader(raw: RawTree, settings: SourceSettings) -> CommandReader:
+    """Make a reader of recorded `rel_actions` and of those that the constants in extras give."""
+    return lambda clip: (_compare_commands(raw, clip),)
+
+
+def _compare_commands(raw: RawTree, clip: Clip) -> CommandPair:
+    if "first_frame" not in clip.provenance:
+        raise EpisodeError(f"{clip.episode}: only frames of the owner's form have rel_actions to compare")
+    folder = next(parent for parent in PurePosixPath(str(clip.provenance["file"])).parents if parent.name in _SPLITS)
+    first = int(str(clip.provenance["first_frame"]))
+    places = [_place(raw, str(folder), first + int(step)) for step in clip.step_index]
+    recorded = [read_members(path, ("rel_actions",), name=name)[0] for path, name in places]
+    convention = Convention.of(clip.extras)
+    if convention is None:
+        raise EpisodeError(f"clip {clip.key}: expected the constants of rel_actions in extras, got none")
+    actions, states = actions_of(clip)[:, _RIGHT_ARM].astype(np.float32), states_of(clip).astype(np.float32)
+    rebuilt = [convention.commands(action[None], state)[0] for action, state in zip(actions, states, strict=True)]
+    return CommandPair(name="rel_actions", recorded=np.stack(recorded), rebuilt=np.stack(rebuilt).astype(np.float64))
 
 
 def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:

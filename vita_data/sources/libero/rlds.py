@@ -24,10 +24,12 @@ from vita_data.types import CameraRole, CameraStream, Float64
 CAMERAS = {CameraRole.PRIMARY: "image", CameraRole.WRIST_RIGHT: "wrist_image"}
 _TOY_RELEASE = "{}_no_noops/1.0.0"
 _SIZE = 256
-_STATE, _JOINTS, _ACTION = "steps/observation/state", "steps/observation/joint_state", "steps/action"
+ACTION = "steps/action"
+"""Raw commands [T, 7]."""
+_STATE, _JOINTS = "steps/observation/state", "steps/observation/joint_state"
 _TEXT, _FILE_PATH = "steps/language_instruction", "episode_metadata/file_path"
 _IMAGE = f"steps/observation/{CAMERAS[CameraRole.PRIMARY]}"
-_NEEDED: Mapping[str, tuple[int, ...] | None] = {_IMAGE: None, _STATE: (8,), _ACTION: (7,), _TEXT: None}
+_NEEDED: Mapping[str, tuple[int, ...] | None] = {_IMAGE: None, _STATE: (8,), ACTION: (7,), _TEXT: None}
 """The shape of a step's value by key; None if it may differ."""
 
 
@@ -82,7 +84,7 @@ def read_libero_record(record: RldsRecord) -> LiberoRecord:
     Raises:
         EpisodeError: a key is missing, or has another shape or another length than the actions.
     """
-    action, state = _wide(record, _ACTION, 7), _wide(record, _STATE, 8)
+    action, state = _wide(record, ACTION, 7), _wide(record, _STATE, 8)
     joints = _wide(record, _JOINTS, 7) if record.has(_JOINTS) else None
     keys = {role: f"steps/observation/{key}" for role, key in CAMERAS.items()}
     images = {role: record.byte_strings(key) for role, key in keys.items() if record.has(key)}
@@ -140,7 +142,7 @@ def write_libero_rlds(root: str, *, suite: str, files: Sequence[Sequence[ToyLibe
     """Write `<suite>_no_noops/1.0.0`, which, like the real releases, has only the split train."""
     flags = {f"steps/{name}": _spec(dtype="bool") for name in ("is_first", "is_last", "is_terminal")}
     features = flags | {
-        _ACTION: _spec(7),
+        ACTION: _spec(7),
         _STATE: _spec(8),
         _JOINTS: _spec(7),
         **{
@@ -170,7 +172,7 @@ def _toy_record(episode: ToyLiberoEpisode) -> RldsValues:
         "steps/is_first": step == 0,
         "steps/is_last": last,
         "steps/is_terminal": last,
-        _ACTION: episode.action,
+        ACTION: episode.action,
         _STATE: episode.state,
         _JOINTS: episode.joints_rad,
         **{

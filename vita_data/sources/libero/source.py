@@ -13,27 +13,33 @@ from pathlib import PurePosixPath
 import h5py
 import numpy as np
 
-from vita_data.action_convention import FLIP_STRIDES, LIBERO_FINGERS_OPEN_M
+from vita_data.action_convention import FLIP_STRIDES, LIBERO_FINGERS_OPEN_M, Convention
 from vita_data.action_convention import Flip as Orientation
-from vita_data.errors import RequestError, SourceError
-from vita_data.formats.hdf5.opener import demo_names, find_group, json_attribute, open_hdf5
+from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.formats.hdf5.opener import demo_names, find_group, json_attribute, open_hdf5, read_floats
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, read_outcomes
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.geometry import matrix_from_axis_angle
 from vita_data.guard import guarded
+from vita_data.slots import ARM_DIM, RIGHT_ACTION
 from vita_data.sources.libero.hdf5 import read_libero_demo
 from vita_data.sources.libero.lerobot import LiberoConversions, LiberoMeaning, refuse_libero_settings
 from vita_data.sources.libero.release import ROWS_TO_ACTION, Release, suite_of, tell_release
-from vita_data.sources.libero.rlds import read_libero_record
+from vita_data.sources.libero.rlds import ACTION, read_libero_record
 from vita_data.sources.libero.toy import ToyLiberoRobot, write_toy_no_noops, write_toy_official, write_toy_replayed
 from vita_data.sources.libero.tree import choose_files, task_of
+from vita_data.stored_actions import actions_of, rows_of
 from vita_data.types import (
     ActionOrigin,
     Arm,
     ArmAction,
     Arms,
     CameraRole,
+    Clip,
+    CommandPair,
+    CommandReader,
     Drop,
     Episode,
     Float64,
@@ -157,6 +163,34 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         return _demos(raw, part, settings)
     dataset = open_dataset(raw, str(PurePosixPath(part.id).parent), settings)
     return read_outcomes(raw, dataset, part, partial(_replay, dataset, settings))
+
+
+def command_reader(raw: RawTree, settings: SourceSettings) -> CommandReader:
+    """Make a reader of recorded commands, as the simulator executes them, and of those that the constants give."""
+    own = _own(settings)
+    finder = RecordFinder(raw, lambda release: open_dataset(raw, release, own))
+    return lambda clip: (_compare_commands(clip, _recorded_commands(raw, clip, finder)),)
+
+
+def _recorded_commands(raw: RawTree, clip: Clip, finder: RecordFinder) -> Float64:
+    name = str(clip.provenance["file"])
+    if not name.endswith(".hdf5"):
+        record = finder.find(clip.provenance)
+        return rows_of(record.floats(ACTION), clip.step_index, name=record.id)
+    with open_hdf5(raw.local_path(name), name=name) as file:
+        demo = find_group(file, f"data/{clip.provenance['record']}", name=name)
+        commands = read_floats(demo, "actions", width=7, name=name)
+    return rows_of(commands, clip.step_index + ROWS_TO_ACTION[Release(clip.release)], name=clip.episode)
+
+
+def _compare_commands(clip: Clip, recorded: Float64) -> CommandPair:
+    """Compare what the simulator executes: it clips the motion, and of the gripper only the sign counts."""
+    convention = Convention.of(clip.extras)
+    if convention is None:
+        raise EpisodeError(f"clip {clip.key}: expected the constants of the controller in extras, got none")
+    executed = np.column_stack([np.clip(recorded[:, :6], -1.0, 1.0), np.sign(recorded[:, 6])])
+    rebuilt = convention.commands(actions_of(clip)[:, RIGHT_ACTION : RIGHT_ACTION + ARM_DIM].astype(np.float32))
+    return CommandPair(name="actions", recorded=executed, rebuilt=rebuilt.astype(np.float64))
 
 
 def _replay(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Outcome:

@@ -81,6 +81,31 @@ class Ur5eTable:
     attributes: Json
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ur5eCommands:
+    """The commands of a recording and their times."""
+
+    action: Float64
+    """[T, 7]"""
+    time_s: Float64
+    """[T]"""
+
+
+def read_hdf5_commands(path: str, *, name: str) -> Ur5eCommands:
+    """Read only the commands of an HDF5 file; raises as `read_hdf5_recording`."""
+    with open_hdf5(path, name=name) as file:
+        action = read_floats(file, "action", width=_WIDTHS[_ACTION], name=name)
+        return Ur5eCommands(action=action, time_s=_scalars(file, "timestamp", name))
+
+
+def read_lerobot_commands(raw: RawTree, stored: Ur5eTable) -> Ur5eCommands:
+    """Read only the commands of a table; raises as `read_lerobot_recording`."""
+    name = stored.episode.table
+    table = read_table(raw, stored.episode, (_ACTION, TIME))
+    action = read_column(table, _ACTION, width=_WIDTHS[_ACTION], name=name)
+    return Ur5eCommands(action=action, time_s=read_column(table, TIME, width=1, name=name)[:, 0])
+
+
 def read_hdf5_recording(path: str, *, name: str, with_depth: bool) -> Ur5eRecording:
     """Read one HDF5 file except its images; a camera without any image is omitted.
 

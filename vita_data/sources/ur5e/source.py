@@ -23,19 +23,26 @@ from vita_data.sources.ur5e.recording import (
     HZ,
     WIDTH_OPEN_M,
     ActionSpace,
+    Ur5eCommands,
     Ur5eRecording,
     finite,
     list_lerobot_recordings,
+    read_hdf5_commands,
     read_hdf5_recording,
+    read_lerobot_commands,
     read_lerobot_recording,
     require_lerobot,
 )
 from vita_data.sources.ur5e.toy import write_ur5e_toy
+from vita_data.stored_actions import hand_rotation, hand_xyz, moves, openings, rotation_pair, turns
 from vita_data.types import (
     ActionOrigin,
     Arm,
     ArmAction,
     Arms,
+    Clip,
+    CommandPair,
+    CommandReader,
     Drop,
     Episode,
     Float64,
@@ -180,6 +187,36 @@ def _read(raw: RawTree, name: str, settings: Settings) -> Ur5eRecording:
     if name.endswith(".hdf5"):
         return read_hdf5_recording(raw.local_path(name), name=name, with_depth=settings.depth)
     return read_lerobot_recording(raw, list_lerobot_recordings(raw)[name])
+
+
+def command_reader(raw: RawTree, settings: SourceSettings) -> CommandReader:
+    """Make a reader of recorded and rebuilt commands: poses or displacements, as each recording says."""
+    tables = list_lerobot_recordings(raw)
+
+    def read(clip: Clip) -> tuple[CommandPair, ...]:
+        name = str(clip.provenance["file"])
+        if name.endswith(".hdf5"):
+            return _compare_commands(clip, read_hdf5_commands(raw.local_path(name), name=name))
+        if name not in tables:
+            raise EpisodeError(f"{name}: the recording is not in {raw.root}; is it the same download?")
+        return _compare_commands(clip, read_lerobot_commands(raw, tables[name]))
+
+    return read
+
+
+def _compare_commands(clip: Clip, found: Ur5eCommands) -> tuple[CommandPair, ...]:
+    steps = _steps(found.time_s, clip.hz, clip.episode)
+    if missing := set(clip.step_index.tolist()) - set(steps.tolist()):
+        raise EpisodeError(f"{clip.episode}: expected a row of step {min(missing)}, got none; is it the same download?")
+    action = found.action[np.searchsorted(steps, clip.step_index)]
+    gripper = CommandPair(name="gripper (1 opens)", recorded=action[:, 6:], rebuilt=openings(clip))
+    if clip.extras["action_space"] == ActionSpace.ABS_TCP:
+        turned, rebuilt = matrix_from_axis_angle(action[:, 3:6]), turns(clip) @ hand_rotation(clip)
+        xyz = CommandPair(name="position (m)", recorded=action[:, :3], rebuilt=hand_xyz(clip) + moves(clip))
+    else:
+        turned, rebuilt = matrix_from_euler_xyz(action[:, 3:6]), turns(clip)
+        xyz = CommandPair(name="displacement (m)", recorded=action[:, :3], rebuilt=moves(clip))
+    return xyz, rotation_pair("rotation (matrix)", turned, rebuilt), gripper
 
 
 def _outcome(recording: Ur5eRecording, name: str, settings: Settings) -> Episode | Drop:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_model.sims.cli import benchmarks as cli_benchmarks
+from vita_model.sims.cli import replay as cli_replay
 from vita_model.sims.cli import scripted as cli_scripted
 
 _Command = Callable[[argparse.Namespace], None]
@@ -26,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="BENCHMARK")
     cli_scripted.add(verbs)
     cli_benchmarks.add(verbs)
+    cli_replay.add(verbs)
     return parser
 
 

@@ -1,0 +1,70 @@
+"""Rebuilt commands beside raw rows: releases of one source, changed rows, missing downloads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+
+from vita_data import sources
+from vita_data.builder import BuildRequest, build
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.replay import BuiltFrom, CommandReport, compare_commands, find_built
+from vita_data.sources.libero import source as libero
+from vita_data.types import SourceSettings
+from vita_model.sims.cli.main import main
+
+
+def made(root: Path, write: Callable[[str], None], settings: SourceSettings | None = None) -> tuple[Path, Path]:
+    raw, shards = root / "raw", root / "shards"
+    raw.mkdir()
+    write(str(raw))
+    settings = settings or sources.load("libero").Settings()
+    build(BuildRequest(source="libero", raw=str(raw), out=shards, settings=settings))
+    return shards, raw
+
+
+def compared(shards: Path, raw: Path) -> CommandReport:
+    (built,) = find_built(shards, str(raw))
+    return compare_commands(built)
+
+
+@pytest.mark.parametrize("write", [libero._write_toy_no_noops, libero._write_toy_replayed])
+def test_the_releases_of_libero_pair_other_rows(tmp_path: Path, write: Callable[[str], None]) -> None:
+    report = compared(*made(tmp_path, write))
+
+    assert report.num_clips == 4
+    assert report.passes
+    assert report.worst["actions"].error < 1e-7
+
+
+def test_a_command_that_differs_is_named_and_ends_with_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, raw = made(tmp_path, libero.write_toy)
+    clip = next(iter(find_built(shards, str(raw))[0].clips()))
+    with h5py.File(raw / str(clip.provenance["file"]), "r+") as file:
+        file[f"data/{clip.provenance['record']}/actions"][int(clip.step_index[4]) + 1, 2] -= 1e-4
+
+    assert main(["replay", "--shards", str(shards), "--raw", str(raw), "--quiet"]) == 1
+    told = capsys.readouterr()
+    assert f"clip {clip.key} row 4 (native step {clip.step_index[4]})" in told.err
+    assert "1.0e-04" in told.out
+    assert main(["replay", "--shards", str(raw), "--raw", str(raw)]) == 2
+
+    (raw / str(clip.provenance["file"])).unlink()
+    with pytest.raises(VitaDataError, match=f"clip {clip.key}: .*{clip.provenance['file']}"):
+        compared(shards, raw)
+
+
+def test_several_sources_need_a_raw_folder_each(tmp_path: Path) -> None:
+    shards, raw = made(tmp_path, libero.write_toy)
+    (shards / "other").symlink_to(shards / "libero")
+    assert isinstance(find_built(shards, str(raw))[0], BuiltFrom)  # the same source twice is one
+
+    card = (shards / "libero" / "dataset.json").read_text().replace('"source": "libero"', '"source": "bridge"')
+    (shards / "other").unlink()
+    (shards / "other").mkdir()
+    (shards / "other" / "dataset.json").write_text(card)
+    with pytest.raises(RequestError, match="expected a folder for each built source, found none for"):
+        find_built(shards, str(raw))

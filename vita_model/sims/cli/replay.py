@@ -1,0 +1,61 @@
+"""The verb `vita-eval replay`: do the stored actions give back what the robot was told?"""
+
+import argparse
+
+from vita_data.command.arguments import any_folder, local_path, word
+from vita_data.command.progress import Progress, add_quiet_flag
+from vita_data.command.tables import text_table
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.replay import TOLERANCE, BuiltFrom, CommandReport, compare_commands, find_built
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("replay", help="compare the commands that built shards give back with the raw ones")
+    parser.add_argument(
+        "--shards", type=any_folder, required=True, metavar="DIR", help="folder of a built source, or of several"
+    )
+    parser.add_argument(
+        "--raw", type=word, required=True, metavar="RAW",
+        help="download that it was built from; of several sources, the folder that contains one for each, by name",
+    )  # fmt: skip
+    parser.add_argument("--source-file", type=local_path, metavar="FILE", help="Python file of your own source")
+    add_quiet_flag(parser)
+    parser.set_defaults(command=_replay)
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    found = find_built(arguments.shards, arguments.raw)
+    file = "" if arguments.source_file is None else str(arguments.source_file)
+    reports = [_compared(built, file, quiet=arguments.quiet) for built in found]
+    if not any(report.has_commands for report in reports):
+        names = ", ".join(report.source for report in reports)
+        raise RequestError(f"--shards {arguments.shards}: {names} has no recorded commands that actions give back")
+    print("\n".join(_table(reports)))
+    wrong = [report for report in reports if not report.passes]
+    if wrong:
+        raise VitaDataError("; ".join(map(_fault, wrong)))
+
+
+def _compared(built: BuiltFrom, source_file: str, *, quiet: bool) -> CommandReport:
+    with Progress(f"replay {built.name}", unit="clips", quiet=quiet) as progress:
+        return compare_commands(built, source_file=source_file, progress=progress)
+
+
+def _table(reports: list[CommandReport]) -> list[str]:
+    rows = [("source", "clips", "rows", "command", "largest difference", "at")]
+    for report in reports:
+        counts = (report.source, str(report.num_clips), str(report.num_rows))
+        if not report.has_commands:
+            rows.append((report.source, "", "", "none recorded that its actions give back", "", ""))
+        for name, worst in report.worst.items():
+            rows.append((*counts, name, f"{worst.error:.1e}", f"{worst.clip} step {worst.step}"))
+    return text_table(rows, "lrrlrl")
+
+
+def _fault(report: CommandReport) -> str:
+    name, worst = max(report.worst.items(), key=lambda item: item[1].error)
+    return (
+        f"{report.source}: {name} differs by {worst.error:.1e} (allowed: {TOLERANCE:.0e}) in clip {worst.clip} row "
+        f"{worst.row} (native step {worst.step}); the conversion is wrong, or --raw is another download"
+    )
