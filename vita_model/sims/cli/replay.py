@@ -1,12 +1,17 @@
-"""The verb `vita-eval replay`: do the stored actions give back what the robot was told?"""
+"""The verb `vita-eval replay`: do the stored actions give back what the robot was told, and move it the same way?"""
 
 import argparse
+from collections.abc import Sequence
 
-from vita_data.command.arguments import any_folder, local_path, word
+from vita_data.command.arguments import any_folder, local_path, positive, word
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.replay import TOLERANCE, BuiltFrom, CommandReport, compare_commands, find_built
+from vita_model.sims.replay.loop import LIMIT_MM, ReplayResult
+from vita_model.sims.replay.robosuite import replay_robosuite
+
+_SIMULATORS = ("robosuite",)
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,6 +25,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         help="download that it was built from; of several sources, the folder that contains one for each, by name",
     )  # fmt: skip
     parser.add_argument("--source-file", type=local_path, metavar="FILE", help="Python file of your own source")
+    parser.add_argument(
+        "--simulator", choices=_SIMULATORS,
+        help="also execute demonstrations there, by stored actions and by raw commands (default: only compare)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--episodes", type=positive, default=5, metavar="N", help="demonstrations to execute (default: 5)"
+    )
     add_quiet_flag(parser)
     parser.set_defaults(command=_replay)
 
@@ -35,6 +47,38 @@ def _replay(arguments: argparse.Namespace) -> None:
     wrong = [report for report in reports if not report.passes]
     if wrong:
         raise VitaDataError("; ".join(map(_fault, wrong)))
+    if arguments.simulator is not None:
+        for built in found:
+            _execute(built, arguments.episodes, quiet=arguments.quiet)
+
+
+def _execute(built: BuiltFrom, num_episodes: int, *, quiet: bool) -> None:
+    with Progress(f"replay {built.name}", unit="demonstrations", quiet=quiet) as progress:
+        results = replay_robosuite(built, num_episodes, progress)
+    print("\n".join(_result_table(results)))
+    wrong = [result for result in results if not result.passes]
+    if wrong:
+        raise VitaDataError(
+            f"{built.name}: {len(wrong)} of {len(results)} demonstrations, first {wrong[0].name}, do not end as by raw "
+            f"commands (allowed: {LIMIT_MM} mm and the same success)"
+        )
+
+
+def _result_table(results: Sequence[ReplayResult]) -> list[str]:
+    head = ("demonstration", "steps", "recorded", "raw", "product", "product to raw, mm", "raw to recording, mm")
+    rows = [
+        (
+            result.name, str(result.num_steps),
+            *(_word(ended) for ended in (result.recorded_success, result.raw_success, result.product_success)),
+            f"{result.difference_mm:.4f}", f"{result.raw_off_mm:.4f}",
+        )
+        for result in results
+    ]  # fmt: skip
+    return text_table([head, *rows], "lrlllrr")
+
+
+def _word(success: bool) -> str:  # noqa: FBT001
+    return "success" if success else "failed"
 
 
 def _compared(built: BuiltFrom, source_file: str, *, quiet: bool) -> CommandReport:

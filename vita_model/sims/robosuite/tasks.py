@@ -124,6 +124,13 @@ class RobosuiteTask:
         """Flatten time, positions and velocities, as LIBERO's recorder stores them."""
         return np.asarray(self._environment.sim.get_state().flatten(), np.float64)
 
+    def restore(self, state: Float64) -> None:
+        """Set a flattened state; the controller would otherwise act on the pose that it read before."""
+        simulation = self._environment.sim
+        simulation.set_state_from_flattened(np.asarray(state, np.float64))
+        simulation.forward()
+        self._environment.robots[0].controller.update(force=True)
+
     def close(self) -> None:
         """Free the simulator."""
         self._environment.close()

@@ -1,0 +1,78 @@
+"""The two replays of a demonstration agree if, and only if, the stored actions mean the raw commands."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vita_data.action_convention import Convention, Turn
+from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle
+from vita_data.types import Float64
+from vita_model.policy.interfaces import NO_STATE, RobotState
+from vita_model.sims.replay.loop import Recording, replay_both
+
+CONSTANTS = Convention(
+    position_scale_m=0.05, rotation_scale_rad=0.5, turn=Turn.AXIS_ANGLE, gripper_open=-1, gripper_closed=1
+)
+
+
+class Hand:
+    """Goes where it is told, one twentieth of a metre for a command of 1; solved where it ends high and closed."""
+
+    def __init__(self) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        self.xyz, self.closed = np.array([0.1, 0.2, 0.3]), False
+
+    def step(self, command: Float64) -> None:
+        self.xyz, self.closed = self.xyz + 0.05 * command[:3], bool(command[6] > 0)
+
+    def state(self) -> RobotState:
+        return NO_STATE
+
+    def hand_m(self) -> Float64:
+        return self.xyz.copy()
+
+    @property
+    def is_success(self) -> bool:
+        return bool(self.closed and self.xyz[2] > 0.4)
+
+
+def recorded(num_steps: int = 13) -> Recording:
+    generator = np.random.default_rng(0)
+    commands = generator.uniform(-1, 1, (num_steps, 7))
+    commands[:, 2], commands[:, 6] = 0.3, np.where(np.arange(num_steps) < 6, -1, 1)
+    turns = euler_xyz_from_matrix(matrix_from_axis_angle(0.5 * commands[:, 3:6]))
+    canonical = np.column_stack([0.05 * commands[:, :3], turns, commands[:, 6] < 0]).astype(np.float32)
+    noise = np.zeros((num_steps, 7))
+    noise[:, :3] = generator.normal(scale=0.1, size=(num_steps, 3))
+    path = np.array([0.1, 0.2, 0.3]) + 0.05 * np.cumsum(commands[:, :3] + noise[:, :3], axis=0)
+    return Recording(
+        name="one", convention="libero", constants=CONSTANTS, actions=canonical, commands=commands, disturbance=noise,
+        hand_m=path, success=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 5, 100])
+def test_both_replays_end_as_the_recording_did(chunk_steps: int) -> None:
+    result = replay_both(recorded(), Hand(), chunk_steps=chunk_steps)
+
+    assert result.passes
+    assert (result.recorded_success, result.raw_success, result.product_success) == (True, True, True)
+    assert (result.num_steps, result.raw_off_mm) == (13, pytest.approx(0, abs=1e-9))
+    assert result.difference_mm < 1e-4
+
+
+def test_another_scale_another_sign_and_another_row_are_found() -> None:
+    good = recorded()
+    scaled = replace(good, constants=replace(CONSTANTS, position_scale_m=0.051))
+    signed = replace(good, constants=replace(CONSTANTS, gripper_open=1, gripper_closed=-1))
+    shifted = replace(good, actions=np.roll(good.actions, 1, axis=0))
+
+    for wrong in (scaled, signed, shifted):
+        assert not replay_both(wrong, Hand(), chunk_steps=5).passes
+    far = replay_both(scaled, Hand(), chunk_steps=5)
+    assert far.raw_success
+    assert far.difference_mm > 1
+    assert not replay_both(signed, Hand(), chunk_steps=5).product_success
