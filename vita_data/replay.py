@@ -15,7 +15,7 @@ from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.shards.index import is_built, meant_shards, read_card, source_name, sources_in
-from vita_data.sources import load
+from vita_data.sources import load, names
 from vita_data.storage.files import AnyPath, open_path
 from vita_data.types import Clip, CommandedSource, CommandPair, Source, SourceSettings, Split
 
@@ -113,7 +113,7 @@ def compare_commands(built: BuiltFrom, *, source_file: str = "", progress: Progr
         RequestError: the source is unknown; its file is then needed.
         VitaDataError: the raw rows of a clip cannot be read; names the clip.
     """
-    source = load(built.name, source_file)
+    source = load(built.name, "" if built.name in names() else source_file)
     report = CommandReport(source=built.name, has_commands=isinstance(source, CommandedSource))
     if not isinstance(source, CommandedSource):
         return report

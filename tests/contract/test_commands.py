@@ -35,7 +35,16 @@ COMMANDS = {
     "vita-bench latency": cli_bench.latency_parser(),
     "vita-bench serve": cli_bench.serve_parser(),
 }
-WORDS, NUMBERS = (arguments.word, device), (int, arguments.positive, arguments.positives, arguments.port)
+WORDS, NUMBERS = (
+    (arguments.word, device),
+    (
+        int,
+        arguments.positive,
+        arguments.not_negative,
+        arguments.positives,
+        arguments.port,
+    ),
+)
 
 
 def parsers() -> Iterator[argparse.ArgumentParser]:

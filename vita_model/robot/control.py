@@ -1,12 +1,15 @@
 """Control an arm with a policy: observe, predict, execute a chunk at 30 Hz, repeat (VITA 10.2, 10.4, 10.8).
 
-The arm stands still during inference. Any fault stops the arm and ends the run with a reason.
+The arm stands still during inference, or runs on with the chunk that it has (`execution`). Any fault stops the arm and
+ends the run with a reason.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -15,6 +18,7 @@ from vita_data.action_convention import CANONICAL
 from vita_data.config.checks import require_positive, require_whole
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole, Float64
+from vita_model.policy.chunks import GRIPPER, Act, Asker, BackgroundAsker, Execution, RunAhead
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Observation, Policy, single_arm_state
 from vita_model.robot.guards import Limits, next_pose
@@ -77,14 +81,21 @@ class ControlConfig:
     most_s: float = 120.0
     """Maximum duration of a run."""
     policy_timeout_s: float = 10.0
+    execution: Execution = Execution.SYNCHRONOUS
+    """Whether the arm stands still until the next chunk, or asks for it while the present one runs."""
+    replan_steps: int = 5
+    """Asynchronous only: commands executed after a request before the next one."""
+    blend_steps: int = 4
+    """Asynchronous only: steps over which a new chunk replaces an old one."""
     image_age_s: float = 0.5
     """Maximum age of an image. An image that far in the future also ends the run, since its clock must be wrong."""
     late_s: float = 0.2
     """Maximum delay of a command; a later one ends the run."""
 
     def __post_init__(self) -> None:
-        """Refuse times that are not positive; raises RequestError."""
+        """Refuse times and numbers of steps that are not positive; raises RequestError."""
         require_positive(self, "hz", "most_s", "policy_timeout_s", "image_age_s", "late_s")
+        require_whole(self, "replan_steps", "blend_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,8 @@ class RunEnd:
     num_answers: int
     num_limited: int
     """Number of commands that the limits changed."""
+    num_idle: int
+    """Asynchronous only: number of periods without a command."""
     seconds: float
 
 
@@ -127,6 +140,7 @@ def drive(
     instruction: str,
     clock: Clock,
     is_wanted: Callable[[], bool],
+    make_asker: Callable[[Act], Asker] = BackgroundAsker,
 ) -> RunEnd:
     """Control the arm until the operator ends the run, its time is over, or a limit is violated; then stop the arm.
 
@@ -138,6 +152,7 @@ def drive(
         instruction: the task.
         clock: clock of cameras and loop.
         is_wanted: the operator's switch, checked before each command.
+        make_asker: how the policy is asked without waiting, in asynchronous execution.
 
     Raises:
         RequestError: the policy's actions are not canonical, or there is no primary camera.
@@ -146,7 +161,11 @@ def drive(
         raise RequestError(f"the policy needs a {CameraRole.PRIMARY} camera; found {', '.join(cameras) or 'none'}")
     run = _Run(arm, cameras, InConvention(policy, CANONICAL), config, instruction, clock, is_wanted)
     try:
-        end = run.until_end()
+        if config.execution is Execution.ASYNCHRONOUS:
+            with closing(make_asker(run.act)) as background:
+                end = run.until_end(partial(run.loop_asynchronous, background))
+        else:
+            end = run.until_end(run.loop)
     except BaseException:
         arm.stop()
         raise
@@ -171,13 +190,13 @@ class _Run:
     ) -> None:
         self._arm, self._cameras, self._policy, self._config = arm, cameras, policy, config
         self._instruction, self._clock, self._is_wanted = instruction, clock, is_wanted
-        self._began_s = clock.now()
-        self._num_steps = self._num_answers = self._num_limited = 0
+        self._began_s = self._asked_s = clock.now()
+        self._num_steps = self._num_answers = self._num_limited = self._num_idle = 0
 
-    def until_end(self) -> RunEnd:
-        """Run until something ends the run; returns the reason."""
+    def until_end(self, loop: Callable[[], NoReturn]) -> RunEnd:
+        """Run a loop until something ends it; returns the reason."""
         try:
-            self._loop()
+            loop()
         except _RunOver as over:
             return self._end(over.ending, over.detail)
         except VitaDataError as fault:
@@ -185,13 +204,38 @@ class _Run:
         except _FAULTS as fault:
             return self._end(Ending.FAULT, f"{type(fault).__name__}: {fault}")
 
-    def _loop(self) -> NoReturn:
+    def loop(self) -> NoReturn:
+        """Ask, wait for the answer, execute it."""
         self._policy.reset()
         while True:
             self._check()
             self._arm.hold()
             state = self._arm.state()
             self._carry_out(self._ask(state), state.pose)
+
+    def loop_asynchronous(self, asker: Asker) -> NoReturn:
+        """Execute, and ask meanwhile; the arm stands still where a chunk ends before the next one arrives."""
+        self._policy.reset()
+        config = self._config
+        ahead = RunAhead(asker, replan_steps=config.replan_steps, blend_steps=config.blend_steps)
+        pose, due_s = None, self._clock.now()
+        while True:
+            self._check(pose)
+            self._refuse_late(due_s)
+            action = ahead.next(self._observe_now)
+            if ahead.is_waiting:
+                self._check_time(self._clock.now() - self._asked_s)
+            pose = self._execute_or_hold(action, pose)
+            due_s += 1.0 / config.hz
+            self._clock.wait_until(due_s)
+
+    def _execute_or_hold(self, action: Float64 | None, pose: Pose | None) -> Pose | None:
+        """Execute one action from the last commanded pose, or from the measured one after a pause."""
+        if action is None:
+            self._num_idle += 1
+            self._arm.hold()
+            return None
+        return self._execute(action, self._arm.state().pose if pose is None else pose)
 
     def _end(self, ending: Ending, detail: str) -> RunEnd:
         return RunEnd(
@@ -200,23 +244,34 @@ class _Run:
             num_steps=self._num_steps,
             num_answers=self._num_answers,
             num_limited=self._num_limited,
+            num_idle=self._num_idle,
             seconds=self._clock.now() - self._began_s,
         )
 
     def _ask(self, state: ArmState) -> Float64:
         asked_s = self._clock.now()
-        actions = self._policy.act(self._observe(state))
-        took_s = self._clock.now() - asked_s
+        actions = self.act(self._observe(state))
+        self._check_time(self._clock.now() - asked_s)
+        return actions
+
+    def act(self, observation: Observation) -> Float64:
+        """Ask the policy, count its answer, and cut it to the actions that are executed."""
+        actions, wanted = self._policy.act(observation), self._config.chunking.num_steps
+        if len(actions) < wanted:
+            raise _RunOver(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
+        self._num_answers += 1
+        return actions[:wanted]
+
+    def _check_time(self, took_s: float) -> None:
         if took_s > self._config.policy_timeout_s:
             raise _RunOver(
                 Ending.POLICY_TIMEOUT,
                 f"the policy took {took_s:.2f} s to answer, the limit is {self._config.policy_timeout_s:g} s",
             )
-        wanted = self._config.chunking.num_steps
-        if len(actions) < wanted:
-            raise _RunOver(Ending.POLICY_ERROR, f"expected a chunk of at least {wanted} actions, got {len(actions)}")
-        self._num_answers += 1
-        return actions[:wanted]
+
+    def _observe_now(self) -> Observation:
+        self._asked_s = self._clock.now()
+        return self._observe(self._arm.state())
 
     def _observe(self, state: ArmState) -> Observation:
         frames = {role: camera.read() for role, camera in self._cameras.items()}
@@ -239,16 +294,24 @@ class _Run:
         period_s, pose, due_s = 1.0 / self._config.hz, start, self._clock.now()
         for action in actions:
             self._check(pose)
-            late_s = self._clock.now() - due_s
-            if late_s > self._config.late_s:
-                raise _RunOver(Ending.LATE, f"a command was {late_s:.3f} s late")
-            limited = next_pose(pose, action, self._config.limits, period_s)
-            pose = limited.pose
-            self._arm.servo(pose, float(np.clip(action[6], 0.0, 1.0)), period_s)
-            self._num_steps += 1
-            self._num_limited += limited.was_changed
+            self._refuse_late(due_s)
+            pose = self._execute(action, pose)
             due_s += period_s
             self._clock.wait_until(due_s)
+
+    def _refuse_late(self, due_s: float) -> None:
+        late_s = self._clock.now() - due_s
+        if late_s > self._config.late_s:
+            raise _RunOver(Ending.LATE, f"a command was {late_s:.3f} s late")
+
+    def _execute(self, action: Float64, before: Pose) -> Pose:
+        """Send one action within the limits; returns the pose that was commanded."""
+        period_s = 1.0 / self._config.hz
+        limited = next_pose(before, action, self._config.limits, period_s)
+        self._arm.servo(limited.pose, float(np.clip(action[GRIPPER], 0.0, 1.0)), period_s)
+        self._num_steps += 1
+        self._num_limited += limited.was_changed
+        return limited.pose
 
     def _check(self, sent: Pose | None = None) -> None:
         """Check whether the run may continue; `sent` is the last commanded pose."""

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
+from vita_model.policy.chunks import Execution
 from vita_model.policy.interfaces import PolicyInfo
 from vita_model.robot.control import FINETUNED, LATENCY, Chunking, ControlConfig, Ending, SystemClock, drive
 from vita_model.robot.guards import Limits, Workspace, next_pose
@@ -309,3 +310,85 @@ def test_the_systems_clock_waits():
     clock.wait_until(until)
     assert clock.now() >= until
     clock.wait_until(until - 5)
+
+
+class ClockedAsker:
+    """Answers a number of seconds after it was asked, by the loop's own clock."""
+
+    def __init__(self, act, clock, takes_s):
+        self.act, self.clock, self.takes_s, self.pending, self.asked, self.closed = act, clock, takes_s, None, [], False
+
+    def ask(self, observation, step):
+        self.pending = self.clock.now(), self.act(observation)
+        self.asked.append(step)
+
+    def answer(self, step):
+        if self.pending is None or self.clock.now() < self.pending[0] + self.takes_s - 1e-9:
+            return None
+        chunk, self.pending = self.pending[1], None
+        return chunk
+
+    def close(self):
+        self.closed = True
+
+
+def _drive_ahead(arm, policy, *, takes_s, **changes):
+    config = ControlConfig(limits=LIMITS, execution=Execution.ASYNCHRONOUS, **({"most_s": 2.0} | changes))
+    made = []
+
+    def make(act):
+        made.append(ClockedAsker(act, arm.clock, takes_s))
+        return made[0]
+
+    end = drive(
+        arm, {CameraRole.PRIMARY: FakeCamera(arm.clock)}, policy, config, instruction="pick", clock=arm.clock,
+        is_wanted=lambda: True, make_asker=make,
+    )  # fmt: skip
+    assert made[0].closed
+    return end, made[0]
+
+
+def test_an_arm_that_asks_ahead_stands_still_only_before_the_first_answer(arm, clock):
+    end, asker = _drive_ahead(arm, FakePolicy(clock, _chunk(x=0.002), takes_s=0.0), takes_s=0.1)
+
+    assert end.ending is Ending.TIME
+    assert end.num_idle == 3
+    assert end.num_steps == pytest.approx(60 - 3, abs=1)
+    np.testing.assert_allclose(np.diff([sent[0] for sent in arm.sent]), 1 / 30)  # not one period is left out
+    np.testing.assert_allclose(arm.sent[9][1].xyz_m, [0.02, 0, 0.3], atol=1e-12)
+    assert asker.asked[:3] == [0, 5, 10]
+    assert (arm.log[0], arm.log[-1]) == ("hold", "stop")
+
+
+def test_a_chunk_that_ends_before_the_next_answer_is_a_pause_from_the_measured_pose(arm, clock):
+    end, _ = _drive_ahead(arm, FakePolicy(clock, _chunk(x=0.002), takes_s=0.0), takes_s=0.4)
+
+    assert 0 < end.num_idle < end.num_idle + end.num_steps <= 61
+    assert arm.log.count("hold") == end.num_idle
+    places = np.array([HOME.xyz_m, *(sent[1].xyz_m for sent in arm.sent)])
+    np.testing.assert_allclose(np.diff(places[:, 0]), 0.002)
+
+
+def test_guards_hold_while_the_policy_is_asked_ahead(arm, clock):
+    late, _ = _drive_ahead(arm, FakePolicy(clock, _chunk(), takes_s=0.0), takes_s=99.0, most_s=30.0)
+    assert (late.ending, late.num_steps) == (Ending.POLICY_TIMEOUT, 0)
+    short, _ = _drive_ahead(arm, FakePolicy(clock, _chunk(12), takes_s=0.0), takes_s=0.1)
+    assert short.ending is Ending.POLICY_ERROR
+    assert "at least 15 actions, got 12" in short.detail
+
+    blocked = FakeArm(clock, blocked=True)
+    end, _ = _drive_ahead(blocked, FakePolicy(clock, _chunk(x=0.008), takes_s=0.0), takes_s=0.1)
+    assert (end.ending, blocked.log[-1]) == (Ending.TRACKING, "stop")
+
+
+def test_a_real_thread_drives_the_same_arm(arm):
+    clock = SystemClock()
+    arm.clock = clock
+    policy = FakePolicy(FakeClock(), _chunk(x=0.002))
+    config = ControlConfig(limits=LIMITS, execution=Execution.ASYNCHRONOUS, most_s=0.6, late_s=30.0)
+    end = drive(
+        arm, {CameraRole.PRIMARY: FakeCamera(clock)}, policy, config, instruction="pick", clock=clock,
+        is_wanted=lambda: True,
+    )  # fmt: skip
+    assert end.ending is Ending.TIME
+    assert end.num_answers > 0

@@ -14,13 +14,13 @@ import numpy as np
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require_whole
+from vita_model.policy.chunks import Chunked, Timing
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
 from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name, versions
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
 from vita_model.sims.results.journal import Journal, Place, identity
-from vita_model.sims.results.rollouts import Chunked
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
 
 CONVENTION = "calvin"
@@ -91,7 +91,7 @@ def evaluate_calvin(
         RequestError: CALVIN or its dataset is missing or fails, the policy uses another convention, or an interrupted
             evaluation exists, but `resume` is False or the settings differ.
     """
-    chunked = Chunked(InConvention(policy, CONVENTION), request.replan_steps)
+    chunked = Chunked(InConvention(policy, CONVENTION), Timing(replan_steps=request.replan_steps))
     settings = {
         "max_steps": request.max_steps,
         "replan_steps": request.replan_steps,

@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vita_data.command.arguments import address, local_path, positive, word
+from vita_data.command.arguments import address, local_path, not_negative, positive, word
 from vita_data.errors import RequestError
+from vita_model.policy.chunks import Execution
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,20 @@ def add_replan(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="actions executed from each chunk before replanning (default: 5)",
     )
+
+
+def add_timing(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the time that the policy takes."""
+    parser.add_argument(
+        "--latency-ms", type=not_negative, default=0, metavar="MS",
+        help="simulated time from a request to the policy's answer, in whole control steps (default: 0, the simulator "
+        "waits)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--execution", type=Execution, choices=list(Execution), default=Execution.SYNCHRONOUS,
+        help="whether the robot stands still until the answer, or runs on with the chunk that it has (default: "
+        "synchronous)",
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

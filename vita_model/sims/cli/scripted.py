@@ -1,4 +1,4 @@
-"""The verbs `record` and `evaluate` of `vita-eval tabletop` and `vita-eval robosuite`."""
+"""The verbs `record`, `evaluate` and `latency` of `vita-eval tabletop` and `vita-eval robosuite`."""
 
 import argparse
 import contextlib
@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vita_data.command.arguments import local_path, positive
+from vita_data.command.arguments import local_path, not_negative, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_model.policy.opener import load_policy
-from vita_model.sims.cli.options import add_policy, add_replan, results_folder
+from vita_model.sims.cli.options import add_policy, add_replan, add_timing, results_folder
 from vita_model.sims.robosuite.tasks import TASKS as ROBOSUITE_TASKS
 from vita_model.sims.robosuite.tasks import RobosuiteTask
 from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, evaluate_scripted
+from vita_model.sims.scripted.latency import LatencyRequest, latency_table, measure_latency
 from vita_model.sims.scripted.noise import CALM, DISTURBED
 from vita_model.sims.scripted.record import RecordRequest, record
 from vita_model.sims.scripted.task import ScriptedTask, TaskSpec
@@ -54,6 +55,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         _add_evaluate(
             inner.add_parser("evaluate", help="evaluate closed-loop success on new initial states"), simulator
         )
+        _add_latency(
+            inner.add_parser(
+                "latency", help="measure what a policy's delay costs, standing still and running on meanwhile"
+            ),
+            simulator,
+        )
 
 
 def _add_record(parser: argparse.ArgumentParser, simulator: Simulator) -> None:
@@ -81,11 +88,25 @@ def _add_evaluate(parser: argparse.ArgumentParser, simulator: Simulator) -> None
     add_policy(parser)
     parser.add_argument("--episodes", type=positive, default=50, metavar="N", help="number of episodes (default: 50)")
     add_replan(parser)
+    add_timing(parser)
     parser.add_argument(
         "--max-steps", type=positive, metavar="N", help="maximum steps per episode (default: the task's)"
     )
     add_quiet_flag(parser)
     parser.set_defaults(command=functools.partial(_evaluate, simulator))
+
+
+def _add_latency(parser: argparse.ArgumentParser, simulator: Simulator) -> None:
+    _add_task(parser, simulator)
+    add_policy(parser)
+    parser.add_argument("--episodes", type=positive, default=20, metavar="N", help="episodes per row (default: 20)")
+    add_replan(parser)
+    parser.add_argument(
+        "--latencies-ms", type=not_negative, nargs="+", default=[0, 100, 200, 400], metavar="MS",
+        help="simulated times from a request to its answer (default: 0 100 200 400)",
+    )  # fmt: skip
+    add_quiet_flag(parser)
+    parser.set_defaults(command=functools.partial(_latency, simulator))
 
 
 def _add_task(parser: argparse.ArgumentParser, simulator: Simulator) -> None:
@@ -129,6 +150,8 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
         replan_steps=arguments.replan_steps,
         seed=arguments.seed,
         max_steps=arguments.max_steps,
+        execution=arguments.execution,
+        latency_ms=arguments.latency_ms,
     )
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
     with results_folder(request.out), progress:
@@ -137,3 +160,22 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
             evaluate_scripted(request, policy, task, progress.say, progress)
     if arguments.quiet:  # otherwise the rates are printed
         print(request.out / "result.json")
+
+
+def _latency(simulator: Simulator, arguments: argparse.Namespace) -> None:
+    spec = simulator.tasks[arguments.task]
+    evaluation = EvaluateRequest(
+        benchmark=simulator.name,
+        spec=spec,
+        out=arguments.out,
+        num_episodes=arguments.episodes,
+        replan_steps=arguments.replan_steps,
+        seed=arguments.seed,
+    )
+    request = LatencyRequest(evaluation=evaluation, latencies_ms=tuple(arguments.latencies_ms))
+    progress = Progress(f"{spec.name} latency", unit="episodes", quiet=arguments.quiet)
+    with results_folder(arguments.out), progress:
+        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
+        with contextlib.closing(simulator.build(spec)) as task:
+            rows = measure_latency(request, policy, task, progress.say, progress)
+    print("\n".join(latency_table(rows)))

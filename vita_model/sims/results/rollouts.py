@@ -7,6 +7,7 @@ from typing import Protocol
 
 from vita_data.config.checks import require_whole
 from vita_data.types import CameraRole, Float64, Image
+from vita_model.policy.chunks import Chunked, Execution, Timing
 from vita_model.policy.interfaces import Observation, Policy
 from vita_model.sims.results.scores import EpisodeResult
 
@@ -49,10 +50,19 @@ class LoopConfig:
     replan_steps: int
     """Commands executed from each chunk; a shorter chunk is executed completely."""
     ending: Ending = Ending.FIRST_SUCCESS
+    execution: Execution = Execution.SYNCHRONOUS
+    latency_steps: int = 0
+    """Steps from a request to its answer; without them, the simulator waits for the policy."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers below 1; raises RequestError."""
-        require_whole(self, "max_steps", "replan_steps")
+        """Refuse invalid numbers; raises RequestError."""
+        require_whole(self, "max_steps")
+        _ = self.timing
+
+    @property
+    def timing(self) -> Timing:
+        """When the policy is asked."""
+        return Timing(replan_steps=self.replan_steps, execution=self.execution, latency_steps=self.latency_steps)
 
 
 @dataclass(slots=True)
@@ -60,25 +70,6 @@ class Strip:
     """Images of one episode: one before each step, and one of the end."""
 
     images: list[Image] = field(default_factory=list)
-
-
-class Chunked:
-    """A policy that returns one command at a time from its chunks."""
-
-    def __init__(self, policy: Policy, replan_steps: int) -> None:
-        self._policy, self._replan_steps = policy, replan_steps
-        self._left: list[Float64] = []
-
-    def reset(self) -> None:
-        """Start an episode and discard remaining commands."""
-        self._left = []
-        self._policy.reset()
-
-    def next(self, observe: Callable[[], Observation]) -> Float64:
-        """Give the next command [7]; `observe` is called only if a new chunk is needed."""
-        if not self._left:
-            self._left = list(self._policy.act(observe())[: self._replan_steps])
-        return self._left.pop(0)
 
 
 def roll_out(
@@ -94,7 +85,7 @@ def roll_out(
         strip: collects images of the primary camera, if given.
     """
     simulation.reset(seed)
-    chunked = Chunked(policy, config.replan_steps)
+    chunked = Chunked(policy, config.timing)
     chunked.reset()
 
     steps = 0
@@ -105,7 +96,7 @@ def roll_out(
         steps += 1
     if strip is not None:
         _observer(simulation, strip)
-    return EpisodeResult(seed=seed, success=simulation.is_success, num_steps=steps)
+    return EpisodeResult(seed=seed, success=simulation.is_success, num_steps=steps, num_idle=chunked.num_idle)
 
 
 def _observer(simulation: Simulation, strip: Strip | None) -> Callable[[], Observation]:

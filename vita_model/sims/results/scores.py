@@ -19,6 +19,8 @@ class EpisodeResult:
     seed: int
     success: bool
     num_steps: int
+    num_idle: int = 0
+    """Steps in which the robot stood still because the policy had not answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
