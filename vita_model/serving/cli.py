@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vita_data.action_convention import CANONICAL, require_convention
-from vita_data.command.arguments import local_path, port, positive, word
+from vita_data.command.arguments import local_path, not_negative, port, positive, word
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.devices import device
@@ -15,6 +15,8 @@ from vita_model.policy.interfaces import API_KEY
 from vita_model.serving.options import ServeOptions
 from vita_model.training.checkpoint.run_folder import find_policy
 from vita_model.training.recipes.recipe import Precision
+
+_MAX_BATCH = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +51,14 @@ def _parser() -> OneLineParser:
         "--replan-steps", type=positive, default=5, metavar="N",
         help="for vla-eval clients: actions executed from each chunk before replanning (default: 5)",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-batch", type=positive, metavar="N",
+        help="requests of different clients that the policy answers in one call (default: 8; with --compile 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-wait-ms", type=not_negative, default=0, metavar="MS",
+        help="time that a call waits for further requests (default: 0, only those that came meanwhile)",
+    )  # fmt: skip
     parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument(
         "--precision", type=Precision, choices=list(Precision), default=Precision.FP32,
@@ -63,20 +73,30 @@ def _parser() -> OneLineParser:
 def _serve(arguments: argparse.Namespace) -> None:
     require_convention(arguments.convention, find_policy(arguments.run)[1].conventions)
     _require_host(arguments.host, arguments.port)
+    max_batch = _max_batch(arguments)
 
     from aiohttp import web
 
     from vita_model.policy.policy import PolicyOptions, VitaPolicy
+    from vita_model.serving.batching import BatchingHandler
     from vita_model.serving.request_handler import PolicyRequestHandler
     from vita_model.serving.server import PolicyServer
 
     options = PolicyOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     policy = VitaPolicy.from_pretrained(arguments.run, options)
-    handler = PolicyRequestHandler(policy, arguments.convention)
+    answering = PolicyRequestHandler(policy, arguments.convention)
     if options.compile:
         policy.warm_up()
+    handler = (
+        answering
+        if max_batch == 1
+        else BatchingHandler(answering, max_batch=max_batch, max_wait_ms=arguments.max_wait_ms)
+    )
     server = PolicyServer(
-        handler, ServeOptions(api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps)
+        handler,
+        ServeOptions(
+            api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps, num_threads=max_batch
+        ),
     )
     try:
         web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
@@ -84,6 +104,13 @@ def _serve(arguments: argparse.Namespace) -> None:
         raise
     except OSError as fault:
         raise VitaDataError(f"{arguments.host}:{arguments.port}: {fault.strerror or fault}") from fault
+
+
+def _max_batch(arguments: argparse.Namespace) -> int:
+    """Choose the size of batches; raises RequestError if a compiled policy, whose batch is fixed, is to have others."""
+    if arguments.compile and (arguments.max_batch or 1) > 1:
+        raise RequestError(f"--max-batch {arguments.max_batch}: a policy is compiled for one request; omit --compile")
+    return arguments.max_batch or (1 if arguments.compile else _MAX_BATCH)
 
 
 def _require_host(host: str, port: int) -> None:

@@ -13,6 +13,8 @@ class ServeOptions:
     max_clients: int = 64
     max_waiting: int = 32
     """Maximum number of requests waiting for the current one."""
+    num_threads: int = 1
+    """Requests that are answered at the same time; a batching handler needs as many as its batch."""
     replan_steps: int = 5
     """Actions of a chunk sent to vla-eval clients before the policy is called again; openpi clients get whole chunks.
 

@@ -1,6 +1,7 @@
 """Convert a request with openpi's keys to an observation, and the policy's decision to an answer."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from vita_data.action_convention import Convention, require_convention
@@ -51,8 +52,19 @@ class PolicyRequestHandler:
 
     def act(self, request: Message) -> Message:
         """Answer with `actions` [H, 7] in the convention; raises as `RequestHandler.act`."""
+        return self.act_many([request])[0]
+
+    def act_many(self, requests: Sequence[Message]) -> list[Message]:
+        """Answer several requests with one call of the policy; raises as `act`, without answering any.
+
+        The time in each answer is that of the whole call.
+        """
         begin_s = time.monotonic()
-        observation = read_observation(request, default_source=None if self._convention is None else self._name)
-        decision = self._policy.decide([observation])[0]
-        actions = self._policy.commands(decision, self._name, state=observation.state)
-        return {"actions": actions, "server_timing": {"infer_ms": 1e3 * (time.monotonic() - begin_s)}}
+        source = None if self._convention is None else self._name
+        observations = [read_observation(request, default_source=source) for request in requests]
+        commands = [
+            self._policy.commands(decision, self._name, state=observation.state)
+            for decision, observation in zip(self._policy.decide(observations), observations, strict=True)
+        ]
+        infer_ms = 1e3 * (time.monotonic() - begin_s)
+        return [{"actions": actions, "server_timing": {"infer_ms": infer_ms}} for actions in commands]

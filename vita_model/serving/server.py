@@ -1,7 +1,8 @@
 """The websocket server: openpi's protocol on `/`, vla-eval's envelope on `/vla-eval`; invalid messages get an error.
 
 Source of the protocol: openpi, `websocket_policy_server` (metadata frame, msgpack, errors as text, `/healthz`).
-One thread answers all requests. Others wait in a queue of limited length; if it is full, the client gets an error.
+One thread answers all requests, or as many as a batch has (`batching`). Others wait in a queue of limited length; if it
+is full, the client gets an error.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class PolicyServer:
 
     def __init__(self, handler: RequestHandler, options: ServeOptions) -> None:
         self._handler, self._options = handler, options
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vita-act")
+        self._thread = ThreadPoolExecutor(options.num_threads, thread_name_prefix="vita-act")
         self._num_waiting = 0
         self._sockets: set[web.WebSocketResponse] = set()
 

@@ -143,6 +143,14 @@ def serve_parser() -> OneLineParser:
         metavar="N",
         help="numbers of concurrent clients (default: 1 4 16)",
     )
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        nargs="+",
+        default=(1, 8),
+        metavar="N",
+        help="requests that the policy answers in one call, one server for each number (default: 1 8)",
+    )
     parser.add_argument("--requests", type=int, default=400, metavar="N", help="timed requests per row (default: 400)")
     parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--out", type=local_path, metavar="FILE", help="also write the results to FILE, as JSON")
@@ -153,7 +161,7 @@ def serve_parser() -> OneLineParser:
 def _serve(arguments: argparse.Namespace) -> None:
     spec = LoadSpec(
         preset=arguments.preset or LoadSpec().preset, policy=arguments.policy, clients=tuple(arguments.clients),
-        num_requests=arguments.requests, device=arguments.device,
+        num_requests=arguments.requests, device=arguments.device, batches=tuple(arguments.max_batch),
     )  # fmt: skip
     if arguments.out is not None and not arguments.out.parent.is_dir():
         raise RequestError(f"--out {arguments.out}: folder {arguments.out.parent} not found; create it")

@@ -66,6 +66,8 @@ class LoadRow:
     """Results for a number of concurrent clients."""
 
     num_clients: int
+    max_batch: int
+    """Requests that the server may answer with one call of the policy."""
     figures: Figures
     ratio: float
     """Requests per second relative to in-process inference."""
@@ -97,19 +99,28 @@ def measure_load(spec: LoadSpec) -> LoadReport:
     with _policy_folder(spec) as folder:
         policy = VitaPolicy.from_pretrained(folder, PolicyOptions(device=spec.device))
         inputs = tuple(_Input.drawn(policy, number) for number in range(_NUM_DIFFERENT))
-        with served(folder, device=spec.device) as port, ExitStack() as connections:
-            asks = [connections.enter_context(connected(port)) for _ in range(max(spec.clients))]
-            difference = max(_difference(policy, one, asks[0](one.request)) for one in inputs)
+        with ExitStack() as servers:
+            asks = {max_batch: _connections(servers, spec, folder, max_batch) for max_batch in spec.batches}
+            difference = max(_difference(policy, one, ask[0](one.request)) for ask in asks.values() for one in inputs)
             in_process, loads = _in_turns(spec, policy, asks, inputs)
     rows = tuple(
-        LoadRow(num_clients=number, figures=load, ratio=load.requests_per_s / in_process.requests_per_s)
-        for number, load in zip(spec.clients, loads, strict=True)
-    )
+        LoadRow(
+            num_clients=number, max_batch=max_batch, figures=load,
+            ratio=load.requests_per_s / in_process.requests_per_s,
+        )
+        for (number, max_batch), load in loads.items()
+    )  # fmt: skip
     return LoadReport(
         policy=spec.preset if spec.policy is None else str(spec.policy), device=device_name(policy.device),
         num_cores=os.cpu_count() or 1, num_views=len(inputs[0].images), num_requests=spec.num_requests,
         client=client_name(), largest_difference=difference, in_process=in_process, rows=rows,
     )  # fmt: skip
+
+
+def _connections(servers: ExitStack, spec: LoadSpec, folder: Path, max_batch: int) -> list[Ask]:
+    """Start a server and connect the clients to it."""
+    port = servers.enter_context(served(folder, device=spec.device, max_batch=max_batch))
+    return [servers.enter_context(connected(port)) for _ in range(max(spec.clients))]
 
 
 @contextmanager
@@ -193,18 +204,18 @@ def _drained(ask: _Asker, waiting: deque[_Input]) -> list[tuple[float, float]]:
 
 
 def _in_turns(
-    spec: LoadSpec, policy: VitaPolicy, asks: Sequence[Ask], inputs: Sequence[_Input]
-) -> tuple[Figures, list[Figures]]:
+    spec: LoadSpec, policy: VitaPolicy, asks: Mapping[int, Sequence[Ask]], inputs: Sequence[_Input]
+) -> tuple[Figures, dict[tuple[int, int], Figures]]:
     """Measure the policy and all rows in turns, several times, so that a busy machine affects them equally."""
-    called, loads = _Timer(), [_Timer() for _ in spec.clients]
+    called, loads = _Timer(), {(number, max_batch): _Timer() for number in spec.clients for max_batch in asks}
     num_turns = min(_MAX_TURNS, spec.num_requests // max(spec.clients))
-    askers = [partial(_ask_server, ask) for ask in asks]
+    askers = {max_batch: [partial(_ask_server, ask) for ask in of_server] for max_batch, of_server in asks.items()}
     for part in np.array_split(np.arange(spec.num_requests) % len(inputs), num_turns):
         turn = [inputs[number] for number in part]
         called.burst([partial(_call, policy)], turn)
-        for number, load in zip(spec.clients, loads, strict=True):
-            load.burst(askers[:number], turn)
-    return called.figures, [load.figures for load in loads]
+        for (number, max_batch), load in loads.items():
+            load.burst(askers[max_batch][:number], turn)
+    return called.figures, {row: load.figures for row, load in loads.items()}
 
 
 def _ask_server(ask: Ask, one: _Input) -> float:

@@ -9,10 +9,10 @@ def as_markdown(report: LoadReport) -> str:
         f"{report.policy} on {report.device} ({report.num_cores} cores), {report.num_views} views of {SIDE}x{SIDE}, "
         f"{report.num_requests} requests per row; {report.client}, threads in a separate process from the server",
         "",
-        "| clients | requests/s | p50 | p95 | p99 | policy only, p50 | requests/s relative to in-process |",
-        "|---|---|---|---|---|---|---|",
-        _line("in process", report.in_process, 1.0),
-        *(_line(str(row.num_clients), row.figures, row.ratio) for row in report.rows),
+        "| clients | batch | requests/s | p50 | p95 | p99 | policy only, p50 | requests/s relative to in-process |",
+        "|---|---|---|---|---|---|---|---|",
+        _line("in process | 1", report.in_process, 1.0),
+        *(_line(f"{row.num_clients} | {row.max_batch}", row.figures, row.ratio) for row in report.rows),
         "",
         f"Served actions differ from in-process actions by at most {report.largest_difference:.1e}.",
     ]

@@ -20,13 +20,14 @@ _END_S = 30.0
 
 
 @contextmanager
-def served(run: Path, *, device: str) -> Iterator[int]:
+def served(run: Path, *, device: str, max_batch: int = 1) -> Iterator[int]:
     """Serve a run inside the context, with this process's number of threads and without a key; yields the port.
 
     Raises:
         VitaDataError: the server exits before it is ready; the message has the last line of its output.
     """
     command = [sys.executable, "-m", "vita_model.serving.cli", str(run), "--port", "0", "--device", device]
+    command += ["--max-batch", str(max_batch)]
     environment = {name: value for name, value in os.environ.items() if name != API_KEY}
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     with (

@@ -70,6 +70,8 @@ class LoadSpec:
     clients: tuple[int, ...] = (1, 4, 16)
     num_requests: int = 400
     """Number of timed requests, for each number of clients and in process."""
+    batches: tuple[int, ...] = (1, 8)
+    """Requests that a server may answer with one call of the policy; one server for each."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -79,6 +81,8 @@ class LoadSpec:
             raise RequestError(f"--preset {self.preset}: expected one of {', '.join(PRESETS)}")
         if not self.clients or not all(1 <= number <= most for number in self.clients):
             raise RequestError(f"--clients {' '.join(map(str, self.clients))}: expected numbers from 1 to {most}")
+        if not self.batches or min(self.batches) < 1:
+            raise RequestError(f"--max-batch {' '.join(map(str, self.batches))}: expected numbers of at least 1")
         if self.num_requests < max(self.clients):
             raise RequestError(
                 f"--requests {self.num_requests}: expected at least one per client ({max(self.clients)})"

@@ -27,7 +27,8 @@ def test_a_served_policy_answers_as_the_same_one_in_process(tmp_path: Path, caps
 
     assert main(["--clients", "1", "3", "--requests", "7", "--out", str(out)]) == 0
     report = json.loads(out.read_text())
-    assert [row["num_clients"] for row in report["rows"]] == [1, 3]
+    rows = [(row["num_clients"], row["max_batch"]) for row in report["rows"]]
+    assert rows == [(1, 1), (1, 8), (3, 1), (3, 8)]
     assert report["largest_difference"] < 1e-4
     for row in report["rows"]:
         figures = row["figures"]
@@ -36,7 +37,7 @@ def test_a_served_policy_answers_as_the_same_one_in_process(tmp_path: Path, caps
         assert row["ratio"] == pytest.approx(figures["requests_per_s"] / report["in_process"]["requests_per_s"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
-        "| clients", "| in process", "| 1", "| 3",
+        "| clients", "| in process", "| 1", "| 1", "| 3", "| 3",
     ]  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_both_clients_give_the_answer_or_the_error_in_a_line(
         (["--clients", "0"], "--clients 0: expected numbers from 1 to 32"),
         (["--clients", "4", "33"], "--clients 4 33: expected numbers from 1 to 32"),
         (["--clients", "4", "--requests", "3"], "--requests 3: expected at least one per client (4)"),
+        (["--max-batch", "1", "0"], "--max-batch 1 0: expected numbers of at least 1"),
         (["--requests", "many"], "argument --requests: invalid int value: 'many'"),
         (["--clinets", "4"], "unknown option --clinets; did you mean --clients?"),
         (["--preset", "tiny", "--policy", "x"], "not allowed with argument"),
