@@ -1,31 +1,30 @@
-"""vla-eval's protocol for LIBERO: a HELLO for a HELLO, then one action [7] per observation, from chunks kept here.
+"""vla-eval's protocol: a HELLO for a HELLO, then one action [7] per observation, from chunks kept here.
 
 Source: vla-eval 0.8.0 (protocol/, connection.py, benchmarks/libero): a message is msgpack with type, payload, seq and
 timestamp; arrays are maps with the string key `__ndarray__`, images with `__image__`; answers repeat the seq; messages
-for the start and end of an episode get no answer. Its other benchmarks use other names for cameras and states and are
-not supported.
+for the start and end of an episode get no answer. LIBERO, CALVIN and SimplerEnv are supported (`vla_eval_benchmarks`);
+the HELLO says which one it is.
 """
 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from vita_data.action_convention import Convention, Flip, Turn, turned
+from vita_data.action_convention import CANONICAL, Convention, Flip, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
-from vita_model.policy.observations import PROMPT_KEY, STATE_KEY
+from vita_model.policy.observations import PROMPT_KEY
 from vita_model.policy.openpi import Message, decode_array, reading
 from vita_model.serving.pictures import decode_picture
 from vita_model.serving.request_handler import RequestHandler
+from vita_model.serving.vla_eval_benchmarks import LIBERO, benchmark_named, camera_fault
 
-LIBERO = "libero"
 _VERSION = 1
-_CAMERAS = {"agentview": "observation/image", "wrist": "observation/wrist_image"}
 _FIELDS = {"type", "payload", "seq", "timestamp"}
 _log = logging.getLogger(__name__)
 
@@ -36,6 +35,7 @@ class EnvelopeConnection:
     def __init__(self, handler: RequestHandler, replan_steps: int) -> None:
         """Create a connection; `replan_steps` commands of each chunk are used before the handler is called again."""
         self._handler, self._replan_steps = handler, replan_steps
+        self._benchmark = LIBERO
         self._commands: deque[Float32] = deque()
         self._seq = 0
         self._handlers: Mapping[str, Callable[[Message], bytes | None]] = {
@@ -63,17 +63,16 @@ class EnvelopeConnection:
         version = payload.get("protocol_version", _VERSION)
         if version != _VERSION:
             raise RequestError(f"expected protocol_version {_VERSION}, got {version!r}")
+        self._benchmark = benchmark_named(payload.get("benchmark"))
         convention = self._convention()
-        sign = "positive" if convention.gripper_closed > convention.gripper_open else "negative"
-        turn = "axis_angle" if convention.turn is Turn.AXIS_ANGLE else "euler_xyz"
         wants_wrist = len(self._handler.metadata.get("views", ())) > 1
         return self._packed("hello", {
             "protocol_version": _VERSION, "model_server": "vita-serve", "capabilities": {},
             "observation_params": {"send_wrist_image": wants_wrist, "send_state": True},
             "action_spec": {
                 "position": {"name": "position", "dims": 3, "format": "delta_xyz"},
-                "rotation": {"name": "rotation", "dims": 3, "format": turn},
-                "gripper": {"name": "gripper", "dims": 1, "format": f"binary_close_{sign}"},
+                "rotation": {"name": "rotation", "dims": 3, "format": self._benchmark.rotation_format(convention)},
+                "gripper": {"name": "gripper", "dims": 1, "format": self._benchmark.gripper_format(convention)},
             },
         })  # fmt: skip
 
@@ -85,33 +84,38 @@ class EnvelopeConnection:
 
     def _observe(self, payload: Message) -> bytes:
         request = self._request(payload)
+        if payload.get("episode_restart"):  # CALVIN's next instruction
+            self._commands.clear()
         if not self._commands:
-            self._commands.extend(self._handler.act(request)["actions"][: self._replan_steps])
+            actions = np.asarray(self._handler.act(request)["actions"][: self._replan_steps], np.float32)
+            self._commands.extend(self._benchmark.commands(actions, self._convention()))
         return self._packed("action", {"actions": _plain(self._commands.popleft())})
 
     def _request(self, payload: Message) -> Message:
-        images, told, state = (payload.get(name) for name in ("images", "task_description", "states"))
-        found = ", ".join(map(str, images)) if isinstance(images, dict) else type(images).__name__
-        if not isinstance(images, dict) or not {"agentview"} <= set(images) <= set(_CAMERAS):
-            raise RequestError(
-                f"images must be a map of LIBERO's cameras, agentview and optionally wrist; found {found}"
-            )
+        benchmark, images, told = self._benchmark, payload.get("images"), payload.get("task_description")
+        if fault := camera_fault(benchmark, images):
+            raise RequestError(fault)
         if not isinstance(told, str) or not told:
             raise RequestError(f"task_description must be a non-empty string; found {type(told).__name__}")
-        if state is not None and getattr(state, "shape", None) != (8,):
-            raise RequestError("states must be LIBERO's 8 numbers: position, rotation vector, two fingers")
-        flip = self._convention().flip
-        pictures = {_CAMERAS[name]: _as_stored(image, flip) for name, image in images.items()}
-        return {**pictures, PROMPT_KEY: told, STATE_KEY: state}
+        convention = self._convention()
+        turns = [Flip.ROT180, convention.flip] if benchmark.is_turned and convention is not None else []
+        pictures = {benchmark.cameras[name]: _as_stored(image, turns) for name, image in (images or {}).items()}
+        return {**pictures, PROMPT_KEY: told, **benchmark.state(payload.get("states"))}
 
-    def _convention(self) -> Convention:
-        metadata = self._handler.metadata
-        if metadata.get("convention") != LIBERO:
+    def _convention(self) -> Convention | None:
+        """Return the constants of the server's convention; None if it is canonical.
+
+        Raises:
+            RequestError: the server's convention is not the benchmark's.
+        """
+        metadata, wanted = self._handler.metadata, self._benchmark.convention
+        if metadata.get("convention") != wanted:
             found = metadata.get("convention")
             raise RequestError(
-                f"vla-eval needs convention libero, but this server uses {found}; run vita-serve --convention libero"
+                f"vla-eval's {self._benchmark.name} needs convention {wanted}, but this server uses {found}; run "
+                f"vita-serve --convention {wanted}"
             )
-        return Convention.from_json(metadata["constants"])
+        return None if wanted == CANONICAL else Convention.from_json(metadata["constants"])
 
     def _packed(self, kind: str, payload: Message) -> bytes:
         sealed = {"type": kind, "payload": payload, "seq": self._seq, "timestamp": time.time()}
@@ -143,15 +147,17 @@ def _decoded(value: dict[Any, Any]) -> object:
     return value
 
 
-def _as_stored(value: object, flip: Flip) -> object:
-    """Decode an image and turn it like the training images; the benchmark has turned it by 180 degrees.
+def _as_stored(value: object, turns: Sequence[Flip]) -> object:
+    """Decode an image and turn it like the training images.
 
     Other images are not decoded, because a small file can expand to a large image.
     """
     image = decode_picture(value) if isinstance(value, dict) and "__image__" in value else value
     if not isinstance(image, np.ndarray) or image.ndim != 3:
         return image  # the handler refuses it and names its key
-    return turned(turned(image, Flip.ROT180), flip)
+    for turn in turns:
+        image = turned(image, turn)
+    return image
 
 
 def _plain(array: Float32) -> dict[str, object]:

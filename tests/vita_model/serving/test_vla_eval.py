@@ -15,6 +15,7 @@ import pytest
 
 from vita_data.action_convention import Flip
 from vita_data.errors import VitaDataError
+from vita_model.policy.observations import read_observation
 from vita_model.serving.vla_eval import EnvelopeConnection
 
 from .envelopes import PICTURE, array, message, observation, picture, recorded
@@ -158,6 +159,76 @@ def test_damaged_messages_are_answered_or_refused_and_nothing_else(seed: int) ->
 def test_another_convention_is_refused_at_once() -> None:
     with pytest.raises(VitaDataError, match="uses canonical; run vita-serve --convention libero"):
         EnvelopeConnection(Counting("canonical"), 1).answer(recorded("hello"))
+
+
+CALVIN_CONSTANTS = {
+    "position_scale_m": 0.02, "rotation_scale_rad": 0.05, "turn": "euler-difference", "gripper_open": 1,
+    "gripper_closed": -1, "limit": 1.0, "flip": "none",
+}  # fmt: skip
+
+
+def greeted(handler: Counting, benchmark: str, replan_steps: int = 2) -> tuple[EnvelopeConnection, dict[str, Any]]:
+    connection = EnvelopeConnection(handler, replan_steps)
+    hello = {"harness_version": "0.8.0", "protocol_version": 1, "benchmark": f"vla_eval.benchmarks:{benchmark}"}
+    return connection, opened(connection.answer(message("hello", hello)))["payload"]["action_spec"]
+
+
+def test_calvin_gets_metres_and_radians_and_its_own_names() -> None:
+    handler = Counting("calvin")
+    handler.metadata["constants"] = CALVIN_CONSTANTS
+    connection, spec = greeted(handler, "CALVINBenchmark")
+    assert [spec[name]["format"] for name in ("rotation", "gripper")] == ["euler_xyz", "binary_close_negative"]
+
+    states = np.array([0.1, 0.2, 0.3, 0.0, 0.0, np.pi / 2, 0.04, 1.0], np.float32)
+    images = {"rgb_static": array(PICTURE), "rgb_gripper": array(PICTURE[::-1].copy())}
+    seen = {"images": images, "states": array(states)}
+    first = command(opened(connection.answer(observation(**seen))))
+    assert first == pytest.approx([0.2] * 3 + [0.5] * 3 + [10.0])  # 10 units of 0.02 m and 0.05 rad
+    (asked,) = handler.asked
+    assert np.array_equal(asked["observation/image"], PICTURE)  # not turned
+    assert np.array_equal(asked["observation/wrist_image"], PICTURE[::-1])
+    read = read_observation(asked)
+    assert read.state is not None
+    assert read.state[24:34] == pytest.approx([0.1, 0.2, 0.3, 0, 1, 0, -1, 0, 0, 0.5], abs=1e-6)
+
+    restarted = command(opened(connection.answer(observation(**seen, episode_restart=True))))
+    assert restarted[6] == 20.0  # the rest of the chunk belongs to the last instruction
+    with pytest.raises(VitaDataError, match="CALVIN's cameras, rgb_static and optionally rgb_gripper; found agentview"):
+        connection.answer(observation())
+    with pytest.raises(VitaDataError, match="states must be CALVIN's 8"):
+        connection.answer(observation(images=images, states=array(np.zeros(7))))
+
+
+def test_simplerenv_gets_rotation_vectors_and_openings() -> None:
+    class Turning(Counting):
+        def act(self, request: dict[str, Any]) -> dict[str, Any]:
+            super().act(request)
+            return {"actions": np.array([[0.01, 0, 0, np.pi / 2, 0, np.pi / 2, 1.0]])}
+
+    handler = Turning("canonical")
+    handler.metadata["constants"] = {}
+    connection, spec = greeted(handler, "SimplerEnvBenchmark")
+    assert [spec[name]["format"] for name in ("rotation", "gripper")] == ["euler_xyz", "binary_close_positive"]
+
+    sent = observation(images={"primary": array(PICTURE)}, states=array(np.zeros(8)), task_name="x")
+    moved = command(opened(connection.answer(sent)))
+    third = 2 * np.pi / 3 / np.sqrt(3)  # both quarter turns together: 120 degrees about the diagonal
+    assert moved == pytest.approx([0.01, 0, 0, third, third, third, 1.0], abs=1e-6)
+    (asked,) = handler.asked
+    assert np.array_equal(asked["observation/image"], PICTURE)
+    assert "observation/state" not in asked
+    with pytest.raises(VitaDataError, match="SimplerEnv's cameras, primary; found rgb_static"):
+        connection.answer(observation(images={"rgb_static": array(PICTURE)}))
+
+
+@pytest.mark.parametrize(
+    ("served", "benchmark", "wanted"),
+    [("libero", "CALVINBenchmark", "calvin"), ("libero", "SimplerEnvBenchmark", "canonical"),
+     ("calvin", "LIBEROProBenchmark", "libero")],
+)  # fmt: skip
+def test_each_benchmark_names_the_convention_that_it_needs(served: str, benchmark: str, wanted: str) -> None:
+    with pytest.raises(VitaDataError, match=f"needs convention {wanted}, .* run vita-serve --convention {wanted}"):
+        greeted(Counting(served), benchmark)
 
 
 def test_errors_come_in_the_envelope_and_the_connection_goes_on(serve: Callable[..., int]) -> None:
