@@ -23,6 +23,7 @@ from vita_data.formats.toy import toy_arm
 from vita_data.loader import Plan, make_loader
 from vita_data.normalize import FrameSelection
 from vita_data.probe import Probe, probe_tree
+from vita_data.replay import compare_commands, find_built
 from vita_data.shards.stats import load_stats
 from vita_data.shards.verify import verify
 from vita_data.types import Manifest, MixtureEntry, Modality, Split
@@ -224,3 +225,14 @@ def test_the_real_g1_episode_is_a_paired_source_with_the_joints_of_both_arms(
     assert np.flatnonzero(clip.action.track.mask).tolist() == [6, *LEFT, 22, *RIGHT]
     assert clip.instruction.text == "Pick up the yellow bottle on the table."
     assert len(clip.frames["primary"]) == 8
+
+
+@pytest.mark.parametrize("declared", [SO101, ALOHA, NO_GRIPPER], ids=["absolute", "differences", "without gripper"])
+def test_stored_joint_targets_give_back_the_commands(tmp_path: Path, declared: LeRobotDeclaration) -> None:
+    (found,) = find_built(built(declared, tmp_path), str(tmp_path / "raw"))
+    report = compare_commands(found, source_file=str(tmp_path / f"{declared.name}.py"))
+    sides = [side for side, arm in (("left", declared.left), ("right", declared.right)) if arm is not None]
+
+    assert report.passes
+    assert {f"{side} joints (rad)" for side in sides} <= report.worst.keys()
+    assert not [name for name in report.worst if "position" in name or "rotation" in name]
