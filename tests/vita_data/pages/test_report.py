@@ -56,7 +56,7 @@ def test_every_source_has_a_row_of_lengths_texts_and_ranges(shard_folder: Path) 
     stats = load_stats(shard_folder / "arm").source.action
     assert stats is not None
     assert ranges[2] == f"{stats.q01[16]:.3g} to {stats.q99[16]:.3g}"
-    assert ["short", "too few rows", "4", "2", "2"] in rows
+    assert ["short", "too few rows", "4", "arm 2, film 2"] in rows
 
 
 def test_size_is_that_of_the_shard_files(shard_folder: Path) -> None:

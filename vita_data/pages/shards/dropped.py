@@ -85,20 +85,23 @@ def losses_section(card: Card, losses: Losses) -> Section:
 
 
 def drops_table(cards: Sequence[Card]) -> Markup:
-    """Show the drops: one row per reason, one column per source with drops or failures."""
+    """Show the drops: one row per reason, with its number in each source; a column per source would be too wide."""
     lossy = [card for card in cards if card.drops or card.num_outcome(EpisodeOutcome.FAILED)]
     if not lossy:
         return paragraph("No raw episode was dropped, and none failed.")
     codes = sorted({code for card in lossy for code in card.drops})
-    rows: list[tuple[Cell, ...]] = [
-        (code, reason_meaning(code), *_with_total([card.drops.get(code, 0) for card in lossy])) for code in codes
+    rows = [
+        (code, reason_meaning(code), *_by_source({card.source: card.drops.get(code, 0) for card in lossy}))
+        for code in codes
     ]
-    rows.append(("failed", "could not be read", *_with_total([c.num_outcome(EpisodeOutcome.FAILED) for c in lossy])))
-    return table(Table(header=("reason", "meaning", "all", *(card.source for card in lossy)), rows=tuple(rows)))
+    failed = {card.source: card.num_outcome(EpisodeOutcome.FAILED) for card in lossy}
+    rows.append(("failed", "could not be read", *_by_source(failed)))
+    return table(Table(header=("reason", "meaning", "all", "by source"), rows=tuple(rows)))
 
 
-def _with_total(counts: Sequence[int]) -> tuple[Cell, ...]:
-    return (sum(counts), *(count or None for count in counts))
+def _by_source(counts: Mapping[str, int]) -> tuple[Cell, Cell]:
+    shown = [f"{source} {count:,}" for source, count in counts.items() if count]
+    return sum(counts.values()), ", ".join(shown) or None
 
 
 def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:

@@ -33,9 +33,9 @@ def test_page_shows_reasons_with_counts_and_examples(shard_folder: Path) -> None
 def test_drops_across_sources_add_up(shard_folder: Path) -> None:
     cards = [load_card(shard_folder / name) for name in ("arm", "film")]
     assert PageParser(drops_table(cards)).rows == [
-        ["reason", "meaning", "all", "arm", "film"],
-        ["short", "too few rows", "4", "2", "2"],
-        ["failed", "could not be read", "2", "1", "1"],
+        ["reason", "meaning", "all", "by source"],
+        ["short", "too few rows", "4", "arm 2, film 2"],
+        ["failed", "could not be read", "2", "arm 1, film 1"],
     ]
 
 
