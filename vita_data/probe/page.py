@@ -1,5 +1,6 @@
 """The page of `vita-data probe --html`: verdicts, the numbers behind them, and the sheets for a person to look at."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,15 @@ _LOOK = {
 }
 
 
+_TALLIED = {
+    Verdict.FAILED: "failed",
+    Verdict.WARNING: "with a warning",
+    Verdict.LOOK: "for you to look at",
+    Verdict.HELD: "held",
+    Verdict.NOT_APPLICABLE: "not applicable",
+}
+
+
 def probe_page(probed: Probed) -> str:
     """Return the page: a summary, one section per probe, and the pictures of the sample."""
     report = probed.report
@@ -38,7 +48,7 @@ def probe_page(probed: Probed) -> str:
         warnings.append(f"This page shows images of {report.source}, whose licence forbids redistribution.")
     introduction = (
         f"{report.num_episodes} raw episodes from {report.num_parts_read} of {report.num_parts} parts of a download of "
-        f"{probed.info.title}, read with the given settings, without a length filter."
+        f"{probed.info.title}, read with the given settings, without a length filter. Assumptions: {_tally(report)}."
     )
     sections = [
         Section(
@@ -54,6 +64,11 @@ def probe_page(probed: Probed) -> str:
         *(_section(result, probed.sample) for result in report.results),
     ]
     return page(f"{report.source}: probes of a download", introduction, sections, warnings=warnings)
+
+
+def _tally(report: ProbeReport) -> str:
+    counts = Counter(result.verdict for result in report.results)
+    return ", ".join(f"{counts[verdict]} {words}" for verdict, words in _TALLIED.items() if counts[verdict])
 
 
 def _summary(report: ProbeReport) -> Markup:

@@ -114,6 +114,9 @@ def test_the_page_names_what_fails_and_orientation_is_left_to_a_person() -> None
     assert answer(found, Probe.ORIENTATION).verdict is Verdict.LOOK
     assert answer(found, Probe.ORIENTATION).settings == ("orientation",)
     assert "P3 gripper polarity does not hold" in page
+    verdicts = [result.verdict for result in found.report.results]
+    assert f"Assumptions: {verdicts.count(Verdict.FAILED)} failed, " in page
+    assert f"for you to look at, {verdicts.count(Verdict.HELD)} held" in page
     assert "--set gripper_open_raw=" in page
     assert len(sheet(page)) == 12 * 3
     # Ids of episodes may differ at their beginning or at their end, so that they are shown whole.
