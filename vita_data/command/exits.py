@@ -18,7 +18,7 @@ from vita_data.installation import install_extra
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
-    **dict.fromkeys(("aiohttp", "msgpack", "websockets"), "serve"),
+    **dict.fromkeys(("msgpack", "websockets"), "serve"),
 }
 """Packages that only an extra of this distribution installs."""
 

@@ -21,6 +21,15 @@ _NUMBERS, _TEXTS = "biuf", "S"
 _MAX_AXES = 8
 _MAX_PARTS = 10_000
 """Limit of maps and lists in a message, because each may be one byte in the message, but seventy in memory."""
+_MAX_ITEMS = 1 << 16
+"""Limit of items in one of them; memory is allocated for as many as it declares."""
+_MAX_ALL_ITEMS = 1 << 18
+_MAX_DTYPE = 64
+"""Characters of the name of a type, which numpy parses."""
+_TOO_MANY = (
+    f"expected at most {_MAX_PARTS} maps and lists in a message, with at most {_MAX_ITEMS} items each and "
+    f"{_MAX_ALL_ITEMS} together; send numbers as arrays"
+)
 
 Message = Mapping[str, Any]
 
@@ -48,21 +57,32 @@ def unpack(data: bytes, *, kinds: str = _NUMBERS + _TEXTS) -> Any:
     except msgpack.ExtraData as fault:
         raise VitaDataError(f"expected one message, got {len(fault.extra)} more bytes after its end") from fault
     except Exception as fault:
-        raise VitaDataError(
-            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
-        ) from fault
+        raise unreadable(data, fault) from fault
+
+
+def unreadable(data: bytes, fault: Exception) -> VitaDataError:
+    """Describe why msgpack cannot decode a message."""
+    if "exceeds max_" in str(fault):
+        return VitaDataError(_TOO_MANY)
+    told = f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
+    return VitaDataError(told)
 
 
 def reading(decode: Callable[[dict[Any, Any]], object]) -> dict[str, Any]:
-    """Give msgpack's options for one message: `decode` converts maps, and the number of maps and lists is limited."""
-    left = iter(range(_MAX_PARTS))
+    """Give msgpack's options for one message: `decode` converts maps, and maps, lists and items are limited."""
+    num_parts = num_items = 0
 
     def count(value: Any) -> Any:
-        if next(left, None) is None:
-            raise VitaDataError(f"expected at most {_MAX_PARTS} maps and lists in a message; send numbers as arrays")
+        nonlocal num_parts, num_items
+        num_parts, num_items = num_parts + 1, num_items + len(value)
+        if num_parts > _MAX_PARTS or num_items > _MAX_ALL_ITEMS:
+            raise VitaDataError(_TOO_MANY)
         return value
 
-    return {"object_hook": lambda value: decode(count(value)), "list_hook": count, "strict_map_key": False}
+    return {
+        "object_hook": lambda value: decode(count(value)), "list_hook": count, "strict_map_key": False,
+        "max_array_len": _MAX_ITEMS, "max_map_len": _MAX_ITEMS,
+    }  # fmt: skip
 
 
 def read_request(data: bytes) -> Message:
@@ -112,6 +132,8 @@ def decode_array(dtype_name: object, shape: Any, data: object, *, kinds: str = _
 
 
 def _dtype(name: object, kinds: str) -> np.dtype[Any]:
+    if isinstance(name, str) and len(name) > _MAX_DTYPE:
+        raise VitaDataError(f"array: expected the name of a type, got {len(name)} characters")
     try:
         dtype = np.dtype(name if isinstance(name, str) else object)
     except TypeError as fault:

@@ -1,10 +1,12 @@
 """The command `vita-serve`: serve a run or an exported policy over a websocket."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from vita_data.action_convention import CANONICAL, require_convention
 from vita_data.command.arguments import local_path, not_negative, port, positive, word
@@ -22,7 +24,7 @@ _MAX_BATCH = 8
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit code: 0 stopped, 1 could not serve, 2 invalid request."""
     arguments = _parser().parse_args(argv)
-    # Ctrl-C while serving is a normal stop; aiohttp handles it.
+    # Ctrl-C while serving is a normal stop; the server handles it.
     interrupted = "interrupted before the server started"
     return exit_code("vita-serve", lambda: _serve(arguments), interrupted=interrupted, extras=("serve", "train"))
 
@@ -47,6 +49,11 @@ def _parser() -> OneLineParser:
         "--host", type=word, default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
     parser.add_argument("--port", type=port, default=8000, help="port to listen on; 0 picks a free one (default: 8000)")
+    parser.add_argument(
+        "--allow-origin", type=word, action="append", default=[], metavar="ORIGIN",
+        help="web page that may use the policy, such as http://localhost:3000; may be repeated (default: none, because "
+        "any page that a browser opens could otherwise move the robot)",
+    )  # fmt: skip
     parser.add_argument(
         "--replan-steps", type=positive, default=5, metavar="N",
         help="for vla-eval clients: actions executed from each chunk before replanning (default: 5)",
@@ -75,8 +82,6 @@ def _serve(arguments: argparse.Namespace) -> None:
     _require_host(arguments.host, arguments.port)
     max_batch = _max_batch(arguments)
 
-    from aiohttp import web
-
     from vita_model.policy.policy import PolicyOptions, VitaPolicy
     from vita_model.serving.batching import BatchingHandler
     from vita_model.serving.request_handler import PolicyRequestHandler
@@ -92,14 +97,16 @@ def _serve(arguments: argparse.Namespace) -> None:
         if max_batch == 1
         else BatchingHandler(answering, max_batch=max_batch, max_wait_ms=arguments.max_wait_ms)
     )
-    server = PolicyServer(
-        handler,
-        ServeOptions(
-            api_key=os.environ.get(API_KEY) or None, replan_steps=arguments.replan_steps, num_threads=max_batch
-        ),
+    serve_options = ServeOptions(
+        api_key=os.environ.get(API_KEY) or None,
+        origins=tuple(arguments.allow_origin),
+        replan_steps=arguments.replan_steps,
+        num_threads=max_batch,
     )
     try:
-        web.run_app(server.app(), host=arguments.host, port=arguments.port, print=lambda text: print(text, flush=True))
+        asyncio.run(
+            PolicyServer(handler, serve_options).run(arguments.host, arguments.port, partial(print, flush=True))
+        )
     except BrokenPipeError:  # stdout was closed
         raise
     except OSError as fault:

@@ -19,7 +19,7 @@ from vita_data.action_convention import CANONICAL, Convention, Flip, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float32
 from vita_model.policy.observations import PROMPT_KEY
-from vita_model.policy.openpi import Message, decode_array, reading
+from vita_model.policy.openpi import Message, decode_array, reading, unreadable
 from vita_model.serving.pictures import decode_picture
 from vita_model.serving.request_handler import RequestHandler
 from vita_model.serving.vla_eval_benchmarks import LIBERO, benchmark_named, camera_fault
@@ -129,9 +129,7 @@ def _parsed(data: bytes) -> tuple[str, Message, int]:
     except VitaDataError:
         raise
     except Exception as fault:
-        raise RequestError(
-            f"expected a msgpack message, got {len(data)} bytes of other data ({type(fault).__name__}: {fault})"
-        ) from fault
+        raise RequestError(str(unreadable(data, fault))) from fault
     if not isinstance(message, dict) or not set(message) >= _FIELDS:
         raise RequestError(f"a message must be a map with the keys {', '.join(sorted(_FIELDS))}")
     kind, payload, seq = message["type"], message["payload"], message["seq"]

@@ -50,9 +50,9 @@ def test_names_of_strangers_do_not_reach_the_terminal_as_commands():
 
 def test_all_extras_that_a_command_lacks_are_named_at_once(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    fault = ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
+    fault = ModuleNotFoundError("No module named 'websockets'", name="websockets")
     assert exit_code("vita-x", failing(fault), interrupted="", extras=("serve", "train")) == 2
-    assert capsys.readouterr().err.endswith("aiohttp is not installed; " + install_extra("serve,train") + "\n")
+    assert capsys.readouterr().err.endswith("websockets is not installed; " + install_extra("serve,train") + "\n")
 
 
 def test_a_code_of_the_commands_own_stays():

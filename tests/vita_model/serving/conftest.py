@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from aiohttp import web
 
 from vita_data.errors import RequestError
 from vita_model.serving.options import ServeOptions
@@ -33,30 +32,23 @@ class Echo:
 def running(handler: object, options: ServeOptions) -> Iterator[int]:
     """Serve on a free port of the loopback while inside; gives the port."""
     loop, started, ports = asyncio.new_event_loop(), threading.Event(), []
+    stop = asyncio.Event()
 
-    async def start() -> web.AppRunner:
-        runner = web.AppRunner(PolicyServer(handler, options).app())  # type: ignore[arg-type]
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        ports.append(runner.addresses[0][1])
-        started.set()
-        return runner
+    async def serve() -> None:
+        async with PolicyServer(handler, options).serving("127.0.0.1", 0) as server:  # type: ignore[arg-type]
+            ports.append(server.sockets[0].getsockname()[1])
+            started.set()
+            await stop.wait()
 
-    def serve() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
     assert started.wait(10)
     try:
         yield ports[0]
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stop.set)
         thread.join(10)
+        loop.close()
 
 
 @pytest.fixture

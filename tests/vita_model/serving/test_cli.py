@@ -13,12 +13,12 @@ import msgpack
 import numpy as np
 import pytest
 import torch
-from aiohttp import web
 
 from vita_data.types import Stage
 from vita_model.policy.openpi import pack, read_request
 from vita_model.policy.policy import VitaPolicy
 from vita_model.serving.cli import main
+from vita_model.serving.server import PolicyServer
 from vita_model.training.checkpoint.components import TrainerState, save
 from vita_model.training.checkpoint.state import Progress
 from vita_model.training.recipes.recipe import as_json
@@ -100,7 +100,11 @@ def test_a_compiled_policy_is_warm_before_it_is_served(
     done: list[str] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **options: None)
     monkeypatch.setattr(VitaPolicy, "warm_up", lambda policy: done.append("warm"))
-    monkeypatch.setattr(web, "run_app", lambda *given, **options: done.append("served"))
+
+    async def serve(server: PolicyServer, *given: object) -> None:
+        done.append("served")
+
+    monkeypatch.setattr(PolicyServer, "run", serve)
     assert main([str(run), "--compile"]) == 0
     assert done == ["warm", "served"]
 
