@@ -10,7 +10,7 @@ cancels that factor.
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -179,11 +179,6 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:  # noqa: FBT001 - its only input
-    """Tell every rank whether the flag is True on any of them."""
-    return bool(highest(int(flag), device))
-
-
 def highest(number: int, device: torch.device) -> int:
     """Give every rank the highest of all ranks' small whole numbers."""
     if is_alone():
@@ -191,11 +186,6 @@ def highest(number: int, device: torch.device) -> int:
     found = torch.tensor(float(number), device=device)
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return int(found)
-
-
-def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gather sharded tensors on the CPU; every rank must call this."""
-    return {name: whole_tensor(value) for name, value in values.items()}
 
 
 def whole_tensor(value: Tensor) -> Tensor:

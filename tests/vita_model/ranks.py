@@ -15,7 +15,9 @@ def run_ranks(function: Callable[..., Any], world_size: int, *args: Any, timeout
 
     `function` must lie at the top level of a module.
     """
-    context = get_context("spawn")
+    # Ranks are forked from a process that has imported torch, which takes seconds, and nothing else.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["vita_model.training.train"])
     # The ranks meet here, as at torchrun's agent: a port that is free now may be another test's when they have started.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     queue = context.SimpleQueue()

@@ -4,7 +4,7 @@ import torch
 
 from tests.vita_model.ranks import run_ranks
 from vita_data.errors import VitaDataError
-from vita_model.distributed import all_rows, all_sum, any_rank, joined_ranks
+from vita_model.distributed import all_rows, all_sum, highest, joined_ranks
 
 
 def global_mean(sizes: list[int]):
@@ -16,7 +16,7 @@ def global_mean(sizes: list[int]):
         loss = all_sum(values.sum()) / all_sum(torch.tensor(float(len(mine))))
         loss.backward()
         grad = all_sum(weight.grad) / ranks.world_size
-        return float(loss), grad.tolist(), all_rows(mine).tolist(), any_rank(ranks.rank == 1, ranks.device)
+        return float(loss), grad.tolist(), all_rows(mine).tolist(), highest(ranks.rank, ranks.device) == 1
 
 
 def test_two_ranks_have_the_loss_gradient_and_rows_of_one() -> None:

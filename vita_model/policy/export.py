@@ -14,9 +14,8 @@ from vita_data.storage.whole_folder import appearing
 from vita_model.network.configs import Component
 from vita_model.network.weights.tokenizer import TOKENIZER
 from vita_model.policy.policy import CONTROL
-from vita_model.training.checkpoint.components import AVERAGES
 from vita_model.training.checkpoint.run_folder import find_checkpoint
-from vita_model.training.checkpoint.state import STATE, checked, read_state, sha256_of, state_text
+from vita_model.training.checkpoint.state import AVERAGES, STATE, checked, read_state, sha256_of, state_text
 
 
 class ExportWeights(StrEnum):

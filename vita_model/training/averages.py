@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from vita_model.distributed import laid_like, whole
-
 
 class WeightAverages:
     """One average per trained parameter, sharded like the parameter."""
@@ -22,14 +20,6 @@ class WeightAverages:
         for name, parameter in self._parameters.items():
             self._averages[name].lerp_(parameter.detach(), 1 - self._decay)
 
-    def state(self) -> dict[str, Tensor]:
-        """Give the unsharded averages on the CPU; every rank must call this."""
-        return whole(self._averages)
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restore averages.
-
-        Raises:
-            KeyError: an average is missing.
-        """
-        self._averages = {name: laid_like(state[name], own).clone() for name, own in self._averages.items()}
+    def state(self) -> Mapping[str, Tensor]:
+        """Give the averages themselves, by the names of their parameters; a resumed run fills them."""
+        return self._averages

@@ -1,18 +1,20 @@
 """AdamW for the trained parameters, and the learning rate as a pure function of the step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vita_model.distributed import laid_like, whole_tensor
+from vita_model.distributed import laid_like
 from vita_model.training.recipes.recipe import OptimizerConfig, Schedule
 
 _FLOOR = 0.1
 """End of the cosine schedule, as a fraction of the peak."""
 _DECAYED = (nn.Linear, nn.Conv2d)
+_COUNT = "step"
+"""Name of AdamW's number of updates of a parameter, its only state that does not have the parameter's shape."""
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -26,18 +28,35 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
 
 
-def whole_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """Give an optimizer's state with unsharded tensors; every rank must call this."""
-    state = optimizer.state_dict()
-    moments = {
-        number: {name: whole_tensor(value) if isinstance(value, Tensor) else value for name, value in values.items()}
-        for number, values in state["state"].items()
+def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Give an optimizer's state as `KIND/PARAMETER`; parameters that no step has used have none."""
+    return {
+        f"{kind}/{name}": value
+        for name, parameter in model.named_parameters()
+        for kind, value in optimizer.state.get(parameter, {}).items()
     }
-    return {"state": moments, "param_groups": state["param_groups"]}
+
+
+def empty_moments(optimizer: torch.optim.Optimizer, model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Make an optimizer's state of the names that `moments_of` gave, to be filled in place; sharded as the parameters.
+
+    Raises:
+        KeyError: the model has no such parameter.
+    """
+    parameters, made = dict(model.named_parameters()), {}
+    is_fused = any(group.get("fused") for group in optimizer.param_groups)
+    for full in names:
+        kind, _, name = full.partition("/")
+        parameter = parameters[name]
+        # Only the fused optimizer counts steps on the device.
+        place = parameter.device if is_fused else torch.device("cpu")
+        value = torch.zeros((), device=place) if kind == _COUNT else torch.zeros_like(parameter, requires_grad=False)
+        optimizer.state.setdefault(parameter, {})[kind] = made[full] = value
+    return made
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an unsharded state and shard each tensor like its parameter; it may come from any number of ranks.
+    """Load an unsharded state, as earlier versions stored it, and shard each tensor like its parameter.
 
     Rates, decay and other settings stay those of the optimizer, because a resumed run may have changed them.
     """

@@ -21,7 +21,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.loader import PlanChange
 from vita_data.storage.lock import held
 from vita_data.types import Batch, Json, Modality
-from vita_model.distributed import Ranks, all_sum, any_rank, first_says, is_alone
+from vita_model.distributed import Ranks, all_sum, first_says, highest, is_alone
 from vita_model.network.configs import Component
 from vita_model.network.vita import Vita
 from vita_model.network.weights.paligemma import check_tokenizer, load_paligemma
@@ -29,10 +29,19 @@ from vita_model.training.augmentation import augmented
 from vita_model.training.averages import WeightAverages
 from vita_model.training.bad_steps import BadSteps, CodebookBefore
 from vita_model.training.batches import BatchStream
-from vita_model.training.checkpoint.components import TrainerState, load_components, load_trainer, save
+from vita_model.training.checkpoint.components import (
+    TrainerState,
+    load_averages,
+    load_components,
+    load_moments,
+    load_trainer,
+    snapshot_of,
+)
 from vita_model.training.checkpoint.init_from import init_from
+from vita_model.training.checkpoint.newest import Newest, newest_whole
 from vita_model.training.checkpoint.resume import changes_since, check_same_run
-from vita_model.training.checkpoint.run_folder import latest, require_new, require_startable
+from vita_model.training.checkpoint.run_folder import Kept, require_new, require_startable
+from vita_model.training.checkpoint.saver import Saver
 from vita_model.training.checkpoint.state import Progress, RecipeChange, load_progress
 from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
 from vita_model.training.evaluation.latent_picture import write_latents
@@ -41,7 +50,7 @@ from vita_model.training.evaluation.preview import write_previews
 from vita_model.training.evaluation.schedule import Evaluations
 from vita_model.training.gradients import Gradients
 from vita_model.training.log import Report, RunLog
-from vita_model.training.optim import learning_rate, load_optimizer, make_optimizer, whole_optimizer
+from vita_model.training.optim import learning_rate, load_optimizer, make_optimizer, moments_of
 from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.training.recipes.checks import check_eval_every
 from vita_model.training.recipes.recipe import Recipe, as_json, building
@@ -92,6 +101,8 @@ class Trainer:
         self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
+        kept = Kept(last=recipe.keep_last, every=recipe.keep_every, steps=recipe.save_steps)
+        self.saver = Saver(run, kept=kept, ranks=self.ranks)
         self.bad_steps = BadSteps(run, limit=recipe.max_bad_steps, report=self.report, writes=self.ranks.is_first)
         self.step = 0
         self.changes: tuple[RecipeChange, ...] = ()
@@ -119,7 +130,7 @@ class Trainer:
             self.averages = WeightAverages(self.model, self.recipe.ema_decay)
 
     def resume(self, checkpoint: Path, plan_change: PlanChange, changes: Collection[str] = ()) -> None:
-        """Resume exactly from a checkpoint of the same recipe, in which only the fields `changes` may differ.
+        """Resume exactly from a verified checkpoint of the same recipe; only the fields `changes` may differ.
 
         Raises:
             RequestError: the recipe or statistics have changed, or the loader refuses the position.
@@ -128,13 +139,16 @@ class Trainer:
         progress, trainer = load_progress(checkpoint), load_trainer(checkpoint)
         check_same_run(checkpoint, progress, self.recipe, self.statistics, plan_change, changes)
         self.model.features.check_same(progress.features, f"--resume {checkpoint}")
-        if absent := set(self.model.components) - load_components(checkpoint, self.model):
+        if absent := set(self.model.components) - load_components(checkpoint, self.model, is_verified=True):
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}; remove it to use the previous one")
         if self.model.backbone is not None:
             check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
-        load_optimizer(self.optimizer, trainer.optimizer)
+        if trainer.optimizer is None:
+            load_moments(checkpoint, self.optimizer, self.model)
+        else:
+            load_optimizer(self.optimizer, trainer.optimizer)
         if self.averages is not None:
-            self.averages.load(trainer.averages)
+            load_averages(checkpoint, self.averages.state())
         torch.set_rng_state(trainer.torch_rng)
         self.draws.set_state(trainer.draw_rng)
         self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
@@ -155,15 +169,14 @@ class Trainer:
         """
         checkpoint, stops, stop = None, False, threading.Event()
         self.display.start(self.recipe.num_steps, done=self.step)
-        with self._logged() as log:
+        with self.saver, self._logged() as log:
             # An earlier SIGTERM may have skipped the evaluation due after this step.
             if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
                 self._evaluate(log)
             with on_sigterm(stop.set):
                 while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
-                    # All ranks stop after the same step; a later signal takes effect after the next step.
-                    stops = any_rank(stop.is_set(), self.ranks.device)
+                    stops = self._stops(stop)
                     if self.evaluations.is_due(self.step) and not stops:
                         self._evaluate(log)  # Before saving: after a crash here, the step is repeated.
                     checkpoint = self._save(log, stops=stops) if self._is_due(stops=stops) else checkpoint
@@ -171,6 +184,17 @@ class Trainer:
             if not interrupted:
                 self._evaluate(log)
         return RunEnd(step=self.step, interrupted=interrupted, checkpoint=checkpoint)
+
+    def _stops(self, stop: threading.Event) -> bool:
+        """Tell all ranks whether to stop after this step; a later signal takes effect after the next step.
+
+        Raises:
+            VitaDataError: a checkpoint could not be written, perhaps noticed first by another rank.
+        """
+        asked = highest(2 if self.saver.has_failed else int(stop.is_set()), self.ranks.device)
+        if asked == 2:
+            self.saver.wait()
+        return bool(asked)
 
     def evaluate(self) -> None:
         """Evaluate on the held-out split if there is one, otherwise on the next training batches."""
@@ -272,9 +296,9 @@ class Trainer:
         return stops or due
 
     def _save(self, log: RunLog | None, *, stops: bool) -> Path:
-        """Write a checkpoint, and previews unless the process should stop."""
+        """Begin to write a checkpoint, and write previews unless the process should stop."""
         state = TrainerState(
-            optimizer=whole_optimizer(self.optimizer),
+            optimizer=moments_of(self.optimizer, self.model),
             averages=self.averages.state() if self.averages else {},
             torch_rng=torch.get_rng_state(),
             draw_rng=self.draws.get_state(),
@@ -292,15 +316,7 @@ class Trainer:
             bad_steps=self.bad_steps.count,
             changes=self.changes,
         )
-        checkpoint = save(
-            self.run_dir,
-            self.model,
-            state,
-            progress,
-            keep_last=self.recipe.keep_last,
-            keep_steps=self.recipe.save_steps,
-            ranks=self.ranks,
-        )
+        checkpoint = self.saver.save(snapshot_of(self.model, state, progress))
         if self.shown and not stops:
             with unsharded(self.loss):
                 written = self._write_pictures()
@@ -348,7 +364,9 @@ def train(
         raise ValueError("this process is one of several ranks: pass `ranks` from joined_ranks() to train()")
     _check_accumulate(recipe, ranks or Ranks())
     check_eval_every(recipe, held_out)
-    checkpoint = first_says(lambda: _found(run, resume=resume))
+    first_says(lambda: _check_folder(run, resume=resume))
+    newest = newest_whole(run, ranks or Ranks()) if resume else Newest(checkpoint=None)
+    checkpoint = newest.checkpoint
     trainer = Trainer(
         recipe,
         stream,
@@ -366,9 +384,12 @@ def train(
             trainer.report(f"no checkpoint in {run} yet, starting at step 0")
         trainer.start()
     else:
+        for line in newest.told:
+            trainer.report(line)
         trainer.resume(checkpoint, plan_change, changes)
     with ExitStack() as stack:
         first_says(lambda: stack.enter_context(held(run)))
+        first_says(newest.set_aside)
         if checkpoint is None or trainer.step < recipe.num_steps:
             return trainer.fit()
         if not first_says(lambda: is_evaluated(run, trainer.step)):
@@ -376,13 +397,11 @@ def train(
         return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
 
 
-def _found(run: Path, *, resume: bool) -> Path | None:
-    """Give the checkpoint to resume from; refuse an unsuitable folder, or a non-empty one without `resume`."""
+def _check_folder(run: Path, *, resume: bool) -> None:
+    """Refuse an unsuitable folder, or a non-empty one without `resume`."""
     require_startable(run)
-    if resume:
-        return latest(run)
-    require_new(run)
-    return None
+    if not resume:
+        require_new(run)
 
 
 def _check_accumulate(recipe: Recipe, ranks: Ranks) -> None:

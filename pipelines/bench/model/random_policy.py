@@ -28,7 +28,7 @@ def write_random_policy(run: Path, config: VitaConfig, *, views: tuple[CameraRol
         step=0, stage=str(Stage.FINETUNE), recipe=as_json(recipe), sampler={"fields": {"windows": windows}},
         statistics={_SOURCE: _statistics()}, drawn={}, features=model.features.identity,
     )  # fmt: skip
-    state = TrainerState(optimizer={}, torch_rng=torch.get_rng_state(), draw_rng=torch.get_rng_state())
+    state = TrainerState(torch_rng=torch.get_rng_state(), draw_rng=torch.get_rng_state())
     save(run, model, state, progress, keep_last=None)
 
 

@@ -45,7 +45,7 @@ def run(tmp_path: Path, toy_shards: Path, model, make_recipe) -> Path:
         features=model.features.identity,
         conventions={"libero": LIBERO},
     )
-    state = TrainerState(optimizer={}, torch_rng=torch.get_rng_state(), draw_rng=torch.get_rng_state())
+    state = TrainerState(torch_rng=torch.get_rng_state(), draw_rng=torch.get_rng_state())
     save(tmp_path / "run", model, state, progress, keep_last=None)
     return tmp_path / "run"
 

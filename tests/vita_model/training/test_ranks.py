@@ -92,7 +92,8 @@ def rows(run: Path) -> list[dict]:
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    files = sorted(checkpoint.glob("*.safetensors"))
+    """The components and averages, whose files do not depend on the number of ranks, as the optimizer's do."""
+    files = [path for path in sorted(checkpoint.glob("*.safetensors")) if not path.name.startswith("optimizer-")]
     return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}
 
 
@@ -313,15 +314,15 @@ def test_a_bad_step_of_one_rank_is_skipped_by_all(parallel: Parallel, tmp_path: 
 
 def stop_one_late(run: str) -> int:
     """Send this rank a SIGTERM just after all have agreed that nobody stops, on the second rank only."""
-    agree = training.any_rank
+    agree = training.highest
 
-    def agree_then_signal(flag: bool, device: torch.device) -> bool:
-        agreed = agree(flag, device)
+    def agree_then_signal(number: int, device: torch.device) -> int:
+        agreed = agree(number, device)
         if os.environ["RANK"] == "1":
             signal.raise_signal(signal.SIGTERM)
         return agreed
 
-    training.any_rank = agree_then_signal
+    training.highest = agree_then_signal
     train_here(run, recipe_of(Stage.WARMUP, Parallel.DDP))
     return len(rows(Path(run)))
 

@@ -22,6 +22,7 @@ _MAY_CHANGE = (
     "save_steps",
     "eval_split",
     "keep_last",
+    "keep_every",
     "report_every",
     "eval_batches",
     "eval_every",

@@ -1,12 +1,16 @@
 """Find the checkpoints of a run, and suggest the right folder if a wrong one was given. Does not import torch."""
 
 import re
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from vita_data.errors import RequestError
 from vita_data.nearby import meant
 from vita_data.storage.files import AnyPath, require_no_file
 from vita_data.storage.lock import is_held
+from vita_data.storage.whole_folder import temporary_for
 from vita_data.types import Stage
 from vita_model.training.checkpoint.state import STATE, Progress, load_progress
 
@@ -34,6 +38,40 @@ def latest(run: Path) -> Path | None:
     """Find the newest checkpoint of a run, if it has one."""
     found = checkpoint_dirs(run)
     return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Which checkpoints of a run are kept: the newest ones, and some for good."""
+
+    last: int | None
+    """Number of newest checkpoints; None: all."""
+    every: int | None = None
+    """Checkpoints of steps that this number divides are kept for good."""
+    steps: Collection[int] = ()
+    """Steps whose checkpoints are kept for good."""
+
+    def for_good(self, step: int) -> bool:
+        """Tell whether the checkpoint of a step is never removed."""
+        return step in self.steps or (self.every is not None and step % self.every == 0)
+
+
+def remove_old(run: Path, kept: Kept) -> None:
+    """Remove the checkpoints that are not kept; each first loses its name, so that none is found half removed."""
+    others = [path for path in checkpoint_dirs(run) if not kept.for_good(_step(path))]
+    for old in others[: -kept.last] if kept.last else ():
+        shutil.rmtree(old.rename(temporary_for(old)))
+
+
+def remove_begun(run: Path) -> None:
+    """Remove what a process that was killed began to write or to remove."""
+    for begun in (run / "checkpoints").glob(f"{PREFIX}*.tmp"):
+        if is_step_name(begun.stem):
+            shutil.rmtree(begun, ignore_errors=True)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -10,7 +10,9 @@ from vita_data.errors import VitaDataError
 from vita_data.types import Json
 
 SCHEMA_VERSION = 3
-STATE = "state.json"
+STATE, TRAINER, AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
+OPTIMIZER = "optimizer"
+"""How the names of the files with the optimizer's state begin, one for each rank that wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,10 @@ class Progress:
     """What the run's resumptions have changed in the recipe, oldest first."""
 
 
+class DamagedError(VitaDataError):
+    """A file of a checkpoint is missing or damaged."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Content of state.json: the progress, and the sha256 of each file by name."""
@@ -62,7 +68,8 @@ def load_progress(checkpoint: Path) -> Progress:
     """Read state.json of a checkpoint.
 
     Raises:
-        VitaDataError: it is missing, damaged, or of another schema version.
+        DamagedError: it is missing or damaged.
+        VitaDataError: it is of another schema version.
     """
     return read_state(checkpoint).progress
 
@@ -79,7 +86,7 @@ def read_state(checkpoint: Path) -> State:
         changes = tuple(RecipeChange(**change) for change in state.pop("changes", ()))
         return State(progress=Progress(**state, changes=changes), sha256=sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
+        raise DamagedError(f"{path} cannot be read ({fault}){_advice(checkpoint)}") from fault
 
 
 def weights_digest(checkpoint: Path, names: Collection[str]) -> str:
@@ -93,20 +100,28 @@ def checked(checkpoint: Path, file: str, sha256: Mapping[str, str]) -> Path:
     """Verify the sha256 of a file and give its path.
 
     Raises:
-        VitaDataError: the file is missing or damaged.
+        DamagedError: the file is missing or damaged.
     """
     path = checkpoint / file
     try:
         found = sha256_of(path)
     except OSError as fault:
-        raise VitaDataError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
+        raise DamagedError(f"{path} cannot be read ({fault}){_advice(checkpoint)}") from fault
     if found != sha256.get(file):
         wanted = sha256.get(file, "none")
-        raise VitaDataError(
-            f"{path} is damaged: expected sha256 {wanted[:12]} ({STATE}), got {found[:12]}; remove {checkpoint} to use "
-            "the previous one"
+        raise DamagedError(
+            f"{path} is damaged: expected sha256 {wanted[:12]} ({STATE}), got {found[:12]}{_advice(checkpoint)}"
         )
     return path
+
+
+def _advice(checkpoint: Path) -> str:
+    return f"; remove {checkpoint} to use the previous one"
+
+
+def without_advice(fault: DamagedError, checkpoint: Path) -> str:
+    """Give what is damaged, for a caller that uses the previous checkpoint by itself."""
+    return str(fault).removesuffix(_advice(checkpoint))
 
 
 def sha256_of(path: Path) -> str:

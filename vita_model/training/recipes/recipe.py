@@ -145,6 +145,8 @@ class Recipe:
     save_every: int = 1000
     keep_last: int | None = 3
     """Number of newest checkpoints to keep; None: keep all."""
+    keep_every: int | None = None
+    """Checkpoints of steps that this number divides are kept for good; None: none."""
     report_every: int = 10
     eval_batches: int = 8
     """Batches per evaluation, which also measures trivial predictors for comparison; 0: no evaluation.
@@ -172,7 +174,14 @@ class Recipe:
         require(self, "save_steps", fits=fits, wanted="whole numbers, at least 1")
         if self.init_parts is not None:
             require(self, "init_parts", fits=set(self.init_parts) <= set(Component), wanted=", ".join(Component))
-        for name in ("length", "num_supervised_frames", "num_taught_transitions", "keep_last", "eval_every"):
+        for name in (
+            "length",
+            "num_supervised_frames",
+            "num_taught_transitions",
+            "keep_last",
+            "keep_every",
+            "eval_every",
+        ):
             if getattr(self, name) is not None:
                 require_whole(self, name)
         sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else (self.batch_size,)

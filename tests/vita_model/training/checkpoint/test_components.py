@@ -30,7 +30,6 @@ def progress(step):
 
 def trainer_state():
     return TrainerState(
-        optimizer={"state": {}, "param_groups": []},
         torch_rng=torch.get_rng_state(),
         draw_rng=torch.Generator().get_state(),
     )
@@ -77,7 +76,7 @@ def test_what_a_killed_process_began_is_removed_by_the_next_checkpoint(run, mode
     ("room", "moments"), [(1 << 12, 1), (16 << 20, 8 << 20)], ids=["in a component", "in the optimizer"]
 )
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(run, model, room, moments):
-    state = replace(trainer_state(), optimizer={"state": {0: {"exp_avg": torch.zeros(moments)}}, "param_groups": []})
+    state = replace(trainer_state(), optimizer={"exp_avg/x": torch.zeros(moments)})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
