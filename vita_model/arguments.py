@@ -5,6 +5,7 @@ import argparse
 from vita_data.command.arguments import address, local_path, positive, setting, word
 from vita_data.command.exits import OneLineParser
 from vita_data.command.progress import add_quiet_flag
+from vita_model.training.estimate.cards import CARDS
 from vita_model.training.recipes.load import RECIPES
 
 
@@ -46,6 +47,9 @@ def params_parser() -> OneLineParser:
     )
     _add_recipe(parser)
     parser.add_argument("--ranks", type=positive, default=1, metavar="N", help="number of ranks (default: 1)")
+    parser.add_argument(
+        "--card", choices=[card.name for card in CARDS], help="say whether the run fits GPUs of this kind"
+    )
     parser.add_argument("--json", action="store_true", help="print only JSON to stdout")
     return parser
 

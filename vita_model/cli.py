@@ -119,13 +119,17 @@ def _check_folders(recipe: Recipe, arguments: argparse.Namespace) -> None:
 def _params(arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
 
-    from vita_model.training.estimate import memory, params
+    from vita_model.training.estimate import cards, memory, params
 
+    card = next((one for one in cards.CARDS if one.name == arguments.card), None)
     table, estimate = params.parameter_table(recipe), memory.estimate_memory(recipe, num_ranks=arguments.ranks)
     if arguments.json:
-        print(json.dumps({**params.as_json(table), "memory": memory.as_json(estimate)}, indent=1))
+        fits = {} if card is None else {"card": card.name, "fits": card.fits(estimate.total)}
+        print(json.dumps({**params.as_json(table), "memory": memory.as_json(estimate), **fits}, indent=1))
     else:
         print(f"{params.as_text(table)}\n{memory.as_text(estimate)}")
+        if card is not None:
+            print(cards.as_text(card, estimate.total))
 
 
 def _export(arguments: argparse.Namespace) -> None:

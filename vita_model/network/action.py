@@ -7,13 +7,14 @@ effect.
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vita_data.slots import NUM_ACTION_DIMS, NUM_JOINTS
 from vita_model.network.configs import ActionContext, ActionDecoderConfig, ActionEncoderConfig, SegmentLatents
-from vita_model.network.layers import blocks, learned, mlp
+from vita_model.network.layers import blocks, learned, linear_in_float32, mlp
 
 ACTION_NAMES = tuple(
     f"{arm}_{name}" for arm in ("left", "right") for name in ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
@@ -121,16 +122,16 @@ class ActionDecoder(nn.Module):
         memory, rows = _parts(memory, num_parts), _parts(rows, num_parts)
         shape = (len(latents), self.num_segments, length)
         if context is None or context_mask is None:
-            return DecodedActions(self.out(self._steps(rows, memory, None, shape)))
+            return DecodedActions(_head(self.out, self._steps(rows, memory, None, shape)))
         if self.context_in is None:
             raise ValueError("expected no context, since action_decoder.context is none")
         shown = context_mask.repeat_interleave(num_parts, dim=0)
         seen = self.context_in(context).repeat_interleave(num_parts, dim=0)
         if self.correction is not None:
-            alone: Tensor = self.out(self._steps(rows, memory, None, shape))
-            return DecodedActions(alone.detach() + self.correction(self._steps(rows, seen, shown, shape)), alone)
+            alone = _head(self.out, self._steps(rows, memory, None, shape))
+            return DecodedActions(alone.detach() + _head(self.correction, self._steps(rows, seen, shown, shape)), alone)
         mask = torch.cat([shown.new_ones(memory.shape[:2]), shown], dim=1)
-        return DecodedActions(self.out(self._steps(rows, torch.cat([memory, seen], dim=1), mask, shape)))
+        return DecodedActions(_head(self.out, self._steps(rows, torch.cat([memory, seen], dim=1), mask, shape)))
 
     def _steps(self, rows: Tensor, memory: Tensor, mask: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
         """Transform the queries' rows over a memory and invert the DCT of each segment: a row per step [B, H, W].
@@ -148,6 +149,11 @@ class ActionDecoder(nn.Module):
         """Give one query per frequency and segment [S x length, W]."""
         queries = self.queries[:length]
         return queries if self.segments is None else (self.segments[:, None] + queries).flatten(0, 1)
+
+
+def _head(layers: nn.Sequential, rows: Tensor) -> Tensor:
+    """Give actions in float32: bf16 would round a command to a few steps per thousand."""
+    return linear_in_float32(cast("nn.Linear", layers[-1]), layers[:-1](rows))
 
 
 def _parts(rows: Tensor, num_parts: int) -> Tensor:

@@ -73,6 +73,13 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+def linear_in_float32(linear: nn.Linear, rows: Tensor) -> Tensor:
+    """Apply an output layer in float32, whatever the format of the rows, the weights and autocast."""
+    with torch.autocast(rows.device.type, enabled=False):
+        bias: Tensor | None = linear.bias
+        return F.linear(rows.float(), linear.weight.float(), None if bias is None else bias.float())
+
+
 def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
     """Make a learned table (queries, positions), initialized with normal noise."""
     return nn.Parameter(torch.randn(*shape) * std)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vita_model.network.configs import FeatureConfig, VisualDecoderConfig, VisualEncoderConfig
-from vita_model.network.layers import blocks, learned, mlp, patch_positions
+from vita_model.network.layers import blocks, learned, linear_in_float32, mlp, patch_positions
 
 
 class VisualEncoder(nn.Module):
@@ -113,8 +113,9 @@ class VisualDecoder(nn.Module):
             rows = block(rows, mask)
         rows = self.norm(rows[:, num_latents:])
         maps = self.smooth(rows.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
-        images: Tensor = self.shuffle(self.pixels(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-        change = None if self.features_out is None else self.features_out(rows)
+        pixels = linear_in_float32(self.pixels, maps.permute(0, 2, 3, 1))
+        images: Tensor = self.shuffle(pixels.permute(0, 3, 1, 2))
+        change = None if self.features_out is None else linear_in_float32(self.features_out, rows)
         return DecodedFrames(
             images=images + present if self.residual and present is not None else images,
             features=None if change is None else features + change,

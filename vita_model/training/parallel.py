@@ -13,7 +13,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
@@ -50,31 +50,32 @@ class StageLoss(nn.Module):
         return self.rule.loss(prediction, self.config), details(prediction, num_codes=num_codes)
 
 
-def spread(loss: StageLoss, ranks: Ranks, parallel: Parallel, precision: Precision) -> nn.Module:
+def spread(loss: StageLoss, ranks: Ranks, recipe: Recipe) -> nn.Module:
     """Distribute the weights of a model over the ranks; with one rank, nothing changes.
 
-    With precision bf16, sharded blocks are gathered in bf16; their gradients are summed in float32.
+    With precision bf16, sharded blocks are gathered in bf16; their gradients are summed in float32. With `shard_ranks`,
+    weights are sharded within groups of that many ranks, and only gradients cross their borders (HSDP).
 
     Raises:
-        RequestError: codes that learn by gradient cannot be sharded.
+        RequestError: codes that learn by gradient cannot be sharded, or groups of that size do not fit the ranks.
     """
     if ranks.world_size == 1:
         return loss
-    if parallel is Parallel.FSDP:
-        return _sharded(loss, ranks, torch.bfloat16 if precision is Precision.BF16 else None)
+    if recipe.parallel is Parallel.FSDP:
+        return _sharded(loss, ranks, recipe)
     devices = [ranks.device] if ranks.device.type == "cuda" else None
     # A batch of one modality gives no gradient to the other's branch; buffers are equal by construction.
     return DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
 
 
-def _sharded(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.Module:
-    model = loss.model
+def _sharded(loss: StageLoss, ranks: Ranks, recipe: Recipe) -> nn.Module:
+    model, gathered = loss.model, torch.bfloat16 if recipe.precision is Precision.BF16 else None
     if isinstance(model.codebook.codes, nn.Parameter):
         raise RequestError(
             "codebook.update=grad does not work with the sharded weights of parallel=fsdp; use codebook.update=ema or "
             "parallel=ddp"
         )
-    mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+    mesh = _mesh(ranks, recipe.shard_ranks)
     loss.gathered = gathered
     # Parts outside blocks stay in float32, as without sharding, because some of them run outside autocast.
     rest = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -86,6 +87,19 @@ def _sharded(loss: StageLoss, ranks: Ranks, gathered: torch.dtype | None) -> nn.
         fully_shard(part, mesh=mesh, mp_policy=inside)
     fully_shard(loss, mesh=mesh, mp_policy=rest, ignored_params=set(model.features.parameters()))
     return loss
+
+
+def _mesh(ranks: Ranks, shard_ranks: int | None) -> DeviceMesh:
+    """Arrange the ranks in groups, each of which holds all weights once; consecutive ranks are on one node."""
+    size, device = ranks.world_size, ranks.device.type
+    if shard_ranks is None or shard_ranks >= size:
+        return init_device_mesh(device, (size,))
+    if size % shard_ranks:
+        raise RequestError(
+            f"expected shard_ranks to divide the {size} ranks, got {shard_ranks}; --set shard_ranks to the number of "
+            "GPUs of a node, or to none"
+        )
+    return init_device_mesh(device, (size // shard_ranks, shard_ranks), mesh_dim_names=("replicate", "shard"))
 
 
 def _norm_in_float32(block: nn.Module) -> None:

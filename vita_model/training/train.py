@@ -97,7 +97,7 @@ class Trainer:
         set_modes(self.model, recipe.stage)
         prepare_blocks(self.model, recipe)
         loss = StageLoss(self.model, self.rule, recipe.loss)
-        self.loss = spread(loss, self.ranks, recipe.parallel, recipe.precision)
+        self.loss = spread(loss, self.ranks, recipe)
         self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)

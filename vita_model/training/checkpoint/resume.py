@@ -28,6 +28,7 @@ _MAY_CHANGE = (
     "eval_every",
     "manifest",
     "parallel",
+    "shard_ranks",
     "recompute",
     "compile",
     "loader.threads",

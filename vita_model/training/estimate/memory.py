@@ -5,7 +5,7 @@ are linear in the batch size, so that two small batches are enough to predict an
 context, allocator fragmentation, the loader's batches, and temporary memory of single operations.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -63,12 +63,25 @@ def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | Non
     Raises:
         RequestError: the model cannot be built, or no modality has batches.
     """
+    (estimate,) = estimates_of(recipe, [num_ranks], windows)
+    return estimate
+
+
+def estimates_of(recipe: Recipe, nums_ranks: Sequence[int], windows: WindowSpec | None = None) -> list[MemoryEstimate]:
+    """Estimate for several numbers of ranks at the cost of one; raises as `estimate_memory`."""
     with fake_model(recipe) as model:
         kept = _all_kept(recipe, model, windows or recipe.windows)
+    moments = _optimizer_bytes(recipe)
+    return [_estimate(recipe, model, kept, moments, num_ranks) for num_ranks in nums_ranks]
+
+
+def _estimate(
+    recipe: Recipe, model: Vita, kept: Mapping[Modality, "_Kept"], moments: int, num_ranks: int
+) -> MemoryEstimate:
     sizes = {modality: _micro_batch(recipe, modality, num_ranks) for modality in kept}
     modality = max(kept, key=lambda one: kept[one].of(sizes[one]))
     is_cut = recipe.parallel is Parallel.FSDP and num_ranks > 1
-    parts = num_ranks if is_cut else 1
+    parts = min(recipe.shard_ranks or num_ranks, num_ranks) if is_cut else 1
     trained = _numel(p for p in model.parameters() if p.requires_grad)
     features = _numel(model.features.parameters())
     cut = _numel(model.parameters()) - features
@@ -82,7 +95,7 @@ def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | Non
         micro_batch=sizes[modality],
         weights=_FLOAT32 * (features + cut // parts) + buffers,
         gradients=_FLOAT32 * trained // parts,
-        optimizer=_optimizer_bytes(recipe) // parts,
+        optimizer=moments // parts,
         averages=_FLOAT32 * trained // parts if recipe.ema_decay is not None else 0,
         exchange=_exchange(model, recipe, trained) if num_ranks > 1 else 0,
         copies=0 if is_cut else kept[modality].fixed,

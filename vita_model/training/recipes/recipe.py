@@ -129,6 +129,9 @@ class Recipe:
     precision: Precision = Precision.BF16
     parallel: Parallel = Parallel.DDP
     """How weights are placed if there are several ranks."""
+    shard_ranks: int | None = None
+    """With `fsdp`, number of ranks that share one copy of the weights, such as the GPUs of a node; None, or more than
+    there are: all ranks."""
     accumulate: int = 1
     """Number of micro-batches that each rank splits its part of a batch into.
 
@@ -180,6 +183,7 @@ class Recipe:
             "num_taught_transitions",
             "keep_last",
             "keep_every",
+            "shard_ranks",
             "eval_every",
         ):
             if getattr(self, name) is not None:
