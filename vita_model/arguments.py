@@ -34,6 +34,10 @@ def train_parser() -> OneLineParser:
         "repeated. KEY is optimizer.NAME (lr, max_grad_norm, schedule, ...) or a setting of saving, logging or "
         "evaluation. Examples: optimizer.lr=3e-5, max_bad_steps=100",
     )  # fmt: skip
+    parser.add_argument(
+        "--profile", type=positive, metavar="N",
+        help="trace N steps, after the first three, to RUN/profile/rank-NNNNN.json (open it with Perfetto)",
+    )  # fmt: skip
     parser.add_argument("--allow-plan-change", action="store_true", help="allow --resume with a different mixture")
     add_quiet_flag(parser)
     return parser

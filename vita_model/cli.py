@@ -218,6 +218,7 @@ def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "R
             resizes=plan.resizes,
             held_out=other,
             display=display,
+            profile_steps=arguments.profile,
         )
 
 

@@ -16,6 +16,7 @@ from vita_model.training.batches import micro_batches
 from vita_model.training.parallel import without_sync
 from vita_model.training.recipes.recipe import Precision, Recipe
 from vita_model.training.stages import draw
+from vita_model.training.step_clock import StepClock, StepPart
 
 
 class TrainingError(VitaDataError):
@@ -50,8 +51,11 @@ class Computed:
 class Gradients:
     """Computes the gradients of a run's steps; `draws` is the generator for their random choices."""
 
-    def __init__(self, model: Vita, loss: nn.Module, recipe: Recipe, ranks: Ranks, draws: torch.Generator) -> None:
+    def __init__(
+        self, model: Vita, loss: nn.Module, recipe: Recipe, ranks: Ranks, draws: torch.Generator, clock: StepClock
+    ) -> None:
         self.model, self.loss, self.recipe, self.ranks, self.draws = model, loss, recipe, ranks, draws
+        self.clock = clock
 
     def compute(self, batch: Batch) -> Computed:
         """Set the clipped gradients of a batch; parameters it does not use get none, so that AdamW skips them."""
@@ -65,16 +69,20 @@ class Gradients:
         self.model.zero_grad(set_to_none=True)
         for number, (part, drawn) in enumerate(micro_batches(batch, choices, count), start=1):
             with without_sync(self.loss, is_last=number == count):
-                terms, seen = self._terms(part, drawn)
-                loss = torch.stack(list(terms.values())).sum() / count
-                loss.backward()  # type: ignore[no-untyped-call]
+                with self.clock.timed(StepPart.FORWARD):
+                    terms, seen = self._terms(part, drawn)
+                    loss = torch.stack(list(terms.values())).sum() / count
+                with self.clock.timed(StepPart.BACKWARD):
+                    loss.backward()  # type: ignore[no-untyped-call]
             scalars = {
                 "loss": float(loss.detach()) * count,
                 **{name: float(term.detach()) for name, term in terms.items()},
             }
             for name, value in {**scalars, **seen}.items():
                 values[name] = values.get(name, 0.0) + value / count
-        norm = float(self._clip())
+        with self.clock.timed(StepPart.OPTIMIZER):
+            clipped = self._clip()
+        norm = float(clipped)
         return Computed(values={**values, "grad_norm": norm}, fault=self._fault(values["loss"], norm))
 
     def _fault(self, loss: float, norm: float) -> Fault | None:

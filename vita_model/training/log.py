@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import simplejpeg
@@ -19,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from vita_data.command.progress import SILENT, Progress
 
 Report = Callable[[str], None]
+SPEED = "speed.jsonl"
 
 
 class RunLog:
@@ -39,6 +41,8 @@ class RunLog:
         self.report_every, self.report, self.progress = report_every, report, progress
         keep_rows(self.path, start_step)
         self._file = self.path.open("a")
+        keep_rows(run / SPEED, start_step)
+        self._speed = (run / SPEED).open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._wandb = _wandb_run(run)
         self._begin_s = time.monotonic()
@@ -54,8 +58,13 @@ class RunLog:
         substituted: Mapping[str, int],
         num_samples: int,
         step_s: float,
+        parts_s: Mapping[str, float] = MappingProxyType({}),
+        memory_bytes: int = 0,
     ) -> None:
-        """Log one step: scalars, actual shares of the sources, replaced windows, speed."""
+        """Log one step: scalars, actual shares of the sources, replaced windows, speed.
+
+        What differs each time a run is repeated, such as the seconds of its parts, goes to speed.jsonl.
+        """
         speed = num_samples / max(step_s, 1e-9)
         line = {
             "step": step,
@@ -68,6 +77,7 @@ class RunLog:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        self._log_speed(step, modality, {"step_s": round(step_s, 6), **parts_s, "memory_bytes": memory_bytes})
         scalars = {f"{modality}/{name}": value for name, value in (*values.items(), ("samples_per_s", speed))}
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
@@ -78,6 +88,12 @@ class RunLog:
         is_due = step % self.report_every == 0 or step == self.num_steps
         if is_due and not self.progress.replaces_lines:
             self._terminal_line(step, modality, values["loss"], substituted)
+
+    def _log_speed(self, step: int, modality: str, speed: Mapping[str, float]) -> None:
+        self._speed.write(json.dumps({"step": step, "modality": modality, **speed}) + "\n")
+        self._speed.flush()
+        for name, value in speed.items():
+            self._board.add_scalar(f"speed/{modality}/{name}", value, step)
 
     def skip(self) -> None:
         """Advance the bar over a step that has no row."""
@@ -105,6 +121,7 @@ class RunLog:
         if self._wandb is not None:
             self._wandb.finish()
         self._file.close()
+        self._speed.close()
         self._board.close()
 
     def _terminal_line(self, step: int, modality: str, loss: float, substituted: Mapping[str, int]) -> None:

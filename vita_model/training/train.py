@@ -3,6 +3,7 @@
 `stages.RULES` defines the differences between stages. Each rank runs the loop on its device; shards are not read here.
 """
 
+import resource
 import threading
 import time
 from collections import Counter
@@ -55,6 +56,7 @@ from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsh
 from vita_model.training.recipes.checks import check_eval_every
 from vita_model.training.recipes.recipe import Recipe, as_json, building
 from vita_model.training.stages import RULES, needed_parts, set_modes
+from vita_model.training.step_clock import StepClock, StepPart, profiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,8 @@ class Trainer:
         prepare_blocks(self.model, recipe)
         loss = StageLoss(self.model, self.rule, recipe.loss)
         self.loss = spread(loss, self.ranks, recipe)
-        self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws)
+        self.clock = StepClock(self.ranks.device)
+        self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws, self.clock)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
         kept = Kept(last=recipe.keep_last, every=recipe.keep_every, steps=recipe.save_steps)
@@ -161,8 +164,10 @@ class Trainer:
         for change in made:
             self.report(f"changed {change.field} from {change.before} to {change.after}")
 
-    def fit(self) -> RunEnd:
+    def fit(self, *, profile_steps: int | None = None) -> RunEnd:
         """Train to the recipe's last step, with checkpoints and evaluations; on SIGTERM, save and stop early.
+
+        `profile_steps` is the number of steps to trace, if any.
 
         Raises:
             TrainingError: more losses or gradients are not finite than the recipe allows; the message names the clips.
@@ -173,9 +178,10 @@ class Trainer:
             # An earlier SIGTERM may have skipped the evaluation due after this step.
             if self.evaluations.is_due(self.step) and not first_says(lambda: is_evaluated(self.run_dir, self.step)):
                 self._evaluate(log)
-            with on_sigterm(stop.set):
+            with on_sigterm(stop.set), profiled(self.run_dir, profile_steps, self.ranks) as traced:
                 while checkpoint is None or (self.step < self.recipe.num_steps and not stops):
                     self._train_step(log)
+                    traced()
                     stops = self._stops(stop)
                     if self.evaluations.is_due(self.step) and not stops:
                         self._evaluate(log)  # Before saving: after a crash here, the step is repeated.
@@ -241,7 +247,8 @@ class Trainer:
 
     def _train_step(self, log: RunLog | None) -> None:
         begin_s = time.monotonic()
-        batch = next(self.stream).to(self.ranks.device)
+        with self.clock.timed(StepPart.DATA):
+            batch = next(self.stream).to(self.ranks.device)
         batch = augmented(batch, self.recipe.augmentation, generator=self.draws, ranks=self.ranks)
         rate = learning_rate(self.step, self.recipe.optimizer)
         for group in self.optimizer.param_groups:
@@ -252,18 +259,20 @@ class Trainer:
         shares = self._count(batch)
         if computed.fault is not None:
             before.restore()
+            self.clock.read()
             self.bad_steps.add(self.step, batch, computed)
             if log is not None:
                 log.skip()
             return
         values = computed.values
-        self.optimizer.step()
-        if self.averages is not None:
-            self.averages.update()
+        with self.clock.timed(StepPart.OPTIMIZER):
+            self.optimizer.step()
+            if self.averages is not None:
+                self.averages.update()
         self.shown[batch.modality] = batch
         if self.model.codebook.training:
             values |= _codebook_values(self.model)
-        substituted = self._summed(self.stream.substituted)
+        substituted, parts_s = self._summed(self.stream.substituted), self.clock.read()
         if log is not None:
             log.row(
                 step=self.step,
@@ -274,6 +283,8 @@ class Trainer:
                 substituted=substituted,
                 num_samples=len(batch.key) * self.ranks.world_size,
                 step_s=time.monotonic() - begin_s,
+                parts_s=parts_s,
+                memory_bytes=_peak_memory(self.ranks.device),
             )
 
     def _count(self, batch: Batch) -> dict[str, float]:
@@ -349,6 +360,7 @@ def train(
     resizes: Json | None = None,
     held_out: BatchStream | None = None,
     display: Display = SILENT,
+    profile_steps: int | None = None,
 ) -> RunEnd:
     """Train a recipe in the folder `run`; with `resume`, continue from its newest checkpoint, if it has one.
 
@@ -391,7 +403,7 @@ def train(
         first_says(lambda: stack.enter_context(held(run)))
         first_says(newest.set_aside)
         if checkpoint is None or trainer.step < recipe.num_steps:
-            return trainer.fit()
+            return trainer.fit(profile_steps=profile_steps)
         if not first_says(lambda: is_evaluated(run, trainer.step)):
             trainer.evaluate()
         return RunEnd(step=trainer.step, interrupted=False, checkpoint=checkpoint)
@@ -424,6 +436,13 @@ def _build(recipe: Recipe) -> Vita:
         model = Vita(recipe.model, RULES[recipe.stage].builds)
     model.features.load_pretrained()
     return model
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Give the most bytes that a GPU's allocator has held so far; on a CPU, those of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:
