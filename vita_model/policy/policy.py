@@ -21,18 +21,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.instruction_text import normalize_text
 from vita_data.loader.normalize import action_scaling, scaling_digest, state_scaling
 from vita_data.resize import to_square
-from vita_data.slots import (
-    GRIPPERS,
-    LEFT_ARM,
-    LEFT_JOINTS,
-    MOTION,
-    NUM_ACTION_DIMS,
-    RIGHT_ARM,
-    RIGHT_JOINTS,
-    STATE_DIM,
-    batch_columns,
-    within,
-)
+from vita_data.slots import ARM_DIM, GRIPPERS, LEFT_ARM, NUM_ACTION_DIMS, RIGHT_ARM, STATE_DIM, batch_columns
 from vita_data.types import IMAGE_SIZE, Batch, Bool, CameraRole, Float32, Image, Json, Modality, ResizeMode
 from vita_model.devices import require_device
 from vita_model.network.backbone import SUBTASKS
@@ -40,6 +29,7 @@ from vita_model.network.configs import Component, VitaConfig
 from vita_model.network.layers import byte_images
 from vita_model.network.prediction import Draws, Prediction
 from vita_model.network.vita import Vita
+from vita_model.policy.joints import joint_columns
 from vita_model.policy.observations import Observation, read_observation, require_known_keys
 from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.run_folder import find_policy
@@ -97,23 +87,10 @@ class Decision:
         return self.actions[:, :NUM_ACTION_DIMS]
 
     @property
-    def is_by_joints(self) -> bool:
-        """Whether joints are all that the source's arms have: there is no motion of a hand."""
-        has_motion = any(self.action_mask[within(arm.start, MOTION)].any() for arm in (LEFT_ARM, RIGHT_ARM))
-        return not has_motion and bool(self.action_mask[NUM_ACTION_DIMS:].any())
-
-    @property
-    def joints(self) -> Float32:
-        """The joint targets of the arms that have them [H, n], left first; each arm's gripper, if any, follows."""
-        columns = np.arange(len(self.action_mask))
-        order = np.concatenate(
-            [
-                part[self.action_mask[part]]
-                for joints, gripper in ((LEFT_JOINTS, GRIPPERS[0]), (RIGHT_JOINTS, GRIPPERS[1]))
-                for part in (columns[joints], columns[gripper : gripper + 1])
-            ]
-        )
-        return self.actions[:, order]
+    def joints(self) -> Float32 | None:
+        """The joint targets [H, n] of a robot of which only joints are known (`joint_columns`); None of others."""
+        order = joint_columns(self.action_mask)
+        return self.actions[:, order] if len(order) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +110,8 @@ class Signature:
     """How each source's images were made square; the default is plain resizing."""
     digest: str = ""
     """Digest of the weights that predict actions."""
+    num_commands: int | None = ARM_DIM
+    """Number of values of a canonical command; None if it depends on the source."""
 
 
 class VitaPolicy:
@@ -200,9 +179,7 @@ class VitaPolicy:
         default_source = convention if convention in self.signature.sources else None
         read = read_observation(observation, default_source=default_source)
         decision = self.decide([read])[0]
-        if convention == CANONICAL and decision.is_by_joints:
-            return decision.joints
-        if convention == CANONICAL and decision.action_mask[LEFT_ARM].any():
+        if convention == CANONICAL and decision.joints is None and decision.action_mask[LEFT_ARM].any():
             return decision.hands
         return self.commands(decision, convention, state=read.state)
 
@@ -256,7 +233,7 @@ class VitaPolicy:
         return scaling.unnormalize(actions.float().cpu().numpy())
 
     def commands(self, decision: Decision, convention: str, *, state: Float32 | None = None) -> Float32:
-        """Convert a decision to commands [H, 7] in an action convention.
+        """Convert a decision to commands [H, 7] in an action convention; of joints, to `Decision.joints`.
 
         Args:
             decision: output of `predict`.
@@ -267,7 +244,7 @@ class VitaPolicy:
             RequestError: the checkpoint does not have the convention, or the convention needs the state.
         """
         if convention == CANONICAL:
-            return decision.right
+            return decision.right if decision.joints is None else decision.joints
         known = self.signature.conventions
         if convention not in known:
             raise RequestError(
@@ -329,8 +306,7 @@ class VitaPolicy:
         if prediction.actions is None or prediction.reasoning is None:
             raise TypeError("expected actions for a paired batch, got none")
         actions = self.unscaled(prediction.actions.predicted[row], source)
-        columns = np.array(batch_columns(joints=self.model.config.joints))
-        real = _has(self._statistics, source, "action")[columns]
+        real = _action_mask(self._statistics, source, joints=self.model.config.joints)
         actions[:, GRIPPERS] = actions[:, GRIPPERS].clip(0, 1)
         actions[:, ~real] = 0
         chosen = prediction.reasoning.subtasks
@@ -359,6 +335,10 @@ def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
         )
     conventions: Any = progress.conventions
     resizes: Any = progress.resizes
+    statistics: Any = progress.statistics
+    acting = [source for source, table in statistics.items() if "action" in table["source"][source]]
+    masks = [_action_mask(statistics, source, joints=model.config.joints) for source in acting]
+    sizes = {len(joint_columns(mask)) or ARM_DIM for mask in masks}
     return Signature(
         views=tuple(CameraRole(view) for view in windows["views"]), horizon=windows["horizon"],
         futures=model.config.backbone.num_latents // model.config.visual_encoder.num_latents,
@@ -366,6 +346,7 @@ def _signature(progress: Progress, model: Vita, digest: str) -> Signature:
         frame_interval_s=windows.get("frame_interval_s", 1.0),
         conventions={source: Convention.from_json(values) for source, values in conventions.items()},
         resizes={source: ResizeMode(name) for source, name in resizes.items()},
+        num_commands=sizes.pop() if len(sizes) == 1 else None,
     )  # fmt: skip
 
 
@@ -393,6 +374,12 @@ def _square(pixels: Image, view: CameraRole, resize: ResizeMode) -> Image:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise RequestError(f"image {view} must be uint8 [h, w, 3]; found {image.dtype} {list(image.shape)}")
     return to_square(np.ascontiguousarray(image), resize)
+
+
+def _action_mask(statistics: Mapping[str, Json], source: str, *, joints: bool) -> Bool:
+    """Tell which columns [A] of an action a source has."""
+    real: Bool = _has(statistics, source, "action")[np.array(batch_columns(joints=joints))]
+    return real
 
 
 def _has(statistics: Mapping[str, Json], source: str, vector: str) -> Bool:

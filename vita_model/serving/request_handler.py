@@ -45,13 +45,13 @@ class PolicyRequestHandler:
         spec = self._policy.signature
         return {
             "policy": "vita", "step": spec.step, "digest": spec.digest, "convention": self._name,
-            "action_horizon": spec.horizon, "action_dim": 7,
+            "action_horizon": spec.horizon, "action_dim": spec.num_commands,
             "views": [str(view) for view in spec.views], "sources": list(spec.sources),
             "constants": {} if self._convention is None else dict(self._convention.as_json()),
         }  # fmt: skip
 
     def act(self, request: Message) -> Message:
-        """Answer with `actions` [H, 7] in the convention; raises as `RequestHandler.act`."""
+        """Answer with `actions` [H, 7] in the convention (joints: [H, n]); raises as `RequestHandler.act`."""
         return self.act_many([request])[0]
 
     def act_many(self, requests: Sequence[Message]) -> list[Message]:

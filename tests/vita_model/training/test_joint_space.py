@@ -12,6 +12,7 @@ from tests.vita_data.declared.test_joints import ALOHA, G1_FILE, NO_CAMERA, buil
 from vita_data.cli.main import main as vita_data
 from vita_model.cli import main
 from vita_model.policy.policy import VitaPolicy
+from vita_model.serving.request_handler import PolicyRequestHandler
 
 RECIPES = Path(__file__).parents[3] / "pipelines" / "recipes"
 SLOW_ALOHA = replace(ALOHA, hz=10.0, labelled_fps=10.0)
@@ -51,6 +52,10 @@ def assert_acts_by_joints(run: Path, num_commands: int, num_joints: int) -> None
     commands = policy.act({"primary": np.zeros((256, 256, 3), np.uint8), "instruction": "put the cup on the shelf"})
     assert commands.shape == (12, num_commands)
     assert np.isfinite(commands).all()
+    handler = PolicyRequestHandler(policy, "canonical")
+    assert handler.metadata["action_dim"] == num_commands
+    request = {"observation/image": np.zeros((256, 256, 3), np.uint8), "prompt": "put the cup on the shelf"}
+    np.testing.assert_array_equal(np.shape(handler.act(request)["actions"]), (12, num_commands))
 
 
 def test_both_arms_joints_through_three_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
