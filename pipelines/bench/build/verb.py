@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bench.build import bare_files, bare_video, ours, peers
+from pipelines.bench.build import bare_files, bare_video, decord_video, ours, peers
 from pipelines.bench.build.arrays import write_demo_tree, write_npz_tree
 from pipelines.bench.build.measure import Clock, Contest, Way
 from pipelines.bench.build.records import write_record_tree
@@ -63,6 +63,8 @@ def contests(workloads: Workloads, sizes: Sizes, scratch: Path) -> Iterator[Cont
     ):
         yield _all_frames(what, workload)
         yield _keyframes(what, workload, target=keyframe_target)
+        if decord_video.has_decord():
+            yield from _beside_decord(what, workload)
     yield _records(workloads.records, scratch)
     yield _demos(workloads.demos, scratch)
     yield _npz(workloads.npz)
@@ -116,6 +118,24 @@ def _keyframes(what: str, workload: Workload, *, target: float | None) -> Contes
         target=target,
         same_pixels=partial(_same_keyframes, targets),
     )
+
+
+def _beside_decord(what: str, workload: Workload) -> Iterator[Contest]:
+    """Compare with decord, which scales by its own means: its pixels are others."""
+    videos = _videos(workload)
+    targets = {path: ours.keyframe_numbers(path) for path in videos}
+    ways = (
+        ("every frame", ours.read_all, partial(decord_video.decode_scaled, videos)),
+        ("keyframes alone", ours.read_keyframes, partial(decord_video.decode_targets, targets)),
+    )
+    for wanted, read, theirs in ways:
+        yield Contest(
+            what=f"{what} to 256x256 RGB, {wanted}, beside another decoder",
+            ours=Way(name="ours", run=partial(read, videos)),
+            others=(Way(name="decord2, its own scaling", run=theirs),),
+            num_units=workload.num_frames,
+            unit="source frames",
+        )
 
 
 def _same_keyframes(targets: bare_video.Targets) -> bool:
