@@ -81,6 +81,10 @@ class Plan:
                 command = np.append(mixed[:GRIPPER], command[GRIPPER:])  # noqa: PLW2901
             self._commands[step] = command
 
+    def has(self, step: int) -> bool:
+        """Tell whether a step has a command."""
+        return step in self._commands
+
     def pop(self, now: int) -> Float64 | None:
         """Give the command of a step; None if there is none."""
         return self._commands.pop(now, None)
@@ -165,7 +169,8 @@ class RunAhead:
     def next(self, observe: Callable[[], Observation]) -> Float64 | None:
         """Give the command [7] of the next step; None: stand still. `observe` is called only for a request."""
         self._receive()
-        if not self.is_waiting and self._step - self._asked >= self._replan_steps:
+        is_due = self._step - self._asked >= self._replan_steps or not self._plan.has(self._step)
+        if is_due and not self.is_waiting:
             self._asker.ask(observe(), self._step)
             self._asked, self.is_waiting = self._step, True
             self._receive()
@@ -206,20 +211,14 @@ class Chunked:
 
     def __init__(self, policy: Policy, timing: Timing) -> None:
         self._policy, self._timing = policy, timing
-        self._runner: RunAhead | WaitFirst = WaitFirst(self._act, timing)
+        self._runner = self._new_runner()
         self._gripper: Float64 | None = None
         self.num_idle = 0
         """Steps of this episode in which the robot stood still because there was no command."""
 
     def reset(self) -> None:
         """Start an episode and discard remaining commands."""
-        timing = self._timing
-        if timing.execution is Execution.ASYNCHRONOUS:
-            asker = DelayedAsker(self._act, timing.latency_steps)
-            self._runner = RunAhead(asker, replan_steps=timing.replan_steps, blend_steps=timing.blend_steps)
-        else:
-            self._runner = WaitFirst(self._act, timing)
-        self._gripper, self.num_idle = None, 0
+        self._runner, self._gripper, self.num_idle = self._new_runner(), None, 0
         self._policy.reset()
 
     def next(self, observe: Callable[[], Observation]) -> Float64:
@@ -231,6 +230,13 @@ class Chunked:
             return np.concatenate([np.zeros(GRIPPER), held])
         self._gripper = command[GRIPPER:]
         return command
+
+    def _new_runner(self) -> RunAhead | WaitFirst:
+        timing = self._timing
+        if timing.execution is Execution.SYNCHRONOUS:
+            return WaitFirst(self._act, timing)
+        asker = DelayedAsker(self._act, timing.latency_steps)
+        return RunAhead(asker, replan_steps=timing.replan_steps, blend_steps=timing.blend_steps)
 
     def _act(self, observation: Observation) -> Float64:
         chunk = self._policy.act(observation)

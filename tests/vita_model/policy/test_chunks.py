@@ -83,6 +83,16 @@ def test_an_answer_that_comes_after_the_chunk_has_ended_leaves_a_pause() -> None
     assert set(late) == {(0, 0)}  # nothing of a chunk is left when it arrives
 
 
+def test_a_chunk_shorter_than_the_steps_between_requests_is_followed_at_once() -> None:
+    found, asked, chunked = run(4, rows=1, replan_steps=5, execution=Execution.ASYNCHRONOUS)
+    assert found == [(1, 0), (2, 0), (3, 0), (4, 0)]
+    assert (asked, chunked.num_idle) == ([0, 1, 2, 3], 0)
+
+    found, asked, chunked = run(9, rows=3, replan_steps=5, latency_steps=1, execution=Execution.ASYNCHRONOUS)
+    assert found == [(0, 0), (1, 1), (1, 2), (0, 0), (2, 1), (2, 2), (0, 0), (3, 1), (3, 2)]
+    assert (asked, chunked.num_idle) == ([0, 3, 6], 3)
+
+
 def test_a_new_chunk_replaces_the_old_one_over_the_blended_steps() -> None:
     plan = Plan(blend_steps=4)
     old, new = np.zeros((8, 7)), np.ones((8, 7))
