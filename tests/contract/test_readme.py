@@ -233,7 +233,7 @@ def test_the_top_level_is_what_the_layout_says() -> None:
 def test_the_worked_example_is_a_source_that_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text of the page, put in a file of its own, goes through toy, parts, episodes, build and verify."""
     code = fenced("vita_data/sources/README.md", "python")
-    assert len(code) == 2
+    assert len(code) == 4
     path = tmp_path / "mylab.py"
     path.write_text(code[0], encoding="utf-8")
     spec = importlib.util.spec_from_file_location("vita_data.sources.mylab", path)
@@ -258,10 +258,11 @@ def test_the_worked_example_is_a_source_that_builds(tmp_path: Path, monkeypatch:
     assert clip.action.track.values[0, 22] == 1
 
 
-def test_the_declared_example_builds_from_a_file_of_its_own(tmp_path: Path) -> None:
-    """The second text of the page goes through toy, build and verify by `--source-file`."""
-    path = tmp_path / "my_arm.py"
-    path.write_text(fenced("vita_data/sources/README.md", "python")[1], encoding="utf-8")
+@pytest.mark.parametrize(("number", "name"), [(1, "my_arm"), (2, "my_rlds"), (3, "my_demos")])
+def test_a_declared_example_builds_from_a_file_of_its_own(tmp_path: Path, number: int, name: str) -> None:
+    """The other texts of the page go through toy, build and verify by `--source-file`."""
+    path = tmp_path / f"{name}.py"
+    path.write_text(fenced("vita_data/sources/README.md", "python")[number], encoding="utf-8")
     declared = path.read_text(encoding="utf-8").partition("SOURCE =")[2]
     assert len(declared.splitlines()) <= 25
 
@@ -269,9 +270,9 @@ def test_the_declared_example_builds_from_a_file_of_its_own(tmp_path: Path) -> N
     (tmp_path / "raw").mkdir()
     source.write_toy(str(tmp_path / "raw"))
     request = BuildRequest(
-        source="my_arm", source_file=str(path), raw=str(tmp_path / "raw"), out=tmp_path, settings=source.Settings()
+        source=name, source_file=str(path), raw=str(tmp_path / "raw"), out=tmp_path, settings=source.Settings()
     )
     result = build(request)
     assert result.card["outcomes"] == {"ok": 3}
-    assert verify(tmp_path / "my_arm").problems == ()
+    assert verify(tmp_path / name).problems == ()
     check_source(path)

@@ -7,24 +7,33 @@ from vita_data.declared.arm import Table
 from vita_data.declared.declaration import (
     ArmColumns,
     Camera,
+    Declaration,
     Frame,
     Gripper,
+    Hdf5Declaration,
     JointAction,
     Joints,
     LeRobotDeclaration,
     Motion,
     PoseAction,
     Position,
+    RldsDeclaration,
     Rotation,
     RotationForm,
 )
-from vita_data.declared.lerobot import LeRobotSource, PairedRows
+from vita_data.declared.hdf5 import Hdf5Source
+from vita_data.declared.lerobot import LeRobotSource
+from vita_data.declared.rlds import RldsSource
+from vita_data.declared.rows import PairedRows
 
 __all__ = [
     "ArmColumns",
     "Camera",
+    "Declaration",
     "Frame",
     "Gripper",
+    "Hdf5Declaration",
+    "Hdf5Source",
     "JointAction",
     "Joints",
     "LeRobotDeclaration",
@@ -33,6 +42,8 @@ __all__ = [
     "PairedRows",
     "PoseAction",
     "Position",
+    "RldsDeclaration",
+    "RldsSource",
     "Rotation",
     "RotationForm",
     "Table",

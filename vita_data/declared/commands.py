@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from vita_data.declared.arm import Table, take_joints, take_opening, take_position, take_rotation, take_values
-from vita_data.declared.declaration import ArmColumns, Frame, JointAction, Motion, PoseAction
+from vita_data.declared.declaration import ArmColumns, Declaration, Frame, JointAction, Motion, PoseAction
 from vita_data.geometry import euler_xyz_from_matrix, wrap_angle
+from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.stored_actions import (
     hand_rotation,
     hand_xyz,
@@ -18,6 +19,16 @@ from vita_data.stored_actions import (
     turns,
 )
 from vita_data.types import Clip, CommandPair
+
+
+def compare_arms(declared: Declaration, clip: Clip, table: Table) -> Iterator[CommandPair]:
+    """Compare the commands of all declared arms; `table` has the rows of the clip's actions, by column."""
+    for side, arm, action_at, state_at in (
+        ("left", declared.left, LEFT_ACTION, LEFT_STATE),
+        ("right", declared.right, RIGHT_ACTION, RIGHT_STATE),
+    ):
+        if arm is not None:
+            yield from compare_arm(arm, clip, table, action_at=action_at, state_at=state_at, side=side)
 
 
 def compare_arm(

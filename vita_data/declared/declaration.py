@@ -19,6 +19,7 @@ class RotationForm(StrEnum):
     ROT6D = "first two columns of the matrix"
 
 
+_STEPS = "steps/"
 _WIDTHS = {
     RotationForm.AXIS_ANGLE: 3,
     RotationForm.EULER_XYZ: 3,
@@ -205,16 +206,14 @@ class Camera:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeRobotDeclaration:
-    """The meaning of a LeRobot dataset."""
+class Declaration:
+    """The meaning of a dataset, whatever its format."""
 
     name: str
     title: str
     embodiment: str
     hz: float
     """The true rate of the rows."""
-    labelled_fps: float
-    """What `meta/info.json` says, right or not: another value is another dataset."""
     columns: Mapping[str, int]
     """How many values a row of each used column has."""
     cameras: tuple[Camera, ...]
@@ -230,8 +229,6 @@ class LeRobotDeclaration:
     text_style: TextStyle
     text_origin: str
     """Who wrote the texts: human, auto, template or task_name."""
-    text_column: str | None
-    """A column of strings with the text; None: the dataset's tasks."""
     licence: str
     redistributable: bool
     url: str
@@ -251,8 +248,8 @@ class LeRobotDeclaration:
         """Check the declaration in itself; raises ValueError that names the column."""
         if not self.name.isidentifier():
             raise ValueError(f"name {self.name!r}: expected letters, digits and underscores, as in my_arm")
-        if min(self.hz, self.labelled_fps) <= 0 or self.rows_to_action < 0:
-            raise ValueError("hz and labelled_fps must be greater than 0, rows_to_action at least 0")
+        if self.hz <= 0 or self.rows_to_action < 0:
+            raise ValueError("hz must be greater than 0, rows_to_action at least 0")
         if self.cameras and CameraRole.PRIMARY not in [camera.role for camera in self.cameras]:
             raise ValueError("cameras: one must have the role PRIMARY")
         if not self.cameras and self.arms is Arms.NONE:
@@ -270,6 +267,52 @@ class LeRobotDeclaration:
                     f"{found.key!r}: values {found.values.start} to {found.values.stop - 1} of a column of "
                     f"{self.columns[found.key]}"
                 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeRobotDeclaration(Declaration):
+    """The meaning of a LeRobot dataset; its columns and cameras are features of `meta/info.json`."""
+
+    labelled_fps: float
+    """What `meta/info.json` says, right or not: another value is another dataset."""
+    text_column: str | None
+    """A column of strings with the text; None: the dataset's tasks."""
+
+    def __post_init__(self) -> None:
+        """Check the declaration in itself; raises ValueError that names the column."""
+        if min(self.hz, self.labelled_fps) <= 0:
+            raise ValueError("hz and labelled_fps must be greater than 0")
+        Declaration.__post_init__(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RldsDeclaration(Declaration):
+    """The meaning of an RLDS dataset; its columns and cameras are flat keys such as `steps/observation/state`."""
+
+    datasets: tuple[str, ...]
+    """Names of its folder: the `<name>` of `<name>/<version>`."""
+    text_column: str | None
+    """The key of the texts, of the steps or of the episode; None: it has none."""
+
+    def __post_init__(self) -> None:
+        """Check the declaration in itself; raises ValueError that names the key."""
+        Declaration.__post_init__(self)
+        if not self.datasets:
+            raise ValueError("datasets: give the name of the dataset's folder")
+        for key in (*self.columns, *(camera.key for camera in self.cameras)):
+            if not key.startswith(_STEPS):
+                raise ValueError(f"{key!r}: expected a key of the steps, such as {_STEPS}observation/state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hdf5Declaration(Declaration):
+    """The meaning of HDF5 files like robomimic's: demonstrations `data/demo_N` with datasets such as `obs/ee_pos`."""
+
+    files: str
+    """Which files of the raw tree, such as `*.hdf5` or `*/*.hdf5`."""
+    text_attribute: str | None
+    """An attribute of the demonstration, of `data` or of the file with its text; None: the text is the file's name,
+    without `_demo` and with spaces for `_`."""
 
 
 def _check(found: Columns) -> None:

@@ -1,7 +1,6 @@
 """A source that reads LeRobot datasets as a declaration says."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -10,10 +9,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 
-from vita_data.declared.arm import Table, read_arm
-from vita_data.declared.camera import DeclaredCamera
-from vita_data.declared.commands import compare_arm
-from vita_data.declared.declaration import JointAction, LeRobotDeclaration, PoseAction
+from vita_data.declared.arm import Table
+from vita_data.declared.commands import compare_arms
+from vita_data.declared.declaration import LeRobotDeclaration
+from vita_data.declared.rows import PairedRows, Recorded, make_episode, pair_rows, rows_of_clip, source_info
 from vita_data.declared.toy import write_declared_toy
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.lerobot.cameras import TIME, VideoScans, open_camera
@@ -23,36 +22,21 @@ from vita_data.formats.lerobot.features import require_features
 from vita_data.formats.lerobot.info import INFO_FILE
 from vita_data.formats.lerobot.meta import LeRobotDataset, find_lerobot, open_lerobot
 from vita_data.guard import guarded
-from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.types import (
     Clip,
     CommandPair,
     CommandReader,
     Drop,
     Episode,
-    Instruction,
-    Int64,
-    Modality,
     Outcome,
     Part,
     RawTree,
-    Reason,
-    SourceInfo,
     SourceSettings,
 )
 
 RELEASE = "lerobot"
+_LAYOUT = "LeRobot v2.0, v2.1 or v3.0: meta/info.json, data/, videos/"
 _Groups = dict[str, tuple[LeRobotEpisode, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedRows:
-    """The rows of an episode that are kept: what was observed in each, and the action issued on it."""
-
-    index: Int64
-    """[T] their numbers in the episode."""
-    state: Table
-    action: Table
 
 
 class LeRobotSource:
@@ -67,7 +51,7 @@ class LeRobotSource:
 
     def __init__(self, declaration: LeRobotDeclaration, *, release: str = RELEASE) -> None:
         self.declaration, self.release = declaration, release
-        self.INFO = _info(declaration)
+        self.INFO = source_info(declaration, raw_layout=_LAYOUT)
         self._groups: WeakKeyDictionary[RawTree, _Groups] = WeakKeyDictionary()
 
     def parts(self, raw: RawTree, settings: SourceSettings) -> list[Part]:
@@ -118,36 +102,21 @@ class LeRobotSource:
         table = read_table(raw, episode, (*declared.columns, *self._texts, TIME))
         _check_times(table, declared.labelled_fps, name)
         columns = {key: read_column(table, key, width=width, name=name) for key, width in declared.columns.items()}
-        rows = self.pair(columns, table.num_rows, settings)
-        if not len(rows.index):
-            return Drop(episode=name, reason=Reason.SHORT, detail=f"{table.num_rows} rows leave none with an action")
-        opened = {
+        cameras = {
             camera: open_camera(raw, episode, camera.key, table=table, scans=scans) for camera in declared.cameras
         }
-        left, right = (
-            None if arm is None else read_arm(arm, rows.state, rows.action, name=name)
-            for arm in (declared.left, declared.right)
-        )
-        read = Episode(
+        recorded = Recorded(
             id=name,
-            source=declared.name,
             release=self.release,
             split=None,
-            embodiment=declared.embodiment,
-            arms=declared.arms,
             hz=settings.hz or declared.hz,
-            step_index=rows.index,
-            instructions=self._instructions(table, episode, name),
-            cameras={
-                camera.role: DeclaredCamera(camera=stream, rows=rows.index, turned=camera.turned)
-                for camera, stream in opened.items()
-            },
-            left=left,
-            right=right,
-            action_origin=declared.action_origin,
+            texts=self._texts_of(table, episode, name),
+            cameras=cameras,
             provenance={"file": episode.table, "record": episode.index},
         )
-        return self.finish(read, rows, table, settings)
+        rows = self.pair(columns, table.num_rows, settings)
+        found = make_episode(declared, recorded, rows)
+        return found if isinstance(found, Drop) else self.finish(found, rows, table, settings)
 
     @property
     def _texts(self) -> tuple[str, ...]:
@@ -162,21 +131,16 @@ class LeRobotSource:
             num_rows: the number of rows, also if no column is used.
             settings: those of the build.
         """
-        late = self.declaration.rows_to_action
-        num_kept = max(num_rows - late, 0)
-        state = {key: values[:num_kept] for key, values in columns.items()}
-        action = {key: values[late:] for key, values in columns.items()}
-        return PairedRows(index=np.arange(num_kept), state=state, action=action)
+        return pair_rows(columns, num_rows, rows_to_action=self.declaration.rows_to_action)
 
     def finish(self, episode: Episode, rows: PairedRows, table: pa.Table, settings: SourceSettings) -> Episode | Drop:
         """Add what a declaration cannot say, or drop the episode; `table` has all its rows."""
         return episode
 
-    def _instructions(self, table: pa.Table, episode: LeRobotEpisode, name: str) -> tuple[Instruction, ...]:
-        texts: Sequence[str] = episode.texts or ("",)
-        if self.declaration.text_column is not None:
-            texts = list(dict.fromkeys(read_texts(table, self.declaration.text_column, name=name)))
-        return tuple(Instruction(text=text, origin=self.declaration.text_origin) for text in texts)
+    def _texts_of(self, table: pa.Table, episode: LeRobotEpisode, name: str) -> Sequence[str]:
+        if self.declaration.text_column is None:
+            return episode.texts or ("",)
+        return list(dict.fromkeys(read_texts(table, self.declaration.text_column, name=name)))
 
     def command_reader(self, raw: RawTree, settings: SourceSettings) -> CommandReader:
         """Make a reader of recorded and rebuilt commands, or of reached poses if the actions are those."""
@@ -198,16 +162,7 @@ class LeRobotSource:
             key: read_column(found, key, width=width, name=episode.id) for key, width in declared.columns.items()
         }
         rows = self.pair(columns, found.num_rows, settings)
-        if missing := set(clip.step_index.tolist()) - set(rows.index.tolist()):
-            raise EpisodeError(f"{episode.id}: expected a row {max(missing)}, got none; is it the same download?")
-        places = np.searchsorted(rows.index, clip.step_index)
-        table = {key: values[places] for key, values in rows.action.items()}
-        for side, arm, action_at, state_at in (
-            ("left", declared.left, LEFT_ACTION, LEFT_STATE),
-            ("right", declared.right, RIGHT_ACTION, RIGHT_STATE),
-        ):
-            if arm is not None:
-                yield from compare_arm(arm, clip, table, action_at=action_at, state_at=state_at, side=side)
+        yield from compare_arms(declared, clip, rows_of_clip(rows, clip, name=episode.id))
 
     def write_toy(self, root: str) -> None:
         """Write a small dataset that is as declared."""
@@ -273,35 +228,3 @@ def _check_times(table: pa.Table, fps: float, name: str) -> None:
         raise EpisodeError(
             f"{name}: row {row} is at {rows[row] / fps:.4f} s, expected {row / fps:.4f} s at {fps:g} fps"
         )
-
-
-def _info(declared: LeRobotDeclaration) -> SourceInfo:
-    arms = [arm for arm in (declared.left, declared.right) if arm is not None]
-    spaces = dict.fromkeys(_action_space(arm.action) for arm in arms)
-    return SourceInfo(
-        name=declared.name,
-        title=declared.title,
-        embodiment=declared.embodiment,
-        arms=declared.arms,
-        modality=Modality.PAIRED if arms else Modality.VIDEO,
-        hz=declared.hz,
-        cameras={camera.role: camera.key for camera in declared.cameras},
-        action_origin=declared.action_origin,
-        action_space=" and ".join(spaces) or "none",
-        text_style=declared.text_style,
-        licence=declared.licence,
-        redistributable=declared.redistributable,
-        access=declared.access,
-        url=declared.url,
-        raw_layout="LeRobot v2.0, v2.1 or v3.0: meta/info.json, data/, videos/",
-        max_step_m=declared.max_step_m,
-        max_step_rad=declared.max_step_rad,
-        action_lag=declared.lag,
-        notes=declared.notes,
-    )
-
-
-def _action_space(action: PoseAction | JointAction) -> str:
-    if isinstance(action, JointAction):
-        return f"{action.motion} joint positions"
-    return f"{action.motion} in the {action.frame} frame"

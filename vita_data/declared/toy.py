@@ -1,4 +1,7 @@
-"""Writes a small LeRobot dataset that is as declared: the inverse of reading it."""
+"""Writes small datasets that are as declared: the inverse of reading them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,6 +9,7 @@ from vita_data.action_convention import turned
 from vita_data.declared.declaration import (
     ArmColumns,
     Columns,
+    Declaration,
     Frame,
     Gripper,
     JointAction,
@@ -34,6 +38,22 @@ _NUM_ROWS = (30, 26, 34)
 _SIDE = 128
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToyDemo:
+    """One demonstration of a toy dataset, in no format yet."""
+
+    text: str
+    columns: Mapping[str, Float64]
+    """[T, D]"""
+    frames: Mapping[str, list[Image]]
+    """RGB images by camera."""
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.columns.values()), next(iter(self.frames.values()), ())))
+
+
 def write_declared_toy(declared: LeRobotDeclaration, root: str) -> None:
     """Write three episodes in format v3.0; their data and videos are cut differently.
 
@@ -43,11 +63,26 @@ def write_declared_toy(declared: LeRobotDeclaration, root: str) -> None:
     fps = round(declared.labelled_fps)
     if fps != declared.labelled_fps:
         raise RequestError(f"{declared.name}: toy videos need a whole labelled_fps, got {declared.labelled_fps:g}")
-    episodes = [_episode(declared, number) for number in range(len(_TEXTS))]
+    texts = declared.text_column
+    episodes = [
+        ToyLeRobotEpisode(
+            text=demo.text,
+            meta={},
+            columns=demo.columns,
+            strings={} if texts is None else {texts: [demo.text] * demo.num_rows},
+            videos=demo.frames,
+        )
+        for demo in toy_demos(declared)
+    ]
     write_lerobot_v3(root, fps=fps, info={}, episodes=episodes, cut=Cut(per_data_file=2, per_video_file=3))
 
 
-def _episode(declared: LeRobotDeclaration, number: int) -> ToyLeRobotEpisode:
+def toy_demos(declared: Declaration) -> list[ToyDemo]:
+    """Make three demonstrations that are as declared."""
+    return [_demo(declared, number) for number in range(len(_TEXTS))]
+
+
+def _demo(declared: Declaration, number: int) -> ToyDemo:
     num_rows, late = _NUM_ROWS[number], declared.rows_to_action
     columns = {key: np.zeros((num_rows, width)) for key, width in declared.columns.items()}
     for seed, arm in enumerate((declared.left, declared.right)):
@@ -56,20 +91,17 @@ def _episode(declared: LeRobotDeclaration, number: int) -> ToyLeRobotEpisode:
         made = toy_arm(num_rows + 1, hz=declared.hz, seed=2 * number + seed)
         _put(columns, _state_values(arm, made), num_rows=num_rows, at=0)
         _put(columns, _action_values(arm.action, made), num_rows=num_rows - late, at=late)
-    strings = {} if declared.text_column is None else {declared.text_column: [_TEXTS[number]] * num_rows}
-    return ToyLeRobotEpisode(
+    return ToyDemo(
         text=_TEXTS[number],
-        meta={},
         columns=columns,
-        strings=strings,
-        videos={
+        frames={
             camera.key: [_frame(declared, place, step, number) for step in range(num_rows)]
             for place, camera in enumerate(declared.cameras)
         },
     )
 
 
-def _frame(declared: LeRobotDeclaration, camera: int, step: int, episode: int) -> Image:
+def _frame(declared: Declaration, camera: int, step: int, episode: int) -> Image:
     pixels = toy_frame(_SIDE, _SIDE, step=step, camera=camera, episode=episode)
     return turned(pixels, declared.cameras[camera].turned)
 

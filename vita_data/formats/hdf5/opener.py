@@ -138,20 +138,38 @@ def find_dataset(group: h5py.Group, key: str, *, name: str) -> h5py.Dataset:
 
 
 def read_floats(group: h5py.Group, key: str, *, width: int, name: str) -> Float64:
-    """Read a whole numeric dataset [T, width] at once.
+    """Read a whole numeric dataset [T, width] at once; one of single values may be [T].
 
     Raises:
         EpisodeError: the dataset is missing, unreadable or has another shape.
     """
     found = find_dataset(group, key, name=name)
-    if found.ndim != 2 or found.shape[1] != width:
+    if found.shape[1:] != (width,) and not (width == 1 and found.ndim == 1):
         raise EpisodeError(f"{name}: {found.name} has shape {found.shape}, expected [T, {width}]")
     require_readable_at_once(found, name=name)
     try:
-        return np.asarray(found[()], np.float64)
+        return np.asarray(found[()], np.float64).reshape(-1, width)
     except DAMAGE as error:
         raise_machine_fault(error, name)
         raise EpisodeError(f"{name}: {found.name} cannot be read; the file is damaged") from error
+
+
+def text_attribute(node: h5py.Group, key: str, *, name: str) -> str | None:
+    """Read an attribute that is a text; None if the attribute is missing.
+
+    Raises:
+        EpisodeError: the attribute is not a text, or the attributes are damaged.
+    """
+    try:
+        found: Any = read_attribute(node, key)
+    except DAMAGE as error:
+        raise_machine_fault(error, name)
+        raise EpisodeError(f"{name}: the attributes of {node.name} cannot be read; the file is damaged") from error
+    if isinstance(found, bytes):
+        return found.decode(errors="replace")
+    if found is not None and not isinstance(found, str):
+        raise EpisodeError(f"{name}: attribute {key!r} of {node.name} is {type(found).__name__}, expected a text")
+    return found
 
 
 def json_attribute(node: h5py.Group, key: str, *, name: str) -> Json | None:
