@@ -23,6 +23,7 @@ _LEAD, _TAIL = 1, 2
 _ONSET, _MIN_SURE = 0.3, 4.0
 _NUM_BLOCKS, _MIN_ROWS = 8, 40
 _RANK = 1e-6
+EXACT = "share of rows whose motion is the action"
 _ANSWER = "answer to an action, of its strongest"
 
 
@@ -141,7 +142,7 @@ def _exact(runs: Sequence[Run], most: Float64, axes: Axes) -> Response:
     lag, margin = _best(shares)
     return Response(
         lag=lag, margin=margin, is_sure=margin >= MIN_MARGIN and shares[lag] >= _MIN_SHARE, by_lag=shares,
-        what="share of rows whose motion is the action",
+        what=EXACT,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from vita_data.cli.build import add_build_arguments, run_build, run_status
 from vita_data.cli.episodes import add_episodes_verb
 from vita_data.cli.export import add_export_verbs
 from vita_data.cli.merge import add_merge_verb
+from vita_data.cli.new_source import add_new_source_verb
 from vita_data.cli.pages import add_page_verbs
 from vita_data.cli.raw import add_raw_verbs
 from vita_data.cli.shards import add_shard_verbs
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add_json_flag(status)
 
     add_raw_verbs(verbs)
+    add_new_source_verb(verbs)
     add_shard_verbs(verbs)
     add_episodes_verb(verbs)
     add_merge_verb(verbs)

@@ -21,8 +21,7 @@ def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResu
 
     If the sample cannot tell (too few rows, or motion that is similar in neighbouring rows), it is a warning.
     """
-    most = np.repeat([info.max_step_m, info.max_step_rad], 3)
-    found, what = response(list(_hand_runs(sample)), most=most, expected=info.action_lag), "hand"
+    found, what = measured_lag(sample, info), "hand"
     if found is None:
         most = np.full(NUM_JOINTS, info.max_step_rad)
         found = response(list(_joint_runs(sample)), most=most, expected=info.action_lag, axes=JOINTS)
@@ -42,6 +41,12 @@ def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResu
         settings=setting_keys(settings, ("lag", "shift", "align", "latency", "delay")),
         table=Table(header=("lag in rows", found.what), rows=tuple((f"{k:+d}", v) for k, v in found.by_lag.items())),
     )  # fmt: skip
+
+
+def measured_lag(sample: Sample, info: SourceInfo) -> Response | None:
+    """Find by how many rows the hand's motion follows the action; None without actions, poses and motion."""
+    most = np.repeat([info.max_step_m, info.max_step_rad], 3)
+    return response(list(_hand_runs(sample)), most=most, expected=info.action_lag)
 
 
 def _verdict(found: Response, expected: int, what: str) -> tuple[Verdict, str]:

@@ -74,7 +74,7 @@ def _camera_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]
             yield f"camera {role} is not declared"
         if num_frames != num_rows:
             yield f"camera {role} has {num_frames} frames for {num_rows} rows"
-    if CameraRole.PRIMARY not in sampled.num_frames:
+    if info.cameras and CameraRole.PRIMARY not in sampled.num_frames:
         yield f"no {CameraRole.PRIMARY} camera"
 
 

@@ -1,0 +1,240 @@
+"""Drafts a source file for an unknown tree, and tries the draft on the tree."""
+
+from dataclasses import dataclass, fields, replace
+
+from vita_data import declared as words
+from vita_data.action_convention import Flip
+from vita_data.declared import (
+    ArmColumns,
+    Camera,
+    Declaration,
+    Hdf5Declaration,
+    Hdf5Source,
+    Joints,
+    LeRobotDeclaration,
+    LeRobotSource,
+    RldsDeclaration,
+    RldsSource,
+)
+from vita_data.drafts.arm import ArmDraft, draft_arm
+from vita_data.drafts.contents import NUM_EPISODES, TEXT_WORDS, Contents, Format, find_contents
+from vita_data.drafts.rate import contradicts, read_rate
+from vita_data.drafts.render import render, used_names
+from vita_data.errors import RequestError, VitaDataError
+from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.raw_tree.unread import Unread
+from vita_data.motion_lag import EXACT
+from vita_data.probe.lag import measured_lag
+from vita_data.probe.result import Verdict
+from vita_data.probe.run import probe_tree
+from vita_data.probe.sample import read_sample
+from vita_data.types import ActionOrigin, CameraRole, Source, TextStyle
+
+_ROLES = (CameraRole.PRIMARY, CameraRole.SECONDARY, CameraRole.WRIST_RIGHT, CameraRole.WRIST_LEFT)
+_WRIST = ("wrist", "hand", "gripper")
+_TODO_TEXT = "TODO"
+_TOLD = (Verdict.HELD, Verdict.WARNING, Verdict.FAILED)
+_ALWAYS_UNTOLD = {
+    "embodiment": "the robot",
+    "licence": "the dataset's licence",
+    "url": "where the dataset is from",
+    "access": "how one gets it",
+    "redistributable": "whether it may be passed on",
+    "text_origin": "who wrote the texts: human, auto, template or task_name",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A drafted source file."""
+
+    text: str
+    evidence: tuple[str, ...]
+    untold: tuple[str, ...]
+    """What its author must fill in or look at."""
+    unread: Unread | None
+    unused: tuple[str, ...]
+    """Columns and texts of the dataset that the draft does not use."""
+
+
+def draft_source(raw: FsspecTree, *, name: str) -> Draft:
+    """Draft a source.
+
+    Args:
+        raw: the tree.
+        name: the source's name.
+
+    Raises:
+        RequestError: the tree has none of the known formats, or neither a camera nor an arm.
+        SourceError: its description cannot be read.
+    """
+    contents = find_contents(raw)
+    arm = draft_arm(contents.columns)
+    hz, untold = _rate(contents, arm)
+    untold |= _ALWAYS_UNTOLD | arm.untold
+    if not contents.cameras and arm.arm is None:
+        raise RequestError(f"--from {raw.root}: found no camera, and {arm.untold['right']}")
+    declaration = _declaration(contents, name, arm.arm, hz)
+    evidence = list(arm.evidence)
+    unread: Unread | None = None
+    try:
+        unread, reading = _read_lag(declaration, raw)
+        if reading is not None:
+            evidence.append(reading.evidence)
+            declaration = replace(declaration, lag=reading.lag, rows_to_action=reading.rows_to_action)
+        elif arm.arm is not None:
+            untold["lag"] = "by how many rows the motion follows the action: the sample does not tell"
+        settings = _source(declaration).Settings()
+        report = probe_tree(_source(declaration), raw, settings, limit=NUM_EPISODES).report
+        evidence += [
+            f"probe {one.probe}: {one.verdict}: {one.meaning}" for one in report.results if one.verdict in _TOLD
+        ]
+    except VitaDataError as error:
+        evidence.append(f"the draft does not read the tree yet: {error}")
+    text = _text(declaration, evidence, untold, root=raw.root)
+    notes = tuple(f"{place}: {what}" for place, what in untold.items())
+    return Draft(
+        text=text, evidence=tuple(evidence), untold=notes, unread=unread, unused=_unused(contents, declaration)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LagReading:
+    """By how many rows the motion follows the action, and the row in which a row's action stands."""
+
+    lag: int
+    rows_to_action: int
+    is_exact: bool
+    evidence: str
+
+
+def _read_lag(declaration: Declaration, raw: FsspecTree) -> tuple[Unread | None, _LagReading | None]:
+    """Try the action of a row and that of the next one; also return the files that nothing reads.
+
+    Raises:
+        RequestError: the tree is not as declared.
+    """
+    unread, found = None, []
+    for late in (0, 1):
+        source = _source(replace(declaration, rows_to_action=late))
+        sample = read_sample(source, raw, source.Settings(), limit=NUM_EPISODES)
+        unread = sample.unread
+        told = measured_lag(sample, source.INFO) if declaration.right is not None else None
+        if told is not None and told.is_sure and told.lag is not None and told.lag >= 0:
+            which = "its action" if not late else "the action of the next row"
+            evidence = (
+                f"the hand's motion follows {which} by {told.lag} rows ({told.what}: {told.by_lag[told.lag]:.2f})"
+            )
+            reading = _LagReading(lag=told.lag, rows_to_action=late, is_exact=told.what == EXACT, evidence=evidence)
+            found.append(reading)
+    return unread, max(found, key=lambda one: (one.is_exact, -one.lag, -one.rows_to_action), default=None)
+
+
+def _rate(contents: Contents, arm: ArmDraft) -> tuple[float, dict[str, str]]:
+    """Return the rate, and what is not told about it; adds measured joint velocities to the arm."""
+    measured = read_rate(arm.joints, contents.columns)
+    if measured is not None:
+        arm.evidence.append(measured.evidence)
+        if arm.arm is not None and arm.arm.joints is not None:
+            speeds, unit = measured.speeds, arm.arm.joints.unit_rad
+            arm.arm = replace(
+                arm.arm, joint_speeds=Joints(speeds.column.key, speeds.start, count=speeds.width, unit_rad=unit)
+            )
+        if contents.fps is None or contradicts(contents.fps, measured.hz):
+            label = "" if contents.fps is None else f"; the label says {contents.fps:g}"
+            return round(measured.hz, 1), {"hz": f"the rate: joint velocities imply {measured.hz:.3g}{label}"}
+        return contents.fps, {}
+    if contents.fps is None:
+        return 10.0, {"hz": f"the rate of the rows: {contents.format} does not say it, and no velocities imply one"}
+    return contents.fps, {"hz": f"whether the label of {contents.fps:g} rows a second is true"}
+
+
+def _declaration(contents: Contents, name: str, arm: ArmColumns | None, hz: float) -> Declaration:
+    widths = {column.key: column.width for column in contents.columns}
+    used = [] if arm is None else list(dict.fromkeys(found.key for found in arm.columns()))
+    cameras = tuple(Camera(role=role, key=key, turned=Flip.NONE) for key, role in _roles(contents.cameras))
+    base = Declaration(
+        name=name,
+        title=name,
+        embodiment=_TODO_TEXT,
+        hz=hz,
+        columns={key: widths[key] for key in used},
+        cameras=cameras,
+        right=arm,
+        left=None,
+        action_origin=None if arm is None else ActionOrigin.COMMANDED,
+        rows_to_action=0,
+        lag=0,
+        text_style=TextStyle.IMPERATIVE,
+        text_origin=_TODO_TEXT,
+        licence=_TODO_TEXT,
+        redistributable=False,
+        url=_TODO_TEXT,
+        access=_TODO_TEXT,
+    )
+    shared = {one.name: getattr(base, one.name) for one in fields(base)}
+    text = next((key for key in contents.texts if any(word in key.lower() for word in TEXT_WORDS)), None)
+    match contents.format:
+        case Format.LEROBOT:
+            return LeRobotDeclaration(**shared, labelled_fps=contents.fps or hz, text_column=None)
+        case Format.RLDS:
+            return RldsDeclaration(**shared, datasets=(contents.place,), text_column=text)
+    return Hdf5Declaration(**shared, files=contents.place, text_attribute=text)
+
+
+def _roles(cameras: tuple[str, ...]) -> list[tuple[str, CameraRole]]:
+    """Give each camera a role by its name: wrists by that word, others in their order."""
+    left = list(_ROLES)
+    found: list[tuple[str, CameraRole]] = []
+    for key in cameras:
+        is_wrist = any(word in key.rpartition(".")[2].rpartition("/")[2].lower() for word in _WRIST)
+        wanted = [role for role in left if (role in _ROLES[2:]) is is_wrist]
+        if wanted:
+            left.remove(wanted[0])
+            found.append((key, wanted[0]))
+    if found and CameraRole.PRIMARY in left:
+        found[0] = (found[0][0], CameraRole.PRIMARY)
+    return found
+
+
+def _source(declaration: Declaration) -> Source:
+    match declaration:
+        case LeRobotDeclaration():
+            return LeRobotSource(declaration)
+        case RldsDeclaration():
+            return RldsSource(declaration)
+        case Hdf5Declaration():
+            return Hdf5Source(declaration)
+    raise TypeError(f"no source of {type(declaration).__name__}")
+
+
+def _unused(contents: Contents, declaration: Declaration) -> tuple[str, ...]:
+    cameras = {camera.key for camera in declaration.cameras}
+    text = getattr(declaration, "text_column", None) or getattr(declaration, "text_attribute", None)
+    keys = [column.key for column in contents.columns if column.key not in declaration.columns]
+    return (*keys, *(key for key in contents.cameras if key not in cameras), *(t for t in contents.texts if t != text))
+
+
+def _text(declaration: Declaration, evidence: list[str], untold: dict[str, str], *, root: str) -> str:
+    source = type(_source(declaration)).__name__
+    # a label is a rate, though an unconfirmed one; a lag of 0 is what most recorders mean
+    told = {"lag"} | ({"hz"} if isinstance(declaration, LeRobotDeclaration) and _is_label(declaration) else set())
+    hidden = untold.keys() - told
+    call = f"SOURCE = {source}(\n    {render(declaration, untold=hidden, indent=4)}\n)\n"
+    shown = "".join(f"#   {' '.join(line.split())}\n" for line in evidence)
+    open_ = "".join(f"#   {place}: {' '.join(what.split())}\n" for place, what in untold.items())
+    here = used_names(call, words.__all__)
+    types = used_names(call, ["ActionOrigin", "CameraRole", "TextStyle"])
+    return (
+        f'"""First draft of a source for {root}: replace each TODO, and look at the rest."""\n\n'
+        f"from vita_data.action_convention import Flip\n"
+        f"from vita_data.declared import {', '.join(here)}\n"
+        f"from vita_data.types import {', '.join(types)}\n\n"
+        f"# What the data tells:\n{shown}# What it does not tell:\n{open_}"
+        "#   cameras: whether their roles are right, and how their images must be turned (vita-data probe --html)\n\n"
+        f"{call}"
+    )
+
+
+def _is_label(declaration: LeRobotDeclaration) -> bool:
+    return declaration.hz == declaration.labelled_fps
