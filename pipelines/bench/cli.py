@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vita_data.command.arguments import local_path
 from vita_data.command.exits import OneLineParser, exit_code
 from vita_data.storage.files import require_no_file
+from vita_data.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from pipelines.bench.build.report import Report
@@ -120,8 +121,8 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.absolute()
     else:
-        with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
-            yield Path(folder)
+        with scratch_folder("vita-bench-") as folder:
+            yield folder
 
 
 def _build(arguments: argparse.Namespace) -> int:

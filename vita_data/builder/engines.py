@@ -13,16 +13,18 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 from vita_data.builder.records import UnitRecord, read_record
 from vita_data.builder.unit import OnProgress, Progress, UnitTask, run_unit
 from vita_data.errors import RESUME, RequestError, WorkerError
 from vita_data.installation import install_extra
+from vita_data.storage.scratch import scratch_folder
 
 _MAX_RETRIES = 3
 _POLL_S = 0.2
@@ -60,7 +62,7 @@ class LocalEngine:
                 max_workers=min(self.workers, len(tasks)),
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(sender, receiver, spool),
+                initargs=(sender, receiver, str(spool)),
             )
             try:
                 with _interrupts_kept_from_children():
@@ -175,9 +177,9 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
-def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+def temporary_folder() -> AbstractContextManager[Path]:
     """Make a folder for the workers' temporary files; it is deleted when the `with` block ends."""
-    return tempfile.TemporaryDirectory(prefix="vita-build-", ignore_cleanup_errors=True)
+    return scratch_folder("vita-build-")
 
 
 _progress_sender: Connection | None = None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from vita_data import __version__
+from vita_data.command.signals import interrupt, on_sigterm
 from vita_data.errors import FORBIDDEN, RequestError, VitaDataError, forbidden
 from vita_data.installation import install_extra
 
@@ -96,12 +97,13 @@ def exit_code(
     Args:
         program: the name that begins the line.
         command: returns its own exit code, or None for 0.
-        interrupted: the message for Ctrl-C.
+        interrupted: the message for Ctrl-C and SIGTERM.
         remedy: what to do about a fault of the machine, for the message.
         extras: all extras that the command needs, so that one message names all that are missing.
 
     Returns:
-        0 done; 1 bad data or files, Ctrl-C, or the reader of the output has closed it (`| head`); 2 a bad request.
+        0 done; 1 bad data or files, Ctrl-C, SIGTERM, or the reader of the output has closed it (`| head`); 2 a bad
+        request.
     """
     code, told = _run(command, interrupted, remedy, extras)
     unsaid = _flush()
@@ -116,7 +118,8 @@ def _run(
 ) -> tuple[int, str | None]:
     """Return the exit code and the message."""
     try:
-        return command() or 0, None
+        with on_sigterm(interrupt):  # so that temporary files are removed
+            return command() or 0, None
     except VitaDataError as fault:
         return fault.exit_code, str(fault)
     except ModuleNotFoundError as fault:

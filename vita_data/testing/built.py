@@ -1,7 +1,6 @@
 """Checks of the shards that are built from a source's toy."""
 
 import json
-import tempfile
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from vita_data.formats.toy import ToyMark, read_toy_frame
 from vita_data.geometry import integrate_deltas, matrix_from_rot6d
 from vita_data.shards.verify import verify
 from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
+from vita_data.storage.scratch import scratch_folder
 from vita_data.testing.under_test import SourceUnderTest, require
 from vita_data.types import Clip, Gaps, Modality, Reason, StoredFrame
 
@@ -166,9 +166,9 @@ def check_shards(tested: SourceUnderTest) -> None:
 
 def check_same_bytes(tested: SourceUnderTest) -> None:
     """Building again gives the same bytes."""
-    with tempfile.TemporaryDirectory(prefix="vita-check-") as folder:
-        build(tested.request(Path(folder)))
-        first, again = _contents(tested.built), _contents(Path(folder) / tested.name)
+    with scratch_folder("vita-check-") as folder:
+        build(tested.request(folder))
+        first, again = _contents(tested.built), _contents(folder / tested.name)
     others = sorted(name for name in first.keys() | again.keys() if first.get(name) != again.get(name))
     require(not others, f"{tested.name}: a second build gives other bytes in {', '.join(others[:3])}")
 

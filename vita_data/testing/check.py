@@ -1,11 +1,11 @@
 """One call that checks a source, for the tests of its author."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from vita_data.builder import build
 from vita_data.sources import load, load_own
+from vita_data.storage.scratch import scratch_folder
 from vita_data.testing import built, reading
 from vita_data.testing.under_test import SourceUnderTest
 
@@ -42,10 +42,8 @@ def check_source(source: str | Path) -> None:
     """
     file = str(source) if isinstance(source, Path) or source.endswith(".py") else ""
     loaded = load_own(file) if file else load(str(source))
-    with tempfile.TemporaryDirectory(prefix="vita-check-") as folder:
-        tested = SourceUnderTest(
-            name=loaded.INFO.name, file=file, raw=Path(folder) / "raw", shards=Path(folder) / "shards"
-        )
+    with scratch_folder("vita-check-") as folder:
+        tested = SourceUnderTest(name=loaded.INFO.name, file=file, raw=folder / "raw", shards=folder / "shards")
         tested.raw.mkdir()
         loaded.write_toy(str(tested.raw))
         build(tested.request(tested.shards))

@@ -5,7 +5,6 @@ get an answer. In turns with them, the policy is called in this process on the s
 """
 
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from pipelines.bench.model.random_policy import write_random_policy
 from pipelines.bench.model.server_process import served
 from pipelines.bench.model.specs import LoadSpec
 from pipelines.bench.model.train import device_name
+from vita_data.storage.scratch import scratch_folder
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.policy.observations import IMAGE_KEYS, PROMPT_KEY
 from vita_model.policy.openpi import Message
@@ -128,9 +128,9 @@ def _policy_folder(spec: LoadSpec) -> Iterator[Path]:
     if spec.policy is not None:
         yield spec.policy
         return
-    with tempfile.TemporaryDirectory(prefix="vita-bench-") as folder:
-        write_random_policy(Path(folder), PRESETS[spec.preset](), views=_VIEWS)
-        yield Path(folder)
+    with scratch_folder("vita-bench-") as folder:
+        write_random_policy(folder, PRESETS[spec.preset](), views=_VIEWS)
+        yield folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,19 +8,17 @@ import glob
 import io
 import os
 import posixpath
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import fsspec
 
 from vita_data.formats.raw_tree.entries import Entry, level_matcher
 from vita_data.storage.files import storage_errors
+from vita_data.storage.scratch import Scratch
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -126,7 +124,7 @@ class Copies:
 
     def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
         self._fs = fs
-        self._folder: Path | None = None
+        self._scratch: Scratch | None = None
 
     def path_of(self, path: str, *, where: str) -> str:
         """Copy a file once; if it does not exist, neither does the returned path.
@@ -134,15 +132,15 @@ class Copies:
         Raises:
             StorageError: the store does not answer or denies access, or the disk of TMPDIR is full.
         """
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="vita-raw-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        copy = self._folder / path
+        if self._scratch is None:
+            self._scratch = Scratch("vita-raw-")
+            weakref.finalize(self, self._scratch.remove)
+        copy = self._scratch.path / path
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             unfinished = copy.with_name(f"{copy.name}.unfinished")
             try:
-                with storage_errors(f"{where}, copied to {self._folder}"):
+                with storage_errors(f"{where}, copied to {self._scratch.path}"):
                     self._fs.get_file(path, str(unfinished))
                 unfinished.rename(copy)
             except FileNotFoundError:
@@ -157,8 +155,8 @@ class Copies:
 
     def remove(self) -> None:
         """Remove the copies."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.remove()
 
 
 class RangeFile(io.RawIOBase, BinaryIO):
