@@ -4,6 +4,7 @@ Threads, not worker processes: JPEG decoding and reading release the GIL, and a 
 memory that the model uses. Nothing is forked, shared or restarted.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -85,6 +86,7 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
         self._pool = DaemonPool(options.threads, name="vita-read")
         self._under_way: deque[_UnderWay] = deque()
         self._closed = False
+        self._pid = os.getpid()
         self._substituted: Counter[str] = Counter()
         # Used only by the planner's thread.
         self._located: dict[int, BatchMembers] = {}
@@ -134,9 +136,11 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
         Raises:
             ShardError: a member is damaged; names shard, clip and member.
             StorageError: a disk, mount or store cannot read a member, or does not answer; names the member too.
+            RequestError: the loader was carried into a forked process.
         """
         if self._closed:
             raise StopIteration
+        self._require_own_process()
         try:
             batch = self._take()
         except BaseException:
@@ -158,20 +162,32 @@ class Loader(IterableDataset[Batch], Iterator[Batch]):
         """Continue from a state, on any rank and world size.
 
         Raises:
-            RequestError: another plan wrote the state, which is not allowed; names what changed.
+            RequestError: another plan wrote the state, which is not allowed; names what changed. Or the loader was
+                carried into a forked process.
         """
+        self._require_own_process()
         plan = resume_plan(self.plan, state, plan_change=plan_change)
         self._drop()
         self._use(plan, step=int(str(state["step"])))
 
     def close(self) -> None:
-        """Stop reading and close the shards."""
+        """Stop reading and close the shards; in a forked process there are no threads to stop."""
         if not self._closed:
             self._closed = True
+            if self._pid != os.getpid():
+                return
             self._drop()
             # The prefetcher is closed first, so that no thread waits for members.
             for part in (self._prefetcher, self._planner, self._pool):
                 part.close()
+
+    def _require_own_process(self) -> None:
+        """Refuse to wait in a forked process for threads that stayed in its parent; raises RequestError."""
+        if self._pid != os.getpid():
+            raise RequestError(
+                f"the loader was opened in process {self._pid}, and its threads are not in this forked one "
+                f"({os.getpid()}): open a loader in each process, or start processes by spawn"
+            )
 
     def _drop(self) -> None:
         for batch in self._under_way:
