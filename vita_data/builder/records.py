@@ -1,5 +1,6 @@
 """Records that a build leaves beside its shards: one per unit, with a row per raw episode; a restart reads them."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,8 @@ from vita_data.storage.files import AnyPath, FileInfo, list_files, read_files, w
 from vita_data.types import Split
 
 PLAN = "plan.json"
+_SUM = "sha256"
+"""Key of a record's own sum, over its other values; records of earlier versions have none."""
 
 
 class EpisodeOutcome(StrEnum):
@@ -71,8 +74,13 @@ def write_record(folder: AnyPath, record: UnitRecord) -> None:
     rows = [_flat(row) for row in record.episodes]
     shards = [[split, _flat(shard)] for split, shard in record.shards]
     limit = {} if record.limit is None else {"limit": record.limit}
-    data = json_bytes({"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards, **limit})
+    value = {"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards, **limit}
+    data = json_bytes({**value, _SUM: _sum_of(value)})
     write_atomically(record_path(folder, record.number), data)
+
+
+def _sum_of(value: Mapping[str, object]) -> str:
+    return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
 def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
@@ -83,7 +91,7 @@ def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
 def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[int, UnitRecord | None]:
     """Read units' records by number; None if the unit has to be built.
 
-    A unit has to be built if its record is missing or incomplete, belongs to another plan, or one of its shards is
+    A unit has to be built if its record is missing, incomplete, damaged or of another plan, or if one of its shards is
     missing.
     """
     there = list_files(folder / RECORDS)
@@ -116,11 +124,14 @@ def read_record(folder: AnyPath, number: int) -> UnitRecord:
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:
     try:
         value = json.loads(data)
+        told = value.pop(_SUM, None)
+        if told is not None and told != _sum_of(value):
+            return None
         plan = str(value["plan"])
         rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
         shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])
         limit = None if value.get("limit") is None else int(value["limit"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return UnitRecord(number=number, plan=plan, episodes=rows, shards=shards, limit=limit)
 
