@@ -72,6 +72,10 @@ class StorageError(VitaDataError):
     """A disk or an object store is full, unreachable or denies access; the data is not to blame, and the run ends."""
 
 
+class OutOfMemoryError(StorageError):
+    """A library could not get memory."""
+
+
 class WorkerError(VitaDataError):
     """A worker process or a node of a cluster ended unexpectedly, or a thread failed; the data is not to blame."""
 
@@ -104,7 +108,8 @@ def raise_machine_fault(error: BaseException, where: str) -> None:
             raise StorageError(forbidden(where, code)) from error
         if code in _MACHINE_FAULTS:
             text = os.strerror(code) if told else " ".join(str(cause).split())
-            raise StorageError(f"{where}: {text}; {FIX_THAT}") from error
+            kind = OutOfMemoryError if code == errno.ENOMEM else StorageError
+            raise kind(f"{where}: {text}; {FIX_THAT}") from error
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 

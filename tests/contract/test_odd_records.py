@@ -9,7 +9,7 @@ import pytest
 from vita_data import sources
 from vita_data.builder import BuildRequest
 from vita_data.builder.plan import PlannedPart
-from vita_data.builder.unit import part_outcomes
+from vita_data.builder.reading import part_outcomes
 from vita_data.errors import StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.tf_example import FeatureValues, decode_feature, encode_example, index_example

@@ -1,27 +1,25 @@
 """Runs a build's units, resumes where an earlier run stopped, and finishes the source."""
 
 import errno
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from vita_data.builder.drops import why_nothing
-from vita_data.builder.engines import Engine, LocalEngine
+from vita_data.builder.engines import Engine, InlineEngine
 from vita_data.builder.finish import failed_rows, finish
-from vita_data.builder.parts import list_parts, unread_files
+from vita_data.builder.leftovers import clear_leftovers
+from vita_data.builder.listing import ListingTask
 from vita_data.builder.plan import BuildRequest, Share, Unit
 from vita_data.builder.records import EpisodeRow, UnitRecord
 from vita_data.builder.stored_plan import OpenPlan, Records, open_plan, require_plan
-from vita_data.builder.under_way import remove_reports
 from vita_data.builder.unit import OnProgress, UnitTask, ignore_progress
 from vita_data.errors import RequestError
-from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
-from vita_data.nearby_raw import raw_advice
 from vita_data.shards.index import CARD, MERGE, RECORDS, is_built, read_card
 from vita_data.storage.files import (
     AnyPath,
@@ -29,16 +27,13 @@ from vita_data.storage.files import (
     is_empty,
     list_files,
     remove,
-    remove_abandoned,
     require_no_file,
     storage_errors,
 )
 from vita_data.storage.lock import keep_others_out
-from vita_data.types import Json, Split
+from vita_data.types import Json
 
 LOCK = "lock"
-_MAX_LANDMARKS = 100
-_LEFTOVER = re.compile(r"\..*-(\d{6})\.(?:tar|arrow|json)\.[0-9a-f]+\.tmp")
 
 
 class BuildState(StrEnum):
@@ -103,34 +98,43 @@ def build(
     A unit whose record or shards are missing is built again. `retry_failed` rebuilds units with failed episodes, whose
     files may have been fetched again. A `share` builds only its units; a run without a share writes the card.
 
+    Args:
+        request: what to build.
+        engine: where; by default in this process, which a damaged file may hang or crash. Commands use `LocalEngine`.
+        share: which units to build; None: all.
+        listeners: are told of the progress.
+
     Raises:
         RequestError: unknown source, wrong raw tree, an output made with other settings, or another build is writing to
             it.
         StorageError: a disk or an object store is full, unreachable or missing.
         WorkerError: a worker process or a node was lost.
     """
-    source, listeners = request.load(), listeners or Listeners()
+    with closing(engine or InlineEngine()) as running:
+        return _build(request, running, share, listeners or Listeners())
+
+
+def _build(request: BuildRequest, engine: Engine, share: Share | None, listeners: Listeners) -> BuildResult:
+    source = request.load()
     require_no_file(request.out, "--out")
     _require_no_source(request.out)
     _require_outside(request.out, request.raw)
-    with raw_advice(source, request.raw, request.settings), FsspecTree(request.raw) as raw:
-        listed = list_parts(source, raw, request.settings)
-        landmarks = tuple(raw.glob("*")[:_MAX_LANDMARKS])
-        unread = unread_files(listed, raw) if share is None else None
-        request = replace(request, raw=raw.address)
+    listing = engine.list_raw(ListingTask(request=request, with_unread=share is None))
+    request = replace(request, raw=listing.address)
     _require_not_merged(request.folder)
     with storage_errors(request.folder), _held(request.folder, share):
-        plan = open_plan(request, listed.parts, share)
+        plan = open_plan(request, listing.parts, share)
         if share is None and plan.is_finished:
             records = _built(plan.records, plan.units)
             card = read_card(request.folder)
-            return replace(_result(BuildState.ALREADY_DONE, request, records, card=card), unread=unread)
+            return replace(_result(BuildState.ALREADY_DONE, request, records, card=card), unread=listing.unread)
         mine = [unit for unit in plan.units if share is None or share.has(unit.number)]
-        tasks = [_task(request, unit, plan, landmarks) for unit in mine if not plan.records[unit.number]]
+        task_of = partial(_task, request, plan, listing.landmarks)
+        tasks = [task_of(unit) for unit in mine if not plan.records[unit.number]]
         if tasks:
             remove(request.folder / CARD)
-        _clear_leftovers(request.folder, tasks)
-        with closing(_run(engine or LocalEngine(), tasks, plan, listeners)) as done_units:
+        clear_leftovers(request.folder, [task.unit.number for task in tasks])
+        with closing(_run(engine, tasks, plan, listeners)) as done_units:
             built = {record.number: record for record in done_units}
         records = _built({**plan.records, **built}, mine)
         if share is not None:
@@ -138,7 +142,7 @@ def build(
         limit = plan.fingerprint["limit"]
         require_plan(request.folder, plan.digest, limit=limit if isinstance(limit, int) else None)
         card = finish(request.folder, source.INFO, plan.fingerprint, records)
-    return replace(_result(BuildState.BUILT, request, records, card=card), unread=unread)
+    return replace(_result(BuildState.BUILT, request, records, card=card), unread=listing.unread)
 
 
 def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
@@ -155,7 +159,7 @@ def _result(
     return BuildResult(state=state, folder=request.folder, card=card, failed=failed, nothing=nothing)
 
 
-def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[str, ...]) -> UnitTask:
+def _task(request: BuildRequest, plan: OpenPlan, landmarks: tuple[str, ...], unit: Unit) -> UnitTask:
     versions = plan.fingerprint["versions"]
     if not isinstance(versions, dict):
         raise TypeError(f"versions in the plan are {versions!r}")
@@ -166,19 +170,6 @@ def _task(request: BuildRequest, unit: Unit, plan: OpenPlan, landmarks: tuple[st
     request = replace(request, raw=raw, out=out, source_file=file)
     code = str(plan.fingerprint.get("source_file", ""))
     return UnitTask(request=request, unit=unit, plan=plan.digest, versions=versions, code=code, landmarks=landmarks)
-
-
-def _clear_leftovers(folder: AnyPath, tasks: Sequence[UnitTask]) -> None:
-    """Remove what killed runs of these units left behind, so that it does not fill the disk."""
-    if not isinstance(folder, Path):
-        return
-    remove_reports(folder, [task.unit.number for task in tasks])
-    wanted = {f"{task.unit.number:06d}" for task in tasks}
-    for place in (folder / RECORDS, *(folder / split for split in Split)):
-        for name in list_files(place):
-            number = _LEFTOVER.fullmatch(name)
-            if number and number[1] in wanted:
-                remove_abandoned(place / name)
 
 
 def _run(

@@ -3,13 +3,15 @@
 Nothing is lost silently: every raw episode gets one row: ok, dropped or failed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import cv2
 
+from vita_data.builder.leftovers import clear_leftovers
 from vita_data.builder.plan import BuildRequest, PlannedPart, Unit, codec_versions
+from vita_data.builder.pulse import Obstacle, Pulse
+from vita_data.builder.reading import part_outcomes
 from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
 from vita_data.builder.stored_plan import require_plan
 from vita_data.builder.under_way import reported
@@ -53,10 +55,17 @@ class UnitTask:
     """Entries of the raw tree when the build started; if one is missing, the whole tree is, and no file is to blame."""
     code: str = ""
     """Digest of the code of a source that does not come with VITA."""
+    obstacles: tuple[Obstacle, ...] = ()
+    """Places that ended earlier tries of this run."""
 
 
-def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitRecord:
+def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress, pulse: Pulse | None = None) -> UnitRecord:
     """Build one unit and commit it: first its shards, then its record.
+
+    Args:
+        task: the unit.
+        on_progress: is called after each raw episode.
+        pulse: is told where the reading is; by default, nobody listens.
 
     Raises:
         StorageError: a disk or bucket is full, unreachable or missing; nothing of the unit is committed.
@@ -73,10 +82,13 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
             "build; install the same on every node"
         )
     cv2.setNumThreads(1)
-    with storage_errors(task.request.folder), _open_raw(task.request.raw) as raw:
+    pulse = pulse or Pulse()
+    with storage_errors(task.request.folder), _open_raw(task.request.raw, pulse) as raw:
         require_plan(task.request.folder, task.plan, limit=task.request.limit)
+        if task.obstacles:
+            clear_leftovers(task.request.folder, [task.unit.number])
         with reported(task.request.folder, task.unit, on_progress) as report:
-            rows, shards = _write_shards(task, raw, report)
+            rows, shards = _write_shards(task, raw, report, pulse)
         require_plan(task.request.folder, task.plan, limit=task.request.limit)
         require_landmarks(raw, task.landmarks)
         require_raw_files(raw, task.unit, rows)
@@ -87,9 +99,9 @@ def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress) -> UnitR
     return record
 
 
-def _open_raw(root: str) -> FsspecTree:
+def _open_raw(root: str, pulse: Pulse) -> FsspecTree:
     try:
-        return FsspecTree(root)
+        return FsspecTree(root, on_open=pulse.opened, on_answer=pulse.beat)
     except RequestError as error:
         # It existed when the build started.
         raise StorageError(f"{error}; {BRING_BACK}") from error
@@ -145,7 +157,9 @@ def _shard_name(task: UnitTask, split: Split) -> str:
 _Shards = tuple[tuple[Split, ShardSummary], ...]
 
 
-def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> tuple[tuple[EpisodeRow, ...], _Shards]:
+def _write_shards(
+    task: UnitTask, raw: FsspecTree, on_progress: OnProgress, pulse: Pulse
+) -> tuple[tuple[EpisodeRow, ...], _Shards]:
     request, source = task.request, task.request.load()
     names = {split: _shard_name(task, split) for split in Split}
     rows, seen = list[EpisodeRow](), set[str]()
@@ -156,12 +170,13 @@ def _write_shards(task: UnitTask, raw: FsspecTree, on_progress: OnProgress) -> t
         writers = {Split.TRAIN: train, Split.VAL: val}
         for planned in task.unit.parts:
             left = planned.part.num_bytes
-            for read in part_outcomes(source, raw, planned, request):
+            for read in part_outcomes(source, raw, planned, request, obstacles=task.obstacles, pulse=pulse):
                 outcome = _once(read, planned.part.id, rows, seen)
                 rows.append(_write_outcome(outcome, planned, request, source, writers, names))
                 share = min(left, planned.part.num_bytes // max(planned.part.num_episodes or 1, 1))
                 left -= share
                 on_progress(Progress(num_episodes=1, num_frames=rows[-1].num_frames, num_bytes=share))
+            pulse.at(None)
             on_progress(Progress(num_bytes=left))
             raw.let_go()
     shards = tuple((split, writer.summary) for split, writer in writers.items() if writer.summary is not None)
@@ -176,24 +191,6 @@ def _once(outcome: Outcome, part: str, rows: Sequence[EpisodeRow], seen: set[str
         return outcome
     detail = f"{part}: the episode id {id_!r} occurs more than once; only its first episode is stored"
     return Failure(episode=f"{part}#again-{len(rows)}", detail=detail)
-
-
-def part_outcomes(source: Source, raw: RawTree, planned: PlannedPart, request: BuildRequest) -> Iterator[Outcome]:
-    """Yield the outcomes of a part, including failures for the raw episodes that a broken file hides."""
-    part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
-    try:
-        for outcome in islice(source.episodes(raw, part, request.settings), wanted):
-            num_seen += 1
-            yield outcome
-    except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
-        fault = data_fault(error, part.id)
-    num_announced = part.num_episodes or 0
-    num_wanted = num_announced if wanted is None else min(wanted, num_announced)
-    for number in range(num_seen, num_wanted):
-        detail = fault or f"{part.id} announced {num_announced} episodes and holds {num_seen}"
-        yield Failure(episode=f"{part.id}#{number}", detail=detail)
-    if fault and num_seen >= num_wanted:
-        yield Failure(episode=part.id, detail=fault)
 
 
 def _write_outcome(

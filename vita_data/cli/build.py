@@ -47,6 +47,21 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one per core)")
     build.add_argument(
+        "--deadline",
+        type=positive,
+        default=60,
+        metavar="S",
+        help="give up a raw file on which a process works for S seconds without getting an image or episode (default: "
+        "60; ten times as long if it waits for a disk or network)",
+    )
+    build.add_argument(
+        "--memory-mb",
+        type=positive,
+        default=1500,
+        metavar="MB",
+        help="memory that reading may take in each process; a raw file that needs more fails (default: 1500)",
+    )
+    build.add_argument(
         "--ray-address",
         type=word,
         metavar="HOST:PORT",
@@ -126,13 +141,14 @@ def _as_json(result: "BuildResult") -> dict[str, object]:
 
 
 def _engine(arguments: argparse.Namespace) -> "Engine":
-    from vita_data.builder import LocalEngine, RayEngine
+    from vita_data.builder import LocalEngine, RayEngine, WorkerLimits
 
+    limits = WorkerLimits(deadline_s=arguments.deadline, memory_bytes=arguments.memory_mb * 1_000_000)
     if arguments.engine == "ray":
-        return RayEngine(workers=arguments.workers, address=arguments.ray_address)
+        return RayEngine(workers=arguments.workers, address=arguments.ray_address, limits=limits)
     if arguments.ray_address:
         raise RequestError("--ray-address needs --engine ray")
-    return LocalEngine(workers=arguments.workers or os.cpu_count() or 1)
+    return LocalEngine(workers=arguments.workers or os.cpu_count() or 1, limits=limits)
 
 
 def _share(arguments: argparse.Namespace) -> "Share | None":

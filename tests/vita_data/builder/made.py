@@ -51,8 +51,10 @@ class Run:
     mark: str
 
     @staticmethod
-    def start(name: str, raw: Path, out: Path, *arguments: object, tmpdir: Path | None = None) -> "Run":
-        command = [sys.executable, "-m", "vita_data.cli.main", "build", "--source", name, "--raw", raw, "--out", out]
+    def start(name: str | Path, raw: Path, out: Path, *arguments: object, tmpdir: Path | None = None) -> "Run":
+        """Start a build of a source, or of one that a file defines."""
+        source = "--source-file" if isinstance(name, Path) else "--source"
+        command = [sys.executable, "-m", "vita_data.cli.main", "build", source, name, "--raw", raw, "--out", out]
         command += ["--set", "unit_bytes=1", *arguments]
         mark = secrets.token_hex(8)
         environment = {**os.environ, MARK: mark} | ({} if tmpdir is None else {"TMPDIR": str(tmpdir)})

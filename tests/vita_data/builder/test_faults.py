@@ -32,8 +32,8 @@ from tests.vita_data.builder.made import (
 )
 from vita_data.builder import Listeners, LocalEngine, Share, build
 from vita_data.builder.plan import PlannedPart
+from vita_data.builder.reading import part_outcomes
 from vita_data.builder.run import BuildState, UnitDone
-from vita_data.builder.unit import part_outcomes
 from vita_data.errors import EpisodeError, RequestError, StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips

@@ -7,6 +7,9 @@ fetched.
 """
 
 import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +121,24 @@ def _cached_folder(root: str, address: HubAddress) -> Path:
     return Path(snapshot) / address.folder
 
 
+@contextmanager
+def _called_each_second(function: Callable[[], None]) -> Iterator[None]:
+    """Call a function while the `with` block runs: the hub's client does not tell how far a file has come."""
+    ended = threading.Event()
+
+    def call() -> None:
+        while not ended.wait(1.0):
+            function()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class HubObjects(ObjectFolder):
     """Finds files and folders of the hub."""
 
@@ -129,8 +150,9 @@ class HubObjects(ObjectFolder):
 class HubCopies(Copies):
     """Files in the cache of the hub's client, which are shared with other programs and stay there."""
 
-    def __init__(self, folder: HubFolder) -> None:
-        super().__init__(folder.fs)
+    def __init__(self, folder: HubFolder, *, on_answer: Callable[[], None]) -> None:
+        super().__init__(folder.fs, on_answer=on_answer)
+        self._on_answer = on_answer
         self._address = folder.address
         self._root = HubAddress(repo=folder.address.repo, revision=folder.address.revision, folder="").path
 
@@ -144,7 +166,7 @@ class HubCopies(Copies):
         from huggingface_hub.errors import EntryNotFoundError
 
         address, name = self._address, self._name(path)
-        with storage_errors(where):
+        with storage_errors(where), _called_each_second(self._on_answer):
             try:
                 return str(hf_hub_download(address.repo, name, repo_type=_KIND, revision=address.revision))
             except EntryNotFoundError:

@@ -119,12 +119,25 @@ class ObjectFolder:
         return self._sizes[path]
 
 
+class _OnBlock(fsspec.callbacks.Callback):  # type: ignore[misc]
+    """Calls a function for each block of a file that is fetched."""
+
+    def __init__(self, on_answer: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_answer = on_answer
+
+    def call(self, hook_name: str | None = None, **kwargs: object) -> None:
+        """Call the function."""
+        self._on_answer()
+
+
 class Copies:
     """Local copies of files, in a folder of TMPDIR that is removed with this object."""
 
-    def __init__(self, fs: fsspec.AbstractFileSystem) -> None:
+    def __init__(self, fs: fsspec.AbstractFileSystem, *, on_answer: Callable[[], None]) -> None:
         self._fs = fs
         self._scratch: Scratch | None = None
+        self._on_block = _OnBlock(on_answer)
 
     def path_of(self, path: str, *, where: str) -> str:
         """Copy a file once; if it does not exist, neither does the returned path.
@@ -141,7 +154,7 @@ class Copies:
             unfinished = copy.with_name(f"{copy.name}.unfinished")
             try:
                 with storage_errors(f"{where}, copied to {self._scratch.path}"):
-                    self._fs.get_file(path, str(unfinished))
+                    self._fs.get_file(path, str(unfinished), callback=self._on_block)
                 unfinished.rename(copy)
             except FileNotFoundError:
                 pass
@@ -162,9 +175,10 @@ class Copies:
 class RangeFile(io.RawIOBase, BinaryIO):
     """A file of an object store, read by ranges; exceptions of the store become StorageErrors."""
 
-    def __init__(self, file: BinaryIO, *, where: str) -> None:
+    def __init__(self, file: BinaryIO, *, where: str, on_answer: Callable[[], None]) -> None:
         self._file = file
         self._where = where
+        self._on_answer = on_answer
 
     def readable(self) -> bool:
         """Return True."""
@@ -184,6 +198,7 @@ class RangeFile(io.RawIOBase, BinaryIO):
 
     def read(self, size: int | None = -1) -> bytes:
         """Read up to `size` bytes, fewer only at the end of the file."""
+        self._on_answer()
         with reading(self._where):
             return self._file.read(-1 if size is None else size)
 

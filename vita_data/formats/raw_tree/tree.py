@@ -3,7 +3,7 @@
 import os
 import posixpath
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Self
 
@@ -22,14 +22,36 @@ from vita_data.storage.files import is_local_fs, require_local, require_store, s
 from vita_data.types import READ_BLOCK_BYTES
 
 
+def _ignore_path(path: str) -> None:
+    pass
+
+
+def _ignore() -> None:
+    pass
+
+
 class FsspecTree:
     """A read-only folder; every path is relative to its root and uses `/`.
 
     Leaving a `with` block, or `let_go`, removes the local copies of files from an object store.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(
+        self, root: str, *, on_open: Callable[[str], None] = _ignore_path, on_answer: Callable[[], None] = _ignore
+    ) -> None:
+        """Open the folder.
+
+        Args:
+            root: path or URL.
+            on_open: is called with the path of each file before it is opened.
+            on_answer: is called when the disk or store has answered, for each block that is fetched from a store.
+
+        Raises:
+            RequestError: the folder does not exist, or the address cannot be read.
+            StorageError: the disk or store does not answer or denies access.
+        """
         self.root = root
+        self._on_open, self._on_answer = on_open, on_answer
         self.address = root
         """The same with the commit of the hub that is read, for other processes."""
         self._folder: DiskFolder | ObjectFolder
@@ -49,7 +71,7 @@ class FsspecTree:
             reason = unopened(root, error)
             raise RequestError(f"--raw {root}: this kind of address cannot be read ({reason})") from error
         self._is_local = is_local_fs(self._fs)
-        self._copies = Copies(self._fs)
+        self._copies = Copies(self._fs, on_answer=on_answer)
         if self._is_local:
             self._folder = DiskFolder(self._base, where=f"--raw {root}")
             _require_directory(self._base, root)
@@ -62,7 +84,7 @@ class FsspecTree:
     def _open_hub(self, hub: HubFolder) -> None:
         self._fs, self._base, self._is_local = hub.fs, hub.address.path, False
         self.address = f"{SCHEME}{self._base}"
-        self._copies = HubCopies(hub)
+        self._copies = HubCopies(hub, on_answer=self._on_answer)
         self._folder = HubObjects(self._fs, self._base)
         with storage_errors(f"--raw {self.root}"):
             if not self._folder.exists(self._base):
@@ -100,6 +122,7 @@ class FsspecTree:
 
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted; see `RawTree`."""
+        self._on_answer()
         if isinstance(self._folder, DiskFolder):
             return self._folder.glob(pattern)
         with storage_errors(f"--raw {self.root}"):
@@ -135,6 +158,7 @@ class FsspecTree:
 
     def size(self, path: str) -> int:
         """Size of a file in bytes; see `RawTree`. Sizes that `glob` found in a store are not requested again."""
+        self._on_answer()
         if isinstance(self._folder, DiskFolder):
             return self._folder.size(self._full(path))
         with reading(self._where(path)):
@@ -142,6 +166,7 @@ class FsspecTree:
 
     def read_bytes(self, path: str) -> bytes:
         """Return the whole content of a small file."""
+        self._on_open(path)
         if self._is_local:
             require_regular(self._full(path), name=path, max_bytes=MAX_TEXT_FILE_BYTES)
             with open(self._full(path), "rb") as file:
@@ -155,6 +180,7 @@ class FsspecTree:
 
     def open(self, path: str, *, block_bytes: int = READ_BLOCK_BYTES) -> BinaryIO:
         """Open a file for random access; see `RawTree`."""
+        self._on_open(path)
         if self._is_local:
             require_regular(self._full(path), name=path)
             return open(self._full(path), "rb")
@@ -162,10 +188,11 @@ class FsspecTree:
             return open(copy, "rb")
         with reading(self._where(path)):
             file = self._fs.open(self._full(path), "rb", block_size=block_bytes, cache_type="readahead")
-        return RangeFile(file, where=self._where(path))
+        return RangeFile(file, where=self._where(path), on_answer=self._on_answer)
 
     def local_path(self, path: str) -> str:
         """Return a path that C libraries can open; see `RawTree`."""
+        self._on_open(path)
         if self._is_local:
             require_regular(self._full(path), name=path)
             return self._full(path)

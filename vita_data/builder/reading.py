@@ -1,0 +1,74 @@
+"""Reads one part: every raw episode becomes an outcome, also those that a broken file hides."""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count, islice
+
+from vita_data.builder.plan import BuildRequest, PlannedPart
+from vita_data.builder.pulse import Obstacle, Place, Pulse
+from vita_data.errors import SourceError
+from vita_data.guard import data_fault
+from vita_data.types import Episode, Failure, Outcome, RawTree, Source
+
+
+def part_outcomes(
+    source: Source,
+    raw: RawTree,
+    planned: PlannedPart,
+    request: BuildRequest,
+    *,
+    obstacles: Collection[Obstacle] = (),
+    pulse: Pulse | None = None,
+) -> Iterator[Outcome]:
+    """Yield the outcomes of a part, including failures for the raw episodes that a broken file hides.
+
+    Args:
+        source: reads the part.
+        raw: the tree.
+        planned: the part, and how many of its episodes are wanted.
+        request: the build.
+        obstacles: places that ended earlier tries; an episode fails, and where no episode is known, so does the rest.
+        pulse: is told each place before it is read.
+    """
+    part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
+    known = {(one.place.number, one.place.episode): one.reason for one in obstacles if one.place.part == part.id}
+
+    def read() -> Iterator[Outcome]:  # nothing is opened before the place is told
+        yield from source.episodes(raw, part, request.settings)
+
+    try:
+        for outcome in islice(_placed(read(), part.id, known, pulse or Pulse()), wanted):
+            num_seen += 1
+            yield outcome
+    except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
+        fault = data_fault(error, part.id)
+    num_announced = part.num_episodes or 0
+    num_wanted = num_announced if wanted is None else min(wanted, num_announced)
+    for number in range(num_seen, num_wanted):
+        detail = fault or f"{part.id} announced {num_announced} episodes and holds {num_seen}"
+        yield Failure(episode=f"{part.id}#{number}", detail=detail)
+    if fault and num_seen >= num_wanted:
+        yield Failure(episode=part.id, detail=fault)
+
+
+def _placed(
+    outcomes: Iterator[Outcome], part: str, known: Mapping[tuple[int | None, str], str], pulse: Pulse
+) -> Iterator[Outcome]:
+    """Tell the place of each outcome before it is read and before it is used; stop at a known obstacle.
+
+    Raises:
+        SourceError: an earlier try ended while it looked for the next episode.
+    """
+    for number in count():
+        if (reason := known.get((number, ""))) is not None:
+            raise SourceError(f"{part}: {reason}")
+        pulse.at(Place(part=part, number=number))
+        outcome = next(outcomes, None)
+        if outcome is None:
+            return
+        if isinstance(outcome, Episode):
+            reason = known.get((number, outcome.id))
+            pulse.at(Place(part=part, number=number, episode=outcome.id))
+            lost = Failure(episode=outcome.id, detail=f"{outcome.id}: {reason}")
+            yield pulse.watched(outcome) if reason is None else lost
+        else:
+            yield outcome
