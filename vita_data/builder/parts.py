@@ -25,7 +25,7 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
 
     Raises:
         RequestError: the tree does not have this dataset's layout, lacks all files that its annotations name,
-            contains some of them twice, or a name is not UTF-8.
+            or contains some of them twice.
         SourceError: a file that describes the whole tree cannot be read.
     """
     asked = AskedTree(raw)
@@ -37,7 +37,6 @@ def list_parts(source: Source, raw: RawTree, settings: SourceSettings) -> PartLi
         raise ValueError(f"source {source.INFO.name} lists a part more than once")
     listed = PartList(parts=tuple(parts), raw=asked)
     _refuse_absent(listed, raw)
-    _refuse_names(parts, raw)
     _refuse_twice(parts, raw)
     return listed
 
@@ -73,18 +72,6 @@ def _refuse_absent(listed: PartList, raw: RawTree) -> None:
         f"the first is {first}{told}; {advice}, or give the folder that contains them and the "
         f"annotations{beside and f' ({beside})'}"
     )
-
-
-def _refuse_names(parts: Sequence[Part], raw: RawTree) -> None:
-    """Refuse a name that is not UTF-8: it becomes part of an episode's id, and a shard index cannot store it."""
-    for part in parts:
-        try:
-            part.id.encode()
-        except UnicodeEncodeError:
-            raise RequestError(
-                f"--raw {raw.root}: the file name {part.id!r} is not UTF-8; rename the file, or link to it with "
-                "another name"
-            ) from None
 
 
 def _refuse_twice(parts: Sequence[Part], raw: RawTree) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from itertools import count, islice
 
+from vita_data.builder.names import with_stored_names
 from vita_data.builder.plan import BuildRequest, PlannedPart
 from vita_data.builder.pulse import Obstacle, Place, Pulse
 from vita_data.errors import SourceError
@@ -45,9 +46,9 @@ def part_outcomes(
     num_wanted = num_announced if wanted is None else min(wanted, num_announced)
     for number in range(num_seen, num_wanted):
         detail = fault or f"{part.id} announced {num_announced} episodes and holds {num_seen}"
-        yield Failure(episode=f"{part.id}#{number}", detail=detail)
+        yield with_stored_names(Failure(episode=f"{part.id}#{number}", detail=detail))
     if fault and num_seen >= num_wanted:
-        yield Failure(episode=part.id, detail=fault)
+        yield with_stored_names(Failure(episode=part.id, detail=fault))
 
 
 def _placed(
@@ -62,9 +63,10 @@ def _placed(
         if (reason := known.get((number, ""))) is not None:
             raise SourceError(f"{part}: {reason}")
         pulse.at(Place(part=part, number=number))
-        outcome = next(outcomes, None)
-        if outcome is None:
+        found = next(outcomes, None)
+        if found is None:
             return
+        outcome = with_stored_names(found)
         if isinstance(outcome, Episode):
             reason = known.get((number, outcome.id))
             pulse.at(Place(part=part, number=number, episode=outcome.id))

@@ -139,6 +139,11 @@ def _build(request: BuildRequest, engine: Engine, share: Share | None, listeners
         records = _built({**plan.records, **built}, mine)
         if share is not None:
             return _result(BuildState.SHARE_BUILT, request, records, card=None)
+        if repeated := _repeated(records):
+            todo = [replace(task_of(unit), taken=repeated[unit.number]) for unit in mine if unit.number in repeated]
+            with closing(engine.run(todo, ignore_progress)) as done_units:
+                built |= {record.number: record for record in done_units}
+            records = _built({**plan.records, **built}, mine)
         limit = plan.fingerprint["limit"]
         require_plan(request.folder, plan.digest, limit=limit if isinstance(limit, int) else None)
         card = finish(request.folder, source.INFO, plan.fingerprint, records)
@@ -148,6 +153,18 @@ def _build(request: BuildRequest, engine: Engine, share: Share | None, listeners
 def _built(records: Records, units: Iterable[Unit]) -> list[UnitRecord]:
     """List the records of the built units, in the order of the units."""
     return [record for unit in units if (record := records[unit.number])]
+
+
+def _repeated(records: Sequence[UnitRecord]) -> dict[int, frozenset[str]]:
+    """Return the units with ids that earlier units have already, and these ids: only their first episode is stored."""
+    seen: set[str] = set()
+    found: dict[int, frozenset[str]] = {}
+    for record in records:
+        ids = {row.id for row in record.episodes}
+        if twice := ids & seen:
+            found[record.number] = frozenset(twice)
+        seen |= ids
+    return found
 
 
 def _result(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 
 from vita_data.builder.leftovers import clear_leftovers
+from vita_data.builder.names import stored_name
 from vita_data.builder.plan import BuildRequest, PlannedPart, Unit, codec_versions
 from vita_data.builder.pulse import Obstacle, Pulse
 from vita_data.builder.reading import part_outcomes
@@ -57,6 +58,8 @@ class UnitTask:
     """Digest of the code of a source that does not come with VITA."""
     obstacles: tuple[Obstacle, ...] = ()
     """Places that ended earlier tries of this run."""
+    taken: frozenset[str] = frozenset()
+    """Ids of this unit's episodes that earlier units have already."""
 
 
 def run_unit(task: UnitTask, on_progress: OnProgress = ignore_progress, pulse: Pulse | None = None) -> UnitRecord:
@@ -129,7 +132,7 @@ def require_raw_files(raw: RawTree, unit: Unit, rows: Sequence[EpisodeRow]) -> N
     """
     failed = {row.part for row in rows if row.outcome is EpisodeOutcome.FAILED}
     # CALVIN's parts are ranges of a folder: `folder#first-last`.
-    listed = [planned.part.id for planned in unit.parts if planned.part.id in failed and planned.part.num_bytes]
+    listed = [one.part.id for one in unit.parts if stored_name(one.part.id) in failed and one.part.num_bytes]
     gone = [part for part in listed if not _is_there(raw, part.partition("#")[0])]
     if gone:
         raise StorageError(
@@ -162,7 +165,7 @@ def _write_shards(
 ) -> tuple[tuple[EpisodeRow, ...], _Shards]:
     request, source = task.request, task.request.load()
     names = {split: _shard_name(task, split) for split in Split}
-    rows, seen = list[EpisodeRow](), set[str]()
+    rows, seen = list[EpisodeRow](), set(task.taken)
     with (
         ShardWriter(request.folder / Split.TRAIN / names[Split.TRAIN]) as train,
         ShardWriter(request.folder / Split.VAL / names[Split.VAL]) as val,
@@ -171,7 +174,7 @@ def _write_shards(
         for planned in task.unit.parts:
             left = planned.part.num_bytes
             for read in part_outcomes(source, raw, planned, request, obstacles=task.obstacles, pulse=pulse):
-                outcome = _once(read, planned.part.id, rows, seen)
+                outcome = _once(read, stored_name(planned.part.id), rows, seen)
                 rows.append(_write_outcome(outcome, planned, request, source, writers, names))
                 share = min(left, planned.part.num_bytes // max(planned.part.num_episodes or 1, 1))
                 left -= share
@@ -184,7 +187,7 @@ def _write_shards(
 
 
 def _once(outcome: Outcome, part: str, rows: Sequence[EpisodeRow], seen: set[str]) -> Outcome:
-    """Return the outcome, or a failure if its id occurred in this unit: one episode would hide the other."""
+    """Return the outcome, or a failure if its id occurred before: one episode would hide the other."""
     id_ = outcome.id if isinstance(outcome, Episode) else outcome.episode
     if id_ not in seen:
         seen.add(id_)
@@ -202,7 +205,7 @@ def _write_outcome(
     names: Mapping[Split, str],
 ) -> EpisodeRow:
     """Write an episode's clips one by one; if it is dropped or fails midway, the clips already written are removed."""
-    part, ended, release = planned.part.id, outcome, ""
+    part, ended, release = stored_name(planned.part.id), outcome, ""
     if isinstance(outcome, Episode):
         release = outcome.release
         marks = {split: writer.mark() for split, writer in writers.items()}
@@ -216,7 +219,7 @@ def _write_outcome(
         except EpisodeDroppedError as error:
             ended = error.drop
         except Exception as error:  # noqa: BLE001 - as for parts, for one episode
-            ended = Failure(episode=outcome.id, detail=data_fault(error, outcome.id))
+            ended = Failure(episode=outcome.id, detail=stored_name(data_fault(error, outcome.id)))
         for split, writer in writers.items():
             writer.take_back(marks[split])
     return _lost_row(ended, part, release)

@@ -1,16 +1,20 @@
-"""What a build and a probe refuse before they read: parts that are one, cannot be named, or of which none is there."""
+"""What a build and a probe refuse before they read: parts that are one, or of which none is there."""
 
 import errno
 import os
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from vita_data import sources
+from vita_data.builder import BuildRequest, build
 from vita_data.builder.parts import PartList, list_parts
+from vita_data.builder.run import BuildState
 from vita_data.errors import RequestError, SourceError, StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.shards.verify import verify
 from vita_data.types import Part
 
 
@@ -50,14 +54,20 @@ def test_equal_files_that_a_store_keeps_once_are_two(raw: Path, tmp_path: Path) 
     assert [part.id for part in parts_of(raw).parts][-2:] == ["11/scene_001/000.hdf5", "11/scene_001/001.hdf5"]
 
 
-def test_a_name_that_is_not_utf_8_is_refused_and_a_stray_one_is_none(raw: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_read_and_stored_with_escapes(raw: Path, tmp_path: Path) -> None:
     (raw / os.fsdecode(b"caf\xe9")).mkdir()
     assert len(parts_of(raw).parts) == 5
-    (raw / "11").rename(raw / os.fsdecode(b"11\xe9"))
-    with pytest.raises(
-        RequestError, match=r"the file name '11\\udce9/scene_001/000\.hdf5' is not UTF-8; rename the file"
-    ):
-        parts_of(raw)
+    (raw / "01").rename(raw / os.fsdecode(b"01\xe9"))
+    settings = sources.load("ur5e").Settings()
+    asked = BuildRequest(source="ur5e", raw=str(raw), out=tmp_path / "out", settings=settings)
+    build(asked)
+
+    rows = pq.read_table(asked.folder / "episodes.parquet").to_pylist()
+    renamed = [row for row in rows if row["part"].startswith(r"01\udce9/")]
+    assert [row["outcome"] for row in renamed] == ["ok", "ok"]
+    assert all(row["id"] == row["part"] for row in renamed)
+    assert not verify(asked.folder).problems
+    assert build(asked).state is BuildState.ALREADY_DONE
 
 
 def test_a_clone_whose_data_were_not_fetched_is_told_what_to_run(raw: Path) -> None:

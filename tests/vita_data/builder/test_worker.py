@@ -2,6 +2,7 @@
 
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,9 @@ import pytest
 from tests.vita_data.builder import fussy
 from tests.vita_data.builder.made import Run, contents, wait_until
 from vita_data.builder import BuildRequest, BuildResult, Listeners, LocalEngine, WorkerLimits, build
+from vita_data.builder.run import BuildState
 from vita_data.errors import SourceError, WorkerError
+from vita_data.shards.verify import verify
 
 LIMITS = WorkerLimits(deadline_s=1.0, memory_bytes=600_000_000)
 REASONS = {
@@ -109,3 +112,19 @@ def test_an_interrupt_is_heard_and_a_kill_leaves_no_worker_while_a_library_hangs
     assert code == (1 if ending is signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in err
     assert wait_until(lambda: not run.alive()), run.alive()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_id_of_an_earlier_unit_fails_and_the_build_is_whole(workers: int, tmp_path: Path) -> None:
+    raw = tree(tmp_path / "raw", a="ok@x ok", b="ok ok@x", c="ok@x")
+    asked = replace(request(raw, tmp_path / "out"), settings=fussy.Settings(unit_bytes=1))
+    result = build(asked, engine=LocalEngine(workers=workers, limits=LIMITS))
+
+    assert result.card is not None
+    assert result.card["outcomes"] == {"failed": 2, "ok": 3}
+    assert details(result) == {
+        "b.txt#again-1": "b.txt: the episode id 'x' occurs more than once; only its first episode is stored",
+        "c.txt#again-0": "c.txt: the episode id 'x' occurs more than once; only its first episode is stored",
+    }
+    assert not verify(tmp_path / "out" / "fussy").problems
+    assert build(asked).state is BuildState.ALREADY_DONE
