@@ -32,7 +32,7 @@ def list_apart(pool: WorkerPool, task: ListingTask) -> Listing:
             if isinstance(event.what, Lost):
                 if event.what.cause is not Cause.READER:
                     raise _machine_fault(event.what)
-                where = "" if event.what.place is None else f", {event.what.place.part}"
+                where = f", {event.what.place.part}" if event.what.place and event.what.place.part else ""
                 raise SourceError(f"--raw {task.request.raw}{where}: {event.what.reason}; {_AGAIN}")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vita_data.builder.parts import list_parts, unread_files
 from vita_data.builder.plan import BuildRequest
-from vita_data.builder.pulse import Pulse
+from vita_data.builder.pulse import Place, Pulse
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
 from vita_data.nearby_raw import raw_advice
@@ -43,6 +43,7 @@ def list_raw(task: ListingTask, on_progress: Callable[[object], None], pulse: Pu
         SourceError: a file that describes the whole tree cannot be read.
     """
     request, source = task.request, task.request.load()
+    pulse.at(Place(part="", number=None))
     with (
         raw_advice(source, request.raw, request.settings),
         FsspecTree(request.raw, on_open=pulse.opened, on_answer=pulse.beat) as raw,

@@ -14,7 +14,7 @@ class Place:
     """Where the reading of a tree or a part is."""
 
     part: str
-    """The part's id, or the file that is opened while the parts are listed."""
+    """The part's id, or the file that was opened last while the parts are listed; empty before the first one."""
     number: int | None = None
     """How many raw episodes of the part came before; None while the parts are listed."""
     episode: str = ""

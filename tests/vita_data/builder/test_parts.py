@@ -44,6 +44,13 @@ def test_links_that_make_one_folder_or_file_two_are_refused(raw: Path, link: str
         parts_of(raw)
 
 
+def test_a_link_to_itself_is_a_part_that_cannot_be_read_and_not_one_that_is_there_twice(raw: Path) -> None:
+    """Before, listing the parts never ended."""
+    (raw / "11/scene_001/000.hdf5").unlink()
+    (raw / "11/scene_001/000.hdf5").symlink_to("000.hdf5")
+    assert [part.num_bytes for part in parts_of(raw).parts][-1] == 0
+
+
 def test_equal_files_that_a_store_keeps_once_are_two(raw: Path, tmp_path: Path) -> None:
     """As in the cache of Hugging Face, where the names of equal files are links to one blob."""
     blob = tmp_path / "blobs" / ("0" * 64)

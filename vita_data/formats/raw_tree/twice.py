@@ -27,5 +27,6 @@ def find_twice(base: str, paths: Iterable[str]) -> tuple[str, str] | None:
         places[place] = path
         if os.path.islink(place):
             links[path] = os.path.realpath(place)
-    targets = ((places[target], path) for path, target in links.items() if target in places)
+    # A link to itself leads nowhere: its file cannot be read, and is not there twice.
+    targets = ((places[target], path) for path, target in links.items() if places.get(target, path) != path)
     return next(targets, None)
