@@ -3,12 +3,10 @@
 import errno
 import json
 import os
-import random
 import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,45 +47,6 @@ def one_line(err: str) -> str:
     assert last.startswith("vita-data build: ")
     assert all("/8: " in line or "episodes/s" in line for line in told), err
     return last
-
-
-def kill_at_random(raw: Path, out: Path, undisturbed: Path, *arguments: object, num_kills: int) -> None:
-    """Kill builds at moments spread over the whole of an undisturbed one, every other time the process alone."""
-    drawn = random.Random(0)
-    start_s = time.monotonic()
-    code, _, err = run_build("libero", raw, out / "timed", *arguments)
-    assert code == 0, err
-    span_s, number, killed = time.monotonic() - start_s, 0, 0
-    while killed < num_kills:
-        run = Run.start("libero", raw, out / str(number), *arguments)
-        try:
-            run.process.wait(timeout=drawn.uniform(0.0, span_s))
-        except subprocess.TimeoutExpired:
-            run.kill(group=killed % 2 == 0)
-            killed += 1
-            continue
-        code, _, err = run.end()
-        assert code == 0, err
-        assert contents(out / str(number)) == contents(undisturbed)
-        number += 1
-    code, _, err = run_build("libero", raw, out / str(number), *arguments)
-    assert code == 0, err
-    for made in (out / "timed", out / str(number)):
-        assert contents(made) == contents(undisturbed)
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments_change_no_byte(raw: Path, undisturbed: Path, tmp_path: Path) -> None:
-    kill_at_random(raw, tmp_path, undisturbed, "--workers", 2, num_kills=3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["local", "ray"])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_twenty_kills_at_random_moments_change_no_byte(
-    raw: Path, undisturbed: Path, tmp_path: Path, engine: str, workers: int
-) -> None:
-    kill_at_random(raw, tmp_path, undisturbed, "--engine", engine, "--workers", workers, num_kills=20)
 
 
 @pytest.mark.parametrize("group", [False, pytest.param(True, marks=pytest.mark.slow)])
