@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vita_model
 from vita_data.types import Image
-from vita_model.sims.scripted.film import write_film
+from vita_model.sims.results.film import write_film
 from vita_model.sims.tabletop.task import TASKS, TabletopTask
 
 POLICY = Path("pipelines/demo_policy")  # or a run of your own: runs/finetune

@@ -11,7 +11,7 @@ import numpy as np
 from vita_data.action_convention import CANONICAL, Flip, turned
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Float64, Image
-from vita_model.policy.interfaces import Observation, Policy, PolicyInfo
+from vita_model.policy.interfaces import Observation, Policy, PolicyInfo, restart
 
 _TURN_KEYS = ("flip", "orientation")
 """Keys for the turn of images: in a policy's constants, and in the shards' extras."""
@@ -42,6 +42,10 @@ class InConvention:
     def reset(self) -> None:
         """Reset the wrapped policy."""
         self._policy.reset()
+
+    def restart(self, episode: str) -> None:
+        """Begin an episode, if the wrapped policy draws at random."""
+        restart(self._policy, episode)
 
     def act(self, observation: Observation) -> Float64:
         """Give commands [H, 7].

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -90,6 +90,21 @@ class Policy(Protocol):
     def act(self, observation: Observation) -> Float64:
         """Predict a chunk [H, 7] in the policy's convention; H may be 1."""
         ...
+
+
+@runtime_checkable
+class DrawnPolicy(Policy, Protocol):
+    """A policy whose actions are drawn at random."""
+
+    def restart(self, episode: str) -> None:
+        """Begin the stream of an episode: the same name gives the same actions, whatever was drawn before."""
+        ...
+
+
+def restart(policy: Policy, episode: str) -> None:
+    """Make an episode independent of those before it, if the policy draws at random."""
+    if isinstance(policy, DrawnPolicy):
+        policy.restart(episode)
 
 
 def single_arm_state(

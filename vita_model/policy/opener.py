@@ -1,6 +1,7 @@
 """The policies for evaluation: on a server, in this process, or random commands as a baseline."""
 
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ class RandomPolicy:
     """Uniform commands in -1 .. 1, one per step, with a randomly open or closed gripper."""
 
     def __init__(self, convention: str, *, seed: int = 0) -> None:
-        self._info, self._generator = PolicyInfo(name=RANDOM, convention=convention), np.random.default_rng(seed)
+        self._info, self._seed = PolicyInfo(name=RANDOM, convention=convention), seed
+        self._generator = np.random.default_rng(seed)
 
     @property
     def info(self) -> PolicyInfo:
@@ -34,6 +36,10 @@ class RandomPolicy:
 
     def reset(self) -> None:
         """Do nothing; commands are drawn from one continuous stream."""
+
+    def restart(self, episode: str) -> None:
+        """Begin the stream of an episode."""
+        self._generator = np.random.default_rng([self._seed, zlib.crc32(episode.encode())])
 
     def act(self, observation: Observation) -> Float64:
         """Draw a chunk of one command."""

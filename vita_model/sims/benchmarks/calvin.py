@@ -4,29 +4,37 @@ Source: mees/calvin, evaluate_policy.py: 360 steps per instruction, the policy i
 first failure, and the task oracle decides on success.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import require_whole
+from vita_data.types import Json
 from vita_model.policy.chunks import Chunked, Timing
 from vita_model.policy.commands import InConvention
-from vita_model.policy.interfaces import Policy
+from vita_model.policy.interfaces import Policy, restart
 from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name, versions
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
 from vita_model.sims.results.journal import Journal, Place, identity
+from vita_model.sims.results.rollouts import Strip, observer
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
+from vita_model.sims.results.videos import Videos
+from vita_model.sims.results.workers import RunEpisode, Workers
 
 CONVENTION = "calvin"
 TABLE = 1
 MAX_STEPS = 360
 """Maximum steps per instruction."""
+HZ = 30
+_GROUP = "chains"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,8 @@ class CalvinRequest:
 
     resume: bool = False
     """Continue an interrupted evaluation."""
+    video: bool = False
+    """Write a film of each chain; every step is then rendered."""
 
     def __post_init__(self) -> None:
         """Refuse invalid values; raises RequestError."""
@@ -55,18 +65,67 @@ class CalvinRequest:
         return Place(folder=self.out, name="calvin", resume=self.resume)
 
     @property
+    def videos(self) -> Videos | None:
+        """Where films are written, if at all."""
+        return Videos(folder=self.out / "videos", hz=HZ) if self.video else None
+
+    @property
     def is_protocol(self) -> bool:
         """Whether this is the benchmark in full, in the dataset's scene and with its renderer."""
         is_complete = self.num_chains == NUM_CHAINS and self.max_steps == MAX_STEPS
         return is_complete and self.dataset is not None and self.renderer is Renderer.EGL
 
 
-def run_chain(parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int) -> int:
+class CalvinChains:
+    """Runs chains, one after the other; a context that frees the simulator."""
+
+    def __init__(self, request: CalvinRequest, policy: Policy, report: Callable[[str], None]) -> None:
+        """Build the environment; raises RequestError."""
+        self._request, self._policy = request, policy
+        self._parts = make_parts(request.dataset, request.renderer, report)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._parts.table.close()
+
+    def run(self, group: str, number: int) -> Json:
+        """Run a chain; gives its row of the journal: the number of consecutive successful instructions."""
+        videos, parts = self._request.videos, self._parts
+        restart(self._policy, f"{group} {number}")
+        chunked = Chunked(self._policy, Timing(replan_steps=self._request.replan_steps))
+        strip = Strip() if videos else None
+        length = run_chain(parts, parts.chains[number], chunked, self._request.max_steps, strip)
+        if videos and strip:
+            videos.write(group, number, strip.images, success=length == NUM_INSTRUCTIONS)
+        return {"length": length}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalvinEpisodes:
+    """Opens CALVIN and a policy in a worker."""
+
+    request: CalvinRequest
+    open_policy: Callable[[], Policy]
+
+    @contextmanager
+    def __call__(self) -> Iterator[RunEpisode]:
+        """Give the function that runs a chain."""
+        with quiet(NAME):
+            policy = InConvention(self.open_policy(), CONVENTION)
+            with CalvinChains(self.request, policy, lambda line: None) as chains:
+                yield chains.run
+
+
+def run_chain(parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int, strip: Strip | None = None) -> int:
     """Run one chain; returns the number of consecutive successful instructions."""
     condition, tasks = chain
     parts.table.reset(*parts.place(condition))
     for number, task in enumerate(tasks):
-        if not _succeeds(parts, task, policy, max_steps):
+        if not _succeeds(parts, task, policy, max_steps, strip):
             return number
     return len(tasks)
 
@@ -80,9 +139,13 @@ def chain_rates(lengths: Sequence[int]) -> dict[str, SuccessRate]:
 
 
 def evaluate_calvin(
-    request: CalvinRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+    request: CalvinRequest,
+    policy: Policy,
+    report: Callable[[str], None],
+    progress: Progress = SILENT,
+    workers: Workers | None = None,
 ) -> dict[str, object]:
-    """Run the chains and write `calvin.json`.
+    """Run the chains and write `calvin.json`; `workers` share the chains, None: they run in this process.
 
     Returns:
         The content of the file.
@@ -91,7 +154,7 @@ def evaluate_calvin(
         RequestError: CALVIN or its dataset is missing or fails, the policy uses another convention, or an interrupted
             evaluation exists, but `resume` is False or the settings differ.
     """
-    chunked = Chunked(InConvention(policy, CONVENTION), Timing(replan_steps=request.replan_steps))
+    checked = InConvention(policy, CONVENTION)
     settings = {
         "max_steps": request.max_steps,
         "replan_steps": request.replan_steps,
@@ -99,21 +162,26 @@ def evaluate_calvin(
         "scene": scene_name(request.dataset),
         "versions": versions(),
     }
-    with quiet(NAME) as loud, ExitStack() as stack:
+    with quiet(NAME) as loud, CalvinChains(request, checked, loud(report)) as chains:
         report = loud(report)
-        parts = make_parts(request.dataset, request.renderer, report)
-        stack.callback(parts.table.close)
         progress.start(request.num_chains)
-        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report) as journal:
-
-            def run(number: int) -> dict[str, object]:
-                return {"length": run_chain(parts, parts.chains[number], chunked, request.max_steps)}
-
+        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
             lengths: list[Any] = []
-            for row in journal.rows("chains", range(request.num_chains), run):
+
+            def note(row: Json) -> str:
                 lengths.append(row["length"])
                 report(f"chain {len(lengths)}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {np.mean(lengths):.3f}")
-                progress.update(note=f"mean {np.mean(lengths):.2f} of {NUM_INSTRUCTIONS} instructions")
+                return f"mean {np.mean(lengths):.2f} of {NUM_INSTRUCTIONS} instructions"
+
+            numbers = range(request.num_chains)
+            if workers is not None:
+                opener = CalvinEpisodes(request=request, open_policy=workers.open_policy)
+                journal.fill([(_GROUP, number) for number in numbers], opener, workers.number, note)
+                lengths.clear()  # they came in any order
+                lengths.extend(row["length"] for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP)))
+            else:
+                for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP)):
+                    progress.update(note=note(row))
             result = {
                 "benchmark": "calvin",
                 "table": TABLE,
@@ -126,15 +194,17 @@ def evaluate_calvin(
                 "lengths": lengths,
             }
             write_json(request.place.result, result)
+            if request.videos:
+                report(f"films: {request.videos.write_page('CALVIN')}")
     return result
 
 
-def _succeeds(parts: CalvinParts, task: str, policy: Chunked, max_steps: int) -> bool:
+def _succeeds(parts: CalvinParts, task: str, policy: Chunked, max_steps: int, strip: Strip | None) -> bool:
     table, sentence = parts.table, parts.sentences[task][0]
     policy.reset()
     before = table.info()
     for _ in range(max_steps):
-        after = table.step(policy.next(lambda: table.observe(sentence)))
+        after = table.step(policy.next(observer(lambda: table.observe(sentence), strip)))
         if parts.oracle.get_task_info_for_set(before, after, {task}):
             return True
     return False

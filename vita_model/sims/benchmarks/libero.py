@@ -4,7 +4,8 @@ Source: openvla run_libero_eval.py and openpi examples/libero: seed 7, 10 no-op 
 trials per task, at most 220, 280, 300 and 520 steps; `done` means success.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,12 @@ from vita_model.policy.interfaces import Policy, PolicyInfo
 from vita_model.sims.benchmarks.libero_installation import NAME, LiberoSuite, renderer, versions
 from vita_model.sims.benchmarks.libero_task import SEEDING, LiberoTask
 from vita_model.sims.benchmarks.offline_import import quiet
-from vita_model.sims.results.journal import Journal, Place, identity
+from vita_model.sims.results.episodes import Made, TaskPlayer
+from vita_model.sims.results.journal import Journal, Place, identity, success_counter
 from vita_model.sims.results.rollouts import LoopConfig
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.results.videos import Videos
+from vita_model.sims.results.workers import RunEpisode, Workers
 
 CONVENTION = "libero"
 TABLE = 2
@@ -34,6 +38,7 @@ SUITES: Mapping[str, tuple[str, int]] = MappingProxyType(
 )
 """Column of Table 2 and maximum steps per episode."""
 NUM_TRIALS = 50
+HZ = 20
 IMAGE_SIZE = 128
 """Pixels of LIBERO's official demonstrations."""
 
@@ -55,6 +60,8 @@ class LiberoRequest:
 
     resume: bool = False
     """Continue an interrupted evaluation."""
+    video: bool = False
+    """Write a film of each episode; every step is then rendered."""
 
     def __post_init__(self) -> None:
         """Refuse invalid values; raises RequestError."""
@@ -67,11 +74,50 @@ class LiberoRequest:
         """Where the result is written."""
         return Place(folder=self.out, name=f"libero-{self.suite}", resume=self.resume)
 
+    @property
+    def videos(self) -> Videos | None:
+        """Where films are written, if at all."""
+        return Videos(folder=self.out / "videos", hz=HZ) if self.video else None
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Limits of an episode."""
+        return LoopConfig(max_steps=SUITES[self.suite][1], replan_steps=self.replan_steps)
+
+    def open_suite(self) -> LiberoSuite:
+        """Import LIBERO; raises RequestError."""
+        return LiberoSuite(self.suite, self.assets, self.image_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiberoEpisodes:
+    """Opens LIBERO and a policy in a worker."""
+
+    request: LiberoRequest
+    open_policy: Callable[[], Policy]
+
+    @contextmanager
+    def __call__(self) -> Iterator[RunEpisode]:
+        """Give the function that runs an episode of a task."""
+        with quiet(NAME):
+            suite, policy = self.request.open_suite(), InConvention(self.open_policy(), CONVENTION)
+            numbers = {suite.task_name(number): number for number in range(suite.num_tasks)}
+
+            def make(name: str) -> Made:
+                return _task(suite, numbers[name], policy.info)
+
+            with TaskPlayer(make, lambda name: self.request.loop, policy, self.request.videos) as player:
+                yield player.run
+
 
 def evaluate_libero(
-    request: LiberoRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+    request: LiberoRequest,
+    policy: Policy,
+    report: Callable[[str], None],
+    progress: Progress = SILENT,
+    workers: Workers | None = None,
 ) -> dict[str, object]:
-    """Run a suite and write `libero-<suite>.json`.
+    """Run a suite and write `libero-<suite>.json`; `workers` share the episodes, None: they run in this process.
 
     Returns:
         The content of the file.
@@ -82,11 +128,10 @@ def evaluate_libero(
     """
     checked = InConvention(policy, CONVENTION)
     column, max_steps = SUITES[request.suite]
-    loop = LoopConfig(max_steps=max_steps, replan_steps=request.replan_steps)
     tasks: dict[str, list[EpisodeResult]] = {}
     with quiet(NAME) as loud:
         report = loud(report)
-        suite = LiberoSuite(request.suite, request.assets, request.image_size)
+        suite = request.open_suite()
         settings = {
             "suite": request.suite,
             "max_steps": max_steps,
@@ -99,10 +144,16 @@ def evaluate_libero(
         numbers = _numbers(request, suite.num_tasks)
         progress.start(len(numbers) * request.num_trials)
         with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
+            if workers is not None:
+                jobs = [(suite.task_name(number), trial) for number in numbers for trial in range(request.num_trials)]
+                opener = LiberoEpisodes(request=request, open_policy=workers.open_policy)
+                journal.fill(jobs, opener, workers.number, success_counter())
             for number in numbers:
                 name = suite.task_name(number)
                 make = partial(_task, suite, number, policy.info)
-                tasks[name] = journal.episodes(name, range(request.num_trials), make, checked, loop)
+                tasks[name] = journal.episodes(
+                    name, range(request.num_trials), make, checked, request.loop, request.videos
+                )
                 report(f"{request.suite} task {number} {name}: {success_rate(tasks[name])}")
             everything = [episode for episodes in tasks.values() for episode in episodes]
             result = {
@@ -116,10 +167,12 @@ def evaluate_libero(
                 "tasks": {name: rate_json(success_rate(episodes)) for name, episodes in tasks.items()},
             }
             write_json(request.place.result, result)
+            if request.videos:
+                report(f"films: {request.videos.write_page(f'LIBERO {request.suite}')}")
     return result
 
 
-def _task(suite: LiberoSuite, number: int, info: PolicyInfo) -> tuple[LiberoTask, Callable[[], None]]:
+def _task(suite: LiberoSuite, number: int, info: PolicyInfo) -> Made:
     states, environment = suite.initial_states(number), suite.environment(number)
     return LiberoTask(environment, states, suite.instruction(number), info), environment.close
 

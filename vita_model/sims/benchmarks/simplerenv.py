@@ -7,7 +7,8 @@ been run; it uses the packaged variant of each task in `simpler_env.make`, not t
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,9 +27,12 @@ from vita_model.sims.benchmarks.guard import guarded
 from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
 from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
 from vita_model.sims.benchmarks.versions import package_versions
-from vita_model.sims.results.journal import Journal, Place, identity
-from vita_model.sims.results.rollouts import Ending, LoopConfig, Simulation
+from vita_model.sims.results.episodes import Made, TaskPlayer
+from vita_model.sims.results.journal import Journal, Place, identity, success_counter
+from vita_model.sims.results.rollouts import Ending, LoopConfig
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.results.videos import Videos
+from vita_model.sims.results.workers import RunEpisode, Workers
 
 CONVENTION = CANONICAL
 """Bridge and Fractal already use metres and radians."""
@@ -37,6 +41,7 @@ _NAME = "SimplerEnv"
 _GOOGLE_REMEDY = "install SimplerEnv with ManiSkill2_real2sim and sapien 2.2.2; it needs a GPU"
 
 
+_HZ = {Robot.WIDOWX: 5, Robot.GOOGLE: 3}
 _TABLE = {Robot.WIDOWX: 4, Robot.GOOGLE: 3}
 
 
@@ -53,6 +58,8 @@ class SimplerRequest:
 
     resume: bool = False
     """Continue an interrupted evaluation."""
+    video: bool = False
+    """Write a film of each episode."""
 
     def __post_init__(self) -> None:
         """Refuse invalid values; raises RequestError."""
@@ -64,6 +71,11 @@ class SimplerRequest:
     def place(self) -> Place:
         """Where the result is written."""
         return Place(folder=self.out, name=f"simplerenv-{self.robot.value}", resume=self.resume)
+
+    @property
+    def videos(self) -> Videos | None:
+        """Where films are written, if at all."""
+        return Videos(folder=self.out / "videos", hz=_HZ[self.robot]) if self.video else None
 
     @property
     def tasks(self) -> tuple[SimplerTask, ...]:
@@ -137,10 +149,35 @@ class GoogleTask:
         return self._success
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimplerEpisodes:
+    """Opens the simulator and a policy in a worker."""
+
+    request: SimplerRequest
+    open_policy: Callable[[], Policy]
+
+    @contextmanager
+    def __call__(self) -> Iterator[RunEpisode]:
+        """Give the function that runs an episode of a task."""
+        request, tasks = self.request, {task.column: task for task in self.request.tasks}
+        with quiet(_NAME):
+            make, policy = _maker(request.robot), InConvention(self.open_policy(), CONVENTION)
+
+            def loop(column: str) -> LoopConfig:
+                return _loop(request, tasks[column])
+
+            with TaskPlayer(lambda column: make(tasks[column]), loop, policy, request.videos) as player:
+                yield player.run
+
+
 def evaluate_simplerenv(
-    request: SimplerRequest, policy: Policy, report: Callable[[str], None], progress: Progress = SILENT
+    request: SimplerRequest,
+    policy: Policy,
+    report: Callable[[str], None],
+    progress: Progress = SILENT,
+    workers: Workers | None = None,
 ) -> dict[str, object]:
-    """Run a robot's tasks and write `simplerenv-<robot>.json`.
+    """Run a robot's tasks and write `simplerenv-<robot>.json`; `workers` share the episodes, None: in this process.
 
     Returns:
         The content of the file.
@@ -159,13 +196,18 @@ def evaluate_simplerenv(
     }
     with quiet(_NAME) as loud:
         report = loud(report)
-        make = _widowx_maker() if request.robot is Robot.WIDOWX else _google_maker()
+        make = _maker(request.robot)
         progress.start(len(request.tasks) * request.num_episodes)
         with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
+            seeds = range(request.num_episodes)
+            if workers is not None:
+                jobs = [(task.column, seed) for task in request.tasks for seed in seeds]
+                opener = SimplerEpisodes(request=request, open_policy=workers.open_policy)
+                journal.fill(jobs, opener, workers.number, success_counter())
             for task in request.tasks:
-                loop = LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
-                seeds = range(request.num_episodes)
-                episodes[task.column] = journal.episodes(task.column, seeds, partial(make, task), checked, loop)
+                episodes[task.column] = journal.episodes(
+                    task.column, seeds, partial(make, task), checked, _loop(request, task), request.videos
+                )
                 report(f"{request.robot} {task.column}: {success_rate(episodes[task.column])}")
             result: dict[str, object] = {
                 "benchmark": "simplerenv",
@@ -177,6 +219,8 @@ def evaluate_simplerenv(
                 "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
             }
             write_json(request.place.result, result)
+            if request.videos:
+                report(f"films: {request.videos.write_page(f'SimplerEnv {request.robot}')}")
     return result
 
 
@@ -200,7 +244,15 @@ def _check_widowx() -> None:
         require_path(data / folder, benchmark=_NAME, what="assets", remedy=f"{remedy} (MS_ASSET_DIR sets the folder)")
 
 
-_Maker = Callable[[SimplerTask], tuple[Simulation, Callable[[], None]]]
+_Maker = Callable[[SimplerTask], Made]
+
+
+def _maker(robot: Robot) -> _Maker:
+    return _widowx_maker() if robot is Robot.WIDOWX else _google_maker()
+
+
+def _loop(request: SimplerRequest, task: SimplerTask) -> LoopConfig:
+    return LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
 
 
 def _widowx_maker() -> _Maker:
@@ -212,7 +264,7 @@ def _widowx_maker() -> _Maker:
         gymnasium: Any = load("gymnasium", benchmark=_NAME, remedy=remedy)
         load("mani_skill.envs", benchmark=_NAME, remedy=remedy)
 
-    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+    def make(task: SimplerTask) -> Made:
         with guarded(_NAME, what=f"building {task.environment}", remedy=remedy):
             environment = gymnasium.make(task.environment, obs_mode="rgb+segmentation", num_envs=1)
         return WidowXTask(environment), environment.close
@@ -226,7 +278,7 @@ def _google_maker() -> _Maker:
         simpler: Any = load("simpler_env", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
         tools: Any = load("simpler_env.utils.env.observation_utils", benchmark=_NAME, remedy=_GOOGLE_REMEDY)
 
-    def make(task: SimplerTask) -> tuple[Simulation, Callable[[], None]]:
+    def make(task: SimplerTask) -> Made:
         with guarded(_NAME, what=f"building {task.environment}", remedy=_GOOGLE_REMEDY):
             environment = simpler.make(task.environment)
         return GoogleTask(environment, tools.get_image_from_maniskill2_obs_dict), environment.close

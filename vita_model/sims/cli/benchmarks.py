@@ -1,6 +1,7 @@
 """The verbs `vita-eval libero | calvin | simplerenv | table | trials`."""
 
 import argparse
+import functools
 
 from vita_data.command.arguments import local_path, positive, word
 from vita_data.command.progress import Progress, add_quiet_flag
@@ -13,10 +14,11 @@ from vita_model.sims.benchmarks.calvin_installation import check_installation as
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS
 from vita_model.sims.benchmarks.libero_installation import check_installation as check_libero
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
-from vita_model.sims.cli.options import add_policy, add_replan, add_resume, results_folder
+from vita_model.sims.cli.options import add_policy, add_replan, add_resume, add_running, results_folder
 from vita_model.sims.results.journal import Place
 from vita_model.sims.results.tables import tables_text
 from vita_model.sims.results.trials import trials_text
+from vita_model.sims.results.workers import Workers
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,6 +40,7 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
+    add_running(parser)
     parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES), help="LIBERO suite")
     parser.add_argument(
         "--trials", type=positive, default=libero.NUM_TRIALS, metavar="N",
@@ -59,6 +62,7 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
+    add_running(parser)
     parser.add_argument(
         "--dataset", type=local_path, metavar="DIR",
         help="folder task_ABC_D of the CALVIN dataset (default: environment D as configured in the clone)",
@@ -83,6 +87,7 @@ def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
     add_resume(parser)
+    add_running(parser)
     parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot], help="robot to evaluate")
     parser.add_argument(
         "--episodes", type=positive, default=simplerenv.NUM_EPISODES, metavar="N",
@@ -102,6 +107,7 @@ def _libero(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         replan_steps=arguments.replan_steps,
         resume=arguments.resume,
+        video=arguments.video,
         num_trials=arguments.trials,
         tasks=tuple(arguments.tasks),
         assets=arguments.assets,
@@ -111,8 +117,8 @@ def _libero(arguments: argparse.Namespace) -> None:
         check_libero(request.assets)
         progress = Progress("libero", unit="episodes", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy = _policy(arguments, libero.CONVENTION)
-            libero.evaluate_libero(request, policy, progress.say, progress)
+            policy, workers = _policy(arguments, libero.CONVENTION), _workers(arguments, libero.CONVENTION)
+            libero.evaluate_libero(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
 
 
@@ -123,6 +129,7 @@ def _calvin(arguments: argparse.Namespace) -> None:
         renderer=Renderer(arguments.renderer),
         replan_steps=arguments.replan_steps,
         resume=arguments.resume,
+        video=arguments.video,
         num_chains=arguments.num_sequences,
         max_steps=arguments.ep_len,
     )
@@ -130,8 +137,8 @@ def _calvin(arguments: argparse.Namespace) -> None:
         check_calvin(request.dataset)
         progress = Progress("calvin", unit="chains", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy = _policy(arguments, calvin.CONVENTION)
-            calvin.evaluate_calvin(request, policy, progress.say, progress)
+            policy, workers = _policy(arguments, calvin.CONVENTION), _workers(arguments, calvin.CONVENTION)
+            calvin.evaluate_calvin(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
 
 
@@ -141,6 +148,7 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         replan_steps=arguments.replan_steps,
         resume=arguments.resume,
+        video=arguments.video,
         num_episodes=arguments.episodes,
         columns=tuple(arguments.tasks),
     )
@@ -148,8 +156,8 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         simplerenv.check_installation(request.robot)
         progress = Progress("simplerenv", unit="episodes", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy = _policy(arguments, simplerenv.CONVENTION)
-            simplerenv.evaluate_simplerenv(request, policy, progress.say, progress)
+            policy, workers = _policy(arguments, simplerenv.CONVENTION), _workers(arguments, simplerenv.CONVENTION)
+            simplerenv.evaluate_simplerenv(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
 
 
@@ -163,6 +171,13 @@ def _policy(arguments: argparse.Namespace, convention: str) -> Policy:
     if arguments.policy == RANDOM and arguments.resume:
         raise RequestError(f"--resume does not work with --policy {RANDOM}; start again in another folder")
     return load_policy(arguments.policy, convention=convention, source=arguments.source)
+
+
+def _workers(arguments: argparse.Namespace, convention: str) -> Workers | None:
+    if arguments.workers == 1:
+        return None
+    opener = functools.partial(load_policy, arguments.policy, convention=convention, source=arguments.source)
+    return Workers(number=arguments.workers, open_policy=opener)
 
 
 def _table(arguments: argparse.Namespace) -> None:

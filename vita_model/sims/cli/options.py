@@ -34,6 +34,18 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation in DIR")
 
 
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change how episodes are run, not what they are."""
+    parser.add_argument(
+        "--workers", type=positive, default=1, metavar="N",
+        help="processes that share the episodes, each with its own simulator; a run folder is loaded by each, so "
+        "better give them a server (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--video", action="store_true", help="write a film of each episode and a page of all to DIR/videos (slower)"
+    )
+
+
 def add_replan(parser: argparse.ArgumentParser) -> None:
     """Add the option for the number of executed actions per chunk.
 

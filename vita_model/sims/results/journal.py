@@ -4,8 +4,8 @@ DIR/NAME.episodes.jsonl    one line of settings, then one line per episode; remo
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,13 @@ from vita_data.errors import RequestError
 from vita_data.storage.lock import keep_others_out
 from vita_data.types import Json
 from vita_model.policy.interfaces import Policy, PolicyInfo
-from vita_model.sims.results.rollouts import LoopConfig, Simulation, roll_out
+from vita_model.sims.results.episodes import Made, play
+from vita_model.sims.results.rollouts import LoopConfig, Simulation
 from vita_model.sims.results.scores import EpisodeResult
+from vita_model.sims.results.videos import Videos
+from vita_model.sims.results.workers import Job, OpenEpisodes, run_in_workers
 
-Maker = Callable[[], tuple[Simulation, Callable[[], None]]]
-"""Makes a simulator and the function that closes it."""
+Maker = Callable[[], Made]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +77,9 @@ class Journal:
         """
         self._place, self._report, self._progress = place, report, progress
         self._successes: list[bool] = []
-        self._rows: dict[tuple[str, int], Json] = {}
-        self._asked: set[tuple[str, int]] = set()
+        self._rows: dict[Job, Json] = {}
+        self._asked: set[Job] = set()
+        self._shown: set[Job] = set()
         place.folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = place.episodes.open("a+b")
         try:
@@ -104,8 +107,33 @@ class Journal:
         """Yield the row of each episode of a group; `run` is called for episodes that are not in the journal."""
         return (self._row(group, number, run) for number in numbers)
 
+    def fill(self, jobs: Iterable[Job], opener: OpenEpisodes, num_workers: int, note: Callable[[Json], str]) -> None:
+        """Run in several processes the episodes that are not in the journal; afterwards `rows` finds all of them.
+
+        Args:
+            jobs: all episodes.
+            opener: opens simulator and policy in a worker.
+            num_workers: number of processes.
+            note: told each row; says what the progress display adds.
+
+        Raises:
+            VitaDataError: as `run_in_workers`.
+        """
+        missing = [job for job in jobs if job not in self._rows]
+        with closing(run_in_workers(missing, opener, num_workers)) as done:
+            for job, row in done:
+                self._keep(job, row)
+                self._shown.add(job)
+                self._progress.update(note=note(row))
+
     def episodes(
-        self, group: str, seeds: Iterable[int], make: Maker, policy: Policy, config: LoopConfig
+        self,
+        group: str,
+        seeds: Iterable[int],
+        make: Maker,
+        policy: Policy,
+        config: LoopConfig,
+        videos: Videos | None = None,
     ) -> list[EpisodeResult]:
         """Run a task's episodes; the simulator is made only if an episode is missing, and closed at the end."""
         with ExitStack() as stack:
@@ -116,21 +144,27 @@ class Journal:
                 stack.callback(close)
                 return made
 
-            rows = self.rows(group, seeds, lambda seed: asdict(roll_out(simulation(), policy, config, seed=seed)))
-            return [self._counted(EpisodeResult(**row)) for row in rows]  # type: ignore[arg-type]
+            def run(seed: int) -> Json:
+                return asdict(play(simulation(), policy, config, group, seed, videos))
 
-    def _counted(self, episode: EpisodeResult) -> EpisodeResult:
+            rows = self.rows(group, seeds, run)
+            return [self._counted(group, EpisodeResult(**row)) for row in rows]  # type: ignore[arg-type]
+
+    def _counted(self, group: str, episode: EpisodeResult) -> EpisodeResult:
         self._successes.append(episode.success)
-        self._progress.update(note=f"{sum(self._successes)} of {len(self._successes)} succeeded")
+        if (group, episode.seed) not in self._shown:
+            self._progress.update(note=success_note(self._successes))
         return episode
 
     def _row(self, group: str, number: int, run: Callable[[int], Json]) -> Json:
         self._asked.add((group, number))
         if (group, number) not in self._rows:
-            row = run(number)
-            self._write({"group": group, "number": number, "row": row})
-            self._rows[group, number] = row
+            self._keep((group, number), run(number))
         return self._rows[group, number]
+
+    def _keep(self, job: Job, row: Json) -> None:
+        self._write({"group": job[0], "number": job[1], "row": row})
+        self._rows[job] = row
 
     def _write(self, value: Json) -> None:
         self._file.write(json.dumps(value, sort_keys=True).encode() + b"\n")
@@ -155,7 +189,7 @@ class Journal:
         self._rows = rows
         self._report(f"resuming after {len(rows)} episodes in {path}")
 
-    def _read(self) -> tuple[Json, dict[tuple[str, int], Json], int]:
+    def _read(self) -> tuple[Json, dict[Job, Json], int]:
         """Read the settings, the episodes, and the number of bytes in complete lines."""
         self._file.seek(0)
         whole, end, _ = self._file.read().rpartition(b"\n")
@@ -167,6 +201,23 @@ class Journal:
         except (ValueError, KeyError, TypeError) as fault:
             path = self._place.episodes
             raise RequestError(f"{path} cannot be read ({fault!r}); remove it to start again") from fault
+
+
+def success_note(successes: Sequence[bool]) -> str:
+    """Say for a progress display how many episodes succeeded so far."""
+    good, total = sum(successes), len(successes)
+    return f"{good} of {total} succeeded ({100 * good / total:.0f} %)"
+
+
+def success_counter() -> Callable[[Json], str]:
+    """Make a function that is told each row and says how many episodes succeeded so far."""
+    successes: list[bool] = []
+
+    def note(row: Json) -> str:
+        successes.append(bool(row["success"]))
+        return success_note(successes)
+
+    return note
 
 
 def identity(info: PolicyInfo) -> Json:

@@ -92,18 +92,18 @@ def roll_out(
     while steps < config.max_steps:
         if config.ending is Ending.FIRST_SUCCESS and simulation.is_success:
             break
-        simulation.step(chunked.next(_observer(simulation, strip)))
+        simulation.step(chunked.next(observer(simulation.observe, strip)))
         steps += 1
     if strip is not None:
-        _observer(simulation, strip)
+        observer(simulation.observe, strip)
     return EpisodeResult(seed=seed, success=simulation.is_success, num_steps=steps, num_idle=chunked.num_idle)
 
 
-def _observer(simulation: Simulation, strip: Strip | None) -> Callable[[], Observation]:
+def observer(observe: Callable[[], Observation], strip: Strip | None) -> Callable[[], Observation]:
     """Observe only when asked, unless a strip wants an image of every step."""
     if strip is None:
-        return simulation.observe
-    observation = simulation.observe()
+        return observe
+    observation = observe()
     strip.images.append(observation.images[CameraRole.PRIMARY])
     return lambda: observation
 

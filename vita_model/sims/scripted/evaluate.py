@@ -14,10 +14,10 @@ from vita_model.policy.chunks import Execution, latency_steps
 from vita_model.policy.commands import InConvention, oriented
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy, PolicyInfo, libero_state
 from vita_model.policy.opener import RandomPolicy
+from vita_model.sims.results.film import write_film
 from vita_model.sims.results.rollouts import LoopConfig, Strip, roll_out_all
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
 from vita_model.sims.scripted.contact_sheet import contact_sheet, write_jpeg
-from vita_model.sims.scripted.film import write_film
 from vita_model.sims.scripted.seeds import EVALUATIONS, episode_seeds
 from vita_model.sims.scripted.task import HZ, ScriptedTask, TaskSpec
 

@@ -3,17 +3,20 @@
 import json
 import shutil
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole
+from vita_model.policy.opener import load_policy
 from vita_model.sims.benchmarks import calvin_sequences
 from vita_model.sims.benchmarks.calvin import CalvinRequest, chain_rates, evaluate_calvin
 from vita_model.sims.benchmarks.calvin_installation import Renderer
 from vita_model.sims.benchmarks.calvin_stand_ins import fnv1_32
 from vita_model.sims.cli.main import main
+from vita_model.sims.results.workers import Workers
 
 FILES = {
     "calvin_agent/__init__.py": "",
@@ -248,6 +251,32 @@ def test_the_scene_and_the_renderer_are_chosen_and_recorded(installed, tmp_path,
     assert result["renderer"] == "tiny"
     assert result["scene"].startswith("the dataset's" if has_dataset else "calvin_scene_D_eval, composed")
     assert ("scene=calvin_scene_D_eval" in sys.modules["hydra"].OVERRIDES) is not has_dataset
+
+
+def test_workers_give_the_result_of_one_process(installed, tmp_path):
+    opener = partial(load_policy, "random", convention="calvin")
+    dataset = tmp_path / "task_ABC_D"
+    one, two = (
+        evaluate_calvin(
+            _request(tmp_path, out=tmp_path / str(number), dataset=dataset),
+            opener(),
+            lambda line: None,
+            workers=workers,
+        )
+        for number, workers in enumerate((None, Workers(number=2, open_policy=opener)))
+    )
+    assert one == two
+    assert one["lengths"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_film_shows_the_whole_chain(installed, tmp_path, make_policy):
+    policy = make_policy(np.zeros((12, 7)), convention="calvin")
+    evaluate_calvin(_request(tmp_path, num_chains=2, video=True), policy, lambda line: None)
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+    assert {path.name for path in (tmp_path / "videos").iterdir()} == {
+        "chains-000.mp4", "chains-001.mp4", "index.html",
+    }  # fmt: skip
+    assert sum(entry[0] == "rendered" for entry in log) == 10 + (3 + 10)
 
 
 def test_the_protocol_has_the_dataset_and_its_renderer(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
+from vita_model.policy.opener import load_policy
 from vita_model.sims.benchmarks.libero import LiberoRequest, evaluate_libero
 from vita_model.sims.benchmarks.libero_installation import read_states
 from vita_model.sims.cli.main import main
+from vita_model.sims.results.workers import Workers
 
 FILES = {
     "libero/__init__.py": "",
@@ -258,6 +261,25 @@ def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
     (installed / file).write_text(text)
     with pytest.raises(RequestError, match=f"^LIBERO: [^\n]*{told}[^\n]*; [^\n]*$"):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7))), lambda line: None)
+
+
+def test_workers_give_the_result_of_one_process(installed, tmp_path):
+    opener = partial(load_policy, "random", convention="libero")
+    one, two = (
+        evaluate_libero(_request(tmp_path / str(number), tasks=(0,)), opener(), lambda line: None, workers=workers)
+        for number, workers in enumerate((None, Workers(number=2, open_policy=opener)))
+    )
+    assert one == two
+    assert one["rates"]["GOAL"]["num_episodes"] == 3
+
+
+def test_films_show_every_step(installed, tmp_path, make_policy):
+    request, said = _request(tmp_path, num_trials=1, tasks=(0,), video=True), []
+    evaluate_libero(request, make_policy(np.full((12, 7), 0.3)), said.append)
+    assert [path.name for path in (tmp_path / "videos").glob("*.mp4")] == ["open_it_0-000.mp4"]
+    assert said[-1] == f"films: {tmp_path}/videos/index.html"
+    # 5 steps and the end
+    assert sys.modules["libero.libero.envs"].LOG.count(("rendered", "agentview_image")) == 6
 
 
 def test_requests_that_are_none(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vita_data.errors import VitaDataError
-from vita_model.sims.scripted.film import write_film
+from vita_model.sims.results.film import write_film
 
 
 def pictures(count: int, shade: int) -> list[np.ndarray]:
