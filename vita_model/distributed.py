@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_model.stopped_ranks import RankProcess, watching
 
 _TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others; the first batch may come from slow storage."""
@@ -68,7 +69,8 @@ def joined_ranks() -> Iterator[Ranks]:
         text = " ".join(str(error).split())
         raise VitaDataError(f"rank {os.environ['RANK']} could not join the run: {text}; restart all ranks") from error
     try:
-        yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+        with _watched():
+            yield Ranks(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if not isinstance(error, dist.DistError) and not _LOST.search(text):
@@ -76,6 +78,13 @@ def joined_ranks() -> Iterator[Ranks]:
         raise VitaDataError(f"rank {os.environ['RANK']} lost another rank; see its error: {text}") from error
     finally:
         dist.destroy_process_group()
+
+
+def _watched() -> AbstractContextManager[None]:
+    own = RankProcess.own(dist.get_rank())
+    found: list[RankProcess | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return watching(own, {one.rank: one for one in found if one is not None})
 
 
 def _device() -> torch.device:
