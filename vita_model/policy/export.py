@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vita_data.command.progress import SILENT, Progress
@@ -14,6 +14,7 @@ from vita_data.storage.whole_folder import appearing
 from vita_model.network.configs import Component
 from vita_model.network.weights.tokenizer import TOKENIZER
 from vita_model.policy.policy import CONTROL
+from vita_model.training.checkpoint.components import read_tensors
 from vita_model.training.checkpoint.run_folder import find_checkpoint
 from vita_model.training.checkpoint.state import AVERAGES, STATE, checked, read_state, sha256_of, state_text
 
@@ -80,7 +81,7 @@ def export_components(
 def _averages(checkpoint: Path, sha256: Mapping[str, str]) -> Mapping[str, Tensor]:
     if not (checkpoint / AVERAGES).is_file():
         raise RequestError(f"{checkpoint} has no averaged weights; train with --set ema_decay=0.999 to keep them")
-    return load_file(checked(checkpoint, AVERAGES, sha256))
+    return read_tensors(checked(checkpoint, AVERAGES, sha256))
 
 
 def _averaged(path: Path, averages: Mapping[str, Tensor]) -> dict[str, str]:
@@ -90,5 +91,5 @@ def _averaged(path: Path, averages: Mapping[str, Tensor]) -> dict[str, str]:
     }
     if not own:
         return {}
-    save_file({**load_file(path), **own}, path)
+    save_file({**read_tensors(path), **own}, path)
     return {path.name: sha256_of(path)}

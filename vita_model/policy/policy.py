@@ -32,8 +32,10 @@ from vita_model.network.vita import Vita
 from vita_model.policy.joints import joint_columns
 from vita_model.policy.observations import Observation, read_observation, require_known_keys
 from vita_model.training.checkpoint.components import load_components
+from vita_model.training.checkpoint.fits import require_fitting
 from vita_model.training.checkpoint.run_folder import find_policy
-from vita_model.training.checkpoint.state import Progress, weights_digest
+from vita_model.training.checkpoint.schema import check_policy
+from vita_model.training.checkpoint.state import STATE, Progress, weights_digest
 from vita_model.training.parallel import begin_answer, compile_whole
 from vita_model.training.recipes.recipe import Precision
 
@@ -138,9 +140,10 @@ class VitaPolicy:
         """
         options = options or PolicyOptions()
         checkpoint, progress = find_policy(Path(folder))
-        config: Any = progress.recipe["model"]
+        config = _config(checkpoint, progress)
         wanted = (*CONTROL, Component.VISUAL_DECODER) if options.imagine else CONTROL
-        model = Vita(from_json(VitaConfig, config), wanted)
+        require_fitting(checkpoint, config, wanted)
+        model = Vita(config, wanted)
         if options.imagine:
             model.features.load_pretrained()
             model.features.check_same(progress.features, str(folder))
@@ -323,6 +326,18 @@ def _codes(prediction: Prediction, row: int) -> tuple[int, ...]:
     """Give the codes of a sample's latent tokens; those of the actions if they are separate."""
     taken = prediction.quantized[-1].indices if prediction.quantized else None
     return () if taken is None else tuple(taken[row].tolist())
+
+
+def _config(checkpoint: Path, progress: Progress) -> VitaConfig:
+    """Read the model's config, after checking all that a policy reads of a state.json."""
+    model: Any = progress.recipe.get("model", {})
+    try:
+        config = from_json(VitaConfig, model)
+        max_steps = config.action_decoder.max_steps * config.action_decoder.num_segments
+        check_policy(progress.sampler, progress.statistics, progress.conventions, max_steps=max_steps)
+    except (VitaDataError, ValueError, TypeError) as fault:
+        raise VitaDataError(f"{checkpoint / STATE}: {fault}; this checkpoint cannot be used as a policy") from fault
+    return config
 
 
 def _signature(progress: Progress, model: Vita, digest: str) -> Signature:

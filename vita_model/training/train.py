@@ -31,6 +31,7 @@ from vita_model.training.averages import WeightAverages
 from vita_model.training.bad_steps import BadSteps, CodebookBefore
 from vita_model.training.batches import BatchStream
 from vita_model.training.checkpoint.components import (
+    RandomState,
     TrainerState,
     load_averages,
     load_components,
@@ -146,14 +147,7 @@ class Trainer:
             raise VitaDataError(f"{checkpoint} lacks {', '.join(sorted(absent))}; remove it to use the previous one")
         if self.model.backbone is not None:
             check_tokenizer(self.model.backbone, f"--resume {checkpoint}")
-        if trainer.optimizer is None:
-            load_moments(checkpoint, self.optimizer, self.model)
-        else:
-            load_optimizer(self.optimizer, trainer.optimizer)
-        if self.averages is not None:
-            load_averages(checkpoint, self.averages.state())
-        torch.set_rng_state(trainer.torch_rng)
-        self.draws.set_state(trainer.draw_rng)
+        self._restore(trainer, checkpoint)
         self.stream.load_state_dict(progress.sampler, plan_change=plan_change)
         self.step = progress.step
         self.drawn = {modality: dict(counts) for modality, counts in progress.drawn.items()}
@@ -163,6 +157,23 @@ class Trainer:
         self.changes = (*progress.changes, *made)
         for change in made:
             self.report(f"changed {change.field} from {change.before} to {change.after}")
+
+    def _restore(self, trainer: RandomState, checkpoint: Path) -> None:
+        try:
+            if trainer.optimizer is None:
+                load_moments(checkpoint, self.optimizer, self.model)
+            else:
+                load_optimizer(self.optimizer, trainer.optimizer)
+            if self.averages is not None:
+                load_averages(checkpoint, self.averages.state())
+            torch.set_rng_state(trainer.torch_rng)
+            self.draws.set_state(trainer.draw_rng)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as fault:
+            told = " ".join(repr(fault).split())[:200]
+            raise VitaDataError(
+                f"{checkpoint}: its optimizer, averages or random state do not fit this recipe ({told}); remove it to "
+                "use the previous one"
+            ) from fault
 
     def fit(self, *, profile_steps: int | None = None) -> RunEnd:
         """Train to the recipe's last step, with checkpoints and evaluations; on SIGTERM, save and stop early.

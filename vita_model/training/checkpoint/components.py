@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vita_data.errors import RequestError
@@ -94,7 +95,11 @@ def load_trainer(checkpoint: Path) -> RandomState:
     """
     path = checked(checkpoint, TRAINER, read_state(checkpoint).sha256)
     try:
-        return RandomState(**torch.load(path, map_location="cpu", weights_only=True))
+        state = RandomState(**torch.load(path, map_location="cpu", weights_only=True))
+        optimizer: object = state.optimizer  # of a file, so of any type
+        if not isinstance(optimizer, dict | None) or not all(map(_is_rng, (state.torch_rng, state.draw_rng))):
+            raise TypeError("expected the state of two random generators, and of an optimizer in older checkpoints")
+        return state
     except Exception as fault:
         raise DamagedError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
 
@@ -111,6 +116,19 @@ def load_averages(checkpoint: Path, averages: Mapping[str, Tensor]) -> None:
     """Fill moving averages, whole or sharded, from a verified checkpoint."""
     stem = Path(AVERAGES).stem
     read_into({f"{stem}/{name}": value for name, value in averages.items()}, {stem: [checkpoint / AVERAGES]})
+
+
+def _is_rng(state: object) -> bool:
+    return isinstance(state, Tensor) and state.dtype == torch.uint8 and state.shape == torch.get_rng_state().shape
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; raises DamagedError."""
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except Exception as fault:
+        raise DamagedError(f"{path} cannot be read ({fault})") from fault
+    return found
 
 
 def load_components(

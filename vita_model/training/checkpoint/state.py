@@ -5,9 +5,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from vita_data.errors import VitaDataError
 from vita_data.types import Json
+from vita_model.training.checkpoint.schema import MAX_STATE_BYTES, check_state
 
 SCHEMA_VERSION = 3
 STATE, TRAINER, AVERAGES = "state.json", "trainer.pt", "averages.safetensors"
@@ -78,15 +80,22 @@ def read_state(checkpoint: Path) -> State:
     """Read state.json of a checkpoint; raises as `load_progress`."""
     path = checkpoint / STATE
     try:
-        state = json.loads(path.read_text())
+        _require_file(path)
+        if (num_bytes := path.stat().st_size) > MAX_STATE_BYTES:
+            raise ValueError(f"expected at most {MAX_STATE_BYTES} bytes, got {num_bytes}")
+        state = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
         version = state.pop("schema_version")
         if version != SCHEMA_VERSION:
-            raise VitaDataError(f"{path}: expected schema version {SCHEMA_VERSION}, got {version}")
-        sha256 = {str(file): str(digest) for file, digest in state.pop("sha256").items()}
+            raise VitaDataError(f"{path}: expected schema version {SCHEMA_VERSION}, got {version!r:.80}")
+        check_state(state)
         changes = tuple(RecipeChange(**change) for change in state.pop("changes", ()))
-        return State(progress=Progress(**state, changes=changes), sha256=sha256)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        return State(sha256=state.pop("sha256"), progress=Progress(**state, changes=changes))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
         raise DamagedError(f"{path} cannot be read ({fault}){_advice(checkpoint)}") from fault
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, got {name}")
 
 
 def weights_digest(checkpoint: Path, names: Collection[str]) -> str:
@@ -104,6 +113,7 @@ def checked(checkpoint: Path, file: str, sha256: Mapping[str, str]) -> Path:
     """
     path = checkpoint / file
     try:
+        _require_file(path)
         found = sha256_of(path)
     except OSError as fault:
         raise DamagedError(f"{path} cannot be read ({fault}){_advice(checkpoint)}") from fault
@@ -122,6 +132,11 @@ def _advice(checkpoint: Path) -> str:
 def without_advice(fault: DamagedError, checkpoint: Path) -> str:
     """Give what is damaged, for a caller that uses the previous checkpoint by itself."""
     return str(fault).removesuffix(_advice(checkpoint))
+
+
+def _require_file(path: Path) -> None:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise OSError("expected a file")
 
 
 def sha256_of(path: Path) -> str:
