@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.object_store import ObjectStore, environment, files_below, refusing_credentials, unreachable
-from vita_data import sources
+from vita_data import builder, sources
 from vita_data.builder import BuildRequest, Listeners, LocalEngine, build, status
 from vita_data.builder.run import BuildState
 from vita_data.cli.main import main
@@ -129,7 +129,11 @@ def test_two_workers_write_the_same(store: ObjectStore, asked: BuildRequest, und
 
 _KILLED = """
 import asyncio, sys, s3fs.core
+from vita_data import builder
 from vita_data.cli.main import main
+
+# In this process, where calls can be stopped; workers of the command would have clients of their own.
+builder.LocalEngine = lambda **options: builder.InlineEngine()
 
 point, number, call, num_seen = sys.argv[1], int(sys.argv[2]), s3fs.core.S3FileSystem._call_s3, 0
 s3fs.core.calculate_chunksize = lambda size, chunksize: 4096
@@ -228,6 +232,8 @@ def test_an_upload_that_breaks_off_ends_the_build_and_leaves_nothing_half(
     verb = ["build", "--source", "ssv2", "--raw", asked.raw, "--out", str(asked.out), "--workers", "1"]
     with monkeypatch.context() as patch:
         patch.setattr(s3fs.S3FileSystem, "_call_s3", break_off)
+        # Workers of the command would have clients of their own.
+        patch.setattr(builder, "LocalEngine", lambda **options: builder.InlineEngine())
         assert main([*verb, "--set", "unit_bytes=1"]) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vita-data build:")]
     assert len(told) == 1
