@@ -27,6 +27,7 @@ def recipe():
 
 class FakePlan:
     notes = ("a note",)
+    joint_sources = ()
 
     def __init__(self):
         self.windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1)

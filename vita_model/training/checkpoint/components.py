@@ -113,9 +113,12 @@ def load_moments(checkpoint: Path, optimizer: torch.optim.Optimizer, model: nn.M
 
 
 def load_averages(checkpoint: Path, averages: Mapping[str, Tensor]) -> None:
-    """Fill moving averages, whole or sharded, from a verified checkpoint."""
+    """Fill moving averages, whole or sharded, from a verified checkpoint; raises DamagedError."""
     stem = Path(AVERAGES).stem
-    read_into({f"{stem}/{name}": value for name, value in averages.items()}, {stem: [checkpoint / AVERAGES]})
+    try:
+        read_into({f"{stem}/{name}": value for name, value in averages.items()}, {stem: [checkpoint / AVERAGES]})
+    except Exception as fault:
+        raise DamagedError(f"{checkpoint / AVERAGES} cannot be read ({fault})") from fault
 
 
 def _is_rng(state: object) -> bool:

@@ -152,7 +152,7 @@ def test_a_copy_that_breaks_off_is_none(
 ) -> None:
     tree = FsspecTree(trees["store"])
 
-    def break_off(remote: str, local: str) -> None:
+    def break_off(remote: str, local: str, **_: object) -> None:
         Path(local).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
