@@ -46,6 +46,7 @@ class CalvinTable:
     def close(self) -> None:
         """Free the simulator now: at the end of the program it would complain."""
         self._environment.close()
+        self._environment.ownsPhysicsClient = False  # it closes itself once more when it is collected
         self._environment = None
 
 
