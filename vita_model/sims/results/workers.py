@@ -56,12 +56,9 @@ def run_in_workers(
             "a worker with a simulator ended unexpectedly; is memory short? Continue with --resume and fewer --workers"
         ) from fault
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        children = set(multiprocessing.active_children()) - before
-        for child in children:
+        for child in set(multiprocessing.active_children()) - before:
             child.kill()  # it may be in the middle of an episode
-        for child in children:
-            child.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin(opener: OpenEpisodes) -> None:
