@@ -182,12 +182,6 @@ def _picklable(fault: Exception) -> Exception:
     return fault
 
 
-def wait_for_all() -> None:
-    """Wait until every rank has reached this point."""
-    if not is_alone():
-        dist.barrier()
-
-
 def highest(number: int, device: torch.device) -> int:
     """Give every rank the highest of all ranks' small whole numbers."""
     if is_alone():

@@ -3,11 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from vita_data.errors import FIX_THAT, StorageError
 from vita_data.shards.index import RECORDS
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.writer import ShardSummary
@@ -105,20 +103,6 @@ def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[
         if record and record.plan == plan and _has_shards(record, shards)
     }
     return {number: whole.get(number) for number in numbers}
-
-
-def read_record(folder: AnyPath, number: int) -> UnitRecord:
-    """Read the record of a unit that was just committed.
-
-    Raises:
-        StorageError: the record is missing or incomplete.
-    """
-    path = record_path(folder, number)
-    with suppress(FileNotFoundError):
-        record = _parse_record(number, read_files([path])[0])
-        if record is not None:
-            return record
-    raise StorageError(f"{path}: was just written but cannot be read; {FIX_THAT}")
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:
