@@ -11,10 +11,8 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from pipelines.bench.loader.clips import SOURCE
-from pipelines.bench.loader.pairs import HORIZON
-from vita_data.loader import LoaderOptions, Plan, make_loader
-from vita_data.types import Manifest, MixtureEntry, Stage, Starts, WindowSpec
+from pipelines.bench.loader.ours import plan_of
+from vita_data.loader import LoaderOptions, make_loader
 
 READY = "ready"
 
@@ -44,11 +42,7 @@ class RankFigures:
 
 def run_rank(shards: str, spec: RankSpec) -> RankFigures:
     """Take the batches of some steps, after a line on stdin."""
-    manifest = Manifest(name=SOURCE, entries=(MixtureEntry(source=SOURCE, weight=1.0),), path="bench.toml")
-    windows = WindowSpec(starts=Starts.ROWS, horizon=HORIZON, futures=1, min_futures=1)
-    plan = Plan.from_manifest(
-        manifest, shards=shards, stage=Stage.FINETUNE, batch_size=spec.batch_size, windows=windows
-    )
+    plan = plan_of(shards, batch_size=spec.batch_size)
     options = LoaderOptions(threads=spec.threads)
     with make_loader(plan, rank=spec.rank, world_size=spec.num_ranks, options=options) as loader:
         next(loader)

@@ -1,9 +1,8 @@
 """The report of `vita-bench store` as Markdown or JSON."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from pipelines.bench.build.report import Machine
+from pipelines.bench.build.report import Machine, markdown_table
 from pipelines.bench.store.ranges import OBSTORE, S3FS, RangeFigures
 from pipelines.bench.store.sizes import StoreSizes
 
@@ -70,17 +69,13 @@ def as_markdown(report: StoreReport) -> str:
     ]
     bounds = ", ".join(f"{seconds:.2f} s ({where})" for where, seconds in report.bounds.items())
     return "\n".join([
-        *_table(["client", "connections", "ranges a second", "limit of the store", "CPU us a range"], clients),
+        *markdown_table(["client", "connections", "ranges a second", "limit of the store", "CPU us a range"], clients),
         "",
         f"The store answers each request of {sizes.range_bytes:,} bytes after {sizes.latency_s * 1e3:.0f} ms. A range "
         f"takes {report.cpu_ratio:.1f} times less CPU than through s3fs (target {TARGET:g}).",
         "",
-        *_table(["read from", "time of a step", "samples a second", "waiting for data"], paces),
+        *markdown_table(["read from", "time of a step", "samples a second", "waiting for data"], paces),
         "",
         f"{sizes.num_ranks} ranks share {report.machine.num_cores} cores and {sizes.batch_size} samples a step, "
         f"{sizes.threads} threads each. Data is the bound where a step is shorter than {bounds}.",
     ])  # fmt: skip
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *rows)]

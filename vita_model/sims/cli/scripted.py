@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vita_data.command.arguments import local_path, not_negative, positive
 from vita_data.command.progress import Progress, add_quiet_flag
+from vita_model.policy.interfaces import Policy
 from vita_model.policy.opener import load_policy
 from vita_model.sims.cli.options import add_policy, add_replan, add_timing, results_folder
 from vita_model.sims.robosuite.tasks import TASKS as ROBOSUITE_TASKS
@@ -140,6 +141,17 @@ def _record(simulator: Simulator, arguments: argparse.Namespace) -> None:
     )
 
 
+@contextlib.contextmanager
+def _opened(
+    simulator: Simulator, arguments: argparse.Namespace, progress: Progress
+) -> Iterator[tuple[Policy, ScriptedTask]]:
+    """Open the policy and the task, with the folder of the results and the progress around both."""
+    with results_folder(arguments.out), progress:
+        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
+        with contextlib.closing(simulator.build(simulator.tasks[arguments.task])) as task:
+            yield policy, task
+
+
 def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
     spec = simulator.tasks[arguments.task]
     request = EvaluateRequest(
@@ -154,10 +166,8 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
         latency_ms=arguments.latency_ms,
     )
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
-    with results_folder(request.out), progress:
-        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
-        with contextlib.closing(simulator.build(spec)) as task:
-            evaluate_scripted(request, policy, task, progress.say, progress)
+    with _opened(simulator, arguments, progress) as (policy, task):
+        evaluate_scripted(request, policy, task, progress.say, progress)
     if arguments.quiet:  # otherwise the rates are printed
         print(request.out / "result.json")
 
@@ -174,8 +184,6 @@ def _latency(simulator: Simulator, arguments: argparse.Namespace) -> None:
     )
     request = LatencyRequest(evaluation=evaluation, latencies_ms=tuple(arguments.latencies_ms))
     progress = Progress(f"{spec.name} latency", unit="episodes", quiet=arguments.quiet)
-    with results_folder(arguments.out), progress:
-        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
-        with contextlib.closing(simulator.build(spec)) as task:
-            rows = measure_latency(request, policy, task, progress.say, progress)
+    with _opened(simulator, arguments, progress) as (policy, task):
+        rows = measure_latency(request, policy, task, progress.say, progress)
     print("\n".join(latency_table(rows)))
