@@ -38,7 +38,7 @@ def check_source(source: str | Path) -> None:
 
     Raises:
         AssertionError: the source breaks a promise; says which one, where, and what was found.
-        RequestError: there is no such source, or the file defines none.
+        RequestError: no source has this name, or the file does not define one.
     """
     file = str(source) if isinstance(source, Path) or source.endswith(".py") else ""
     loaded = load_own(file) if file else load(str(source))

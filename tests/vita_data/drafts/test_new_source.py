@@ -1,4 +1,4 @@
-"""A draft says of a tree what its true declaration says, as far as the numbers tell it; the rest is left open."""
+"""A draft says what the true declaration of its tree says, where the numbers show it; the rest is left open."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Public LeRobot conversions are told by their content; their known errors are mended or refused by name."""
+"""Public LeRobot conversions are recognized by their content; their known errors are corrected or refused by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
