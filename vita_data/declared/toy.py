@@ -85,25 +85,28 @@ def toy_demos(declared: Declaration) -> list[ToyDemo]:
 def _demo(declared: Declaration, number: int) -> ToyDemo:
     num_rows, late = _NUM_ROWS[number], declared.rows_to_action
     columns = {key: np.zeros((num_rows, width)) for key, width in declared.columns.items()}
+    arms: list[ToyArm] = []
     for seed, arm in enumerate((declared.left, declared.right)):
         if arm is None:
             continue
         made = toy_arm(num_rows + 1, hz=declared.hz, seed=2 * number + seed)
+        arms.insert(0, made)
         _put(columns, _state_values(arm, made), num_rows=num_rows, at=0)
         _put(columns, _action_values(arm.action, made), num_rows=num_rows - late, at=late)
     return ToyDemo(
         text=_TEXTS[number],
         columns=columns,
         frames={
-            camera.key: [_frame(declared, place, step, number) for step in range(num_rows)]
+            camera.key: [
+                turned(
+                    toy_frame(_SIDE, _SIDE, step=step, camera=place, episode=number, arms=arms, role=camera.role),
+                    camera.turned,
+                )
+                for step in range(num_rows)
+            ]
             for place, camera in enumerate(declared.cameras)
         },
     )
-
-
-def _frame(declared: Declaration, camera: int, step: int, episode: int) -> Image:
-    pixels = toy_frame(_SIDE, _SIDE, step=step, camera=camera, episode=episode)
-    return turned(pixels, declared.cameras[camera].turned)
 
 
 _Values = list[tuple[Columns, Float64]]

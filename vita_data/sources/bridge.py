@@ -351,4 +351,5 @@ def _toy_text(number: int) -> bytes:
 
 
 def _toy_jpegs(height: int, width: int, number: int, num_steps: int) -> list[bytes]:
-    return [toy_jpeg(toy_frame(height, width, step=step, episode=number)) for step in range(num_steps)]
+    arm = toy_arm(num_steps, hz=_HZ, seed=number)
+    return [toy_jpeg(toy_frame(height, width, step=step, episode=number, arms=[arm])) for step in range(num_steps)]

@@ -325,6 +325,7 @@ _LEROBOT = droid_conversions(
 # ------------------------------------------------------------------------------------------------------- toy tree
 
 _HEIGHT, _WIDTH = 180, 320
+_TOY_ROLES = (CameraRole.PRIMARY, CameraRole.SECONDARY, CameraRole.WRIST_RIGHT)
 _TOY_FLAGS = ("steps/is_first", "steps/is_last", "steps/is_terminal")
 _STEP_SCALE_M, _STEP_SCALE_RAD = 0.075, 0.15
 """How far one unit of the unitless velocity moves the hand in one step."""
@@ -394,9 +395,7 @@ def _toy_record(number: int, episode: _ToyEpisode) -> RldsValues:
 
 def _toy_motion(number: int, episode: _ToyEpisode) -> dict[str, Float64]:
     """Make an arm that reaches each target by the next step and repeats one sample of its motion during the pause."""
-    steps = np.arange(episode.num_steps)
-    start, stop = episode.idle
-    sample = steps - np.clip(steps - start + 1, 0, stop - start)
+    sample = _toy_samples(episode)
     after = np.append(sample[1:], sample[-1])
     arm = toy_arm(episode.num_steps, hz=_HZ, seed=number)
     pose = np.column_stack([arm.xyz_m, euler_xyz_from_matrix(arm.rotation)])
@@ -416,10 +415,19 @@ def _toy_motion(number: int, episode: _ToyEpisode) -> dict[str, Float64]:
     }
 
 
+def _toy_samples(episode: _ToyEpisode) -> Int64:
+    steps, (start, stop) = np.arange(episode.num_steps), episode.idle
+    return np.asarray(steps - np.clip(steps - start + 1, 0, stop - start))
+
+
 def _toy_jpegs(number: int, episode: _ToyEpisode, *, camera: int) -> list[bytes]:
     """Draw the frames of an episode that can become a clip; otherwise draw only its first frame."""
     is_read = episode.outcome == _SUCCESS and any(episode.texts) and episode.idle != (1, episode.num_steps)
     num_drawn = episode.num_steps if is_read else 1
-    frames = (toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number) for step in range(num_drawn))
+    arm, role = toy_arm(episode.num_steps, hz=_HZ, seed=number).at(_toy_samples(episode)), _TOY_ROLES[camera]
+    frames = (
+        toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number, arms=[arm], role=role)
+        for step in range(num_drawn)
+    )
     jpegs = [toy_jpeg(frame, quality=85) for frame in frames]
     return jpegs + jpegs[-1:] * (episode.num_steps - num_drawn)

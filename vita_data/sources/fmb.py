@@ -297,6 +297,7 @@ _TOY_TEXT = "Pick up the large long red hexagon object and insert it."
 _TOY_FLAGS = ("steps/is_first", "steps/is_last", "steps/is_terminal")
 _TOY_WRENCH = (f"{_OBSERVATION}/eef_force", f"{_OBSERVATION}/eef_torque")
 _TOY_IMAGES = tuple(f"{_OBSERVATION}/image_{name}" for name in ("side_1", "side_2", "wrist_1", "wrist_2"))
+_TOY_ROLES = (CameraRole.PRIMARY, CameraRole.SECONDARY, CameraRole.WRIST_RIGHT)
 
 
 def write_toy(root: str) -> None:
@@ -386,5 +387,9 @@ def _toy_depth(num_steps: int, *, camera: int) -> Float32:
 
 
 def _toy_jpegs(number: int, num_steps: int, *, camera: int) -> list[bytes]:
-    frames = (toy_frame(256, 256, step=step, camera=camera, episode=number) for step in range(num_steps))
+    arm, role = toy_arm(num_steps, hz=_HZ, seed=number), _TOY_ROLES[camera]
+    frames = (
+        toy_frame(256, 256, step=step, camera=camera, episode=number, arms=[arm], role=role)
+        for step in range(num_steps)
+    )
     return [toy_jpeg(frame, quality=90) for frame in frames]

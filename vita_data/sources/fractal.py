@@ -180,11 +180,14 @@ def _toy_record(number: int) -> RldsValues:
     step = np.arange(num_steps + 1)
     closed = (step >= num_steps // 3) & (step < 2 * num_steps // 3)
     is_dropped = number >= _ENDS_SOON
-    images = toy_jpegs(_IMAGE_SIZE, num_steps=1 if is_dropped else num_steps, episode=number)
+    gripper = np.where(closed, 0.0, 1.0) if number != _REOPENS else np.where(step < 12, 0.0, 1.0)
+    images = toy_jpegs(
+        _IMAGE_SIZE, num_steps=1 if is_dropped else num_steps, episode=number, hz=_HZ, gripper_open=gripper
+    )
     record = toy_record(
         _FEATURES,
         tool_pose=_TOOL_POSE,
-        gripper_open=np.where(closed, 0.0, 1.0) if number != _REOPENS else np.where(step < 12, 0.0, 1.0),
+        gripper_open=gripper,
         images=images * (num_steps // len(images)),
         hz=_HZ,
         seed=number,

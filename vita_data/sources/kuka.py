@@ -168,12 +168,14 @@ def _toy_features(image_size: tuple[int, int], encoding: TensorEncoding) -> dict
 
 def _toy_record(features: dict[str, FeatureSpec], number: int, image_size: tuple[int, int]) -> RldsValues:
     num_steps = _LENGTHS[number]
-    images = toy_jpegs(image_size, num_steps=1 if number in _FAILED else num_steps, episode=number)
     is_late = np.arange(num_steps + 1) > num_steps // 2
+    gripper = np.where(is_late == (number == _STARTS_CLOSED), 1.0, 0.0)
+    num_drawn = 1 if number in _FAILED else num_steps
+    images = toy_jpegs(image_size, num_steps=num_drawn, episode=number, hz=_HZ, gripper_open=gripper)
     record = toy_record(
         features,
         tool_pose=_TOOL_POSE,
-        gripper_open=np.where(is_late == (number == _STARTS_CLOSED), 1.0, 0.0),
+        gripper_open=gripper,
         images=images * (num_steps // len(images)),
         hz=_HZ,
         seed=number,

@@ -18,7 +18,7 @@ from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_fe
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_frame, toy_jpeg
+from vita_data.formats.toy import toy_jpeg, toy_road_frame
 from vita_data.geometry import wrap_angle
 from vita_data.sources._shared.lerobot.recon import recon_conversions
 from vita_data.types import (
@@ -158,6 +158,7 @@ _LEROBOT = recon_conversions(INFO, hz=_HZ, relative_pose=_relative_pose)
 
 _TOY_STEPS = (30, 24, 20, 18, 15, 9)
 _TOY_BLACK, _TOY_NO_TEXT = 3, 4
+_TOY_START_M = (12.0, -7.0)
 _TOY_TEXT = b"Navigate"
 _TOY_FLAGS = ("steps/is_first", "steps/is_last", "steps/is_terminal")
 _TOY_SPEED_M, _TOY_TURN_RAD = 0.4, 0.11
@@ -192,14 +193,14 @@ def _steps(size: int) -> FeatureSpec:
 def _toy_record(number: int, num_steps: int) -> RldsValues:
     yaw = np.pi - 0.5 + _TOY_TURN_RAD * np.arange(num_steps)
     stride = _TOY_SPEED_M * np.column_stack([np.cos(yaw), np.sin(yaw)])
-    position = np.array([12.0, -7.0]) + np.cumsum(stride, axis=0) - stride
+    position = np.array(_TOY_START_M) + np.cumsum(stride, axis=0) - stride
     pose = np.column_stack([position, wrap_angle(yaw)])
     last = np.arange(num_steps) == num_steps - 1
     return {
         **dict(zip(_TOY_FLAGS, (np.arange(num_steps) == 0, last, last), strict=True)),
         "steps/action": np.tile([1.6, 0.2], (num_steps, 1)),
         "steps/action_angle": np.tile([1.6, 0.2, _TOY_TURN_RAD], (num_steps, 1)),
-        _IMAGE: _toy_jpegs(number, num_steps),
+        _IMAGE: _toy_jpegs(number, pose),
         _POSITION: pose[:, :2],
         _YAW: pose[:, 2:],
         "steps/observation/state": pose,
@@ -208,7 +209,10 @@ def _toy_record(number: int, num_steps: int) -> RldsValues:
     }
 
 
-def _toy_jpegs(number: int, num_steps: int) -> list[bytes]:
+def _toy_jpegs(number: int, pose: Float64) -> list[bytes]:
     if number == _TOY_BLACK:
-        return [toy_jpeg(np.zeros((120, 160, 3), np.uint8))] * num_steps
-    return [toy_jpeg(toy_frame(120, 160, step=step, episode=number)) for step in range(num_steps)]
+        return [toy_jpeg(np.zeros((120, 160, 3), np.uint8))] * len(pose)
+    return [
+        toy_jpeg(toy_road_frame(120, 160, step=step, episode=number, xy_m=xy_m, yaw_rad=float(yaw_rad)))
+        for step, (*xy_m, yaw_rad) in enumerate(pose - [*_TOY_START_M, 0.0])
+    ]

@@ -186,16 +186,25 @@ def write_toy(root: str) -> None:
 
 
 def _toy_trajectory(place: str, num_steps: int, number: int) -> ToyTrajectory:
+    left, right = (
+        toy_arm(num_steps + _TOY_LEAD, hz=HZ, seed=2 * number + index, num_joints=_NUM_JOINTS) for index in (0, 1)
+    )
     frames = {
-        key: toy_frames(num_steps, camera=camera, episode=number, frame_bytes=FrameBytes.RECORDED_RGB)
-        for camera, key in enumerate(_CAMERAS.values())
+        key: toy_frames(
+            num_steps,
+            camera=camera,
+            episode=number,
+            frame_bytes=FrameBytes.RECORDED_RGB,
+            arms=(right, left),
+            role=role,
+        )
+        for camera, (role, key) in enumerate(_CAMERAS.items())
     }
     if number == _TOY_BARE:
-        pixels = toy_frame(480, 640, step=_TOY_BARE_STEP, camera=0, episode=number)
+        pixels = toy_frame(480, 640, step=_TOY_BARE_STEP, camera=0, episode=number, arms=(right, left))
         frames["camera_front"][_TOY_BARE_STEP] = bare_frame(pixels, FrameBytes.RECORDED_RGB)
     readings: dict[str, Float64] = {}
-    for index, side in enumerate((_LEFT, _RIGHT)):
-        arm = toy_arm(num_steps + _TOY_LEAD, hz=HZ, seed=2 * number + index, num_joints=_NUM_JOINTS)
+    for side, arm in ((_LEFT, left), (_RIGHT, right)):
         for owner, at in (("puppet", slice(0, num_steps)), ("master", slice(_TOY_LEAD, None))):
             readings |= {f"{owner}/{key}{side}": values[at] for key, values in _toy_readings(arm).items()}
     if number == _TOY_STUCK:

@@ -145,15 +145,23 @@ def write_toy(root: str) -> None:
 
 
 def _toy_trajectory(place: str, cameras: tuple[str, ...], num_steps: int, number: int) -> ToyTrajectory:
-    readings = single_arm_readings(toy_arm(num_steps, hz=HZ, seed=number, num_joints=_NUM_JOINTS))
+    arm = toy_arm(num_steps, hz=HZ, seed=number, num_joints=_NUM_JOINTS)
+    readings = single_arm_readings(arm)
     if place.endswith(_TOY_STUCK):
         readings["puppet/end_effector"][:] = readings["puppet/end_effector"][0]
     frames = {
-        key: toy_frames(num_steps, camera=_OUTER.index(key), episode=number, frame_bytes=FrameBytes.RECORDED_BGR)
+        key: toy_frames(
+            num_steps,
+            camera=_OUTER.index(key),
+            episode=number,
+            frame_bytes=FrameBytes.RECORDED_BGR,
+            arms=[arm],
+            role=CameraRole.PRIMARY if key == _TOP else CameraRole.SECONDARY,
+        )
         for key in cameras
     }
     if place.endswith(_TOY_BARE):
-        pixels = toy_frame(720, 1280, step=_TOY_BARE_STEP, camera=_OUTER.index(_TOP), episode=number)
+        pixels = toy_frame(720, 1280, step=_TOY_BARE_STEP, camera=_OUTER.index(_TOP), episode=number, arms=[arm])
         frames[_TOP][_TOY_BARE_STEP] = bare_frame(pixels, FrameBytes.RECORDED_BGR)
     return ToyTrajectory(
         place=place,

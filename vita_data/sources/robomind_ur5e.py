@@ -131,12 +131,13 @@ def write_toy(root: str) -> None:
 
 
 def _toy_trajectory(place: str, num_steps: int, number: int) -> ToyTrajectory:
-    readings = single_arm_readings(toy_arm(num_steps, hz=HZ, seed=number, num_joints=_NUM_JOINTS))
+    arm = toy_arm(num_steps, hz=HZ, seed=number, num_joints=_NUM_JOINTS)
+    readings = single_arm_readings(arm)
     if place.endswith(_TOY_STUCK):
         readings["puppet/end_effector"][:] = readings["puppet/end_effector"][0]
-    frames = toy_frames(num_steps, camera=0, episode=number, frame_bytes=FrameBytes.RECORDED_BGR)
+    frames = toy_frames(num_steps, camera=0, episode=number, frame_bytes=FrameBytes.RECORDED_BGR, arms=[arm])
     if place.endswith(_TOY_BARE):
-        pixels = toy_frame(480, 640, step=_TOY_BARE_STEP, camera=0, episode=number)
+        pixels = toy_frame(480, 640, step=_TOY_BARE_STEP, camera=0, episode=number, arms=[arm])
         frames[_TOY_BARE_STEP] = bare_frame(pixels, FrameBytes.RECORDED_BGR)
     return ToyTrajectory(
         place=place,

@@ -46,7 +46,7 @@ def write(
         fractal._FEATURES,
         tool_pose=POSE,
         gripper_open=np.ones(num_steps + 1),
-        images=images or toy_jpegs((64, 80), num_steps=1, episode=0) * num_steps,
+        images=images or toy_jpegs((64, 80), num_steps=1, episode=0, hz=3.0, gripper_open=np.ones(1)) * num_steps,
         hz=3.0,
         seed=1,
         text=text,

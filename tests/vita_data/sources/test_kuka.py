@@ -57,7 +57,7 @@ def write(root: Path, num_steps: int = 12, text: str = "pick anything", **change
         features,
         tool_pose=POSE,
         gripper_open=np.ones(num_steps + 1),
-        images=toy_jpegs((64, 80), num_steps=1, episode=0) * num_steps,
+        images=toy_jpegs((64, 80), num_steps=1, episode=0, hz=10.0, gripper_open=np.ones(1)) * num_steps,
         hz=10.0,
         seed=1,
         text=text,
@@ -162,7 +162,9 @@ def test_damaged_state_is_a_failure_of_its_episode(tmp_path: Path):
 
 def test_images_of_a_prepared_copy_pass_untouched(prepared: FsspecTree):
     clip = normalized(read(prepared)[0], frames=FrameSelection.ALL)
-    assert [frame.jpeg for frame in clip.frames["primary"]] == toy_jpegs((256, 256), num_steps=14, episode=0)
+    gripper = np.where(np.arange(15) > 7, 0.0, 1.0)
+    written = toy_jpegs((256, 256), num_steps=14, episode=0, hz=10.0, gripper_open=gripper)
+    assert [frame.jpeg for frame in clip.frames["primary"]] == written
 
 
 def test_images_of_the_release_are_made_256_square(released: FsspecTree):

@@ -1,6 +1,7 @@
 """Toy records with the step layout that Google's robot releases share, for toy trees."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -87,9 +88,12 @@ def toy_record(
     }
 
 
-def toy_jpegs(image_size: tuple[int, int], *, num_steps: int, episode: int) -> list[bytes]:
-    """Draw the frames of an episode as JPEGs."""
-    frames = (toy_frame(*image_size, step=step, episode=episode) for step in range(num_steps))
+def toy_jpegs(
+    image_size: tuple[int, int], *, num_steps: int, episode: int, hz: float, gripper_open: Float64
+) -> list[bytes]:
+    """Draw the first frames of the episode that `toy_record` makes with this seed, rate and gripper, as JPEGs."""
+    arm = replace(toy_arm(len(gripper_open), hz=hz, seed=episode), gripper_open=gripper_open)
+    frames = (toy_frame(*image_size, step=step, episode=episode, arms=[arm]) for step in range(num_steps))
     return [toy_jpeg(frame) for frame in frames]
 
 

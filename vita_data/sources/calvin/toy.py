@@ -7,7 +7,7 @@ import numpy as np
 from vita_data.formats.toy import toy_arm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix, wrap_angle
 from vita_data.sources.calvin.annotations import LABELS, SCENES, SPANS
-from vita_data.types import Float64
+from vita_data.types import CameraRole, Float64
 
 _SPANS = {"training": ((300, 348), (100, 135), (200, 233)), "validation": ((500, 534),)}
 _WINDOWS = {  # first, last, text, task; in a window that starts with its recording, frames show their own steps
@@ -69,8 +69,8 @@ def _write_recording(folder: Path, frames: range, *, hz: float, width_open_m: fl
             rel_actions=_rel_action(observed[step], reached[step]),
             robot_obs=observed[step],
             scene_obs=np.zeros(24),
-            rgb_static=toy_frame(200, 200, step=step, camera=0, episode=number),
-            rgb_gripper=toy_frame(84, 84, step=step, camera=1, episode=number),
+            rgb_static=toy_frame(200, 200, step=step, camera=0, episode=number, arms=[arm]),
+            rgb_gripper=toy_frame(84, 84, step=step, camera=1, episode=number, arms=[arm], role=CameraRole.WRIST_RIGHT),
             rgb_tactile=np.zeros((160, 120, 6), np.uint8),
             depth_static=np.full((200, 200), 1.0 + 0.01 * step, np.float32),
             depth_gripper=np.full((84, 84), 0.1 + 0.01 * step, np.float32),

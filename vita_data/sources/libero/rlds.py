@@ -17,7 +17,7 @@ from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_frame, toy_jpeg
+from vita_data.formats.toy import ToyArm, toy_frame, toy_jpeg
 from vita_data.sources.libero.release import OFFICIAL_SIZE
 from vita_data.types import CameraRole, CameraStream, Float64
 
@@ -131,6 +131,8 @@ class ToyLiberoEpisode:
     """The content of a toy record of T steps besides its frames; `number` identifies its frames."""
 
     number: int
+    arm: ToyArm
+    """At least T rows."""
     state: Float64
     joints_rad: Float64
     action: Float64
@@ -176,8 +178,8 @@ def _toy_record(episode: ToyLiberoEpisode) -> RldsValues:
         _STATE: episode.state,
         _JOINTS: episode.joints_rad,
         **{
-            f"steps/observation/{key}": _toy_jpegs(num_steps, camera, episode.number)
-            for camera, key in enumerate(CAMERAS.values())
+            f"steps/observation/{key}": _toy_jpegs(episode, camera, role)
+            for camera, (role, key) in enumerate(CAMERAS.items())
         },
         _TEXT: [episode.text.encode()] * num_steps,
         "steps/discount": np.ones(num_steps),
@@ -186,6 +188,9 @@ def _toy_record(episode: ToyLiberoEpisode) -> RldsValues:
     }
 
 
-def _toy_jpegs(num_steps: int, camera: int, number: int) -> list[bytes]:
-    frames = (toy_frame(_SIZE, _SIZE, step=step, camera=camera, episode=number) for step in range(num_steps))
+def _toy_jpegs(episode: ToyLiberoEpisode, camera: int, role: CameraRole) -> list[bytes]:
+    frames = (
+        toy_frame(_SIZE, _SIZE, step=step, camera=camera, episode=episode.number, arms=[episode.arm], role=role)
+        for step in range(len(episode.action))
+    )
     return [toy_jpeg(frame) for frame in frames]

@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
 from vita_data.geometry import rotation_delta
 from vita_data.sources.libero.rlds import ToyLiberoEpisode, write_libero_rlds
-from vita_data.types import Float64, Int64
+from vita_data.types import CameraRole, Float64, Int64
 
-_CAMERAS = ("agentview_rgb", "eye_in_hand_rgb")
+_CAMERAS = {CameraRole.PRIMARY: "agentview_rgb", CameraRole.WRIST_RIGHT: "eye_in_hand_rgb"}
 _TOY = {  # task file -> text in problem_info
     "libero_spatial/pick_up_the_black_bowl_and_place_it_on_the_plate": "Pick the akita bowl and put it on the plate",
     "libero_90/KITCHEN_SCENE1_open_the_top_drawer_of_the_cabinet": "open the top drawer of the cabinet",
@@ -87,11 +87,11 @@ def _write_toy_demo(data: h5py.Group, number: int, robot: ToyLiberoRobot, *, see
     """Write a demo whose observation t is from after action t; the first action leads to the first observation."""
     steps = np.arange(46 + number)
     steps = np.insert(steps, _TOY_HOLD_AT, [_TOY_HOLD_AT] * _TOY_HOLD_STEPS)
-    xyz, rotation, opening, joints, actions = _toy_motion(steps, robot, seed)
-    demo, after = data.create_group(f"demo_{number}"), slice(1, None)
-    hand, axis_angle = xyz[after], Rotation.from_matrix(rotation[after]).as_rotvec()
-    fingers = np.outer(opening[after], [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
-    quaternion = Rotation.from_matrix(rotation[after]).as_quat()
+    arm, actions = _toy_motion(steps, robot, seed)
+    demo, after = data.create_group(f"demo_{number}"), arm.at(np.arange(1, len(steps)))
+    turn = Rotation.from_matrix(after.rotation)
+    hand, axis_angle, quaternion = after.xyz_m, turn.as_rotvec(), turn.as_quat()
+    fingers = np.outer(after.gripper_open, [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
     values = {
         "actions": actions,
         "robot_states": np.column_stack([fingers, hand, quaternion]),
@@ -99,25 +99,27 @@ def _write_toy_demo(data: h5py.Group, number: int, robot: ToyLiberoRobot, *, see
         "obs/ee_ori": axis_angle,
         "obs/ee_states": np.column_stack([hand, axis_angle]),
         "obs/gripper_states": fingers,
-        "obs/joint_states": joints[after],
-        "states": np.column_stack([xyz[:-1], opening[:-1]]),
+        "obs/joint_states": after.joint_position_rad,
+        "states": np.column_stack([arm.xyz_m[:-1], arm.gripper_open[:-1]]),
         "rewards": np.zeros(len(actions), np.uint8),
         "dones": np.arange(len(actions)) == len(actions) - 1,
     }
     for key, value in values.items():
         demo.create_dataset(key, data=value.astype(np.uint8) if key == "dones" else value)
-    _write_toy_images(demo, len(actions), size=128, seed=seed)
+    _write_toy_images(demo, after, size=128, seed=seed)
     demo.attrs.update({"num_samples": len(actions), "model_file": "<mujoco/>", "init_state": np.zeros(4)})
     return len(actions)
 
 
 def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, seed: int) -> None:
     """Write a demo whose observation t is from before action t."""
-    xyz, rotation, opening, joints, actions = _toy_motion(np.arange(41 + number), robot, seed)
-    before, num_steps = slice(0, -1), len(actions)
-    hand, axis_angle = xyz[before], Rotation.from_matrix(rotation[before]).as_rotvec()
-    fingers = np.outer(opening[before], [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
-    robot_states = np.column_stack([fingers, hand, Rotation.from_matrix(rotation[before]).as_quat()])
+    arm, actions = _toy_motion(np.arange(41 + number), robot, seed)
+    num_steps = len(actions)
+    before = arm.at(np.arange(num_steps))
+    turn, joints = Rotation.from_matrix(before.rotation), before.joint_position_rad
+    hand, axis_angle = before.xyz_m, turn.as_rotvec()
+    fingers = np.outer(before.gripper_open, [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
+    robot_states = np.column_stack([fingers, hand, turn.as_quat()])
     robot_states[0] += 1e-3
     values = {
         "actions": actions,
@@ -126,20 +128,23 @@ def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, s
         "obs/ee_ori": axis_angle,
         "obs/ee_states": np.column_stack([hand, axis_angle]),
         "obs/gripper_states": fingers,
-        "obs/joint_states": joints[before],
-        "states": np.column_stack([np.arange(num_steps) / robot.hz, joints[before], fingers, np.zeros((num_steps, 7))]),
+        "obs/joint_states": joints,
+        "states": np.column_stack([np.arange(num_steps) / robot.hz, joints, fingers, np.zeros((num_steps, 7))]),
         "rewards": (np.arange(num_steps) == num_steps - 1).astype(np.uint8),
         "dones": (np.arange(num_steps) == num_steps - 1).astype(np.uint8),
     }
     for key, value in values.items():
         demo.create_dataset(key, data=value)
-    _write_toy_images(demo, num_steps, size=256, seed=seed)
+    _write_toy_images(demo, before, size=256, seed=seed)
 
 
-def _write_toy_images(demo: h5py.Group, num_frames: int, *, size: int, seed: int) -> None:
+def _write_toy_images(demo: h5py.Group, arm: ToyArm, *, size: int, seed: int) -> None:
     """Write frames rotated by 180 degrees, so that the default orientation shows them upright."""
-    for camera, key in enumerate(_CAMERAS):
-        frames = [toy_frame(size, size, step=step, camera=camera, episode=seed) for step in range(num_frames)]
+    for camera, (role, key) in enumerate(_CAMERAS.items()):
+        frames = [
+            toy_frame(size, size, step=step, camera=camera, episode=seed, arms=[arm], role=role)
+            for step in range(len(arm.xyz_m))
+        ]
         demo.create_dataset(
             f"obs/{key}",
             data=np.stack(frames)[:, ::-1, ::-1],
@@ -149,23 +154,22 @@ def _write_toy_images(demo: h5py.Group, num_frames: int, *, size: int, seed: int
         )
 
 
-def _toy_motion(steps: Int64, robot: ToyLiberoRobot, seed: int) -> tuple[Float64, Float64, Float64, Float64, Float64]:
-    """Make positions, rotations, openings and joints [T + 1] at `steps`, and the commands [T] between them."""
-    arm = toy_arm(len(steps), hz=robot.hz, seed=seed)
-    xyz, rotation, opening = arm.xyz_m[steps], arm.rotation[steps], arm.gripper_open[steps]
-    turn = Rotation.from_matrix(rotation_delta(rotation[:-1], rotation[1:])).as_rotvec()
-    moved = [np.diff(xyz, axis=0) / robot.position_scale_m, turn / robot.rotation_scale_rad]
-    actions = np.column_stack([*moved, 1 - 2 * opening[1:]])
-    return xyz, rotation, opening, arm.joint_position_rad[steps], actions
+def _toy_motion(steps: Int64, robot: ToyLiberoRobot, seed: int) -> tuple[ToyArm, Float64]:
+    """Make an arm with T + 1 rows at `steps`, and the commands [T] between them."""
+    arm = toy_arm(len(steps), hz=robot.hz, seed=seed).at(steps)
+    turn = Rotation.from_matrix(rotation_delta(arm.rotation[:-1], arm.rotation[1:])).as_rotvec()
+    moved = [np.diff(arm.xyz_m, axis=0) / robot.position_scale_m, turn / robot.rotation_scale_rad]
+    return arm, np.column_stack([*moved, 1 - 2 * arm.gripper_open[1:]])
 
 
 def _toy_replay(number: int, robot: ToyLiberoRobot) -> ToyLiberoEpisode:
-    xyz, rotation, opening, joints, actions = _toy_motion(np.arange(41 + number), robot, number)
-    fingers = np.outer(opening, [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
+    arm, actions = _toy_motion(np.arange(41 + number), robot, number)
+    fingers = np.outer(arm.gripper_open, [robot.fingers_open_m / 2, -robot.fingers_open_m / 2])
     return ToyLiberoEpisode(
         number=number,
-        state=np.column_stack([xyz, Rotation.from_matrix(rotation).as_rotvec(), fingers])[:-1],
-        joints_rad=joints[:-1],
+        arm=arm,
+        state=np.column_stack([arm.xyz_m, Rotation.from_matrix(arm.rotation).as_rotvec(), fingers])[:-1],
+        joints_rad=arm.joint_position_rad[:-1],
         action=actions,
         task="KITCHEN_SCENE3_turn_on_the_stove",
         text="turn on the stove",

@@ -1,6 +1,7 @@
 """Toy trees of the UR-5e set in both forms, with the quirks of real recordings."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -9,10 +10,10 @@ import simplejpeg
 from scipy.spatial.transform import Rotation
 
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode, write_lerobot
-from vita_data.formats.toy import toy_arm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.sources.ur5e.recording import CAMERAS, HZ, LEROBOT_IMAGES, WIDTH_OPEN_M, ActionSpace
-from vita_data.types import Float64, Int64
+from vita_data.types import Float64, Image, Int64
 
 _RECORDINGS = (  # task, scene, episode, text, action space, rows; fewer than 13 rows is too short
     (1, "scene_000", "000", "Please gently touch the portrait on the left.", ActionSpace.ABS_TCP, 36),
@@ -65,7 +66,7 @@ def write_ur5e_toy_vectors(file: h5py.File, steps: Int64, space: ActionSpace, *,
 
 def _motion(steps: Int64, space: ActionSpace, *, seed: int) -> tuple[Float64, Float64]:
     """Make states [T, 13] and the commands [T, 7] that lead from each to the pose one step later."""
-    arm = toy_arm(int(steps[-1]) + 2, hz=HZ, seed=seed, num_joints=6)
+    arm = _arm(steps, seed)
     turn = Rotation.from_matrix(arm.rotation).as_rotvec()
     state = np.column_stack([arm.joint_position_rad, arm.xyz_m, turn, WIDTH_OPEN_M * arm.gripper_open])[steps]
     after = steps + 1
@@ -75,15 +76,23 @@ def _motion(steps: Int64, space: ActionSpace, *, seed: int) -> tuple[Float64, Fl
     return state, np.column_stack([arm.xyz_m[after] - arm.xyz_m[steps], delta, arm.gripper_open[after]])
 
 
+def _arm(steps: Int64, seed: int) -> ToyArm:
+    return toy_arm(int(steps[-1]) + 2, hz=HZ, seed=seed, num_joints=6)
+
+
+def _frames(height: int, width: int, steps: Int64, camera: int, number: int) -> Iterator[Image]:
+    arm, role = _arm(steps, number), list(CAMERAS)[camera]
+    for step in steps.tolist():
+        yield toy_frame(height, width, step=step, camera=camera, episode=number, arms=[arm], role=role)
+
+
 def _write_images(file: h5py.File, key: str, steps: Int64, camera: int, number: int) -> None:
     if number == _RAW_IMAGES:
-        frames = [toy_frame(256, 256, step=step, camera=camera, episode=number) for step in steps.tolist()]
+        frames = list(_frames(256, 256, steps, camera, number))
         file.create_dataset(f"images/{key}", data=np.stack(frames), **_chunks(256, 256, 3))
         return
     stored = file.create_dataset(f"images/{key}", (len(steps),), dtype=h5py.vlen_dtype(np.uint8))
-    for row, step in enumerate(steps.tolist()):
-        # drawn small and enlarged, since drawing takes most of the time
-        pixels = toy_frame(120, 160, step=step, camera=camera, episode=number).repeat(4, axis=0).repeat(4, axis=1)
+    for row, pixels in enumerate(_frames(480, 640, steps, camera, number)):
         stored[row] = np.frombuffer(simplejpeg.encode_jpeg(pixels, 90, "RGB", "420"), np.uint8)
 
 
@@ -110,9 +119,7 @@ def toy_lerobot_episode(number: int) -> ToyLeRobotEpisode:
         meta={"task_id": number + 1, "scene": "scene_000", "success": number == 0},
         columns={"observation.state": state, "action": action},
         videos={
-            LEROBOT_IMAGES + key: [
-                toy_frame(240, 320, step=step, camera=camera, episode=number) for step in steps.tolist()
-            ]
+            LEROBOT_IMAGES + key: list(_frames(240, 320, steps, camera, number))
             for camera, key in enumerate(CAMERAS.values())
         },
     )

@@ -10,10 +10,22 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vita_data.scene.table import (
+    COLOURS,
+    CUBE_M,
+    FRONT,
+    TABLE_Z_M,
+    Hand,
+    arm,
+    arm_joints_rad,
+    cube,
+    gripper,
+    picture,
+    wrist_camera,
+)
 from vita_data.types import CameraRole, Float64, Image
 from vita_model.sims.scripted.expert import Scene, lift_command
 from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec
-from vita_model.sims.tabletop.drawing import COLOURS, CUBE_M, TABLE_Z_M, Layout, arm_joints_rad, draw
 
 _STEP_M = 0.05
 """Distance of a command of 1, as of LIBERO's controller."""
@@ -82,11 +94,13 @@ class TabletopTask:
 
     def images(self) -> dict[CameraRole, Image]:
         """Draw every camera: uint8 [128, 128, 3] RGB, upside down as robosuite gives them."""
-        layout = Layout(
-            hand_xyz_m=self._hand, finger_width_m=self._width, cubes_xyz_m=self._cubes,
-            colours=[COLOURS[name] for name in self.spec.cubes],
-        )  # fmt: skip
-        return {role: np.ascontiguousarray(image[::-1]) for role, image in draw(layout, IMAGE_SIZE).items()}
+        hand = self._drawn_hand()
+        cubes = [cube(xyz_m, COLOURS[name]) for xyz_m, name in zip(self._cubes, self.spec.cubes, strict=True)]
+        upright = {
+            CameraRole.PRIMARY: picture(FRONT, [*cubes, *gripper(hand), *arm(hand)], IMAGE_SIZE),
+            CameraRole.WRIST_RIGHT: picture(wrist_camera(hand), [*cubes, *gripper(hand)], IMAGE_SIZE),
+        }
+        return {role: np.ascontiguousarray(image[::-1]) for role, image in upright.items()}
 
     def proprioception(self) -> Proprioception:
         """Read the arm."""
@@ -94,7 +108,7 @@ class TabletopTask:
             xyz_m=self._hand.copy(),
             quaternion_xyzw=np.array([1.0, 0.0, 0.0, 0.0]),
             fingers_m=np.array([self._width / 2, -self._width / 2]),
-            joints_rad=arm_joints_rad(self._hand),
+            joints_rad=arm_joints_rad(self._drawn_hand()),
         )
 
     def scene(self) -> Scene:
@@ -110,6 +124,9 @@ class TabletopTask:
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
+
+    def _drawn_hand(self) -> Hand:
+        return Hand(xyz_m=self._hand, finger_width_m=self._width)
 
     def _close(self) -> None:
         off = np.abs(self._cubes - self._hand).max(axis=1)

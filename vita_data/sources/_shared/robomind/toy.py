@@ -15,7 +15,7 @@ from vita_data.formats.toy import ToyArm, toy_frame
 from vita_data.geometry import euler_xyz_from_matrix
 from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.text import ANNOTATIONS, INSTRUCTION_LIST
-from vita_data.types import Float64, Image
+from vita_data.types import CameraRole, Float64, Image
 
 _TOY_SIZE = (90, 160)
 
@@ -60,9 +60,20 @@ def write_texts(root: str, instructions: Mapping[str, str], summaries: Mapping[s
         (Path(root) / ANNOTATIONS / f"{folder}.json").write_text(json.dumps(items, indent=4))
 
 
-def toy_frames(num_steps: int, *, camera: int, episode: int, frame_bytes: FrameBytes) -> list[bytes]:
+def toy_frames(
+    num_steps: int,
+    *,
+    camera: int,
+    episode: int,
+    frame_bytes: FrameBytes,
+    arms: Sequence[ToyArm],
+    role: CameraRole = CameraRole.PRIMARY,
+) -> list[bytes]:
     """Draw frames as the recorder would have encoded them, but smaller than the real ones."""
-    frames = [toy_frame(*_TOY_SIZE, step=step, camera=camera, episode=episode) for step in range(num_steps)]
+    frames = [
+        toy_frame(*_TOY_SIZE, step=step, camera=camera, episode=episode, arms=arms, role=role)
+        for step in range(num_steps)
+    ]
     return [encode_frame(frame, frame_bytes) for frame in frames]
 
 

@@ -10,12 +10,11 @@ from itertools import product
 import cv2
 import numpy as np
 
+from vita_data.scene.camera import Camera
 from vita_data.types import Float64, Image
-from vita_model.sims.tabletop.camera import Camera
 
 Colour = tuple[int, int, int]
 
-_OVERSAMPLING = 2
 _SHIFT = 4
 """Binary places of OpenCV's subpixel coordinates."""
 _LIGHT = np.array([-0.35, 0.45, -1.0])
@@ -63,10 +62,10 @@ Body = Box | Link
 class Painter:
     """Paints one picture."""
 
-    def __init__(self, camera: Camera, size: int) -> None:
-        """Begin a picture of `size` pixels a side."""
+    def __init__(self, camera: Camera, size: int, *, oversampling: int = 2) -> None:
+        """Begin a picture of `size` pixels a side, painted `oversampling` times as large."""
         self._camera, self._size = camera, size
-        self._pixels = np.zeros((size * _OVERSAMPLING, size * _OVERSAMPLING, 3), np.uint8)
+        self._pixels = np.zeros((size * oversampling, size * oversampling, 3), np.uint8)
 
     def background(self, above: Colour, below: Colour) -> None:
         """Fill the picture with a vertical gradient."""
