@@ -17,7 +17,16 @@ from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.shards.index import is_built, meant_shards, read_card, source_name, sources_in
 from vita_data.sources import load, names
 from vita_data.storage.files import AnyPath, open_path
-from vita_data.types import Clip, CommandedSource, CommandPair, Source, SourceSettings, Split
+from vita_data.types import (
+    Clip,
+    CommandedSource,
+    CommandPair,
+    DemonstrationReader,
+    SimulatedSource,
+    Source,
+    SourceSettings,
+    Split,
+)
 
 TOLERANCE = 1e-6
 """Largest allowed difference, in the unit of each quantity: stored values are float32."""
@@ -113,7 +122,7 @@ def compare_commands(built: BuiltFrom, *, source_file: str = "", progress: Progr
         RequestError: the source is unknown; its file is then needed.
         VitaDataError: the raw rows of a clip cannot be read; names the clip.
     """
-    source = load(built.name, "" if built.name in names() else source_file)
+    source = _source(built, source_file)
     report = CommandReport(source=built.name, has_commands=isinstance(source, CommandedSource))
     if not isinstance(source, CommandedSource):
         return report
@@ -127,6 +136,22 @@ def compare_commands(built: BuiltFrom, *, source_file: str = "", progress: Progr
         report.add(clip, pairs)
         progress.update()
     return report
+
+
+def demonstration_reader(built: BuiltFrom, *, source_file: str = "") -> DemonstrationReader:
+    """Make a function that reads the demonstrations of a built source's clips, to execute them in their simulator.
+
+    Raises:
+        RequestError: the source is unknown, or was not recorded in a simulator.
+    """
+    source = _source(built, source_file)
+    if not isinstance(source, SimulatedSource):
+        raise RequestError(f"{built.name} was not recorded in a simulator, so its demonstrations cannot be executed")
+    return source.demonstration_reader(FsspecTree(built.raw), _settings(source, built))
+
+
+def _source(built: BuiltFrom, source_file: str) -> Source:
+    return load(built.name, "" if built.name in names() else source_file)
 
 
 def _settings(source: Source, built: BuiltFrom) -> SourceSettings:

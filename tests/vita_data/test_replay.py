@@ -9,7 +9,7 @@ import pytest
 from vita_data import sources
 from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, VitaDataError
-from vita_data.replay import BuiltFrom, CommandReport, compare_commands, find_built
+from vita_data.replay import BuiltFrom, CommandReport, compare_commands, demonstration_reader, find_built
 from vita_data.sources.libero import source as libero
 from vita_data.types import SourceSettings
 from vita_model.sims.cli.main import main
@@ -68,3 +68,37 @@ def test_several_sources_need_a_raw_folder_each(tmp_path: Path) -> None:
     (shards / "other" / "dataset.json").write_text(card)
     with pytest.raises(RequestError, match="expected a folder for each built source, found none for"):
         find_built(shards, str(raw))
+
+
+def test_a_demonstration_begins_with_the_command_after_the_first_observation(tmp_path: Path) -> None:
+    shards, raw = made(tmp_path, libero.write_toy)
+    (built,) = find_built(shards, str(raw))
+    clip = next(iter(built.clips()))
+    found = demonstration_reader(built)(clip)
+
+    with h5py.File(raw / str(clip.provenance["file"])) as file:
+        demo = file[f"data/{clip.provenance['record']}"]
+        first = int(clip.step_index[0]) + 1
+        assert found.commands.tolist() == demo["actions"][first:].tolist() == found.executed.tolist()
+        assert found.state.tolist() == demo["states"][first].tolist()
+        assert found.end_m.tolist() == demo["obs/ee_pos"][-1].tolist()
+    assert found.rows.tolist() == (clip.step_index - clip.step_index[0]).tolist()
+    assert found.success
+    assert found.world["model_file"] == "<mujoco/>"
+    assert found.world["task"] == clip.provenance["task"]
+
+
+@pytest.mark.parametrize("write", [libero._write_toy_no_noops, libero._write_toy_replayed])
+def test_releases_without_the_simulators_states_cannot_be_executed(
+    tmp_path: Path, write: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, raw = made(tmp_path, write)
+    asked = ["replay", "--shards", str(shards), "--raw", str(raw), "--quiet", "--simulator", "libero"]
+    assert main(asked) == 2
+    assert "expected a recording of LIBERO (--set release=official)" in capsys.readouterr().err
+
+
+def test_sources_of_real_robots_cannot_be_executed(tmp_path: Path) -> None:
+    built = BuiltFrom(name="bridge", folder=tmp_path, raw=str(tmp_path))
+    with pytest.raises(RequestError, match="bridge was not recorded in a simulator"):
+        demonstration_reader(built)

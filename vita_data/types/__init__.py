@@ -27,6 +27,7 @@ from vita_data.types.clip import (
     UnifiedAction,
 )
 from vita_data.types.commands import CommandedSource, CommandPair, CommandReader
+from vita_data.types.demonstrations import Demonstration, DemonstrationReader, SimulatedSource
 from vita_data.types.episode import (
     Arm,
     ArmAction,
@@ -92,6 +93,8 @@ __all__ = [
     "CommandPair",
     "CommandReader",
     "CommandedSource",
+    "Demonstration",
+    "DemonstrationReader",
     "DepthStream",
     "DrawOrder",
     "Drop",
@@ -118,6 +121,7 @@ __all__ = [
     "Reason",
     "ResizeMode",
     "RgbFrame",
+    "SimulatedSource",
     "Source",
     "SourceInfo",
     "SourceSettings",

@@ -24,6 +24,7 @@ from vita_data.formats.rlds.record import RldsRecord
 from vita_data.geometry import matrix_from_axis_angle
 from vita_data.guard import guarded
 from vita_data.slots import ARM_DIM, RIGHT_ACTION
+from vita_data.sources.libero.demonstration import read_demonstration
 from vita_data.sources.libero.hdf5 import read_libero_demo
 from vita_data.sources.libero.lerobot import LiberoConversions, LiberoMeaning, refuse_libero_settings
 from vita_data.sources.libero.release import ROWS_TO_ACTION, Release, suite_of, tell_release
@@ -40,6 +41,7 @@ from vita_data.types import (
     Clip,
     CommandPair,
     CommandReader,
+    DemonstrationReader,
     Drop,
     Episode,
     Float64,
@@ -170,6 +172,11 @@ def command_reader(raw: RawTree, settings: SourceSettings) -> CommandReader:
     own = _own(settings)
     finder = RecordFinder(raw, lambda release: open_dataset(raw, release, own))
     return lambda clip: (_compare_commands(clip, _recorded_commands(raw, clip, finder)),)
+
+
+def demonstration_reader(raw: RawTree, settings: SourceSettings) -> DemonstrationReader:
+    """Make a reader of recordings, as the simulator needs them."""
+    return partial(read_demonstration, raw)
 
 
 def _recorded_commands(raw: RawTree, clip: Clip, finder: RecordFinder) -> Float64:

@@ -9,7 +9,8 @@ import numpy as np
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole, Float64
 from vita_model.policy.commands import oriented
-from vita_model.policy.interfaces import Observation, PolicyInfo, libero_state
+from vita_model.policy.interfaces import Observation, PolicyInfo, RobotState, libero_state
+from vita_model.sims.benchmarks.libero_fixtures import place_fixtures
 from vita_model.sims.benchmarks.libero_installation import INSTALL, NAME
 from vita_model.sims.benchmarks.mujoco_cameras import CamerasOnRequest
 from vita_model.sims.benchmarks.offline_import import load
@@ -49,26 +50,50 @@ class LiberoTask:
         Raises:
             VitaDataError: the simulator finds no place for its objects.
         """
-        self._environment.seed(SEED)
-        self._reset()
-        self._cameras.install()
-        self._seen, self._done = self._environment.set_init_state(self._states[seed]), False
+        self._prepare()
+        self._set_state(self._states[seed])
         for _ in range(NUM_NO_OPS):
             self._seen = self._environment.step(_NO_OP)[0]
 
+    def restore(self, state: Float64, model: str | None) -> None:
+        """Set the simulator to a recorded state.
+
+        Args:
+            state: flattened: time, positions, velocities.
+            model: MuJoCo's XML with the places of fixtures, which a state does not have; None: unknown.
+
+        Raises:
+            VitaDataError: the simulator finds no place for its objects, or the model lacks a fixture.
+        """
+        self._prepare()
+        place_fixtures(self._environment.env, model)
+        self._set_state(state)
+        for robot in self._environment.env.robots:  # its controller holds the pose of the reset
+            robot.controller.update(force=True)
+            robot.controller.reset_goal()
+
     def observe(self) -> Observation:
         """Render, and convert the last observation."""
-        seen, constants = self._seen, self._info.constants
+        constants = self._info.constants
         return Observation(
             images={role: oriented(self._cameras.render(name), constants) for role, name in _CAMERAS.items()},
             instruction=self._instruction,
-            state=libero_state(
-                xyz_m=np.asarray(seen["robot0_eef_pos"]),
-                quaternion_xyzw=np.asarray(seen["robot0_eef_quat"]),
-                fingers_m=np.asarray(seen["robot0_gripper_qpos"]),
-                joints_rad=np.asarray(seen["robot0_joint_pos"]) if "robot0_joint_pos" in seen else None,
-            ),
+            state=self.state(),
         )
+
+    def state(self) -> RobotState:
+        """Convert the arm's part of the last observation."""
+        seen = self._seen
+        return libero_state(
+            xyz_m=self.hand_m(),
+            quaternion_xyzw=np.asarray(seen["robot0_eef_quat"]),
+            fingers_m=np.asarray(seen["robot0_gripper_qpos"]),
+            joints_rad=np.asarray(seen["robot0_joint_pos"]) if "robot0_joint_pos" in seen else None,
+        )
+
+    def hand_m(self) -> Float64:
+        """Give the position [3] of the hand in the last observation."""
+        return np.array(self._seen["robot0_eef_pos"], np.float64)
 
     def step(self, command: Float64) -> None:
         """Execute one command."""
@@ -79,6 +104,14 @@ class LiberoTask:
     def is_success(self) -> bool:
         """LIBERO's `done`."""
         return self._done
+
+    def _prepare(self) -> None:
+        self._environment.seed(SEED)
+        self._reset()
+        self._cameras.install()
+
+    def _set_state(self, state: Float64) -> None:
+        self._seen, self._done = self._environment.set_init_state(state), False
 
     def _reset(self) -> None:
         """Reset until all objects have a place.

@@ -2,16 +2,19 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from vita_data.command.arguments import any_folder, local_path, positive, word
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.replay import TOLERANCE, BuiltFrom, CommandReport, compare_commands, find_built
+from vita_model.sims.replay.clips import OpenWorld, replay_clips
+from vita_model.sims.replay.libero import libero_worlds
 from vita_model.sims.replay.loop import LIMIT_MM, ReplayResult
-from vita_model.sims.replay.robosuite import replay_robosuite
+from vita_model.sims.replay.robosuite import robosuite_worlds
 
-_SIMULATORS = ("robosuite",)
+_SIMULATORS = ("robosuite", "libero")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,6 +31,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--simulator", choices=_SIMULATORS,
         help="also execute demonstrations there, by stored actions and by raw commands (default: only compare)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--assets", type=local_path, metavar="DIR",
+        help="folder of LIBERO's assets, for --simulator libero (default: inside its package)",
     )  # fmt: skip
     parser.add_argument(
         "--episodes", type=positive, default=5, metavar="N", help="demonstrations to execute (default: 5)"
@@ -49,12 +56,12 @@ def _replay(arguments: argparse.Namespace) -> None:
         raise VitaDataError("; ".join(map(_fault, wrong)))
     if arguments.simulator is not None:
         for built in found:
-            _execute(built, arguments.episodes, quiet=arguments.quiet)
+            _execute(built, arguments)
 
 
-def _execute(built: BuiltFrom, num_episodes: int, *, quiet: bool) -> None:
-    with Progress(f"replay {built.name}", unit="demonstrations", quiet=quiet) as progress:
-        results = replay_robosuite(built, num_episodes, progress)
+def _execute(built: BuiltFrom, arguments: argparse.Namespace) -> None:
+    with Progress(f"replay {built.name}", unit="demonstrations", quiet=arguments.quiet) as progress:
+        results = replay_clips(built, arguments.episodes, _worlds(arguments), progress)
     print("\n".join(_result_table(results)))
     wrong = [result for result in results if not result.passes]
     if wrong:
@@ -62,6 +69,12 @@ def _execute(built: BuiltFrom, num_episodes: int, *, quiet: bool) -> None:
             f"{built.name}: {len(wrong)} of {len(results)} demonstrations, first {wrong[0].name}, do not end as by raw "
             f"commands (allowed: {LIMIT_MM} mm and the same success)"
         )
+
+
+def _worlds(arguments: argparse.Namespace) -> AbstractContextManager[OpenWorld]:
+    if arguments.simulator == "robosuite":
+        return robosuite_worlds()
+    return libero_worlds(arguments.assets)
 
 
 def _result_table(results: Sequence[ReplayResult]) -> list[str]:

@@ -1,36 +1,53 @@
 """Replays one demonstration twice, by the product's own loop and by the raw commands, and compares the paths."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from vita_data.action_convention import Convention
-from vita_data.types import Float32, Float64
+from vita_data.errors import VitaDataError
+from vita_data.slots import ARM_DIM, RIGHT_ACTION
+from vita_data.types import Clip, Demonstration, Float32, Float64
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Observation, PolicyInfo, RobotState
 from vita_model.sims.results.rollouts import Ending, LoopConfig, roll_out
 
 LIMIT_MM = 0.1
 """Largest allowed distance of the hand between the two replays."""
+_RIGHT = slice(RIGHT_ACTION, RIGHT_ACTION + ARM_DIM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """A stored demonstration of T rows with its raw commands."""
+    """The stored actions of a clip, and the demonstration that it came from."""
 
     name: str
     convention: str
     constants: Convention
     actions: Float32
     """[T, 7] canonical, as stored."""
-    commands: Float64
-    """[T, 7] raw, of the same rows."""
-    disturbance: Float64
-    """[T, 7] what the recorder added to the command before it executed it; part of the world, not of the policy."""
-    hand_m: Float64
-    """[T, 3] recorded positions of the hand after each command."""
-    success: bool
+    demonstration: Demonstration
+
+    @property
+    def disturbance(self) -> Float64:
+        """[N, 7] what the recorder added to a command; part of the world, not of the policy."""
+        return self.demonstration.executed - self.demonstration.commands
+
+    @classmethod
+    def of(cls, clip: Clip, demonstration: Demonstration) -> Self:
+        """Take the right arm's actions of a clip.
+
+        Raises:
+            VitaDataError: the clip has no actions, or no constants.
+        """
+        constants = Convention.of(clip.extras)
+        if constants is None or clip.action is None:
+            raise VitaDataError(f"clip {clip.key}: expected actions and the constants of the controller, got none")
+        return cls(
+            name=clip.episode, convention=clip.source, constants=constants,
+            actions=clip.action.track.values[:, _RIGHT], demonstration=demonstration,
+        )  # fmt: skip
 
 
 class ReplayedWorld(Protocol):
@@ -105,7 +122,10 @@ class StoredActions:
 
 @dataclass(slots=True)
 class _Traced:
-    """A world as a simulation of the loop; keeps the hand's path."""
+    """A world as a simulation of the loop; keeps the hand's path.
+
+    It executes the rows that the clip does not have, such as no-ops, by itself: they are time that passes.
+    """
 
     world: ReplayedWorld
     recording: Recording
@@ -119,6 +139,12 @@ class _Traced:
         return Observation(images={}, instruction="", state=self.world.state())
 
     def step(self, command: Float64) -> None:
+        self._execute(command)
+        demonstration = self.recording.demonstration
+        while (row := len(self.path_m)) < len(demonstration.commands) and row not in demonstration.rows:
+            self._execute(demonstration.commands[row])
+
+    def _execute(self, command: Float64) -> None:
         self.world.step(command + self.recording.disturbance[len(self.path_m)])
         self.path_m.append(self.world.hand_m())
 
@@ -129,22 +155,22 @@ class _Traced:
 
 def replay_both(recording: Recording, world: ReplayedWorld, *, chunk_steps: int) -> ReplayResult:
     """Replay by stored actions, in chunks of `chunk_steps`, and by raw commands, each from the initial state."""
-    traced, num_steps = _Traced(world, recording), len(recording.actions)
-    loop = LoopConfig(max_steps=num_steps, replan_steps=chunk_steps, ending=Ending.LAST_STEP)
+    traced, demonstration = _Traced(world, recording), recording.demonstration
+    loop = LoopConfig(max_steps=len(recording.actions), replan_steps=chunk_steps, ending=Ending.LAST_STEP)
     policy = InConvention(StoredActions(recording, chunk_steps), recording.convention)
     product = roll_out(traced, policy, loop, seed=0)
     product_m = np.stack(traced.path_m)
 
     traced.reset(0)
-    for command in recording.commands:
+    for command in demonstration.commands[demonstration.rows]:
         traced.step(command)
     raw_m = np.stack(traced.path_m)
     return ReplayResult(
         name=recording.name,
-        num_steps=num_steps,
-        recorded_success=recording.success,
+        num_steps=len(raw_m),
+        recorded_success=demonstration.success,
         raw_success=traced.is_success,
         product_success=product.success,
         difference_mm=1e3 * float(np.linalg.norm(product_m - raw_m, axis=1).max()),
-        raw_off_mm=1e3 * float(np.linalg.norm(raw_m[-1] - recording.hand_m[-1])),
+        raw_off_mm=1e3 * float(np.linalg.norm(raw_m[-1] - demonstration.end_m)),
     )

@@ -1,26 +1,14 @@
 """Replays demonstrations that `vita-eval robosuite record` made, in robosuite."""
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
-import h5py
-import numpy as np
-
-from vita_data.action_convention import Convention
-from vita_data.command.progress import SILENT, Progress
-from vita_data.errors import RequestError, VitaDataError
-from vita_data.replay import BuiltFrom
-from vita_data.slots import ARM_DIM, RIGHT_ACTION
-from vita_data.types import Clip, Float64
+from vita_data.errors import RequestError
+from vita_data.types import Demonstration, Float64
 from vita_model.policy.interfaces import RobotState, libero_state
-from vita_model.sims.replay.loop import Recording, ReplayResult, replay_both
+from vita_model.sims.replay.clips import OpenWorld
 from vita_model.sims.robosuite.tasks import TASKS, RobosuiteTask
 from vita_model.sims.scripted.task import TaskSpec
-
-CONVENTION = "libero"
-CHUNK_STEPS = 5
-_RIGHT = slice(RIGHT_ACTION, RIGHT_ACTION + ARM_DIM)
 
 
 class RobosuiteWorld:
@@ -59,70 +47,31 @@ class RobosuiteWorld:
         return self._task.is_success
 
 
-def replay_robosuite(built: BuiltFrom, num_episodes: int, progress: Progress = SILENT) -> Sequence[ReplayResult]:
-    """Replay the first demonstrations of a built source.
+@contextmanager
+def robosuite_worlds() -> Iterator[OpenWorld]:
+    """Open robosuite's tasks, each of them once.
 
     Raises:
-        RequestError: robosuite is missing, or the raw files were not recorded in it.
-        VitaDataError: a raw file lacks what a replay needs.
+        RequestError: robosuite is missing, or a demonstration was not recorded in it.
     """
-    progress.start(min(num_episodes, built.num_clips))
-    results: list[ReplayResult] = []
     opened: dict[str, RobosuiteTask] = {}
-    try:
-        for clip in _first(built, num_episodes):
-            results.append(_replay(clip, Path(built.raw), opened))
-            progress.update(note=f"{results[-1].difference_mm:.4f} mm")
-    finally:
-        for task in opened.values():
-            task.close()
-    return results
+    with ExitStack() as stack:
+
+        def open_world(name: str, demonstration: Demonstration) -> RobosuiteWorld:
+            spec, seed = _spec(name, demonstration), demonstration.world["seed"]
+            if spec.name not in opened:
+                opened[spec.name] = stack.enter_context(closing(RobosuiteTask(spec)))
+            return RobosuiteWorld(opened[spec.name], demonstration.state, int(str(seed)))
+
+        yield open_world
 
 
-def _first(built: BuiltFrom, num_episodes: int) -> Iterator[Clip]:
-    for number, clip in enumerate(built.clips()):
-        if number == num_episodes:
-            return
-        yield clip
-
-
-def _replay(clip: Clip, raw: Path, opened: dict[str, RobosuiteTask]) -> ReplayResult:
-    path, name = raw / str(clip.provenance["file"]), str(clip.provenance["record"])
-    with h5py.File(path, "r", locking=False) as file:
-        spec, demo = _spec(file["data"], path), file[f"data/{name}"]
-        if "seed" not in demo.attrs or "executed_actions" not in demo:
-            raise RequestError(f"{path}: expected a recording of `vita-eval robosuite record`, got another HDF5 file")
-        recording, state, seed = _recording(clip, demo), _state(clip, demo), int(demo.attrs["seed"])
-    if spec.name not in opened:
-        opened[spec.name] = RobosuiteTask(spec)
-    return replay_both(recording, RobosuiteWorld(opened[spec.name], state, seed), chunk_steps=CHUNK_STEPS)
-
-
-def _spec(data: h5py.Group, path: Path) -> TaskSpec:
-    found = json.loads(str(data.attrs.get("env_args", "{}"))).get("env_name")
+def _spec(name: str, demonstration: Demonstration) -> TaskSpec:
+    if "seed" not in demonstration.world:
+        raise RequestError(f"{name}: expected a recording of `vita-eval robosuite record`, got another HDF5 file")
+    found = demonstration.world.get("env_name")
     spec = next((spec for spec in TASKS.values() if spec.environment == found), None)
     if spec is None:
         known = ", ".join(spec.environment for spec in TASKS.values())
-        raise RequestError(f"{path}: expected a robosuite task of {known}, got {found!r}")
+        raise RequestError(f"{name}: expected a robosuite task of {known}, got {found!r}")
     return spec
-
-
-def _recording(clip: Clip, demo: h5py.Group) -> Recording:
-    """Pair each row's observation t with the command t + 1, as the recorder does.
-
-    Rows that the reader removed (no-ops) are executed in neither replay.
-    """
-    constants, rows = Convention.of(clip.extras), clip.step_index + 1
-    if constants is None or clip.action is None:
-        raise VitaDataError(f"clip {clip.key}: expected actions and the constants of the controller, got none")
-    commands = np.asarray(demo["actions"])[rows]
-    return Recording(
-        name=clip.episode, convention=CONVENTION, constants=constants, actions=clip.action.track.values[:, _RIGHT],
-        commands=commands, disturbance=np.asarray(demo["executed_actions"])[rows] - commands,
-        hand_m=np.asarray(demo["obs/ee_pos"])[rows], success=bool(demo["dones"][int(rows[-1])]),
-    )  # fmt: skip
-
-
-def _state(clip: Clip, demo: h5py.Group) -> Float64:
-    """Read the simulator's state before the first command."""
-    return np.asarray(demo["states"][int(clip.step_index[0]) + 1], np.float64)

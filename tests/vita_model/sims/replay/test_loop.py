@@ -7,7 +7,7 @@ import pytest
 
 from vita_data.action_convention import Convention, Turn
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle
-from vita_data.types import Float64
+from vita_data.types import Demonstration, Float64
 from vita_model.policy.interfaces import NO_STATE, RobotState
 from vita_model.sims.replay.loop import Recording, replay_both
 
@@ -48,10 +48,13 @@ def recorded(num_steps: int = 13) -> Recording:
     noise = np.zeros((num_steps, 7))
     noise[:, :3] = generator.normal(scale=0.1, size=(num_steps, 3))
     path = np.array([0.1, 0.2, 0.3]) + 0.05 * np.cumsum(commands[:, :3] + noise[:, :3], axis=0)
-    return Recording(
-        name="one", convention="libero", constants=CONSTANTS, actions=canonical, commands=commands, disturbance=noise,
-        hand_m=path, success=True,
+    demonstration = Demonstration(
+        rows=np.arange(num_steps), commands=commands, executed=commands + noise, end_m=path[-1], success=True,
+        state=np.zeros(3), world={},
     )  # fmt: skip
+    return Recording(
+        name="one", convention="libero", constants=CONSTANTS, actions=canonical, demonstration=demonstration
+    )
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 5, 100])
@@ -76,3 +79,15 @@ def test_another_scale_another_sign_and_another_row_are_found() -> None:
     assert far.raw_success
     assert far.difference_mm > 1
     assert not replay_both(signed, Hand(), chunk_steps=5).product_success
+
+
+def test_rows_that_the_clip_does_not_have_are_executed_in_both_replays() -> None:
+    whole = recorded()
+    rows = np.array([0, 1, 2, 5, 6, 9, 10])
+    part = replace(whole, actions=whole.actions[rows], demonstration=replace(whole.demonstration, rows=rows))
+
+    result = replay_both(part, Hand(), chunk_steps=3)
+    assert result.num_steps == 13
+    assert result.passes
+    assert result.raw_off_mm == pytest.approx(0, abs=1e-9)
+    assert not replay_both(replace(part, actions=np.roll(part.actions, 1, axis=0)), Hand(), chunk_steps=3).passes
