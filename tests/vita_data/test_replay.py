@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from vita_data import sources
@@ -11,7 +12,7 @@ from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.replay import BuiltFrom, CommandReport, compare_commands, demonstration_reader, find_built
 from vita_data.sources.libero import source as libero
-from vita_data.types import SourceSettings
+from vita_data.types import SourceSettings, Split
 from vita_model.sims.cli.main import main
 
 
@@ -102,3 +103,43 @@ def test_sources_of_real_robots_cannot_be_executed(tmp_path: Path) -> None:
     built = BuiltFrom(name="bridge", folder=tmp_path, raw=str(tmp_path))
     with pytest.raises(RequestError, match="bridge was not recorded in a simulator"):
         demonstration_reader(built)
+
+
+def test_a_labelled_window_is_read_with_its_scene(tmp_path: Path) -> None:
+    built = calvin_built(tmp_path)
+    for clip in built.clips():
+        found = demonstration_reader(built)(clip)
+        first, last = (int(str(clip.provenance[key])) for key in ("first_frame", "last_frame"))
+        folder = tmp_path / "raw" / "task_ABC_D" / ("training" if clip.split is Split.TRAIN else "validation")
+        start, end = (np.load(folder / f"episode_{frame:07d}.npz") for frame in (first + clip.step_index[0], last))
+
+        assert found.state.tolist() == [*start["robot_obs"], *start["scene_obs"]]
+        assert found.commands[0].tolist() == start["rel_actions"].tolist()
+        assert len(found.commands) == last - first - clip.step_index[0] + 1
+        assert found.end_m.tolist() == end["actions"][:3].tolist()
+        assert found.world == {"task": clip.extras["task"], "scene": clip.extras["scene"]}
+
+
+def test_unlabelled_windows_and_unknown_scenes_are_refused(tmp_path: Path) -> None:
+    settings = sources.load("calvin").Settings(mode=sources.load("calvin").Mode.PLAY)
+    built = calvin_built(tmp_path / "play", settings)
+    with pytest.raises(RequestError, match=r"expected a labelled window \(--set mode=language\)"):
+        demonstration_reader(built)(next(iter(built.clips())))
+
+    built = calvin_built(tmp_path / "scenes", scenes=False)
+    trained, validated = (next(clip for clip in built.clips() if clip.split is split) for split in Split)
+    with pytest.raises(RequestError, match=r"its scene is unknown; fetch scene_info.npy and build again"):
+        demonstration_reader(built)(trained)
+    assert demonstration_reader(built)(validated).world["scene"] == "calvin_scene_D"
+
+
+def calvin_built(root: Path, settings: SourceSettings | None = None, *, scenes: bool = True) -> BuiltFrom:
+    raw, shards, source = root / "raw", root / "shards", sources.load("calvin")
+    raw.mkdir(parents=True)
+    source.write_toy(str(raw))
+    if not scenes:
+        for file in raw.rglob("scene_info.npy"):
+            file.unlink()
+    build(BuildRequest(source="calvin", raw=str(raw), out=shards, settings=settings or source.Settings()))
+    (built,) = find_built(shards, str(raw))
+    return built

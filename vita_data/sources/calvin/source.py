@@ -15,7 +15,7 @@ import numpy as np
 
 from vita_data.action_convention import Convention
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence, read_members
+from vita_data.formats.npz import NpzDepths, NpzImages, NpzSequence
 from vita_data.geometry import matrix_from_euler_xyz
 from vita_data.guard import guarded
 from vita_data.slots import ARM_DIM, RIGHT_ACTION
@@ -29,6 +29,13 @@ from vita_data.sources.calvin.annotations import (
     read_spans,
 )
 from vita_data.sources.calvin.lerobot import calvin_conversions
+from vita_data.sources.calvin.recording import (
+    SPLITS,
+    frame_name,
+    frame_place,
+    read_demonstration,
+    recorded_commands,
+)
 from vita_data.sources.calvin.toy import write_calvin_toy
 from vita_data.stored_actions import actions_of, states_of
 from vita_data.types import (
@@ -40,6 +47,7 @@ from vita_data.types import (
     Clip,
     CommandPair,
     CommandReader,
+    DemonstrationReader,
     Episode,
     Instruction,
     Int64,
@@ -51,7 +59,6 @@ from vita_data.types import (
     RawTree,
     SourceInfo,
     SourceSettings,
-    Split,
     TextStyle,
 )
 
@@ -65,7 +72,6 @@ _VECTORS = (("robot_obs", 15), ("actions", 7))
 _RIGHT_ARM = slice(RIGHT_ACTION, RIGHT_ACTION + ARM_DIM)
 _XYZ, _EULER, _WIDTH, _JOINTS = slice(0, 3), slice(3, 6), 6, slice(7, 14)
 _INDEXES = (SPANS, LABELS)
-_SPLITS = {"training": Split.TRAIN, "validation": Split.VAL}
 _PART_FRAMES = 2048
 """After this many frames (about half a gigabyte), a part ends at the next frame that no window shares."""
 _NUM_KEPT = 1024
@@ -144,7 +150,7 @@ def parts(raw: RawTree, settings: SourceSettings) -> list[Part]:
         _refuse_others(settings)
         return _LEROBOT.parts(raw, settings)
     release = _pick_release(raw, settings.release)
-    folders = [f"{release}/{name}" for name in _SPLITS]
+    folders = [f"{release}/{name}" for name in SPLITS]
     folders = [folder for folder in folders if any(raw.exists(f"{folder}/{index}") for index in _INDEXES)]
     return [part for folder in folders for part in _parts(raw, folder, settings, is_first=folder == folders[0])]
 
@@ -182,7 +188,7 @@ def episodes(raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Out
         raw=raw,
         spans=read_spans(raw, folder),
         scenes=read_scenes(raw, folder),
-        steps=NpzSequence(partial(_place, raw, folder), num_kept=_NUM_KEPT),
+        steps=NpzSequence(partial(frame_place, raw, folder), num_kept=_NUM_KEPT),
     )
     for window in windows:
         yield guarded(_id(folder, window), partial(_read_window, opened, window, settings))
@@ -193,26 +199,26 @@ def command_reader(raw: RawTree, settings: SourceSettings) -> CommandReader:
     return lambda clip: (_compare_commands(raw, clip),)
 
 
+def demonstration_reader(raw: RawTree, settings: SourceSettings) -> DemonstrationReader:
+    """Make a reader of labelled windows, as CALVIN's simulator needs them."""
+    return partial(read_demonstration, raw)
+
+
 def _compare_commands(raw: RawTree, clip: Clip) -> CommandPair:
-    if "first_frame" not in clip.provenance:
-        raise EpisodeError(f"{clip.episode}: only frames of the owner's form have rel_actions to compare")
-    folder = next(parent for parent in PurePosixPath(str(clip.provenance["file"])).parents if parent.name in _SPLITS)
-    first = int(str(clip.provenance["first_frame"]))
-    places = [_place(raw, str(folder), first + int(step)) for step in clip.step_index]
-    recorded = [read_members(path, ("rel_actions",), name=name)[0] for path, name in places]
+    recorded = recorded_commands(raw, clip)
     convention = Convention.of(clip.extras)
     if convention is None:
         raise EpisodeError(f"clip {clip.key}: expected the constants of rel_actions in extras, got none")
     actions, states = actions_of(clip)[:, _RIGHT_ARM].astype(np.float32), states_of(clip).astype(np.float32)
     rebuilt = [convention.commands(action[None], state)[0] for action, state in zip(actions, states, strict=True)]
-    return CommandPair(name="rel_actions", recorded=np.stack(recorded), rebuilt=np.stack(rebuilt).astype(np.float64))
+    return CommandPair(name="rel_actions", recorded=recorded, rebuilt=np.stack(rebuilt).astype(np.float64))
 
 
 def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Episode:
     if window.fault:
         raise EpisodeError(window.fault)
     if window.last - window.first > _PART_FRAMES and not folder.raw.exists(
-        last := _frame_name(folder.path, window.last)
+        last := frame_name(folder.path, window.last)
     ):  # before a window of a million frames is read up to the first missing one
         raise EpisodeError(f"{last}: the file does not exist; fetch the missing part of the download")
     frames, steps, cameras = range(window.first, window.last + 1), folder.steps, _recorded(folder, window)
@@ -221,7 +227,7 @@ def _read_window(folder: _Folder, window: FrameWindow, settings: Settings) -> Ep
         id=_id(folder.path, window),
         source=INFO.name,
         release=PurePosixPath(folder.path).parts[0],
-        split=_SPLITS[PurePosixPath(folder.path).name],
+        split=SPLITS[PurePosixPath(folder.path).name],
         embodiment=INFO.embodiment,
         arms=INFO.arms,
         hz=settings.hz or HZ,
@@ -324,7 +330,7 @@ def _next_frame(folder: _Folder, window: FrameWindow) -> int | None:
     """Return the frame after a window if the same recording has one, or if no recordings are known."""
     following, spans = window.last + 1, folder.spans
     goes_on = bool(np.any((spans[:, 0] <= window.last) & (following <= spans[:, 1])))
-    exists = folder.raw.exists(_frame_name(folder.path, following))
+    exists = folder.raw.exists(frame_name(folder.path, following))
     return following if exists and (goes_on or not len(spans)) else None
 
 
@@ -343,7 +349,7 @@ def _groups(windows: Sequence[FrameWindow]) -> Iterator[list[FrameWindow]]:
 
 def _part(raw: RawTree, folder: str, windows: Sequence[FrameWindow]) -> Part:
     first, last = windows[0].first, max(window.last for window in windows)
-    name = _frame_name(folder, first)
+    name = frame_name(folder, first)
     frame_bytes = raw.size(name) if raw.exists(name) else 0
     return Part(
         id=f"{folder}#{first:07d}-{last:07d}",
@@ -362,7 +368,7 @@ def _num_frames(windows: Sequence[FrameWindow]) -> int:
 
 
 def _pick_release(raw: RawTree, wanted: str | None) -> str:
-    paths = [path for split in _SPLITS for index in _INDEXES for path in raw.glob(f"*/{split}/{index}")]
+    paths = [path for split in SPLITS for index in _INDEXES for path in raw.glob(f"*/{split}/{index}")]
     found = sorted({PurePosixPath(path).parts[0] for path in paths})
     if wanted is not None and wanted not in found:
         raise RequestError(f"--set release={wanted}: not in {raw.root}; found {', '.join(found) or 'none'}")
@@ -376,15 +382,6 @@ def _pick_release(raw: RawTree, wanted: str | None) -> str:
 def _id(folder: str, window: FrameWindow) -> str:
     kind = "play" if window.text is None else "language"
     return f"{folder}#{kind}-{window.record:06d}-{window.first:07d}-{window.last:07d}"
-
-
-def _place(raw: RawTree, folder: str, frame: int) -> tuple[str, str]:
-    name = _frame_name(folder, frame)
-    return raw.local_path(name), name
-
-
-def _frame_name(folder: str, frame: int) -> str:
-    return f"{folder}/episode_{frame:07d}.npz"
 
 
 def _own(settings: SourceSettings) -> Settings:

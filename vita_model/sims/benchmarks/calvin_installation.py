@@ -27,6 +27,8 @@ _CLONES = (
     "clone mees/calvin with its submodule calvin_env, put calvin/calvin_models and calvin/calvin_env on PYTHONPATH"
 )
 _SCENE = "calvin_scene_D_eval"
+_SCENES = tuple(f"calvin_scene_{letter}" for letter in "ABCD")
+"""Those of the datasets; they differ in the places of what is fixed, and in colours."""
 _CAMERAS = ("static", "gripper")
 _ORACLE = "callbacks/rollout/tasks/new_playtable_tasks.yaml"
 _SENTENCES = "annotations/new_playtable_validation.yaml"
@@ -117,39 +119,64 @@ def make_parts(dataset: Path | None, renderer: Renderer, report: Callable[[str],
     random.seed(_SEED)
     np.random.seed(_SEED)  # noqa: NPY002 - the protocol seeds the global generator
     with guarded(NAME, what=f"importing {agent.parent} and building environment D", remedy=remedy()):
-        hydra, omegaconf = _load("hydra"), _load("omegaconf")
         with stand_ins():
             tools = _load("calvin_agent.evaluation.utils")
         return CalvinParts(
-            table=CalvinTable(_environment(dataset, renderer)),
-            oracle=hydra.utils.instantiate(omegaconf.OmegaConf.load(configuration / _ORACLE)),
-            sentences=omegaconf.OmegaConf.load(configuration / _SENTENCES),
+            table=CalvinTable(_environment(_described(dataset), renderer)),
+            oracle=_oracle(configuration),
+            sentences=_load("omegaconf").OmegaConf.load(configuration / _SENTENCES),
             place=tools.get_env_state_for_initial_condition,
             chains=drawn,
         )
 
 
-def _environment(dataset: Path | None, renderer: Renderer) -> Any:
-    """Build environment D as `calvin_env.envs.play_table_env.get_env` does, with a chosen renderer."""
+def open_scene(scene: str) -> tuple[CalvinTable, Any]:
+    """Import CALVIN and build one of its scenes from the clone, for replays, which render nothing.
+
+    Returns:
+        The scene and the task oracle.
+
+    Raises:
+        RequestError: the scene is unknown, or something is missing or fails; the message names it and what to do.
+    """
+    configuration = check_installation(None)
+    if scene not in _SCENES:
+        raise RequestError(f"{NAME}: expected a scene of {', '.join(_SCENES)}, got {scene!r}")
+    with guarded(NAME, what=f"importing {configuration.parent} and building {scene}", remedy=remedy()):
+        return CalvinTable(_environment(_composed(scene), Renderer.TINY)), _oracle(configuration)
+
+
+def _oracle(configuration: Path) -> Any:
+    return _load("hydra").utils.instantiate(_load("omegaconf").OmegaConf.load(configuration / _ORACLE))
+
+
+def _described(dataset: Path | None) -> Any:
+    """Describe environment D as the dataset does, or as the clone."""
+    if dataset is None:
+        return _composed(_SCENE)
+    return _load("omegaconf").OmegaConf.load(_dataset_configuration(dataset))
+
+
+def _environment(description: Any, renderer: Renderer) -> Any:
+    """Build an environment as `calvin_env.envs.play_table_env.get_env` does, with a chosen renderer."""
     tables, hydra = _load("calvin_env.envs.play_table_env"), _load("hydra")
     vars(tables)["get_git_commit_hash"] = lambda path: "n/a"  # the real one fails outside a clone
     vars(tables)["print"] = _ignore  # it prints when it is closed and again when it is collected
-    description = _composed() if dataset is None else _load("omegaconf").OmegaConf.load(_dataset_configuration(dataset))
     for name in set(description.cameras) - set(_CAMERAS):  # tactile cameras need another package
         del description.cameras[name]
     description.env.use_egl = renderer is Renderer.EGL
     return hydra.utils.instantiate(description.env, show_gui=False, use_vr=False, use_scene_info=True)
 
 
-def _composed() -> Any:
-    """Compose environment D from the clone."""
+def _composed(scene: str) -> Any:
+    """Compose a scene from the clone."""
     hydra = _load("hydra")
     folder = package_folder("calvin_env")
     if folder is None:
         raise RequestError(f"{NAME}: package 'calvin_env' is gone; {remedy()}")
     configuration = _clone_configuration(folder)
     with hydra.initialize_config_dir(str(configuration.parent.resolve()), version_base=None):
-        chosen = ["cameras=static_and_gripper", f"scene={_SCENE}", "use_vr=false", f"data_path={folder.parent}/data"]
+        chosen = ["cameras=static_and_gripper", f"scene={scene}", "use_vr=false", f"data_path={folder.parent}/data"]
         return hydra.compose(configuration.stem, overrides=chosen)
 
 

@@ -35,6 +35,10 @@ class CalvinTable:
         """Give what the task oracle compares."""
         return self._environment.get_info()
 
+    def robot(self) -> Float64:
+        """Read the 15 numbers of the robot, without rendering."""
+        return np.asarray(self._environment.get_obs()["robot_obs"], np.float64)
+
     def observe(self, sentence: str) -> Observation:
         """Render both cameras and read the arm."""
         self._environment.cameras = self._cameras

@@ -9,7 +9,7 @@ import numpy as np
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole, Float64
 from vita_model.policy.commands import oriented
-from vita_model.policy.interfaces import Observation, PolicyInfo, RobotState, libero_state
+from vita_model.policy.interfaces import Observation, PolicyInfo, libero_state
 from vita_model.sims.benchmarks.libero_fixtures import place_fixtures
 from vita_model.sims.benchmarks.libero_installation import INSTALL, NAME
 from vita_model.sims.benchmarks.mujoco_cameras import CamerasOnRequest
@@ -74,21 +74,16 @@ class LiberoTask:
 
     def observe(self) -> Observation:
         """Render, and convert the last observation."""
-        constants = self._info.constants
+        seen, constants = self._seen, self._info.constants
         return Observation(
             images={role: oriented(self._cameras.render(name), constants) for role, name in _CAMERAS.items()},
             instruction=self._instruction,
-            state=self.state(),
-        )
-
-    def state(self) -> RobotState:
-        """Convert the arm's part of the last observation."""
-        seen = self._seen
-        return libero_state(
-            xyz_m=self.hand_m(),
-            quaternion_xyzw=np.asarray(seen["robot0_eef_quat"]),
-            fingers_m=np.asarray(seen["robot0_gripper_qpos"]),
-            joints_rad=np.asarray(seen["robot0_joint_pos"]) if "robot0_joint_pos" in seen else None,
+            state=libero_state(
+                xyz_m=self.hand_m(),
+                quaternion_xyzw=np.asarray(seen["robot0_eef_quat"]),
+                fingers_m=np.asarray(seen["robot0_gripper_qpos"]),
+                joints_rad=np.asarray(seen["robot0_joint_pos"]) if "robot0_joint_pos" in seen else None,
+            ),
         )
 
     def hand_m(self) -> Float64:

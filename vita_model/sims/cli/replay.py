@@ -9,12 +9,13 @@ from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.replay import TOLERANCE, BuiltFrom, CommandReport, compare_commands, find_built
+from vita_model.sims.replay.calvin import calvin_worlds
 from vita_model.sims.replay.clips import OpenWorld, replay_clips
 from vita_model.sims.replay.libero import libero_worlds
-from vita_model.sims.replay.loop import LIMIT_MM, ReplayResult
+from vita_model.sims.replay.loop import ReplayResult
 from vita_model.sims.replay.robosuite import robosuite_worlds
 
-_SIMULATORS = ("robosuite", "libero")
+_SIMULATORS = ("robosuite", "libero", "calvin")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -67,27 +68,36 @@ def _execute(built: BuiltFrom, arguments: argparse.Namespace) -> None:
     if wrong:
         raise VitaDataError(
             f"{built.name}: {len(wrong)} of {len(results)} demonstrations, first {wrong[0].name}, do not end as by raw "
-            f"commands (allowed: {LIMIT_MM} mm and the same success)"
+            f"commands (allowed: {wrong[0].limit_mm:.1f} mm and the same success)"
         )
 
 
 def _worlds(arguments: argparse.Namespace) -> AbstractContextManager[OpenWorld]:
     if arguments.simulator == "robosuite":
         return robosuite_worlds()
-    return libero_worlds(arguments.assets)
+    return calvin_worlds() if arguments.simulator == "calvin" else libero_worlds(arguments.assets)
 
 
 def _result_table(results: Sequence[ReplayResult]) -> list[str]:
-    head = ("demonstration", "steps", "recorded", "raw", "product", "product to raw, mm", "raw to recording, mm")
+    head = (
+        "demonstration",
+        "steps",
+        "recorded",
+        "raw",
+        "product",
+        "product to raw, mm",
+        "allowed",
+        "raw to recording, mm",
+    )
     rows = [
         (
             result.name, str(result.num_steps),
             *(_word(ended) for ended in (result.recorded_success, result.raw_success, result.product_success)),
-            f"{result.difference_mm:.4f}", f"{result.raw_off_mm:.4f}",
+            f"{result.difference_mm:.4f}", f"{result.limit_mm:.1f}", f"{result.raw_off_mm:.4f}",
         )
         for result in results
     ]  # fmt: skip
-    return text_table([head, *rows], "lrlllrr")
+    return text_table([head, *rows], "lrlllrrr")
 
 
 def _word(success: bool) -> str:  # noqa: FBT001

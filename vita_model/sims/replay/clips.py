@@ -1,8 +1,9 @@
 """Replays the first demonstrations of a built source in their simulator, whichever it is."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
+from typing import Generic, Self, TypeVar
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.replay import BuiltFrom, demonstration_reader
@@ -12,6 +13,31 @@ from vita_model.sims.replay.loop import Recording, ReplayedWorld, ReplayResult, 
 CHUNK_STEPS = 5
 OpenWorld = Callable[[str, Demonstration], ReplayedWorld]
 """Opens the simulator of a demonstration; the text names it in errors."""
+
+T = TypeVar("T")
+
+
+class OneAtATime(Generic[T]):
+    """Keeps one simulator open, the one that was asked for last; a context that closes it."""
+
+    def __init__(self) -> None:
+        self._opened: tuple[str, T] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._stack.close()
+
+    def get(self, name: str, build: Callable[[], tuple[T, Callable[[], None]]]) -> T:
+        """Give the simulator of a name; `build` makes it, and gives the function that closes it."""
+        if self._opened is None or self._opened[0] != name:
+            self._stack.close()
+            simulator, close = build()
+            self._stack.callback(close)
+            self._opened = name, simulator
+        return self._opened[1]
 
 
 def replay_clips(

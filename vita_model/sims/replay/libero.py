@@ -1,7 +1,7 @@
 """Replays LIBERO's recordings in LIBERO."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from vita_model.sims.benchmarks.libero import CONVENTION, IMAGE_SIZE
 from vita_model.sims.benchmarks.libero_installation import NAME, LiberoSuite
 from vita_model.sims.benchmarks.libero_task import LiberoTask
 from vita_model.sims.benchmarks.offline_import import quiet
-from vita_model.sims.replay.clips import OpenWorld
+from vita_model.sims.replay.clips import OneAtATime, OpenWorld
 
 _NO_STATES = np.zeros((0, 0))
 """A replay starts from its recording."""
@@ -27,7 +27,7 @@ class LiberoWorld:
         model = demonstration.world.get("model_file")
         self._task, self._state, self._name = task, demonstration.state, name
         self._model = None if model is None else str(model)
-        self.state, self.hand_m, self.step = task.state, task.hand_m, task.step
+        self.hand_m, self.step = task.hand_m, task.step
 
     def restore(self) -> None:
         """Return to the initial state; raises VitaDataError."""
@@ -43,22 +43,12 @@ class LiberoWorld:
 
 
 class _Tasks:
-    """Builds LIBERO's tasks, one at a time; `close` frees the last one."""
+    """Builds LIBERO's tasks; suites are imported once."""
 
     def __init__(self, assets: Path | None) -> None:
         self._assets, self._suites = assets, dict[str, LiberoSuite]()
-        self._opened: tuple[str, str, LiberoTask] | None = None
-        self._environment = ExitStack()
-        self.close = self._environment.close
 
-    def open(self, episode: str, demonstration: Demonstration) -> LiberoTask:
-        suite, task = str(demonstration.world["suite"]), str(demonstration.world["task"])
-        if self._opened is None or self._opened[:2] != (suite, task):
-            self.close()
-            self._opened = suite, task, self._build(suite, task, episode)
-        return self._opened[2]
-
-    def _build(self, name: str, task: str, episode: str) -> LiberoTask:
+    def build(self, name: str, task: str, episode: str) -> tuple[LiberoTask, Callable[[], None]]:
         if name not in self._suites:
             self._suites[name] = LiberoSuite(name, self._assets, IMAGE_SIZE)
         suite = self._suites[name]
@@ -69,8 +59,7 @@ class _Tasks:
                 "--simulator robosuite"
             )
         environment = suite.environment(numbers[task])
-        self._environment.callback(environment.close)
-        return LiberoTask(environment, _NO_STATES, suite.instruction(numbers[task]), _INFO)
+        return LiberoTask(environment, _NO_STATES, suite.instruction(numbers[task]), _INFO), environment.close
 
 
 @contextmanager
@@ -80,5 +69,12 @@ def libero_worlds(assets: Path | None) -> Iterator[OpenWorld]:
     Raises:
         RequestError: LIBERO or its assets are missing or fail, or it does not have the task of a demonstration.
     """
-    with quiet(NAME), closing(_Tasks(assets)) as tasks:
-        yield lambda name, demonstration: LiberoWorld(tasks.open(name, demonstration), demonstration, name)
+    tasks, opened = _Tasks(assets), OneAtATime[LiberoTask]()
+
+    def open_world(episode: str, demonstration: Demonstration) -> LiberoWorld:
+        suite, task = str(demonstration.world["suite"]), str(demonstration.world["task"])
+        simulator = opened.get(f"{suite}/{task}", lambda: tasks.build(suite, task, episode))
+        return LiberoWorld(simulator, demonstration, episode)
+
+    with quiet(NAME), opened:
+        yield open_world

@@ -5,7 +5,6 @@ from contextlib import ExitStack, closing, contextmanager
 
 from vita_data.errors import RequestError
 from vita_data.types import Demonstration, Float64
-from vita_model.policy.interfaces import RobotState, libero_state
 from vita_model.sims.replay.clips import OpenWorld
 from vita_model.sims.robosuite.tasks import TASKS, RobosuiteTask
 from vita_model.sims.scripted.task import TaskSpec
@@ -29,13 +28,6 @@ class RobosuiteWorld:
     def step(self, command: Float64) -> None:
         """Execute one command."""
         self._task.step(command)
-
-    def state(self) -> RobotState:
-        """Read the arm."""
-        arm = self._task.proprioception()
-        return libero_state(
-            xyz_m=arm.xyz_m, quaternion_xyzw=arm.quaternion_xyzw, fingers_m=arm.fingers_m, joints_rad=arm.joints_rad
-        )
 
     def hand_m(self) -> Float64:
         """Read the grip site."""

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from vita_data.errors import RequestError
-from vita_data.types import CameraRole
+from vita_data.types import CameraRole, Demonstration
 from vita_model.policy.opener import load_policy
 from vita_model.sims.benchmarks import calvin_sequences
 from vita_model.sims.benchmarks.calvin import CalvinRequest, chain_rates, evaluate_calvin
 from vita_model.sims.benchmarks.calvin_installation import Renderer
 from vita_model.sims.benchmarks.calvin_stand_ins import fnv1_32
 from vita_model.sims.cli.main import main
+from vita_model.sims.replay.calvin import calvin_worlds
 from vita_model.sims.results.workers import Workers
 
 FILES = {
@@ -309,3 +310,46 @@ def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
         evaluate_calvin(
             _request(tmp_path, renderer=renderer), make_policy(np.zeros((1, 7)), convention="calvin"), lambda line: None
         )
+
+
+def demonstration(scene):
+    commands = np.full((4, 7), 1.0)
+    return Demonstration(
+        rows=np.arange(4), commands=commands, executed=commands, end_m=np.zeros(3), success=True, state=np.arange(39.0),
+        world={"scene": scene, "task": "task_1_0"},
+    )  # fmt: skip
+
+
+def test_a_window_is_replayed_in_its_scene_from_its_first_frame(installed):
+    with calvin_worlds() as open_world:
+        first, other = (open_world("a window", demonstration(f"calvin_scene_{letter}")) for letter in "AB")
+        other.restore()
+        seen = [other.is_success]
+        for _ in range(4):
+            other.step(np.ones(7))
+            seen.append(other.is_success)
+        assert other.hand_m().tolist() == [0, 0.01, 0.02]
+        assert open_world("another", demonstration("calvin_scene_B"))._table is other._table
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+
+    assert first._table is not other._table
+    assert seen == [False, False, False, True, False]  # the oracle compares with the first frame
+    assert [entry[0] for entry in log].count("made") == [entry[0] for entry in log].count("closed") == 2
+    ((_, robot, scene),) = [entry for entry in log if entry[0] == "reset"]
+    assert (robot.tolist(), scene.tolist()) == (list(range(15)), list(range(15, 39)))
+    assert not any(entry[0] == "rendered" for entry in log)
+    assert [text for text in sys.modules["hydra"].OVERRIDES if text.startswith("scene=")] == [
+        "scene=calvin_scene_A", "scene=calvin_scene_B",
+    ]  # fmt: skip
+
+
+def test_a_scene_that_is_not_there_is_one_sentence(installed):
+    with calvin_worlds() as open_world, pytest.raises(RequestError, match=r"expected a scene of .*, got '\.\./secret'"):
+        open_world("a window", demonstration("../secret"))
+
+
+def test_a_replay_without_calvin_is_one_sentence(toy_raw, toy_shards, capsys):
+    asked = ["replay", "--shards", str(toy_shards / "calvin"), "--raw", str(toy_raw / "calvin"), "--quiet"]
+    code = main([*asked, "--simulator", "calvin"])
+    assert code == 2
+    assert "CALVIN: package 'calvin_agent' not found in " in capsys.readouterr().err.splitlines()[-1]

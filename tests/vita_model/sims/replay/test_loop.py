@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vita_data.action_convention import Convention, Turn
-from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle
+from vita_data.action_convention import Convention, Turn, right_arm_state
+from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz
 from vita_data.types import Demonstration, Float64
-from vita_model.policy.interfaces import NO_STATE, RobotState
-from vita_model.sims.replay.loop import Recording, replay_both
+from vita_model.policy.interfaces import NO_STATE, Observation
+from vita_model.sims.replay.loop import LIMIT_MM, Recording, StoredActions, replay_both
 
 CONSTANTS = Convention(
     position_scale_m=0.05, rotation_scale_rad=0.5, turn=Turn.AXIS_ANGLE, gripper_open=-1, gripper_closed=1
@@ -27,9 +27,6 @@ class Hand:
 
     def step(self, command: Float64) -> None:
         self.xyz, self.closed = self.xyz + 0.05 * command[:3], bool(command[6] > 0)
-
-    def state(self) -> RobotState:
-        return NO_STATE
 
     def hand_m(self) -> Float64:
         return self.xyz.copy()
@@ -53,8 +50,9 @@ def recorded(num_steps: int = 13) -> Recording:
         state=np.zeros(3), world={},
     )  # fmt: skip
     return Recording(
-        name="one", convention="libero", constants=CONSTANTS, actions=canonical, demonstration=demonstration
-    )
+        name="one", convention="libero", constants=CONSTANTS, actions=canonical, states=None,
+        demonstration=demonstration,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 5, 100])
@@ -91,3 +89,45 @@ def test_rows_that_the_clip_does_not_have_are_executed_in_both_replays() -> None
     assert result.passes
     assert result.raw_off_mm == pytest.approx(0, abs=1e-9)
     assert not replay_both(replace(part, actions=np.roll(part.actions, 1, axis=0)), Hand(), chunk_steps=3).passes
+
+
+class Contact(Hand):
+    """From the moment it closes, the last digits of a command move it by millimetres."""
+
+    def step(self, command: Float64) -> None:
+        super().step(command)
+        if self.closed:
+            self.xyz[0] += 1e4 * (command[0] - round(command[0], 5))
+
+
+def test_a_world_that_amplifies_rounding_is_allowed_what_rounding_does_to_it() -> None:
+    good = recorded()
+    result = replay_both(good, Contact(), chunk_steps=5)
+    assert result.limit_mm > LIMIT_MM
+    assert result.passes
+
+    for wrong in (replace(CONSTANTS, position_scale_m=0.0501), replace(CONSTANTS, gripper_open=1, gripper_closed=-1)):
+        assert not replay_both(replace(good, constants=wrong), Contact(), chunk_steps=5).passes
+
+
+def test_differences_of_euler_angles_start_from_the_stored_state() -> None:
+    constants = replace(CONSTANTS, turn=Turn.EULER_DIFFERENCE)
+    path = np.linspace([3.0, 0.4, -3.1], [3.3, 0.1, -3.5], 8)
+    turns = matrix_from_euler_xyz(path)
+    commands = np.zeros((7, 7))
+    commands[:, 3:6], commands[:, 6] = np.diff(path, axis=0) / 0.5, 1.0
+    actions = np.zeros((7, 7), np.float32)
+    actions[:, 3:6] = euler_xyz_from_matrix(turns[1:] @ turns[:-1].transpose(0, 2, 1))
+    states = np.stack([right_arm_state(np.zeros(3), turn, 1.0)[0] for turn in turns[:-1]])
+    demonstration = Demonstration(
+        rows=np.arange(7), commands=commands, executed=commands, end_m=np.zeros(3), success=True, state=np.zeros(3),
+        world={},
+    )  # fmt: skip
+    recording = Recording(
+        name="one", convention="calvin", constants=constants, actions=actions, states=states,
+        demonstration=demonstration,
+    )  # fmt: skip
+
+    policy = StoredActions(recording, 3)
+    given = np.concatenate([policy.act(Observation(images={}, instruction="", state=NO_STATE)) for _ in range(3)])
+    np.testing.assert_allclose(given, commands, atol=1e-6)
