@@ -6,11 +6,11 @@ first failure, and the task oracle decides on success.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from vita_model.policy.interfaces import Policy, restart
 from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name, versions
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
+from vita_model.sims.results.delays import NO_DELAY, Delay, idle_share
 from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Strip, observer
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
@@ -49,6 +50,8 @@ class CalvinRequest:
     num_chains: int = NUM_CHAINS
     max_steps: int = MAX_STEPS
 
+    delay: Delay = NO_DELAY
+
     resume: bool = False
     """Continue an interrupted evaluation."""
     video: bool = False
@@ -73,7 +76,15 @@ class CalvinRequest:
     def is_protocol(self) -> bool:
         """Whether this is the benchmark in full, in the dataset's scene and with its renderer."""
         is_complete = self.num_chains == NUM_CHAINS and self.max_steps == MAX_STEPS
-        return is_complete and self.dataset is not None and self.renderer is Renderer.EGL
+        is_same_world = self.dataset is not None and self.renderer is Renderer.EGL
+        return is_complete and is_same_world and self.delay == NO_DELAY
+
+    @property
+    def timing(self) -> Timing:
+        """When the policy is asked."""
+        return Timing(
+            replan_steps=self.replan_steps, execution=self.delay.execution, latency_steps=self.delay.steps(HZ)
+        )
 
 
 class CalvinChains:
@@ -93,15 +104,15 @@ class CalvinChains:
         self._parts.table.close()
 
     def run(self, group: str, number: int) -> Json:
-        """Run a chain; gives its row of the journal: the number of consecutive successful instructions."""
+        """Run a chain; gives its row of the journal."""
         videos, parts = self._request.videos, self._parts
         restart(self._policy, f"{group} {number}")
-        chunked = Chunked(self._policy, Timing(replan_steps=self._request.replan_steps))
+        chunked = Chunked(self._policy, self._request.timing)
         strip = Strip() if videos else None
-        length = run_chain(parts, parts.chains[number], chunked, self._request.max_steps, strip)
+        result = run_chain(parts, parts.chains[number], chunked, self._request.max_steps, strip)
         if videos and strip:
-            videos.write(group, number, strip.images, success=length == NUM_INSTRUCTIONS)
-        return {"length": length}
+            videos.write(group, number, strip.images, success=result.length == NUM_INSTRUCTIONS)
+        return asdict(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +131,30 @@ class CalvinEpisodes:
                 yield chains.run
 
 
-def run_chain(parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int, strip: Strip | None = None) -> int:
-    """Run one chain; returns the number of consecutive successful instructions."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainResult:
+    """How one chain ended."""
+
+    length: int
+    """Number of consecutive successful instructions."""
+    num_steps: int
+    num_idle: int
+    """Steps in which the robot stood still because the policy had not answered."""
+
+
+def run_chain(
+    parts: CalvinParts, chain: Chain, policy: Chunked, max_steps: int, strip: Strip | None = None
+) -> ChainResult:
+    """Run one chain to its first failure."""
     condition, tasks = chain
     parts.table.reset(*parts.place(condition))
-    for number, task in enumerate(tasks):
-        if not _succeeds(parts, task, policy, max_steps, strip):
-            return number
-    return len(tasks)
+    length = num_steps = num_idle = 0
+    for task in tasks:
+        steps, success = _carry_out(parts, task, policy, max_steps, strip)
+        length, num_steps, num_idle = length + success, num_steps + steps, num_idle + policy.num_idle
+        if not success:
+            break
+    return ChainResult(length=length, num_steps=num_steps, num_idle=num_idle)
 
 
 def chain_rates(lengths: Sequence[int]) -> dict[str, SuccessRate]:
@@ -158,6 +185,7 @@ def evaluate_calvin(
     settings = {
         "max_steps": request.max_steps,
         "replan_steps": request.replan_steps,
+        **request.delay.settings(HZ),
         "renderer": str(request.renderer),
         "scene": scene_name(request.dataset),
         "versions": versions(),
@@ -166,22 +194,24 @@ def evaluate_calvin(
         report = loud(report)
         progress.start(request.num_chains)
         with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
-            lengths: list[Any] = []
+            ended: list[ChainResult] = []
 
             def note(row: Json) -> str:
-                lengths.append(row["length"])
-                report(f"chain {len(lengths)}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {np.mean(lengths):.3f}")
-                return f"mean {np.mean(lengths):.2f} of {NUM_INSTRUCTIONS} instructions"
+                ended.append(_result(row))
+                mean = np.mean([chain.length for chain in ended])
+                report(f"chain {len(ended)}: {ended[-1].length} of {NUM_INSTRUCTIONS}, mean {mean:.3f}")
+                return f"mean {mean:.2f} of {NUM_INSTRUCTIONS} instructions"
 
             numbers = range(request.num_chains)
             if workers is not None:
                 opener = CalvinEpisodes(request=request, open_policy=workers.open_policy)
                 journal.fill([(_GROUP, number) for number in numbers], opener, workers.number, note)
-                lengths.clear()  # they came in any order
-                lengths.extend(row["length"] for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP)))
+                ended.clear()  # they came in any order
+                ended.extend(map(_result, journal.rows(_GROUP, numbers, partial(chains.run, _GROUP))))
             else:
                 for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP)):
                     progress.update(note=note(row))
+            lengths = [chain.length for chain in ended]
             result = {
                 "benchmark": "calvin",
                 "table": TABLE,
@@ -189,6 +219,9 @@ def evaluate_calvin(
                 "is_protocol": request.is_protocol,
                 "num_chains": request.num_chains,
                 **settings,
+                "idle_percent": idle_share(
+                    sum(chain.num_idle for chain in ended), sum(chain.num_steps for chain in ended)
+                ),
                 "average_number": float(np.mean(lengths)),
                 "rates": {name: rate_json(rate) for name, rate in chain_rates(lengths).items()},
                 "lengths": lengths,
@@ -199,12 +232,17 @@ def evaluate_calvin(
     return result
 
 
-def _succeeds(parts: CalvinParts, task: str, policy: Chunked, max_steps: int, strip: Strip | None) -> bool:
+def _result(row: Json) -> ChainResult:
+    return ChainResult(**row)  # type: ignore[arg-type]
+
+
+def _carry_out(parts: CalvinParts, task: str, policy: Chunked, max_steps: int, strip: Strip | None) -> tuple[int, bool]:
+    """Run one instruction; gives the number of its steps and whether it succeeded."""
     table, sentence = parts.table, parts.sentences[task][0]
     policy.reset()
     before = table.info()
-    for _ in range(max_steps):
+    for step in range(1, max_steps + 1):
         after = table.step(policy.next(observer(lambda: table.observe(sentence), strip)))
         if parts.oracle.get_task_info_for_set(before, after, {task}):
-            return True
-    return False
+            return step, True
+    return max_steps, False

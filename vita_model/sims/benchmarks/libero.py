@@ -19,6 +19,7 @@ from vita_model.policy.interfaces import Policy, PolicyInfo
 from vita_model.sims.benchmarks.libero_installation import NAME, LiberoSuite, renderer, versions
 from vita_model.sims.benchmarks.libero_task import SEEDING, LiberoTask
 from vita_model.sims.benchmarks.offline_import import quiet
+from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
 from vita_model.sims.results.journal import Journal, Place, identity, success_counter
 from vita_model.sims.results.rollouts import LoopConfig
@@ -58,6 +59,8 @@ class LiberoRequest:
     image_size: int = IMAGE_SIZE
     """Pixels of rendered images: those of the raw images that the policy was trained with."""
 
+    delay: Delay = NO_DELAY
+
     resume: bool = False
     """Continue an interrupted evaluation."""
     video: bool = False
@@ -82,7 +85,17 @@ class LiberoRequest:
     @property
     def loop(self) -> LoopConfig:
         """Limits of an episode."""
-        return LoopConfig(max_steps=SUITES[self.suite][1], replan_steps=self.replan_steps)
+        return LoopConfig(
+            max_steps=SUITES[self.suite][1],
+            replan_steps=self.replan_steps,
+            execution=self.delay.execution,
+            latency_steps=self.delay.steps(HZ),
+        )
+
+    @property
+    def is_protocol(self) -> bool:
+        """Whether this is the whole suite as published evaluations run it."""
+        return self.num_trials == NUM_TRIALS and not self.tasks and self.delay == NO_DELAY
 
     def open_suite(self) -> LiberoSuite:
         """Import LIBERO; raises RequestError."""
@@ -136,6 +149,7 @@ def evaluate_libero(
             "suite": request.suite,
             "max_steps": max_steps,
             "replan_steps": request.replan_steps,
+            **request.delay.settings(HZ),
             "renderer": renderer(),
             "image_size": request.image_size,
             "seeding": SEEDING,
@@ -161,8 +175,9 @@ def evaluate_libero(
                 "table": TABLE,
                 "policy": policy.info.as_json(),
                 **settings,
-                "is_protocol": request.num_trials == NUM_TRIALS and not request.tasks,
+                "is_protocol": request.is_protocol,
                 "num_trials": request.num_trials,
+                "idle_percent": idle_percent(everything),
                 "rates": {column: rate_json(success_rate(everything))},
                 "tasks": {name: rate_json(success_rate(episodes)) for name, episodes in tasks.items()},
             }

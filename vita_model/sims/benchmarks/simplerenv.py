@@ -27,6 +27,7 @@ from vita_model.sims.benchmarks.guard import guarded
 from vita_model.sims.benchmarks.offline_import import load, quiet, require_package, require_path
 from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTask, StickyGripper
 from vita_model.sims.benchmarks.versions import package_versions
+from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
 from vita_model.sims.results.journal import Journal, Place, identity, success_counter
 from vita_model.sims.results.rollouts import Ending, LoopConfig
@@ -56,6 +57,8 @@ class SimplerRequest:
     columns: tuple[str, ...] = ()
     """Tasks by their table column; empty: all tasks of the robot."""
 
+    delay: Delay = NO_DELAY
+
     resume: bool = False
     """Continue an interrupted evaluation."""
     video: bool = False
@@ -76,6 +79,12 @@ class SimplerRequest:
     def videos(self) -> Videos | None:
         """Where films are written, if at all."""
         return Videos(folder=self.out / "videos", hz=_HZ[self.robot]) if self.video else None
+
+    @property
+    def is_protocol(self) -> bool:
+        """Whether this is the benchmark as published evaluations run it; the packaged Google tasks are not."""
+        is_complete = self.robot is Robot.WIDOWX and self.num_episodes == NUM_EPISODES
+        return is_complete and self.delay == NO_DELAY
 
     @property
     def tasks(self) -> tuple[SimplerTask, ...]:
@@ -191,6 +200,7 @@ def evaluate_simplerenv(
     settings = {
         "robot": request.robot.value,
         "replan_steps": request.replan_steps,
+        **request.delay.settings(_HZ[request.robot]),
         "renderer": os.environ.get("VK_ICD_FILENAMES", "default"),
         "versions": package_versions("mani_skill", "simpler_env", "sapien", "numpy"),
     }
@@ -214,8 +224,9 @@ def evaluate_simplerenv(
                 "table": _TABLE[request.robot],
                 "policy": policy.info.as_json(),
                 **settings,
-                "is_protocol": request.robot is Robot.WIDOWX and request.num_episodes == NUM_EPISODES,
+                "is_protocol": request.is_protocol,
                 "num_episodes": request.num_episodes,
+                "idle_percent": idle_percent(episode for found in episodes.values() for episode in found),
                 "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
             }
             write_json(request.place.result, result)
@@ -252,7 +263,13 @@ def _maker(robot: Robot) -> _Maker:
 
 
 def _loop(request: SimplerRequest, task: SimplerTask) -> LoopConfig:
-    return LoopConfig(max_steps=task.max_steps, replan_steps=request.replan_steps, ending=Ending.LAST_STEP)
+    return LoopConfig(
+        max_steps=task.max_steps,
+        replan_steps=request.replan_steps,
+        ending=Ending.LAST_STEP,
+        execution=request.delay.execution,
+        latency_steps=request.delay.steps(_HZ[request.robot]),
+    )
 
 
 def _widowx_maker() -> _Maker:

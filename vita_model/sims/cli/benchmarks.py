@@ -14,7 +14,15 @@ from vita_model.sims.benchmarks.calvin_installation import check_installation as
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS
 from vita_model.sims.benchmarks.libero_installation import check_installation as check_libero
 from vita_model.sims.benchmarks.simplerenv_tasks import Robot
-from vita_model.sims.cli.options import add_policy, add_replan, add_resume, add_running, results_folder
+from vita_model.sims.cli.options import (
+    add_policy,
+    add_replan,
+    add_resume,
+    add_running,
+    add_timing,
+    delay_of,
+    results_folder,
+)
 from vita_model.sims.results.journal import Place
 from vita_model.sims.results.tables import tables_text
 from vita_model.sims.results.trials import trials_text
@@ -39,6 +47,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _add_libero(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_timing(parser)
     add_resume(parser)
     add_running(parser)
     parser.add_argument("--suite", required=True, choices=sorted(libero.SUITES), help="LIBERO suite")
@@ -61,6 +70,7 @@ def _add_libero(parser: argparse.ArgumentParser) -> None:
 def _add_calvin(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_timing(parser)
     add_resume(parser)
     add_running(parser)
     parser.add_argument(
@@ -86,6 +96,7 @@ def _add_calvin(parser: argparse.ArgumentParser) -> None:
 def _add_simplerenv(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_replan(parser)
+    add_timing(parser)
     add_resume(parser)
     add_running(parser)
     parser.add_argument("--robot", required=True, choices=[robot.value for robot in Robot], help="robot to evaluate")
@@ -106,6 +117,7 @@ def _libero(arguments: argparse.Namespace) -> None:
         suite=arguments.suite,
         out=arguments.out,
         replan_steps=arguments.replan_steps,
+        delay=delay_of(arguments),
         resume=arguments.resume,
         video=arguments.video,
         num_trials=arguments.trials,
@@ -128,6 +140,7 @@ def _calvin(arguments: argparse.Namespace) -> None:
         dataset=arguments.dataset,
         renderer=Renderer(arguments.renderer),
         replan_steps=arguments.replan_steps,
+        delay=delay_of(arguments),
         resume=arguments.resume,
         video=arguments.video,
         num_chains=arguments.num_sequences,
@@ -147,6 +160,7 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         robot=Robot(arguments.robot),
         out=arguments.out,
         replan_steps=arguments.replan_steps,
+        delay=delay_of(arguments),
         resume=arguments.resume,
         video=arguments.video,
         num_episodes=arguments.episodes,

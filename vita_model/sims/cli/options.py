@@ -9,6 +9,7 @@ from pathlib import Path
 from vita_data.command.arguments import address, local_path, not_negative, positive, word
 from vita_data.errors import RequestError
 from vita_model.policy.chunks import Execution
+from vita_model.sims.results.delays import Delay
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +73,11 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
         help="whether the robot stands still until the answer, or runs on with the chunk that it has (default: "
         "synchronous)",
     )  # fmt: skip
+
+
+def delay_of(arguments: argparse.Namespace) -> Delay:
+    """Read the options of `add_timing`."""
+    return Delay(latency_ms=arguments.latency_ms, execution=arguments.execution)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from vita_data.command.arguments import local_path, not_negative, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_model.policy.interfaces import Policy
 from vita_model.policy.opener import load_policy
-from vita_model.sims.cli.options import add_policy, add_replan, add_timing, results_folder
+from vita_model.sims.cli.options import add_policy, add_replan, add_timing, delay_of, results_folder
 from vita_model.sims.robosuite.tasks import TASKS as ROBOSUITE_TASKS
 from vita_model.sims.robosuite.tasks import RobosuiteTask
 from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, evaluate_scripted
@@ -162,8 +162,7 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
         replan_steps=arguments.replan_steps,
         seed=arguments.seed,
         max_steps=arguments.max_steps,
-        execution=arguments.execution,
-        latency_ms=arguments.latency_ms,
+        delay=delay_of(arguments),
     )
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
     with _opened(simulator, arguments, progress) as (policy, task):

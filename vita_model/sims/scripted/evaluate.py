@@ -10,10 +10,10 @@ from pathlib import Path
 from vita_data.command.progress import SILENT, Progress
 from vita_data.config.checks import MAX_SEED, require, require_whole
 from vita_data.types import Float64
-from vita_model.policy.chunks import Execution, latency_steps
 from vita_model.policy.commands import InConvention, oriented
 from vita_model.policy.interfaces import NO_STATE, Observation, Policy, PolicyInfo, libero_state
 from vita_model.policy.opener import RandomPolicy
+from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.film import write_film
 from vita_model.sims.results.rollouts import LoopConfig, Strip, roll_out_all
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
@@ -39,15 +39,12 @@ class EvaluateRequest:
     seed: int = 0
     max_steps: int | None = None
     """None: the task's default."""
-    execution: Execution = Execution.SYNCHRONOUS
-    latency_ms: int = 0
-    """Time from a request to the policy's answer, rounded up to control steps."""
+    delay: Delay = NO_DELAY
 
     def __post_init__(self) -> None:
         """Refuse invalid values; raises RequestError."""
         require_whole(self, "num_episodes", most=EVALUATIONS.most_episodes)
         require_whole(self, "replan_steps")
-        require_whole(self, "latency_ms", least=0)
         require_whole(self, "seed", least=0, most=MAX_SEED)
         require(self, "seed", fits=self.seed < EVALUATIONS.most_runs, wanted=f"below {EVALUATIONS.most_runs}")
 
@@ -57,25 +54,14 @@ class EvaluateRequest:
         return LoopConfig(
             max_steps=self.max_steps or self.spec.max_steps,
             replan_steps=self.replan_steps,
-            execution=self.execution,
-            latency_steps=latency_steps(self.latency_ms, HZ),
+            execution=self.delay.execution,
+            latency_steps=self.delay.steps(HZ),
         )
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of the episodes; demonstrations never use them."""
         return list(islice(episode_seeds(EVALUATIONS, self.seed), self.num_episodes))
-
-
-def timing_json(request: EvaluateRequest, episodes: Sequence[EpisodeResult]) -> dict[str, object]:
-    """Describe the delays of an evaluation, and how long the robot stood still because of them, as JSON values."""
-    num_steps = sum(episode.num_steps for episode in episodes)
-    return {
-        "execution": str(request.execution),
-        "latency_ms": request.latency_ms,
-        "latency_steps": request.loop.latency_steps,
-        "idle_percent": 100.0 * sum(episode.num_idle for episode in episodes) / max(num_steps, 1),
-    }
 
 
 class ScriptedSimulation:
@@ -162,7 +148,7 @@ def evaluate_scripted(
     progress.start(3 * len(seeds))
     episodes = run_episodes(ScriptedSimulation(task, policy.info), checked, request, report, "policy", progress, strips)
     took_s = time.monotonic() - started
-    blind, prompt = BlindSimulation(task, policy.info), replace(request, execution=Execution.SYNCHRONOUS, latency_ms=0)
+    blind, prompt = BlindSimulation(task, policy.info), replace(request, delay=NO_DELAY)
     expert = run_episodes(blind, ExpertPolicy(task), prompt, _nothing, "expert", progress)
     random = run_episodes(blind, RandomPolicy(CONVENTION), prompt, _nothing, "random", progress)
     rates = {"policy": success_rate(episodes), "expert": success_rate(expert), "random": success_rate(random)}
@@ -175,7 +161,8 @@ def evaluate_scripted(
         "policy": policy.info.as_json(),
         "max_steps": request.loop.max_steps,
         "replan_steps": request.replan_steps,
-        **timing_json(request, episodes),
+        **request.delay.settings(HZ),
+        "idle_percent": idle_percent(episodes),
         "renderer": os.environ.get("MUJOCO_GL", "default"),
         "seconds": round(took_s, 1),
         "rates": {name: rate_json(rate) for name, rate in rates.items()},

@@ -16,6 +16,7 @@ from vita_data.errors import RequestError
 from vita_model.policy.chunks import Execution
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
+from vita_model.sims.results.delays import Delay, idle_share
 from vita_model.sims.results.scores import EpisodeResult, SuccessRate, success_rate, write_json
 from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, ScriptedSimulation, run_episodes
 from vita_model.sims.scripted.task import HZ, ScriptedTask
@@ -42,7 +43,7 @@ class LatencyRequest:
     def rows(self) -> list[EvaluateRequest]:
         """List the evaluations: both executions at each latency."""
         return [
-            replace(self.evaluation, latency_ms=latency_ms, execution=execution)
+            replace(self.evaluation, delay=Delay(latency_ms=latency_ms, execution=execution))
             for latency_ms in self.latencies_ms
             for execution in Execution
         ]
@@ -65,7 +66,7 @@ class LatencyRow:
     @property
     def idle_percent(self) -> float:
         """Share of the steps in which the robot stood still."""
-        return 100.0 * self.num_idle / max(self.num_steps, 1)
+        return idle_share(self.num_idle, self.num_steps)
 
 
 def measure_latency(
@@ -87,7 +88,7 @@ def measure_latency(
     missing = [row for row in request.rows() if _key(row) not in found]
     progress.start(request.evaluation.num_episodes * len(missing))
     for row in missing:
-        name = f"{row.execution} {row.latency_ms} ms"
+        name = f"{row.delay.execution} {row.delay.latency_ms} ms"
         simulation = ScriptedSimulation(task, policy.info)
         episodes = run_episodes(simulation, checked, row, _nothing, name, progress)
         found[_key(row)] = _row(row, episodes)
@@ -113,8 +114,8 @@ def latency_table(rows: Sequence[LatencyRow]) -> list[str]:
 def _row(request: EvaluateRequest, episodes: Sequence[EpisodeResult]) -> LatencyRow:
     steps = [episode.num_steps for episode in episodes if episode.success]
     return LatencyRow(
-        latency_ms=request.latency_ms,
-        execution=request.execution,
+        latency_ms=request.delay.latency_ms,
+        execution=request.delay.execution,
         num_successes=len(steps),
         num_episodes=len(episodes),
         num_steps=sum(episode.num_steps for episode in episodes),
@@ -124,7 +125,7 @@ def _row(request: EvaluateRequest, episodes: Sequence[EpisodeResult]) -> Latency
 
 
 def _key(request: EvaluateRequest) -> tuple[int, Execution]:
-    return request.latency_ms, request.execution
+    return request.delay.latency_ms, request.delay.execution
 
 
 def _settings(request: EvaluateRequest, policy: Policy) -> dict[str, object]:

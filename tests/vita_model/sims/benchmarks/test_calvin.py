@@ -17,6 +17,7 @@ from vita_model.sims.benchmarks.calvin_installation import Renderer
 from vita_model.sims.benchmarks.calvin_stand_ins import fnv1_32
 from vita_model.sims.cli.main import main
 from vita_model.sims.replay.calvin import calvin_worlds
+from vita_model.sims.results.delays import Delay
 from vita_model.sims.results.workers import Workers
 
 FILES = {
@@ -284,6 +285,7 @@ def test_the_protocol_has_the_dataset_and_its_renderer(tmp_path):
     full = {"num_chains": 1000, "max_steps": 360}
     assert _request(tmp_path, renderer=Renderer.EGL, **full).is_protocol
     assert not _request(tmp_path, renderer=Renderer.TINY, **full).is_protocol
+    assert not _request(tmp_path, renderer=Renderer.EGL, delay=Delay(latency_ms=1), **full).is_protocol
     assert not _request(tmp_path, renderer=Renderer.EGL, dataset=None, **full).is_protocol
 
 
@@ -310,6 +312,19 @@ def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
         evaluate_calvin(
             _request(tmp_path, renderer=renderer), make_policy(np.zeros((1, 7)), convention="calvin"), lambda line: None
         )
+
+
+def test_a_policy_that_takes_time_is_counted_over_all_instructions(installed, tmp_path, make_policy):
+    request = _request(tmp_path, num_chains=2, delay=Delay(latency_ms=34))  # two of 30 steps a second
+    result = evaluate_calvin(request, make_policy(np.full((12, 7), 0.5), convention="calvin"), lambda line: None)
+    log = sys.modules["calvin_env.envs.play_table_env"].LOG
+    moves = [entry[1][:6].any() for entry in log if entry[0] == "step"]
+
+    failed = [False, False, True, True] * 2 + [False] * 2
+    assert moves == failed + failed[:3] + failed
+    assert (result["latency_ms"], result["latency_steps"], result["execution"]) == (34, 2, "synchronous")
+    assert result["idle_percent"] == pytest.approx(100 * (6 + 2 + 6) / 23)
+    assert result["lengths"] == [0, 1]
 
 
 def demonstration(scene):

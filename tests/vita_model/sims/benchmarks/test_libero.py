@@ -12,10 +12,12 @@ import torch
 
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import CameraRole
+from vita_model.policy.chunks import Execution
 from vita_model.policy.opener import load_policy
 from vita_model.sims.benchmarks.libero import LiberoRequest, evaluate_libero
 from vita_model.sims.benchmarks.libero_installation import read_states
 from vita_model.sims.cli.main import main
+from vita_model.sims.results.delays import Delay
 from vita_model.sims.results.workers import Workers
 
 FILES = {
@@ -280,6 +282,37 @@ def test_films_show_every_step(installed, tmp_path, make_policy):
     assert said[-1] == f"films: {tmp_path}/videos/index.html"
     # 5 steps and the end
     assert sys.modules["libero.libero.envs"].LOG.count(("rendered", "agentview_image")) == 6
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+def test_a_policy_that_takes_time_stands_still_until_its_answer(installed, tmp_path, make_policy, execution):
+    request = _request(tmp_path, tasks=(0,), num_trials=1, delay=Delay(latency_ms=51, execution=execution))
+    result = evaluate_libero(request, make_policy(np.full((12, 7), 0.3)), lambda line: None)
+    steps = [entry[1] for entry in sys.modules["libero.libero.envs"].LOG if entry[0] == "step"][10:]
+
+    assert steps == [[0.0] * 6 + [1.0]] * 2 + [[0.3] * 6 + [1.0]] * 3  # of 20 steps a second; solved after five
+    delay = {"latency_ms": 51, "latency_steps": 2, "execution": str(execution), "idle_percent": 40.0}
+    assert {key: result[key] for key in delay} == delay
+
+
+def test_a_delay_is_not_the_protocol_and_never_changes_on_resume(installed, tmp_path, make_policy):
+    assert _request(tmp_path, num_trials=50).is_protocol
+    assert not _request(tmp_path, num_trials=50, delay=Delay(latency_ms=1)).is_protocol
+    assert not _request(tmp_path, num_trials=50, delay=Delay(execution=Execution.ASYNCHRONOUS)).is_protocol
+
+    policy = make_policy(np.full((12, 7), 0.3))
+    policy.act = lambda observation: policy.asked.append(0) or (policy.chunk if len(policy.asked) < 2 else None)
+    with pytest.raises(VitaDataError):
+        evaluate_libero(_request(tmp_path), policy, lambda line: None)
+    with pytest.raises(RequestError, match="latency_ms was 0, now 100; latency_steps was 0, now 2"):
+        evaluate_libero(_request(tmp_path, resume=True, delay=Delay(latency_ms=100)), policy, lambda line: None)
+
+
+def test_the_command_takes_a_delay(installed, tmp_path, capsys):
+    asked = ["libero", "--suite", "libero_goal", "--policy", "random", "--out", str(tmp_path), "--trials", "1"]
+    assert main([*asked, "--tasks", "0", "--latency-ms", "100", "--execution", "asynchronous", "--quiet"]) == 0
+    result = json.loads((tmp_path / "libero-libero_goal.json").read_text())
+    assert (result["latency_ms"], result["execution"]) == (100, "asynchronous")
 
 
 def test_requests_that_are_none(tmp_path):

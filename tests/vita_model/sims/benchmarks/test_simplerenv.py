@@ -9,9 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.errors import RequestError
 from vita_data.types import CameraRole
+from vita_model.policy.chunks import Execution
 from vita_model.sims.benchmarks.simplerenv import SimplerRequest, evaluate_simplerenv
 from vita_model.sims.benchmarks.simplerenv_tasks import STICKY_STEPS, Robot, StickyGripper
 from vita_model.sims.cli.main import main
+from vita_model.sims.results.delays import Delay
 
 FILES = {
     "mani_skill/__init__.py": "",
@@ -118,6 +120,19 @@ def test_widowx(installed, tmp_path, make_policy):
     assert policy.asked[0].images[CameraRole.PRIMARY].shape == (480, 640, 3)
     assert policy.asked[0].instruction == "put carrot on plate"
     assert not policy.asked[0].state.mask.any()
+
+
+def test_a_policy_that_takes_time_stands_still_before_each_chunk(installed, tmp_path, make_policy):
+    request = _request(tmp_path, columns=("PutCarrot",), num_episodes=1, delay=Delay(latency_ms=200))
+    result = evaluate_simplerenv(request, _canonical(make_policy), lambda line: None)
+    steps = [entry[1] for entry in sys.modules["gymnasium"].LOG if entry[0] == "step"]
+
+    assert [step[:6].any() for step in steps] == [False, True, True, True, True] * 12  # of 5 steps a second
+    assert {step[6] for step in steps} == {1.0}
+    assert (result["latency_ms"], result["latency_steps"], result["idle_percent"]) == (200, 1, 20.0)
+    assert not SimplerRequest(
+        robot=Robot.WIDOWX, out=tmp_path, replan_steps=4, delay=Delay(execution=Execution.ASYNCHRONOUS)
+    ).is_protocol
 
 
 def test_all_four_tasks_by_default(installed, tmp_path, make_policy):

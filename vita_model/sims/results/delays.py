@@ -1,0 +1,47 @@
+"""How long the policy of an evaluation takes to answer, and what the robot does meanwhile."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vita_data.config.checks import require_whole
+from vita_data.types import Json
+from vita_model.policy.chunks import Execution, latency_steps
+from vita_model.sims.results.scores import EpisodeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """A simulated delay."""
+
+    latency_ms: int = 0
+    """Time from a request to the policy's answer, rounded up to control steps."""
+    execution: Execution = Execution.SYNCHRONOUS
+
+    def __post_init__(self) -> None:
+        """Refuse invalid values; raises RequestError."""
+        require_whole(self, "latency_ms", least=0)
+
+    def steps(self, hz: float) -> int:
+        """Count the delay in control steps."""
+        return latency_steps(self.latency_ms, hz)
+
+    def settings(self, hz: float) -> Json:
+        """Describe the delay for results, as JSON values."""
+        return {
+            "execution": str(self.execution), "latency_ms": self.latency_ms, "latency_steps": self.steps(hz)
+        }  # fmt: skip
+
+
+NO_DELAY = Delay()
+"""As in published evaluations: the simulator waits for the policy."""
+
+
+def idle_percent(episodes: Iterable[EpisodeResult]) -> float:
+    """Give the share of the steps in which the robot stood still because the policy had not answered."""
+    counted = [(episode.num_idle, episode.num_steps) for episode in episodes]
+    return idle_share(sum(idle for idle, _ in counted), sum(steps for _, steps in counted))
+
+
+def idle_share(num_idle: int, num_steps: int) -> float:
+    """Give a share of steps in percent; 0 without steps."""
+    return 100.0 * num_idle / max(num_steps, 1)
