@@ -1,14 +1,19 @@
-"""The real CALVIN: windows recorded in two of its scenes, built, and replayed there."""
+"""The real CALVIN: windows recorded in two scenes, built and replayed there; and an evaluation that is interrupted."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 pytest.importorskip("calvin_env", reason="CALVIN's clones are not on PYTHONPATH (vita_model/README.md, Success rates)")
 
+from tests.vita_model.serving.conftest import running
+from tests.vita_model.sims.benchmarks.interruption import results
 from vita_data.cli.main import main as data
 from vita_data.replay import find_built
+from vita_data.slots import RIGHT_STATE, STATE_XYZ, within
+from vita_model.serving.options import ServeOptions
 from vita_model.sims.benchmarks.calvin_installation import open_scene
 from vita_model.sims.benchmarks.calvin_table import CalvinTable
 from vita_model.sims.benchmarks.offline_import import quiet
@@ -22,6 +27,7 @@ pytestmark = [
 ]
 UP = np.array([0.0, 0.0, 1.0])
 CLOSED = -1.0
+HAND = within(RIGHT_STATE, STATE_XYZ)
 SCENES = {"training": "calvin_scene_A", "validation": "calvin_scene_D"}
 TASK, TEXT = "turn_on_led", "press the button to turn on the led light"
 FIRST_FRAME = 100
@@ -90,6 +96,25 @@ def test_windows_are_recorded_built_and_replayed_in_their_scenes(tmp_path, capsy
     assert evaluate(["replay", "--shards", str(shards), "--raw", str(raw), "--simulator", "calvin", "--quiet"]) == 0
     assert capsys.readouterr().out.split().count("success") == 3 * len(SCENES)  # recorded, raw and product
     (built,) = find_built(shards, str(raw))
-    results = replay_clips(built, 2, calvin_worlds())
-    assert [result.num_steps for result in results] == [75, 75]
-    assert all(result.raw_off_mm < 10 for result in results)
+    replayed = replay_clips(built, 2, calvin_worlds())
+    assert [result.num_steps for result in replayed] == [75, 75]
+    assert all(result.raw_off_mm < 10 for result in replayed)
+
+
+class Pusher:
+    """A server's policy without memory: it pushes down where the block table is, and turns with what it sees."""
+
+    metadata: ClassVar = {"convention": "calvin", "constants": {}, "step": 0, "digest": "1", "sources": ["calvin"]}
+
+    def act(self, request):
+        place, image = request["observation/state"][HAND], request["observation/image"]
+        away = np.clip((np.array([0.1, -0.1, 0.47]) - place) / 0.02 * 0.3, -1, 1)
+        return {"actions": np.tile([*away, 0, 0, image.mean() / 255 - 0.5, CLOSED], (12, 1))}
+
+
+def test_a_served_policy_is_evaluated_interrupted_and_resumed_to_the_same_result(tmp_path):
+    with running(Pusher(), ServeOptions()) as port:
+        asked = ["calvin", "--num-sequences", "3", "--ep-len", "60", "--renderer", "tiny"]
+        one, two = results([*asked, "--policy", f"ws://127.0.0.1:{port}"], tmp_path, "calvin")
+    assert one == two
+    assert (one["num_chains"], one["renderer"]) == (3, "tiny")

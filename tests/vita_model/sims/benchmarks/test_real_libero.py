@@ -1,10 +1,6 @@
 """The real LIBERO from the package index alone: its tasks, states, controller and success check, generated assets."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +12,7 @@ pytest.importorskip("libero", reason="hf-libero 0.1.4 is not installed (vita_mod
 
 import vita_data
 from tests.vita_model.serving.conftest import running
+from tests.vita_model.sims.benchmarks.interruption import results
 from tests.vita_model.sims.benchmarks.libero_assets import write_assets
 from vita_data.action_convention import Convention
 from vita_data.cli.main import main as data
@@ -217,24 +214,9 @@ def test_stored_actions_and_raw_commands_end_alike(recording, capsys):
 
 
 def test_a_served_policy_is_evaluated_interrupted_and_resumed_to_the_same_result(recording, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
     with running(NearestFrame(recording), ServeOptions()) as port:
-        asked = [
-            sys.executable, "-m", "vita_model", "eval", "libero", "--suite", SUITE, "--tasks", str(TASK), "--trials",
-            str(NUM_EPISODES), "--policy", f"ws://127.0.0.1:{port}", "--assets", str(recording / "assets"), "--out",
-        ]  # fmt: skip
-        subprocess.run([*asked, str(whole)], check=True)
-        with subprocess.Popen([*asked, str(parts)]) as process:
-            journal = parts / f"libero-{SUITE}.episodes.jsonl"
-            while not journal.is_file() or journal.read_bytes().count(b"\n") < 2:  # settings and an episode
-                assert process.poll() is None
-                time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-            began = time.monotonic()
-            assert process.wait(10) == 1
-            assert time.monotonic() - began < 2
-        assert journal.read_bytes().count(b"\n") == 2
-        subprocess.run([*asked, str(parts), "--resume"], check=True)
-    one, two = (json.loads((folder / f"libero-{SUITE}.json").read_text()) for folder in (whole, parts))
+        asked = ["libero", "--suite", SUITE, "--tasks", str(TASK), "--trials", str(NUM_EPISODES)]
+        asked += ["--policy", f"ws://127.0.0.1:{port}", "--assets", str(recording / "assets")]
+        one, two = results(asked, tmp_path, f"libero-{SUITE}")
     assert one == two
     assert one["rates"]["OBJECT"]["num_successes"] == NUM_EPISODES
