@@ -143,3 +143,14 @@ def calvin_built(root: Path, settings: SourceSettings | None = None, *, scenes: 
     build(BuildRequest(source="calvin", raw=str(raw), out=shards, settings=settings or source.Settings()))
     (built,) = find_built(shards, str(raw))
     return built
+
+
+@pytest.mark.parametrize(("simulator", "wanted"), [("libero", "libero"), ("robosuite", "libero")])
+def test_a_simulator_is_not_given_the_recordings_of_another(
+    tmp_path: Path, simulator: str, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = calvin_built(tmp_path)
+    asked = ["replay", "--shards", str(built.folder), "--raw", built.raw, "--quiet", "--simulator", simulator]
+    assert main(asked) == 2
+    told = f"--simulator {simulator}: expected the built source {wanted}, found calvin"
+    assert told in capsys.readouterr().err

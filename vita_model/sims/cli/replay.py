@@ -1,8 +1,9 @@
 """The verb `vita-eval replay`: do the stored actions give back what the robot was told, and move it the same way?"""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 
 from vita_data.command.arguments import any_folder, local_path, positive, word
 from vita_data.command.progress import Progress, add_quiet_flag
@@ -15,7 +16,8 @@ from vita_model.sims.replay.libero import libero_worlds
 from vita_model.sims.replay.loop import ReplayResult
 from vita_model.sims.replay.robosuite import robosuite_worlds
 
-_SIMULATORS = ("robosuite", "libero", "calvin")
+_SIMULATORS: Mapping[str, str] = MappingProxyType({"robosuite": "libero", "libero": "libero", "calvin": "calvin"})
+"""Simulators, and the source of their recordings."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,7 +32,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )  # fmt: skip
     parser.add_argument("--source-file", type=local_path, metavar="FILE", help="Python file of your own source")
     parser.add_argument(
-        "--simulator", choices=_SIMULATORS,
+        "--simulator", choices=list(_SIMULATORS),
         help="also execute demonstrations there, by stored actions and by raw commands (default: only compare)",
     )  # fmt: skip
     parser.add_argument(
@@ -56,8 +58,16 @@ def _replay(arguments: argparse.Namespace) -> None:
     if wrong:
         raise VitaDataError("; ".join(map(_fault, wrong)))
     if arguments.simulator is not None:
-        for built in found:
+        for built in _recorded_in(arguments.simulator, found):
             _execute(built, arguments)
+
+
+def _recorded_in(simulator: str, found: Sequence[BuiltFrom]) -> list[BuiltFrom]:
+    wanted = _SIMULATORS[simulator]
+    if not (fitting := [built for built in found if built.name == wanted]):
+        names = ", ".join(built.name for built in found)
+        raise RequestError(f"--simulator {simulator}: expected the built source {wanted}, found {names}")
+    return fitting
 
 
 def _execute(built: BuiltFrom, arguments: argparse.Namespace) -> None:
