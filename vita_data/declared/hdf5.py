@@ -7,8 +7,10 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 
+from vita_data.declared.arm import Table
+from vita_data.declared.commands import compare_arms
 from vita_data.declared.declaration import Hdf5Declaration
-from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, source_info
+from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, rows_of_clip, source_info
 from vita_data.declared.toy import ToyDemo, toy_demos
 from vita_data.errors import RequestError
 from vita_data.formats.hdf5.opener import (
@@ -21,7 +23,17 @@ from vita_data.formats.hdf5.opener import (
     text_attribute,
 )
 from vita_data.guard import guarded
-from vita_data.types import Drop, Episode, Outcome, Part, RawTree, SourceSettings
+from vita_data.types import (
+    Clip,
+    CommandPair,
+    CommandReader,
+    Drop,
+    Episode,
+    Outcome,
+    Part,
+    RawTree,
+    SourceSettings,
+)
 
 _RELEASE = "hdf5"
 _SUFFIX = "_demo"
@@ -61,7 +73,7 @@ class Hdf5Source:
     def _episode(self, file: h5py.File, demo: str, part: Part, settings: SourceSettings) -> Episode | Drop:
         declared, id_ = self.declaration, f"{part.id}#{demo}"
         group = find_group(file, f"data/{demo}", name=part.id)
-        columns = {key: read_floats(group, key, width=width, name=id_) for key, width in declared.columns.items()}
+        columns = self._columns(group, id_)
         images = {camera: find_dataset(group, camera.key, name=id_) for camera in declared.cameras}
         cameras = {
             camera: DatasetStream(found, rows=np.arange(len(found)), name=id_) for camera, found in images.items()
@@ -78,12 +90,27 @@ class Hdf5Source:
         num_rows = require_rows(columns, cameras, name=id_)
         return make_episode(declared, recorded, pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action))
 
+    def _columns(self, demo: h5py.Group, name: str) -> Table:
+        return {key: read_floats(demo, key, width=width, name=name) for key, width in self.declaration.columns.items()}
+
     def _text(self, file: h5py.File, demo: h5py.Group, name: str) -> str:
         key = self.declaration.text_attribute
         if key is None:
             return PurePosixPath(name).stem.removesuffix(_SUFFIX).replace("_", " ")
         found = (text_attribute(node, key, name=name) for node in (demo, file["data"], file))
         return next((text for text in found if text is not None), "")
+
+    def command_reader(self, raw: RawTree, settings: SourceSettings) -> CommandReader:
+        """Make a reader of recorded and rebuilt commands, or of reached poses if the actions are those."""
+        return partial(self._compare, raw)
+
+    def _compare(self, raw: RawTree, clip: Clip) -> tuple[CommandPair, ...]:
+        declared, name = self.declaration, str(clip.provenance["file"])
+        with open_hdf5(raw.local_path(name), name=name) as file:
+            columns = self._columns(find_group(file, f"data/{clip.provenance['record']}", name=name), clip.episode)
+        num_rows = require_rows(columns, {}, name=clip.episode)
+        rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
+        return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=clip.episode)))
 
     def write_toy(self, root: str) -> None:
         """Write a file for each text (or one, if all files have one name) with demonstrations that are as declared."""

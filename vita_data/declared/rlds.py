@@ -1,23 +1,37 @@
 """A source that reads RLDS releases as a declaration says, such as any set of Open X-Embodiment."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from vita_data.declared.arm import Table
+from vita_data.declared.commands import compare_arms
 from vita_data.declared.declaration import RldsDeclaration
-from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, source_info
+from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, rows_of_clip, source_info
 from vita_data.declared.toy import ToyDemo, toy_demos
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
 from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_jpeg
-from vita_data.types import Drop, Episode, Float64, Outcome, Part, RawTree, SourceSettings
+from vita_data.types import (
+    Clip,
+    CommandPair,
+    CommandReader,
+    Drop,
+    Episode,
+    Float64,
+    Outcome,
+    Part,
+    RawTree,
+    SourceSettings,
+)
 
 _WHOLE = ("int", "uint", "bool")
 _LAYOUT = "<name>/<version>: dataset_info.json, features.json, <name>-<split>.tfrecord-XXXXX-of-YYYYY"
@@ -66,8 +80,8 @@ class RldsSource:
         return read_outcomes(raw, dataset, part, partial(self._outcome, dataset, settings))
 
     def _outcome(self, dataset: RldsDataset, settings: SourceSettings, record: RldsRecord) -> Episode | Drop:
-        declared, whole = self.declaration, _whole(dataset.features)
-        columns = {key: _values(record, key, width, is_whole=key in whole) for key, width in declared.columns.items()}
+        declared = self.declaration
+        columns = self._columns(record, _whole(dataset.features))
         cameras = {camera: EncodedFrames(record.byte_strings(camera.key)) for camera in declared.cameras}
         recorded = Recorded(
             id=record.id,
@@ -81,10 +95,26 @@ class RldsSource:
         num_rows = require_rows(columns, cameras, name=record.id)
         return make_episode(declared, recorded, pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action))
 
+    def _columns(self, record: RldsRecord, whole: Set[str]) -> Table:
+        columns = self.declaration.columns
+        return {key: _values(record, key, width, is_whole=key in whole) for key, width in columns.items()}
+
     def _texts(self, record: RldsRecord) -> list[str]:
         key = self.declaration.text_column
         found = [] if key is None else record.texts(key)
         return [text for text in dict.fromkeys(found) if text.strip()] or [""]
+
+    def command_reader(self, raw: RawTree, settings: SourceSettings) -> CommandReader:
+        """Make a reader of recorded and rebuilt commands, or of reached poses if the actions are those."""
+        finder = RecordFinder(raw, lambda release: open_dataset(raw, release, _own(settings)))
+        return partial(self._compare, finder)
+
+    def _compare(self, finder: RecordFinder, clip: Clip) -> tuple[CommandPair, ...]:
+        declared, record = self.declaration, finder.find(clip.provenance)
+        columns = self._columns(record, _whole(record.features))
+        num_rows = require_rows(columns, {}, name=record.id)
+        rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
+        return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=record.id)))
 
     def write_toy(self, root: str) -> None:
         """Write a small release that is as declared: train with 2 files."""

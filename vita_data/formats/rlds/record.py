@@ -24,8 +24,8 @@ class RldsRecord:
         features: Mapping[str, FeatureSpec],
     ) -> None:  # fmt: skip
         """Make a record from its bytes, or from the error of reading them, which is raised when a key is read."""
-        self.file, self.index, self.split = file, index, split
-        self._data, self._features = data, features
+        self.file, self.index, self.split, self.features = file, index, split, features
+        self._data = data
         self._messages: dict[str, memoryview] | None = None
 
     @property
@@ -38,7 +38,7 @@ class RldsRecord:
 
     def has(self, path: str) -> bool:
         """Tell whether the record has a known key."""
-        return path in self._features and path in self._index()
+        return path in self.features and path in self._index()
 
     def floats(self, path: str) -> Float64:
         """Read floating values, [T, *shape] under `steps`, else [*shape].
@@ -94,8 +94,8 @@ class RldsRecord:
         return self._messages
 
     def _values(self, path: str) -> FeatureValues:
-        if path not in self._features:
-            raise self._error(path, f"is not listed in features.json, which has: {', '.join(sorted(self._features))}")
+        if path not in self.features:
+            raise self._error(path, f"is not listed in features.json, which has: {', '.join(sorted(self.features))}")
         if path not in self._index():
             raise self._error(path, f"is missing; the record has: {', '.join(sorted(self._index()))}")
         try:
@@ -104,7 +104,7 @@ class RldsRecord:
             raise self._error(path, f"cannot be decoded: {error}") from error
 
     def _array(self, path: str, kinds: str) -> NDArray[np.generic]:
-        values, spec = self._values(path), self._features[path]
+        values, spec = self._values(path), self.features[path]
         numbers = values if isinstance(values, np.ndarray) else self._unpack(path, values)
         if numbers.size and numbers.dtype.kind not in kinds:
             raise self._error(path, f"contains {numbers.dtype}, expected {'floats' if kinds == 'f' else 'integers'}")
@@ -117,7 +117,7 @@ class RldsRecord:
             raise self._error(path, f"has {numbers.size} values, which do not fill the shape {sizes}") from error
 
     def _unpack(self, path: str, stored: Sequence[bytes]) -> NDArray[np.generic]:
-        spec = self._features[path]
+        spec = self.features[path]
         if not stored:
             return np.zeros(0)
         if spec.encoding is TensorEncoding.NONE:
