@@ -99,6 +99,9 @@ def act_plain(venv: Venv) -> None:
     venv.lacks("vita-eval robosuite record --task lift --out out", "robosuite")
     venv.lacks("vita-data build --source bridge --raw raw/bridge --out other --engine ray", "ray")
     venv.lacks("vita-data verify s3://bucket/bridge", "s3")
+    for info in venv.work.glob("raw/bridge/*/*/dataset_info.json"):
+        info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
+    venv.lacks("vita-data build --source bridge --raw raw/bridge --out other", "arrayrecord")
 
 
 def build_toy(venv: Venv) -> None:
@@ -120,6 +123,19 @@ def act_s3(venv: Venv) -> None:
 def act_ray(venv: Venv) -> None:
     venv.does("vita-data toy --source bridge --raw raw")
     venv.does("vita-data build --source bridge --raw raw/bridge --out shards --engine ray --workers 1")
+
+
+def act_array_record(venv: Venv) -> None:
+    """The declared RLDS set of the sources' README, its toy in ArrayRecord files."""
+    page = (ROOT / "vita_data" / "sources" / "README.md").read_text(encoding="utf-8")
+    (venv.work / "my_rlds.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[2])
+    (venv.work / "toy.py").write_text(
+        "from my_rlds import SOURCE\nfrom vita_data.formats.rlds.files import FileFormat\n"
+        "SOURCE.write_toy('raw', file_format=FileFormat.ARRAY_RECORD)\n"
+    )
+    venv.does("python toy.py")
+    venv.does("vita-data build --source-file my_rlds.py --raw raw --out shards")
+    venv.does("vita-data verify shards/my_rlds")
 
 
 def train_toy(venv: Venv) -> None:
@@ -202,6 +218,7 @@ ACTIONS: dict[str, Callable[[Venv], None]] = {
     "": act_plain,
     "s3": act_s3,
     "ray": act_ray,
+    "arrayrecord": act_array_record,
     "serve": act_serve,
     "train": act_train,
     "train,serve": act_train_and_serve,

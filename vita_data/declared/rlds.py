@@ -15,7 +15,7 @@ from vita_data.declared.toy import ToyDemo, toy_demos
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_features
-from vita_data.formats.rlds.files import RldsSettings
+from vita_data.formats.rlds.files import FileFormat, RldsSettings
 from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
@@ -34,7 +34,7 @@ from vita_data.types import (
 )
 
 _WHOLE = ("int", "uint", "bool")
-_LAYOUT = "<name>/<version>: dataset_info.json, features.json, <name>-<split>.tfrecord-XXXXX-of-YYYYY"
+_LAYOUT = "<name>/<version>: dataset_info.json, features.json, <name>-<split>.{tfrecord,array_record}-XXXXX-of-YYYYY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class RldsSource:
         self.INFO = source_info(declaration, raw_layout=_LAYOUT)
 
     def parts(self, raw: RawTree, settings: SourceSettings) -> list[Part]:
-        """List the tfrecord files of the release.
+        """List the files of the release.
 
         Raises:
             RequestError: no release exists, several exist and none was chosen, or it is not as declared.
@@ -71,7 +71,7 @@ class RldsSource:
         return list_parts(raw, dataset)
 
     def episodes(self, raw: RawTree, part: Part, settings: SourceSettings) -> Iterator[Outcome]:
-        """Read one tfrecord file; every step of an episode is a row.
+        """Read one file; every step of an episode is a row.
 
         Raises:
             SourceError: the file is damaged, and dataset_info.json does not tell how many episodes are lost.
@@ -116,12 +116,13 @@ class RldsSource:
         rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
         return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=record.id)))
 
-    def write_toy(self, root: str) -> None:
+    def write_toy(self, root: str, *, file_format: FileFormat = FileFormat.TFRECORD) -> None:
         """Write a small release that is as declared: train with 2 files."""
         declared = self.declaration
         release = f"{declared.datasets[0]}/1.0.0"
         demos = [_record(declared, demo) for demo in toy_demos(declared)]
-        write_rlds(root, release=release, features=_features(declared), splits={"train": [demos[:2], demos[2:]]})
+        splits = {"train": [demos[:2], demos[2:]]}
+        write_rlds(root, release=release, features=_features(declared), splits=splits, file_format=file_format)
 
 
 def _own(settings: SourceSettings) -> DeclaredRldsSettings:

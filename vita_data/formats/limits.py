@@ -36,7 +36,7 @@ MAX_RECORD_FIELDS = 1 << 21
 MAX_VARINT_BYTES = 1 << 24
 """A list of integers of a record as stored; decoding takes about 50 times as much memory."""
 MAX_SHARD_RECORDS = 10_000_000
-"""Records that a description may list for one TFRecord file."""
+"""Records that a description may list for one file."""
 MAX_SHARDS = 100_000
 """Files that a description may list for one split."""
 MAX_LOST_RECORDS = 100_000

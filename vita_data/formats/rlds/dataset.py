@@ -1,4 +1,4 @@
-"""RLDS datasets in TFDS's layout: `<name>/<version>/{dataset_info.json, features.json, *.tfrecord-*}`.
+"""RLDS datasets in TFDS's layout `<name>/<version>`: dataset_info.json, features.json, *.tfrecord-*, *.array_record-*.
 
 Finds releases, lists their files and reads their records; the source interprets the keys. Needs neither TensorFlow nor
 tfds.
@@ -13,11 +13,14 @@ from pathlib import PurePosixPath
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
 from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import look, unreadable_text
+from vita_data.formats.rlds.array_record import require_array_record, stream_array_records
 from vita_data.formats.rlds.features import FeatureSpec, parse_features
 from vita_data.formats.rlds.files import (
     DEFAULT_SETTINGS,
+    FileFormat,
     RldsSettings,
     RldsShard,
+    format_of,
     list_shards,
     refuse_impossible_lengths,
     refuse_other_files,
@@ -40,6 +43,7 @@ class RldsDataset:
     release: str
     shards: tuple[RldsShard, ...]
     features: Mapping[str, FeatureSpec]
+    file_format: FileFormat
 
     def split_of(self, record: RldsRecord) -> Split | None:
         """Return a record's split; None (hashed from its id) if the release has no validation or test split."""
@@ -73,11 +77,16 @@ def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SE
     """Read the two JSON files of `<name>/<version>`.
 
     Raises:
-        RequestError: a requested split does not exist, or one must be chosen.
+        RequestError: a requested split does not exist, or one must be chosen; or the files are ArrayRecord, and the
+            package that reads them is not installed.
         SourceError: a file is missing or not a TFDS file, or the records have another file format.
     """
     info, features = _load_info(raw, f"{release}/dataset_info.json"), read_features(raw, release)
-    return RldsDataset(release=release, shards=tuple(list_shards(raw, release, info, settings)), features=features)
+    file_format = format_of(info)
+    if file_format is FileFormat.ARRAY_RECORD:
+        require_array_record(f"{release}/dataset_info.json in {raw.root}")
+    shards = tuple(list_shards(raw, release, info, settings))
+    return RldsDataset(release=release, shards=shards, features=features, file_format=file_format)
 
 
 def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
@@ -96,7 +105,7 @@ def read_features(raw: RawTree, release: str) -> Mapping[str, FeatureSpec]:
 
 
 def list_parts(raw: RawTree, dataset: RldsDataset) -> list[Part]:
-    """List the tfrecord files as parts; a file that dataset_info.json lists but does not exist has 0 bytes.
+    """List the files as parts; a file that dataset_info.json lists but does not exist has 0 bytes.
 
     Raises:
         RequestError: the existing files are not those of its dataset_info.json (`refuse_other_files`), or cannot hold
@@ -132,7 +141,12 @@ def read_shard(raw: RawTree, dataset: RldsDataset, path: str) -> Iterator[RldsRe
     shard = next((shard for shard in dataset.shards if shard.path == path), None)
     if shard is None:
         raise SourceError(f"{path}: the file is not listed in {dataset.release}/dataset_info.json")
-    for index, data in enumerate(stream_records(partial(raw.open, path), name=path)):
+    records = (
+        stream_array_records(partial(raw.local_path, path), name=path)
+        if dataset.file_format is FileFormat.ARRAY_RECORD
+        else stream_records(partial(raw.open, path), name=path)
+    )
+    for index, data in enumerate(records):
         yield RldsRecord(data, file=path, index=index, split=shard.split, features=dataset.features)
 
 
@@ -172,6 +186,9 @@ def _load_info(raw: RawTree, file: str) -> Mapping[str, object]:
     if not isinstance(info, dict) or not info.get("name") or not isinstance(info.get("splits"), list):
         what = unreadable_text(raw, file, reason="name or splits missing")
         raise SourceError(f"{file} in {raw.root}: not a valid TFDS file {what}")
-    if info.get("fileFormat", "tfrecord") != "tfrecord":
-        raise SourceError(f"{file} in {raw.root}: expected fileFormat tfrecord, got {info['fileFormat']!r}")
+    try:
+        format_of(info)
+    except ValueError:
+        expected = " or ".join(FileFormat)
+        raise SourceError(f"{file} in {raw.root}: expected fileFormat {expected}, got {info['fileFormat']!r}") from None
     return info

@@ -1,4 +1,4 @@
-"""Which tfrecord files an RLDS release has: the splits of `dataset_info.json`, and how TFDS names their files.
+"""Which files an RLDS release has: the splits of `dataset_info.json`, and how TFDS names their files.
 
 Source: tensorflow/datasets, core/naming.py, ShardedFileTemplate: shards are numbered from 0 with at least five digits,
 or as many as the total needs.
@@ -32,6 +32,13 @@ _INDEX, _TOTAL, _INDEX_OF_TOTAL = "SHARD_INDEX", "NUM_SHARDS", "SHARD_X_OF_Y"
 _EXPRESSIONS = {_INDEX: r"\d{5,}", _TOTAL: r"(\d{5,})", _INDEX_OF_TOTAL: r"\d{5,}-of-(\d{5,})"}
 
 
+class FileFormat(StrEnum):
+    """How the files of a release store their records, as `fileFormat` of dataset_info.json says."""
+
+    TFRECORD = "tfrecord"
+    ARRAY_RECORD = "array_record"
+
+
 class ShardLengths(StrEnum):
     """Which files a split has: those that dataset_info.json lists, or all that exist in the folder."""
 
@@ -60,7 +67,9 @@ class ShardNames:
     template: str
 
     @staticmethod
-    def of(template: str, *, folder: str, dataset: str, split: str) -> "ShardNames":
+    def of(
+        template: str, *, folder: str, dataset: str, split: str, file_format: FileFormat = FileFormat.TFRECORD
+    ) -> "ShardNames":
         """Fill in the variables that are the same for all files of a split.
 
         Args:
@@ -68,12 +77,13 @@ class ShardNames:
             folder: the folder of the files.
             dataset: the dataset's name in dataset_info.json.
             split: the split's name.
+            file_format: that of the files.
 
         Raises:
             ValueError: the template has a variable that TFDS does not know, or leads out of the folder.
         """
         filled = template or _DEFAULT_TEMPLATE
-        for key, value in (("DATASET", dataset), ("SPLIT", split), ("FILEFORMAT", "tfrecord")):
+        for key, value in (("DATASET", dataset), ("SPLIT", split), ("FILEFORMAT", file_format.value)):
             filled = filled.replace(f"{{{key}}}", value)
         unknown = [key for key in _VARIABLE.findall(filled) if key not in _EXPRESSIONS]
         if unknown:
@@ -105,7 +115,7 @@ class ShardNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RldsShard:
-    """One tfrecord file: its path in the raw tree, its split (None: hashed) and its records."""
+    """One file: its path in the raw tree, its split (None: hashed) and its records."""
 
     path: str
     split: Split | None
@@ -113,6 +123,15 @@ class RldsShard:
     """None if not known before reading."""
     names: ShardNames
     """The names of all files of its split."""
+
+
+def format_of(info: Mapping[str, object]) -> FileFormat:
+    """Return the format of a release's files from the content of its dataset_info.json.
+
+    Raises:
+        ValueError: it is another format.
+    """
+    return FileFormat(str(info.get("fileFormat") or FileFormat.TFRECORD))
 
 
 def list_shards(raw: RawTree, release: str, info: Mapping[str, object], settings: RldsSettings) -> Iterator[RldsShard]:
@@ -133,7 +152,7 @@ def list_shards(raw: RawTree, release: str, info: Mapping[str, object], settings
     chosen = _chosen_splits([name for name, _ in entries], settings.splits, place)
     for name, entry in entries:
         if name in chosen:
-            yield from _split_shards(raw, release, str(info["name"]), name, entry, settings, place)
+            yield from _split_shards(raw, release, info, name, entry, settings, place)
 
 
 def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str) -> None:
@@ -171,7 +190,7 @@ def refuse_other_files(shards: Sequence[RldsShard], there: Set[str], place: str)
     if there.isdisjoint(shard.path for shard in shards):
         held = ", ".join([PurePosixPath(path).name for path in sorted(there)][:5])
         expected = f"expected {shards[0].path}" if shards else "no file is listed"
-        raise RequestError(f"{place}: none of its tfrecord files exists, {expected}; found {held or 'no file'}")
+        raise RequestError(f"{place}: none of its files exists, {expected}; found {held or 'no file'}")
 
 
 def refuse_impossible_lengths(shards: Sequence[RldsShard], sizes: Mapping[str, int], place: str) -> None:
@@ -205,7 +224,7 @@ def refuse_rlds_settings(settings: RldsSettings) -> None:
     """
     if settings.splits or settings.shard_lengths is not ShardLengths.LISTED:
         raise RequestError(
-            "--set splits and --set shard_lengths apply only to tfrecord files, and none are read here; omit them"
+            "--set splits and --set shard_lengths apply only to RLDS files, and none are read here; omit them"
         )
 
 
@@ -255,12 +274,19 @@ def _is_count(length: object) -> bool:
 
 
 def _split_shards(
-    raw: RawTree, release: str, dataset: str, name: str, entry: Mapping[str, object], settings: RldsSettings, place: str
-) -> Iterator[RldsShard]:
+    raw: RawTree, release: str, info: Mapping[str, object], name: str, entry: Mapping[str, object],
+    settings: RldsSettings, place: str,
+) -> Iterator[RldsShard]:  # fmt: skip
     is_listed, split = settings.shard_lengths is ShardLengths.LISTED, _SPLITS.get(name)
     lengths = _shard_lengths(entry.get("shardLengths") if is_listed else None, place)
     try:
-        names = ShardNames.of(str(entry.get("filepathTemplate") or ""), folder=release, dataset=dataset, split=name)
+        names = ShardNames.of(
+            str(entry.get("filepathTemplate") or ""),
+            folder=release,
+            dataset=str(info["name"]),
+            split=name,
+            file_format=format_of(info),
+        )
     except ValueError as error:
         raise SourceError(f"{place}: split {name}: {error}; fetch it again") from error
     paths = [names.path(index, total=len(lengths)) for index in range(len(lengths))]

@@ -17,7 +17,7 @@ from vita_data.types import Float64, Int64, Split
 
 
 class RldsRecord:
-    """One episode of a tfrecord, decoded key by key on demand; `id` is `<file>#<record>` and unique in a tree."""
+    """One episode of a file, decoded key by key on demand; `id` is `<file>#<record>` and unique in a tree."""
 
     def __init__(
         self, data: bytes | EpisodeError, *, file: str, index: int, split: Split | None,
@@ -148,5 +148,5 @@ def _inflated(data: bytes) -> bytes:
 
 
 def record_id(file: str, index: int) -> str:
-    """Return the id of a record of a tfrecord file: `<file>#<5 digits>`."""
+    """Return the id of a record of a file: `<file>#<5 digits>`."""
     return f"{file}#{index:05d}"

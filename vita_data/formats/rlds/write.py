@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vita_data.formats.rlds.array_record import write_array_records
 from vita_data.formats.rlds.features import FeatureSpec, TensorEncoding, dump_features
+from vita_data.formats.rlds.files import FileFormat
 from vita_data.formats.rlds.tf_example import encode_example
 from vita_data.formats.rlds.tfrecord import write_records
 
@@ -23,6 +25,7 @@ def write_rlds(
     release: str,
     features: Mapping[str, FeatureSpec],
     splits: Mapping[str, Sequence[Sequence[RldsValues]]],
+    file_format: FileFormat = FileFormat.TFRECORD,
 ) -> None:
     """Write `<root>/<release>`, where the release is `<name>/<version>`.
 
@@ -31,22 +34,24 @@ def write_rlds(
         release: `<name>/<version>`.
         features: the type of each flat key; keys of the steps have one level.
         splits: the records of each file, by split name.
+        file_format: how the files store them.
     """
     name, version = release.split("/")
     folder = Path(root) / release
     folder.mkdir(parents=True, exist_ok=True)
+    write = write_array_records if file_format is FileFormat.ARRAY_RECORD else write_records
     infos = []
     for split, files in splits.items():
         num_bytes = 0
         for index, records in enumerate(files):
-            path = folder / f"{name}-{split}.tfrecord-{index:05d}-of-{len(files):05d}"
-            write_records(path, [encode_example(_stored(record, features)) for record in records])
+            path = folder / f"{name}-{split}.{file_format}-{index:05d}-of-{len(files):05d}"
+            write(path, [encode_example(_stored(record, features)) for record in records])
             num_bytes += path.stat().st_size
         infos.append(_split_info(split, [len(records) for records in files], num_bytes))
     (folder / "features.json").write_text(dump_features(features))
     (folder / "dataset_info.json").write_text(
         json.dumps(
-            {"name": name, "version": version, "fileFormat": "tfrecord", "splits": infos}, indent=2, sort_keys=True
+            {"name": name, "version": version, "fileFormat": file_format, "splits": infos}, indent=2, sort_keys=True
         )
     )
 

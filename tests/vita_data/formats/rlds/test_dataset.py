@@ -405,7 +405,7 @@ def test_damage_of_unknown_extent_is_a_source_error_after_the_good_records(tree:
         (
             "dataset_info.json",
             '{"name": "robot", "splits": [{}], "fileFormat": "riegeli"}',
-            "expected fileFormat tfrecord, got 'riegeli'",
+            "expected fileFormat tfrecord or array_record, got 'riegeli'",
         ),
         ("dataset_info.json", '{"name": "robot", "splits": [{"odd": "train"}]}', "'odd': 'train'.* has no name"),
         *(

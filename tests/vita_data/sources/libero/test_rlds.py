@@ -278,5 +278,5 @@ def test_different_texts_of_the_steps_are_kept_once_each(toy: Path, monkeypatch:
 def test_the_files_of_a_suite_are_chosen_as_for_every_rlds_source(toy: Path, toy_raw: Path) -> None:
     asked = libero.Settings(splits=("train",), shard_lengths=ShardLengths.IGNORED)
     assert len(outcomes(toy, settings=asked)) == 2
-    with pytest.raises(RequestError, match="apply only to tfrecord files"):
+    with pytest.raises(RequestError, match="apply only to RLDS files"):
         libero.parts(FsspecTree(str(toy_raw / "libero")), asked)
