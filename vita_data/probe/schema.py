@@ -11,7 +11,7 @@ import numpy as np
 from vita_data.pages.drawing.html import Cell, Table
 from vita_data.probe.readings import reading_rows
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, setting_keys
-from vita_data.probe.sample import Sample, SampledEpisode
+from vita_data.probe.sample import Sample, SampledArm, SampledEpisode
 from vita_data.types import Arms, CameraRole, Modality, SourceInfo, SourceSettings
 
 _SIDES = {
@@ -81,7 +81,7 @@ def _camera_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]
 def _arm_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
     episode = sampled.episode
     sides, wanted = {arm.side for arm in sampled.arms}, _SIDES[episode.arms]
-    acting = {arm.side for arm in sampled.arms if arm.delta is not None}
+    acting = {arm.side for arm in sampled.arms if arm.delta is not None or _has_joint_targets(arm)}
     if episode.arms is not info.arms:
         yield f"expected arms {info.arms} as declared, got {episode.arms}"
     if sides != wanted:
@@ -90,6 +90,11 @@ def _arm_problems(sampled: SampledEpisode, info: SourceInfo) -> Iterator[str]:
         yield f"no actions for the arm {', '.join(sorted(wanted - acting))}"
     if episode.action_origin is not info.action_origin:
         yield f"expected {info.action_origin} actions as declared, got {episode.action_origin}"
+
+
+def _has_joint_targets(sampled: SampledArm) -> bool:
+    action = sampled.arm.action
+    return action is not None and action.joint_target_rad is not None
 
 
 def _partial(sample: Sample, info: SourceInfo) -> Iterator[str]:

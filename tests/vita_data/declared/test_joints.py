@@ -136,6 +136,7 @@ def test_probes_and_pages_know_joints(tmp_path: Path, capsys: pytest.CaptureFixt
     source, raw = LeRobotSource(ALOHA), FsspecTree(str(tmp_path / "raw"))
     found = {one.probe: one for one in probe_tree(source, raw, source.Settings(), limit=3).report.results}
 
+    assert found[Probe.SCHEMA].verdict == "held"
     assert (found[Probe.LAG].verdict, found[Probe.LAG].meaning) == ("held", "an action moves the arm in its own row")
     assert found[Probe.INTEGRATION].verdict == "not applicable"
     assert found[Probe.GRIPPER].verdict == "held"
