@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_new_source_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb."""
     summary = (
-        "draft a source file for an unknown LeRobot, RLDS or HDF5 dataset: columns, rate, gripper, lag, delta or "
+        "draft a source file for an unknown LeRobot, RLDS or HDF5 dataset: arms, columns, rate, gripper, lag, delta or "
         "absolute, with the evidence from the data, what it does not tell, and the files that nothing reads"
     )
     new = add_verb(verbs, "new-source", _new_source, summary)

@@ -1,7 +1,6 @@
-"""Puts the readings of a tree's numbers together into the declaration of one arm, with what they do not tell."""
+"""Puts the readings of a tree's numbers together into the declaration of an arm whose hand has a pose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from vita_data.declared import (
     ArmColumns,
@@ -15,6 +14,7 @@ from vita_data.declared import (
     RotationForm,
 )
 from vita_data.drafts.contents import Column
+from vita_data.drafts.draft_of_arm import ArmDraft
 from vita_data.drafts.gripper import GripperReading, read_command, read_measured
 from vita_data.drafts.motion import MotionReading, RotationReading, read_motion, read_rotation
 from vita_data.drafts.poses import Span, grippers, joints, positions, rotations
@@ -24,19 +24,14 @@ _ANGLES = (RotationForm.AXIS_ANGLE, RotationForm.EULER_XYZ)
 _SLOW = 0.9
 
 
-@dataclass
-class ArmDraft:
-    """The arm, if one was found, with evidence for its values and what is not told, by the path of the value."""
+def draft_arm(columns: Sequence[Column], *, place: str) -> ArmDraft | None:
+    """Find a hand's pose, the action that moves it, its gripper and joints; None without such a pose.
 
-    arm: ArmColumns | None = None
-    joints: Span | None = None
-    evidence: list[str] = field(default_factory=list)
-    untold: dict[str, str] = field(default_factory=dict)
-
-
-def draft_arm(columns: Sequence[Column]) -> ArmDraft:
-    """Find a hand's pose, the action that moves it, its gripper and joints."""
-    draft = ArmDraft(joints=joints(columns))
+    Args:
+        columns: those that the arm may have.
+        place: where the arm stands in the declaration.
+    """
+    draft = ArmDraft(place=place, columns=tuple(columns), joints=joints(columns))
     states = [column for column in columns if not column.is_action]
     actions = [column for column in columns if column.is_action]
     readings = [
@@ -47,10 +42,7 @@ def draft_arm(columns: Sequence[Column]) -> ArmDraft:
         and (turned := read_rotation(moved, list(rotations(state, states)), _action_forms(action, actions)))
     ]
     if not readings:
-        draft.untold["right"] = "found no position and rotation of a hand that an action moves; columns: " + ", ".join(
-            f"{column.key} [{column.width}]" for column in columns
-        )
-        return draft
+        return None
     moved, turned = max(readings, key=lambda pair: pair[0].score)
     draft.evidence += [moved.evidence, turned.evidence]
     draft.arm = _arm(draft, moved, turned, columns)
@@ -68,36 +60,31 @@ def _action_forms(action: Span, actions: Sequence[Column]) -> list[tuple[Rotatio
 def _arm(draft: ArmDraft, moved: MotionReading, turned: RotationReading, columns: Sequence[Column]) -> ArmColumns:
     state, action = turned.state, turned.action
     if not turned.is_told:
-        draft.untold["right.rotation.form"] = f"the form of the state's rotation: {turned.evidence}"
+        draft.leave_open("rotation.form", f"the form of the state's rotation: {turned.evidence}")
         if moved.motion is Motion.ABSOLUTE:
-            draft.untold["right.action.rotation.form"] = "the form of the action's rotation, which is the state's"
+            draft.leave_open("action.rotation.form", "the form of the action's rotation, which is the state's")
     if moved.motion is not Motion.ABSOLUTE and moved.unit_m != 1.0 and moved.score < _SLOW:
-        draft.untold["right.action.position.unit_m"] = (
-            f"metres commanded by 1.0: the hand moves {moved.unit_m:.3g} m, but a controller may reach only a part"
+        draft.leave_open(
+            "action.position.unit_m",
+            f"metres commanded by 1.0: the hand moves {moved.unit_m:.3g} m, but a controller may reach only a part",
         )
-        draft.untold["right.action.rotation.unit_rad"] = (
-            f"radians commanded by 1.0: the hand turns {turned.unit_rad:.3g}"
-        )
+        draft.leave_open("action.rotation.unit_rad", f"radians commanded by 1.0: the hand turns {turned.unit_rad:.3g}")
     command, measured = _grippers(draft, columns, turned)
     angle = turned.unit_rad if action[0] in _ANGLES else 1.0
     motion = moved.motion if moved.motion is Motion.ABSOLUTE else turned.motion
     return ArmColumns(
-        position=Position(moved.state.column.key, moved.state.start, unit_m=1.0),
-        rotation=Rotation(state[1].column.key, state[1].start, state[0], unit_rad=1.0),
-        gripper=None if measured is None else _gripper(measured),
+        position=Position(moved.state.column.key, moved.state.first, unit_m=1.0),
+        rotation=Rotation(state[1].column.key, state[1].first, state[0], unit_rad=1.0),
+        gripper=None if measured is None else draft.gripper(measured),
         joints=_joints(draft),
         action=PoseAction(
             motion=motion,
             frame=Frame.BASE if motion is Motion.ABSOLUTE else turned.frame,
-            position=Position(moved.action.column.key, moved.action.start, unit_m=moved.unit_m),
-            rotation=Rotation(action[1].column.key, action[1].start, action[0], unit_rad=angle),
+            position=Position(moved.action.column.key, moved.action.first, unit_m=moved.unit_m),
+            rotation=Rotation(action[1].column.key, action[1].first, action[0], unit_rad=angle),
             gripper=command,
         ),
     )
-
-
-def _gripper(reading: GripperReading) -> Gripper:
-    return Gripper(reading.span.column.key, reading.span.start, open=reading.open, closed=reading.closed)
 
 
 def _grippers(
@@ -105,18 +92,14 @@ def _grippers(
 ) -> tuple[Gripper, GripperReading | None]:
     told = next(filter(None, map(read_command, grippers(columns, turned.action[1]))), None)
     if told is None:
-        draft.untold["right.action.gripper"] = "the gripper's command: no value of an action that changes was found"
+        draft.leave_open("action.gripper", "the gripper's command: no value of an action that changes was found")
         return Gripper(turned.action[1].column.key, 0, open=1.0, closed=0.0), None
     draft.evidence.append(told.evidence)
     measured = next(filter(None, (read_measured(span, told) for span in grippers(columns, turned.state[1]))), None)
     if measured is not None:
         draft.evidence.append(measured.evidence)
-        ends = f"{min(measured.open, measured.closed):.3g} to {max(measured.open, measured.closed):.3g}"
-        draft.untold["right.gripper, its range"] = f"whether {ends}, which the sample shows, is all of it"
-    if not told.is_told:
-        for place in ("right.action.gripper", *(["right.gripper"] if measured else [])):
-            draft.untold |= {f"{place}.{end}": f"which value is {end}: {told.evidence}" for end in ("open", "closed")}
-    return _gripper(told), measured
+    draft.leave_gripper_open(told, measured)
+    return draft.gripper(told), measured
 
 
 def _joints(draft: ArmDraft) -> Joints | None:
@@ -124,4 +107,4 @@ def _joints(draft: ArmDraft) -> Joints | None:
         return None
     unit, evidence = joint_unit_rad(draft.joints)
     draft.evidence.append(evidence)
-    return Joints(draft.joints.column.key, draft.joints.start, count=draft.joints.width, unit_rad=unit)
+    return Joints(draft.joints.column.key, draft.joints.first, count=draft.joints.width, unit_rad=unit)

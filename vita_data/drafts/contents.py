@@ -1,5 +1,6 @@
 """What a tree in one of the known formats has: columns with the values of some episodes, cameras, texts, rate."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,11 +48,18 @@ class Column:
     """The names of its values, lower case; empty if it has none."""
     episodes: tuple[Float64, ...]
     """[T, D] each"""
+    first: int = 0
+    """Where the values stand in the dataset's column, of which this may be a part."""
 
     @property
     def width(self) -> int:
         """The number of values of a row."""
         return int(self.episodes[0].shape[1])
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its values have names that say more than numbers do; `motor_0` does not."""
+        return len({re.sub(r"\d+", "", name) for name in self.names}) > 1 or any("joint" in one for one in self.names)
 
     @property
     def is_action(self) -> bool:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+
 from vita_data import declared as words
 from vita_data.action_convention import Flip
 from vita_data.declared import (
-    ArmColumns,
     Camera,
     Declaration,
     Hdf5Declaration,
@@ -16,7 +17,7 @@ from vita_data.declared import (
     RldsDeclaration,
     RldsSource,
 )
-from vita_data.drafts.arm import ArmDraft, draft_arm
+from vita_data.drafts.arms import ArmsDraft, draft_arms
 from vita_data.drafts.contents import NUM_EPISODES, TEXT_WORDS, Contents, Format, find_contents
 from vita_data.drafts.rate import contradicts, read_rate
 from vita_data.drafts.render import render, used_names
@@ -24,7 +25,7 @@ from vita_data.errors import RequestError, VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
 from vita_data.motion_lag import EXACT
-from vita_data.probe.lag import measured_lag
+from vita_data.probe.lag import measured_joint_lag, measured_lag
 from vita_data.probe.result import Verdict
 from vita_data.probe.run import probe_tree
 from vita_data.probe.sample import read_sample
@@ -34,6 +35,8 @@ _ROLES = (CameraRole.PRIMARY, CameraRole.SECONDARY, CameraRole.WRIST_RIGHT, Came
 _WRIST = ("wrist", "hand", "gripper")
 _TODO_TEXT = "TODO"
 _TOLD = (Verdict.HELD, Verdict.WARNING, Verdict.FAILED)
+_BLANKS = {".gripper": "Gripper", "rotation.form": "RotationForm"}
+"""What an author needs to fill a blank that ends so."""
 _ALWAYS_UNTOLD = {
     "embodiment": "the robot",
     "licence": "the dataset's licence",
@@ -69,20 +72,22 @@ def draft_source(raw: FsspecTree, *, name: str) -> Draft:
         SourceError: its description cannot be read.
     """
     contents = find_contents(raw)
-    arm = draft_arm(contents.columns)
-    hz, untold = _rate(contents, arm)
-    untold |= _ALWAYS_UNTOLD | arm.untold
-    if not contents.cameras and arm.arm is None:
-        raise RequestError(f"--from {raw.root}: found no camera, and {arm.untold['right']}")
-    declaration = _declaration(contents, name, arm.arm, hz)
-    evidence = list(arm.evidence)
+    arms = draft_arms(contents.columns)
+    hz, untold = _rate(contents, arms)
+    untold |= _ALWAYS_UNTOLD | arms.untold
+    for arm in arms.found:
+        untold |= arm.untold
+    if not contents.cameras and not arms.found:
+        raise RequestError(f"--from {raw.root}: found no camera, and {arms.untold['right']}")
+    declaration = _declaration(contents, name, arms, hz)
+    evidence = list(dict.fromkeys(line for arm in arms.found for line in arm.evidence))
     unread: Unread | None = None
     try:
         unread, reading = _read_lag(declaration, raw)
         if reading is not None:
             evidence.append(reading.evidence)
             declaration = replace(declaration, lag=reading.lag, rows_to_action=reading.rows_to_action)
-        elif arm.arm is not None:
+        elif arms.found:
             untold["lag"] = "by how many rows the motion follows the action: the sample does not tell"
         settings = _source(declaration).Settings()
         report = probe_tree(_source(declaration), raw, settings, limit=NUM_EPISODES).report
@@ -91,7 +96,7 @@ def draft_source(raw: FsspecTree, *, name: str) -> Draft:
         ]
     except VitaDataError as error:
         evidence.append(f"the draft does not read the tree yet: {error}")
-    text = _text(declaration, evidence, untold, root=raw.root)
+    text = _text(declaration, arms, evidence, untold, root=raw.root)
     notes = tuple(f"{place}: {what}" for place, what in untold.items())
     return Draft(
         text=text, evidence=tuple(evidence), untold=notes, unread=unread, unused=_unused(contents, declaration)
@@ -119,39 +124,43 @@ def _read_lag(declaration: Declaration, raw: FsspecTree) -> tuple[Unread | None,
         source = _source(replace(declaration, rows_to_action=late))
         sample = read_sample(source, raw, source.Settings(), limit=NUM_EPISODES)
         unread = sample.unread
-        told = measured_lag(sample, source.INFO) if declaration.right is not None else None
+        told = measured_lag(sample, source.INFO) or measured_joint_lag(sample, source.INFO)
         if told is not None and told.is_sure and told.lag is not None and told.lag >= 0:
             which = "its action" if not late else "the action of the next row"
-            evidence = (
-                f"the hand's motion follows {which} by {told.lag} rows ({told.what}: {told.by_lag[told.lag]:.2f})"
-            )
+            evidence = f"the arm's motion follows {which} by {told.lag} rows ({told.what}: {told.by_lag[told.lag]:.2f})"
             reading = _LagReading(lag=told.lag, rows_to_action=late, is_exact=told.what == EXACT, evidence=evidence)
             found.append(reading)
     return unread, max(found, key=lambda one: (one.is_exact, -one.lag, -one.rows_to_action), default=None)
 
 
-def _rate(contents: Contents, arm: ArmDraft) -> tuple[float, dict[str, str]]:
-    """Return the rate, and what is not told about it; adds measured joint velocities to the arm."""
-    measured = read_rate(arm.joints, contents.columns)
-    if measured is not None:
-        arm.evidence.append(measured.evidence)
-        if arm.arm is not None and arm.arm.joints is not None:
-            speeds, unit = measured.speeds, arm.arm.joints.unit_rad
-            arm.arm = replace(
-                arm.arm, joint_speeds=Joints(speeds.column.key, speeds.start, count=speeds.width, unit_rad=unit)
+def _rate(contents: Contents, arms: ArmsDraft) -> tuple[float, dict[str, str]]:
+    """Return the rate, and what is not told about it; adds measured joint velocities to the arms."""
+    rates = []
+    for draft in dict.fromkeys((*arms.found, *filter(None, (arms.left, arms.right)))):
+        measured = read_rate(draft.joints, draft.columns)
+        if measured is not None and draft.arm is not None and draft.arm.joints is not None:
+            speeds, unit = measured.speeds, draft.arm.joints.unit_rad
+            draft.evidence.append(measured.evidence)
+            draft.arm = replace(
+                draft.arm, joint_speeds=Joints(speeds.column.key, speeds.first, count=speeds.width, unit_rad=unit)
             )
-        if contents.fps is None or contradicts(contents.fps, measured.hz):
+            rates.append(measured.hz)
+    if rates:
+        hz = float(np.median(rates))
+        if contents.fps is None or contradicts(contents.fps, hz):
             label = "" if contents.fps is None else f"; the label says {contents.fps:g}"
-            return round(measured.hz, 1), {"hz": f"the rate: joint velocities imply {measured.hz:.3g}{label}"}
+            return round(hz, 1), {"hz": f"the rate: joint velocities imply {hz:.3g}{label}"}
         return contents.fps, {}
     if contents.fps is None:
         return 10.0, {"hz": f"the rate of the rows: {contents.format} does not say it, and no velocities imply one"}
     return contents.fps, {"hz": f"whether the label of {contents.fps:g} rows a second is true"}
 
 
-def _declaration(contents: Contents, name: str, arm: ArmColumns | None, hz: float) -> Declaration:
+def _declaration(contents: Contents, name: str, arms: ArmsDraft, hz: float) -> Declaration:
     widths = {column.key: column.width for column in contents.columns}
-    used = [] if arm is None else list(dict.fromkeys(found.key for found in arm.columns()))
+    left, right = (None if draft is None else draft.arm for draft in (arms.left, arms.right))
+    drafted = [draft.arm for draft in arms.found if draft.arm is not None]
+    used = list(dict.fromkeys(found.key for arm in drafted for found in arm.columns()))
     cameras = tuple(Camera(role=role, key=key, turned=Flip.NONE) for key, role in _roles(contents.cameras))
     base = Declaration(
         name=name,
@@ -160,9 +169,9 @@ def _declaration(contents: Contents, name: str, arm: ArmColumns | None, hz: floa
         hz=hz,
         columns={key: widths[key] for key in used},
         cameras=cameras,
-        right=arm,
-        left=None,
-        action_origin=None if arm is None else ActionOrigin.COMMANDED,
+        right=right,
+        left=left,
+        action_origin=ActionOrigin.COMMANDED if drafted else None,
         rows_to_action=0,
         lag=0,
         text_style=TextStyle.IMPERATIVE,
@@ -215,15 +224,18 @@ def _unused(contents: Contents, declaration: Declaration) -> tuple[str, ...]:
     return (*keys, *(key for key in contents.cameras if key not in cameras), *(t for t in contents.texts if t != text))
 
 
-def _text(declaration: Declaration, evidence: list[str], untold: dict[str, str], *, root: str) -> str:
+def _text(declaration: Declaration, arms: ArmsDraft, evidence: list[str], untold: dict[str, str], *, root: str) -> str:
     source = type(_source(declaration)).__name__
     # a label is a rate, though an unconfirmed one; a lag of 0 is what most recorders mean
     told = {"lag"} | ({"hz"} if isinstance(declaration, LeRobotDeclaration) and _is_label(declaration) else set())
     hidden = untold.keys() - told
-    call = f"SOURCE = {source}(\n    {render(declaration, untold=hidden, indent=4)}\n)\n"
+    choices = "".join(f"{arm.place} = {render(arm.arm, untold=hidden, path=arm.place)}\n" for arm in arms.choices)
+    chosen = f"# Readings of the same values: delete those that are wrong.\n{choices}\n" if choices else ""
+    call = chosen + f"SOURCE = {source}(\n    {render(declaration, untold=hidden, indent=4)}\n)\n"
     shown = "".join(f"#   {' '.join(line.split())}\n" for line in evidence)
     open_ = "".join(f"#   {place}: {' '.join(what.split())}\n" for place, what in untold.items())
-    here = used_names(call, words.__all__)
+    blanks = {name for end, name in _BLANKS.items() if any(place.endswith(end) for place in hidden)}
+    here = sorted({*used_names(call, words.__all__), *blanks})
     types = used_names(call, ["ActionOrigin", "CameraRole", "TextStyle"])
     return (
         f'"""First draft of a source for {root}: replace each TODO, and look at the rest."""\n\n'

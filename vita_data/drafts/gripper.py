@@ -8,6 +8,7 @@ from vita_data.drafts.poses import Span
 
 _MOSTLY, _SIMILAR, _LOW, _HIGH = 0.8, 0.3, 0.01, 0.99
 _MIDDLE = 0.25
+_FIRST = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ def read_command(span: Span) -> GripperReading | None:
     low, high = (float(np.quantile(values, share)) for share in (_LOW, _HIGH))
     if not np.isfinite(values).all() or high - low < 1e-6:
         return None
-    starts = np.array([episode[0, 0] for episode in span.values() if len(episode)])
+    # several rows: the first action of a recording may be a filler
+    starts = np.array([np.median(episode[:_FIRST, 0]) for episode in span.values() if len(episode)])
     share_high = float(np.mean(starts > (low + high) / 2))
     undecided = float(np.mean(np.abs(values - (low + high) / 2) < _MIDDLE * (high - low)))
     is_relative = undecided > _MOSTLY

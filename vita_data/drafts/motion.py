@@ -55,7 +55,7 @@ def read_motion(state: Span, action: Span, of_state: Sequence[tuple[RotationForm
         action: the three values.
         of_state: forms that the hand's rotation may have, for displacements along the hand's axes.
     """
-    here, there, told = (np.concatenate(part) for part in _steps(state, action))
+    here, there, told = (np.concatenate(part) for part in steps(state, action))
     if not len(here) or not np.isfinite(np.concatenate([here, there, told])).all():
         return None
     spread = float(np.linalg.norm(here.std(axis=0)))
@@ -82,12 +82,12 @@ def read_motion(state: Span, action: Span, of_state: Sequence[tuple[RotationForm
 
 
 def _in_hand(moved: Float64, form: RotationForm, seen: Span, action: Span) -> Float64:
-    here = np.concatenate(_steps(seen, action)[0])
+    here = np.concatenate(steps(seen, action)[0])
     return np.asarray(np.einsum("tji,tj->ti", _MATRIX[form](here), moved))
 
 
-def _steps(state: Span, action: Span) -> tuple[list[Float64], list[Float64], list[Float64]]:
-    """Return here [n, 3], there and told of each episode, for rows with a next one."""
+def steps(state: Span, action: Span) -> tuple[list[Float64], list[Float64], list[Float64]]:
+    """Return the state here and in the next row, and the action, of each episode's rows with a next one."""
     pairs = list(zip(state.values(), action.values(), strict=True))
     rows = [min(len(seen), len(told)) - 1 for seen, told in pairs]
     return (
@@ -165,8 +165,8 @@ def _deltas(
     reading: MotionReading, of_state: tuple[RotationForm, Span], told: Span
 ) -> list[tuple[float, RotationReading]]:
     form, seen = of_state
-    here, there, rows = (np.concatenate(part) for part in _steps(seen, told))
-    xyz, after, moved_told = (np.concatenate(part) for part in _steps(reading.state, reading.action))
+    here, there, rows = (np.concatenate(part) for part in steps(seen, told))
+    xyz, after, moved_told = (np.concatenate(part) for part in steps(reading.state, reading.action))
     before, now = _MATRIX[form](here), _MATRIX[form](there)
     turn = rotation_delta(before, now)
     back = np.swapaxes(before, -1, -2)

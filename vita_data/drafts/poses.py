@@ -13,6 +13,7 @@ _NORM = 1e-2
 _WIDTHS = {RotationForm.QUAT_XYZW: 4, RotationForm.QUAT_WXYZ: 4, RotationForm.ROT6D: 6}
 _ROTATION_WORDS = ("quat", "rot", "ori", "euler", "rpy", "axis")
 _GRIPPER_WORDS = ("grip", "finger")
+_JOINT_WORDS = ("joint", "shoulder", "elbow", "wrist", "waist")
 _X, _Y, _Z = "x", "y", "z"
 
 
@@ -28,9 +29,14 @@ class Span:
         """Return the values of each episode [T, width]."""
         return [episode[:, self.start : self.start + self.width] for episode in self.column.episodes]
 
+    @property
+    def first(self) -> int:
+        """Where it begins in the dataset's column."""
+        return self.column.first + self.start
+
     def __str__(self) -> str:
-        last = self.start + self.width - 1
-        which = f"value {self.start}" if self.width == 1 else f"values {self.start} to {last}"
+        last = self.first + self.width - 1
+        which = f"value {self.first}" if self.width == 1 else f"values {self.first} to {last}"
         return f"{self.column.key} ({which})"
 
 
@@ -43,7 +49,8 @@ def positions(columns: Sequence[Column]) -> Iterator[Span]:
             if [_axis(name) for name in column.names[start : start + 3]] == [_X, _Y, _Z]
         ]
         is_own = column.width == 3 and not _has(column, _ROTATION_WORDS)
-        starts = named[:1] or ([0] if is_own or (column.width >= 6 and not _is_joints(column)) else [])
+        is_long = column.width >= 6 and not _is_joints(column) and not _names_joints(column)
+        starts = named[:1] or ([0] if is_own or is_long else [])
         yield from (Span(column, start, 3) for start in starts)
 
 
@@ -120,8 +127,17 @@ def joints(columns: Sequence[Column]) -> Span | None:
     return None
 
 
+def is_tool(name: str) -> bool:
+    """Tell whether a value's name is one of a gripper or of fingers."""
+    return any(word in name for word in (*_GRIPPER_WORDS, "hand", "thumb"))
+
+
 def _is_joints(column: Column) -> bool:
     return "joint" in column.key.lower() or "qpos" in column.key.lower()
+
+
+def _names_joints(column: Column) -> bool:
+    return any(word in name for name in column.names for word in _JOINT_WORDS)
 
 
 def _has(column: Column, words: Sequence[str]) -> bool:

@@ -23,9 +23,7 @@ def lag(sample: Sample, info: SourceInfo, settings: SourceSettings) -> ProbeResu
     """
     found, what = measured_lag(sample, info), "hand"
     if found is None:
-        most = np.full(NUM_JOINTS, info.max_step_rad)
-        found = response(list(_joint_runs(sample)), most=most, expected=info.action_lag, axes=JOINTS)
-        what = "arm"
+        found, what = measured_joint_lag(sample, info), "arm"
     if found is None:
         return not_applicable(Probe.LAG, "no run of the sample has actions, measured poses or joints, and motion")
     verdict, meaning = _verdict(found, info.action_lag, what)
@@ -47,6 +45,12 @@ def measured_lag(sample: Sample, info: SourceInfo) -> Response | None:
     """Find by how many rows the hand's motion follows the action; None without actions, poses and motion."""
     most = np.repeat([info.max_step_m, info.max_step_rad], 3)
     return response(list(_hand_runs(sample)), most=most, expected=info.action_lag)
+
+
+def measured_joint_lag(sample: Sample, info: SourceInfo) -> Response | None:
+    """Find by how many rows the joints follow their targets; None without targets, joints and motion."""
+    most = np.full(NUM_JOINTS, info.max_step_rad)
+    return response(list(_joint_runs(sample)), most=most, expected=info.action_lag, axes=JOINTS)
 
 
 def _verdict(found: Response, expected: int, what: str) -> tuple[Verdict, str]:
