@@ -4,7 +4,7 @@ The strongest check of a conversion short of executing it: each clip names its r
 `step_index`, and the source rebuilds from the stored actions what the raw file says that the robot was told.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from vita_data.config.from_json import from_json
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.shards.card_fields import settings_of
 from vita_data.shards.index import is_built, meant_shards, read_card, source_name, sources_in
 from vita_data.sources import load, names
 from vita_data.storage.files import AnyPath, open_path
@@ -101,7 +102,7 @@ def find_built(shards: AnyPath, raw: str) -> list[BuiltFrom]:
     folders = [shards] if is_built(shards) else [shards / name for name in sources_in(shards)]
     if not folders:
         raise RequestError(f"--shards {shards}: expected built sources, found none{meant_shards(shards)}")
-    named = {source_name(folder, read_card(folder)): folder for folder in folders}
+    named = {source_name(read_card(folder)): folder for folder in folders}
     return [
         BuiltFrom(name=name, folder=folder, raw=raw if len(named) == 1 else _raw_of(name, raw))
         for name, folder in named.items()
@@ -155,5 +156,4 @@ def _source(built: BuiltFrom, source_file: str) -> Source:
 
 
 def _settings(source: Source, built: BuiltFrom) -> SourceSettings:
-    found = read_card(built.folder).get("settings")
-    return from_json(source.Settings, found if isinstance(found, Mapping) else {})
+    return from_json(source.Settings, settings_of(read_card(built.folder)))

@@ -11,6 +11,7 @@ from vita_data import sources
 from vita_data.builder import BuildRequest, build
 from vita_data.errors import RequestError, VitaDataError
 from vita_data.replay import BuiltFrom, CommandReport, compare_commands, demonstration_reader, find_built
+from vita_data.shards.index import card_bytes, read_card
 from vita_data.sources.libero import source as libero
 from vita_data.types import SourceSettings, Split
 from vita_model.sims.cli.main import main
@@ -63,10 +64,10 @@ def test_several_sources_need_a_raw_folder_each(tmp_path: Path) -> None:
     (shards / "other").symlink_to(shards / "libero")
     assert isinstance(find_built(shards, str(raw))[0], BuiltFrom)  # the same source twice is one
 
-    card = (shards / "libero" / "dataset.json").read_text().replace('"source": "libero"', '"source": "bridge"')
+    card = {**read_card(shards / "libero"), "source": "bridge"}
     (shards / "other").unlink()
     (shards / "other").mkdir()
-    (shards / "other" / "dataset.json").write_text(card)
+    (shards / "other" / "dataset.json").write_bytes(card_bytes(card))
     with pytest.raises(RequestError, match="expected a folder for each built source, found none for"):
         find_built(shards, str(raw))
 

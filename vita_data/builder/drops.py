@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vita_data.builder.causes import by_cause
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow
-from vita_data.types import Reason, SourceSettings
+from vita_data.builder.records import EpisodeRow
+from vita_data.types import EpisodeOutcome, Reason, SourceSettings
 
 _MAX_DETAIL = 300
 

@@ -12,15 +12,17 @@ import pyarrow.parquet as pq
 
 from vita_data import SCHEMA_VERSION
 from vita_data.builder.plan import config_hash
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, record_path
+from vita_data.builder.records import EpisodeRow, UnitRecord, record_path
 from vita_data.builder.under_way import remove_reports
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
+from vita_data.shards.card_fields import SUMS
 from vita_data.shards.episodes import EPISODES
-from vita_data.shards.index import CARD, RECORDS, SUMS, card_bytes, card_shards, index_of
+from vita_data.shards.index import CARD, RECORDS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
+from vita_data.shards.sums import with_sum
 from vita_data.storage.files import AnyPath, list_files, remove, remove_abandoned, write_atomically
-from vita_data.types import Json, SourceInfo, Split
+from vita_data.types import EpisodeOutcome, Json, SourceInfo, Split
 
 _NUMBERED = re.compile(r"(.+-\d{6})\.(?:tar|arrow|json)")
 
@@ -49,7 +51,7 @@ def finish(folder: AnyPath, info: SourceInfo, fingerprint: Json, records: Sequen
         write_atomically(folder / name, data)
     # The card marks a folder as a built source and holds the checksums of its files, so it is written last.
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    sealed = {**card, SUMS: sums}
+    sealed = with_sum({**card, SUMS: sums})
     write_atomically(folder / CARD, card_bytes(sealed))
     return sealed
 

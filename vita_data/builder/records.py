@@ -1,28 +1,17 @@
 """Records that a build leaves beside its shards: one per unit, with a row per raw episode; a restart reads them."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
+from typing import Any
 
 from vita_data.shards.index import RECORDS
 from vita_data.shards.schema import json_bytes
+from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.shards.writer import ShardSummary
 from vita_data.storage.files import AnyPath, FileInfo, list_files, read_files, write_atomically
-from vita_data.types import Split
+from vita_data.types import EpisodeOutcome, Split
 
 PLAN = "plan.json"
-_SUM = "sha256"
-"""Key of a record's own sum, over its other values; records of earlier versions have none."""
-
-
-class EpisodeOutcome(StrEnum):
-    """The outcome of a raw episode."""
-
-    OK = "ok"
-    DROPPED = "dropped"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +62,7 @@ def write_record(folder: AnyPath, record: UnitRecord) -> None:
     shards = [[split, _flat(shard)] for split, shard in record.shards]
     limit = {} if record.limit is None else {"limit": record.limit}
     value = {"number": record.number, "plan": record.plan, "episodes": rows, "shards": shards, **limit}
-    data = json_bytes({**value, _SUM: _sum_of(value)})
-    write_atomically(record_path(folder, record.number), data)
-
-
-def _sum_of(value: Mapping[str, object]) -> str:
-    return hashlib.sha256(json_bytes(value)).hexdigest()
+    write_atomically(record_path(folder, record.number), json_bytes(with_sum(value)))
 
 
 def _flat(row: EpisodeRow | ShardSummary) -> dict[str, str | int]:
@@ -107,10 +91,7 @@ def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:
     try:
-        value = json.loads(data)
-        told = value.pop(_SUM, None)
-        if told is not None and told != _sum_of(value):
-            return None
+        value: Mapping[str, Any] = parse_summed(data)
         plan = str(value["plan"])
         rows = tuple(EpisodeRow(**{**row, "outcome": EpisodeOutcome(row["outcome"])}) for row in value["episodes"])
         shards = tuple((Split(split), ShardSummary(**summary)) for split, summary in value["shards"])

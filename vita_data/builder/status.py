@@ -3,14 +3,14 @@
 import time
 from dataclasses import dataclass
 
-from vita_data.builder.records import EpisodeOutcome, UnitRecord, read_records, record_path
+from vita_data.builder.records import UnitRecord, read_records, record_path
 from vita_data.builder.stored_plan import read_plan
 from vita_data.builder.under_way import read_under_way
 from vita_data.errors import RequestError
 from vita_data.nearby import meant
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.storage.files import AnyPath, list_files
-from vita_data.types import Json
+from vita_data.types import EpisodeOutcome, Json
 
 _RECENT_UNITS = 50
 

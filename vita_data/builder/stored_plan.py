@@ -1,8 +1,9 @@
 """The plan that a build stores beside its records, and how a later run resumes from both."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from vita_data.builder.differences import refuse_difference
 from vita_data.builder.finish import failed_rows
@@ -22,6 +23,7 @@ from vita_data.errors import BRING_BACK, RequestError, StorageError
 from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import STATS
+from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.storage.files import AnyPath, list_files, read_files, remove, write_atomically
 from vita_data.types import Json, Part
 
@@ -68,7 +70,7 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
     """
     path = folder / RECORDS / PLAN
     try:
-        value = json.loads(read_files([path])[0])
+        value: Mapping[str, Any] = parse_summed(read_files([path])[0])
         return StoredPlan(
             digest=str(value["digest"]),
             fingerprint={**value["fingerprint"]},
@@ -78,7 +80,10 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path}: cannot be read ({error!r}); remove {folder} and build again") from error
+        raise RequestError(
+            f"{path}: expected the plan of a build, got {error}; remove it and run the same build again, which builds "
+            "all units anew"
+        ) from error
 
 
 def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:
@@ -227,7 +232,7 @@ def _write_plan(folder: AnyPath, digest: str, print_: Json, grouping: Grouping, 
     plan: dict[str, object] = {"digest": digest, "fingerprint": print_, "units": [list(ids) for ids in grouping]}
     if print_["limit"] is not None:
         plan["num_units"] = len(units)
-    write_atomically(folder / RECORDS / PLAN, json.dumps(plan, indent=1, sort_keys=True).encode() + b"\n")
+    write_atomically(folder / RECORDS / PLAN, json.dumps(with_sum(plan), indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _part_ids(print_: Json) -> list[object]:

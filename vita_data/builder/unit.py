@@ -13,7 +13,7 @@ from vita_data.builder.names import stored_name
 from vita_data.builder.plan import BuildRequest, PlannedPart, Unit, codec_versions
 from vita_data.builder.pulse import Obstacle, Pulse
 from vita_data.builder.reading import part_outcomes
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, write_record
+from vita_data.builder.records import EpisodeRow, UnitRecord, write_record
 from vita_data.builder.stored_plan import require_plan
 from vita_data.builder.under_way import reported
 from vita_data.errors import BRING_BACK, RequestError, StorageError
@@ -23,7 +23,7 @@ from vita_data.normalize import EpisodeDroppedError, iter_clips
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.sources import own_digest
 from vita_data.storage.files import remove, storage_errors
-from vita_data.types import Clip, Drop, Episode, Failure, Json, Outcome, RawTree, Source, Split
+from vita_data.types import Clip, Drop, Episode, EpisodeOutcome, Failure, Json, Outcome, RawTree, Source, Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

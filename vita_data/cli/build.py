@@ -199,7 +199,7 @@ class Display:
 
     def unit(self, done: "UnitDone") -> None:
         """Show that a unit is committed."""
-        from vita_data.builder.records import EpisodeOutcome
+        from vita_data.types import EpisodeOutcome
 
         with self._lock:
             self._num_done = done.num_done

@@ -133,7 +133,7 @@ def _sources(folders: "Sequence[AnyPath]") -> "list[AnyPath]":
 
     found: dict[str, AnyPath] = {}
     for folder in (one for given in folders for one in built_at(given)):
-        name = source_name(folder, read_card(folder))
+        name = source_name(read_card(folder))
         if name in found:
             raise RequestError(f"source {name!r} is given twice, {found[name]} and {folder}; list them one by one")
         found[name] = folder

@@ -26,7 +26,12 @@ def add_shard_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_json_flag(stats)
     add_quiet_flag(stats)
 
-    verify = add_verb(verbs, "verify", _verify, "check every shard against its index and checksums")
+    verify = add_verb(
+        verbs,
+        "verify",
+        _verify,
+        "check every byte of a built source, and its card, indexes and tables against one another",
+    )
     verify.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
     add_json_flag(verify)
     add_quiet_flag(verify)
@@ -89,7 +94,7 @@ def _limit_notes(manifest: "Manifest", shards: "AnyPath") -> "Iterator[str]":
     from vita_data.shards.index import read_card
 
     for name in sorted({entry.source for entry in manifest.entries}):
-        if (limit := read_card(shards / name).get("limit")) is not None:
+        if (limit := read_card(shards / name)["limit"]) is not None:
             yield f"note: {name} is limited to its first {limit} raw episodes (--limit {limit})\n"
 
 
@@ -117,6 +122,8 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{report.source}: {report.num_shards} shards, {report.num_clips} clips, {report.num_members} members, "
             f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
         )
+    for note in report.notes:
+        print(f"vita-data verify: note: {one_line(note)}", file=sys.stderr)
     for problem in report.problems:
         print(f"vita-data verify: {one_line(problem)}", file=sys.stderr)
     return 1 if report.problems else 0

@@ -104,7 +104,7 @@ def _raws(raw: str | None, folders: "Sequence[AnyPath]") -> "Mapping[str, str]":
 
     if raw is None:
         return {}
-    names = [source_name(folder, read_card(folder)) for folder in folders]
+    names = [source_name(read_card(folder)) for folder in folders]
     if len(names) == 1:
         return {names[0]: raw}
     found = {name: f"{raw.rstrip('/')}/{name}" for name in names if (open_path(raw) / name).is_dir()}

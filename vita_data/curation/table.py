@@ -28,7 +28,7 @@ def episode_table(folder: AnyPath) -> pl.DataFrame:
     rows = pl.DataFrame(read_episodes(folder))
     joined = rows.join(_stored(folder), on="id", how="left", maintain_order="left")
     return joined.with_columns(
-        pl.lit(source_name(folder, read_card(folder))).alias("source"),
+        pl.lit(source_name(read_card(folder))).alias("source"),
         pl.col("suite", "task", "text").fill_null(""),
         pl.col("length_s").fill_null(0.0),
     ).select(COLUMNS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
+from vita_data.shards.card_fields import settings_of
 from vita_data.shards.index import read_card, source_name
 from vita_data.storage.files import AnyPath, require_no_file
 from vita_data.storage.whole_folder import appearing, temporary_for
@@ -77,16 +78,16 @@ def open_for_export(request: ExportRequest) -> OpenedSource:
     """
     require_free(request.out)
     card = read_card(request.folder)
-    name, settings = source_name(request.folder, card), card.get("settings")
+    name = source_name(card)
     opened = OpenedSource(
         name=name,
-        title=str(card.get("title", name)),
+        title=str(card["title"]),
         releases=_strings(card, "release"),
-        licence=str(card.get("licence", "unknown")),
-        redistributable=card.get("redistributable") is True,
-        url=str(card.get("url", "")),
-        has_every_row=card.get("frames") == FrameSelection.ALL,
-        has_depth=isinstance(settings, dict) and settings.get("depth") is True,
+        licence=str(card["licence"]),
+        redistributable=card["redistributable"] is True,
+        url=str(card["url"]),
+        has_every_row=card["frames"] == FrameSelection.ALL,
+        has_depth=settings_of(card).get("depth") is True,
         splits=tuple(BuiltSource(request.folder, split=split) for split in request.splits),
     )
     if not opened.redistributable and not request.in_house:
@@ -123,5 +124,5 @@ def export_folder(out: Path) -> Iterator[Path]:
 
 
 def _strings(card: Json, key: str) -> tuple[str, ...]:
-    found = card.get(key)
+    found = card[key]
     return tuple(str(one) for one in found) if isinstance(found, list) else ()

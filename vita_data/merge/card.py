@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from vita_data import SCHEMA_VERSION
 from vita_data.merge.inputs import Input
-from vita_data.shards.index import MERGED, card_sums
+from vita_data.shards.card_fields import AND, MERGED
+from vita_data.shards.index import card_sums
 from vita_data.shards.schema import json_bytes
 from vita_data.types import Json, Split
 
@@ -95,7 +96,7 @@ def merged_card(inputs: Sequence[Input], shards: Sequence[MergedShard], name: st
 
 
 def _joined(cards: Sequence[Mapping[str, Any]], field: str) -> str:
-    return " and ".join(dict.fromkeys(str(card[field]) for card in cards if card[field] is not None))
+    return AND.join(dict.fromkeys(str(card[field]) for card in cards if card[field] is not None))
 
 
 def _cameras(cards: Sequence[Mapping[str, Any]]) -> Json:

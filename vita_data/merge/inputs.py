@@ -61,7 +61,7 @@ def _open(folder: AnyPath) -> Input:
     card = read_card(folder)
     return Input(
         folder=folder,
-        name=source_name(folder, card),
+        name=source_name(card),
         card=card,
         episodes=read_episodes(folder),
         indexes=tuple(open_source(folder, split) for split in Split),

@@ -1,7 +1,6 @@
 """Merges built sources; a merge that was killed goes on where it stopped."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from vita_data.errors import RequestError, ShardError
 from vita_data.merge.card import MergedShard, merge_plan, merged_card, merged_episodes, merged_shards
 from vita_data.merge.inputs import Input, open_inputs
 from vita_data.merge.place import Placed, place
+from vita_data.shards.card_fields import MERGED, SUMS
 from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import (
     CARD,
     MERGE,
-    MERGED,
     RECORDS,
-    SUMS,
     card_bytes,
     card_shards,
     index_of,
@@ -27,6 +25,7 @@ from vita_data.shards.index import (
 )
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
+from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.storage.files import (
     AnyPath,
     list_files,
@@ -77,7 +76,7 @@ def merge(folders: Sequence[AnyPath], out: AnyPath, name: str, progress: Progres
         if _is_done(folder, inputs):
             return _result(folder, shards, {}, read_card(folder))
         with _held(folder):
-            write_atomically(folder / MERGE / _PLAN, json_bytes(merge_plan(inputs)))
+            write_atomically(folder / MERGE / _PLAN, json_bytes(with_sum(merge_plan(inputs))))
             counts = _place_all(folder, shards, progress)
             card = _finish(folder, inputs, shards, name)
     return _result(folder, shards, counts, card, is_new=True)
@@ -129,12 +128,19 @@ def _is_done(folder: AnyPath, inputs: Sequence[Input]) -> bool:
         raise RequestError(f"{folder} {what}; remove it, or give another --name or --out")
     if list_files(folder / RECORDS):
         raise RequestError(f"{folder} is a build that is not finished; give another --name or --out")
-    if _PLAN in list_files(folder / MERGE) and json.loads(read_files([folder / MERGE / _PLAN])[0]) != plan:
+    if _PLAN in list_files(folder / MERGE) and not _is_plan(read_files([folder / MERGE / _PLAN])[0], plan):
         raise RequestError(
-            f"{folder} is an unfinished merge of other sources, or these have changed; remove it, or give another "
-            "--name or --out"
+            f"{folder} is an unfinished merge of other sources, or these or its plan have changed; remove it, or give "
+            "another --name or --out"
         )
     return False
+
+
+def _is_plan(data: bytes, plan: Json) -> bool:
+    try:
+        return parse_summed(data) == with_sum(plan)
+    except ValueError:
+        return False
 
 
 def _place_all(folder: AnyPath, shards: Sequence[MergedShard], progress: Progress) -> dict[str, int]:
@@ -169,7 +175,7 @@ def _finish(folder: AnyPath, inputs: Sequence[Input], shards: Sequence[MergedSha
     for file, data in files.items():
         write_atomically(folder / file, data)
     # As in a build, the card makes the folder a built source, so it is written last.
-    sealed = {**card, SUMS: {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}}
+    sealed = with_sum({**card, SUMS: {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}})
     write_atomically(folder / CARD, card_bytes(sealed))
     return sealed
 

@@ -5,7 +5,6 @@ Cheap checks of the whole episode come before any image is read.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from vita_data.types import (
     Drop,
     Episode,
     Float32,
+    FrameSelection,
     Instruction,
     Int64,
     Modality,
@@ -45,13 +45,6 @@ from vita_data.types import (
 
 _MAX_INVALID_SHARE = 0.05
 _VAL_SHARE = 0.05
-
-
-class FrameSelection(StrEnum):
-    """Which rows' images are stored: those on the 1-second stride (pretraining), or all (fine-tuning)."""
-
-    KEYFRAMES = "keyframes"
-    ALL = "all"
 
 
 class EpisodeDroppedError(Exception):

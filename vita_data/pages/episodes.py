@@ -126,7 +126,7 @@ def _places(stored: pl.DataFrame, folders: Sequence[AnyPath]) -> Mapping[str, Pl
     wanted = set(stored["clip"].to_list())
     sources = set(stored["source"].to_list())
     found: dict[str, Place] = {}
-    for folder in (one for one in folders if source_name(one, read_card(one)) in sources):
+    for folder in (one for one in folders if source_name(read_card(one)) in sources):
         for index in (open_source(folder, split) for split in Split):
             for number, key in enumerate(index.table.column("key").to_pylist()):
                 if key in wanted:

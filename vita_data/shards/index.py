@@ -13,8 +13,10 @@ import pyarrow as pa
 
 from vita_data.errors import ManifestError, ShardError, raise_machine_fault
 from vita_data.nearby import meant, near_name
+from vita_data.shards.card_fields import SUMS, card_fault, resize_of
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
+from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.shards.tar import walk
 from vita_data.storage.files import AnyPath, is_empty, list_files, read_files, storage_errors
 from vita_data.types import Clip, Json, ResizeMode, Split
@@ -24,12 +26,8 @@ RECORDS = ".build"
 """Folder where a build stores its plan and its units' records."""
 MERGE = ".merge"
 """Folder where a merge stores what it merges."""
-MERGED = "merged"
-"""Field of a merged source's card: what was merged."""
-SUMS = "sums"
 _OPENERS, _STORE_OPENERS = 8, 32
 """Number of indexes opened in parallel, on a disk or mount and in a store."""
-_SHARD_KEYS = ("name", "num_clips", "num_bytes", "sha256", "index_sha256")
 
 
 def read_card(folder: AnyPath) -> Json:
@@ -37,22 +35,31 @@ def read_card(folder: AnyPath) -> Json:
 
     Raises:
         ManifestError: the source has not been built in the folder, or its build is not finished.
-        ShardError: the card is damaged.
+        ShardError: the card is damaged, or of another version.
         StorageError: the card cannot be opened, which says nothing about its content.
     """
     try:
         with storage_errors(folder / CARD):
             data = read_files([folder / CARD])[0]
-        card: Json = json.loads(data)
-        for split in Split:
-            _ = [[entry[key] for key in _SHARD_KEYS] for entry in card_shards(card, split)]
     except FileNotFoundError:
         raise ManifestError(f"{folder}: {CARD} is missing; {_remedy(folder)}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(
-            f"{folder / CARD}: expected a card of this version, got {error!r}; remove it and run the same build again"
-        ) from error
+    try:
+        card = parse_summed(data)
+    except ValueError as error:
+        raise _damaged(folder, str(error)) from error
+    if fault := card_fault(card):
+        raise _damaged(folder, fault)
     return card
+
+
+def _damaged(folder: AnyPath, found: str) -> ShardError:
+    if list_files(folder / RECORDS):
+        remedy = "remove it and run the same build again, which writes it anew"
+    elif list_files(folder / MERGE):
+        remedy = "remove it and run the same merge again, which writes it anew"
+    else:
+        remedy = f"copy {folder} again from where it was built"
+    return ShardError(f"{folder / CARD}: expected a card of this version, got {found}; {remedy}")
 
 
 def is_built(folder: AnyPath) -> bool:
@@ -102,17 +109,9 @@ def _remedy(folder: AnyPath) -> str:
     return f"{near} Otherwise {build}" if near else build
 
 
-def _resize(card: Json) -> ResizeMode:
-    settings = card.get("settings")
-    named = settings.get("resize", ResizeMode.PLAIN) if isinstance(settings, dict) else ResizeMode.PLAIN
-    if named not in list(ResizeMode):
-        raise ShardError(f"the card of {card.get('source')} has resize {named!r}; expected {' or '.join(ResizeMode)}")
-    return ResizeMode(named)
-
-
-def source_name(folder: AnyPath, card: Json) -> str:
-    """Return the source of a folder according to its card; the folder may have another name."""
-    return str(card.get("source", folder.name))
+def source_name(card: Json) -> str:
+    """Return the source of a card; the folder may have another name."""
+    return str(card["source"])
 
 
 @dataclass(frozen=True)
@@ -203,11 +202,11 @@ def open_source(folder: AnyPath, split: Split) -> SourceIndex:
 
     Raises:
         ManifestError: the source has not been built in the folder.
-        ShardError: a listed shard or index is missing, or the way of making images square is unknown.
+        ShardError: the card is damaged, or a listed shard or index is missing.
     """
     card = read_card(folder)
-    listed, source = card_shards(card, split), source_name(folder, card)
-    return replace(index_of(folder, split, listed, source=source), resize=_resize(card))
+    listed, source = card_shards(card, split), source_name(card)
+    return replace(index_of(folder, split, listed, source=source), resize=resize_of(card))
 
 
 def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: str) -> SourceIndex:
@@ -227,20 +226,20 @@ def index_of(folder: AnyPath, split: Split, listed: Sequence[Json], *, source: s
 
 
 def card_bytes(card: Json) -> bytes:
-    """Return the content of dataset.json for a card."""
-    return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+    """Return the content of dataset.json for a card, with its own sum."""
+    return json.dumps(with_sum(card), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def card_sums(card: Json) -> dict[str, str]:
     """Return the sha256 of the files beside the card, by name."""
-    sums = card.get(SUMS)
+    sums = card[SUMS]
     return {str(name): str(value) for name, value in sums.items()} if isinstance(sums, Mapping) else {}
 
 
 def card_shards(card: Json, split: Split) -> list[Json]:
     """Return the shards of a split as listed in the card: name, num_clips, num_bytes, sha256, index_sha256."""
     shards = card["shards"]
-    return list(shards.get(split, [])) if isinstance(shards, Mapping) else []
+    return list(shards[split]) if isinstance(shards, Mapping) else []
 
 
 def rows_from_tar(shard: AnyPath) -> list[Json]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ManifestError, ShardError
+from vita_data.shards.card_fields import SUMS
 from vita_data.shards.index import (
     CARD,
-    SUMS,
     SourceIndex,
     card_bytes,
     card_sums,
@@ -89,7 +89,7 @@ def load_stats(folder: AnyPath) -> StatsFile:
         ShardError: the file is damaged.
     """
     card = read_card(folder)
-    name, repair = source_name(folder, card), f"run `vita-data stats {folder}`"
+    name, repair = source_name(card), f"run `vita-data stats {folder}`"
     try:
         data = read_files([folder / STATS])[0]
     except FileNotFoundError:

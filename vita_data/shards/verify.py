@@ -1,21 +1,24 @@
-"""Checks every byte of every shard of a source against its index, its checksums and the schema."""
+"""Checks every byte of a built source: shards, indexes, card, tables, and all of them against one another."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from isal.isal_zlib import crc32
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ShardError
-from vita_data.shards.index import card_shards, card_sums, member_refs, open_index, read_card, source_name
+from vita_data.shards.index import card_shards, member_refs, open_index, read_card, source_name
 from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
+from vita_data.shards.sums import SUM
 from vita_data.shards.tar import END, header
+from vita_data.shards.verify_files import file_faults, file_sha256, no_sum, record_faults, strays
+from vita_data.shards.verify_tables import clip_columns, table_faults
 from vita_data.slots import ACTION_DIM, STATE_DIM
-from vita_data.storage.files import AnyPath, list_files, storage_errors
+from vita_data.storage.files import AnyPath, storage_errors
 from vita_data.types import IMAGE_SIZE, Json, Split
 
 
@@ -28,6 +31,8 @@ class VerifyReport:
     num_clips: int
     num_members: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What could not be checked although nothing is wrong."""
 
 
 def verify(folder: AnyPath, progress: Progress = SILENT) -> VerifyReport:
@@ -45,29 +50,25 @@ def _verify(folder: AnyPath, progress: Progress) -> VerifyReport:
     card = read_card(folder)
     progress.start(2 * sum(int(str(entry["num_bytes"])) for split in Split for entry in card_shards(card, split)))
     problems: list[str] = []
-    num_shards = num_clips = num_members = 0
+    checked: list[_Checked] = []
     for split in Split:
         listed = card_shards(card, split)
         for entry in listed:
-            num_shards += 1
-            found = _Checked(folder / split / str(entry["name"]), progress)
-            problems += found.run(entry)
-            num_clips, num_members = num_clips + found.num_clips, num_members + found.num_members
-        names = {str(entry["name"]) for entry in listed}
-        # readers ignore hidden names, such as the `._SHARD.tar` files that macOS creates
-        there = [name for name in sorted(list_files(folder / split)) if not name.startswith(".")]
-        strays = [name for name in there if name.endswith(".tar") and name not in names]
-        problems += [f"shard {folder / split / name}: not listed in the card" for name in strays]
-    for name, sha256 in sorted(card_sums(card).items()):
-        path = folder / name
-        if not path.exists() or _file_sha256(path) != sha256:
-            problems.append(f"{path}: missing, or does not match the card's sha256")
+            checked.append(_Checked(folder / split / str(entry["name"]), progress))
+            problems += checked[-1].run(entry)
+        problems += strays(folder, split, [str(entry["name"]) for entry in listed])
+    lost = list(file_faults(folder, card))
+    problems += [*lost, *record_faults(folder)]
+    clips = [one.clips for one in checked if one.clips is not None]
+    if not lost and len(clips) == len(checked):
+        problems += table_faults(folder, card, clips)
     return VerifyReport(
-        source=source_name(folder, card),
-        num_shards=num_shards,
-        num_clips=num_clips,
-        num_members=num_members,
+        source=source_name(card),
+        num_shards=len(checked),
+        num_clips=sum(one.num_clips for one in checked),
+        num_members=sum(one.num_members for one in checked),
         problems=tuple(problems),
+        notes=() if SUM in card else (no_sum(folder),),
     )
 
 
@@ -77,6 +78,9 @@ class _Checked:
     progress: Progress
     num_clips: int = 0
     num_members: int = 0
+    num_bytes: int = 0
+    clips: pa.Table | None = None
+    """What the index says of each clip, for the comparison with the list of episodes; None if it is damaged."""
 
     def run(self, entry: Json) -> list[str]:
         index = self.shard.with_suffix(".arrow")
@@ -85,14 +89,19 @@ class _Checked:
                 return [f"shard {path}: listed in the card but missing"]
         problems: list[str] = []
         try:
-            rows = open_index(index, sha256=str(entry["index_sha256"])).to_pylist()
+            table = open_index(index, sha256=str(entry["index_sha256"]))
         except ShardError as error:
             return [str(error)]
-        self.num_clips = len(rows)
+        rows = table.to_pylist()
+        self.num_clips, self.clips = len(rows), clip_columns(table, shard=self.shard.name)
         if len(rows) != entry["num_clips"]:
             problems.append(f"index {index}: expected {entry['num_clips']} clips as in the card, found {len(rows)}")
         problems += self._walk(rows)
-        if not problems and _file_sha256(self.shard, self.progress) != entry["sha256"]:
+        if not problems and self.num_bytes != entry["num_bytes"]:
+            problems.append(
+                f"shard {self.shard}: expected {entry['num_bytes']} bytes as in the card, found {self.num_bytes}"
+            )
+        if not problems and file_sha256(self.shard, self.progress) != entry["sha256"]:
             problems.append(f"shard {self.shard}: does not match the card's sha256")
         return problems
 
@@ -117,6 +126,7 @@ class _Checked:
                     faults = clip_faults(row, members)
                     problems += [f"shard {self.shard}, clip {row['key']}, {fault}" for fault in faults]
             file.seek(end)
+            self.num_bytes = end + len(END)
             if file.read(len(END) + 1) != END:
                 problems.append(f"shard {self.shard}: does not end where its index ends")
             self.progress.update(len(END), f"{self.shard.name}, {len(problems)} problems")
@@ -162,12 +172,3 @@ def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str
         yield "contains values that are not finite"
     elif np.any(values[:, ~np.asarray(meta[mask], bool)]):
         yield "a masked column is not zero"
-
-
-def _file_sha256(path: AnyPath, progress: Progress = SILENT) -> str:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-            progress.update(len(block), f"{path.name}, sha256")
-    return sha256.hexdigest()

@@ -75,6 +75,21 @@ class ResizeMode(StrEnum):
     CENTER_CROP = "center_crop"
 
 
+class FrameSelection(StrEnum):
+    """Which rows' images are stored: those on the 1-second stride (pretraining), or all (fine-tuning)."""
+
+    KEYFRAMES = "keyframes"
+    ALL = "all"
+
+
+class EpisodeOutcome(StrEnum):
+    """The outcome of a raw episode."""
+
+    OK = "ok"
+    DROPPED = "dropped"
+    FAILED = "failed"
+
+
 class TextStyle(StrEnum):
     """Which text rules of vita_data/README.md apply to a source's instructions."""
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pipelines.bench.build.workload import Workload
 from vita_data.builder import BuildRequest, Listeners, LocalEngine, build
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow
+from vita_data.builder.records import EpisodeRow
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.video.stream import VideoInfo, VideoStream, scan_video
 from vita_data.normalize import FrameSelection
 from vita_data.normalize.keyframes import keyframe_rows
 from vita_data.sources import load
-from vita_data.types import Episode, Image, ResizeMode, RgbFrame
+from vita_data.types import Episode, EpisodeOutcome, Image, ResizeMode, RgbFrame
 
 
 def read_all(paths: Sequence[str]) -> int:

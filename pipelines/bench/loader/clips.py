@@ -11,11 +11,12 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pipelines.bench.build.videos import moving_scene
+from pipelines.bench.loader.card import synthetic_card
 from pipelines.bench.loader.pairs import write_pairs
 from pipelines.bench.loader.sizes import ClipSpec
 from vita_data.formats.toy import toy_arm
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
-from vita_data.shards import schema
+from vita_data.shards.index import CARD, card_bytes
 from vita_data.shards.stats import write_stats
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.slots import ACTION_DIM
@@ -60,8 +61,8 @@ def _written(folder: Path, spec: ClipSpec) -> Iterator[tuple[Sequence[bytes], Se
         if writer.summary is None:
             raise RuntimeError("expected a shard with clips, got an empty one")
         summaries.append(writer.summary)
-    card = {"source": SOURCE, "shards": {"train": [asdict(one) for one in summaries], "val": []}}
-    (folder / "dataset.json").write_bytes(schema.json_bytes(card))
+    card = synthetic_card(SOURCE, [asdict(one) for one in summaries], {})
+    (folder / CARD).write_bytes(card_bytes(card))
     write_stats(folder)
 
 

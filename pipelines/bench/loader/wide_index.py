@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.bench.loader.card import synthetic_card
 from pipelines.bench.loader.sizes import IndexSpec
-from vita_data.shards.index import card_bytes
+from vita_data.shards.index import CARD, card_bytes
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import STATS, ColumnStats, GroupStats, StatsFile, stats_bytes
 from vita_data.slots import ACTION_DIM, STATE_DIM
@@ -44,8 +45,7 @@ def write_wide_index(raw: Path, spec: IndexSpec) -> int:
     stats = stats_bytes(_stats(spec))
     (folder / STATS).write_bytes(stats)
     sums: Json = {STATS: hashlib.sha256(stats).hexdigest()}
-    card: Json = {"source": SOURCE, "shards": {"train": listed, "val": []}, "sums": sums}
-    (folder / "dataset.json").write_bytes(card_bytes(card))
+    (folder / CARD).write_bytes(card_bytes(synthetic_card(SOURCE, listed, sums)))
     return spec.num_frames
 
 

@@ -20,14 +20,14 @@ import pytest
 from vita_data.builder import BuildRequest, LocalEngine, Share, build, status
 from vita_data.builder.finish import finish
 from vita_data.builder.plan import cut_units, group_parts
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.builder.records import EpisodeRow, UnitRecord
 from vita_data.builder.run import BuildState, _held
 from vita_data.config.settings import describe_settings, parse_settings
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
 from vita_data.shards.verify import verify
 from vita_data.sources import load
-from vita_data.types import Episode, Outcome, Part, RawTree, ResizeMode
+from vita_data.types import Episode, EpisodeOutcome, Outcome, Part, RawTree, ResizeMode
 
 
 def request(name: str, raw: Path, out: Path, **changes: object) -> BuildRequest:

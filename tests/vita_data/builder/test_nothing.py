@@ -13,9 +13,9 @@ from vita_data import sources
 from vita_data.builder import BuildRequest, build
 from vita_data.builder.causes import by_cause, failure_lines
 from vita_data.builder.drops import DROPS, why_nothing
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow
+from vita_data.builder.records import EpisodeRow
 from vita_data.cli.main import main
-from vita_data.types import Reason
+from vita_data.types import EpisodeOutcome, Reason
 
 ROOT = Path(__file__).parents[3]
 

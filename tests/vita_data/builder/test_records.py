@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord, read_records, record_path, write_record
+from vita_data.builder.records import EpisodeRow, UnitRecord, read_records, record_path, write_record
 from vita_data.shards.writer import ShardSummary
-from vita_data.types import Split
+from vita_data.types import EpisodeOutcome, Split
 
 RECORD = UnitRecord(
     number=2,

@@ -1,6 +1,5 @@
 """Synthetic shards: clips whose frames and numbers say where they come from, so that a batch can be checked exactly."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ import pyarrow as pa
 import pytest
 import simplejpeg
 
+from pipelines.bench.loader.card import synthetic_card
 from vita_data.formats.toy import toy_frame
 from vita_data.loader import Plan
 from vita_data.loader.order.pool import OpenEntry
 from vita_data.loader.order.request import PlanRequest
 from vita_data.loader.windows.clips import ShardView
-from vita_data.shards.index import SourceIndex
+from vita_data.shards.index import SourceIndex, card_bytes
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import GroupStats, StatsFile, write_stats
 from vita_data.shards.writer import ShardWriter
@@ -110,7 +110,7 @@ def write_source(root: Path, clips: Sequence[Clip], *, per_shard: int = 4) -> Pa
                 writer.add(clip)
         assert writer.summary is not None
         summaries.append(asdict(writer.summary))
-    (folder / "dataset.json").write_text(json.dumps({"shards": {"train": summaries, "val": []}}))
+    (folder / "dataset.json").write_bytes(card_bytes(synthetic_card(folder.name, summaries, {})))
     write_stats(folder)
     return folder
 

@@ -1,7 +1,6 @@
 """An index of a million clips and fifty million frames opens in little memory of the process's own."""
 
 import hashlib
-import json
 import re
 import shutil
 import subprocess
@@ -13,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vita_data.shards.index import open_source
+from pipelines.bench.loader.card import synthetic_card
+from vita_data.shards.index import card_bytes, open_source
 from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import write_stats
 from vita_data.types import Split
@@ -77,7 +77,7 @@ def write_big(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             {"name": name, "num_clips": CLIPS, "num_bytes": 0, "sha256": "0" * 64,
              "index_sha256": hashlib.sha256(data).hexdigest()}
         )  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps({"source": "arm", "shards": {"train": listed, "val": []}}))
+    (folder / "dataset.json").write_bytes(card_bytes(synthetic_card("arm", listed, {})))
     # There is nothing in the tars to compute statistics from, and they do not matter here.
     monkeypatch.setattr("vita_data.shards.stats._clips", lambda index: iter(()))
     write_stats(folder)

@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 
 from vita_data.builder.finish import finish
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.builder.records import EpisodeRow, UnitRecord
 from vita_data.formats.toy import toy_frame
 from vita_data.shards.writer import ShardSummary, ShardWriter
 from vita_data.types import (
@@ -17,6 +17,7 @@ from vita_data.types import (
     Arms,
     CameraRole,
     Clip,
+    EpisodeOutcome,
     Gaps,
     Instruction,
     Modality,
@@ -30,7 +31,7 @@ from vita_data.types import (
 
 HOSTILE = "put <script>alert('x')</script> & \"bowl\" </table>"
 NUM_STEPS = 60
-FINGERPRINT = {"settings": {"hz": None}, "frames": "keyframes", "limit": None, "versions": {}}
+FINGERPRINT = {"settings": {"hz": None, "resize": "plain"}, "frames": "keyframes", "limit": None, "versions": {}}
 
 
 def jpeg(step: int) -> bytes:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tests.vita_data.pages.conftest import FINGERPRINT, make_clip, make_info
 from vita_data.builder.finish import finish
-from vita_data.builder.records import EpisodeOutcome, EpisodeRow, UnitRecord
+from vita_data.builder.records import EpisodeRow, UnitRecord
 from vita_data.shards.writer import ShardSummary, ShardWriter
-from vita_data.types import CameraRole, Instruction, Split
+from vita_data.types import CameraRole, EpisodeOutcome, Instruction, Split
 
 VERBS, THINGS = ("lift", "push", "turn", "open"), ("cup", "drawer", "lever", "carrot", "pot")
 

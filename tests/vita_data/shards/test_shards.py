@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vita_data.builder.finish import finish
+from vita_data.builder.records import EpisodeRow, UnitRecord
 from vita_data.errors import ManifestError, ShardError
 from vita_data.shards import hf_features
 from vita_data.shards.index import open_source, read_clip, rows_from_tar
@@ -21,8 +23,9 @@ from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import MemberRef, json_bytes
 from vita_data.shards.tar import header, walk
 from vita_data.shards.verify import verify
-from vita_data.shards.writer import ShardWriter
-from vita_data.types import CameraRole, Split, StoredDepth
+from vita_data.shards.writer import ShardSummary, ShardWriter
+from vita_data.sources import load
+from vita_data.types import CameraRole, Clip, EpisodeOutcome, Split, StoredDepth
 
 
 def first_tar(folder: Path) -> Path:
@@ -32,6 +35,18 @@ def first_tar(folder: Path) -> Path:
 def first_rows(folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = open_source(folder, Split.TRAIN).tables[0].to_pylist()
     return rows
+
+
+def list_as_source(folder: Path, clip: Clip, summary: ShardSummary) -> None:
+    """Finish a source of one shard with one clip as a build does."""
+    row = EpisodeRow(
+        id=clip.episode, part="p", outcome=EpisodeOutcome.OK, clip=clip.key, shard=summary.name, split=clip.split,
+        modality=clip.modality, embodiment=clip.embodiment, release=clip.release, num_clips=1,
+        num_steps=clip.num_steps, num_frames=sum(map(len, clip.frames.values())),
+    )  # fmt: skip
+    record = UnitRecord(number=0, plan="", episodes=(row,), shards=((Split.TRAIN, summary),))
+    print_ = {"settings": {"resize": "plain"}, "frames": "all", "limit": None, "versions": {}}
+    finish(folder, load("libero").INFO, print_, [record])
 
 
 @pytest.fixture
@@ -285,8 +300,7 @@ def test_depth_is_stored_in_metres_beside_the_images_and_read_back(toy_shards: P
     with ShardWriter(folder / "train" / "libero-train-000000.tar") as writer:
         writer.add(clip)
     assert writer.summary is not None
-    card = {"shards": {"train": [dataclasses.asdict(writer.summary)], "val": []}}
-    (folder / "dataset.json").write_text(json.dumps(card))
+    list_as_source(folder, clip, writer.summary)
 
     built = open_source(folder, Split.TRAIN)
     row = built.tables[0].to_pylist()[0]

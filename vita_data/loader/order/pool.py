@@ -188,7 +188,7 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
 
 def _refuse_nothing(place: str, card: Json) -> None:
     """Refuse a source without any stored episode in any split."""
-    outcomes, drops = card.get("outcomes"), card.get("drops")
+    outcomes, drops = card["outcomes"], card["drops"]
     if not isinstance(outcomes, dict) or not isinstance(drops, dict) or outcomes.get("ok"):
         return
     most = max(drops, key=lambda code: drops[code], default="")

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vita_data.builder.drops import DROPS
-from vita_data.builder.records import EpisodeOutcome
-from vita_data.errors import ShardError
 from vita_data.pages.drawing.html import Cell, Markup, Table, facts, join, number, table
-from vita_data.shards.index import CARD, read_card
+from vita_data.shards.index import read_card
 from vita_data.storage.files import AnyPath
-from vita_data.types import Modality, Reason, Split
+from vita_data.types import EpisodeOutcome, Modality, Reason, Split
 
 SHORT_HASH = 12
 
@@ -65,13 +63,7 @@ def load_card(folder: AnyPath) -> Card:
         ManifestError: the source has not been built in the folder.
         ShardError: the card is damaged.
     """
-    value = read_card(folder)
-    try:
-        return _card(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ShardError(
-            f"{folder / CARD}: expected a card of this version, got {error!r}; build the source again"
-        ) from error
+    return _card(read_card(folder))
 
 
 def _card(value: Mapping[str, Any]) -> Card:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vita_data.builder.records import EpisodeOutcome
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.shards.card import Card, reason_meaning
 from vita_data.shards.episodes import read_episodes
 from vita_data.storage.files import AnyPath
+from vita_data.types import EpisodeOutcome
 
 _COLUMNS = ("id", "part", "outcome", "reason", "detail")
 _MAX_EXAMPLES = 3

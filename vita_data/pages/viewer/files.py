@@ -17,6 +17,7 @@ from vita_data.pages.shards.clips import stored_steps
 from vita_data.pages.viewer.catalog import Catalog, ListedSource
 from vita_data.pages.viewer.clip import GROUP, image_group, num_groups, shown_steps, thumbnail, view_clip
 from vita_data.pages.viewer.raw import RawPictures
+from vita_data.shards.card_fields import settings_of
 from vita_data.shards.index import read_card
 from vita_data.shards.reader import ShardFiles
 from vita_data.sources import load
@@ -177,5 +178,4 @@ def _plain(value: object) -> object:
 
 
 def _settings(folder: AnyPath) -> Mapping[str, object]:
-    found = read_card(folder).get("settings")
-    return found if isinstance(found, Mapping) else {}
+    return settings_of(read_card(folder))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader import MixedModalitySampler, Plan, resume_plan
 from vita_data.loader.mixture.report import mix
+from vita_data.shards.index import card_bytes
 from vita_data.types import Manifest, MixtureEntry, Modality
 
 IDS = tuple(f"episode/{number}" for number in range(7))
@@ -35,7 +36,7 @@ def list_episodes(folder: Path) -> None:
     card.setdefault("sums", {})["episodes.parquet"] = hashlib.sha256(
         (folder / "episodes.parquet").read_bytes()
     ).hexdigest()
-    (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "dataset.json").write_bytes(card_bytes(card))
 
 
 @pytest.fixture(scope="module")
