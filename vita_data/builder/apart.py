@@ -1,6 +1,6 @@
 """Lists and builds in worker processes; a place that a worker does not survive is passed over by the next try."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -13,7 +13,8 @@ from vita_data.builder.unit import OnProgress, Progress, UnitTask, ignore_progre
 from vita_data.builder.worker import Answer, Cause, Job, Lost, WorkerLimits
 from vita_data.errors import BRING_BACK, RESUME, SourceError, StorageError, VitaDataError, WorkerError
 
-_AGAIN = "the file is damaged, fetch it again"
+AGAIN = "the file is damaged, fetch it again"
+"""What to do about a file that its reader does not survive."""
 
 
 def list_apart(pool: WorkerPool, task: ListingTask) -> Listing:
@@ -23,17 +24,63 @@ def list_apart(pool: WorkerPool, task: ListingTask) -> Listing:
         SourceError: a file that describes the tree cannot be read, or hangs or crashes its reader.
         WorkerError: the worker was killed.
     """
-    pool.submit(Job(function=list_raw, argument=task))
+    what = run_job(pool, Job(function=list_raw, argument=task))
+    if isinstance(what, Lost):
+        raise tree_fault(task.request.raw, what)
+    listing: Listing = value_of(what)
+    return listing
+
+
+def run_job(pool: WorkerPool, job: Job, on_told: Callable[[Any], None] = lambda told: None) -> Answer | Lost:
+    """Do one job in a worker of a pool that does nothing else, until it ends or its worker is lost.
+
+    Raises:
+        WorkerError: the worker was killed.
+        StorageError: a disk or network does not answer.
+    """
+    pool.submit(job)
     while True:
         for event in pool.wait():
             if isinstance(event.what, Answer):
-                listing: Listing = _value(event.what)
-                return listing
+                return event.what
             if isinstance(event.what, Lost):
                 if event.what.cause is not Cause.READER:
                     raise _machine_fault(event.what)
-                where = f", {event.what.place.part}" if event.what.place and event.what.place.part else ""
-                raise SourceError(f"--raw {task.request.raw}{where}: {event.what.reason}; {_AGAIN}")
+                return event.what
+            if not event.what.is_place:
+                on_told(event.what.progress)
+
+
+def retry_job(
+    pool: WorkerPool, raw: str, job_of: Callable[[tuple[Obstacle, ...]], Job], on_told: Callable[[Any], None]
+) -> Any:
+    """Do a job that reads parts; what its worker does not survive is an obstacle that the next try passes over.
+
+    Args:
+        pool: has one worker and does nothing else.
+        raw: the tree, for messages.
+        job_of: makes the job that passes over these obstacles.
+        on_told: gets what the job tells.
+
+    Raises:
+        SourceError: the tree cannot be listed, or the job does not survive a place that it should pass over.
+        VitaDataError: the job raised it.
+    """
+    obstacles: tuple[Obstacle, ...] = ()
+    while True:
+        what = run_job(pool, job_of(obstacles), on_told)
+        if isinstance(what, Answer):
+            return value_of(what)
+        is_new = what.place not in {one.place for one in obstacles}
+        if what.place is None or what.place.number is None or not is_new:
+            raise tree_fault(raw, what)
+        obstacles = (*obstacles, Obstacle(place=what.place, reason=f"{what.reason}; {AGAIN}"))
+
+
+def tree_fault(raw: str, lost: Lost) -> SourceError:
+    """Describe a tree whose listing ended the worker."""
+    where = f", {lost.place.part}" if lost.place and lost.place.part else ""
+    return SourceError(f"--raw {raw}{where}: {lost.reason}; {AGAIN}")
 
 
 def run_apart(
@@ -52,7 +99,7 @@ def run_apart(
         for event in pool.wait():
             one = tries[event.job.argument.unit.number]
             if isinstance(event.what, Answer):
-                record: UnitRecord = _value(event.what)
+                record: UnitRecord = value_of(event.what)
                 yield record
             elif isinstance(event.what, Lost):
                 one.pass_over(event.what)
@@ -108,12 +155,13 @@ class _Try:
             where = "" if lost.place is None else f", {lost.place.part}"
             raise WorkerError(f"unit {self.task.unit.number}{where}: {lost.reason}; {RESUME}")
         self.passed.add(lost.place)
-        obstacle = Obstacle(place=lost.place, reason=f"{lost.reason}; {_AGAIN}")
+        obstacle = Obstacle(place=lost.place, reason=f"{lost.reason}; {AGAIN}")
         self.task = replace(self.task, obstacles=(*self.task.obstacles, obstacle))
         self.num_heard = 0
 
 
-def _value(answer: Answer) -> Any:
+def value_of(answer: Answer) -> Any:
+    """Return the result of a job; raises the error that it raised."""
     if answer.error is not None:
         raise answer.error
     return answer.value

@@ -8,7 +8,7 @@ from vita_data.builder.plan import BuildRequest, PlannedPart
 from vita_data.builder.pulse import Obstacle, Place, Pulse
 from vita_data.errors import SourceError
 from vita_data.guard import data_fault
-from vita_data.types import Episode, Failure, Outcome, RawTree, Source
+from vita_data.types import Episode, Failure, Outcome, Part, RawTree, Source, SourceSettings
 
 
 def part_outcomes(
@@ -31,13 +31,9 @@ def part_outcomes(
         pulse: is told each place before it is read.
     """
     part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
-    known = {(one.place.number, one.place.episode): one.reason for one in obstacles if one.place.part == part.id}
-
-    def read() -> Iterator[Outcome]:  # nothing is opened before the place is told
-        yield from source.episodes(raw, part, request.settings)
-
+    outcomes = watched_outcomes(source, raw, part, request.settings, obstacles=obstacles, pulse=pulse or Pulse())
     try:
-        for outcome in islice(_placed(read(), part.id, known, pulse or Pulse()), wanted):
+        for outcome in islice(outcomes, wanted):
             num_seen += 1
             yield outcome
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
@@ -49,6 +45,28 @@ def part_outcomes(
         yield with_stored_names(Failure(episode=f"{part.id}#{number}", detail=detail))
     if fault and num_seen >= num_wanted:
         yield with_stored_names(Failure(episode=part.id, detail=fault))
+
+
+def watched_outcomes(
+    source: Source,
+    raw: RawTree,
+    part: Part,
+    settings: SourceSettings,
+    *,
+    obstacles: Collection[Obstacle],
+    pulse: Pulse,
+) -> Iterator[Outcome]:
+    """Yield the outcomes of a part as its source reads them, and tell each place before it is read.
+
+    Raises:
+        SourceError: an earlier try ended while it looked for the next episode.
+    """
+    known = {(one.place.number, one.place.episode): one.reason for one in obstacles if one.place.part == part.id}
+
+    def read() -> Iterator[Outcome]:  # nothing is opened before the place is told
+        yield from source.episodes(raw, part, settings)
+
+    return _placed(read(), part.id, known, pulse)
 
 
 def _placed(

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Never
 
-from vita_data.cli.shared import RAW_HELP, add_source_arguments, load_asked
+from vita_data.cli.shared import RAW_HELP, add_reader_limits, add_source_arguments, load_asked, reader_limits
 from vita_data.command.arguments import address, any_path, positive, setting, word
 from vita_data.command.exits import one_line
 from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
@@ -46,21 +46,7 @@ def add_build_arguments(build: argparse.ArgumentParser) -> None:
         "--engine", choices=("local", "ray"), default="local", help="run on this machine or on a Ray cluster"
     )
     build.add_argument("--workers", type=positive, metavar="N", help="number of processes (default: one per core)")
-    build.add_argument(
-        "--deadline",
-        type=positive,
-        default=60,
-        metavar="S",
-        help="give up a raw file on which a process works for S seconds without getting an image or episode (default: "
-        "60; ten times as long if it waits for a disk or network)",
-    )
-    build.add_argument(
-        "--memory-mb",
-        type=positive,
-        default=1500,
-        metavar="MB",
-        help="memory that reading may take in each process; a raw file that needs more fails (default: 1500)",
-    )
+    add_reader_limits(build)
     build.add_argument(
         "--ray-address",
         type=word,
@@ -141,9 +127,9 @@ def _as_json(result: "BuildResult") -> dict[str, object]:
 
 
 def _engine(arguments: argparse.Namespace) -> "Engine":
-    from vita_data.builder import LocalEngine, RayEngine, WorkerLimits
+    from vita_data.builder import LocalEngine, RayEngine
 
-    limits = WorkerLimits(deadline_s=arguments.deadline, memory_bytes=arguments.memory_mb * 1_000_000)
+    limits = reader_limits(arguments)
     if arguments.engine == "ray":
         return RayEngine(workers=arguments.workers, address=arguments.ray_address, limits=limits)
     if arguments.ray_address:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from vita_data.cli.shared import (
     RAW_HELP,
     add_json_flag,
+    add_reader_limits,
     add_source_arguments,
     add_verb,
     load_asked,
     print_json,
+    reader_limits,
     require_folder_of,
 )
 from vita_data.command.arguments import address, local_path, positive, setting, word
@@ -24,6 +26,7 @@ from vita_data.storage.files import require_no_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vita_data.probe.apart import ProbeRequest
     from vita_data.types import Json, Source
 
 
@@ -72,32 +75,47 @@ def _probe_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="KEY=VALUE",
         help="change a setting of the source (repeatable; see `vita-data sources NAME`)",
     )
+    add_reader_limits(probe)
     add_json_flag(probe)
     add_quiet_flag(probe)
 
 
 def _probe(arguments: argparse.Namespace) -> int:
-    from vita_data.config.settings import parse_settings
-    from vita_data.probe import DEFAULT_LIMIT, probe, probe_page
+    from vita_data.probe.apart import probe_apart
 
-    source = load_asked(arguments)
-    name = source.INFO.name
-    settings = parse_settings(source.Settings, arguments.set, source=name)
+    request = _probe_request(arguments)
     if arguments.html is not None:
         require_folder_of(arguments.html)
-    with Progress(f"probe {name}", unit="episodes", quiet=arguments.quiet) as progress:
-        limit = arguments.limit or DEFAULT_LIMIT
-        probed = probe(source, arguments.raw, settings, limit=limit, progress=progress)
+    with Progress(f"probe {request.source}", unit="episodes", quiet=arguments.quiet) as progress:
+        answer = probe_apart(request, reader_limits(arguments), progress)
+    report = answer.report
     if arguments.html is not None:
-        arguments.html.write_text(probe_page(probed), encoding="utf-8")
+        arguments.html.write_text(answer.page, encoding="utf-8")
     if arguments.json:
-        print_json(probed.report.as_json())
+        print_json(report.as_json())
     else:
-        print("\n".join(map(printable, probed.report.lines())))
+        print("\n".join(map(printable, report.lines())))
         print(arguments.html or "no page was written; add --html FILE for one with contact sheets and tables")
-    for result in probed.report.failed:
-        print(f"vita-data probe: {name}: {one_line(result.line)}", file=sys.stderr)
-    return 1 if probed.report.failed else 0
+    for result in report.failed:
+        print(f"vita-data probe: {request.source}: {one_line(result.line)}", file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+def _probe_request(arguments: argparse.Namespace) -> "ProbeRequest":
+    from vita_data.config.settings import parse_settings, settings_json
+    from vita_data.probe import DEFAULT_LIMIT
+    from vita_data.probe.apart import ProbeRequest
+
+    source = load_asked(arguments)
+    settings = parse_settings(source.Settings, arguments.set, source=source.INFO.name)
+    return ProbeRequest(
+        source=source.INFO.name,
+        source_file="" if arguments.source_file is None else str(arguments.source_file.absolute()),
+        raw=arguments.raw,
+        settings=settings_json(settings),
+        limit=arguments.limit or DEFAULT_LIMIT,
+        with_page=arguments.html is not None,
+    )
 
 
 def _toy(arguments: argparse.Namespace) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vita_data.command.arguments import local_path, word
+from vita_data.command.arguments import local_path, positive, word
 from vita_data.errors import RequestError
 from vita_data.installation import MANIFESTS
 
 if TYPE_CHECKING:
+    from vita_data.builder import WorkerLimits
     from vita_data.types import Source
 
 MANIFEST_HELP = f"TOML file of the mixture, or the name of one that comes with VITA: {', '.join(MANIFESTS.names())}"
@@ -40,6 +41,32 @@ def add_source_arguments(parser: argparse.ArgumentParser, *, metavar: str = "NAM
         metavar="FILE",
         help="your own source: a Python file as vita_data/sources/README.md describes",
     )
+
+
+def add_reader_limits(parser: argparse._ActionsContainer) -> None:
+    """Add `--deadline` and `--memory-mb`, the limits of a process that reads raw files."""
+    parser.add_argument(
+        "--deadline",
+        type=positive,
+        default=60,
+        metavar="S",
+        help="give up a raw file on which a process works for S seconds without getting an image or episode (default: "
+        "60; ten times as long if it waits for a disk or network)",
+    )
+    parser.add_argument(
+        "--memory-mb",
+        type=positive,
+        default=1500,
+        metavar="MB",
+        help="memory that reading may take in each process; a raw file that needs more fails (default: 1500)",
+    )
+
+
+def reader_limits(arguments: argparse.Namespace) -> "WorkerLimits":
+    """Return the limits that `add_reader_limits` asked for."""
+    from vita_data.builder import WorkerLimits
+
+    return WorkerLimits(deadline_s=arguments.deadline, memory_bytes=arguments.memory_mb * 1_000_000)
 
 
 def load_asked(arguments: argparse.Namespace) -> "Source":

@@ -1,9 +1,10 @@
 """`vita-data view`: built sources in a browser, from a folder of files or from a server."""
 
 import argparse
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vita_data.cli.shared import add_verb
+from vita_data.cli.shared import add_reader_limits, add_verb, reader_limits
 from vita_data.command.arguments import address, any_folder, local_path, port, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
@@ -57,6 +58,7 @@ def add_view_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="FILE",
         help="Python file of your own source, to read its --raw (repeatable)",
     )
+    add_reader_limits(view)
     add_quiet_flag(view)
 
 
@@ -72,14 +74,20 @@ def _view(arguments: argparse.Namespace) -> int:
     if arguments.source_file and arguments.raw is None:
         raise RequestError("--source-file needs --raw; without a download no source is read")
     folders = built_at(arguments.folder)
-    raws, own = _raws(arguments.raw, folders), [load_own(str(file)) for file in arguments.source_file]
+    raws = _raws(arguments.raw, folders)
+    own = {load_own(str(file)).INFO.name: str(file.absolute()) for file in arguments.source_file}
+    limits = reader_limits(arguments)
     if arguments.serve:
-        return _serve(ViewerFiles(folders, raws=raws, own=own), _PORT if arguments.port is None else arguments.port)
+        with closing(ViewerFiles(folders, raws=raws, own=own, limits=limits)) as files:
+            return _serve(files, _PORT if arguments.port is None else arguments.port)
     from vita_data.pages.viewer.export import export, require_free
 
     require_free(arguments.html)
-    files = ViewerFiles(folders, raws=raws, own=own, num_written=arguments.num_clips or _NUM_CLIPS)
-    with Progress("view", unit="files", quiet=arguments.quiet) as progress:
+    num_written = arguments.num_clips or _NUM_CLIPS
+    with (
+        closing(ViewerFiles(folders, raws=raws, own=own, limits=limits, num_written=num_written)) as files,
+        Progress("view", unit="files", quiet=arguments.quiet) as progress,
+    ):
         page = export(files, arguments.html, progress)
     print(page)
     return 0

@@ -12,7 +12,7 @@ from vita_data.probe.lag import lag
 from vita_data.probe.look import colour, orientation
 from vita_data.probe.rate import rate
 from vita_data.probe.result import ProbeReport
-from vita_data.probe.sample import Sample, read_sample
+from vita_data.probe.sample import Sample, Watch, read_sample
 from vita_data.probe.schema import schema
 from vita_data.probe.texts import text_report
 from vita_data.types import RawTree, Source, SourceInfo, SourceSettings
@@ -43,14 +43,20 @@ def probe(
 
 
 def probe_tree(
-    source: Source, raw: RawTree, settings: SourceSettings, *, limit: int = DEFAULT_LIMIT, progress: Progress = SILENT
+    source: Source,
+    raw: RawTree,
+    settings: SourceSettings,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    progress: Progress = SILENT,
+    watch: Watch | None = None,
 ) -> Probed:
     """Probe an opened raw tree.
 
     Raises:
         RequestError: the tree does not have this dataset's layout.
     """
-    sample = read_sample(source, raw, settings, limit=limit, progress=progress)
+    sample = read_sample(source, raw, settings, limit=limit, progress=progress, watch=watch)
     report = ProbeReport(
         source=source.INFO.name,
         num_parts=len(sample.parts),

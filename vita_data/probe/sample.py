@@ -5,13 +5,15 @@ data is a fault that probe P1 reports, never an exception.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import cv2
 import numpy as np
 
 from vita_data.builder.parts import list_parts, unread_files
+from vita_data.builder.pulse import Obstacle, Place, Pulse
+from vita_data.builder.reading import watched_outcomes
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import RequestError
 from vita_data.formats.raw_tree.unread import ListedTree, Unread
@@ -30,6 +32,7 @@ from vita_data.types import (
     Image,
     Int64,
     JpegFrame,
+    Outcome,
     Part,
     RawTree,
     Reason,
@@ -126,8 +129,22 @@ class Sample:
         return (pair for pair in pairs if all(np.isfinite(value).all() for _, value in pair[1].readings()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How a reading is watched that may have to be stopped: who is told each place, and what is passed over."""
+
+    pulse: Pulse = field(default_factory=Pulse)
+    obstacles: tuple[Obstacle, ...] = ()
+
+
 def read_sample(
-    source: Source, raw: RawTree, settings: SourceSettings, *, limit: int, progress: Progress = SILENT
+    source: Source,
+    raw: RawTree,
+    settings: SourceSettings,
+    *,
+    limit: int,
+    progress: Progress = SILENT,
+    watch: Watch | None = None,
 ) -> Sample:
     """Read up to `limit` episodes (not counting dropped ones), the first of each of several evenly spread parts.
 
@@ -136,6 +153,8 @@ def read_sample(
     Raises:
         RequestError: the tree does not have this dataset's layout, or a setting requests data that does not exist.
     """
+    watch = watch or Watch()
+    watch.pulse.at(Place(part=""))
     listed = list_parts(source, raw, settings)
     parts, unread = listed.parts, unread_files(listed, raw) if isinstance(raw, ListedTree) else None
     wanted = [(part, share) for part, share in zip(parts, _shares(len(parts), limit), strict=True) if share]
@@ -145,7 +164,8 @@ def read_sample(
     faults: list[str] = []
     progress.start(sum(num_wanted for _, num_wanted in wanted))
     for (part, num_wanted), num_pictured in zip(wanted, pictured, strict=True):
-        for found in _read_part(source, listed.raw, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
+        outcomes = watched_outcomes(source, listed.raw, part, settings, obstacles=watch.obstacles, pulse=watch.pulse)
+        for found in _read_part(outcomes, part, settings, num_wanted=num_wanted, num_pictured=num_pictured):
             if isinstance(found, SampledEpisode):
                 episodes.append(found)
             elif isinstance(found, Drop):
@@ -154,6 +174,7 @@ def read_sample(
                 faults.append(found)
             counted = 0 if isinstance(found, Drop) else 1
             progress.update(counted, f"{len(drops)} dropped, {len(faults)} unreadable")
+    watch.pulse.at(None)
     return Sample(
         parts=parts, unread=unread, num_parts_read=len(wanted), episodes=tuple(episodes), drops=tuple(drops),
         faults=tuple(faults),
@@ -172,11 +193,11 @@ def _shares(num_parts: int, total: int) -> list[int]:
 
 
 def _read_part(
-    source: Source, raw: RawTree, part: Part, settings: SourceSettings, *, num_wanted: int, num_pictured: int
+    outcomes: Iterator[Outcome], part: Part, settings: SourceSettings, *, num_wanted: int, num_pictured: int
 ) -> Iterator[SampledEpisode | Drop | str]:
     num_good = 0
     try:
-        for outcome in islice(source.episodes(raw, part, settings), num_wanted * _MAX_RAW_PER_EPISODE):
+        for outcome in islice(outcomes, num_wanted * _MAX_RAW_PER_EPISODE):
             if isinstance(outcome, Drop):
                 yield outcome
                 continue

@@ -12,17 +12,18 @@ from functools import cached_property
 from importlib.resources import files as package_files
 
 from vita_data import __version__
+from vita_data.builder import WorkerLimits
 from vita_data.errors import RequestError
 from vita_data.pages.shards.clips import stored_steps
 from vita_data.pages.viewer.catalog import Catalog, ListedSource
 from vita_data.pages.viewer.clip import GROUP, image_group, num_groups, shown_steps, thumbnail, view_clip
 from vita_data.pages.viewer.raw import RawPictures
+from vita_data.pages.viewer.raw_reader import RawRequest
 from vita_data.shards.card_fields import settings_of
 from vita_data.shards.index import read_card
 from vita_data.shards.reader import ShardFiles
 from vita_data.sources import load
 from vita_data.storage.files import AnyPath
-from vita_data.types import Source
 
 ASSETS = ("index.html", "viewer.css", "data.js", "list.js", "plots.js", "clip.js", "main.js")
 _NAME = re.compile(r"(meta|clips|lost|clip|images|thumb|raw)((?:/[0-9]{1,9}){0,3})\.(?:js|jpg)")
@@ -56,7 +57,8 @@ class ViewerFiles:
         folders: Sequence[AnyPath],
         *,
         raws: Mapping[str, str] | None = None,
-        own: Sequence[Source] = (),
+        own: Mapping[str, str] | None = None,
+        limits: WorkerLimits | None = None,
         num_written: int | None = None,
     ) -> None:
         """Open the sources.
@@ -64,17 +66,28 @@ class ViewerFiles:
         Args:
             folders: the built sources.
             raws: by a source's name, the download it was built from, for pictures of what was not stored.
-            own: readers of downloads whose sources do not come with the package.
+            own: the Python files of sources that do not come with the package, by the source's name.
+            limits: of the worker processes that read the downloads.
             num_written: how many clips of each source an export writes; None for all.
         """
         self.catalog = Catalog(folders)
         self._num_written = num_written
         self._shards = ShardFiles()
-        self._raws = {
-            number: RawPictures(_reader(card.source, own), (raws or {})[card.source], _settings(folders[number]))
-            for number, card in enumerate(self.catalog.cards)
-            if card.source in (raws or {})
-        }
+        raws = raws or {}
+        self._raws: dict[int, RawPictures] = {}
+        try:
+            for number, card in enumerate(self.catalog.cards):
+                if card.source in raws:
+                    request = _request(card.source, raws[card.source], own or {}, folders[number])
+                    self._raws[number] = RawPictures(request, limits or WorkerLimits())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes that read downloads."""
+        for raw in self._raws.values():
+            raw.close()
 
     @cached_property
     def meta(self) -> Meta:
@@ -147,14 +160,14 @@ class _NoSuchFileError(Exception):
     pass
 
 
-def _reader(name: str, own: Sequence[Source]) -> Source:
-    for source in own:
-        if source.INFO.name == name:
-            return source
+def _request(name: str, raw: str, own: Mapping[str, str], folder: AnyPath) -> RawRequest:
+    file = own.get(name, "")
     try:
-        return load(name)
+        load(name, file)
     except RequestError as error:
         raise RequestError(f"{error}; to read the --raw of a source of your own, give its --source-file") from error
+    settings = json.dumps(settings_of(read_card(folder)), sort_keys=True)
+    return RawRequest(source=name, source_file=file, raw=raw, settings=settings)
 
 
 def script(name: str, value: object) -> bytes:
@@ -175,7 +188,3 @@ def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"cannot be written as JSON: {type(value).__name__}")
-
-
-def _settings(folder: AnyPath) -> Mapping[str, object]:
-    return settings_of(read_card(folder))

@@ -1,107 +1,67 @@
-"""Pictures of raw episodes that were not stored, read again from the download."""
+"""Pictures of raw episodes that were not stored, read again from the download by a worker process."""
 
-import base64
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
-import cv2
-import numpy as np
-import simplejpeg
-
-from vita_data.builder.parts import PartList, list_parts
-from vita_data.config.from_json import from_json
+from vita_data.builder import WorkerLimits
+from vita_data.builder.apart import AGAIN, run_job, tree_fault, value_of
+from vita_data.builder.pool import WorkerPool
+from vita_data.builder.worker import Answer, Job, Lost
 from vita_data.errors import VitaDataError
-from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.guard import data_fault
-from vita_data.normalize.images import rgb_pixels
-from vita_data.pages.drawing.chart import evenly
-from vita_data.resize import to_square
-from vita_data.types import Drop, Episode, Failure, Image, Json, Outcome, Source, SourceSettings
-
-_MAX_PICTURES = 8
-_SIZE, _QUALITY = 160, 85
-_PATIENCE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawPicture:
-    """One image of a raw episode: base64 of a small JPEG, and where it is from."""
-
-    caption: str
-    jpeg: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawEpisode:
-    """What could be shown of a raw episode."""
-
-    pictures: Sequence[RawPicture]
-    note: str
-    """Why there are no pictures; empty if there are some."""
+from vita_data.pages.viewer.raw_reader import RawEpisode, RawRequest, RawTask, read_raw
 
 
 class RawPictures:
-    """Reads episodes of one source's raw tree by part and id, with the settings of its build."""
+    """Reads episodes of one source's raw tree by part and id; a file that its reader does not survive costs a note."""
 
-    def __init__(self, source: Source, raw: str, settings: Json) -> None:
-        self._source = source
-        self._settings: SourceSettings = from_json(source.Settings, settings)
-        self._listed: PartList = list_parts(self._source, FsspecTree(raw), self._settings)
-        self._open: tuple[str, Iterator[Outcome]] | None = None
-        """The part that was read last, after the episode that was found."""
-        self._reading = threading.Lock()
+    def __init__(self, request: RawRequest, limits: WorkerLimits) -> None:
+        """List the parts.
+
+        Raises:
+            RequestError: the tree does not have the source's layout.
+            SourceError: a file that describes the tree cannot be read, or hangs or crashes its reader.
+        """
+        self._request = request
+        self._pool = WorkerPool(1, limits)
+        # A worker ends with the thread that started it, and threads of a server end with their requests.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vita-raw")
+        self._last_part = ""
+        self._lost: dict[RawTask, RawEpisode] = {}
+        """What ended its reader is not read again."""
+        try:
+            what = self._thread.submit(self._run, RawTask(request=request)).result()
+            if isinstance(what, Lost):
+                raise tree_fault(request.raw, what)
+            value_of(what)
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, part: str, episode: str) -> RawEpisode:
         """Find an episode in its part and take a few of its images, evenly spaced."""
-        with self._reading:
-            return self._read(part, episode)
+        return self._thread.submit(self._read, RawTask(request=self._request, part=part, episode=episode)).result()
 
-    def _read(self, part: str, episode: str) -> RawEpisode:
+    def close(self) -> None:
+        """End the worker, also while it reads."""
+        self._pool.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, task: RawTask) -> RawEpisode:
+        if task in self._lost:
+            return self._lost[task]
         try:
-            outcome = self._find(part, episode)
-            pictures = tuple(self._pictures(outcome)) if isinstance(outcome, Episode) else ()
+            what = self._run(task)
+            if isinstance(what, Lost) and self._last_part == task.part:
+                # The reader went on behind the last episode, but this one may come before it: start the part again.
+                what = self._run(task)
+            self._last_part = "" if isinstance(what, Lost) else task.part
+            if isinstance(what, Lost):
+                where = "" if what.place is None else what.place.episode or what.place.part
+                self._lost[task] = RawEpisode(pictures=(), note=f"{where}: {what.reason}; {AGAIN}")
+                return self._lost[task]
+            found: RawEpisode = value_of(what)
         except VitaDataError as error:
             return RawEpisode(pictures=(), note=str(error))
-        except Exception as error:  # noqa: BLE001 - the episode may have been dropped because it is damaged
-            return RawEpisode(pictures=(), note=data_fault(error, episode))
-        return RawEpisode(pictures=pictures, note="" if pictures else _why_none(outcome))
+        return found
 
-    def _find(self, part: str, episode: str) -> Outcome | None:
-        """Go on from the last episode if it was in this part, else start again: an export asks in the parts' order."""
-        until = time.monotonic() + _PATIENCE_S
-        kept = self._open if self._open is not None and self._open[0] == part else None
-        for outcomes in filter(None, (kept and kept[1], self._start(part))):
-            self._open = (part, outcomes)
-            for outcome in outcomes:
-                if (outcome.id if isinstance(outcome, Episode) else outcome.episode) == episode:
-                    return outcome
-                if time.monotonic() > until:
-                    raise VitaDataError(f"not found within {_PATIENCE_S:.0f} s of reading {part}")
-        return None
-
-    def _start(self, part: str) -> Iterator[Outcome] | None:
-        found = next((one for one in self._listed.parts if one.id == part), None)
-        return None if found is None else self._source.episodes(self._listed.raw, found, self._settings)
-
-    def _pictures(self, episode: Episode) -> Iterator[RawPicture]:
-        rows = [int(row) for row in evenly(len(episode.step_index), _MAX_PICTURES)]
-        for role, stream in sorted(episode.cameras.items()):
-            for row, frame in zip(rows, stream.read(rows, self._settings.resize), strict=True):
-                square = to_square(rgb_pixels(frame), self._settings.resize)
-                step = int(episode.step_index[row])
-                yield RawPicture(caption=f"{role}, step {step}", jpeg=_small_jpeg(square))
-
-
-def _why_none(outcome: Outcome | None) -> str:
-    if isinstance(outcome, Drop | Failure):
-        return "The source's reader refused this episode before its images were read."
-    if outcome is None:
-        return "This episode is not in the given download."
-    return "This episode has no images."
-
-
-def _small_jpeg(square: Image) -> str:
-    small = np.ascontiguousarray(cv2.resize(square, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA))
-    return base64.b64encode(simplejpeg.encode_jpeg(small, _QUALITY, "RGB", "420")).decode("ascii")
+    def _run(self, task: RawTask) -> Answer | Lost:
+        return run_job(self._pool, Job(function=read_raw, argument=task))

@@ -3,6 +3,7 @@
 import re
 import shutil
 import tomllib
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,12 +171,12 @@ def test_lost_episodes_are_listed_with_reason_and_detail(files: ViewerFiles) -> 
 
 def test_pictures_of_dropped_episodes_come_from_the_download(toy_shards: Path, toy_raw: Path) -> None:
     name = "robomind_agilex"
-    files = ViewerFiles([toy_shards / name], raws={name: str(toy_raw / name)})
-    lost = value(files, "lost/0.js")
-    number = lost["reasons"].index("short")
-    found = value(files, f"raw/{number}.js")
+    with closing(ViewerFiles([toy_shards / name], raws={name: str(toy_raw / name)})) as files:
+        lost = value(files, "lost/0.js")
+        number = lost["reasons"].index("short")
+        found = value(files, f"raw/{number}.js")
 
-    assert value(files, "meta.js")["sources_with_raw"] == [0]
+        assert value(files, "meta.js")["sources_with_raw"] == [0]
     assert found["note"] == ""
     assert len(found["pictures"]) == 3 * 8
     for one in found["pictures"]:
@@ -184,11 +185,12 @@ def test_pictures_of_dropped_episodes_come_from_the_download(toy_shards: Path, t
 
 def test_an_episode_that_the_download_lacks_is_said_to_be_absent(toy_raw: Path, toy_shards: Path) -> None:
     name = "robomind_agilex"
-    read = ViewerFiles([toy_shards / name], raws={name: str(toy_raw / name)})._raws[0].read
+    with closing(ViewerFiles([toy_shards / name], raws={name: str(toy_raw / name)})) as files:
+        read = files._raws[0].read
 
-    assert "not in the given download" in read("absent", "absent").note
-    part = str(open_lost(toy_shards / name)["part"])
-    assert "not in the given download" in read(part, "absent").note
+        assert "not in the given download" in read("absent", "absent").note
+        part = str(open_lost(toy_shards / name)["part"])
+        assert "not in the given download" in read(part, "absent").note
     with pytest.raises(RequestError, match="--raw"):
         ViewerFiles([toy_shards / name], raws={name: str(toy_raw / "absent")})
 
