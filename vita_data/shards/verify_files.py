@@ -43,11 +43,10 @@ def file_faults(folder: AnyPath, card: Json) -> Iterator[str]:
 def record_faults(folder: AnyPath) -> Iterator[str]:
     """Compare the plan and the records that a build or merge left with their own sums; clips are read without them."""
     for place in (folder / RECORDS, folder / MERGE):
-        for name in sorted(list_files(place)):
-            if not name.endswith(".json") or name.startswith("."):
-                continue
+        names = sorted(name for name in list_files(place) if name.endswith(".json") and not name.startswith("."))
+        for name, data in zip(names, read_files([place / name for name in names]), strict=True):
             try:
-                parse_summed(read_files([place / name])[0])
+                parse_summed(data)
             except ValueError as error:
                 yield f"{place / name}: is damaged ({error}); {_record_repair(place, name)}"
 
