@@ -6,7 +6,6 @@ continues in zeros, and HDF5 (2.0 and earlier) loops forever over its free space
 Layout: HDF5 File Format Specification, "Global Heap"; for the references, `H5T__vlen_disk_write` of the library.
 """
 
-import mmap
 import os
 import re
 import struct
@@ -16,6 +15,7 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
+from vita_data.formats.extents import stored_blocks
 from vita_data.formats.limits import MAX_ARRAY_BYTES
 
 UNWRITTEN = "unwritten heap"
@@ -86,9 +86,10 @@ def _stretches(dataset: h5py.Dataset, first: int, stop: int) -> Iterator[tuple[i
 
 @lru_cache(maxsize=16)
 def _require_all_end(path: str, num_bytes: int, mtime_ns: int) -> None:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for found in re.finditer(_MAGIC, data):
-            _require_end(file.fileno(), found.start())
+    with open(path, "rb") as file:
+        for at, block in stored_blocks(file.fileno(), num_bytes, overlap=len(_MAGIC) - 1):
+            for found in re.finditer(_MAGIC, block):
+                _require_end(file.fileno(), at + found.start())
 
 
 def _require_end(file: int, address: int) -> None:

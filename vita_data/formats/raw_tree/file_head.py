@@ -12,6 +12,7 @@ from functools import partial
 from typing import BinaryIO
 
 from vita_data.errors import raise_machine_fault
+from vita_data.formats.extents import stored_blocks
 from vita_data.formats.raw_tree.disk import leads_nowhere
 from vita_data.formats.raw_tree.regular import NotReadError, require_regular
 from vita_data.formats.raw_tree.text_head import Finding, describe_text
@@ -19,7 +20,6 @@ from vita_data.types import RawTree
 
 FETCH_AGAIN = "fetch the file again"
 _HEAD_BYTES = 4096
-_BLOCK_BYTES = 1 << 20
 _TAR_MAGIC_AT = 257
 # Targets of links that programs create instead of files: the data, or the place where it will be.
 _ANNEXED = "/annex/objects/"
@@ -129,7 +129,7 @@ def require_readable(path: str, *, name: str) -> None:
     try:
         require_regular(path, name=name)
         with open(path, "rb") as file:
-            while file.read(_BLOCK_BYTES):
+            for _ in stored_blocks(file.fileno(), os.fstat(file.fileno()).st_size):
                 pass
     except OSError as error:
         raise_machine_fault(error, name)
