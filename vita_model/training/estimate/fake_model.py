@@ -51,10 +51,10 @@ def fake_terms(recipe: Recipe, model: Vita, modality: Modality, size: int, windo
         modality, recipe.stage, size, torch.device("cpu"), windows=windows, num_action_dims=recipe.model.num_action_dims
     )
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not recipe.recompute):
-        return rule.loss(rule.predict(model, batch, _draws(recipe, batch)), recipe.loss)
+        return rule.loss(rule.predict(model, batch, fake_draws(recipe, batch)), recipe.loss)
 
 
-def _draws(recipe: Recipe, batch: Batch) -> Draws:
+def fake_draws(recipe: Recipe, batch: Batch) -> Draws:
     """Choose as many frames and transitions as a training step does."""
     num_futures = 0 if batch.future is None else batch.future.shape[1]
     frames, taught = recipe.num_supervised_frames, recipe.num_taught_transitions
