@@ -1,6 +1,6 @@
 """A co-training step and a checkpoint's plan of several ranks on tensors without storage, at full size too.
 
-Each rank runs in its own process, because DTensor caches what it derives from a mesh, including the rank's place in it.
+Each rank runs in its own process: in one process, the second rank planned the first one's offsets.
 Collectives of torch's `fake` backend return at once, so that shapes and code paths are real and values are not.
 Replaced, because they depend on values: figures for the log, and learning by the codebook, which is frozen in this
 stage (`fake_model`); the mesh and shards' offsets are computed outside the fake mode. Not covered: the results of
