@@ -18,7 +18,7 @@ _DRAWN_PX = 256
 """Pictures are drawn at most this large and then stretched: drawing takes most of the time."""
 _STAND_M = np.array([-0.42, 0.0, table.TABLE_Z_M - 0.14])
 """Where the toy arm's coordinates begin, in the world."""
-_APART_M = np.array([0.0, 0.17, 0.0])
+_APART_M = np.array([0.0, 0.13, 0.0])
 """Half the distance of two arms."""
 _SHOULDER_M = np.array([0.3, 0.42, table.TABLE_Z_M + 0.1])
 """Where a human arm comes from."""
