@@ -22,7 +22,7 @@ from vita_data.declared.declaration import (
 from vita_data.errors import RequestError
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode
 from vita_data.formats.lerobot.write_v3 import Cut, write_lerobot_v3
-from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frames
 from vita_data.geometry import (
     axis_angle_from_matrix,
     euler_xyz_from_matrix,
@@ -98,11 +98,10 @@ def _demo(declared: Declaration, number: int) -> ToyDemo:
         columns=columns,
         frames={
             camera.key: [
-                turned(
-                    toy_frame(_SIDE, _SIDE, step=step, camera=place, episode=number, arms=arms, role=camera.role),
-                    camera.turned,
+                turned(frame, camera.turned)
+                for frame in toy_frames(
+                    _SIDE, _SIDE, range(num_rows), camera=place, episode=number, arms=arms, role=camera.role
                 )
-                for step in range(num_rows)
             ]
             for place, camera in enumerate(declared.cameras)
         },

@@ -19,7 +19,7 @@ from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, require_fe
 from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
+from vita_data.formats.toy import toy_arm, toy_frames, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.sources._shared.lerobot.bridge import bridge_conversions
 from vita_data.types import (
@@ -352,4 +352,4 @@ def _toy_text(number: int) -> bytes:
 
 def _toy_jpegs(height: int, width: int, number: int, num_steps: int) -> list[bytes]:
     arm = toy_arm(num_steps, hz=_HZ, seed=number)
-    return [toy_jpeg(toy_frame(height, width, step=step, episode=number, arms=[arm])) for step in range(num_steps)]
+    return [toy_jpeg(frame) for frame in toy_frames(height, width, range(num_steps), episode=number, arms=[arm])]

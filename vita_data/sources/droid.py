@@ -21,7 +21,7 @@ from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
+from vita_data.formats.toy import toy_arm, toy_frames, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, rotation_delta
 from vita_data.sources._shared.droid_idle import MIN_IDLE_STEPS, MIN_MOVING_STEPS, moving_steps
 from vita_data.sources._shared.lerobot.droid import droid_conversions
@@ -425,9 +425,6 @@ def _toy_jpegs(number: int, episode: _ToyEpisode, *, camera: int) -> list[bytes]
     is_read = episode.outcome == _SUCCESS and any(episode.texts) and episode.idle != (1, episode.num_steps)
     num_drawn = episode.num_steps if is_read else 1
     arm, role = toy_arm(episode.num_steps, hz=_HZ, seed=number).at(_toy_samples(episode)), _TOY_ROLES[camera]
-    frames = (
-        toy_frame(_HEIGHT, _WIDTH, step=step, camera=camera, episode=number, arms=[arm], role=role)
-        for step in range(num_drawn)
-    )
+    frames = toy_frames(_HEIGHT, _WIDTH, range(num_drawn), camera=camera, episode=number, arms=[arm], role=role)
     jpegs = [toy_jpeg(frame, quality=85) for frame in frames]
     return jpegs + jpegs[-1:] * (episode.num_steps - num_drawn)

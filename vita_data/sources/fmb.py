@@ -20,7 +20,7 @@ from vita_data.formats.rlds.files import RldsSettings, refuse_rlds_settings
 from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
+from vita_data.formats.toy import toy_arm, toy_frames, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
 from vita_data.sources._shared.lerobot.oxe import fmb_conversions
 from vita_data.stored_actions import moves, openings, rotation_pair, rows_of, turns
@@ -388,8 +388,5 @@ def _toy_depth(num_steps: int, *, camera: int) -> Float32:
 
 def _toy_jpegs(number: int, num_steps: int, *, camera: int) -> list[bytes]:
     arm, role = toy_arm(num_steps, hz=_HZ, seed=number), _TOY_ROLES[camera]
-    frames = (
-        toy_frame(256, 256, step=step, camera=camera, episode=number, arms=[arm], role=role)
-        for step in range(num_steps)
-    )
+    frames = toy_frames(256, 256, range(num_steps), camera=camera, episode=number, arms=[arm], role=role)
     return [toy_jpeg(frame, quality=90) for frame in frames]

@@ -30,8 +30,8 @@ from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
+    encoded_frames,
     toy_depths,
-    toy_frames,
     toy_pose,
     write_texts,
     write_trajectory,
@@ -190,7 +190,7 @@ def _toy_trajectory(place: str, num_steps: int, number: int) -> ToyTrajectory:
         toy_arm(num_steps + _TOY_LEAD, hz=HZ, seed=2 * number + index, num_joints=_NUM_JOINTS) for index in (0, 1)
     )
     frames = {
-        key: toy_frames(
+        key: encoded_frames(
             num_steps,
             camera=camera,
             episode=number,

@@ -23,9 +23,9 @@ from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
+    encoded_frames,
     single_arm_readings,
     toy_depths,
-    toy_frames,
     write_texts,
     write_trajectory,
 )
@@ -150,7 +150,7 @@ def _toy_trajectory(place: str, cameras: tuple[str, ...], num_steps: int, number
     if place.endswith(_TOY_STUCK):
         readings["puppet/end_effector"][:] = readings["puppet/end_effector"][0]
     frames = {
-        key: toy_frames(
+        key: encoded_frames(
             num_steps,
             camera=_OUTER.index(key),
             episode=number,

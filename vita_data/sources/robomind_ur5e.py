@@ -23,9 +23,9 @@ from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.toy import (
     ToyTrajectory,
     bare_frame,
+    encoded_frames,
     single_arm_readings,
     toy_depths,
-    toy_frames,
     write_texts,
     write_trajectory,
 )
@@ -135,7 +135,7 @@ def _toy_trajectory(place: str, num_steps: int, number: int) -> ToyTrajectory:
     readings = single_arm_readings(arm)
     if place.endswith(_TOY_STUCK):
         readings["puppet/end_effector"][:] = readings["puppet/end_effector"][0]
-    frames = toy_frames(num_steps, camera=0, episode=number, frame_bytes=FrameBytes.RECORDED_BGR, arms=[arm])
+    frames = encoded_frames(num_steps, camera=0, episode=number, frame_bytes=FrameBytes.RECORDED_BGR, arms=[arm])
     if place.endswith(_TOY_BARE):
         pixels = toy_frame(480, 640, step=_TOY_BARE_STEP, camera=0, episode=number, arms=[arm])
         frames[_TOY_BARE_STEP] = bare_frame(pixels, FrameBytes.RECORDED_BGR)

@@ -1,6 +1,6 @@
 """Toy frames: a scene that moves as the toy's numbers say, under a mark that tests read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -63,6 +63,21 @@ def toy_frame(
     return _marked(picture, height, width, step=step, camera=camera, episode=episode, resize=resize)
 
 
+def toy_frames(
+    height: int,
+    width: int,
+    steps: Iterable[int],
+    *,
+    camera: int = 0,
+    episode: int = 0,
+    arms: Sequence[ToyArm] = (),
+    role: CameraRole = CameraRole.PRIMARY,
+) -> Iterator[Image]:
+    """Draw the frames `steps` of one camera, see `toy_frame`."""
+    for step in steps:
+        yield toy_frame(height, width, step=step, camera=camera, episode=episode, arms=arms, role=role)
+
+
 def toy_road_frame(height: int, width: int, *, step: int, episode: int, xy_m: Float64, yaw_rad: float) -> Image:
     """Draw what a toy rover at a place [2] sees, as uint8 [height, width, 3] RGB with a mark."""
     picture = road_picture(xy_m, yaw_rad, min(_DRAWN_PX, height, width), seed=episode)
@@ -77,14 +92,12 @@ def toy_jpeg(image: Image, *, quality: int = 95) -> bytes:
 def _marked(
     picture: Image, height: int, width: int, *, step: int, camera: int, episode: int, resize: ResizeMode
 ) -> Image:
-    if resize is ResizeMode.PLAIN:
-        image = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    else:
-        side = min(height, width)
-        image = np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
-        down, right = height - side, width - side
-        edges = (down // 2, down - down // 2, right // 2, right - right // 2)
-        image = np.asarray(cv2.copyMakeBorder(image, *edges, cv2.BORDER_REPLICATE), np.uint8)
+    side = min(height, width)
+    tall, wide = (height, width) if resize is ResizeMode.PLAIN else (side, side)
+    scaled = cv2.resize(picture, (wide, tall), interpolation=cv2.INTER_LINEAR)
+    down, right = height - tall, width - wide
+    edges = (down // 2, down - down // 2, right // 2, right - right // 2)
+    image = np.asarray(cv2.copyMakeBorder(scaled, *edges, cv2.BORDER_REPLICATE), np.uint8)
     put_toy_mark(image, step=step, camera=camera, episode=episode, resize=resize)
     return image
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding
 from vita_data.formats.rlds.write import Values
-from vita_data.formats.toy import toy_arm, toy_frame, toy_jpeg
+from vita_data.formats.toy import toy_arm, toy_frames, toy_jpeg
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.types import Float64
 
@@ -93,7 +93,7 @@ def toy_jpegs(
 ) -> list[bytes]:
     """Draw the first frames of the episode that `toy_record` makes with this seed, rate and gripper, as JPEGs."""
     arm = replace(toy_arm(len(gripper_open), hz=hz, seed=episode), gripper_open=gripper_open)
-    frames = (toy_frame(*image_size, step=step, episode=episode, arms=[arm]) for step in range(num_steps))
+    frames = toy_frames(*image_size, range(num_steps), episode=episode, arms=[arm])
     return [toy_jpeg(frame) for frame in frames]
 
 

@@ -17,7 +17,7 @@ from vita_data.formats.encoded_frames import EncodedFrames, any_image
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.formats.toy import ToyArm, toy_frame, toy_jpeg
+from vita_data.formats.toy import ToyArm, toy_frames, toy_jpeg
 from vita_data.sources.libero.release import OFFICIAL_SIZE
 from vita_data.types import CameraRole, CameraStream, Float64
 
@@ -189,8 +189,6 @@ def _toy_record(episode: ToyLiberoEpisode) -> RldsValues:
 
 
 def _toy_jpegs(episode: ToyLiberoEpisode, camera: int, role: CameraRole) -> list[bytes]:
-    frames = (
-        toy_frame(_SIZE, _SIZE, step=step, camera=camera, episode=episode.number, arms=[episode.arm], role=role)
-        for step in range(len(episode.action))
-    )
+    steps = range(len(episode.action))
+    frames = toy_frames(_SIZE, _SIZE, steps, camera=camera, episode=episode.number, arms=[episode.arm], role=role)
     return [toy_jpeg(frame) for frame in frames]

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frames
 from vita_data.geometry import rotation_delta
 from vita_data.sources.libero.rlds import ToyLiberoEpisode, write_libero_rlds
 from vita_data.types import CameraRole, Float64, Int64
@@ -141,13 +141,10 @@ def _write_toy_replay(demo: h5py.Group, number: int, robot: ToyLiberoRobot, *, s
 def _write_toy_images(demo: h5py.Group, arm: ToyArm, *, size: int, seed: int) -> None:
     """Write frames rotated by 180 degrees, so that the default orientation shows them upright."""
     for camera, (role, key) in enumerate(_CAMERAS.items()):
-        frames = [
-            toy_frame(size, size, step=step, camera=camera, episode=seed, arms=[arm], role=role)
-            for step in range(len(arm.xyz_m))
-        ]
+        frames = toy_frames(size, size, range(len(arm.xyz_m)), camera=camera, episode=seed, arms=[arm], role=role)
         demo.create_dataset(
             f"obs/{key}",
-            data=np.stack(frames)[:, ::-1, ::-1],
+            data=np.stack(list(frames))[:, ::-1, ::-1],
             compression="gzip",
             compression_opts=1,
             chunks=(1, size, size, 3),

@@ -10,7 +10,7 @@ import simplejpeg
 from scipy.spatial.transform import Rotation
 
 from vita_data.formats.lerobot.write import ToyLeRobotEpisode, write_lerobot
-from vita_data.formats.toy import ToyArm, toy_arm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_arm, toy_frames
 from vita_data.geometry import euler_xyz_from_matrix, rotation_delta
 from vita_data.sources.ur5e.recording import CAMERAS, HZ, LEROBOT_IMAGES, WIDTH_OPEN_M, ActionSpace
 from vita_data.types import Float64, Image, Int64
@@ -82,8 +82,7 @@ def _arm(steps: Int64, seed: int) -> ToyArm:
 
 def _frames(height: int, width: int, steps: Int64, camera: int, number: int) -> Iterator[Image]:
     arm, role = _arm(steps, number), list(CAMERAS)[camera]
-    for step in steps.tolist():
-        yield toy_frame(height, width, step=step, camera=camera, episode=number, arms=[arm], role=role)
+    return toy_frames(height, width, steps.tolist(), camera=camera, episode=number, arms=[arm], role=role)
 
 
 def _write_images(file: h5py.File, key: str, steps: Int64, camera: int, number: int) -> None:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import simplejpeg
 
-from vita_data.formats.toy import ToyArm, toy_frame
+from vita_data.formats.toy import ToyArm, toy_frames
 from vita_data.geometry import euler_xyz_from_matrix
 from vita_data.sources._shared.robomind.frames import FrameBytes
 from vita_data.sources._shared.robomind.text import ANNOTATIONS, INSTRUCTION_LIST
@@ -60,7 +60,7 @@ def write_texts(root: str, instructions: Mapping[str, str], summaries: Mapping[s
         (Path(root) / ANNOTATIONS / f"{folder}.json").write_text(json.dumps(items, indent=4))
 
 
-def toy_frames(
+def encoded_frames(
     num_steps: int,
     *,
     camera: int,
@@ -70,10 +70,7 @@ def toy_frames(
     role: CameraRole = CameraRole.PRIMARY,
 ) -> list[bytes]:
     """Draw frames as the recorder would have encoded them, but smaller than the real ones."""
-    frames = [
-        toy_frame(*_TOY_SIZE, step=step, camera=camera, episode=episode, arms=arms, role=role)
-        for step in range(num_steps)
-    ]
+    frames = toy_frames(*_TOY_SIZE, range(num_steps), camera=camera, episode=episode, arms=arms, role=role)
     return [encode_frame(frame, frame_bytes) for frame in frames]
 
 
