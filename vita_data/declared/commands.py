@@ -6,6 +6,7 @@ import numpy as np
 
 from vita_data.declared.arm import Table, take_joints, take_opening, take_position, take_rotation, take_values
 from vita_data.declared.declaration import ArmColumns, Declaration, Frame, JointAction, Motion, PoseAction
+from vita_data.declared.rows import pair_rows, require_rows, rows_of_clip
 from vita_data.geometry import euler_xyz_from_matrix, wrap_angle
 from vita_data.slots import LEFT_ACTION, LEFT_STATE, RIGHT_ACTION, RIGHT_STATE
 from vita_data.stored_actions import (
@@ -19,6 +20,17 @@ from vita_data.stored_actions import (
     turns,
 )
 from vita_data.types import Clip, CommandPair
+
+
+def compare_columns(declared: Declaration, clip: Clip, columns: Table, *, name: str) -> tuple[CommandPair, ...]:
+    """Compare the commands of a clip with the columns of its episode, which have all rows of it.
+
+    Raises:
+        EpisodeError: the columns differ in length, or lack a row of the clip; `name` is the episode's.
+    """
+    num_rows = require_rows(columns, {}, name=name)
+    rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
+    return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=name)))
 
 
 def compare_arms(declared: Declaration, clip: Clip, table: Table) -> Iterator[CommandPair]:

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 
 from vita_data.declared.arm import Table
-from vita_data.declared.commands import compare_arms
+from vita_data.declared.commands import compare_columns
 from vita_data.declared.declaration import Hdf5Declaration
-from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, rows_of_clip, source_info
+from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, source_info
 from vita_data.declared.toy import ToyDemo, toy_demos
 from vita_data.errors import RequestError
 from vita_data.formats.hdf5.opener import (
@@ -105,12 +105,10 @@ class Hdf5Source:
         return partial(self._compare, raw)
 
     def _compare(self, raw: RawTree, clip: Clip) -> tuple[CommandPair, ...]:
-        declared, name = self.declaration, str(clip.provenance["file"])
+        name = str(clip.provenance["file"])
         with open_hdf5(raw.local_path(name), name=name) as file:
             columns = self._columns(find_group(file, f"data/{clip.provenance['record']}", name=name), clip.episode)
-        num_rows = require_rows(columns, {}, name=clip.episode)
-        rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
-        return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=clip.episode)))
+        return compare_columns(self.declaration, clip, columns, name=clip.episode)
 
     def write_toy(self, root: str) -> None:
         """Write a file for each text (or one, if all files have one name) with demonstrations that are as declared."""

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vita_data.declared.arm import Table
-from vita_data.declared.commands import compare_arms
+from vita_data.declared.commands import compare_columns
 from vita_data.declared.declaration import RldsDeclaration
-from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, rows_of_clip, source_info
+from vita_data.declared.rows import Recorded, make_episode, pair_rows, require_rows, source_info
 from vita_data.declared.toy import ToyDemo, toy_demos
 from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.rlds.dataset import RldsDataset, list_parts, open_dataset, pick_release, read_outcomes
@@ -110,11 +110,9 @@ class RldsSource:
         return partial(self._compare, finder)
 
     def _compare(self, finder: RecordFinder, clip: Clip) -> tuple[CommandPair, ...]:
-        declared, record = self.declaration, finder.find(clip.provenance)
+        record = finder.find(clip.provenance)
         columns = self._columns(record, _whole(record.features))
-        num_rows = require_rows(columns, {}, name=record.id)
-        rows = pair_rows(columns, num_rows, rows_to_action=declared.rows_to_action)
-        return tuple(compare_arms(declared, clip, rows_of_clip(rows, clip, name=record.id)))
+        return compare_columns(self.declaration, clip, columns, name=record.id)
 
     def write_toy(self, root: str, *, file_format: FileFormat = FileFormat.TFRECORD) -> None:
         """Write a small release that is as declared: train with 2 files."""
