@@ -23,7 +23,7 @@ from vita_model.policy.interfaces import Policy, restart
 from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Renderer, make_parts, scene_name, versions
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
-from vita_model.sims.results.delays import NO_DELAY, Delay, idle_share
+from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Strip, observer
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
@@ -219,9 +219,7 @@ def evaluate_calvin(
                 "is_protocol": request.is_protocol,
                 "num_chains": request.num_chains,
                 **settings,
-                "idle_percent": idle_share(
-                    sum(chain.num_idle for chain in ended), sum(chain.num_steps for chain in ended)
-                ),
+                "idle_percent": idle_percent(ended),
                 "average_number": float(np.mean(lengths)),
                 "rates": {name: rate_json(rate) for name, rate in chain_rates(lengths).items()},
                 "lengths": lengths,

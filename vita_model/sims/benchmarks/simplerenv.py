@@ -226,7 +226,7 @@ def evaluate_simplerenv(
                 **settings,
                 "is_protocol": request.is_protocol,
                 "num_episodes": request.num_episodes,
-                "idle_percent": idle_percent(episode for found in episodes.values() for episode in found),
+                "idle_percent": idle_percent([episode for found in episodes.values() for episode in found]),
                 "rates": {column: rate_json(success_rate(found)) for column, found in episodes.items()},
             }
             write_json(request.place.result, result)

@@ -1,12 +1,12 @@
 """How long the policy of an evaluation takes to answer, and what the robot does meanwhile."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from vita_data.config.checks import require_whole
 from vita_data.types import Json
 from vita_model.policy.chunks import Execution, latency_steps
-from vita_model.sims.results.scores import EpisodeResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,20 @@ NO_DELAY = Delay()
 """As in published evaluations: the simulator waits for the policy."""
 
 
-def idle_percent(episodes: Iterable[EpisodeResult]) -> float:
-    """Give the share of the steps in which the robot stood still because the policy had not answered."""
-    counted = [(episode.num_idle, episode.num_steps) for episode in episodes]
-    return idle_share(sum(idle for idle, _ in counted), sum(steps for _, steps in counted))
+class TimedSteps(Protocol):
+    """Something that ran: an episode, a chain, or several of them."""
+
+    @property
+    def num_steps(self) -> int:
+        """Number of control steps."""
+        ...
+
+    @property
+    def num_idle(self) -> int:
+        """Those in which the robot stood still because the policy had not answered."""
+        ...
 
 
-def idle_share(num_idle: int, num_steps: int) -> float:
-    """Give a share of steps in percent; 0 without steps."""
-    return 100.0 * num_idle / max(num_steps, 1)
+def idle_percent(ran: Sequence[TimedSteps]) -> float:
+    """Give the share of the steps in which the robot stood still; 0 without steps."""
+    return 100.0 * sum(one.num_idle for one in ran) / max(sum(one.num_steps for one in ran), 1)

@@ -16,7 +16,7 @@ from vita_data.errors import RequestError
 from vita_model.policy.chunks import Execution
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
-from vita_model.sims.results.delays import Delay, idle_share
+from vita_model.sims.results.delays import Delay, idle_percent
 from vita_model.sims.results.scores import EpisodeResult, SuccessRate, success_rate, write_json
 from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, ScriptedSimulation, run_episodes
 from vita_model.sims.scripted.task import HZ, ScriptedTask
@@ -66,7 +66,7 @@ class LatencyRow:
     @property
     def idle_percent(self) -> float:
         """Share of the steps in which the robot stood still."""
-        return idle_share(self.num_idle, self.num_steps)
+        return idle_percent([self])
 
 
 def measure_latency(

@@ -21,7 +21,7 @@ MODEL = """<mujoco><worldbody>
 
 
 class Inner:
-    """LIBERO's inner environment with two fixtures, as far as a state is restored; it logs what it is told."""
+    """Stands in for LIBERO's inner environment while a state is restored; has two fixtures and logs its calls."""
 
     def __init__(self) -> None:
         self.log: list[Any] = []
