@@ -1,11 +1,11 @@
 """Replays demonstrations that `vita-eval robosuite record` made, in robosuite."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vita_data.errors import RequestError
 from vita_data.types import Demonstration, Float64
-from vita_model.sims.replay.clips import OpenWorld
+from vita_model.sims.replay.clips import OneAtATime, OpenWorld
 from vita_model.sims.robosuite.tasks import TASKS, RobosuiteTask
 from vita_model.sims.scripted.task import TaskSpec
 
@@ -41,20 +41,22 @@ class RobosuiteWorld:
 
 @contextmanager
 def robosuite_worlds() -> Iterator[OpenWorld]:
-    """Open robosuite's tasks, each of them once.
+    """Open robosuite's tasks.
 
     Raises:
         RequestError: robosuite is missing, or a demonstration was not recorded in it.
     """
-    opened: dict[str, RobosuiteTask] = {}
-    with ExitStack() as stack:
+    opened = OneAtATime[RobosuiteTask]()
 
-        def open_world(name: str, demonstration: Demonstration) -> RobosuiteWorld:
-            spec, seed = _spec(name, demonstration), demonstration.world["seed"]
-            if spec.name not in opened:
-                opened[spec.name] = stack.enter_context(closing(RobosuiteTask(spec)))
-            return RobosuiteWorld(opened[spec.name], demonstration.state, int(str(seed)))
+    def build(spec: TaskSpec) -> tuple[RobosuiteTask, Callable[[], None]]:
+        task = RobosuiteTask(spec)
+        return task, task.close
 
+    def open_world(name: str, demonstration: Demonstration) -> RobosuiteWorld:
+        spec, seed = _spec(name, demonstration), demonstration.world["seed"]
+        return RobosuiteWorld(opened.get(spec.name, lambda: build(spec)), demonstration.state, int(str(seed)))
+
+    with opened:
         yield open_world
 
 
