@@ -45,7 +45,7 @@ from vita_model.training.checkpoint.resume import changes_since, check_same_run
 from vita_model.training.checkpoint.run_folder import Kept, require_new, require_startable
 from vita_model.training.checkpoint.saver import Saver
 from vita_model.training.checkpoint.state import Progress, RecipeChange, load_progress
-from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, summary, write_evaluation
+from vita_model.training.evaluation.evaluate import evaluate, is_evaluated, sources_of, summary, write_evaluation
 from vita_model.training.evaluation.latent_picture import write_latents
 from vita_model.training.evaluation.latents import headline
 from vita_model.training.evaluation.preview import write_previews
@@ -229,6 +229,8 @@ class Trainer:
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
         for modality in sorted(self.evaluations.missed):
             self.report(f"not evaluated: no {modality} batch was among those drawn; --set eval_batches=N draws more")
+        for source in sorted(statistics.keys() - set(sources_of(figures))):
+            self.report(f"not evaluated: no window of {source} was among those drawn; --set eval_batches=N draws more")
         if log is not None:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)

@@ -29,6 +29,38 @@ from vita_model.training.stages import RULES, set_modes
 
 EVALUATION, HISTORY = "evaluation.json", "evaluation.jsonl"
 
+KEYS: Mapping[str, str] = {
+    "frames/loss": "weighted L1 and SSIM of the predicted frames",
+    "frames/l1": "L1 of the predicted frames",
+    "frames/ssim": "structural similarity of the predicted frames",
+    "frames/psnr_db": "peak signal-to-noise ratio of the predicted frames",
+    "frames/copy_loss": "weighted L1 and SSIM of the copied present frame",
+    "frames/copy_l1": "L1 of the copied present frame",
+    "frames/copy_ssim": "structural similarity of the copied present frame",
+    "frames/copy_psnr_db": "peak signal-to-noise ratio of the copied present frame",
+    "actions/mse": "squared error of the predicted actions in normalized units",
+    "actions/mean_mse": "squared error of each source's mean action in normalized units",
+    "codes/used": "fraction of the codebook that the batches used",
+}
+"""Descriptions of the figures of all sources together; `latents.KEYS` has those of the latent report."""
+
+SOURCE_KEYS: Mapping[str, str] = {
+    **{
+        name.replace("/", "/SOURCE/"): f"{words}, of this source alone"
+        for name, words in KEYS.items()
+        if name.startswith(("frames/", "actions/"))
+    },
+    "actions/SOURCE/position_m": "mean distance of the hand's motion per step",
+    "actions/SOURCE/rotation_rad": "mean difference of the hand's small Euler angles per step",
+    "actions/SOURCE/gripper": "mean difference of the gripper per step",
+    "actions/SOURCE/joint_rad": "mean difference of the joint targets' angles",
+    "actions/SOURCE/mean_position_m": "mean distance of the hand's motion per step, with the source's mean action",
+    "actions/SOURCE/mean_rotation_rad": "mean difference of the hand's Euler angles, with the source's mean action",
+    "actions/SOURCE/mean_gripper": "mean difference of the gripper per step, with the source's mean action",
+    "actions/SOURCE/mean_joint_rad": "mean difference of the joint targets' angles, with the source's mean action",
+}
+"""Descriptions of the figures of one source, whose name stands for SOURCE; masked members have no figures."""
+
 
 @torch.no_grad()
 def evaluate(
@@ -37,13 +69,8 @@ def evaluate(
     """Evaluate a model on batches, without changing it. Every rank must call this with the same number of batches.
 
     Returns:
-        `frames/loss` and `frames/copy_loss` (weighted L1 and SSIM of the prediction and of the copied present frame),
-        `frames/l1`, `frames/ssim`, `frames/psnr_db`; `actions/mse` and `actions/mean_mse` (of the prediction and of the
-        mean action, in normalized units); for each source `actions/NAME/position_m`, `rotation_rad`, `gripper` and
-        `joint_rad`, with `mean_position_m`, `mean_rotation_rad` and `mean_joint_rad` for the mean action: mean
-        distances per step, rotations as differences of small Euler angles, joint targets as differences of angles.
-        `codes/used` is the fraction of the codebook that the batches used. `latents.KEYS` lists the figures of the
-        latent report.
+        The figures that `KEYS`, `SOURCE_KEYS` and `latents.KEYS` describe, without those that the stage and the
+        batches do not have.
     """
     device = model.codebook.codes.device
     sums, used = MaskedMeans(device), torch.zeros(model.config.codebook.num_codes, device=device)
@@ -55,7 +82,7 @@ def evaluate(
             for indices in [one.indices for one in prediction.quantized if one.indices is not None]:
                 used[indices.flatten()] = 1.0
             if prediction.frames is not None:
-                _add_frames(sums, prediction.frames, config)
+                _add_frames(sums, prediction.frames, batch.source, config)
             crosses = stage is Stage.WARMUP and prediction.frames is not None
             if prediction.actions is not None and not crosses:
                 _add_actions(sums, prediction.actions, batch.source, statistics)
@@ -70,16 +97,32 @@ def _share_of(used: Tensor) -> float:
     return float((all_sum(used) > 0).float().mean())
 
 
-def _add_frames(sums: MaskedMeans, frames: FramePrediction, config: LossConfig) -> None:
-    true, mask = frames.true.flatten(0, 1), frames.mask.flatten()
+def _add_frames(sums: MaskedMeans, frames: FramePrediction, sources: list[str], config: LossConfig) -> None:
+    true, size = frames.true.flatten(0, 1), frames.mask.shape
     copied = frames.start[:, None].expand_as(frames.true).flatten(0, 1)
     for prefix, images in (("", frames.predicted.flatten(0, 1).float().clamp(0, 1)), ("copy_", copied)):
         distance, alike = absolute_error(images, true), ssim(images, true)
         squared = (images - true).square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
-        sums.add(f"frames/{prefix}l1", distance, mask)
-        sums.add(f"frames/{prefix}ssim", alike, mask)
-        sums.add(f"frames/{prefix}psnr_db", -10 * squared.log10(), mask)
-        sums.add(f"frames/{prefix}loss", config.l1 * distance + config.ssim * (1 - alike), mask)
+        errors = {
+            "l1": distance,
+            "ssim": alike,
+            "psnr_db": -10 * squared.log10(),
+            "loss": config.l1 * distance + config.ssim * (1 - alike),
+        }
+        for name, values in errors.items():
+            _add_by_source(sums, "frames", f"{prefix}{name}", values.view(size), frames.mask, sources)
+
+
+def _add_by_source(sums: MaskedMeans, kind: str, name: str, values: Tensor, mask: Tensor, sources: list[str]) -> None:
+    """Add the values of a batch [B, ...] to the mean of all sources, and to that of each sample's own."""
+    sums.add(f"{kind}/{name}", values, mask)
+    for source, rows in _rows_of(sources, values.device).items():
+        sums.add(f"{kind}/{source}/{name}", values[rows], mask[rows])
+
+
+def _rows_of(sources: list[str], device: torch.device) -> dict[str, Tensor]:
+    """Mark the samples of each source: bool [B] by source."""
+    return {name: torch.tensor([one == name for one in sources], device=device) for name in sorted(set(sources))}
 
 
 def _add_actions(
@@ -90,9 +133,8 @@ def _add_actions(
     means = [_mean_action(statistics, source, joints=joints) for source in sources]
     mean = torch.stack(means).to(true.device)[:, None].expand_as(true)
     for prefix, guess in (("", actions.predicted.float()), ("mean_", mean)):
-        sums.add(f"actions/{prefix}mse", (guess - true).square(), mask)
-        for source in sorted(set(sources)):
-            rows = torch.tensor([one == source for one in sources], device=true.device)
+        _add_by_source(sums, "actions", f"{prefix}mse", (guess - true).square(), mask, sources)
+        for source, rows in _rows_of(sources, true.device).items():
             scaling = action_scaling(statistics, source, joints=joints)
             apart = _physical(scaling, guess[rows]) - _physical(scaling, true[rows])
             _add_arms(sums, f"actions/{source}/{prefix}", apart, mask[rows].cpu())
@@ -141,6 +183,11 @@ def is_evaluated(run: Path, step: int) -> bool:
     return path.is_file() and json.loads(path.read_text())["step"] == step
 
 
+def sources_of(figures: Mapping[str, float]) -> list[str]:
+    """List the sources that have figures of their own."""
+    return sorted({name.split("/")[1] for name in figures if name.count("/") == 2})
+
+
 def summary(figures: Mapping[str, float], *, step: int | None = None) -> list[str]:
     """Format the figures after a step as lines for a terminal."""
     lines = []
@@ -152,21 +199,35 @@ def summary(figures: Mapping[str, float], *, step: int | None = None) -> list[st
         )
     if "actions/mse" in figures:
         lines.append(f"actions: MSE {figures['actions/mse']:.4f} (mean action {figures['actions/mean_mse']:.4f})")
-    for source in sorted({name.split("/")[1] for name in figures if name.count("/") == 2}):
-        own = {name.split("/")[2]: value for name, value in figures.items() if name.startswith(f"actions/{source}/")}
-        if "joint_rad" in own:
-            lines.append(
-                f"  {source}: {own['joint_rad']:.4f} rad per joint (mean action {own['mean_joint_rad']:.4f} rad)"
-            )
-        if not {"position_m", "rotation_rad"} <= own.keys():  # masked throughout
-            continue
-        lines.append(
-            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad per step (mean action "
-            f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
-        )
+    for source in sources_of(figures):
+        lines += _source_lines(figures, source)
     lines += verdict(figures, step=step)
     if "codes/used" in figures:
         lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone does not show that codes are useful)")
     else:
         lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
     return lines
+
+
+def _source_lines(figures: Mapping[str, float], source: str) -> list[str]:
+    """Format one source's figures; members that were masked throughout have no line."""
+    frames, own = (_own(figures, kind, source) for kind in ("frames", "actions"))
+    lines = []
+    if "loss" in frames and len(sources_of(figures)) > 1:  # a single source's frames have their line already
+        lines.append(
+            f"  {source}: frames' loss {frames['loss']:.4f} (copying the present frame {frames['copy_loss']:.4f})"
+        )
+    if "joint_rad" in own:
+        lines.append(f"  {source}: {own['joint_rad']:.4f} rad per joint (mean action {own['mean_joint_rad']:.4f} rad)")
+    if {"position_m", "rotation_rad"} <= own.keys():
+        lines.append(
+            f"  {source}: {own['position_m'] * 1000:.2f} mm, {own['rotation_rad']:.4f} rad per step (mean action "
+            f"{own['mean_position_m'] * 1000:.2f} mm, {own['mean_rotation_rad']:.4f} rad)"
+        )
+    return lines
+
+
+def _own(figures: Mapping[str, float], kind: str, source: str) -> dict[str, float]:
+    """Give a source's figures of frames or of actions by their last word."""
+    prefix = f"{kind}/{source}/"
+    return {name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)}

@@ -12,7 +12,8 @@ from vita_model.distributed import joined_ranks
 from vita_model.network.configs import LossConfig
 from vita_model.network.prediction import ActionPrediction, FramePrediction
 from vita_model.network.vita import Vita
-from vita_model.training.evaluation.evaluate import evaluate, summary, write_evaluation
+from vita_model.training.evaluation.evaluate import KEYS, SOURCE_KEYS, evaluate, summary, write_evaluation
+from vita_model.training.evaluation.latents import KEYS as LATENT_KEYS
 from vita_model.training.stages import RULES, StageRule
 
 LEVELS = {"mean": 0.01, "q01": -0.02, "q99": 0.02}
@@ -72,6 +73,64 @@ def test_actions_are_compared_in_metres_and_radians(predicting, model, make_batc
     columns = torch.arange(14).expand_as(batch.action)[batch.action_mask]
     mean = torch.where(columns == 13, 2 * 0.01 - 1, 0.5)
     assert figures["actions/mean_mse"] == pytest.approx(float((true - mean).square().mean()), rel=1e-4)
+
+
+def test_each_source_has_its_own_losses_beside_those_of_trivial_predictors(predicting, model, make_batch) -> None:
+    def wrong_for_the_second_source(found) -> dict:
+        frames, actions = found.frames, found.actions
+        off = torch.tensor([float(one == "toy_b") for one in batch.source])
+        if frames is not None:
+            return {
+                "frames": replace(frames, predicted=frames.true.lerp(1 - frames.true, off[:, None, None, None, None]))
+            }
+        return {"actions": replace(actions, predicted=actions.true + off[:, None, None])}
+
+    predicting(wrong_for_the_second_source)
+    figures = {}
+    for batch in (make_batch("video", size=5), make_batch("action", size=5)):
+        figures |= evaluate(model, Stage.WARMUP, [batch], statistics_of("toy_a", "toy_b"), LossConfig())
+
+    assert figures["frames/toy_a/l1"] == figures["actions/toy_a/mse"] == 0.0
+    assert figures["actions/toy_b/mse"] == pytest.approx(1.0)
+    # Two of the five samples are of toy_a, three of toy_b.
+    for name in ("frames/loss", "frames/l1", "frames/ssim", "frames/copy_loss", "frames/copy_l1", "actions/mse"):
+        own, other = (figures[name.replace("/", f"/{source}/")] for source in ("toy_a", "toy_b"))
+        assert own != other, name
+        assert figures[name] == pytest.approx((2 * own + 3 * other) / 5, rel=1e-5), name
+    masked = make_batch("action", size=5).action_mask.sum(dim=(1, 2))
+    weight = float(masked[1::2].sum() / masked.sum())
+    own, other = (figures[f"actions/{source}/mean_mse"] for source in ("toy_a", "toy_b"))
+    assert figures["actions/mean_mse"] == pytest.approx(weight * own + (1 - weight) * other, rel=1e-5)
+
+
+@pytest.mark.parametrize("modalities", [("video", "action"), ("video",)])
+def test_a_summary_compares_the_frames_of_each_of_several_sources(model, make_batch, modalities) -> None:
+    mixed = [make_batch(modality) for modality in modalities]
+    figures = evaluate(model, Stage.WARMUP, mixed, statistics_of("toy_a", "toy_b"), LossConfig())
+    loss, copied = (figures[f"frames/toy_a/{name}"] for name in ("loss", "copy_loss"))
+    assert f"  toy_a: frames' loss {loss:.4f} (copying the present frame {copied:.4f})" in summary(figures)
+
+    single = [replace(batch, source=["toy_a"] * len(batch.source)) for batch in mixed]
+    figures = evaluate(model, Stage.WARMUP, single, statistics_of("toy_a"), LossConfig())
+    assert figures["frames/toy_a/loss"] == figures["frames/loss"]
+    assert not any("toy_a: frames" in line for line in summary(figures)), "its frames have a line already"
+
+
+@pytest.mark.parametrize("stage", [Stage.WARMUP, Stage.COTRAIN])
+def test_all_figures_are_described(model, make_batch, stage) -> None:
+    batches = [
+        make_batch("paired", futures=2 if stage is Stage.COTRAIN else 1),
+        make_batch("video"),
+        make_batch("action"),
+    ]
+    figures = evaluate(
+        model, stage, batches[: 1 if stage is Stage.COTRAIN else 3], statistics_of("toy_a", "toy_b"), LossConfig()
+    )
+    names = {name.replace("/toy_a/", "/SOURCE/").replace("/toy_b/", "/SOURCE/") for name in figures}
+
+    assert names <= KEYS.keys() | SOURCE_KEYS.keys() | LATENT_KEYS.keys()
+    assert {name for name in SOURCE_KEYS if "joint" not in name} <= names
+    assert KEYS.keys() <= names
 
 
 def test_what_is_masked_counts_nowhere(predicting, model, make_batch) -> None:

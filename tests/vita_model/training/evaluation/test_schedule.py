@@ -97,6 +97,11 @@ def test_figures_reach_the_log_tensorboard_and_the_page_files(go, tmp_path):
     assert {event.step: event.value for event in events} == pytest.approx(
         {row["step"]: row["frames/shuffled_l1"] for row in found}
     )
+    own = "frames/toy_a/loss", "frames/toy_a/copy_loss", "actions/toy_b/mse", "actions/toy_b/mean_mse"
+    assert all(
+        len(board.Scalars(f"evaluation/{name}")) == len(found) == sum(name in row for row in found) for name in own
+    )
+    assert newest.keys() >= set(own)
     assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3, 4, 5, 6], "metrics.jsonl has a row a step"
 
 
@@ -177,3 +182,19 @@ def test_a_missed_modality_is_said(go):
     go("run", held_out=RareActions(Stage.WARMUP), eval_batches=1, report=said.append)
 
     assert "not evaluated: no action batch was among those drawn; --set eval_batches=N draws more" in said
+
+
+class RareSource(HeldOut):
+    """All of its windows are of one source."""
+
+    def __next__(self):
+        batch = super().__next__()
+        return replace(batch, source=["toy_a"] * len(batch.source))
+
+
+def test_a_missed_source_is_said(go):
+    said = []
+    go("run", held_out=RareSource(Stage.WARMUP), eval_batches=2, report=said.append)
+
+    told = [line for line in said if line.startswith("not evaluated: no window of ")]
+    assert told == ["not evaluated: no window of toy_b was among those drawn; --set eval_batches=N draws more"]
