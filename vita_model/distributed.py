@@ -142,6 +142,25 @@ def all_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
+@torch.no_grad()
+def previous_rows(rows: Tensor) -> Tensor:
+    """Replace each row [n, ...] by the one before it in all ranks' rows, the first by the last; no gradient.
+
+    Each rank has the same number of rows, and at least one, as batches have.
+    """
+    if is_alone():
+        return rows.roll(1, dims=0)
+    last = all_rows(rows[-1:])
+    return torch.cat([last[dist.get_rank() - 1][None], rows[:-1]])
+
+
+@torch.no_grad()
+def mean_row(rows: Tensor) -> Tensor:
+    """Average the rows [n, ...] of all ranks as [1, ...]; no gradient."""
+    total = all_sum(rows.float().sum(dim=0, keepdim=True))
+    return (total / all_sum(torch.tensor(float(len(rows)), device=rows.device))).to(rows.dtype)
+
+
 def all_names(names: Iterable[str]) -> list[str]:
     """Give the sorted union of all ranks' names."""
     mine = sorted(set(names))

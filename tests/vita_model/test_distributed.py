@@ -1,10 +1,11 @@
 """Sums over ranks equal sums over the whole, gradients included; rows come in the order of ranks."""
 
+import pytest
 import torch
 
 from tests.vita_model.ranks import run_ranks
 from vita_data.errors import VitaDataError
-from vita_model.distributed import all_rows, all_sum, highest, joined_ranks
+from vita_model.distributed import all_rows, all_sum, highest, joined_ranks, mean_row, previous_rows
 
 
 def global_mean(sizes: list[int]):
@@ -26,6 +27,26 @@ def test_two_ranks_have_the_loss_gradient_and_rows_of_one() -> None:
     assert first == second
     assert first[:3] == alone[:3]
     assert (alone[3], first[3]) == (False, True)
+
+
+def neighbours_and_mean(num_rows: int) -> tuple[list, list, list]:
+    """Give what stands for each of this rank's rows, and the mean."""
+    with joined_ranks() as ranks:
+        size = num_rows // ranks.world_size
+        rows = (torch.arange(2.0 * num_rows).reshape(num_rows, 2) ** 2)[ranks.rank * size : (ranks.rank + 1) * size]
+        return previous_rows(rows).tolist(), previous_rows(rows > 4).tolist(), mean_row(rows).tolist()
+
+
+@pytest.mark.parametrize("num_rows", [2, 4])
+def test_rows_of_two_ranks_have_the_neighbours_and_the_mean_that_they_have_on_one(num_rows: int) -> None:
+    alone, (first, second) = neighbours_and_mean(num_rows), run_ranks(neighbours_and_mean, 2, num_rows)
+
+    assert alone[0] == [
+        [float((2 * row % (2 * num_rows) + at) ** 2) for at in (0, 1)] for row in range(-1, num_rows - 1)
+    ]
+    for found in (0, 1):
+        assert first[found] + second[found] == alone[found]
+    assert first[2] == second[2] == alone[2]
 
 
 def left_alone() -> str:

@@ -16,6 +16,7 @@ from transformers import GemmaConfig, GemmaModel, SiglipVisionConfig, SiglipVisi
 from transformers.initialization import no_init_weights
 
 from vita_data.slots import STATE_DIM
+from vita_model.distributed import previous_rows
 from vita_model.network.configs import RANDOM, BackboneConfig, LatentAttention, LatentDecoding
 from vita_model.network.gemma import Group, KeyValue, give_caches, group_mask, positions, run_layers
 from vita_model.network.layers import learned, mlp, unit_images
@@ -51,8 +52,8 @@ class Subtasks:
     probabilities: Tensor
 
     def rolled(self) -> "Subtasks":
-        """Give each sample the subtasks of the previous sample."""
-        return Subtasks(**{one.name: getattr(self, one.name).roll(1, dims=0) for one in fields(self)})
+        """Give each sample the subtasks of the previous sample in the global batch; every rank must call this."""
+        return Subtasks(**{one.name: previous_rows(getattr(self, one.name)) for one in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

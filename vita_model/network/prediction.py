@@ -9,6 +9,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from vita_model.distributed import mean_row, previous_rows
 from vita_model.network.backbone import Reasoning
 from vita_model.network.codebook import Quantized
 from vita_model.network.layers import unit_images
@@ -20,15 +21,15 @@ class ShownLatents(StrEnum):
 
     OWN = "own"
     SHUFFLED = "shuffled"
-    """The latents of the previous sample in the batch."""
+    """The latents of the previous sample in the global batch."""
     MEAN = "mean"
-    """The mean over the batch."""
+    """The mean over the global batch."""
 
     def of(self, latents: Tensor) -> Tensor:
-        """Choose among latents [B, K, D]."""
+        """Choose among latents [B, K, D]; every rank must call this, and the choice does not depend on their number."""
         if self is ShownLatents.SHUFFLED:
-            return latents.roll(1, dims=0)
-        return latents.mean(dim=0, keepdim=True).expand_as(latents) if self is ShownLatents.MEAN else latents
+            return previous_rows(latents)
+        return mean_row(latents).expand_as(latents) if self is ShownLatents.MEAN else latents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
