@@ -132,6 +132,17 @@ FIGURES = {
 }  # fmt: skip
 """An evaluation after a step."""
 
+SOURCE_FIGURES = {
+    "frames/arm/l1": 0.03, "frames/arm/shuffled_l1": 0.06, "frames/arm/mean_latent_l1": 0.05,
+    "frames/arm/copy_l1": 0.05, "frames/arm/windows": 24.0,
+    "frames/film/l1": 0.09, "frames/film/shuffled_l1": 0.09, "frames/film/mean_latent_l1": 0.09,
+    "frames/film/copy_l1": 0.06, "frames/film/windows": 72.0,
+    "actions/arm/mse": 0.2, "actions/arm/shuffled_mse": 0.4, "actions/arm/mean_latent_mse": 0.3,
+    "actions/arm/mean_mse": 0.5, "actions/arm/windows": 12.0,
+    "actions/arm/position_m": 0.01, "actions/arm/rotation_rad": 0.02,
+}  # fmt: skip
+"""The part of it that is of each source."""
+
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:

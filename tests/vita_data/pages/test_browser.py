@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.vita_data.pages.browser import Browser, ShownPage, find_browser
-from tests.vita_data.pages.conftest import FIGURES, write_run
+from tests.vita_data.pages.conftest import FIGURES, SOURCE_FIGURES, write_run
 from tests.vita_data.pages.page_parser import PageParser
 from vita_data.formats.toy import read_toy_frame
 from vita_data.pages.report import report_page
@@ -58,7 +58,9 @@ def pages(shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def evaluated_run(run: Path) -> Path:
     """Write a run whose evaluation fills every column of its tables."""
-    figures = {**FIGURES, "frames/shuffled_subtasks_l1": 0.04, "actions/shuffled_subtasks_mse": 0.2,
+    named = {name.replace("/arm/", "/robomind_franka/"): value for name, value in SOURCE_FIGURES.items()}
+    figures = {**FIGURES, **named, "actions/robomind_franka/joint_rad": 0.05,
+               "frames/shuffled_subtasks_l1": 0.04, "actions/shuffled_subtasks_mse": 0.2,
                "codes/used_action": 12.0, "codes/rank_predicted": 1.5, "codes/used_predicted": 7.0,
                "cross/frames_l1": 0.1, "cross/frames_own_l1": 0.05, "cross/frames_copy_l1": 0.06}  # fmt: skip
     (write_run(run) / "evaluation.json").write_text(json.dumps({"step": 40, **figures}))

@@ -1,4 +1,4 @@
-"""Bars as inline SVG: distributions of values, and counts of names."""
+"""Bars as inline SVG: distributions of values, and one value per name."""
 
 import math
 from collections.abc import Mapping
@@ -62,11 +62,11 @@ def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
     return edges, np.bincount(places, minlength=len(edges) - 1)
 
 
-def bar_list(title: str, counts: Mapping[str, int]) -> Markup:
-    """Draw one bar per name, in the given order, with its count."""
-    most = max(counts.values(), default=1)
+def bar_list(title: str, values: Mapping[str, float]) -> Markup:
+    """Draw one bar per name, in the given order, with its value, such as a count."""
+    most = max(values.values(), default=0) or 1
     length = Scale(0.0, float(most), _NAME_WIDTH, WIDTH - _COUNT_WIDTH)
-    rows = [_bar_row(name, count, place, length) for place, (name, count) in enumerate(counts.items())]
+    rows = [_bar_row(name, value, place, length) for place, (name, value) in enumerate(values.items())]
     drawing = element(
         "svg", element("g", *rows, font_size="12", fill="#333"), viewBox=f"0 0 {WIDTH} {_ROW * max(len(rows), 1)}",
         role="img", aria_label=title,
@@ -74,17 +74,17 @@ def bar_list(title: str, counts: Mapping[str, int]) -> Markup:
     return element("figure", element("figcaption", text(title)), drawing)
 
 
-def _bar_row(name: str, count: int, place: int, length: Scale) -> Markup:
+def _bar_row(name: str, value: float, place: int, length: Scale) -> Markup:
     top = place * _ROW
     shown = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
-    middle, end = px(top + _ROW / 2), length.at(count)
+    middle, end = px(top + _ROW / 2), length.at(value)
     return element(
         "g",
-        element("title", text(f"{name}: {number(count)}")),
+        element("title", text(f"{name}: {number(value)}")),
         element("text", text(shown), x=px(_NAME_WIDTH - 6), y=middle, dy="0.35em", text_anchor="end"),
         element("rect", x=px(_NAME_WIDTH), y=px(top + 3), width=px(max(end - _NAME_WIDTH, 1.0)), height=px(_ROW - 6),
                 fill=_COLOUR),
-        element("text", text(number(count)), x=px(end + 5), y=middle, dy="0.35em"),
+        element("text", text(number(value)), x=px(end + 5), y=middle, dy="0.35em"),
     )  # fmt: skip
 
 

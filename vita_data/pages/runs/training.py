@@ -19,6 +19,7 @@ from vita_data.pages.runs.run_files import (
     newest_frames,
     read_metrics,
 )
+from vita_data.pages.runs.sources import source_parts
 from vita_data.pages.shards.column_groups import Group, arm_action_groups
 
 _MAX_CURVE_POINTS = 200
@@ -69,6 +70,7 @@ def run_section(run: Path) -> Section:
         *_curves(metrics, _CODES, "Codes", "How well the shared codebook is used; a perplexity of 1 means one code."),
         *_curves(metrics, {**_PACE, **rest}, "Pace", "Learning rate, gradient norm and speed."),
         *latent_parts(run, metrics),
+        *source_parts(run),
         *_shares(metrics),
         *_frames(newest_frames(run), run),
         *_actions(newest_actions(run)),
