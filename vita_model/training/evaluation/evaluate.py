@@ -22,6 +22,7 @@ from vita_model.network.configs import LossConfig
 from vita_model.network.losses import absolute_error, ssim
 from vita_model.network.prediction import ActionPrediction, Draws, FramePrediction
 from vita_model.network.vita import Vita
+from vita_model.training.evaluation import latents
 from vita_model.training.evaluation.latents import LatentReport, verdict
 from vita_model.training.evaluation.means import MaskedMeans
 from vita_model.training.log import rows_up_to
@@ -47,9 +48,11 @@ KEYS: Mapping[str, str] = {
 SOURCE_KEYS: Mapping[str, str] = {
     **{
         name.replace("/", "/SOURCE/"): f"{words}, of this source alone"
-        for name, words in KEYS.items()
-        if name.startswith(("frames/", "actions/"))
+        for name, words in {**KEYS, **latents.KEYS}.items()
+        if name.startswith(("frames/", "actions/", "cross/")) and name != "cross/action_mean_mse"
     },
+    "frames/SOURCE/windows": "number of windows that these means of frames are of",
+    "actions/SOURCE/windows": "number of windows that these means of actions are of",
     "actions/SOURCE/position_m": "mean distance of the hand's motion per step",
     "actions/SOURCE/rotation_rad": "mean difference of the hand's small Euler angles per step",
     "actions/SOURCE/gripper": "mean difference of the gripper per step",
@@ -89,7 +92,7 @@ def evaluate(
             report.add(batch, prediction)
     finally:
         set_modes(model, stage)
-    figures = {**sums.means(), **report.figures()}
+    figures = {**sums.means(), **sums.windows(), **report.figures()}
     return figures if model.codebook.is_continuous else {**figures, "codes/used": _share_of(used)}
 
 
@@ -99,6 +102,7 @@ def _share_of(used: Tensor) -> float:
 
 def _add_frames(sums: MaskedMeans, frames: FramePrediction, sources: list[str], config: LossConfig) -> None:
     true, size = frames.true.flatten(0, 1), frames.mask.shape
+    sums.count_windows("frames", frames.mask, sources)
     copied = frames.start[:, None].expand_as(frames.true).flatten(0, 1)
     for prefix, images in (("", frames.predicted.flatten(0, 1).float().clamp(0, 1)), ("copy_", copied)):
         distance, alike = absolute_error(images, true), ssim(images, true)
@@ -110,31 +114,21 @@ def _add_frames(sums: MaskedMeans, frames: FramePrediction, sources: list[str], 
             "loss": config.l1 * distance + config.ssim * (1 - alike),
         }
         for name, values in errors.items():
-            _add_by_source(sums, "frames", f"{prefix}{name}", values.view(size), frames.mask, sources)
-
-
-def _add_by_source(sums: MaskedMeans, kind: str, name: str, values: Tensor, mask: Tensor, sources: list[str]) -> None:
-    """Add the values of a batch [B, ...] to the mean of all sources, and to that of each sample's own."""
-    sums.add(f"{kind}/{name}", values, mask)
-    for source, rows in _rows_of(sources, values.device).items():
-        sums.add(f"{kind}/{source}/{name}", values[rows], mask[rows])
-
-
-def _rows_of(sources: list[str], device: torch.device) -> dict[str, Tensor]:
-    """Mark the samples of each source: bool [B] by source."""
-    return {name: torch.tensor([one == name for one in sources], device=device) for name in sorted(set(sources))}
+            sums.add_by_source("frames", f"{prefix}{name}", values.view(size), frames.mask, sources)
 
 
 def _add_actions(
     sums: MaskedMeans, actions: ActionPrediction, sources: list[str], statistics: Mapping[str, Json]
 ) -> None:
     mask, true = actions.mask, actions.real
+    sums.count_windows("actions", mask, sources)
     joints = true.shape[-1] > NUM_ACTION_DIMS
     means = [_mean_action(statistics, source, joints=joints) for source in sources]
     mean = torch.stack(means).to(true.device)[:, None].expand_as(true)
     for prefix, guess in (("", actions.predicted.float()), ("mean_", mean)):
-        _add_by_source(sums, "actions", f"{prefix}mse", (guess - true).square(), mask, sources)
-        for source, rows in _rows_of(sources, true.device).items():
+        sums.add_by_source("actions", f"{prefix}mse", (guess - true).square(), mask, sources)
+        for source in sorted(set(sources)):
+            rows = torch.tensor([one == source for one in sources], device=true.device)
             scaling = action_scaling(statistics, source, joints=joints)
             apart = _physical(scaling, guess[rows]) - _physical(scaling, true[rows])
             _add_arms(sums, f"actions/{source}/{prefix}", apart, mask[rows].cpu())

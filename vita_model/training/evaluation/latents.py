@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vita_data.slots import RIGHT_ARM, XYZ, within
 from vita_data.types import Batch, Modality, Stage
-from vita_model.distributed import all_names, all_rows
+from vita_model.distributed import all_names, all_rows, all_sum
 from vita_model.network.codebook import Quantized
 from vita_model.network.configs import LossConfig
 from vita_model.network.losses import absolute_error, ssim
@@ -90,7 +90,7 @@ class LatentReport:
             if quantized.indices is not None:
                 self._indices.setdefault(kind, []).append(quantized.indices.flatten())
         for shown, name in ((ShownLatents.SHUFFLED, "shuffled"), (ShownLatents.MEAN, "mean_latent")):
-            self._add_errors(redecoded(self.model, self.stage, batch, prediction, shown), name)
+            self._add_errors(redecoded(self.model, self.stage, batch, prediction, shown), name, batch.source)
         if prediction.reasoning is not None and prediction.reasoning.subtasks.indices.numel():
             self._add_subtasks(batch, prediction)
         if self.stage is Stage.WARMUP and batch.modality is Modality.PAIRED:
@@ -121,18 +121,18 @@ class LatentReport:
             return "predicted"
         return "action" if batch.modality is Modality.ACTION else "video"
 
-    def _add_errors(self, prediction: Prediction, name: str) -> None:
+    def _add_errors(self, prediction: Prediction, name: str, sources: list[str]) -> None:
         frames, actions = prediction.frames, prediction.actions
         if frames is not None:
             images = frames.predicted.flatten(0, 1).float().clamp(0, 1)
-            true, mask = frames.true.flatten(0, 1), frames.mask.flatten()
+            true, mask = frames.true.flatten(0, 1), frames.mask
             distance = absolute_error(images, true)
             loss = self.config.l1 * distance + self.config.ssim * (1 - ssim(images, true))
-            self._means.add(f"frames/{name}_l1", distance, mask)
-            self._means.add(f"frames/{name}_loss", loss, mask)
+            for word, values in (("l1", distance), ("loss", loss)):
+                self._means.add_by_source("frames", f"{name}_{word}", values.view(mask.shape), mask, sources)
         if actions is not None and (frames is None or self.stage is not Stage.WARMUP):
             error = (actions.predicted.float() - actions.real).square()
-            self._means.add(f"actions/{name}_mse", error, actions.mask)
+            self._means.add_by_source("actions", f"{name}_mse", error, actions.mask, sources)
 
     def _add_subtasks(self, batch: Batch, prediction: Prediction) -> None:
         """Repeat with the previous sample's subtasks; if errors do not grow, the latents ignore the subtasks."""
@@ -142,7 +142,7 @@ class LatentReport:
         self._chains.append(reasoning.subtasks.indices)
         other = backbone.with_subtasks(reasoning, reasoning.subtasks.rolled())
         again = self.model.decode(batch, other, Draws(), with_frames=prediction.frames is not None)
-        self._add_errors(again, "shuffled_subtasks")
+        self._add_errors(again, "shuffled_subtasks", batch.source)
 
     def _add_tokens(self, batch: Batch, prediction: Prediction) -> None:
         """Compare the predicted codes with the codes of the true future."""
@@ -155,9 +155,10 @@ class LatentReport:
         frames, actions, (quantized,) = prediction.frames, prediction.actions, prediction.quantized
         if frames is None or actions is None:
             return
-        true = actions.real
-        self._means.add("cross/action_mse", (actions.predicted.float() - true).square(), actions.mask)
-        mean = (true * actions.mask).sum(dim=(0, 1)) / actions.mask.sum(dim=(0, 1)).clamp(min=1)
+        true, sources = actions.real, batch.source
+        error = (actions.predicted.float() - true).square()
+        self._means.add_by_source("cross", "action_mse", error, actions.mask, sources)
+        mean = all_sum((true * actions.mask).sum(dim=(0, 1))) / all_sum(actions.mask.sum(dim=(0, 1))).clamp(min=1)
         self._means.add("cross/action_mean_mse", (mean - true).square(), actions.mask)
         done = self.model.encode_chunk(actions.true, actions.mask)
         target, real = frames.true.flatten(0, 1), frames.mask.flatten()
@@ -166,7 +167,8 @@ class LatentReport:
             ("frames_own", frames.predicted.flatten(0, 1)),
             ("frames_copy", frames.start),
         ):
-            self._means.add(f"cross/{name}_l1", absolute_error(images.float().clamp(0, 1), target), real)
+            distance = absolute_error(images.float().clamp(0, 1), target)
+            self._means.add_by_source("cross", f"{name}_l1", distance, real, sources)
         both = real & actions.mask.flatten(1).any(dim=1)
         pairs = paired_codes(quantized, done)
         if pairs is not None:

@@ -85,6 +85,47 @@ def test_a_warmup_batch_of_pairs_is_measured_through_both_decoders(config, make_
     assert same == (figures["codes/agreement"] == 1), "one code paints one frame"
 
 
+def test_each_source_has_its_own_report(model, make_batch, monkeypatch):
+    """The latents of toy_b do not matter, because another sample's decode to the same; those of toy_a do."""
+
+    def decoded_again(vita, stage, batch, prediction, shown):
+        idle = torch.tensor([source == "toy_b" for source in batch.source])[:, None, None]
+        frames, actions = prediction.frames, prediction.actions
+        off = torch.where(idle, actions.predicted, 1 - actions.predicted)
+        images = torch.where(idle[..., None, None], frames.predicted, 1 - frames.predicted)
+        return replace(prediction, frames=replace(frames, predicted=images), actions=replace(actions, predicted=off))
+
+    monkeypatch.setattr("vita_model.training.evaluation.latents.redecoded", decoded_again)
+    batch = make_batch("paired", futures=2, size=5)
+    figures = evaluate(model, Stage.COTRAIN, [batch, batch], statistics_of("toy_a", "toy_b"), LossConfig())
+
+    mine = torch.tensor([source == "toy_a" for source in batch.source])
+    masks = {"frames": batch.future_mask.flatten(1), "actions": batch.action_mask.flatten(1)}
+    for kind, error in (("frames", "l1"), ("frames", "loss"), ("actions", "mse")):
+        share = float(masks[kind][mine].sum() / masks[kind].sum())
+        for other in ("shuffled", "mean_latent"):
+            a, b = (figures[f"{kind}/toy_{name}/{other}_{error}"] for name in "ab")
+            assert b == pytest.approx(figures[f"{kind}/toy_b/{error}"], rel=1e-5)
+            assert a != pytest.approx(figures[f"{kind}/toy_a/{error}"], rel=1e-2)
+            assert figures[f"{kind}/{other}_{error}"] == pytest.approx(share * a + (1 - share) * b, rel=1e-5)
+        assert [figures[f"{kind}/toy_{name}/windows"] for name in "ab"] == [4, 6]
+        assert f"{kind}/toy_a/shuffled_subtasks_{error}" in figures
+
+
+def test_sources_cost_no_decoding_of_their_own(model, make_batch, monkeypatch):
+    decoded = []
+    decode = Vita.decode
+    monkeypatch.setattr(Vita, "decode", lambda *args, **kwargs: decoded.append(1) or decode(*args, **kwargs))
+
+    def cost(sources):
+        decoded.clear()
+        batch = replace(make_batch("paired", futures=2), source=sources)
+        evaluate(model, Stage.COTRAIN, [batch], statistics_of(*sources), LossConfig())
+        return len(decoded)
+
+    assert cost(["a", "b", "c", "d"]) == cost(["a"] * 4)
+
+
 def test_the_continuous_phase_is_said_and_has_no_figure_of_codes(config, make_batch):
     config = replace(config, codebook=replace(config.codebook, continuous_updates=5))
     model = Vita(config, RULES[Stage.WARMUP].builds)
