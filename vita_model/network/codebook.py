@@ -102,9 +102,19 @@ class Codebook(nn.Module):
     def forward(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         """Quantize encodings [B, Q, D] of one modality; in train mode, learn from those where mask [B] is True."""
         table = self.table(modality)
-        return (
-            table.forward(encodings, modality, mask) if table is not self else self._encode(encodings, modality, mask)
-        )
+        result = table._encode(encodings, modality, mask)
+        self._count_together()
+        return result
+
+    def _count_together(self) -> None:
+        """Let two tables count the encodings of both modalities, because phases are parts of the run.
+
+        Otherwise a table whose modality is drawn in fewer than a third of the steps would never leave the continuous
+        phase.
+        """
+        if self.actions is not None:
+            newest = self.num_updates.maximum(self.actions.num_updates)
+            self.num_updates, self.actions.num_updates = newest, newest.clone()
 
     def _encode(self, encodings: Tensor, modality: Modality, mask: Tensor) -> Quantized:
         with torch.autocast(encodings.device.type, enabled=False):
@@ -137,10 +147,18 @@ class Codebook(nn.Module):
         return result
 
     @property
+    def tables(self) -> tuple["Codebook", ...]:
+        """List the tables: this one and, if there is one, that of actions."""
+        return (self,) if self.actions is None else (self, self.actions)
+
+    @property
     def is_filled(self) -> bool:
         """Tell whether every code is initialized."""
-        filled = int(self.num_filled) == self.config.num_codes
-        return filled and (self.actions is None or self.actions.is_filled)
+        return all(table._is_full for table in self.tables)
+
+    @property
+    def _is_full(self) -> bool:
+        return int(self.num_filled) == self.config.num_codes
 
     @property
     def is_continuous(self) -> bool:
@@ -167,8 +185,7 @@ class Codebook(nn.Module):
         entropy = -(shares * shares.clamp(min=_TINY).log()).sum(dim=1)
         used = usage.sum(dim=1) > 0
         perplexity = {m: float(entropy[i].exp()) if used[i] else 0.0 for i, m in enumerate(_ENCODED)}
-        tables = [self] if self.actions is None else [self, self.actions]
-        dead = sum(int((table.counts < self.config.dead_below).sum()) for table in tables)
+        dead = sum(int((table.counts < self.config.dead_below).sum()) for table in self.tables)
         overlap = float(torch.minimum(*shares.unbind()).sum()) if self.actions is None else 0.0
         return Usage(perplexity=perplexity, overlap=overlap, num_dead=dead)
 
@@ -249,7 +266,7 @@ class Codebook(nn.Module):
         if not bool(hits.any()):
             return
         self.usage = _averaged(self.usage, _ENCODED.index(modality), hits / hits.sum(), decay)
-        if self.is_filled:
+        if self._is_full:
             self.counts = decay * self.counts + (1 - decay) * hits
             if self.config.update is CodeUpdate.EMA:
                 total = all_sum(torch.zeros_like(self.sums).index_add_(0, indices, real))

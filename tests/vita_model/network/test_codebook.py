@@ -198,6 +198,26 @@ def test_a_codebook_that_is_saved_within_its_continuous_phase_goes_on_as_if_it_w
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
 
+def test_a_table_of_its_own_leaves_the_continuous_phase_however_rare_its_modality_is():
+    codebook = Codebook(replace(CONTINUOUS, shared=False))
+    for number in range(6):
+        assert codebook.is_continuous is (number < 3)
+        learn(codebook, torch.randn(4, 2))
+    assert not codebook.is_filled
+    found = learn(codebook, torch.randn(4, 2), Modality.ACTION)
+    assert codebook.is_filled
+    assert found.indices is not None
+
+
+def test_a_table_of_its_own_learns_before_the_other_is_full():
+    codebook = Codebook(replace(PLAIN, shared=False, num_codes=4))
+    learn(codebook, torch.randn(4, 2))
+    before = codebook.codes.clone()
+    learn(codebook, torch.randn(4, 2))
+    assert not codebook.is_filled
+    assert not torch.equal(codebook.codes, before)
+
+
 def test_a_batch_without_a_real_encoding_does_not_count_towards_the_continuous_phase():
     codebook = Codebook(CONTINUOUS).train()
     codebook(torch.randn(4, 1, 2), Modality.VIDEO, torch.zeros(4, dtype=torch.bool))

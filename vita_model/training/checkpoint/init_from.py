@@ -54,7 +54,8 @@ def init_from(
     if missing := sorted(needs - loaded):
         raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
-        filled, wanted = int(model.codebook.num_filled), model.config.codebook.num_codes
+        filled = min(int(table.num_filled) for table in model.codebook.tables)
+        wanted = model.config.codebook.num_codes
         raise RequestError(
             f"--set init={run}: its codebook has {filled} of {wanted} codes; train that run longer, or with --set "
             "codebook.continuous_updates=0 for a short try"
