@@ -5,7 +5,8 @@
 `all`: every demonstration has actions. Does the action decoder need the latents if it reads nothing else, and if it
 also reads the backbone's states? How good are the latents without supervision by the codes of the true futures?
 `orders`: the instruction says what a hand does with the object it holds. Do the latents follow the chosen subtasks?
-`tenth`: all demonstrations have video, and a tenth has actions. What do the other videos and warmup contribute?
+`tenth`: all demonstrations have video, and a tenth has actions. What do the other videos and warmup contribute? Its
+other arms are the rows of the paper's tables 6 (chains of thought) and 7 (what is taken from warmup).
 An arm takes three minutes on one idle core; existing warmups in the work folder are reused.
 """
 
@@ -25,7 +26,8 @@ from pipelines.latent_gate import NARROW_BLOCKS, NARROW_PATCH, fitted, narrow_wo
 from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
 from vita_data.types import Batch, Modality, Stage
-from vita_model.network.configs import ActionContext, LatentGradient, LossConfig, VitaConfig
+from vita_model.network.configs import ActionContext, Component, LatentGradient, LossConfig, VitaConfig
+from vita_model.network.reasoning import VisualReasoning
 from vita_model.network.vita import Vita
 from vita_model.training.checkpoint.run_folder import step_name
 from vita_model.training.evaluation.evaluate import evaluate
@@ -77,7 +79,17 @@ class Arm:
     subtask_entropy: float = 0.0
     hides_text: bool = False
     """`cot.hides_text`."""
+    text: bool = True
+    """`cot.text`."""
+    visual: VisualReasoning = VisualReasoning.INTERNAL
+    """`cot.visual`. With NONE, co-training draws no video, because there are no frames to predict."""
+    shared: bool = True
+    """`codebook.shared`."""
+    init_parts: tuple[Component, ...] | None = None
+    """Parts that co-training takes from warmup. None: all."""
 
+
+_CODES = (Component.VISUAL_ENCODER, Component.CODEBOOK)
 
 ARMS: Mapping[str, Arm] = {
     "all": Arm(),
@@ -92,7 +104,16 @@ ARMS: Mapping[str, Arm] = {
     "tenth": Arm(share_with_actions=TENTH),
     "tenth-no-video": Arm(share_with_actions=TENTH, sees_video=False),
     "tenth-no-warmup": Arm(share_with_actions=TENTH, warms_up=False, tokens=0.0),
+    "tenth-no-cot": Arm(share_with_actions=TENTH, text=False, visual=VisualReasoning.NONE),
+    "tenth-textual": Arm(share_with_actions=TENTH, visual=VisualReasoning.NONE),
+    "tenth-visual": Arm(share_with_actions=TENTH, text=False, visual=VisualReasoning.EXPLICIT, shared=False),
+    "tenth-textual-visual": Arm(share_with_actions=TENTH, visual=VisualReasoning.EXPLICIT, shared=False),
+    "tenth-internal": Arm(share_with_actions=TENTH, text=False),
+    "tenth-no-warmup-apart": Arm(share_with_actions=TENTH, warms_up=False, shared=False, tokens=0.0),
+    "tenth-codebook": Arm(share_with_actions=TENTH, init_parts=_CODES),
+    "tenth-visual-decoder": Arm(share_with_actions=TENTH, init_parts=(*_CODES, Component.VISUAL_DECODER)),
 }
+"""Their names; the last eight and `tenth` are the rows of the paper's tables 6 and 7."""
 
 
 def task_model(arm: Arm) -> VitaConfig:
@@ -101,9 +122,9 @@ def task_model(arm: Arm) -> VitaConfig:
     latents = model.latents if arm.tokens else replace(model.latents, gradient=LatentGradient.NEAREST)
     return replace(
         model,
-        cot=replace(model.cot, hides_text=arm.hides_text),
+        cot=replace(model.cot, hides_text=arm.hides_text, text=arm.text, visual=arm.visual),
         action_decoder=replace(model.action_decoder, context=arm.context),
-        codebook=replace(model.codebook, freeze=arm.warms_up),
+        codebook=replace(model.codebook, freeze=arm.warms_up, shared=arm.shared),
         backbone=replace(
             model.backbone, vision=blocks, language=blocks, head_width=blocks.width // blocks.num_heads,
             image_size=SIZE, patch_size=NARROW_PATCH, num_latents=FUTURES, max_text_tokens=_TEXT, num_subtasks=2,
@@ -117,7 +138,7 @@ def recipe_of(arm: Arm, stage: Stage, *, seed: int, num_steps: int, init: Path |
     recipe = short_recipe(stage, task_model(arm), seed=seed, num_steps=num_steps)
     return resolved(replace(
         recipe, name="tasks", loss=_loss_of(arm), init=None if init is None else str(init),
-        num_supervised_frames=1, keep_last=1,
+        init_parts=None if init is None else arm.init_parts, num_supervised_frames=1, keep_last=1,
     ))  # fmt: skip
 
 
@@ -140,10 +161,11 @@ class Experiment:
         arm = ARMS[name]
         shown = arm.draws(self.num_demonstrations, 1000 + self.seed, share_with_actions=arm.share_with_actions)
         warmup, cotrain = _WITH_VIDEO if arm.sees_video else _WITHOUT_VIDEO
+        if arm.visual is VisualReasoning.NONE:
+            _, cotrain = _WITHOUT_VIDEO
         init = None
         if arm.warms_up:
-            shared = f"{arm.draws.__name__}-{arm.context}-{arm.share_with_actions}-{arm.sees_video}"
-            init = self.work / f"warmup-{shared}-{self.seed}"
+            init = self.work / f"warmup-{_same_warmup(arm)}-{self.seed}"
             recipe = recipe_of(arm, Stage.WARMUP, seed=self.seed, num_steps=self.num_steps, init=None)
             if not (init / "checkpoints" / step_name(self.num_steps)).is_dir():
                 trained(recipe, shown, warmup, init, futures=1)
@@ -152,6 +174,12 @@ class Experiment:
         held_out = arm.draws(self.num_held_out, _HELD_OUT_SEED)
         batches = held_out.every_window(_HELD_OUT_BATCH, futures=FUTURES)
         return evaluate(model, Stage.COTRAIN, batches, shown.statistics(), LossConfig())
+
+
+def _same_warmup(arm: Arm) -> str:
+    """Give a name that arms with the same warmup have in common."""
+    name = f"{arm.draws.__name__}-{arm.context}-{arm.share_with_actions}-{arm.sees_video}"
+    return name if arm.shared else f"{name}-apart"
 
 
 def trained(recipe: Recipe, shown: Demonstrations, mix: WorldMix, run: Path, *, futures: int) -> Vita:
@@ -178,9 +206,15 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     lines = ["| arm | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
     for name in dict.fromkeys(str(row["arm"]) for row in rows):
         found = [row for row in rows if row["arm"] == name]
-        cells = [interval([float(str(row[figure])) for row in found]) for figure in FIGURES]
+        cells = [_cell(found, figure) for figure in FIGURES]
         lines.append(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(rows: Sequence[Mapping[str, object]], figure: str) -> str:
+    """Format one cell; empty if the arm does not have the figure, as frames without visual reasoning."""
+    values = [float(str(row[figure])) for row in rows if figure in row]
+    return interval(values) if values else ""
 
 
 def difference(rows: Sequence[Mapping[str, object]], worse: str, better: str) -> str:
