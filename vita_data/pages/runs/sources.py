@@ -36,12 +36,10 @@ class _Kind:
 
 _KINDS = (
     _Kind(
-        title="Frames: L1", kind="frames", error="l1", trivial="copy_l1",
-        trivial_words="copied frame", columns={},
+        title="Frames: L1", kind="frames", error="l1", trivial="copy_l1", trivial_words="copied frame", columns={},
     ),
     _Kind(
-        title="Actions: MSE", kind="actions", error="mse", trivial="mean_mse",
-        trivial_words="mean action",
+        title="Actions: MSE", kind="actions", error="mse", trivial="mean_mse", trivial_words="mean action",
         columns={"mm per step": "position_m", "rad per step": "rotation_rad", "rad per joint": "joint_rad"},
     ),
 )  # fmt: skip
@@ -101,6 +99,4 @@ def _table(kind: _Kind, found: Mapping[str, Mapping[str, float]]) -> Iterator[Ma
 
 
 def _cell(own: Mapping[str, float], name: str) -> Cell:
-    if name not in own:
-        return None
-    return int(own[name]) if name == "windows" else own[name] * _SCALES.get(name, 1.0)
+    return own[name] * _SCALES.get(name, 1.0) if name in own else None

@@ -52,6 +52,6 @@ def test_an_evaluation_of_an_older_version_has_no_such_part(run_folder: Path, fi
 def test_errors_that_are_zero_or_not_finite_are_drawn_all_the_same(run_folder: Path) -> None:
     nothing = {name: 0.0 if name.endswith("/l1") else value for name, value in SOURCE_FIGURES.items()}
     assert PageParser(html_of(run_folder, nothing)).faults == []
-    diverged = html_of(run_folder, {name: float("nan") for name in SOURCE_FIGURES if not name.endswith("windows")})
+    diverged = html_of(run_folder, dict.fromkeys(SOURCE_FIGURES, float("nan")))
     assert PageParser(diverged).faults == []
     assert "NaN" not in diverged
