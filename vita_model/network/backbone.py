@@ -146,6 +146,11 @@ class Backbone(nn.Module):
         for parameter in adapters_of(self.gemma):
             parameter.requires_grad_()
 
+    def num_positions(self, num_views: int) -> int:
+        """Count the rows of a sample that the language model processes in both passes, padding included."""
+        inputs = num_views * (self.config.image_size // self.config.patch_size) ** 2 + self.config.max_text_tokens + 1
+        return inputs + 2 * self.num_subtasks + len(self._latent_queries()[1])
+
     def tokens(self, instruction: Sequence[str], device: torch.device) -> Tokens:
         """Tokenize texts and move the tokens to the device."""
         tokens = self.tokenizer.encode(instruction)

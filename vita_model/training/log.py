@@ -11,13 +11,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import simplejpeg
 from torch.utils.tensorboard import SummaryWriter
 
 from vita_data.command.progress import SILENT, Progress
+from vita_model.training.speed import StepSpeed, total
 
 Report = Callable[[str], None]
 SPEED = "speed.jsonl"
@@ -35,6 +35,7 @@ class RunLog:
         report_every: int,
         report: Report,
         progress: Progress = SILENT,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = run / "metrics.jsonl"
         self.start_step, self.num_steps = start_step, num_steps
@@ -45,7 +46,9 @@ class RunLog:
         self._speed = (run / SPEED).open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._wandb = _wandb_run(run)
-        self._begin_s = time.monotonic()
+        self._now, self._begin_s = now, now()
+        self._since: list[StepSpeed] = []
+        """The steps since the last line for the terminal."""
 
     def row(
         self,
@@ -56,38 +59,38 @@ class RunLog:
         values: Mapping[str, float],
         shares: Mapping[str, float],
         substituted: Mapping[str, int],
-        num_samples: int,
-        step_s: float,
-        parts_s: Mapping[str, float] = MappingProxyType({}),
-        memory_bytes: int = 0,
+        speed: StepSpeed,
     ) -> None:
         """Log one step: scalars, actual shares of the sources, replaced windows, speed.
 
         What differs each time a run is repeated, such as the seconds of its parts, goes to speed.jsonl.
         """
-        speed = num_samples / max(step_s, 1e-9)
+        figures = speed.figures()
         line = {
             "step": step,
             "stage": stage,
             "modality": modality,
             **values,
-            "samples_per_s": round(speed, 2),
+            "samples_per_s": round(figures["samples_per_s"], 2),
             "shares": dict(shares),
             "substituted": dict(sorted(substituted.items())),
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        self._log_speed(step, modality, {"step_s": round(step_s, 6), **parts_s, "memory_bytes": memory_bytes})
-        scalars = {f"{modality}/{name}": value for name, value in (*values.items(), ("samples_per_s", speed))}
+        self._log_speed(step, modality, figures)
+        logged = {**values, "samples_per_s": figures["samples_per_s"]}
+        scalars = {f"{modality}/{name}": value for name, value in logged.items()}
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(scalars, step=step)
         if self.progress.has_bar:
             self.progress.update(note=f"{modality} loss {values['loss']:.4f}{_replaced(substituted)}")
-        is_due = step % self.report_every == 0 or step == self.num_steps
-        if is_due and not self.progress.replaces_lines:
-            self._terminal_line(step, modality, values["loss"], substituted)
+        self._since.append(speed)
+        if step % self.report_every == 0 or step == self.num_steps:
+            if not self.progress.replaces_lines:
+                self._terminal_line(step, modality, values["loss"], substituted)
+            self._since.clear()
 
     def _log_speed(self, step: int, modality: str, speed: Mapping[str, float]) -> None:
         self._speed.write(json.dumps({"step": step, "modality": modality, **speed}) + "\n")
@@ -125,11 +128,12 @@ class RunLog:
         self._board.close()
 
     def _terminal_line(self, step: int, modality: str, loss: float, substituted: Mapping[str, int]) -> None:
-        elapsed_s = time.monotonic() - self._begin_s
+        elapsed_s = self._now() - self._begin_s
         rate = (step - self.start_step) / max(elapsed_s, 1e-9)
         left_s = round((self.num_steps - step) / rate) if rate else 0
         clock = f"{left_s // 3600}:{left_s // 60 % 60:02d}:{left_s % 60:02d}"
-        line = f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {rate:.2f} steps/s  {clock} left"
+        speed = total(self._since).text()
+        line = f"step {step}/{self.num_steps}  {modality}  loss {loss:.4f}  {speed}  {clock} left"
         self.report(line + _replaced(substituted))
 
 

@@ -65,7 +65,10 @@ def spread(loss: StageLoss, ranks: Ranks, recipe: Recipe) -> nn.Module:
         return _sharded(loss, ranks, recipe)
     devices = [ranks.device] if ranks.device.type == "cuda" else None
     # A batch of one modality gives no gradient to the other's branch; buffers are equal by construction.
-    return DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
+    copied = DistributedDataParallel(loss, device_ids=devices, find_unused_parameters=True, forward_sync_buffers=False)
+    # By default DDP measures every hundredth step.
+    copied._set_ddp_runtime_logging_sample_rate(1)  # type: ignore[no-untyped-call]
+    return copied
 
 
 def _sharded(loss: StageLoss, ranks: Ranks, recipe: Recipe) -> nn.Module:
@@ -156,6 +159,20 @@ def without_sync(spread_loss: nn.Module, *, is_last: bool) -> Iterator[None]:
             yield
         return
     yield
+
+
+def gradient_wait_s(spread_loss: nn.Module) -> float | None:
+    """Measure how long the last backward pass waited for other ranks after its own work; None if that is not known.
+
+    DDP takes the times itself: from the first sum of gradients to the last one, without the part in which this rank
+    still computed. Waiting for a slower rank counts too. FSDP2 takes no such times.
+    """
+    if not isinstance(spread_loss, DistributedDataParallel) or spread_loss.logger is None:
+        return None
+    spread_loss.logger.set_runtime_stats_and_log()  # Otherwise it would do so at the beginning of the next step.
+    found = spread_loss._get_ddp_logging_data()  # type: ignore[no-untyped-call]
+    whole, hidden = (found.get(f"backward_{name}") for name in ("comm_time", "compute_comm_overlap_time"))
+    return None if whole is None or hidden is None else max(whole - hidden, 0) / 1e9
 
 
 @contextmanager

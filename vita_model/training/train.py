@@ -3,9 +3,7 @@
 `stages.RULES` defines the differences between stages. Each rank runs the loop on its device; shards are not read here.
 """
 
-import resource
 import threading
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -56,6 +54,7 @@ from vita_model.training.optim import learning_rate, load_optimizer, make_optimi
 from vita_model.training.parallel import StageLoss, prepare_blocks, spread, unsharded
 from vita_model.training.recipes.checks import check_eval_every
 from vita_model.training.recipes.recipe import Recipe, as_json, building
+from vita_model.training.speed import SpeedMeter
 from vita_model.training.stages import RULES, needed_parts, set_modes
 from vita_model.training.step_clock import StepClock, StepPart, profiled
 
@@ -102,6 +101,7 @@ class Trainer:
         loss = StageLoss(self.model, self.rule, recipe.loss)
         self.loss = spread(loss, self.ranks, recipe)
         self.clock = StepClock(self.ranks.device)
+        self.meter = SpeedMeter(self.model, self.loss, recipe, self.ranks, self.clock)
         self.gradients = Gradients(self.model, self.loss, recipe, self.ranks, self.draws, self.clock)
         self.averages = None if recipe.ema_decay is None else WeightAverages(self.model, recipe.ema_decay)
         self.optimizer = make_optimizer(self.model, recipe.optimizer)
@@ -259,7 +259,7 @@ class Trainer:
             yield log
 
     def _train_step(self, log: RunLog | None) -> None:
-        begin_s = time.monotonic()
+        self.clock.begin()
         with self.clock.timed(StepPart.DATA):
             batch = next(self.stream).to(self.ranks.device)
         batch = augmented(batch, self.recipe.augmentation, generator=self.draws, ranks=self.ranks)
@@ -285,7 +285,7 @@ class Trainer:
         self.shown[batch.modality] = batch
         if self.model.codebook.training:
             values |= _codebook_values(self.model)
-        substituted, parts_s = self._summed(self.stream.substituted), self.clock.read()
+        substituted, speed = self._summed(self.stream.substituted), self.meter.read(batch)
         if log is not None:
             log.row(
                 step=self.step,
@@ -294,10 +294,7 @@ class Trainer:
                 values={**values, "lr": rate},
                 shares=shares,
                 substituted=substituted,
-                num_samples=len(batch.key) * self.ranks.world_size,
-                step_s=time.monotonic() - begin_s,
-                parts_s=parts_s,
-                memory_bytes=_peak_memory(self.ranks.device),
+                speed=speed,
             )
 
     def _count(self, batch: Batch) -> dict[str, float]:
@@ -449,13 +446,6 @@ def _build(recipe: Recipe) -> Vita:
         model = Vita(recipe.model, RULES[recipe.stage].builds)
     model.features.load_pretrained()
     return model
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Give the most bytes that a GPU's allocator has held so far; on a CPU, those of the whole process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _codebook_values(model: Vita) -> dict[str, float]:

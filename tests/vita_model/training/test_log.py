@@ -9,6 +9,7 @@ import simplejpeg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vita_model.training.log import RunLog
+from vita_model.training.speed import StepSpeed
 
 
 def log_of(run) -> RunLog:
@@ -18,7 +19,7 @@ def log_of(run) -> RunLog:
 def row(log: RunLog, step: int) -> None:
     log.row(
         step=step, stage="warmup", modality="video", values={"loss": 0.5}, shares={"toy": 1.0}, substituted={},
-        num_samples=4, step_s=0.1,
+        speed=StepSpeed(step_s=0.1, parts_s={}, num_samples=4),
     )  # fmt: skip
 
 

@@ -125,6 +125,10 @@ def test_two_ranks_give_the_losses_of_one_in_warmup(parallel: Parallel, alone: P
     assert [(row["step"], row["actions/shuffled_mse"] > 0) for row in measured] == [(10, True), (20, True)]
     assert len(rows(alone)) == STEPS
     assert_same_run(alone, tmp_path / "two")
+    speeds = [json.loads(line) for line in (tmp_path / "two" / "speed.jsonl").read_text().splitlines()]
+    assert all(row["samples_per_s"] * row["step_s"] == pytest.approx(8, rel=1e-3) for row in speeds)
+    assert {"communication_s" in row for row in speeds} == {parallel is Parallel.DDP}, "FSDP2 does not measure it"
+    assert parallel is Parallel.FSDP or any(row["communication_s"] > 0 for row in speeds)
     one, two = (weights(latest(run)) for run in (alone, tmp_path / "two"))
     assert one.keys() == two.keys()
     # AdamW makes steps of one size out of gradients of any, rounding errors included: single weights may differ.

@@ -47,6 +47,8 @@ def test_a_row_a_step_says_how_its_time_is_divided_also_after_a_resumption(go, t
         assert row["data_s"] >= 0.05
         assert sum(row[name] for name in SECONDS) <= row["step_s"]
         assert row["memory_bytes"] > 1 << 20
+        assert row["samples_per_s"] * row["step_s"] == pytest.approx(4, rel=1e-3)
+        assert not {"mfu", "communication_s", "tokens_per_s"} & row.keys(), "not known on one CPU, in a warmup"
     assert all(name not in row for row in logged(tmp_path, "metrics.jsonl") for name in SECONDS)
 
 
