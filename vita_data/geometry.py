@@ -66,6 +66,12 @@ def rotation_delta(current: Float, target: Float) -> Float:
     return np.asarray(target @ np.swapaxes(current, -1, -2))
 
 
+def angle_deg(a: Float, b: Float) -> Float:
+    """Return angles [T] in degrees between matrices [T, 3, 3]; exact for small angles, unlike arccos of a trace."""
+    chord = np.linalg.norm(a - b, axis=(-2, -1)) / np.sqrt(8.0)
+    return np.asarray(np.degrees(2 * np.arcsin(np.clip(chord, 0.0, 1.0))))
+
+
 def wrap_angle(angle_rad: NDArray[np.floating]) -> Float:
     """Wrap angles of any shape into [-pi, pi)."""
     return (np.asarray(angle_rad, np.float64) + np.pi) % (2 * np.pi) - np.pi

@@ -102,6 +102,8 @@ def act_plain(venv: Venv) -> None:
     for info in venv.work.glob("raw/bridge/*/*/dataset_info.json"):
         info.write_text(info.read_text().replace('"tfrecord"', '"array_record"'))
     venv.lacks("vita-data build --source bridge --raw raw/bridge --out other", "arrayrecord")
+    copy_urdf_arm(venv)
+    venv.lacks("vita-data toy --source-file urdf_arm.py --raw raw", "urdf")
 
 
 def build_toy(venv: Venv) -> None:
@@ -109,6 +111,18 @@ def build_toy(venv: Venv) -> None:
         venv.does(f"vita-data toy --source {name} --raw raw")
         venv.does(f"vita-data build --source {name} --raw raw/{name} --out shards --frames all")
     venv.does("vita-data verify shards/bridge")
+
+
+def copy_urdf_arm(venv: Venv) -> None:
+    for path in (ROOT / "tests" / "vita_data" / "declared").glob("urdf_arm.*"):
+        shutil.copy(path, venv.work)
+
+
+def act_urdf(venv: Venv) -> None:
+    copy_urdf_arm(venv)
+    venv.does("vita-data toy --source-file urdf_arm.py --raw raw")
+    venv.does("vita-data build --source-file urdf_arm.py --raw raw/small_arm --out shards")
+    venv.does("vita-data verify shards/small_arm")
 
 
 def act_s3(venv: Venv) -> None:
@@ -219,6 +233,7 @@ ACTIONS: dict[str, Callable[[Venv], None]] = {
     "s3": act_s3,
     "ray": act_ray,
     "arrayrecord": act_array_record,
+    "urdf": act_urdf,
     "serve": act_serve,
     "train": act_train,
     "train,serve": act_train_and_serve,

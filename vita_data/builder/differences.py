@@ -39,8 +39,8 @@ def refuse_difference(
             raise RequestError(_raw_difference(_sizes(old), _sizes(new), folder=folder, raw=raw, failed=failed))
         if name == "source_file":
             raise RequestError(
-                f"{folder} was built with another content of --source-file, or of the source's package; restore it, or "
-                "use another --out"
+                f"{folder} was built with another content of --source-file, or of the source's package, or of a file "
+                "that it names, such as a URDF; restore it, or use another --out"
             )
         if name == "versions":
             raise RequestError(f"{folder} was built with {_versions(old, new)}; {_INSTALL}")

@@ -22,6 +22,7 @@ from vita_data.declared.declaration import (
     RotationForm,
 )
 from vita_data.declared.hdf5 import Hdf5Source
+from vita_data.declared.kinematics import Kinematics
 from vita_data.declared.lerobot import LeRobotSource
 from vita_data.declared.rlds import RldsSource
 from vita_data.declared.rows import PairedRows
@@ -36,6 +37,7 @@ __all__ = [
     "Hdf5Source",
     "JointAction",
     "Joints",
+    "Kinematics",
     "LeRobotDeclaration",
     "LeRobotSource",
     "Motion",

@@ -17,6 +17,7 @@ from vita_data.declared.declaration import (
     Rotation,
     RotationForm,
 )
+from vita_data.declared.kinematics import Kinematics
 from vita_data.errors import EpisodeError
 from vita_data.geometry import (
     euler_xyz_from_matrix,
@@ -42,30 +43,42 @@ def read_arm(declared: ArmColumns, state: Table, action: Table, *, name: str) ->
         name: the episode, for messages.
 
     Raises:
-        EpisodeError: numbers are not a rotation.
+        EpisodeError: numbers are not a rotation, or a joint is beyond its limits.
     """
     xyz = None if declared.position is None else take_position(declared.position, state)
     turn = None if declared.rotation is None else take_rotation(declared.rotation, state, name)
     joints = None if declared.joints is None else take_joints(declared.joints, state)
+    recorded_xyz, recorded_turn = None, None
+    if declared.kinematics is not None and joints is not None:
+        recorded_xyz, recorded_turn = xyz, turn
+        xyz, turn = declared.kinematics.poses(joints, what="measured", name=name)
     return Arm(
         xyz_m=xyz,
         rotation=turn,
+        recorded_xyz_m=recorded_xyz,
+        recorded_rotation=recorded_turn,
         gripper_open=None if declared.gripper is None else take_opening(declared.gripper, state),
         joint_position_rad=joints,
         joint_velocity_rad_s=None if declared.joint_speeds is None else take_joints(declared.joint_speeds, state),
-        action=_joint_action(declared.action, joints, action)
+        action=_joint_action(declared.action, joints, action, declared.kinematics, name)
         if isinstance(declared.action, JointAction)
         else _pose_action(declared.action, xyz, turn, action, name),
     )
 
 
-def _joint_action(declared: JointAction, measured: Float64 | None, table: Table) -> ArmAction:
+def _joint_action(
+    declared: JointAction, measured: Float64 | None, table: Table, kinematics: Kinematics | None, name: str
+) -> ArmAction:
     target = take_joints(declared.joints, table)
     is_delta = declared.motion is Motion.DELTA
     if is_delta and measured is not None:
         target = measured + target
+    motion = None
+    if kinematics is not None:
+        xyz, turn = kinematics.poses(target, what="commanded", name=name)
+        motion = PoseTarget(xyz_m=xyz, rotation=turn)
     opening = None if declared.gripper is None else take_opening(declared.gripper, table)
-    return ArmAction(gripper_open=opening, joint_target_rad=target, has_joint_deltas=is_delta)
+    return ArmAction(motion=motion, gripper_open=opening, joint_target_rad=target, has_joint_deltas=is_delta)
 
 
 def _pose_action(declared: PoseAction, xyz: Float64 | None, turn: Float64 | None, table: Table, name: str) -> ArmAction:

@@ -19,7 +19,7 @@ from vita_data.stored_actions import (
     rotation_pair,
     turns,
 )
-from vita_data.types import Clip, CommandPair
+from vita_data.types import Clip, CommandPair, Float64
 
 
 def compare_columns(declared: Declaration, clip: Clip, columns: Table, *, name: str) -> tuple[CommandPair, ...]:
@@ -65,9 +65,14 @@ def compare_arm(
     if action.joints is not None:
         joints = take_joints(action.joints, table)
         targets = joint_targets(clip, action_at)[:, : joints.shape[1]]
+        reached = joints
         if isinstance(action, JointAction) and action.motion is Motion.DELTA:
-            targets = targets - joint_positions(clip, state_at)[:, : targets.shape[1]]
+            measured = joint_positions(clip, state_at)[:, : targets.shape[1]]
+            targets, reached = targets - measured, joints + measured
         yield CommandPair(name=f"{side} joints (rad)", recorded=joints[:, : targets.shape[1]], rebuilt=targets)
+        if declared.kinematics is not None:
+            xyz, rotation = declared.kinematics.poses(reached, what="commanded", name=clip.episode)
+            yield from _compare_pose(xyz, rotation, clip, action_at, state_at, side)
 
 
 def _compare_motion(
@@ -85,10 +90,21 @@ def _compare_motion(
         return
     rotation = take_rotation(action.rotation, table, clip.episode)
     if action.motion is Motion.ABSOLUTE:
-        moved, turned = hand_xyz(clip, state_at) + moved, turned @ hand_rotation(clip, state_at)
-    elif action.frame is Frame.HAND:
+        yield from _compare_pose(recorded, rotation, clip, action_at, state_at, side)
+        return
+    if action.frame is Frame.HAND:
         hand = hand_rotation(clip, state_at)
         back = np.swapaxes(hand, -1, -2)
         moved, turned = np.einsum("tij,tj->ti", back, moved), back @ turned @ hand
     yield CommandPair(name=f"{side} position (m)", recorded=recorded, rebuilt=moved)
+    yield rotation_pair(f"{side} rotation (matrix)", rotation, turned)
+
+
+def _compare_pose(
+    xyz: Float64, rotation: Float64, clip: Clip, action_at: int, state_at: int, side: str
+) -> Iterator[CommandPair]:
+    """Compare target poses with those that the stored motion leads to."""
+    reached = hand_xyz(clip, state_at) + moves(clip, action_at)
+    yield CommandPair(name=f"{side} position (m)", recorded=xyz, rebuilt=reached)
+    turned = turns(clip, action_at) @ hand_rotation(clip, state_at)
     yield rotation_pair(f"{side} rotation (matrix)", rotation, turned)

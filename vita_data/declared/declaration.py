@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from vita_data.action_convention import Flip
+from vita_data.declared.kinematics import Kinematics
 from vita_data.slots import NUM_JOINTS
 from vita_data.types import ActionOrigin, Arms, CameraRole, TextStyle
 
@@ -141,7 +142,7 @@ class PoseAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointAction:
-    """The joint positions that are commanded to an arm whose hand has no known pose."""
+    """The joint positions that are commanded to an arm; its hand moves as `ArmColumns.kinematics` says, if it does."""
 
     motion: Motion
     """ABSOLUTE: the positions to reach; DELTA: what to add to the measured ones."""
@@ -161,6 +162,9 @@ class ArmColumns:
     action: PoseAction | JointAction
     joint_speeds: Joints | None = None
     """Measured joint velocities in the unit of a second; with them, probe P5 checks the rate."""
+    kinematics: Kinematics | None = None
+    """Computes the poses of the hand, measured and commanded, from the joints. If the data has a position and a
+    rotation too, they are not stored: probe P10 compares them with the computed ones."""
 
     def columns(self) -> Iterator[Columns]:
         """List the columns that are used."""
@@ -182,8 +186,18 @@ class ArmColumns:
             raise ValueError("a joint action is ABSOLUTE or DELTA")
         if action.motion is Motion.DELTA and (self.joints is None or self.joints.count != action.joints.count):
             raise ValueError(f"a joint action that is a delta needs joints={action.joints.count} measured ones")
+        if self.kinematics is not None:
+            self._check_kinematics(action, len(self.kinematics.joints))
+
+    def _check_kinematics(self, action: JointAction, count: int) -> None:
+        if self.joints is None or {self.joints.count, action.joints.count} != {count}:
+            raise ValueError(f"kinematics names {count} joints; expected as many measured and commanded ones")
+        if (self.position is None) != (self.rotation is None):
+            raise ValueError("poses to compare with kinematics need both position and rotation")
 
     def _check_pose(self, action: PoseAction) -> None:
+        if self.kinematics is not None:
+            raise ValueError("kinematics computes the pose from a JointAction; this arm commands the pose itself")
         if action.motion is Motion.ABSOLUTE and action.frame is not Frame.BASE:
             raise ValueError("an absolute action is in the frame of the state; declare frame=Frame.BASE")
         if action.motion is Motion.EULER_DIFFERENCE and action.rotation.form is not RotationForm.EULER_XYZ:

@@ -124,6 +124,7 @@ def source_info(declared: Declaration, *, raw_layout: str) -> SourceInfo:
     """State the facts of a declared source."""
     arms = [arm for arm in (declared.left, declared.right) if arm is not None]
     spaces = dict.fromkeys(_action_space(arm.action) for arm in arms)
+    computed = [arm.kinematics for arm in arms if arm.kinematics is not None]
     return SourceInfo(
         name=declared.name,
         title=declared.title,
@@ -143,7 +144,8 @@ def source_info(declared: Declaration, *, raw_layout: str) -> SourceInfo:
         max_step_m=declared.max_step_m,
         max_step_rad=declared.max_step_rad,
         action_lag=declared.lag,
-        notes=declared.notes,
+        notes=(*declared.notes, *(kinematics.note for kinematics in computed)),
+        file_sums=tuple(kinematics.chain.sha256 for kinematics in computed),
     )
 
 

@@ -1,7 +1,7 @@
 """Writes small datasets that are as declared: the inverse of reading them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _demo(declared: Declaration, number: int) -> ToyDemo:
     for seed, arm in enumerate((declared.left, declared.right)):
         if arm is None:
             continue
-        made = toy_arm(num_rows + 1, hz=declared.hz, seed=2 * number + seed)
+        made = _by_joints(arm, toy_arm(num_rows + 1, hz=declared.hz, seed=2 * number + seed), hz=declared.hz)
         arms.insert(0, made)
         _put(columns, _state_values(arm, made), num_rows=num_rows, at=0)
         _put(columns, _action_values(arm.action, made), num_rows=num_rows - late, at=late)
@@ -106,6 +106,16 @@ def _demo(declared: Declaration, number: int) -> ToyDemo:
             for place, camera in enumerate(declared.cameras)
         },
     )
+
+
+def _by_joints(arm: ArmColumns, made: ToyArm, *, hz: float) -> ToyArm:
+    """Move a toy arm with kinematics as its joints say."""
+    if arm.kinematics is None:
+        return made
+    joints = arm.kinematics.within_limits(made.joint_position_rad[:, : len(arm.kinematics.joints)])
+    xyz, rotation = arm.kinematics.poses(joints, what="measured", name="toy")
+    speeds = np.gradient(joints, axis=0) * hz
+    return replace(made, xyz_m=xyz, rotation=rotation, joint_position_rad=joints, joint_velocity_rad_s=speeds)
 
 
 _Values = list[tuple[Columns, Float64]]

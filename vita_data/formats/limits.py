@@ -41,3 +41,7 @@ MAX_SHARDS = 100_000
 """Files that a description may list for one split."""
 MAX_LOST_RECORDS = 100_000
 """Records that a description may list beyond those that the file's bytes can hold; each becomes a failed episode."""
+MAX_URDF_BYTES = 1 << 22
+"""A URDF file; that of a humanoid has about 100,000 bytes."""
+MAX_URDF_JOINTS = 64
+"""Joints between two links of a URDF file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.geometry import integrate_deltas
+from vita_data.geometry import angle_deg, integrate_deltas
 from vita_data.probe.result import Measure, Probe, ProbeResult, Verdict, not_applicable, setting_keys
 from vita_data.probe.sample import Sample, SampledArm, runs
 from vita_data.types import ActionOrigin, Episode, Float64, SourceInfo, SourceSettings
@@ -83,21 +83,15 @@ def _second_errors(episode: Episode, sampled: SampledArm) -> Iterator[_SecondErr
             told_m = np.linalg.norm(delta[rows, :3], axis=1).sum()
             yield _SecondError(
                 error_m=float(np.linalg.norm(ends[-1] - xyz[end])),
-                error_deg=float(_angle_deg(turns[-1:], rotation[end : end + 1])[0]),
+                error_deg=float(angle_deg(turns[-1:], rotation[end : end + 1])[0]),
                 path_m=float(max(hand_m, told_m)),
                 path_deg=float(
                     max(
-                        _angle_deg(rotation[start:end], rotation[start + 1 : end + 1]).sum(),
-                        _angle_deg(turns[:-1], turns[1:]).sum(),
+                        angle_deg(rotation[start:end], rotation[start + 1 : end + 1]).sum(),
+                        angle_deg(turns[:-1], turns[1:]).sum(),
                     )
                 ),
             )
-
-
-def _angle_deg(a: Float64, b: Float64) -> Float64:
-    """Return angles [T] in degrees between matrices [T, 3, 3]; exact for small angles, unlike arccos of a trace."""
-    chord = np.linalg.norm(a - b, axis=(-2, -1)) / np.sqrt(8.0)
-    return np.asarray(np.degrees(2 * np.arcsin(np.clip(chord, 0.0, 1.0))))
 
 
 def _relative(pairs: Float64) -> Float64:

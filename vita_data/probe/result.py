@@ -22,6 +22,7 @@ class Probe(StrEnum):
     COUNTS = "P7 counts"
     TEXT = "P8 text"
     ORIENTATION = "P9 orientation"
+    KINEMATICS = "P10 kinematics"
 
 
 class Verdict(StrEnum):

@@ -8,6 +8,7 @@ from vita_data.nearby_raw import raw_advice
 from vita_data.probe.counts import counts
 from vita_data.probe.gripper import gripper_polarity
 from vita_data.probe.integration import integration
+from vita_data.probe.kinematics import kinematics
 from vita_data.probe.lag import lag
 from vita_data.probe.look import colour, orientation
 from vita_data.probe.rate import rate
@@ -18,7 +19,7 @@ from vita_data.probe.texts import text_report
 from vita_data.types import RawTree, Source, SourceInfo, SourceSettings
 
 DEFAULT_LIMIT = 50
-_PROBES = (schema, integration, gripper_polarity, lag, rate, colour, counts, text_report, orientation)
+_PROBES = (schema, integration, gripper_polarity, lag, rate, colour, counts, text_report, orientation, kinematics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

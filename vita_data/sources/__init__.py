@@ -4,6 +4,7 @@ Sources of a user's own come from a Python file or from installed packages (entr
 tree comes in, episodes go out. `_shared` contains code that several datasets share.
 """
 
+import hashlib
 import importlib
 from pathlib import Path
 from typing import cast
@@ -68,11 +69,15 @@ def load_own(file: str) -> Source:
 
 
 def own_digest(name: str, file: str = "") -> str:
-    """Hash the code of a source of a user's own: other code may read other values. Empty if it comes with VITA.
+    """Hash what decides the values of a source of a user's own: its code, and the files that its `INFO` lists.
+
+    Empty if it comes with VITA.
 
     Raises:
         RequestError: the code cannot be read.
     """
-    if file:
-        return file_digest(file)
-    return "" if name in names() else installed_digest(name)
+    if not file and name in names():
+        return ""
+    code = file_digest(file) if file else installed_digest(name)
+    sums = load(name, file).INFO.file_sums
+    return hashlib.sha256(" ".join((code, *sums)).encode()).hexdigest() if sums else code

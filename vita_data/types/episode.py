@@ -125,6 +125,10 @@ class Arm:
     """[T, up to 7]"""
     joint_velocity_rad_s: Float64 | None = None
     """[T, up to 7]"""
+    recorded_xyz_m: Float64 | None = None
+    """[T, 3] the dataset's own position if `xyz_m` was computed from the joints; not stored, probe P10 compares them"""
+    recorded_rotation: Float64 | None = None
+    """[T, 3, 3] likewise"""
     action: ArmAction | None = None
 
 

@@ -51,6 +51,8 @@ class SourceInfo:
     """Public statistics of the arm's motion, for an approximate comparison (probe P5)."""
     notes: tuple[str, ...] = ()
     """Sentences for the card: what a user must know about this source's values."""
+    file_sums: tuple[str, ...] = ()
+    """sha256 of further files that decide the values, such as a URDF: a build notices if one has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ def test_what_ends_its_reader_is_reported_and_the_rest_is_read(
     limits = ("--deadline", "1", "--memory-mb", "600")
     code = main(["probe", "--source-file", fussy.__file__, "--raw", str(raw), "--json", "--html", str(page), *limits])
     told = capsys.readouterr()
-    (schema,) = (one for one in json.loads(told.out)["results"] if one["probe"].startswith("P1"))
+    (schema,) = (one for one in json.loads(told.out)["results"] if one["probe"].startswith("P1 "))
 
     assert code == 1
     assert told.err.startswith("vita-data probe: fussy: P1 schema: failed: part a.txt, episode a.txt:1: a.txt:1: its ")

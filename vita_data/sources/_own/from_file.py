@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, VitaDataError
 from vita_data.types import Source, SourceInfo, SourceSettings
 
 _NEEDED = ("INFO", "Settings", "parts", "episodes", "write_toy")
@@ -73,7 +73,8 @@ def _imported(file: Path, asked: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise RequestError(f"--source-file {asked}: {_place(error, file)}{type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, VitaDataError) else f"{type(error).__name__}: "
+        raise RequestError(f"--source-file {asked}: {_place(error, file)}{kind}{error}") from error
     return module
 
 
