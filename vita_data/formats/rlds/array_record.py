@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.raw_tree.file_head import require_readable, unreadable
+from vita_data.formats.limits import MAX_LOST_RECORDS, MAX_SHARD_RECORDS
+from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, require_readable, unreadable
 from vita_data.installation import install_extra
 
 _READ = "readahead_buffer_size:0,max_parallelism:0"
@@ -38,26 +39,47 @@ def require_array_record(place: str) -> None:
 def stream_array_records(local_path: Callable[[], str], *, name: str) -> Iterator[bytes | EpisodeError]:
     """Yield the records of a file in order, with one in memory at a time.
 
-    If the data of a record do not match their checksum, the error is yielded in its place.
+    If the data of a record do not match their checksum, or are not where the file's index says, the error is yielded in
+    its place.
 
     Args:
         local_path: returns the file's path on this machine; called when the first record is requested.
         name: the file's name in messages.
 
     Raises:
-        SourceError: the file is missing, incomplete, or not an ArrayRecord file.
+        SourceError: the file is missing, incomplete, or not an ArrayRecord file; or its index lists more records than
+            files have, or more than `MAX_LOST_RECORDS` that cannot be read.
         StorageError: the file may not be read, or the machine is to blame.
     """
     path = local_path()
     reader = _open(path, name)
-    for index in range(reader.num_records()):
+    num_records, num_lost = reader.num_records(), 0
+    if not 0 <= num_records <= MAX_SHARD_RECORDS:
+        raise SourceError(
+            f"{name}: its index lists {num_records:,} records, more than {MAX_SHARD_RECORDS:,}; {FETCH_AGAIN}"
+        )
+    for index in range(num_records):
         try:
             yield bytes(reader.read())
-        except RuntimeError:  # its text may have the absolute path, which must not reach a build's records
+        except (RuntimeError, ValueError, MemoryError) as error:
             require_readable(path, name=name)
-            yield EpisodeError(f"{name} record {index}: the data is damaged; fetch the file again")
+            num_lost += 1
+            if num_lost > MAX_LOST_RECORDS:
+                raise SourceError(
+                    f"{name}: more than {MAX_LOST_RECORDS:,} records are damaged; {FETCH_AGAIN}"
+                ) from None
+            yield EpisodeError(f"{name} record {index}: {_fault(error)}")
             reader = _open(path, name)  # one that has met damage reads nothing more
-            reader.seek(min(index + 1, reader.num_records() - 1))
+            reader.seek(min(index + 1, num_records - 1))
+
+
+def _fault(error: Exception) -> str:
+    """Say what is wrong with a record, without the error's text: it may have the absolute path, which must not get into
+    a build's records. A ValueError or MemoryError is mostly a place in the index that is far beyond the file.
+    """
+    if isinstance(error, MemoryError):
+        return f"the file asks for more memory than there is; {FETCH_AGAIN}, or give more with --memory-mb"
+    return f"the data is damaged; {FETCH_AGAIN}"
 
 
 def _open(path: str, name: str) -> Any:

@@ -3,6 +3,7 @@
 import builtins
 import errno
 import os
+import re
 import sys
 import warnings
 from functools import partial
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from tests.vita_data.formats.rlds.forged import chunks_of, forge_index
 from tests.vita_data.formats.rlds.test_dataset import FEATURES, RELEASE, make_record, read, tfds
 from vita_data.errors import EpisodeError, RequestError, SourceError, StorageError
+from vita_data.formats.limits import MAX_SHARD_RECORDS
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.array_record import stream_array_records, write_array_records
 from vita_data.formats.rlds.dataset import list_parts, open_dataset, read_outcomes, read_shard
@@ -140,6 +143,71 @@ def test_a_file_that_is_incomplete_or_another_is_named(file: Path, change: Any, 
     file.write_bytes(change(file.read_bytes()))
     with pytest.raises(SourceError, match=f"robot-x: cannot be read .*{told}"):
         records(file)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A file whose index can be forged."""
+    write_array_records(tmp_path / "small", [data[:500] for data in DATA])
+    return tmp_path / "small"
+
+
+def test_a_forged_index_that_tells_the_truth_is_read(small: Path) -> None:
+    forge_index(small, chunks_of(small), num_chunks=6, num_records=6)
+    assert records(small) == [data[:500] for data in DATA]
+
+
+@pytest.mark.parametrize("place", [5, 1 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_record_that_is_not_where_the_index_says_fails(small: Path, place: int) -> None:
+    """The one before it may fail too: it is read up to where the next one begins."""
+    entries = chunks_of(small)
+    entries[2] = (place, *entries[2][1:])
+    forge_index(small, entries, num_chunks=6, num_records=6)
+    found = records(small)
+    assert len(found) == 6
+    assert isinstance(found[2], EpisodeError)
+    assert re.match(
+        r"robot-x record 2: the (data is damaged|file asks for more memory than there is); fetch", str(found[2])
+    )
+    assert [found[number] for number in (0, 3, 4, 5)] == [DATA[number][:500] for number in (0, 3, 4, 5)]
+    assert found[1] == DATA[1][:500] or isinstance(found[1], EpisodeError)
+
+
+def test_an_index_that_lists_more_records_than_files_have_is_refused(small: Path) -> None:
+    for count in (MAX_SHARD_RECORDS, 1 << 40, (1 << 62) // 6):
+        forge_index(small, [(at, size, count) for at, size, _ in chunks_of(small)], num_chunks=6, num_records=6 * count)
+        with pytest.raises(SourceError, match=r"robot-x: its index lists .* records, more than 10,000,000; fetch"):
+            records(small)
+
+
+def test_records_that_are_not_there_end_at_a_limit(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vita_data.formats.rlds.array_record.MAX_LOST_RECORDS", 50)
+    forge_index(small, [(at, size, 100) for at, size, _ in chunks_of(small)], num_chunks=6, num_records=600)
+    with pytest.raises(SourceError, match="robot-x: more than 50 records are damaged; fetch the file again"):
+        records(small)
+
+
+@pytest.mark.parametrize("span", [slice(0, 64), slice(60, 110), slice(600, 2000), slice(65536, None)])
+def test_zeros_cost_what_they_cover(small: Path, span: slice) -> None:
+    """A file system that lost blocks; those of the end hold the place of the index."""
+    data = bytearray(small.read_bytes())
+    data[span] = bytes(len(data[span]))
+    small.write_bytes(data)
+    if span.start == 65536:
+        with pytest.raises(SourceError, match=r"robot-x: cannot be read .*not a complete ArrayRecord file"):
+            records(small)
+        return
+    found = records(small)
+    assert len(found) == 6
+    good = [one for one in found if isinstance(one, bytes)]
+    assert good == [data[:500] for number, data in enumerate(DATA) if isinstance(found[number], bytes)]
+    assert len(good) >= {0: 5, 60: 5, 600: 2}[span.start]
+
+
+def test_an_index_without_records_fails_those_that_are_listed(tree: FsspecTree) -> None:
+    path = Path(tree.root) / list_parts(tree, open_dataset(tree, RELEASE))[1].id
+    write_array_records(path, [])
+    assert [one.episode[-6:] for one in outcomes(tree) if isinstance(one, Failure)] == ["#00000", "#00001"]
 
 
 def test_records_of_a_missing_or_truncated_file_fail_one_by_one(tree: FsspecTree) -> None:
