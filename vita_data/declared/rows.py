@@ -7,7 +7,7 @@ import numpy as np
 
 from vita_data.declared.arm import Table, read_arm
 from vita_data.declared.camera import DeclaredCamera
-from vita_data.declared.declaration import Camera, Declaration, JointAction, PoseAction
+from vita_data.declared.declaration import ArmColumns, Camera, Declaration, JointAction
 from vita_data.errors import EpisodeError
 from vita_data.types import (
     CameraStream,
@@ -123,7 +123,7 @@ def make_episode(declared: Declaration, recorded: Recorded, rows: PairedRows) ->
 def source_info(declared: Declaration, *, raw_layout: str) -> SourceInfo:
     """State the facts of a declared source."""
     arms = [arm for arm in (declared.left, declared.right) if arm is not None]
-    spaces = dict.fromkeys(_action_space(arm.action) for arm in arms)
+    spaces = dict.fromkeys(_action_space(arm) for arm in arms)
     computed = [arm.kinematics for arm in arms if arm.kinematics is not None]
     return SourceInfo(
         name=declared.name,
@@ -149,7 +149,9 @@ def source_info(declared: Declaration, *, raw_layout: str) -> SourceInfo:
     )
 
 
-def _action_space(action: PoseAction | JointAction) -> str:
+def _action_space(arm: ArmColumns) -> str:
+    action = arm.action
     if isinstance(action, JointAction):
-        return f"{action.motion} joint positions"
+        by_urdf = "" if arm.kinematics is None else ", and the hand's motion by a URDF"
+        return f"{action.motion} joint positions{by_urdf}"
     return f"{action.motion} in the {action.frame} frame"

@@ -151,6 +151,7 @@ def test_the_card_names_the_file_and_its_sum(tmp_path: Path) -> None:
     digest = hashlib.sha256((tmp_path / "ur5e.urdf").read_bytes()).hexdigest()
     card = (tmp_path / "out/my_ur/dataset.json").read_text()
     assert f"the pose of tool in l0 is computed from the joints by ur5e.urdf (sha256 {digest})" in card
+    assert '"absolute joint positions, and the hand\'s motion by a URDF"' in card
     assert str(tmp_path) not in card
 
 
