@@ -91,7 +91,7 @@ def _robot(data: bytes, path: Path) -> Element:
         raise ValueError(f"urdf {path}: expected XML in UTF-8, got a file that is not ({error})") from error
     if root.tag != "robot":
         raise ValueError(f"urdf {path}: expected <robot>, got <{root.tag[:80]}>")
-    if "/xacro" in text:
+    if any("xacro}" in element.tag for element in root):  # an expanded file may still name the namespace
         raise ValueError(f"urdf {path}: expected a URDF, got xacro; expand it first: xacro {path.name} > robot.urdf")
     return root
 
