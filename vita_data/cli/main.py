@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return verb(arguments)
 
     return exit_code(
-        f"vita-data {arguments.name}",
+        f"vita-data {arguments.verb_name}",
         run,
-        interrupted=f"interrupted; {RESUME if arguments.name == 'build' else AGAIN}",
+        interrupted=f"interrupted; {RESUME if arguments.verb_name == 'build' else AGAIN}",
         remedy="fix this and run the same command again",
     )
 
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = OneLineParser(
         prog="vita-data", description="Build raw robot and video datasets into shards, check them and mix them."
     )
-    verbs = parser.add_subparsers(dest="name", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb_name", required=True, metavar="VERB")
 
     build = add_verb(verbs, "build", run_build, "build a raw dataset into shards with index, card and statistics")
     add_build_arguments(build)

@@ -382,3 +382,13 @@ def test_the_home_folder_may_begin_every_path(
     assert (code, out.splitlines()[-1]) == (0, f"lock file: {tmp_path}/shards/m.lock.json")
     assert run(capsys, "inspect", "~/shards/bridge", "--html=~/page.html")[1] == f"{tmp_path}/page.html\n"
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_errors_name_the_verb_and_not_its_option_of_the_same_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sources = tmp_path / "one", tmp_path / "other"
+    code, _, err = run(capsys, "merge", *sources, "--out", tmp_path, "--name", "robots")
+
+    assert code == 2
+    assert err.startswith("vita-data merge: ")
