@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from vita_data import __version__
 from vita_data.command.signals import interrupt, on_sigterm
-from vita_data.errors import FORBIDDEN, RequestError, VitaDataError, forbidden
+from vita_data.errors import FORBIDDEN, FREE_MEMORY, RequestError, VitaDataError, forbidden
 from vita_data.installation import install_extra
 
 _EXTRAS = {
@@ -22,6 +22,8 @@ _EXTRAS = {
     **dict.fromkeys(("msgpack", "websockets"), "serve"),
 }
 """Packages that only an extra of this distribution installs."""
+_TORCH_OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator")
+"""The class of a GPU's error, and a word of that of the CPU, which has no class of its own."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -129,16 +131,32 @@ def _run(
         missing = [one for one in extras if one != extra and not _is_installed(one)]
         return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(','.join([extra, *missing]))}"
     except OSError as fault:
-        if isinstance(fault, BrokenPipeError) and _is_deserted():
-            return 1, None  # the reader of our output closed it: nothing can be reported
-        if fault.errno in FORBIDDEN and fault.filename:
-            return 1, forbidden(fault.filename, fault.errno)
-        where = f"{fault.filename}: " if fault.filename else ""
-        if fault.errno == errno.ENAMETOOLONG:  # no file can have this name
-            return RequestError.exit_code, f"{where}{fault.strerror}; give a shorter path"
-        return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
+        return _machine_fault(fault, remedy)
+    except MemoryError as fault:
+        return 1, _out_of_memory(fault)
+    except RuntimeError as fault:
+        if not any(words in f"{type(fault).__name__} {fault}" for words in _TORCH_OUT_OF_MEMORY):
+            raise
+        return 1, _out_of_memory(fault)
     except KeyboardInterrupt:
         return 1, interrupted
+
+
+def _machine_fault(fault: OSError, remedy: str) -> tuple[int, str | None]:
+    if isinstance(fault, BrokenPipeError) and _is_deserted():
+        return 1, None  # the reader of our output closed it: nothing can be reported
+    if fault.errno in FORBIDDEN and fault.filename:
+        return 1, forbidden(fault.filename, fault.errno)
+    where = f"{fault.filename}: " if fault.filename else ""
+    if fault.errno == errno.ENAMETOOLONG:  # no file can have this name
+        return RequestError.exit_code, f"{where}{fault.strerror}; give a shorter path"
+    return 1, f"{where}{fault.strerror or fault}{remedy and '; '}{remedy}"
+
+
+def _out_of_memory(fault: Exception) -> str:
+    """Say what did not fit, as far as the first line of the library's message tells."""
+    told = str(fault).partition("\n")[0]
+    return f"not enough memory{told and ': '}{told}; {FREE_MEMORY}"
 
 
 def _is_installed(extra: str) -> bool:

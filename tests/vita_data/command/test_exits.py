@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vita_data.command.exits import OneLineParser, exit_code, printable
-from vita_data.errors import RequestError, ShardError
+from vita_data.errors import FREE_MEMORY, RequestError, ShardError
 from vita_data.installation import install_extra
 
 
@@ -29,6 +29,13 @@ def failing(fault: BaseException):
             "vita-x: /full/file: No space left on device; mend it",
         ),
         (OSError("socket gone"), 1, "vita-x: socket gone; mend it"),
+        (MemoryError(), 1, f"vita-x: not enough memory; {FREE_MEMORY}"),
+        (MemoryError("cannot allocate 9 TB"), 1, f"vita-x: not enough memory: cannot allocate 9 TB; {FREE_MEMORY}"),
+        (
+            RuntimeError("DefaultCPUAllocator: no\nstack"),
+            1,
+            f"vita-x: not enough memory: DefaultCPUAllocator: no; {FREE_MEMORY}",
+        ),
         (KeyboardInterrupt(), 1, "vita-x: stopped; go on"),
         (OSError(36, "File name too long", "a" * 9), 2, "vita-x: aaaaaaaaa: File name too long; give a shorter path"),
         (RequestError("a\nb \x1b[31m caf\udce9"), 2, "vita-x: a b \\x1b[31m caf\\udce9"),
@@ -61,7 +68,11 @@ def test_a_code_of_the_commands_own_stays():
 
 
 def test_a_defect_of_ours_is_not_hidden():
-    for defect in (ZeroDivisionError(), ModuleNotFoundError("No module named 'vita_dta'", name="vita_dta")):
+    for defect in (
+        ZeroDivisionError(),
+        RuntimeError(),
+        ModuleNotFoundError("No module named 'vita_dta'", name="vita_dta"),
+    ):
         with pytest.raises(type(defect)):
             exit_code("vita-x", failing(defect), interrupted="")
 
