@@ -5,7 +5,15 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from vita_data.cli.shared import RAW_HELP, add_json_flag, add_verb, print_json, require_folder_of
+from vita_data.cli.shared import (
+    RAW_HELP,
+    add_json_flag,
+    add_reader_limits,
+    add_verb,
+    print_json,
+    reader_limits,
+    require_folder_of,
+)
 from vita_data.command.arguments import address, local_path, word
 from vita_data.command.exits import one_line, printable
 from vita_data.errors import RequestError
@@ -24,12 +32,12 @@ def add_new_source_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentPars
     new.add_argument("--from", dest="tree", required=True, type=address, metavar="DIR", help=RAW_HELP)
     new.add_argument("--out", required=True, type=local_path, metavar="FILE", help="new Python file for the draft")
     new.add_argument("--name", type=word, metavar="NAME", help="name of the source (default: the file's, without .py)")
+    add_reader_limits(new)
     add_json_flag(new)
 
 
 def _new_source(arguments: argparse.Namespace) -> int:
-    from vita_data.drafts import draft_source
-    from vita_data.formats.raw_tree.tree import FsspecTree
+    from vita_data.drafts import DraftRequest, draft_apart
     from vita_data.sources import names
 
     out, name = arguments.out, arguments.name or re.sub(r"\W", "_", arguments.out.stem)
@@ -38,8 +46,7 @@ def _new_source(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--out {out}: expected the path of a new file that ends in .py")
     if not name.isidentifier() or name in names():
         raise RequestError(f"--name {name}: expected letters, digits and underscores, and no source that exists")
-    with FsspecTree(arguments.tree) as raw:
-        draft = draft_source(raw, name=name)
+    draft = draft_apart(DraftRequest(raw=arguments.tree, name=name), reader_limits(arguments))
     out.write_text(draft.text, encoding="utf-8")
     if arguments.json:
         unread = None if draft.unread is None else draft.unread.as_json()

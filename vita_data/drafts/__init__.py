@@ -4,6 +4,7 @@ A raw tree comes in; the text of a source file goes out, with the evidence for i
 reads.
 """
 
+from vita_data.drafts.apart import DraftRequest, draft_apart
 from vita_data.drafts.draft import Draft, draft_source
 
-__all__ = ["Draft", "draft_source"]
+__all__ = ["Draft", "DraftRequest", "draft_apart", "draft_source"]

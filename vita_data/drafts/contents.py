@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
+from vita_data.formats.hdf5.inside import read_attribute
 from vita_data.formats.hdf5.opener import demo_names, find_group, open_hdf5, read_floats
 from vita_data.formats.lerobot.dataset import read_column, read_table
 from vita_data.formats.lerobot.episode import LeRobotEpisode
@@ -205,7 +206,7 @@ def _hdf5(raw: RawTree, pattern: str, files: Sequence[str]) -> Contents:
         with open_hdf5(raw.local_path(name), name=name) as file:
             for demo in islice(demo_names(file, name=name), NUM_EPISODES - num_demos):
                 group, num_demos = find_group(file, f"data/{demo}", name=name), num_demos + 1
-                texts += [key for key, value in group.attrs.items() if isinstance(value, str)]
+                texts += [key for key in group.attrs if isinstance(read_attribute(group, key), str)]
                 for key, width in _datasets(group, cameras):
                     with suppress(EpisodeError):
                         found.setdefault(key, []).append(read_floats(group, key, width=width, name=name))

@@ -6,6 +6,7 @@ import numpy as np
 
 from vita_data import declared as words
 from vita_data.action_convention import Flip
+from vita_data.builder.pulse import Place
 from vita_data.declared import (
     Camera,
     Declaration,
@@ -21,14 +22,15 @@ from vita_data.drafts.arms import ArmsDraft, draft_arms
 from vita_data.drafts.contents import NUM_EPISODES, TEXT_WORDS, Contents, Format, find_contents
 from vita_data.drafts.rate import contradicts, read_rate
 from vita_data.drafts.render import render, used_names
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError, SourceError, VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
+from vita_data.guard import data_fault
 from vita_data.motion_lag import EXACT
 from vita_data.probe.lag import measured_joint_lag, measured_lag
 from vita_data.probe.result import Verdict
 from vita_data.probe.run import probe_tree
-from vita_data.probe.sample import read_sample
+from vita_data.probe.sample import Watch, read_sample
 from vita_data.types import ActionOrigin, CameraRole, Source, TextStyle
 
 _ROLES = (CameraRole.PRIMARY, CameraRole.SECONDARY, CameraRole.WRIST_RIGHT, CameraRole.WRIST_LEFT)
@@ -60,18 +62,30 @@ class Draft:
     """Columns and texts of the dataset that the draft does not use."""
 
 
-def draft_source(raw: FsspecTree, *, name: str) -> Draft:
+def draft_source(raw: FsspecTree, *, name: str, watch: Watch | None = None) -> Draft:
     """Draft a source.
 
     Args:
         raw: the tree.
         name: the source's name.
+        watch: how the reading is watched, if it may have to be stopped.
 
     Raises:
         RequestError: the tree has none of the known formats, or neither a camera nor an arm.
-        SourceError: its description cannot be read.
+        SourceError: its description or columns cannot be read.
     """
+    try:
+        return _drafted(raw, name, watch or Watch())
+    except RequestError:
+        raise
+    except Exception as error:
+        raise SourceError(data_fault(error, f"--from {raw.root}")) from error
+
+
+def _drafted(raw: FsspecTree, name: str, watch: Watch) -> Draft:
+    watch.pulse.at(Place(part=""))
     contents = find_contents(raw)
+    watch.pulse.at(None)
     arms = draft_arms(contents.columns)
     hz, untold = _rate(contents, arms)
     untold |= _ALWAYS_UNTOLD | arms.untold
@@ -83,14 +97,14 @@ def draft_source(raw: FsspecTree, *, name: str) -> Draft:
     evidence = list(dict.fromkeys(line for arm in arms.found for line in arm.evidence))
     unread: Unread | None = None
     try:
-        unread, reading = _read_lag(declaration, raw)
+        unread, reading = _read_lag(declaration, raw, watch)
         if reading is not None:
             evidence.append(reading.evidence)
             declaration = replace(declaration, lag=reading.lag, rows_to_action=reading.rows_to_action)
         elif arms.found:
             untold["lag"] = "by how many rows the motion follows the action: the sample does not tell"
         settings = _source(declaration).Settings()
-        report = probe_tree(_source(declaration), raw, settings, limit=NUM_EPISODES).report
+        report = probe_tree(_source(declaration), raw, settings, limit=NUM_EPISODES, watch=watch).report
         evidence += [
             f"probe {one.probe}: {one.verdict}: {one.meaning}" for one in report.results if one.verdict in _TOLD
         ]
@@ -113,7 +127,7 @@ class _LagReading:
     evidence: str
 
 
-def _read_lag(declaration: Declaration, raw: FsspecTree) -> tuple[Unread | None, _LagReading | None]:
+def _read_lag(declaration: Declaration, raw: FsspecTree, watch: Watch) -> tuple[Unread | None, _LagReading | None]:
     """Try the action of a row and that of the next one; also return the files that nothing reads.
 
     Raises:
@@ -122,7 +136,7 @@ def _read_lag(declaration: Declaration, raw: FsspecTree) -> tuple[Unread | None,
     unread, found = None, []
     for late in (0, 1):
         source = _source(replace(declaration, rows_to_action=late))
-        sample = read_sample(source, raw, source.Settings(), limit=NUM_EPISODES)
+        sample = read_sample(source, raw, source.Settings(), limit=NUM_EPISODES, watch=watch)
         unread = sample.unread
         told = measured_lag(sample, source.INFO) or measured_joint_lag(sample, source.INFO)
         if told is not None and told.is_sure and told.lag is not None and told.lag >= 0:
