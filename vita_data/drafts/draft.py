@@ -7,6 +7,7 @@ import numpy as np
 from vita_data import declared as words
 from vita_data.action_convention import Flip
 from vita_data.builder.pulse import Place
+from vita_data.command.exits import one_line
 from vita_data.declared import (
     Camera,
     Declaration,
@@ -246,17 +247,17 @@ def _text(declaration: Declaration, arms: ArmsDraft, evidence: list[str], untold
     choices = "".join(f"{arm.place} = {render(arm.arm, untold=hidden, path=arm.place)}\n" for arm in arms.choices)
     chosen = f"# Readings of the same values: delete those that are wrong.\n{choices}\n" if choices else ""
     call = chosen + f"SOURCE = {source}(\n    {render(declaration, untold=hidden, indent=4)}\n)\n"
-    shown = "".join(f"#   {' '.join(line.split())}\n" for line in evidence)
-    open_ = "".join(f"#   {place}: {' '.join(what.split())}\n" for place, what in untold.items())
+    shown = "".join(f"#   {one_line(line)}\n" for line in evidence)
+    open_ = "".join(f"#   {one_line(f'{place}: {what}')}\n" for place, what in untold.items())
     blanks = {name for end, name in _BLANKS.items() if any(place.endswith(end) for place in hidden)}
     here = sorted({*used_names(call, words.__all__), *blanks})
     types = used_names(call, ["ActionOrigin", "CameraRole", "TextStyle"])
     return (
-        f'"""First draft of a source for {root}: replace each TODO, and look at the rest."""\n\n'
+        '"""First draft of a source: replace each TODO, and look at the rest."""\n\n'
         f"from vita_data.action_convention import Flip\n"
         f"from vita_data.declared import {', '.join(here)}\n"
         f"from vita_data.types import {', '.join(types)}\n\n"
-        f"# What the data tells:\n{shown}# What it does not tell:\n{open_}"
+        f"# Drafted from {one_line(root)}\n# What the data tells:\n{shown}# What it does not tell:\n{open_}"
         "#   cameras: whether their roles are right, and how their images must be turned (vita-data probe --html)\n\n"
         f"{call}"
     )

@@ -27,19 +27,26 @@ def render(value: object, *, untold: Collection[str], path: str = "", indent: in
     match value:
         case Enum():
             return f"{type(value).__name__}.{value.name}"
-        case bool() | str() | int() | None:
-            return repr(value).replace("'", '"') if isinstance(value, str) and '"' not in value else repr(value)
+        case str():
+            return quoted(value)
+        case bool() | int() | None:
+            return repr(value)
         case float():
             return repr(float(f"{value:.6g}"))
         case tuple():
             parts = [render(one, untold=untold, path=path, indent=indent + 4) for one in value]
             return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
         case Mapping():
-            pairs = [f"{key!r}: {one!r}".replace("'", '"') for key, one in value.items()]
+            pairs = [f"{quoted(key)}: {one!r}" for key, one in value.items()]
             return f"{{{', '.join(pairs)}}}"
     if is_dataclass(value) and not isinstance(value, type):
         return _call(value, untold=untold, path=path, indent=indent)
     raise TypeError(f"cannot write {value!r}")
+
+
+def quoted(text: str) -> str:
+    """Write a text as a literal: names come from strangers' files, and must not end it and become code."""
+    return repr(text) if "'" in text or '"' in text else f'"{repr(text)[1:-1]}"'
 
 
 def _call(value: Any, *, untold: Collection[str], path: str, indent: int) -> str:

@@ -32,6 +32,7 @@ from vita_data.declared import (
     RotationForm,
 )
 from vita_data.drafts import Draft, draft_source
+from vita_data.drafts.render import render
 from vita_data.errors import RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.sources import load_own
@@ -225,6 +226,35 @@ def test_a_request_that_cannot_be_met_is_refused(
     shown = capsys.readouterr().err
     assert (told in shown, shown.count("\n")) == (True, 1)
     assert not list(tmp_path.glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "key", ["');end()#", '");end()#', "it's", "a\n\r\x0c\u2028b", "\x00\x1b", "\ud800", "\\", "'\""]
+)
+def test_names_of_strangers_stay_texts_in_the_draft(key: str) -> None:
+    camera = Camera(role=CameraRole.PRIMARY, key=key, turned=Flip.NONE)
+    code = render(camera, untold=()), render({key: 7}, untold=())
+    "".join(code).encode()  # has no lone surrogates
+    assert eval(code[0]) == camera
+    assert eval(code[1]) == {key: 7}
+
+
+def test_a_tree_of_a_stranger_does_not_put_code_into_the_draft(tmp_path: Path) -> None:
+    raw = tmp_path / 'raw"""\nraise SystemExit #'
+    right = arm("obs/state", "actions", Motion.DELTA, Frame.BASE, RotationForm.AXIS_ANGLE)
+    own = shared(common("true_demos", right, {"obs/state": 7, "actions": 7}, "obs/image"))
+    raw.mkdir()
+    Hdf5Source(Hdf5Declaration(**own, files="*/*.hdf5", text_attribute="task")).write_toy(str(raw))  # type: ignore[arg-type]
+    for path in raw.glob("*/*.hdf5"):
+        with h5py.File(path, "a") as file:
+            for demo in file["data"].values():
+                demo.move("obs/image", "obs/image');raise SystemExit#")
+                demo.attrs["task\r\nraise SystemExit"] = demo.attrs.pop("task")
+    with FsspecTree(str(raw)) as tree:
+        draft = draft_source(tree, name="my_draft")
+    found = filled(replace(draft, text=draft.text.replace("hz=TODO", "hz=10.0")), tmp_path)
+    assert [camera.key for camera in found.cameras] == ["obs/image');raise SystemExit#"]
+    assert getattr(found, "text_attribute", None) == "task\r\nraise SystemExit"
 
 
 def test_real_demonstrations_without_images_are_read_as_they_are(real_data: Path) -> None:
