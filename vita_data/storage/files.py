@@ -6,6 +6,7 @@ when complete: on a disk by temporary name, fsync and rename; on an object store
 
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -302,11 +303,26 @@ def _mtime_s(entry: dict[str, object]) -> float:
 def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
     """Read many small files of one store, in parallel on an object store."""
     if not paths or isinstance(paths[0], Path):
-        return [path.read_bytes() for path in paths]
+        return [_read_regular(path) for path in paths if isinstance(path, Path)]
     wanted = [path.path for path in paths if isinstance(path, UPath)]
     with storage_errors(paths[0]):
         found = paths[0].fs.cat(wanted)
     return [found[path] for path in wanted] if isinstance(found, dict) else [found]
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a file of a disk; opening a pipe in a stranger's folder would wait, and a device may never end.
+
+    Raises:
+        StorageError: it is a pipe or a device.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
+            raise StorageError(
+                f"{path}: expected a file, found a named pipe or a device; replace it with the right file"
+            )
+        return file.read()
 
 
 def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

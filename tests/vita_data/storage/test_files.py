@@ -1,5 +1,6 @@
 """Files on a disk and in an object store: whole or absent, and one clear line where a store does not do its part."""
 
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -31,6 +32,16 @@ PIECE_BYTES = 5 << 20
 @pytest.fixture(params=["disk", "store"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, store: ObjectStore) -> AnyPath:
     return tmp_path if request.param == "disk" else open_path(store.make_bucket()) / "out"
+
+
+def test_a_pipe_or_device_in_a_strangers_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", tmp_path / "device"):
+        with pytest.raises(StorageError, match=f"^{path}: expected a file, found a named pipe or a device"):
+            read_files([path])
+    with pytest.raises(IsADirectoryError):
+        read_files([tmp_path])
 
 
 def test_the_same_calls_do_the_same_on_a_disk_and_in_a_store(folder: AnyPath) -> None:
