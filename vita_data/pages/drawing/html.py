@@ -188,7 +188,9 @@ def page(title: str, introduction: str, sections: Sequence[Section], *, warnings
         links,
         *(_section(id_, section) for id_, section in numbered),
     )
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    whole = "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    # Half of a surrogate pair, which a text of a dataset may contain, cannot be written to a file.
+    return whole.encode(errors="backslashreplace").decode()
 
 
 def _section(id_: str, section: Section) -> Markup:

@@ -36,6 +36,10 @@ def test_page_forbids_whatever_comes_from_outside() -> None:
     assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
+def test_half_a_surrogate_does_not_keep_a_page_from_being_written() -> None:
+    assert "\\ud800" in page("\ud800", "i", []).encode().decode()
+
+
 def test_every_link_leads_to_a_section() -> None:
     parsed = PageParser(page("t", "i", [Section(title=f"s{i}", explanation="", body=text("")) for i in range(3)]))
     assert [f"#{attributes['id']}" for attributes in parsed.named("section")] == [
