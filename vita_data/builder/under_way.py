@@ -66,7 +66,7 @@ def read_under_way(folder: AnyPath, numbers: Sequence[int]) -> tuple[list[UnderW
     found: list[UnderWay] = []
     for path in known:
         # The file is deleted when its unit is committed, and is empty for a moment while it is rewritten.
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError, TypeError, RecursionError):
             found.append(UnderWay(**json.loads(path.read_text())))
     return found, max((there[path.name].mtime_s for path in known), default=None)
 

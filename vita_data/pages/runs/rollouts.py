@@ -58,7 +58,7 @@ def read_rollouts(folder: Path) -> Rollouts:
             film=(folder / FILM).read_bytes(),
         )  # fmt: skip
         _ = found.policy
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as fault:
         raise ShardError(f"{folder / RESULT}: cannot be read ({fault!r}); run the evaluation again") from fault
     return found
 

@@ -142,7 +142,7 @@ def _evaluation(content: str, where: str) -> Evaluation:
         figures = {name: float(one) for name, one in value.items() if isinstance(one, int | float) and name != "step"}
         verdict = tuple(str(line) for line in value.get("verdict", ()))
         return Evaluation(step=int(value["step"]), figures=figures, verdict=verdict)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes a new one"
                          ) from error  # fmt: skip
 
@@ -160,7 +160,7 @@ def newest_actions(run: Path) -> ActionPreview | None:
         value = json.loads(path.read_text())
         true, predicted = (np.asarray(value[name], np.float64) for name in ("true", "predicted"))
         mask = np.asarray(value["mask"], bool)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes a new one") from error
     if not (true.shape == predicted.shape == mask.shape and mask.ndim == 3 and mask.shape[2] == ACTION_PREVIEW_DIM):
         raise ShardError(f"{path}: true {true.shape}, predicted {predicted.shape} and mask {mask.shape} must all be "
@@ -174,7 +174,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = json.loads(line)
             row["step"], row["stage"], row["modality"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):
                 return  # a running or crashed run may leave an incomplete last line
             raise ShardError(f"{path} line {number}: expected step, stage and modality, got {error!r}") from error

@@ -61,9 +61,13 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         raise RequestError(f"{folder} has no {WEIGHTS}")
     try:
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
         raise RequestError(f"{index} cannot be read ({one_line(fault)})") from fault
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
+            raise RequestError(f"{index}: expected names of files beside it, got {name!r:.200}; fetch the model again")
+    return [folder / name for name in names]
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -77,7 +81,7 @@ def read_config(folder: Path) -> dict[str, object]:
         raise RequestError(f"{folder} has no {path.name}")
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as fault:
+    except (OSError, ValueError, TypeError, RecursionError) as fault:
         raise RequestError(f"{path} cannot be read ({one_line(fault)})") from fault
 
 
