@@ -17,7 +17,7 @@ from vita_data.builder.under_way import remove_reports
 from vita_data.errors import SourceError
 from vita_data.normalize.keyframes import native_stride
 from vita_data.shards.card_fields import SUMS
-from vita_data.shards.episodes import EPISODES
+from vita_data.shards.episodes import EPISODES, EPISODES_SCHEMA
 from vita_data.shards.index import CARD, RECORDS, card_bytes, card_shards, index_of
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
 from vita_data.shards.sums import with_sum
@@ -126,12 +126,9 @@ def _with_release(rows: Sequence[EpisodeRow]) -> Sequence[EpisodeRow]:
 
 
 def _episodes_bytes(rows: Sequence[EpisodeRow]) -> bytes:
-    columns: dict[str, pa.Array] = {}
-    for name in EpisodeRow.__dataclass_fields__:
-        kind = pa.int64() if name.startswith("num_") else pa.string()
-        columns[name] = pa.array([getattr(row, name) for row in rows], kind)
+    columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in EPISODES_SCHEMA]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink)
+    pq.write_table(pa.Table.from_arrays(columns, schema=EPISODES_SCHEMA), sink)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

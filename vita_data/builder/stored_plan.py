@@ -70,13 +70,7 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
     """
     path = folder / RECORDS / PLAN
     try:
-        value: Mapping[str, Any] = parse_summed(read_files([path])[0])
-        return StoredPlan(
-            digest=str(value["digest"]),
-            fingerprint={**value["fingerprint"]},
-            grouping=tuple(tuple(str(id_) for id_ in ids) for ids in value["units"]),
-            num_units=value.get("num_units"),
-        )
+        return _parsed(parse_summed(read_files([path])[0]))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -84,6 +78,16 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
             f"{path}: expected the plan of a build, got {error}; remove it and run the same build again, which builds "
             "all units anew"
         ) from error
+
+
+def _parsed(value: Mapping[str, Any]) -> StoredPlan:
+    grouping = tuple(tuple(str(id_) for id_ in ids) for ids in value["units"])
+    num_units, print_ = value.get("num_units"), {**value["fingerprint"]}
+    if num_units is not None and not (type(num_units) is int and 0 <= num_units <= len(grouping)):
+        raise ValueError(f"num_units {num_units!r:.40} of {len(grouping)} units")
+    if lacking := {"source", "parts"} - print_.keys():
+        raise ValueError(f"a fingerprint without {', '.join(sorted(lacking))}")
+    return StoredPlan(digest=str(value["digest"]), fingerprint=print_, grouping=grouping, num_units=num_units)
 
 
 def require_plan(folder: AnyPath, digest: str, *, limit: int | None) -> None:

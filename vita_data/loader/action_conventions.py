@@ -7,6 +7,7 @@ from vita_data.action_convention import Convention
 from vita_data.loader.order.members import metadata
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.pool import OpenEntry
+from vita_data.shards.index import invalid_content
 from vita_data.shards.reader import ShardFiles
 
 
@@ -28,4 +29,5 @@ def conventions(plan: Plan) -> Mapping[str, Convention]:
 def _of(opened: OpenEntry, files: ShardFiles) -> Convention | None:
     member = metadata(next(view for view in opened.views if len(view)), 0)
     data = files.read(member.view.shard, member.ref, clip=member.key, member=member.member_name)
-    return Convention.of(json.loads(data)["extras"])
+    with invalid_content(f"shard {member.view.shard}, clip {member.key}"):
+        return Convention.of(json.loads(data)["extras"])

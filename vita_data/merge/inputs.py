@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from vita_data.action_convention import Convention
 from vita_data.errors import RequestError
 from vita_data.shards.episodes import read_episodes
-from vita_data.shards.index import SourceIndex, card_shards, open_source, read_card, source_name
+from vita_data.shards.index import SourceIndex, card_shards, invalid_content, open_source, read_card, source_name
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, MemberRef
 from vita_data.storage.files import AnyPath
@@ -93,7 +93,8 @@ def _convention(one: Input) -> str:
                 member = MemberRef(ref["offset"], ref["size"], ref["crc32"])
                 data = files.read(shard, member, clip=str(row["key"]), member=CLIP_JSON)
                 files.close()
-                return _told(Convention.of(json.loads(data)["extras"]))
+                with invalid_content(f"shard {shard}, clip {row['key']}"):
+                    return _told(Convention.of(json.loads(data)["extras"]))
     return _told(None)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from vita_data.curation.quality import COPIES, MEASURES
+from vita_data.errors import ShardError
 from vita_data.pages.drawing.bars import Histogram, histogram
 from vita_data.pages.drawing.html import (
     Cell,
@@ -114,6 +115,11 @@ def _pictures(stored: pl.DataFrame, folders: Sequence[AnyPath]) -> Iterator[Pict
     """Yield the middle image of each episode that has one."""
     places, files = _places(stored, folders), ShardFiles()
     for row in stored.iter_rows(named=True):
+        if row["clip"] not in places:
+            raise ShardError(
+                f"source {row['source']}: episode {row['id']!r} has clip {row['clip']!r}, which is in no index; run "
+                "`vita-data verify` on its folder"
+            )
         try:
             jpeg = thumbnail(files, places[row["clip"]])
         except IndexError:

@@ -64,6 +64,11 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_file_name(value: object) -> bool:
+    """Tell whether a folder or file may be named so."""
+    return isinstance(value, str) and value.isprintable() and value not in ("", ".", "..") and not {*value} & {*"/\\"}
+
+
 def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -128,7 +133,7 @@ _ENTRY = _record(
 )
 _FIELDS: Mapping[str, _Check] = {
     "schema_version": lambda value: type(value) is int and value == SCHEMA_VERSION,
-    "source": _is_name,
+    "source": _is_file_name,
     "title": _is_text,
     "release": _list_of(_is_text),
     "embodiment": _list_of(_is_text),

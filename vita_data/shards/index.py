@@ -3,8 +3,9 @@
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 from vita_data.errors import ManifestError, ShardError, raise_machine_fault
 from vita_data.nearby import meant, near_name
 from vita_data.shards.card_fields import SUMS, card_fault, resize_of
+from vita_data.shards.index_values import index_fault
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.sums import parse_summed, with_sum
@@ -26,6 +28,8 @@ RECORDS = ".build"
 """Folder where a build stores its plan and its units' records."""
 MERGE = ".merge"
 """Folder where a merge stores what it merges."""
+INVALID = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""Exceptions of content that somebody stored with a right checksum, but not in the shard format."""
 _OPENERS, _STORE_OPENERS = 8, 32
 """Number of indexes opened in parallel, on a disk or mount and in a store."""
 
@@ -164,37 +168,36 @@ class SourceIndex:
 def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
     """Memory-map a shard's index.
 
-    Its checksum is verified first: Arrow trusts the offsets that it reads, so a flipped bit could crash the process.
+    Its checksum and its offsets are verified first: Arrow trusts what it reads, so a wrong offset could crash the
+    process.
 
     Raises:
         ShardError: the file is missing, does not match its checksum, or is not an index of this version.
         StorageError: it cannot be opened because of missing permissions or a fault of the disk.
     """
     try:
-        found, held = _mapped(path) if isinstance(path, Path) else _fetched(path)
-        if found != sha256:
+        (data,) = read_files([path])
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
-        table = pa.ipc.open_file(held).read_all()
-        if isinstance(held, pa.NativeFile):
-            # The table keeps the mapping alive; thousands of shards must not keep thousands of file handles open.
-            held.close()
-    except (OSError, pa.ArrowInvalid) as error:
+        with pa.ipc.open_file(data) as reader:
+            if reader.schema != INDEX_SCHEMA:
+                raise ShardError(f"index {path}: its columns differ from those of this version; build the source again")
+            table = reader.read_all()
+        # The checksum is only as good as the card: a stranger may have written both.
+        table.validate(full=True)
+        if fault := index_fault(table):
+            raise ShardError(f"index {path}: {fault}; build the source again, or get it from whoever built it")
+        return _mapped(path) if isinstance(path, Path) else table
+    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise_machine_fault(error, f"index {path}")
         raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
-    if table.schema != INDEX_SCHEMA:
-        raise ShardError(f"index {path}: its columns differ from those of this version; build the source again")
-    return table
 
 
-def _mapped(path: Path) -> tuple[str, pa.NativeFile]:
-    # Read once for the checksum and then map: pages that only the checksum needs do not stay in memory.
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), pa.memory_map(str(path))
-
-
-def _fetched(path: AnyPath) -> tuple[str, pa.Buffer]:
-    (data,) = read_files([path])
-    return hashlib.sha256(data).hexdigest(), pa.py_buffer(data)
+def _mapped(path: Path) -> pa.Table:
+    """Map an index that was checked: pages that only the checks needed do not stay in memory."""
+    # The table keeps the mapping alive; thousands of shards must not keep thousands of file handles open.
+    with pa.memory_map(str(path)) as held:
+        return pa.ipc.open_file(held).read_all()
 
 
 def open_source(folder: AnyPath, split: Split) -> SourceIndex:
@@ -279,7 +282,25 @@ def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool
     key = str(row["key"])
     wanted = row if with_frames else {**row, "frames": []}
     members = files.read_many(shard, member_refs(wanted), clip=key)
-    return clip_from_members(key, members, with_frames=with_frames)
+    with invalid_content(f"shard {shard}, clip {key}"):
+        return clip_from_members(key, members, with_frames=with_frames)
+
+
+@contextmanager
+def invalid_content(where: str) -> Iterator[None]:
+    """Name the place of content that is not as the shard format requires, for a `with` block.
+
+    Raises:
+        ShardError: the block found such content.
+    """
+    try:
+        yield
+    except INVALID as error:
+        what = " ".join(repr(error).split())
+        raise ShardError(
+            f"{where}: the checksum matches, but the content is not that of a clip ({what:.200}): it was stored like "
+            "this; build the source again, or get it from whoever built it"
+        ) from error
 
 
 def member_refs(row: Json) -> dict[str, MemberRef]:

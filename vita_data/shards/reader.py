@@ -60,6 +60,8 @@ class ShardFiles:
         """
         # A handle stays open while it is in use, so that none is closed while a thread reads.
         handle = self._handle(shard)
+        # An index of a stranger may ask for any size, and all of it would be allocated.
+        size = min(size, max(0, os.fstat(handle.number).st_size - offset))
         return os.pread(handle.number, size, offset)
 
     def read_into(self, shard: Path, offset: int, memory: memoryview) -> int:

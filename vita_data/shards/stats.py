@@ -18,6 +18,7 @@ from vita_data.errors import ManifestError, ShardError
 from vita_data.shards.card_fields import SUMS
 from vita_data.shards.index import (
     CARD,
+    INVALID,
     SourceIndex,
     card_bytes,
     card_sums,
@@ -37,6 +38,7 @@ _NUM_BINS = 20_000
 _HELD_ROWS = 200_000
 _NUM_PASSES = 6
 """Sums, quantiles and deviations, of actions and of states."""
+_DIMS = {"action": ACTION_DIM, "state": STATE_DIM}
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]
@@ -96,12 +98,17 @@ def load_stats(folder: AnyPath) -> StatsFile:
         raise ManifestError(f"no statistics of {name!r}: {folder / STATS} is missing; {repair}") from None
     if hashlib.sha256(data).hexdigest() != card_sums(card).get(STATS):
         raise ShardError(f"{folder / STATS}: does not match the card's sha256; {repair}")
-    value = json.loads(data)
-    return StatsFile(
-        name=name,
-        source=_group_from_json(value["source"][name]),
-        embodiment={embodiment: _group_from_json(group) for embodiment, group in value["embodiment"].items()},
-    )
+    try:
+        value = json.loads(data)
+        return StatsFile(
+            name=name,
+            source=_group_from_json(value["source"][name]),
+            embodiment={embodiment: _group_from_json(group) for embodiment, group in value["embodiment"].items()},
+        )
+    except INVALID as error:
+        raise ShardError(
+            f"{folder / STATS}: expected the statistics of {name!r}, got {error!r:.200}; {repair}"
+        ) from error
 
 
 def write_stats(folder: AnyPath, progress: Progress = SILENT) -> StatsFile:
@@ -283,8 +290,11 @@ def _group_from_json(value: Mapping[str, Json]) -> GroupStats:
         if name not in value:
             return None
         part = value[name]
-        figures = {key: np.array([np.nan if x is None else x for x in _list(part[key])]) for key in _FIGURES}
-        return ColumnStats(count=_int(part["count"]), mask=np.array(_list(part["mask"]), bool), **figures)
+        figures = {key: np.array([np.nan if x is None else float(x) for x in _list(part[key])]) for key in _FIGURES}
+        mask = np.array(_list(part["mask"]), bool)
+        if {len(figure) for figure in (mask, *figures.values())} != {_DIMS[name]}:
+            raise ValueError(f"figures of {name} that are not of {_DIMS[name]} columns")
+        return ColumnStats(count=_int(part["count"]), mask=mask, **figures)
 
     return GroupStats(action=columns("action"), state=columns("state"))
 

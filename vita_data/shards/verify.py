@@ -11,8 +11,17 @@ from isal.isal_zlib import crc32
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ShardError
-from vita_data.shards.index import card_shards, member_refs, open_index, read_card, source_name
-from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, MemberRef, index_row, npy_array
+from vita_data.shards.index import card_shards, invalid_content, member_refs, open_index, read_card, source_name
+from vita_data.shards.schema import (
+    ACTION_NPY,
+    CLIP_JSON,
+    DEPTH,
+    STATE_NPY,
+    MemberRef,
+    clip_from_members,
+    index_row,
+    npy_array,
+)
 from vita_data.shards.sums import SUM
 from vita_data.shards.tar import END, header
 from vita_data.shards.verify_files import file_faults, file_sha256, no_sum, record_faults, strays
@@ -115,22 +124,37 @@ class _Checked:
                 start = end
                 for name, ref in sorted(member_refs(row).items(), key=lambda item: item[1].offset):
                     where = f"shard {self.shard}, clip {row['key']}, member {name}"
-                    wanted = header(f"{row['key']}.{name}", ref.size)
-                    file.seek(ref.offset - 512)
-                    block = file.read(len(wanted) + ref.size + (-ref.size % 512))
+                    wanted = _header(f"{row['key']}.{name}", ref.size)
+                    file.seek(max(ref.offset - 512, 0))
+                    block = file.read(512 + ref.size + (-ref.size % 512))
                     problems += [f"{where}: {fault}" for fault in _member_faults(block, wanted, ref, start=end)]
                     members[name] = block[512 : 512 + ref.size]
                     end, self.num_members = ref.offset + ref.size + (-ref.size % 512), self.num_members + 1
                 self.progress.update(end - start, f"{self.shard.name}, {len(problems)} problems")
                 if not problems:
-                    faults = clip_faults(row, members)
-                    problems += [f"shard {self.shard}, clip {row['key']}, {fault}" for fault in faults]
+                    problems += self._clip_problems(row, members)
             file.seek(end)
             self.num_bytes = end + len(END)
             if file.read(len(END) + 1) != END:
                 problems.append(f"shard {self.shard}: does not end where its index ends")
             self.progress.update(len(END), f"{self.shard.name}, {len(problems)} problems")
         return problems
+
+    def _clip_problems(self, row: Json, members: Mapping[str, bytes]) -> list[str]:
+        where = f"shard {self.shard}, clip {row['key']}"
+        try:
+            with invalid_content(where):
+                return [f"{where}, {fault}" for fault in clip_faults(row, members)]
+        except ShardError as error:
+            return [str(error)]
+
+
+def _header(name: str, size: int) -> bytes:
+    """Make the header that a member must have; empty if no tar can have the member."""
+    try:
+        return header(name, size)
+    except ValueError:
+        return b""
 
 
 def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -> Iterator[str]:
@@ -146,6 +170,7 @@ def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -
 
 def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
     """Compare a clip's members with its metadata and the schema; yields `member NAME: fault`."""
+    clip_from_members(str(row["key"]), members)  # raises what readers would meet
     meta = json.loads(members[CLIP_JSON])
     refs = member_refs(row)
     if index_row(str(row["key"]), meta, refs) != row:

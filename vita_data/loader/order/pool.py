@@ -174,6 +174,11 @@ def _open(manifest: Manifest, entry: MixtureEntry, folder: AnyPath) -> OpenEntry
     place = f"manifest {manifest.path}: source {entry.source!r}"
     with shards_advice(manifest, entry, folder):
         index, stats = open_source(folder / entry.source, entry.split), load_stats(folder / entry.source)
+    if index.source != entry.source:
+        raise ManifestError(
+            f"{place}: {folder / entry.source} holds the source {index.source!r}; give the folder that name, and name "
+            "it so in the manifest"
+        )
     views = tuple(ShardView(shard, table) for shard, table in zip(index.shards, index.tables, strict=True))
     if not sum(len(view) for view in views):
         _refuse_nothing(place, read_card(folder / entry.source))

@@ -1,0 +1,84 @@
+"""Checks the values of an index, which may come from a stranger: readers take its numbers and names as they are."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vita_data.shards.schema import DEPTH
+from vita_data.types import CameraRole, Gaps, Modality, Split
+
+_MAY_BE_NULL = frozenset({"instruction", "suite", "task", "action_valid", "action", "state"})
+_MEMBERS = ("clip", "action", "state")
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "hz": (math.ulp(0.0), 1e6),
+    "stride": (1, 1 << 30),
+    "num_steps": (1, 1 << 30),
+    "offset": (0, 1 << 50),
+    "size": (0, 1 << 30),
+}
+"""Least and greatest numbers, far wider than any build writes."""
+_CAMERAS = frozenset(name for role in CameraRole for name in (str(role), f"{DEPTH}{role}"))
+_NAMES: Mapping[str, type[StrEnum]] = {"split": Split, "modality": Modality, "gaps": Gaps}
+
+
+def index_fault(table: pa.Table) -> str:
+    """Describe the first column with a value that no build writes; empty if there is none.
+
+    Args:
+        table: the columns of `schema.INDEX_SCHEMA`, with valid offsets.
+    """
+    for name in table.column_names:
+        if table[name].null_count and name not in _MAY_BE_NULL:
+            return f"column {name} has nulls"
+    checks: tuple[Callable[[pa.Table], Iterator[str]], ...] = (_number_faults, _name_faults, _member_faults)
+    return next((fault for check in checks for fault in check(table)), "")
+
+
+def _number_faults(table: pa.Table) -> Iterator[str]:
+    for name in ("hz", "stride", "num_steps"):
+        yield from _range_faults(table[name], name, name)
+    keyframes = table["keyframes"].combine_chunks()
+    rows, of_clips = pc.list_flatten(keyframes), pc.list_parent_indices(keyframes)
+    is_inside = pc.and_(pc.greater_equal(rows, 0), pc.less(rows, table["num_steps"].combine_chunks().take(of_clips)))
+    if not pc.all(is_inside, min_count=0).as_py():
+        yield "column keyframes has rows that a clip does not have"
+
+
+def _name_faults(table: pa.Table) -> Iterator[str]:
+    for name, kind in _NAMES.items():
+        yield from _unknown(table[name], name, frozenset(map(str, kind)))
+    yield from _unknown(pc.list_flatten(table["cameras"]), "cameras", _CAMERAS)
+
+
+def _member_faults(table: pa.Table) -> Iterator[str]:
+    for name, members in _members(table):
+        for part in members.type:
+            values = pc.struct_field(members, part.name)
+            if values.null_count:
+                yield f"column {name} has members without {part.name}"
+            elif part.name == "camera":
+                yield from _unknown(values, name, _CAMERAS)
+            elif part.name in _RANGES:
+                yield from _range_faults(values, part.name, name)
+
+
+def _members(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    for name in _MEMBERS:
+        yield name, table[name].combine_chunks().drop_null()
+    yield "frames", pc.list_flatten(table["frames"].combine_chunks())
+
+
+def _range_faults(values: pa.Array | pa.ChunkedArray, what: str, column: str) -> Iterator[str]:
+    least, most = _RANGES[what]
+    is_inside = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))  # false for a NaN
+    if not pc.all(is_inside, min_count=0).as_py():
+        wrong = values.filter(pc.invert(is_inside))[0].as_py()
+        yield f"column {column}: expected {what} from {least:g} to {most:g}, found {wrong}"
+
+
+def _unknown(values: pa.Array | pa.ChunkedArray, column: str, known: frozenset[str]) -> Iterator[str]:
+    if unknown := set(pc.unique(values).to_pylist()) - known:
+        yield f"column {column}: expected {', '.join(sorted(known))}, found {min(map(repr, unknown)):.80}"
