@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
-from vita_data.formats.limits import MAX_LOST_RECORDS, MAX_SHARD_RECORDS
+from vita_data.formats.limits import MAX_LOST_RECORDS, MAX_RECORD_BYTES, MAX_SHARD_RECORDS
 from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, require_readable, unreadable
 from vita_data.installation import install_extra
 
@@ -60,7 +60,8 @@ def stream_array_records(local_path: Callable[[], str], *, name: str) -> Iterato
         )
     for index in range(num_records):
         try:
-            yield bytes(reader.read())
+            record = bytes(reader.read())
+            yield record if len(record) <= MAX_RECORD_BYTES else _too_large(f"{name} record {index}", len(record))
         except (RuntimeError, ValueError, MemoryError) as error:
             require_readable(path, name=name)
             num_lost += 1
@@ -80,6 +81,10 @@ def _fault(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"the file asks for more memory than there is; {FETCH_AGAIN}, or give more with --memory-mb"
     return f"the data is damaged; {FETCH_AGAIN}"
+
+
+def _too_large(where: str, num_bytes: int) -> EpisodeError:
+    return EpisodeError(f"{where}: has {num_bytes} bytes, expected at most {MAX_RECORD_BYTES}; {FETCH_AGAIN}")
 
 
 def _open(path: str, name: str) -> Any:

@@ -240,3 +240,17 @@ def test_without_the_package_the_extra_is_named(tree: FsspecTree, monkeypatch: p
     monkeypatch.setitem(sys.modules, "array_record.python", None)
     with pytest.raises(RequestError, match=r"its files are ArrayRecord, which needs array_record .*\[arrayrecord\]"):
         open_dataset(tree, RELEASE)
+
+
+def test_a_record_or_number_of_records_beyond_any_dataset_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "vita_data.formats.rlds.array_record"
+    write_array_records(file, [b"small", bytes(100), b"small"])
+    monkeypatch.setattr(f"{module}.MAX_RECORD_BYTES", 10)
+    first, large, last = records(file)
+    assert (first, last) == (b"small", b"small")
+    assert str(large) == "robot-x record 1: has 100 bytes, expected at most 10; fetch the file again"
+    monkeypatch.setattr(f"{module}.MAX_SHARD_RECORDS", 2)
+    with pytest.raises(SourceError, match="robot-x: its index lists 3 records, more than 2"):
+        records(file)
