@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from vita_data.formats.rlds.array_record import stream_array_records, write_array_records
 from vita_data.formats.rlds.tfrecord import masked_crc32c
 
 Rule = Callable[[Path, random.Random], None]
@@ -297,17 +298,45 @@ def _message(data: bytes) -> Rule:
     return write
 
 
+_MESSAGES = {
+    "an empty message": b"",
+    "a field of 2^60 bytes": b"\x0a" + _varint(1 << 60) + b"abc",
+    "a number without end": b"\x08" + b"\xff" * 4000,
+    "nested messages": b"\x0a\x7f" * 5000,
+    "a million fields": b"\x0a\x00" * 3_000_000,
+    "noise": random.Random(7).randbytes(5000),
+}
 TFRECORD: Mapping[str, Rule] = {
     **{
         f"a record of {length}": _first_length(length)
         for length in (0, 1, 1 << 20, 1 << 31, 1 << 40, 1 << 62, 2**64 - 1)
     },
-    "an empty message": _message(b""),
-    "a field of 2^60 bytes": _message(b"\x0a" + _varint(1 << 60) + b"abc"),
-    "a number without end": _message(b"\x08" + b"\xff" * 4000),
-    "nested messages": _message(b"\x0a\x7f" * 5000),
-    "a million fields": _message(b"\x0a\x00" * 3_000_000),
-    "noise": _message(random.Random(7).randbytes(5000)),
+    **{name: _message(data) for name, data in _MESSAGES.items()},
+}
+
+
+def _array_record(data: bytes) -> Rule:
+    """Write a whole file of one other record and copies of the first good one, with the sums that fit them."""
+
+    def write(path: Path, drawn: random.Random) -> None:
+        good = next(stream_array_records(lambda: str(path), name=path.name))
+        assert isinstance(good, bytes)
+        path.unlink()
+        write_array_records(path, [data, good, good])
+
+    return write
+
+
+def _last_bytes(data: bytes) -> Rule:
+    """Put other bytes at the end, where the place of the index is."""
+    return lambda path, drawn: put(path, path.read_bytes()[: -len(data)] + data)
+
+
+ARRAY_RECORD: Mapping[str, Rule] = {
+    **{name: _array_record(data) for name, data in _MESSAGES.items()},
+    "a record of 600 MB": _array_record(bytes(600_000_000)),
+    **{f"an index at {place}": _last_bytes(struct.pack("<Q", place)) for place in (0, 1, 1 << 40, 2**64 - 1)},
+    "two files in one": lambda path, drawn: put(path, path.read_bytes() * 2),
 }
 
 
@@ -377,5 +406,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
 
 def rules_for(path: Path) -> Mapping[str, Rule]:
     """The rules for a file of this name."""
-    own = TFRECORD if ".tfrecord" in path.name else RULES.get(path.suffix, {})
-    return {**ANY, **own}
+    for form, rules in {".tfrecord-": TFRECORD, ".array_record-": ARRAY_RECORD}.items():
+        if form in path.name:
+            return {**ANY, **rules}
+    return {**ANY, **RULES.get(path.suffix, {})}

@@ -16,19 +16,23 @@ import pytest
 
 from tests.faults.hostile import Rule, rules_for
 from tests.raw_trees import files_of, same_files
+from tests.vita_data.declared.test_array_record import EXAMPLE, NAME, written
+from tests.vita_data.declared.test_commands import file_of
 from tests.vita_data.sources.test_from_file import MY_ARM
 from vita_data import sources
 from vita_data.builder import LocalEngine, WorkerLimits
 from vita_data.builder.worker import Worker
 from vita_data.builder.worker_limits import processor_s
 from vita_data.cli.main import main
+from vita_data.formats.rlds.files import FileFormat
 from vita_data.shards.verify import verify
 
 LIMITS = WorkerLimits(deadline_s=10.0)
 MAX_S = 60.0
 """Of processor time, so that a busy machine fails nothing."""
 MAX_BYTES = 1_500_000_000
-LEROBOT = "lerobot"
+LEROBOT, ARRAY_RECORD = "lerobot", "array_record"
+"""Trees of declared sources; those of the others are named like their source."""
 
 
 class WarmEngine(LocalEngine):
@@ -93,6 +97,10 @@ def made_tree(name: str, toy_raw: Path, place: Path) -> Tree:
         file.write_text(MY_ARM)
         assert main(["toy", "--source-file", str(file), "--raw", str(raw)]) == 0
         return Tree(name="my_arm", raw=raw / "my_arm", source=("--source-file", str(file)))
+    if name == ARRAY_RECORD:
+        pytest.importorskip("array_record")
+        file = file_of(place / "declared", EXAMPLE)
+        return Tree(name=NAME, raw=written(file, raw, FileFormat.ARRAY_RECORD), source=("--source-file", str(file)))
     same_files(toy_raw / name, raw)
     for path in [path for path in files_of(raw) if path.suffix == ".hdf5"][2:]:
         (raw / path).unlink()
@@ -185,7 +193,7 @@ def _untouched(tree: Tree, file: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*sources.names(), LEROBOT])
+@pytest.mark.parametrize("name", [*sources.names(), LEROBOT, ARRAY_RECORD])
 def test_a_hostile_file_costs_itself(
     name: str, toy_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
