@@ -24,11 +24,11 @@ from vita_model.sims.benchmarks.calvin_installation import NAME, CalvinParts, Re
 from vita_model.sims.benchmarks.calvin_sequences import NUM_CHAINS, NUM_INSTRUCTIONS, Chain
 from vita_model.sims.benchmarks.offline_import import quiet
 from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
-from vita_model.sims.results.journal import Journal, Place, identity
+from vita_model.sims.results.journal import Journal, Note, Place, identity
 from vita_model.sims.results.rollouts import Strip, observer
 from vita_model.sims.results.scores import SuccessRate, rate_json, write_json
 from vita_model.sims.results.videos import Videos
-from vita_model.sims.results.workers import RunEpisode, Workers
+from vita_model.sims.results.workers import Job, RunEpisode, Workers
 
 CONVENTION = "calvin"
 TABLE = 1
@@ -193,24 +193,13 @@ def evaluate_calvin(
     with quiet(NAME) as loud, CalvinChains(request, checked, loud(report)) as chains:
         report = loud(report)
         progress.start(request.num_chains)
-        with Journal(request.place, {**settings, "policy": identity(policy.info)}, report, progress) as journal:
-            ended: list[ChainResult] = []
-
-            def note(row: Json) -> str:
-                ended.append(_result(row))
-                mean = np.mean([chain.length for chain in ended])
-                report(f"chain {len(ended)}: {ended[-1].length} of {NUM_INSTRUCTIONS}, mean {mean:.3f}")
-                return f"mean {mean:.2f} of {NUM_INSTRUCTIONS} instructions"
-
+        recorded = {**settings, "policy": identity(policy.info)}
+        with Journal(request.place, recorded, report, progress, _mean_note(report)) as journal:
             numbers = range(request.num_chains)
             if workers is not None:
                 opener = CalvinEpisodes(request=request, open_policy=workers.open_policy)
-                journal.fill([(_GROUP, number) for number in numbers], opener, workers.number, note)
-                ended.clear()  # they came in any order
-                ended.extend(map(_result, journal.rows(_GROUP, numbers, partial(chains.run, _GROUP))))
-            else:
-                for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP)):
-                    progress.update(note=note(row))
+                journal.fill([(_GROUP, number) for number in numbers], opener, workers.number)
+            ended = [_result(row) for row in journal.rows(_GROUP, numbers, partial(chains.run, _GROUP))]
             lengths = [chain.length for chain in ended]
             result = {
                 "benchmark": "calvin",
@@ -228,6 +217,19 @@ def evaluate_calvin(
             if request.videos:
                 report(f"films: {request.videos.write_page('CALVIN')}")
     return result
+
+
+def _mean_note(report: Callable[[str], None]) -> Note:
+    """Make a function that is told each row, reports it, and gives the mean so far."""
+    lengths: list[int] = []
+
+    def note(job: Job, row: Json) -> str:
+        lengths.append(_result(row).length)
+        mean = np.mean(lengths)
+        report(f"chain {job[1] + 1}: {lengths[-1]} of {NUM_INSTRUCTIONS}, mean {mean:.3f}")
+        return f"mean {mean:.2f} of {NUM_INSTRUCTIONS} instructions"
+
+    return note
 
 
 def _result(row: Json) -> ChainResult:

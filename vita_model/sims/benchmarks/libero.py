@@ -21,7 +21,7 @@ from vita_model.sims.benchmarks.libero_task import SEEDING, LiberoTask
 from vita_model.sims.benchmarks.offline_import import quiet
 from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
-from vita_model.sims.results.journal import Journal, Place, identity, success_counter
+from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import LoopConfig
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
 from vita_model.sims.results.videos import Videos
@@ -161,7 +161,7 @@ def evaluate_libero(
             if workers is not None:
                 jobs = [(suite.task_name(number), trial) for number in numbers for trial in range(request.num_trials)]
                 opener = LiberoEpisodes(request=request, open_policy=workers.open_policy)
-                journal.fill(jobs, opener, workers.number, success_counter())
+                journal.fill(jobs, opener, workers.number)
             for number in numbers:
                 name = suite.task_name(number)
                 make = partial(_task, suite, number, policy.info)

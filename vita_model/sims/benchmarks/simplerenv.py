@@ -29,7 +29,7 @@ from vita_model.sims.benchmarks.simplerenv_tasks import TASKS, Robot, SimplerTas
 from vita_model.sims.benchmarks.versions import package_versions
 from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
-from vita_model.sims.results.journal import Journal, Place, identity, success_counter
+from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Ending, LoopConfig
 from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
 from vita_model.sims.results.videos import Videos
@@ -213,7 +213,7 @@ def evaluate_simplerenv(
             if workers is not None:
                 jobs = [(task.column, seed) for task in request.tasks for seed in seeds]
                 opener = SimplerEpisodes(request=request, open_policy=workers.open_policy)
-                journal.fill(jobs, opener, workers.number, success_counter())
+                journal.fill(jobs, opener, workers.number)
             for task in request.tasks:
                 episodes[task.column] = journal.episodes(
                     task.column, seeds, partial(make, task), checked, _loop(request, task), request.videos

@@ -24,6 +24,8 @@ from vita_model.sims.results.videos import Videos
 from vita_model.sims.results.workers import Job, OpenEpisodes, run_in_workers
 
 Maker = Callable[[], Made]
+Note = Callable[[Job, Json], str]
+"""Is told each episode once, as it ends or is found in the journal; says what the progress display adds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Place:
     folder: Path
     name: str
     resume: bool = False
+    remedy: str = "add --resume to continue"
+    """What to do after an interruption."""
 
     @property
     def result(self) -> Path:
@@ -62,6 +66,7 @@ class Journal:
         settings: Mapping[str, object],
         report: Callable[[str], None],
         progress: Progress = SILENT,
+        note: Note | None = None,
     ) -> None:
         """Start or continue a journal.
 
@@ -69,14 +74,15 @@ class Journal:
             place: where to write.
             settings: settings of all episodes, as JSON values, without their number.
             report: called with progress lines.
-            progress: counts the episodes of tasks (`episodes`), with their successes so far.
+            progress: counts the episodes.
+            note: adds to the display; None: the successes so far.
 
         Raises:
             RequestError: an interrupted evaluation exists and `resume` is False, its settings differ, or it is still
                 running.
         """
         self._place, self._report, self._progress = place, report, progress
-        self._successes: list[bool] = []
+        self._note = note or success_counter()
         self._rows: dict[Job, Json] = {}
         self._asked: set[Job] = set()
         self._shown: set[Job] = set()
@@ -100,31 +106,32 @@ class Journal:
         if not self._rows or (fault is None and self._rows.keys() <= self._asked):
             path.unlink(missing_ok=True)
         else:
-            self._report(f"{len(self._rows)} episodes are saved in {path}; add --resume to continue")
+            self._report(f"{len(self._rows)} episodes are saved in {path}; {self._place.remedy}")
         self._file.close()
 
     def rows(self, group: str, numbers: Iterable[int], run: Callable[[int], Json]) -> Iterator[Json]:
         """Yield the row of each episode of a group; `run` is called for episodes that are not in the journal."""
         return (self._row(group, number, run) for number in numbers)
 
-    def fill(self, jobs: Iterable[Job], opener: OpenEpisodes, num_workers: int, note: Callable[[Json], str]) -> None:
+    def fill(self, jobs: Sequence[Job], opener: OpenEpisodes, num_workers: int) -> None:
         """Run in several processes the episodes that are not in the journal; afterwards `rows` finds all of them.
 
         Args:
             jobs: all episodes.
             opener: opens simulator and policy in a worker.
             num_workers: number of processes.
-            note: told each row; says what the progress display adds.
 
         Raises:
             VitaDataError: as `run_in_workers`.
         """
+        for job in jobs:
+            if job in self._rows:
+                self._show(job)
         missing = [job for job in jobs if job not in self._rows]
         with closing(run_in_workers(missing, opener, num_workers)) as done:
             for job, row in done:
                 self._keep(job, row)
-                self._shown.add(job)
-                self._progress.update(note=note(row))
+                self._show(job)
 
     def episodes(
         self,
@@ -147,20 +154,20 @@ class Journal:
             def run(seed: int) -> Json:
                 return asdict(play(simulation(), policy, config, group, seed, videos))
 
-            rows = self.rows(group, seeds, run)
-            return [self._counted(group, EpisodeResult(**row)) for row in rows]  # type: ignore[arg-type]
-
-    def _counted(self, group: str, episode: EpisodeResult) -> EpisodeResult:
-        self._successes.append(episode.success)
-        if (group, episode.seed) not in self._shown:
-            self._progress.update(note=success_note(self._successes))
-        return episode
+            return episode_results(self.rows(group, seeds, run))
 
     def _row(self, group: str, number: int, run: Callable[[int], Json]) -> Json:
-        self._asked.add((group, number))
-        if (group, number) not in self._rows:
-            self._keep((group, number), run(number))
-        return self._rows[group, number]
+        job = group, number
+        self._asked.add(job)
+        if job not in self._rows:
+            self._keep(job, run(number))
+        if job not in self._shown:
+            self._show(job)
+        return self._rows[job]
+
+    def _show(self, job: Job) -> None:
+        self._shown.add(job)
+        self._progress.update(note=self._note(job, self._rows[job]))
 
     def _keep(self, job: Job, row: Json) -> None:
         self._write({"group": job[0], "number": job[1], "row": row})
@@ -203,19 +210,19 @@ class Journal:
             raise RequestError(f"{path} cannot be read ({fault!r}); remove it to start again") from fault
 
 
-def success_note(successes: Sequence[bool]) -> str:
-    """Say for a progress display how many episodes succeeded so far."""
-    good, total = sum(successes), len(successes)
-    return f"{good} of {total} succeeded ({100 * good / total:.0f} %)"
+def episode_results(rows: Iterable[Json]) -> list[EpisodeResult]:
+    """Convert rows of episodes."""
+    return [EpisodeResult(**row) for row in rows]  # type: ignore[arg-type]
 
 
-def success_counter() -> Callable[[Json], str]:
+def success_counter() -> Note:
     """Make a function that is told each row and says how many episodes succeeded so far."""
     successes: list[bool] = []
 
-    def note(row: Json) -> str:
-        successes.append(bool(row["success"]))
-        return success_note(successes)
+    def note(job: Job, row: Json) -> str:
+        successes.append(bool(row.get("success")))
+        good, total = sum(successes), len(successes)
+        return f"{good} of {total} succeeded ({100 * good / total:.0f} %)"
 
     return note
 

@@ -69,7 +69,7 @@ def test_what_ends_a_worker_is_named():
 def test_a_journal_keeps_what_workers_did(tmp_path):
     place, said = Place(folder=tmp_path, name="x"), []
     with Journal(place, {}, said.append) as journal:
-        journal.fill(JOBS[:2], squares, 2, lambda row: str(row["square"]))
+        journal.fill(JOBS[:2], squares, 2)
         assert [row["square"] for row in journal.rows("a", range(2), lambda number: {})] == [0, 1]
         (again,) = journal.rows("a", [2], lambda number: {"square": "in this process"})
         assert again == {"square": "in this process"}
