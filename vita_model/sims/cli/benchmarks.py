@@ -1,13 +1,9 @@
 """The verbs `vita-eval libero | calvin | simplerenv | table | trials`."""
 
 import argparse
-import functools
 
 from vita_data.command.arguments import local_path, positive, word
 from vita_data.command.progress import Progress, add_quiet_flag
-from vita_data.errors import RequestError
-from vita_model.policy.interfaces import Policy
-from vita_model.policy.opener import RANDOM, load_policy
 from vita_model.sims.benchmarks import calvin, libero, simplerenv
 from vita_model.sims.benchmarks.calvin_installation import Renderer
 from vita_model.sims.benchmarks.calvin_installation import check_installation as check_calvin
@@ -21,12 +17,13 @@ from vita_model.sims.cli.options import (
     add_running,
     add_timing,
     delay_of,
+    is_done,
+    open_policy,
     results_folder,
+    workers_of,
 )
-from vita_model.sims.results.journal import Place
 from vita_model.sims.results.tables import tables_text
 from vita_model.sims.results.trials import trials_text
-from vita_model.sims.results.workers import Workers
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -125,11 +122,11 @@ def _libero(arguments: argparse.Namespace) -> None:
         assets=arguments.assets,
         image_size=arguments.image_size,
     )
-    if not _is_done(request.place):
+    if not is_done(request.place):
         check_libero(request.assets)
         progress = Progress("libero", unit="episodes", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy, workers = _policy(arguments, libero.CONVENTION), _workers(arguments, libero.CONVENTION)
+            policy, workers = open_policy(arguments, libero.CONVENTION), workers_of(arguments, libero.CONVENTION)
             libero.evaluate_libero(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
 
@@ -146,11 +143,11 @@ def _calvin(arguments: argparse.Namespace) -> None:
         num_chains=arguments.num_sequences,
         max_steps=arguments.ep_len,
     )
-    if not _is_done(request.place):
+    if not is_done(request.place):
         check_calvin(request.dataset)
         progress = Progress("calvin", unit="chains", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy, workers = _policy(arguments, calvin.CONVENTION), _workers(arguments, calvin.CONVENTION)
+            policy, workers = open_policy(arguments, calvin.CONVENTION), workers_of(arguments, calvin.CONVENTION)
             calvin.evaluate_calvin(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
 
@@ -166,32 +163,16 @@ def _simplerenv(arguments: argparse.Namespace) -> None:
         num_episodes=arguments.episodes,
         columns=tuple(arguments.tasks),
     )
-    if not _is_done(request.place):
+    if not is_done(request.place):
         simplerenv.check_installation(request.robot)
         progress = Progress("simplerenv", unit="episodes", quiet=arguments.quiet)
         with results_folder(request.out), progress:
-            policy, workers = _policy(arguments, simplerenv.CONVENTION), _workers(arguments, simplerenv.CONVENTION)
+            policy, workers = (
+                open_policy(arguments, simplerenv.CONVENTION),
+                workers_of(arguments, simplerenv.CONVENTION),
+            )
             simplerenv.evaluate_simplerenv(request, policy, progress.say, progress, workers)
     print(tables_text([request.place.result]))
-
-
-def _is_done(place: Place) -> bool:
-    if place.is_done:
-        _say(f"{place.result} is complete; choose another folder to evaluate again")
-    return place.is_done
-
-
-def _policy(arguments: argparse.Namespace, convention: str) -> Policy:
-    if arguments.policy == RANDOM and arguments.resume:
-        raise RequestError(f"--resume does not work with --policy {RANDOM}; start again in another folder")
-    return load_policy(arguments.policy, convention=convention, source=arguments.source)
-
-
-def _workers(arguments: argparse.Namespace, convention: str) -> Workers | None:
-    if arguments.workers == 1:
-        return None
-    opener = functools.partial(load_policy, arguments.policy, convention=convention, source=arguments.source)
-    return Workers(number=arguments.workers, open_policy=opener)
 
 
 def _table(arguments: argparse.Namespace) -> None:
@@ -200,7 +181,3 @@ def _table(arguments: argparse.Namespace) -> None:
 
 def _trials(arguments: argparse.Namespace) -> None:
     print(trials_text(arguments.sheet))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

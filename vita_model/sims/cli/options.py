@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 from vita_data.command.arguments import address, local_path, not_negative, positive, word
 from vita_data.errors import RequestError
 from vita_model.policy.chunks import Execution
+from vita_model.policy.interfaces import Policy
+from vita_model.policy.opener import load_policy
 from vita_model.sims.results.delays import Delay
+from vita_model.sims.results.journal import Place
+from vita_model.sims.results.workers import Workers
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +83,26 @@ def add_timing(parser: argparse.ArgumentParser) -> None:
 def delay_of(arguments: argparse.Namespace) -> Delay:
     """Read the options of `add_timing`."""
     return Delay(latency_ms=arguments.latency_ms, execution=arguments.execution)
+
+
+def open_policy(arguments: argparse.Namespace, convention: str) -> Policy:
+    """Open the policy of `add_policy` in this process; raises as `load_policy`."""
+    return load_policy(arguments.policy, convention=convention, source=arguments.source)
+
+
+def workers_of(arguments: argparse.Namespace, convention: str) -> Workers | None:
+    """Read the processes of `add_running`; None: this one is enough."""
+    if arguments.workers == 1:
+        return None
+    opener = functools.partial(load_policy, arguments.policy, convention=convention, source=arguments.source)
+    return Workers(number=arguments.workers, open_policy=opener)
+
+
+def is_done(place: Place) -> bool:
+    """Tell whether `--resume` finds a finished evaluation, and say so."""
+    if place.is_done:
+        print(f"{place.result} is complete; choose another folder to evaluate again", flush=True)
+    return place.is_done
 
 
 @contextlib.contextmanager

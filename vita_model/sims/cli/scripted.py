@@ -9,13 +9,24 @@ from dataclasses import dataclass
 from vita_data.command.arguments import local_path, not_negative, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_model.policy.interfaces import Policy
-from vita_model.policy.opener import load_policy
-from vita_model.sims.cli.options import add_policy, add_replan, add_timing, delay_of, results_folder
+from vita_model.sims.cli.options import (
+    add_policy,
+    add_replan,
+    add_resume,
+    add_running,
+    add_timing,
+    delay_of,
+    is_done,
+    open_policy,
+    results_folder,
+    workers_of,
+)
 from vita_model.sims.robosuite.tasks import TASKS as ROBOSUITE_TASKS
 from vita_model.sims.robosuite.tasks import RobosuiteTask
-from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, evaluate_scripted
+from vita_model.sims.scripted.evaluate import EvaluateRequest, evaluate_scripted
 from vita_model.sims.scripted.latency import LatencyRequest, latency_table, measure_latency
 from vita_model.sims.scripted.noise import CALM, DISTURBED
+from vita_model.sims.scripted.players import CONVENTION, ScriptedWorkers
 from vita_model.sims.scripted.record import RecordRequest, record
 from vita_model.sims.scripted.task import ScriptedTask, TaskSpec
 from vita_model.sims.tabletop.task import TASKS as TABLETOP_TASKS
@@ -90,6 +101,8 @@ def _add_evaluate(parser: argparse.ArgumentParser, simulator: Simulator) -> None
     parser.add_argument("--episodes", type=positive, default=50, metavar="N", help="number of episodes (default: 50)")
     add_replan(parser)
     add_timing(parser)
+    add_resume(parser)
+    add_running(parser)
     parser.add_argument(
         "--max-steps", type=positive, metavar="N", help="maximum steps per episode (default: the task's)"
     )
@@ -106,6 +119,7 @@ def _add_latency(parser: argparse.ArgumentParser, simulator: Simulator) -> None:
         "--latencies-ms", type=not_negative, nargs="+", default=[0, 100, 200, 400], metavar="MS",
         help="simulated times from a request to its answer (default: 0 100 200 400)",
     )  # fmt: skip
+    add_running(parser)
     add_quiet_flag(parser)
     parser.set_defaults(command=functools.partial(_latency, simulator))
 
@@ -147,9 +161,16 @@ def _opened(
 ) -> Iterator[tuple[Policy, ScriptedTask]]:
     """Open the policy and the task, with the folder of the results and the progress around both."""
     with results_folder(arguments.out), progress:
-        policy = load_policy(arguments.policy, convention=CONVENTION, source=arguments.source)
+        policy = open_policy(arguments, CONVENTION)
         with contextlib.closing(simulator.build(simulator.tasks[arguments.task])) as task:
             yield policy, task
+
+
+def _workers(simulator: Simulator, arguments: argparse.Namespace) -> ScriptedWorkers | None:
+    workers = workers_of(arguments, CONVENTION)
+    if workers is None:
+        return None
+    return ScriptedWorkers(number=workers.number, open_policy=workers.open_policy, build=simulator.build)
 
 
 def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
@@ -163,12 +184,16 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         max_steps=arguments.max_steps,
         delay=delay_of(arguments),
+        resume=arguments.resume,
+        video=arguments.video,
     )
+    if is_done(request.place):
+        return
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
     with _opened(simulator, arguments, progress) as (policy, task):
-        evaluate_scripted(request, policy, task, progress.say, progress)
+        evaluate_scripted(request, policy, task, progress.say, progress, _workers(simulator, arguments))
     if arguments.quiet:  # otherwise the rates are printed
-        print(request.out / "result.json")
+        print(request.place.result)
 
 
 def _latency(simulator: Simulator, arguments: argparse.Namespace) -> None:
@@ -180,9 +205,10 @@ def _latency(simulator: Simulator, arguments: argparse.Namespace) -> None:
         num_episodes=arguments.episodes,
         replan_steps=arguments.replan_steps,
         seed=arguments.seed,
+        video=arguments.video,
     )
     request = LatencyRequest(evaluation=evaluation, latencies_ms=tuple(arguments.latencies_ms))
     progress = Progress(f"{spec.name} latency", unit="episodes", quiet=arguments.quiet)
     with _opened(simulator, arguments, progress) as (policy, task):
-        rows = measure_latency(request, policy, task, progress.say, progress)
+        rows = measure_latency(request, policy, task, progress.say, progress, _workers(simulator, arguments))
     print("\n".join(latency_table(rows)))

@@ -17,10 +17,9 @@ from vita_data.errors import RequestError
 from vita_data.storage.lock import keep_others_out
 from vita_data.types import Json
 from vita_model.policy.interfaces import Policy, PolicyInfo
-from vita_model.sims.results.episodes import Made, play
+from vita_model.sims.results.episodes import Made, Recorder, play
 from vita_model.sims.results.rollouts import LoopConfig, Simulation
 from vita_model.sims.results.scores import EpisodeResult
-from vita_model.sims.results.videos import Videos
 from vita_model.sims.results.workers import Job, OpenEpisodes, run_in_workers
 
 Maker = Callable[[], Made]
@@ -140,7 +139,7 @@ class Journal:
         make: Maker,
         policy: Policy,
         config: LoopConfig,
-        videos: Videos | None = None,
+        recorder: Recorder | None = None,
     ) -> list[EpisodeResult]:
         """Run a task's episodes; the simulator is made only if an episode is missing, and closed at the end."""
         with ExitStack() as stack:
@@ -152,7 +151,7 @@ class Journal:
                 return made
 
             def run(seed: int) -> Json:
-                return asdict(play(simulation(), policy, config, group, seed, videos))
+                return asdict(play(simulation(), policy, config, group, seed, recorder))
 
             return episode_results(self.rows(group, seeds, run))
 
@@ -215,14 +214,16 @@ def episode_results(rows: Iterable[Json]) -> list[EpisodeResult]:
     return [EpisodeResult(**row) for row in rows]  # type: ignore[arg-type]
 
 
-def success_counter() -> Note:
-    """Make a function that is told each row and says how many episodes succeeded so far."""
-    successes: list[bool] = []
+def success_counter(*, by_group: bool = False) -> Note:
+    """Make a function that is told each row and says how many episodes, or episodes of its group, succeeded so far."""
+    counted: dict[str, list[bool]] = {}
 
     def note(job: Job, row: Json) -> str:
+        successes = counted.setdefault(job[0] if by_group else "", [])
         successes.append(bool(row.get("success")))
         good, total = sum(successes), len(successes)
-        return f"{good} of {total} succeeded ({100 * good / total:.0f} %)"
+        name = f"{job[0]}: " if by_group else ""
+        return f"{name}{good} of {total} succeeded ({100 * good / total:.0f} %)"
 
     return note
 

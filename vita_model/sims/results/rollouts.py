@@ -1,6 +1,6 @@
 """The closed loop for every simulator: call a policy, execute the start of its chunk, call it again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -106,21 +106,3 @@ def observer(observe: Callable[[], Observation], strip: Strip | None) -> Callabl
     observation = observe()
     strip.images.append(observation.images[CameraRole.PRIMARY])
     return lambda: observation
-
-
-def roll_out_all(
-    simulation: Simulation,
-    policy: Policy,
-    config: LoopConfig,
-    *,
-    seeds: Iterable[int],
-    report: Callable[[EpisodeResult], None],
-    strips: dict[int, Strip] | None = None,
-) -> list[EpisodeResult]:
-    """Run one episode per seed; `strips` has an empty strip for each seed whose images are wanted."""
-    results = []
-    for seed in seeds:
-        result = roll_out(simulation, policy, config, seed=seed, strip=(strips or {}).get(seed))
-        report(result)
-        results.append(result)
-    return results

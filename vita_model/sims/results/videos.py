@@ -36,6 +36,10 @@ class Videos:
     hz: int
     """Steps per second."""
 
+    def wants(self, group: str, number: int) -> bool:
+        """Tell whether every step of an episode is shown: all have a film."""
+        return True
+
     def write(self, group: str, number: int, images: Sequence[Image], *, success: bool) -> None:
         """Write the film of one episode, an image for each step.
 

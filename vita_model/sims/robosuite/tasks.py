@@ -26,6 +26,7 @@ CAMERAS = MappingProxyType({CameraRole.PRIMARY: "agentview", CameraRole.WRIST_RI
 NUM_SETTLE_STEPS = 5
 _NAME = "robosuite"
 _REMEDY = f"{INSTALL}, and a renderer (MUJOCO_GL=egl with libegl1, or MUJOCO_GL=osmesa with libosmesa6)"
+_PACKAGES = ("robosuite", "mujoco", "numpy")
 _BUILD_SEED = 0
 """Seed for the sizes of cubes, which are drawn when a simulator is built, so that they are always the same."""
 
@@ -39,6 +40,7 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
             max_steps=120,
             expert=lift_command,
             cubes=("cube",),
+            packages=_PACKAGES,
         ),
         "stack": TaskSpec(
             name="stack",
@@ -47,6 +49,7 @@ TASKS: Mapping[str, TaskSpec] = MappingProxyType(
             max_steps=240,
             expert=stack_command,
             cubes=("cubeA", "cubeB"),
+            packages=_PACKAGES,
         ),
     }
 )

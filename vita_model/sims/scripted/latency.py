@@ -1,11 +1,12 @@
 """What a policy's delay costs: success and idle time by latency, standing still or running on meanwhile.
 
-Each row is written when it is measured, and a repeated command measures only the missing ones.
+A repeated command measures only what is missing: complete rows are in `latency.json`, the episodes of an interrupted
+command in a journal.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vita_data.command.progress import SILENT, Progress
@@ -17,11 +18,11 @@ from vita_model.policy.chunks import Execution
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
 from vita_model.sims.results.delays import Delay, idle_percent
+from vita_model.sims.results.journal import Journal, Place, success_counter
 from vita_model.sims.results.scores import EpisodeResult, SuccessRate, success_rate, write_json
-from vita_model.sims.scripted.evaluate import CONVENTION, EvaluateRequest, ScriptedSimulation, run_episodes
-from vita_model.sims.scripted.task import HZ, ScriptedTask
-
-RESULT = "latency.json"
+from vita_model.sims.scripted.evaluate import EvaluateRequest
+from vita_model.sims.scripted.players import CONVENTION, Player, ScriptedSimulation, ScriptedWorkers, run_players
+from vita_model.sims.scripted.task import HZ, ScriptedTask, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +37,39 @@ class LatencyRequest:
         require(self, "latencies_ms", fits=bool(self.latencies_ms), wanted="at least one latency")
 
     @property
-    def path(self) -> Path:
+    def place(self) -> Place:
         """Where the rows are written."""
-        return self.evaluation.out / RESULT
+        remedy = "run the command again to continue"
+        return Place(folder=self.evaluation.out, name="latency", resume=True, remedy=remedy)
 
-    def rows(self) -> list[EvaluateRequest]:
-        """List the evaluations: both executions at each latency."""
-        return [
-            replace(self.evaluation, delay=Delay(latency_ms=latency_ms, execution=execution))
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+        return self.evaluation.spec
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the episodes in each row."""
+        return self.evaluation.seeds
+
+    def rows(self) -> dict[str, Delay]:
+        """List the rows by name: both executions at each latency."""
+        delays = [
+            Delay(latency_ms=latency_ms, execution=execution)
             for latency_ms in self.latencies_ms
             for execution in Execution
         ]
+        return {f"{delay.execution}-{delay.latency_ms}ms": delay for delay in delays}
+
+    def players(self, policy: Policy, task: ScriptedTask) -> Mapping[str, Player]:
+        """Let the policy act in each row."""
+        evaluation, simulation = self.evaluation, ScriptedSimulation(task, policy.info)
+        return {
+            name: Player(
+                simulation=simulation, policy=policy, loop=evaluation.limits(delay), recorder=evaluation.videos
+            )
+            for name, delay in self.rows().items()
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +98,30 @@ def measure_latency(
     task: ScriptedTask,
     report: Callable[[str], None],
     progress: Progress = SILENT,
+    workers: ScriptedWorkers | None = None,
 ) -> list[LatencyRow]:
-    """Run the policy on the same episodes at each latency, and write `latency.json` after each.
+    """Run the policy on the same episodes at each latency, and write `latency.json`.
+
+    `workers` share the episodes of all latencies; None: they run in this process.
 
     Raises:
         RequestError: the folder has rows of other settings, or the policy uses another convention.
         VitaDataError: the policy's answer is not a valid chunk.
     """
-    checked = InConvention(policy, CONVENTION)
+    checked, place, rows = InConvention(policy, CONVENTION), request.place, request.rows()
     settings = _settings(request.evaluation, policy)
-    found = _stored(request.path, settings)
-    missing = [row for row in request.rows() if _key(row) not in found]
-    progress.start(request.evaluation.num_episodes * len(missing))
-    for row in missing:
-        name = f"{row.delay.execution} {row.delay.latency_ms} ms"
-        simulation = ScriptedSimulation(task, policy.info)
-        episodes = run_episodes(simulation, checked, row, _nothing, name, progress)
-        found[_key(row)] = _row(row, episodes)
-        report(f"{name}: {success_rate(episodes)}")
-        write_json(request.path, {**settings, "rows": [asdict(one) for one in found.values()]})
-    return [found[_key(row)] for row in request.rows()]
+    found = _stored(place.result, settings)
+    missing = [name for name, delay in rows.items() if _key(delay) not in found]
+    if missing:
+        progress.start(request.evaluation.num_episodes * len(missing))
+        with Journal(place, settings, report, progress, success_counter(by_group=True)) as journal:
+            for name, episodes in run_players(missing, request, checked, task, journal, workers):
+                found[_key(rows[name])] = _row(rows[name], episodes)
+                report(f"{name}: {success_rate(episodes)}")
+            write_json(place.result, {**settings, "rows": [asdict(one) for one in found.values()]})
+            if (videos := request.evaluation.videos) is not None:
+                report(f"films: {videos.write_page(f'{request.evaluation.benchmark} {request.spec.name}')}")
+    return [found[_key(delay)] for delay in rows.values()]
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> list[str]:
@@ -111,11 +138,11 @@ def latency_table(rows: Sequence[LatencyRow]) -> list[str]:
     return text_table([head, *lines], "rllrrr")
 
 
-def _row(request: EvaluateRequest, episodes: Sequence[EpisodeResult]) -> LatencyRow:
+def _row(delay: Delay, episodes: Sequence[EpisodeResult]) -> LatencyRow:
     steps = [episode.num_steps for episode in episodes if episode.success]
     return LatencyRow(
-        latency_ms=request.delay.latency_ms,
-        execution=request.delay.execution,
+        latency_ms=delay.latency_ms,
+        execution=delay.execution,
         num_successes=len(steps),
         num_episodes=len(episodes),
         num_steps=sum(episode.num_steps for episode in episodes),
@@ -124,8 +151,8 @@ def _row(request: EvaluateRequest, episodes: Sequence[EpisodeResult]) -> Latency
     )
 
 
-def _key(request: EvaluateRequest) -> tuple[int, Execution]:
-    return request.delay.latency_ms, request.delay.execution
+def _key(delay: Delay) -> tuple[int, Execution]:
+    return delay.latency_ms, delay.execution
 
 
 def _settings(request: EvaluateRequest, policy: Policy) -> dict[str, object]:
@@ -152,7 +179,3 @@ def _stored(path: Path, settings: dict[str, object]) -> dict[tuple[int, Executio
         raise RequestError(f"{path} was measured with other settings; choose another --out, or remove it")
     found = [from_json(LatencyRow, row) for row in rows]
     return {(row.latency_ms, row.execution): row for row in found}
-
-
-def _nothing(line: str) -> None:
-    """Ignore the line of an episode: a row is reported as a whole."""

@@ -25,6 +25,8 @@ class TaskSpec:
     expert: Callable[[Scene], Float64]
     cubes: tuple[str, ...]
     """Names of the objects: the cube to pick up, then the others."""
+    packages: tuple[str, ...] = ()
+    """What a simulation depends on; results have the versions."""
 
     @property
     def file_stem(self) -> str:

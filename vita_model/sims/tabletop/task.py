@@ -49,7 +49,7 @@ def _lift(colour: str) -> TaskSpec:
     others = tuple(name for name in COLOURS if name != colour)
     return TaskSpec(
         name=f"lift_{colour}", environment="Tabletop", instruction=f"lift the {colour} cube", max_steps=120,
-        expert=lift_command, cubes=(colour, *others),
+        expert=lift_command, cubes=(colour, *others), packages=("numpy", "cv2"),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from vita_model.policy.opener import RandomPolicy
 from vita_model.sims.results.episodes import TaskPlayer, play
 from vita_model.sims.results.rollouts import LoopConfig
 from vita_model.sims.results.videos import Videos
-from vita_model.sims.scripted.evaluate import ScriptedSimulation
+from vita_model.sims.scripted.players import ScriptedSimulation
 
 LOOP = LoopConfig(max_steps=6, replan_steps=2)
 

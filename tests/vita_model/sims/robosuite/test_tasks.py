@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("robosuite", reason="robosuite 1.4.0 is not installed (vita_model/README.md, Success rates)")
 
+from tests.vita_model.sims.benchmarks.interruption import results
 from vita_data.cli.main import main as data
 from vita_model.cli import main as train
 from vita_model.sims.cli.main import main as evaluate
@@ -62,3 +63,16 @@ def test_from_demonstrations_to_an_evaluated_episode(tmp_path):
     assert result["policy"]["constants"]["flip"] == "rot180"
     assert result["episodes"][0]["num_steps"] == 12
     assert (out / "rollouts.jpg").stat().st_size > 1000
+
+
+def test_workers_and_an_interruption_change_nothing(tmp_path):
+    asked = ["robosuite", "evaluate", "--task", "lift", "--policy", "random", "--episodes", "3", "--max-steps", "15"]
+    asked += ["--latency-ms", "50", "--execution", "asynchronous", "--video"]
+    whole, parts = results(asked, tmp_path, "result")
+    assert evaluate([*asked, "--workers", "2", "--out", str(tmp_path / "shared"), "--quiet"]) == 0
+
+    assert whole == parts == json.loads((tmp_path / "shared" / "result.json").read_text())
+    assert whole["versions"]["robosuite"] == "1.4.0"
+    for name in ("rollouts.jpg", "rollouts.mp4", "videos/policy-1000002.mp4"):
+        found = [(tmp_path / folder / name).read_bytes() for folder in ("whole", "parts", "shared")]
+        assert found[0] == found[1] == found[2]

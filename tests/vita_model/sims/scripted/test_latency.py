@@ -9,7 +9,7 @@ from vita_model.policy.chunks import Execution
 from vita_model.sims.cli.main import main
 from vita_model.sims.robosuite.tasks import TASKS
 from vita_model.sims.scripted.evaluate import EvaluateRequest
-from vita_model.sims.scripted.latency import RESULT, LatencyRequest, measure_latency
+from vita_model.sims.scripted.latency import LatencyRequest, measure_latency
 
 
 def _request(tmp_path, **changes):
@@ -42,7 +42,7 @@ def test_idle_steps_are_those_of_the_schedule_and_rows_are_kept(tmp_path, make_a
     assert len(policy.asked) == asked
     more = measure_latency(_request(tmp_path, latencies_ms=(0, 100, 400)), policy, arm, lambda line: None)
     assert more[:4] == rows
-    assert len(more) == len(json.loads((tmp_path / RESULT).read_text())["rows"]) == 6
+    assert len(more) == len(json.loads((tmp_path / "latency.json").read_text())["rows"]) == 6
 
 
 def test_rows_of_another_policy_are_refused(tmp_path, make_arm, make_policy):
