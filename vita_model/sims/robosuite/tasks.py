@@ -78,7 +78,12 @@ class RobosuiteTask:
 
     def step(self, command: Float64) -> None:
         """Execute one command [7] for 1/20 s."""
-        self._environment.step(np.asarray(command, np.float64))
+        try:
+            self._environment.step(np.asarray(command, np.float64))
+        except SystemError as fault:
+            if _is_interruption(fault):
+                raise KeyboardInterrupt from fault
+            raise
 
     @property
     def is_success(self) -> bool:
@@ -137,6 +142,13 @@ class RobosuiteTask:
     def close(self) -> None:
         """Free the simulator."""
         self._environment.close()
+
+
+def _is_interruption(fault: BaseException | None) -> bool:
+    """Tell whether an error came from Ctrl-C; the compiled parts of robosuite's controller raise another one then."""
+    while fault is not None and not isinstance(fault, KeyboardInterrupt):
+        fault = fault.__cause__ or fault.__context__
+    return fault is not None
 
 
 def _make(spec: TaskSpec) -> Any:
