@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# The closed loop: record scripted Lift demonstrations, build shards, train three stages, evaluate on new initial states.
+# The closed loop: record scripted demonstrations, build shards, train three stages, evaluate on new initial states.
 #   bash pipelines/closed_loop.sh [DIR]    DIR: output folder (default: closed_loop_out/ in the repository);
-#                                          after an interruption, run it again with the same VITA_DEMOS,
-#                                          VITA_EPISODES and VITA_STEPS, and it continues
+#                                          after an interruption, run it again with the same settings, and
+#                                          it continues
+#   VITA_TASKS="lift stack"                tasks (default: lift); each has its own shards, policies and report.html
+#   VITA_SEEDS="0 1 2"                     seeds of training (default: 0); the report has intervals over them
 #   VITA_DEMOS=200 VITA_EPISODES=50        number of demonstrations and evaluation episodes
+#   VITA_WORKERS=N                         processes that share the episodes of an evaluation (default: 1)
 #   VITA_STEPS=N                           train each stage only to step N (for a quick test)
 #   VITA_BIN=DIR                           use vita-data, vita-train and vita-eval from DIR instead of .venv/bin
 set -euo pipefail
 start="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-$PWD/closed_loop_out}" in /*) out="${1:-$PWD/closed_loop_out}" ;; *) out="$start/$1" ;; esac
+tasks="${VITA_TASKS:-lift}" seeds="${VITA_SEEDS:-0}" workers="${VITA_WORKERS:-1}"
 demos="${VITA_DEMOS:-200}" episodes="${VITA_EPISODES:-50}"
 mkdir -p "$out"
 # Finished steps are not repeated, so other settings would give the results of the old ones.
-asked="VITA_DEMOS=$demos VITA_EPISODES=$episodes VITA_STEPS=${VITA_STEPS:-}"
+asked="VITA_TASKS='$tasks' VITA_SEEDS='$seeds' VITA_DEMOS=$demos VITA_EPISODES=$episodes VITA_STEPS=${VITA_STEPS:-}"
 began="$(cat "$out/settings.txt" 2> /dev/null || echo "$asked")"
 if [ "$began" != "$asked" ]; then
     echo "closed_loop.sh: $out was started with $began, but the request is $asked; choose another DIR or remove it" >&2
@@ -45,25 +49,41 @@ step() {
     echo "$name $((SECONDS - began)) s" | tee -a "$out/times.txt"
 }
 
-# Train one stage, or resume it: STAGE [vita-train options]
+# Train one stage, or resume it: TASK SEED STAGE [vita-train options]
 train() {
-    local stage="$1" run="$out/runs/$1"; shift
+    local home="$out/$1" seed="$2" stage="$3" run="$out/$1/seed-$2/runs/$3"; shift 3
     local more=()
     if compgen -G "$run/checkpoints/step-????????" > /dev/null; then more=(--resume); else rm -rf "$run"; fi
     # A short warmup would end in the continuous phase, so it uses codes from the first step.
     [ -n "${VITA_STEPS:-}" ] && more+=(--steps "$VITA_STEPS" --set codebook.continuous_updates=0)
-    vita-train "pipelines/recipes/lift_$stage.py" --shards "$out/shards" --out "$run" "$@" "${more[@]}"
+    vita-train "pipelines/recipes/lift_$stage.py" --shards "$home/shards" --out "$run" --set seed="$seed" "$@" \
+        "${more[@]}"
 }
 
-step record vita-eval robosuite record --task lift --out "$out/raw" --num-demos "$demos"
-step build vita-data build --source libero --raw "$out/raw" --out "$out/shards" --frames all
-step verify vita-data verify "$out/shards/libero"
-step warmup train warmup
-step cotrain train cotrain --set init="$out/runs/warmup"
-step finetune train finetune --set init="$out/runs/cotrain"
-# 10 of the 12 actions per chunk are executed: on other states (--seed 1), 2, 10 and 12 lifted 16, 22 and 21 of 25 cubes.
-step evaluate vita-eval robosuite evaluate --task lift --policy "$out/runs/finetune" --out "$out/evaluation" \
-    --episodes "$episodes" --replan-steps 10
+for task in $tasks; do
+    home="$out/$task" shown=()
+    step "$task-record" vita-eval robosuite record --task "$task" --out "$home/raw" --num-demos "$demos"
+    step "$task-build" vita-data build --source libero --raw "$home/raw" --out "$home/shards" --frames all
+    step "$task-verify" vita-data verify "$home/shards/libero"
+    step "$task-replay" vita-eval replay --shards "$home/shards/libero" --raw "$home/raw" --simulator robosuite \
+        --episodes "$episodes" --out "$home/replay"
+    for seed in $seeds; do
+        run="$home/seed-$seed"
+        step "$task-$seed-warmup" train "$task" "$seed" warmup
+        step "$task-$seed-cotrain" train "$task" "$seed" cotrain --set init="$run/runs/warmup"
+        step "$task-$seed-finetune" train "$task" "$seed" finetune --set init="$run/runs/cotrain"
+        # 10 of the 12 actions per chunk are executed: on other states (--seed 1), 2, 10 and 12 lifted 16, 22 and 21 of
+        # 25 cubes.
+        step "$task-$seed-evaluate" vita-eval robosuite evaluate --task "$task" --policy "$run/runs/finetune" \
+            --out "$run/evaluation" --episodes "$episodes" --replan-steps 10 --video --workers "$workers" --resume
+        shown+=(--run "$run/runs/cotrain" --rollouts "$run/evaluation")
+    done
+    step "$task-report" vita-data report "$home/shards" --manifest manifests/lift.toml "${shown[@]}" \
+        --rollouts "$home/replay" --html "$home/report.html"
+done
 echo
 cat "$out/times.txt"
-echo "result: $out/evaluation/result.json, pictures: $out/evaluation/rollouts.jpg, full log: $out/log.txt"
+for task in $tasks; do
+    echo "result: $out/$task/report.html; films of all episodes: $out/$task/seed-*/evaluation/videos/index.html"
+done
+echo "full log: $out/log.txt"

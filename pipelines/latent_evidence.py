@@ -12,8 +12,6 @@ An arm takes three minutes on one idle core; existing warmups in the work folder
 
 import argparse
 import json
-import math
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +23,7 @@ import torch
 from pipelines.latent_gate import NARROW_BLOCKS, NARROW_PATCH, fitted, narrow_world_model, short_recipe
 from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
+from vita_data.pages.runs.seeds import mean_and_half
 from vita_data.types import Batch, Modality, Stage
 from vita_model.network.configs import ActionContext, Component, LatentGradient, LossConfig, VitaConfig
 from vita_model.network.reasoning import VisualReasoning
@@ -47,8 +46,6 @@ FIGURES = (
 """Columns of the table (`vita_model.training.evaluation.latents.KEYS`, `vita_model.training.evaluation.evaluate`)."""
 COMPARED = (("all", "all-states"), ("tenth-no-video", "tenth"), ("tenth", "all"))
 """Pairs of arms whose action errors are compared per seed."""
-_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Student's t for a two-sided 95% interval, by number of seeds."""
 
 _WITH_VIDEO = (
     WorldMix(cycle=(Modality.PAIRED, Modality.VIDEO, Modality.PAIRED, Modality.ACTION), sizes=_SIZES),
@@ -197,8 +194,8 @@ def interval(values: Sequence[float]) -> str:
     """Format the mean over seeds with its 95% interval."""
     if len(values) < 2:
         return f"{values[0]:.4f}"
-    half = _T95.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.fmean(values):.4f} ± {half:.4f}"
+    mean, half = mean_and_half(values)
+    return f"{mean:.4f} ± {half:.4f}"
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -11,7 +11,7 @@ STUB = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >> "$LOG"
 case "$*" in
     *lift_cotrain.py*)
-        mkdir -p "$OUT/runs/cotrain/checkpoints/step-00000250"
+        mkdir -p "$OUT/lift/seed-0/runs/cotrain/checkpoints/step-00000250"
         [ -n "${BREAK:-}" ] && exit 1 ;;
 esac
 exit 0
@@ -46,19 +46,21 @@ def test_every_step_once_and_in_order(run):
         "vita-eval robosuite record",
         "vita-data build --source",
         "libero",
+        "vita-eval replay",
         "lift_warmup.py",
         "lift_cotrain.py",
         "lift_finetune.py",
         "vita-eval robosuite evaluate",
+        "shards",
     ]
     assert "--frames all" in said
     assert "--set init=" in said
-    assert done.stdout.count(" s\n") >= 7
+    assert done.stdout.count(" s\n") >= 9
 
     again, calls, _ = run()
     assert again.returncode == 0
     assert calls == []
-    assert "== evaluate: already done" in again.stdout
+    assert "== lift-0-evaluate: already done" in again.stdout
 
 
 def test_an_interrupted_stage_is_resumed_and_nothing_before_it_is_repeated(run):
@@ -69,13 +71,13 @@ def test_an_interrupted_stage_is_resumed_and_nothing_before_it_is_repeated(run):
     _, calls, said = run()
     assert "lift_cotrain.py" in calls[0]
     assert "--resume" in said.splitlines()[0]
-    assert "evaluate" in calls[-1]
+    assert "evaluate" in calls[-2]
 
 
 def test_programs_are_found_from_where_the_script_was_called(run):
     done, calls, _ = run(VITA_BIN="bin")
     assert done.returncode == 0, done.stderr
-    assert len(calls) == 7
+    assert len(calls) == 9
 
 
 def test_numbers_reach_the_commands(run):
@@ -84,7 +86,23 @@ def test_numbers_reach_the_commands(run):
     assert lines[0].endswith("--num-demos 7")
     short = "--steps 20 --set codebook.continuous_updates=0"
     assert all(line.endswith(short) for line in lines if line.startswith("vita-train"))
-    assert lines[-1].endswith("--episodes 3 --replan-steps 10")
+    assert lines[-2].endswith("--episodes 3 --replan-steps 10 --video --workers 1 --resume")
+
+
+def test_every_task_has_its_shards_and_every_seed_its_policy(run):
+    done, _, said = run(VITA_TASKS="lift stack", VITA_SEEDS="0 7", VITA_WORKERS="2")
+    assert done.returncode == 0, done.stderr
+    lines, out = said.splitlines(), "/out"
+    for task in ("lift", "stack"):
+        assert sum(f"record --task {task} " in line for line in lines) == 1
+        assert sum(f"evaluate --task {task} " in line and "--workers 2" in line for line in lines) == 2
+        trained = [line for line in lines if line.startswith("vita-train") and f"{out}/{task}/shards" in line]
+        assert [line.split("--set seed=")[1].split()[0] for line in trained] == ["0"] * 3 + ["7"] * 3
+        assert f"init={trained[3].split('--out ')[1].split()[0]} " in trained[4] + " "
+        (report,) = [line for line in lines if line.startswith("vita-data report") and f"{out}/{task}/shards" in line]
+        shown = ("seed-0/evaluation", "seed-7/evaluation", "replay")
+        assert all(f"{out}/{task}/{name}" in report.split("--rollouts", 1)[1] for name in shown)
+    assert run(VITA_TASKS="lift")[0].returncode == 2
 
 
 def test_other_numbers_do_not_go_on_in_the_same_folder(run):
@@ -92,5 +110,6 @@ def test_other_numbers_do_not_go_on_in_the_same_folder(run):
     done, calls, _ = run()
 
     assert (done.returncode, calls) == (2, [])
-    assert "was started with VITA_DEMOS=200 VITA_EPISODES=50 VITA_STEPS=20" in done.stderr
+    began = "VITA_TASKS='lift' VITA_SEEDS='0' VITA_DEMOS=200 VITA_EPISODES=50 VITA_STEPS=20"
+    assert f"was started with {began}" in done.stderr
     assert run(VITA_STEPS="20")[0].returncode == 0

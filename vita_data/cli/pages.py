@@ -36,7 +36,8 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=[],
         type=local_path,
         metavar="DIR",
-        help="also show the film and success rates that `vita-eval tabletop | robosuite evaluate` wrote (repeatable)",
+        help="also show the film and success rates that `vita-eval tabletop | robosuite evaluate` wrote, those of one "
+        "task together, or the rates of `vita-eval replay --out` beside them (repeatable)",
     )
     report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
     add_quiet_flag(report)

@@ -7,7 +7,7 @@ from vita_data.command.progress import SILENT, Progress
 from vita_data.pages.drawing.chart import charts
 from vita_data.pages.drawing.html import Markup, Section, advice, camera_sheets, element, join, page, paragraph, text
 from vita_data.pages.mixture import mixture_section
-from vita_data.pages.runs.rollouts import rollouts_section
+from vita_data.pages.runs.rollouts import rollouts_sections
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
 from vita_data.pages.shards.card import built_tables, licence_warnings, load_card
@@ -54,7 +54,7 @@ def report_page(
         views += first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)
         progress.update(note=each.name)
     sections = [
-        *(_counted(rollouts_section(evaluation), progress) for evaluation in rollouts),
+        *(_counted(section, progress) for section in rollouts_sections(rollouts)),
         Section(
             title="Pictures",
             explanation="The first clip of each source, with stored images evenly spaced over the clip.",

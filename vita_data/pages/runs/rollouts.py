@@ -1,15 +1,24 @@
-"""Section of the report about rollouts in a simulator: a film, and success rates in a sentence and a table."""
+"""Sections of the report about rollouts in a simulator: films, and success rates in a sentence and a table.
+
+Evaluations of one task, by policies of several trainings, share a section; replayed demonstrations stand beside them.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vita_data.errors import RequestError, ShardError
-from vita_data.pages.drawing.html import Section, Table, film, join, paragraph, table
+from vita_data.pages.drawing.html import Markup, Section, Table, element, film, join, paragraph, table, text
+from vita_data.pages.runs.seeds import mean_and_half
 
-RESULT, FILM = "result.json", "rollouts.mp4"
-_NAMES = {"policy": "the policy", "expert": "the scripted expert", "random": "random commands"}
+RESULT, FILM, REPLAY = "result.json", "rollouts.mp4", "replay.json"
+_NAMES = {
+    "policy": "the policy", "expert": "the scripted expert", "random": "random commands",
+    "raw": "recorded demonstrations, replayed by their raw commands",
+    "stored": "recorded demonstrations, replayed by their stored actions",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +72,76 @@ def read_rollouts(folder: Path) -> Rollouts:
     return found
 
 
-def rollouts_section(folder: Path) -> Section:
-    """Return the section of one evaluation; raises as `read_rollouts`."""
-    found = read_rollouts(folder)
+def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
+    """Yield a section for each task that was evaluated.
+
+    Args:
+        folders: of evaluations, and of replays in the same simulators.
+
+    Raises:
+        RequestError, ShardError: as `read_rollouts`.
+    """
+    replays = [folder for folder in folders if (folder / REPLAY).is_file()]
+    tasks: dict[tuple[str, str], list[Path]] = {}
+    for folder in folders:
+        if folder not in replays:
+            found = read_rollouts(folder)
+            tasks.setdefault((found.benchmark, found.instruction), []).append(folder)
+    for evaluations in tasks.values():
+        yield rollouts_section(*evaluations, replays=replays)
+
+
+def rollouts_section(*folders: Path, replays: Sequence[Path] = ()) -> Section:
+    """Return the section of the evaluations of one task; raises as `read_rollouts`."""
+    trained = [(folder, read_rollouts(folder)) for folder in folders]
+    first = trained[0][1]
+    shown = list(first.rates)
+    if len(trained) > 1:
+        policies = [replace(found.policy, name=f"the policy, {folder}") for folder, found in trained]
+        shown = [*policies, *(rate for rate in first.rates if rate.name != "policy")]
+    shown += [rate for folder in replays for rate in _replayed(folder, first.benchmark)]
     rows = tuple(
-        (_NAMES.get(rate.name, rate.name), f"{rate.successes} of {rate.episodes}", _interval(rate))
-        for rate in found.rates
+        (_NAMES.get(rate.name, rate.name), f"{rate.successes} of {rate.episodes}", _interval(rate)) for rate in shown
     )
+    is_one = len(trained) == 1
+    said = _sentence(first) if is_one else _over_seeds([found.policy for _, found in trained])
     return Section(
-        title=f"Rollouts: {found.instruction}",
-        explanation=f"Episodes of {found.benchmark}, from initial states that no demonstration has. Green: solved; "
+        title=f"Rollouts: {first.instruction}",
+        explanation=f"Episodes of {first.benchmark}, from initial states that no demonstration has. Green: solved; "
         "red: not solved within the limit.",
         body=join([
-            paragraph(_sentence(found)),
-            film(found.film, f"Rollouts of the policy: {found.instruction}"),
+            paragraph(said),
+            *(part for folder, found in trained for part in _film(folder, found, is_named=not is_one)),
             table(Table(header=("who acts", "solved", "95% interval"), rows=rows)),
         ]),
     )  # fmt: skip
+
+
+def _film(folder: Path, found: Rollouts, *, is_named: bool) -> Iterator[Markup]:
+    if is_named:
+        yield element("h3", text(str(folder)))
+    yield film(found.film, f"Rollouts of the policy: {found.instruction}")
+
+
+def _over_seeds(policies: Sequence[Rate]) -> str:
+    """Say what the trainings reach in the mean; the interval over them contains the luck of training."""
+    mean, half = mean_and_half([100.0 * rate.successes / rate.episodes for rate in policies])
+    low, high = max(mean - half, 0.0), min(mean + half, 100.0)
+    counts = ", ".join(f"{rate.successes} of {rate.episodes}" for rate in policies)
+    return (
+        f"The policies of {len(policies)} trainings solved {counts} episodes: {mean:.0f}% in the mean "
+        f"(95% interval over trainings: {low:.0f}% to {high:.0f}%)."
+    )
+
+
+def _replayed(folder: Path, benchmark: str) -> list[Rate]:
+    """Read the rates of a replay, if it ran in a simulator of that name."""
+    try:
+        result: Any = json.loads((folder / REPLAY).read_text(encoding="utf-8"))
+        rates = [_rate(name, values) for name, values in result["rates"].items()]
+        return rates if result["benchmark"] == benchmark else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise ShardError(f"{folder / REPLAY}: cannot be read ({fault!r}); run the replay again") from fault
 
 
 def _sentence(found: Rollouts) -> str:

@@ -13,8 +13,9 @@ from vita_data.replay import TOLERANCE, BuiltFrom, CommandReport, compare_comman
 from vita_model.sims.replay.calvin import calvin_worlds
 from vita_model.sims.replay.clips import OpenWorld, replay_clips
 from vita_model.sims.replay.libero import libero_worlds
-from vita_model.sims.replay.loop import ReplayResult
+from vita_model.sims.replay.loop import ReplayResult, replay_json
 from vita_model.sims.replay.robosuite import robosuite_worlds
+from vita_model.sims.results.scores import write_json
 
 _SIMULATORS: Mapping[str, str] = MappingProxyType({"robosuite": "libero", "libero": "libero", "calvin": "calvin"})
 """Simulators, and the source of their recordings."""
@@ -42,11 +43,17 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--episodes", type=positive, default=5, metavar="N", help="demonstrations to execute (default: 5)"
     )
+    parser.add_argument(
+        "--out", type=local_path, metavar="DIR",
+        help="also write DIR/replay.json, how the executed demonstrations ended, for vita-data report --rollouts",
+    )  # fmt: skip
     add_quiet_flag(parser)
     parser.set_defaults(command=_replay)
 
 
 def _replay(arguments: argparse.Namespace) -> None:
+    if arguments.out is not None and arguments.simulator is None:
+        raise RequestError("--out needs --simulator: only executed demonstrations have success rates")
     found = find_built(arguments.shards, arguments.raw)
     file = "" if arguments.source_file is None else str(arguments.source_file)
     reports = [_compared(built, file, quiet=arguments.quiet) for built in found]
@@ -74,6 +81,8 @@ def _execute(built: BuiltFrom, arguments: argparse.Namespace) -> None:
     with Progress(f"replay {built.name}", unit="demonstrations", quiet=arguments.quiet) as progress:
         results = replay_clips(built, arguments.episodes, _worlds(arguments), progress)
     print("\n".join(_result_table(results)))
+    if arguments.out is not None:
+        write_json(arguments.out / "replay.json", replay_json(arguments.simulator, results))
     wrong = [result for result in results if not result.passes]
     if wrong:
         raise VitaDataError(

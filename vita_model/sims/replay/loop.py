@@ -1,7 +1,7 @@
 """Replays a demonstration by the product's own loop and by the raw commands, and compares the paths."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from vita_data.action_convention import Convention
 from vita_data.errors import VitaDataError
 from vita_data.slots import ARM_DIM, RIGHT_ACTION
-from vita_data.types import Clip, Demonstration, Float32, Float64
+from vita_data.types import Clip, Demonstration, Float32, Float64, Json
 from vita_model.policy.chunks import GRIPPER
 from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import NO_STATE, Observation, PolicyInfo
 from vita_model.sims.results.rollouts import Ending, LoopConfig, roll_out
+from vita_model.sims.results.scores import SuccessRate, rate_json
 
 LIMIT_MM = 0.1
 """Largest allowed distance of the hand between the two replays, unless contacts amplify the rounding of commands."""
@@ -102,6 +103,19 @@ class ReplayResult:
     def passes(self) -> bool:
         """Whether the product replays as the raw commands do."""
         return self.product_success == self.raw_success and self.difference_mm <= self.limit_mm
+
+
+def replay_json(benchmark: str, results: Sequence[ReplayResult]) -> Json:
+    """Give the success rates of both replays and how each demonstration ended, as JSON values."""
+    ended = {"raw": [one.raw_success for one in results], "stored": [one.product_success for one in results]}
+    return {
+        "benchmark": benchmark,
+        "rates": {
+            name: rate_json(SuccessRate(num_successes=sum(found), num_episodes=len(found)))
+            for name, found in ended.items()
+        },
+        "demonstrations": [asdict(one) for one in results],
+    }
 
 
 class StoredActions:

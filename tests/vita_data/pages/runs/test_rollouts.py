@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import RequestError, ShardError
-from vita_data.pages.runs.rollouts import read_rollouts, rollouts_section
+from vita_data.pages.runs.rollouts import read_rollouts, rollouts_section, rollouts_sections
 
 
 def evaluation(folder: Path, successes: int) -> Path:
@@ -16,6 +16,7 @@ def evaluation(folder: Path, successes: int) -> Path:
         "random": {"num_successes": 0, "num_episodes": 20, "interval_percent": [0.0, 16.0]},
     }
     result = {"benchmark": "tabletop", "instruction": "lift the <red> cube", "rates": rates}
+    folder.mkdir(exist_ok=True)
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "rollouts.mp4").write_bytes(b"film")
     return folder
@@ -42,3 +43,33 @@ def test_another_folder_and_a_damaged_result_are_refused(tmp_path: Path) -> None
     (tmp_path / "result.json").write_text('{"rates": {}}')
     with pytest.raises(ShardError, match=r"cannot be read .*; run the evaluation again"):
         read_rollouts(tmp_path)
+
+
+def test_trainings_share_a_section_with_their_mean_and_the_replay(tmp_path: Path) -> None:
+    folders = [evaluation(tmp_path / f"seed-{seed}", successes) for seed, successes in enumerate((16, 18, 20))]
+    for benchmark in ("tabletop", "robosuite"):
+        (tmp_path / benchmark).mkdir()
+        rates = {"stored": {"num_successes": 3, "num_episodes": 4, "interval_percent": [30.0, 95.0]}}
+        (tmp_path / benchmark / "replay.json").write_text(json.dumps({"benchmark": benchmark, "rates": rates}))
+    (section,) = rollouts_sections([*folders, tmp_path / "tabletop", tmp_path / "robosuite"])
+
+    assert (
+        "The policies of 3 trainings solved 16 of 20, 18 of 20, 20 of 20 episodes: 90% in the mean "
+        "(95% interval over trainings: 65% to 100%)." in section.body
+    )
+    assert section.body.count("<video ") == 3
+    assert f"the policy, {folders[1]}" in section.body
+    assert section.body.count("the scripted expert") == 1
+    assert section.body.count("replayed by their stored actions") == 1  # that of another simulator is not shown
+    assert "3 of 4" in section.body
+
+
+def test_another_task_has_its_own_section_and_a_damaged_replay_is_refused(tmp_path: Path) -> None:
+    one, other = evaluation(tmp_path / "one", 15), evaluation(tmp_path / "other", 15)
+    (other / "result.json").write_text((other / "result.json").read_text().replace("lift", "stack"))
+    titles = [section.title for section in rollouts_sections([one, other])]
+    assert titles == ["Rollouts: lift the <red> cube", "Rollouts: stack the <red> cube"]
+
+    (tmp_path / "replay.json").write_text("{}")
+    with pytest.raises(ShardError, match=r"replay\.json: cannot be read .*; run the replay again"):
+        list(rollouts_sections([one, tmp_path]))

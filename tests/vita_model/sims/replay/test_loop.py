@@ -9,7 +9,8 @@ from vita_data.action_convention import Convention, Turn, right_arm_state
 from vita_data.geometry import euler_xyz_from_matrix, matrix_from_axis_angle, matrix_from_euler_xyz
 from vita_data.types import Demonstration, Float64
 from vita_model.policy.interfaces import NO_STATE, Observation
-from vita_model.sims.replay.loop import LIMIT_MM, Recording, StoredActions, replay_both
+from vita_model.sims.cli.main import main
+from vita_model.sims.replay.loop import LIMIT_MM, Recording, StoredActions, replay_both, replay_json
 
 CONSTANTS = Convention(
     position_scale_m=0.05, rotation_scale_rad=0.5, turn=Turn.AXIS_ANGLE, gripper_open=-1, gripper_closed=1
@@ -131,3 +132,18 @@ def test_differences_of_euler_angles_start_from_the_stored_state() -> None:
     policy = StoredActions(recording, 3)
     given = np.concatenate([policy.act(Observation(images={}, instruction="", state=NO_STATE)) for _ in range(3)])
     np.testing.assert_allclose(given, commands, atol=1e-6)
+
+
+def test_the_rates_of_both_replays_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    good = replay_both(recorded(), Hand(), chunk_steps=5)
+    bad = replace(good, product_success=not good.product_success)
+    found = replay_json("robosuite", [good, good, bad])
+    rates = found["rates"]
+    assert isinstance(rates, dict)
+    assert {name: rate["num_successes"] for name, rate in rates.items()} == {
+        "raw": 3 * good.raw_success, "stored": 2 * good.product_success + bad.product_success,
+    }  # fmt: skip
+    assert {rate["num_episodes"] for rate in rates.values()} == {3}
+
+    assert main(["replay", "--shards", "/tmp", "--raw", "/tmp", "--out", "/tmp/none"]) == 2
+    assert "--out needs --simulator" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Recorded in the real simulator, built, and replayed there: the stored actions move the arm as the raw commands do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,10 @@ def test_a_demonstration_replays_as_it_was_recorded(
     capsys.readouterr()
 
     replay = ["replay", "--shards", shards, "--raw", raw, "--quiet"]
-    assert evaluate([*replay, "--simulator", "robosuite", "--episodes", "2"]) == 0
+    assert evaluate([*replay, "--simulator", "robosuite", "--episodes", "2", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.split().count("success") == 3 * 2  # recorded, raw and product
+    rates = json.loads((tmp_path / "replay.json").read_text())["rates"]
+    assert {name: rate["num_successes"] for name, rate in rates.items()} == {"raw": 2, "stored": 2}
     (built,) = find_built(tmp_path / "shards", raw)
     (result,) = replay_clips(built, 1, robosuite_worlds())
     assert (result.product_success, result.raw_off_mm) == (True, 0.0)
