@@ -255,12 +255,13 @@ def test_the_scene_and_the_renderer_are_chosen_and_recorded(installed, tmp_path,
     assert ("scene=calvin_scene_D_eval" in sys.modules["hydra"].OVERRIDES) is not has_dataset
 
 
-def test_workers_give_the_result_of_one_process(installed, tmp_path):
-    opener = partial(load_policy, "random", convention="calvin")
+@pytest.mark.parametrize("latency_ms", [0, 34])
+def test_workers_give_the_result_of_one_process(installed, tmp_path, latency_ms):
+    opener, delay = partial(load_policy, "random", convention="calvin"), Delay(latency_ms=latency_ms)
     dataset = tmp_path / "task_ABC_D"
     one, two = (
         evaluate_calvin(
-            _request(tmp_path, out=tmp_path / str(number), dataset=dataset),
+            _request(tmp_path, out=tmp_path / str(number), dataset=dataset, delay=delay),
             opener(),
             lambda line: None,
             workers=workers,
@@ -269,6 +270,7 @@ def test_workers_give_the_result_of_one_process(installed, tmp_path):
     )
     assert one == two
     assert one["lengths"] == [0, 1, 2, 3, 4, 5]
+    assert bool(one["idle_percent"]) == bool(latency_ms)
 
 
 def test_a_film_shows_the_whole_chain(installed, tmp_path, make_policy):

@@ -265,13 +265,17 @@ def test_whatever_breaks_is_one_line(installed, tmp_path, make_policy, file):
         evaluate_libero(_request(tmp_path), make_policy(np.zeros((1, 7))), lambda line: None)
 
 
-def test_workers_give_the_result_of_one_process(installed, tmp_path):
-    opener = partial(load_policy, "random", convention="libero")
+@pytest.mark.parametrize(("latency_ms", "idle_percent"), [(0, 0), (100, 80)])  # solved after five steps
+def test_workers_give_the_result_of_one_process(installed, tmp_path, latency_ms, idle_percent):
+    opener, delay = partial(load_policy, "random", convention="libero"), Delay(latency_ms=latency_ms)
     one, two = (
-        evaluate_libero(_request(tmp_path / str(number), tasks=(0,)), opener(), lambda line: None, workers=workers)
+        evaluate_libero(
+            _request(tmp_path / str(number), tasks=(0,), delay=delay), opener(), lambda line: None, workers=workers
+        )
         for number, workers in enumerate((None, Workers(number=2, open_policy=opener)))
     )
     assert one == two
+    assert one["idle_percent"] == idle_percent
     assert one["rates"]["GOAL"]["num_episodes"] == 3
 
 
