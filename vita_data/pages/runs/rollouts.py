@@ -79,7 +79,7 @@ def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
         folders: of evaluations, and of replays in the same simulators.
 
     Raises:
-        RequestError, ShardError: as `read_rollouts`.
+        RequestError, ShardError: as `read_rollouts`, or there are only replays.
     """
     replays = [folder for folder in folders if (folder / REPLAY).is_file()]
     tasks: dict[tuple[str, str], list[Path]] = {}
@@ -87,6 +87,10 @@ def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
         if folder not in replays:
             found = read_rollouts(folder)
             tasks.setdefault((found.benchmark, found.instruction), []).append(folder)
+    if replays and not tasks:
+        raise RequestError(
+            f"--rollouts {replays[0]}: a replay is shown beside evaluations; give the folder of one, too"
+        )
     for evaluations in tasks.values():
         yield rollouts_section(*evaluations, replays=replays)
 

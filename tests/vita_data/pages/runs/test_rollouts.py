@@ -73,3 +73,5 @@ def test_another_task_has_its_own_section_and_a_damaged_replay_is_refused(tmp_pa
     (tmp_path / "replay.json").write_text("{}")
     with pytest.raises(ShardError, match=r"replay\.json: cannot be read .*; run the replay again"):
         list(rollouts_sections([one, tmp_path]))
+    with pytest.raises(RequestError, match="a replay is shown beside evaluations"):
+        list(rollouts_sections([tmp_path]))
