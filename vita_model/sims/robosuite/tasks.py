@@ -17,6 +17,7 @@ from vita_model.sims.benchmarks.guard import guarded, run_python
 from vita_model.sims.benchmarks.mujoco_cameras import PROBE
 from vita_model.sims.benchmarks.noise import stdout_to_stderr
 from vita_model.sims.benchmarks.offline_import import require_package
+from vita_model.sims.robosuite.interruption import interrupted_afterwards
 from vita_model.sims.scripted.expert import Scene, lift_command, stack_command
 from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec, no_op
 
@@ -72,18 +73,15 @@ class RobosuiteTask:
         np.random.seed(seed)  # noqa: NPY002 - robosuite draws from the global generator
         gripper = self._environment.robots[0].gripper
         gripper.current_action = np.zeros_like(gripper.current_action)  # robosuite's reset keeps the last command
-        self._environment.reset()
+        with interrupted_afterwards():
+            self._environment.reset()
         for _ in range(NUM_SETTLE_STEPS):
             self.step(no_op())
 
     def step(self, command: Float64) -> None:
         """Execute one command [7] for 1/20 s."""
-        try:
+        with interrupted_afterwards():
             self._environment.step(np.asarray(command, np.float64))
-        except SystemError as fault:
-            if _is_interruption(fault):
-                raise KeyboardInterrupt from fault
-            raise
 
     @property
     def is_success(self) -> bool:
@@ -142,13 +140,6 @@ class RobosuiteTask:
     def close(self) -> None:
         """Free the simulator."""
         self._environment.close()
-
-
-def _is_interruption(fault: BaseException | None) -> bool:
-    """Tell whether an error came from Ctrl-C; the compiled parts of robosuite's controller raise another one then."""
-    while fault is not None and not isinstance(fault, KeyboardInterrupt):
-        fault = fault.__cause__ or fault.__context__
-    return fault is not None
 
 
 def _make(spec: TaskSpec) -> Any:

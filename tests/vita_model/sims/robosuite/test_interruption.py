@@ -1,29 +1,60 @@
-"""Ctrl-C inside compiled code of robosuite ends an evaluation as anywhere else; a stand-in raises what it raises."""
+"""Ctrl-C inside compiled code ends an evaluation after the step, and not by the SystemError that numba makes of it."""
+
+import signal
+import threading
 
 import pytest
 
 from vita_model.sims.robosuite import tasks
+from vita_model.sims.robosuite.interruption import interrupted_afterwards
 from vita_model.sims.scripted.task import no_op
 
 
 class Environment:
-    """Raises in its step, as numba does: another error, whose cause is the original one."""
+    """Is interrupted in its step; a KeyboardInterrupt there would become another error."""
 
-    def __init__(self, cause):
-        self.cause = cause
+    ended = False
 
     def step(self, command):
         try:
-            try:
-                raise self.cause
-            except BaseException as fault:
-                raise SystemError("unpickle returned a result with an exception set") from fault
-        except SystemError as fault:
-            raise SystemError("dispatcher returned a result with an exception set") from fault
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as fault:
+            raise SystemError("a result with an exception set") from fault
+        self.ended = True
 
 
-@pytest.mark.parametrize(("cause", "seen"), [(KeyboardInterrupt(), KeyboardInterrupt), (ValueError(), SystemError)])
-def test_only_ctrl_c_becomes_an_interruption(monkeypatch, cause, seen):
-    monkeypatch.setattr(tasks, "_make", lambda spec: Environment(cause))
-    with pytest.raises(seen):
+def test_an_interruption_comes_after_the_step(monkeypatch):
+    environment, before = Environment(), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(tasks, "_make", lambda spec: environment)
+    with pytest.raises(KeyboardInterrupt):
         tasks.RobosuiteTask(tasks.TASKS["lift"]).step(no_op())
+    assert environment.ended
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_errors_pass_and_an_ignored_signal_stays_ignored():
+    with pytest.raises(ValueError, match="broken"), interrupted_afterwards():
+        raise ValueError("broken")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupted_afterwards():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_changes_nothing():
+    faults = []
+
+    def run():
+        try:
+            with interrupted_afterwards():
+                pass
+        except ValueError as fault:  # signal.signal refuses other threads
+            faults.append(fault)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert faults == []
