@@ -132,10 +132,8 @@ def _over_seeds(policies: Sequence[Rate]) -> str:
     mean, half = mean_and_half([100.0 * rate.successes / rate.episodes for rate in policies])
     low, high = max(mean - half, 0.0), min(mean + half, 100.0)
     counts = ", ".join(f"{rate.successes} of {rate.episodes}" for rate in policies)
-    return (
-        f"The policies of {len(policies)} trainings solved {counts} episodes: {mean:.0f}% in the mean "
-        f"(95% interval over trainings: {low:.0f}% to {high:.0f}%)."
-    )
+    spread = f"95% interval over trainings: {low:.0f}% to {high:.0f}%" if half else "no training differs from another"
+    return f"The policies of {len(policies)} trainings solved {counts} episodes: {mean:.0f}% in the mean ({spread})."
 
 
 def _replayed(folder: Path, benchmark: str) -> list[Rate]:

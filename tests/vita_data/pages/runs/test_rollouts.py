@@ -67,6 +67,8 @@ def test_trainings_share_a_section_with_their_mean_and_the_replay(tmp_path: Path
 def test_another_task_has_its_own_section_and_a_damaged_replay_is_refused(tmp_path: Path) -> None:
     one, other = evaluation(tmp_path / "one", 15), evaluation(tmp_path / "other", 15)
     (other / "result.json").write_text((other / "result.json").read_text().replace("lift", "stack"))
+    (alike,) = rollouts_sections([one, evaluation(tmp_path / "two", 15)])
+    assert "75% in the mean (no training differs from another)." in alike.body
     titles = [section.title for section in rollouts_sections([one, other])]
     assert titles == ["Rollouts: lift the <red> cube", "Rollouts: stack the <red> cube"]
 
