@@ -244,7 +244,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ),
         ("vita-serve", [str(run), "--precision", "fp8"], "argument --precision: invalid"),
         ("vita-eval", [], "the following arguments are required: BENCHMARK"),
-        ("vita-eval", ["libro"], "invalid choice: 'libro'"),
+        ("vita-eval", ["libro"], "invalid choice: 'libro'; did you mean 'libero'?"),
         ("vita-eval", [*lift, "--policy", str(run / "checkpoints")], f"; give {run}"),
         ("vita-eval", [*lift, "--policy", "absent"], "--policy absent: not found"),
         (
@@ -254,7 +254,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ),
         ("vita-eval", ["table", str(tmp_path / "absent.json")], "absent.json"),
         ("vita-eval", ["trials", str(tmp_path)], str(tmp_path)),
-        ("vita-bench", ["trian"], "invalid choice: 'trian'"),
+        ("vita-bench", ["trian"], "invalid choice: 'trian'; did you mean 'train'?"),
         ("vita-bench train", ["absent.py"], "recipe absent.py not found"),
         ("vita-bench train", [RECIPE, "--steps", "x"], "--steps: invalid int value: 'x'"),
         ("vita-bench train", [RECIPE, "--batch-size", "0"], "Trial.batch_size must be"),
@@ -268,7 +268,8 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-bench", ["build", "--dir", str(file)], "is a file; give a folder"),
         ("vita-bench", ["loader", "--dir", str(file)], "is a file; give a folder"),
         ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file; give a folder"),
-        ("vita-data", ["biuld"], "invalid choice: 'biuld'"),
+        ("vita-data", ["biuld"], "invalid choice: 'biuld'; did you mean 'build'?"),
+        ("vita-data", ["frobnicate"], "invalid choice: 'frobnicate' (choose from "),
         ("vita-data", ["verify", str(toy_shards)], "it contains built sources"),
     ]
     told = answers([(command, words) for command, words, _ in cases])

@@ -22,7 +22,7 @@ from tests.vita_data.sources.test_from_file import MY_ARM
 from vita_data.cli.main import main
 
 ROOT = Path(__file__).parents[2]
-VERBS = "build status probe toy sources new-source mix stats verify inspect report view episodes export push"
+VERBS = "build status probe toy sources new-source mix stats verify episodes merge inspect report view export push"
 HELPS = (
     "vita-data",
     *(f"vita-data {verb}" for verb in VERBS.split()),

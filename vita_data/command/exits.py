@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from vita_data import __version__
 from vita_data.command.signals import interrupt, on_sigterm
-from vita_data.errors import FORBIDDEN, FREE_MEMORY, RequestError, VitaDataError, forbidden
+from vita_data.errors import FORBIDDEN, FREE_MEMORY, RequestError, VitaDataError, did_you_mean, forbidden
 from vita_data.installation import install_extra
 
 _EXTRAS = {
@@ -53,6 +53,16 @@ class OneLineParser(argparse.ArgumentParser):
             if unknown and not {"-h", "--help"} & set(options):
                 self._refuse_unknown(unknown)
         return super().parse_known_args(given, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is not among the choices; a long list of them is left out if one is nearly the same."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as refusal:
+            near = did_you_mean(str(value), map(str, action.choices or ()))
+            if not near:
+                raise
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {near}") from refusal
 
     def _verbs(self) -> dict[str, "OneLineParser"]:
         found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]

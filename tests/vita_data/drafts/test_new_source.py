@@ -225,6 +225,7 @@ def test_a_request_that_cannot_be_met_is_refused(
     assert main(["new-source", "--from", str(tmp_path), *words]) == 2
     shown = capsys.readouterr().err
     assert (told in shown, shown.count("\n")) == (True, 1)
+    assert shown.startswith("vita-data new-source: ")
     assert not list(tmp_path.glob("*.py"))
 
 
