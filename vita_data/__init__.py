@@ -6,6 +6,7 @@
 Importing this package imports nothing else: each name below is loaded when it is first used, torch with `open_loader`.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'vita_data' has no attribute {name!r}")
+        fault = f"module 'vita_data' has no attribute {name!r}"
+        raise AttributeError(fault, name=name, obj=sys.modules[__name__])  # Python then suggests a name
     return getattr(import_module(_HOME_OF[name]), name)
 
 

@@ -114,6 +114,13 @@ def find_manifest(text: str | Path) -> Path | None:
     return Path(text) if Path(text).is_file() else MANIFESTS.find(str(text))
 
 
+def _advice_for(folder: Path) -> str:
+    """Advise what to give in place of a folder: a manifest in it, or the name of the source that it is."""
+    if (folder / "dataset.json").is_file():
+        return f"; this is a built source: give its name, {folder.name!r}, with {folder.parent} as the folder of shards"
+    return advice([str(file) for file in sorted(folder.glob("*.toml"))])
+
+
 def load_manifest(path: str | Path) -> Manifest:
     """Read and check a manifest, given by its path or by its name (`find_manifest`).
 
@@ -124,8 +131,7 @@ def load_manifest(path: str | Path) -> Manifest:
     path = find_manifest(path) or path
     place = f"manifest {path}"
     if Path(path).is_dir():
-        files = [str(file) for file in sorted(Path(path).glob("*.toml"))]
-        raise ManifestError(f"{place}: is a folder, expected a TOML file{advice(files)}")
+        raise ManifestError(f"{place}: is a folder, expected a TOML file{_advice_for(Path(path))}")
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError as error:

@@ -23,5 +23,10 @@ sys.meta_path.insert(0, BeforeTorchvision())
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
-        raise AttributeError(f"module 'vita_model' has no attribute {name!r}")
+        fault = f"module 'vita_model' has no attribute {name!r}"
+        raise AttributeError(fault, name=name, obj=sys.modules[__name__])  # Python then suggests a name
     return getattr(import_module("vita_model.policy.policy"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -24,6 +24,15 @@ def test_importing_it_imports_no_numpy_and_every_name_is_there() -> None:
         _ = vita_data.absent
 
 
+@pytest.mark.parametrize(
+    ("module", "typo", "meant"), [("vita_data", "open_sorce", "open_source"), ("vita_model", "VitaPolcy", "VitaPolicy")]
+)
+def test_python_suggests_the_name_that_was_meant(module: str, typo: str, meant: str) -> None:
+    code = f"import {module}; {module}.{typo}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.rstrip().endswith(f"Did you mean: '{meant}'?")
+
+
 def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> None:
     for mixture in (MANIFEST, str(MANIFEST), ["bridge", "libero"], {"bridge": 2.0, "libero": 1.0}):
         with vita_data.open_loader(mixture, shards=toy_shards, stage="warmup", batch_size=8) as loader:

@@ -117,6 +117,8 @@ def test_a_folder_given_as_manifest_names_the_manifests_in_it(
     (tmp_path / "m.toml").write_text(MANIFEST)
     told = refusal(capsys, "mix", tmp_path, "--shards", toy_shards)
     assert told.endswith(f"is a folder, expected a TOML file; give {tmp_path / 'm.toml'}")
+    told = refusal(capsys, "mix", toy_shards / "bridge", "--shards", toy_shards)
+    assert told.endswith(f"this is a built source: give its name, 'bridge', with {toy_shards} as the folder of shards")
 
 
 def test_a_source_is_not_built_into_another(capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path) -> None:

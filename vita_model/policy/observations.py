@@ -147,6 +147,12 @@ def _state(values: Mapping[str, Any]) -> tuple[Float32, Bool | None] | tuple[Non
 
 def _measured(values: Mapping[str, Any]) -> tuple[Float32, Bool]:
     """Fill the slots of a single arm, which is the right one, from measurements by name."""
+    if missing := [name for name in ("position_m", "gripper_open") if name not in values]:
+        given = [name for name in _MEASURED if name in values]
+        raise RequestError(
+            f"expected position_m, gripper_open and a rotation together, got {', '.join(given)} without "
+            f"{' and '.join(missing)}"
+        )
     opening = float(_numbers(values, "gripper_open", ()))
     if not 0 <= opening <= 1:
         raise RequestError(f"gripper_open must lie between 0 (closed) and 1 (open); found {opening:g}")

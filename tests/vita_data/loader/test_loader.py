@@ -157,6 +157,9 @@ def test_a_changed_plan_is_refused_or_followed(plan_for) -> None:
     with make_loader(plan_for("warmup", seed=3), options=LoaderOptions(threads=1)) as other:
         with pytest.raises(RequestError, match="seed 0 -> 3"):
             other.load_state_dict(state)
+        for wrong in ({"step": 1}, None):
+            with pytest.raises(RequestError, match="expected a state that a loader's `state_dict` gave"):
+                other.load_state_dict(wrong)
         other.load_state_dict(state, plan_change=PlanChange.ALLOW)
         assert other.state_dict()["step"] == 1
         next(other)

@@ -66,6 +66,8 @@ def test_measurements_by_name_fill_the_right_arm_s_slots() -> None:
         ({**POSE, "joints_rad": np.zeros(9)}, "joints_rad must be 1 to 7 numbers; found 9"),
         ({**POSE, "quaternion_xyzw": [0, 0, 0, 1]}, "expected one of .*, got rotation_vector_rad, quaternion_xyzw"),
         ({"position_m": [0, 0, 0], "gripper_open": 1}, "expected one of .*, got none"),
+        ({"position_m": [0, 0, 0]}, "together, got position_m without gripper_open$"),
+        ({"joints_rad": [0.1]}, "together, got joints_rad without position_m and gripper_open$"),
         (
             {"position_m": [0, 0, 0], "gripper_open": 1, "quaternion_xyzw": [0, 0, 0, 5]},
             "quaternion_xyzw must have length 1; found 5",

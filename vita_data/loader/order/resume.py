@@ -52,7 +52,9 @@ class _State:
                 for label, entry in _table(entries).items()
             }
         except (KeyError, TypeError, ValueError) as error:
-            raise RequestError(f"the state of the loader cannot be read ({error!r}); found {dict(state)!r}") from error
+            raise RequestError(
+                f"expected a state that a loader's `state_dict` gave ({error!r}); got {state!r}"
+            ) from error
 
     def number(self, pool: tuple[Modality, str], name: str) -> int:
         return int(str(self.sources[pool][name]))
