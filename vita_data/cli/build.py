@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from vita_data.cli.shared import RAW_HELP, add_reader_limits, add_source_arguments, load_asked, reader_limits
 from vita_data.command.arguments import address, any_path, positive, setting, word
@@ -244,13 +245,13 @@ def _summary(result: "BuildResult") -> list[str]:
     return lines
 
 
-def _counted(counts: "Mapping[str, object]") -> str:
-    """Format counts by name; drop codes are followed by their meaning."""
+def _counted(counts: "Mapping[str, Any]") -> str:
+    """Format counts by name, the largest first; drop codes are followed by their meaning."""
     from vita_data.builder.drops import DROPS
     from vita_data.types import Reason
 
     meanings = {str(code): f" ({DROPS[code].meaning})" for code in Reason}
-    return ", ".join(f"{name}{meanings.get(name, '')} {count}" for name, count in counts.items())
+    return ", ".join(f"{name}{meanings.get(name, '')} {count}" for name, count in Counter(counts).most_common())
 
 
 def _table(counts: "dict[str, dict[str, dict[str, int]]]") -> list[str]:

@@ -62,7 +62,7 @@ def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
         "--html",
         type=local_path,
         metavar="FILE",
-        help="also write a page: counts, measures, pictures and the first rows",
+        help="also write a page: pictures, counts, measures and the first rows",
     )
     episodes.add_argument(
         "--ids", type=local_path, metavar="FILE", help="also write SOURCE<TAB>ID of each listed episode to a file"

@@ -44,7 +44,7 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     assert (code, "stored nothing" in out + err) == (0, False)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()[-1]) == (1, told)
-    assert f"  drops: T3 ({DROPS[Reason.TEMPLATE].meaning}) 1, short (too few rows) 7" in out.splitlines()
+    assert f"  drops: short (too few rows) 7, T3 ({DROPS[Reason.TEMPLATE].meaning}) 1" in out.splitlines()
     before = contents(tmp_path)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()) == (1, [told])

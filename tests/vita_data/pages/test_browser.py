@@ -7,12 +7,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.vita_data.pages.browser import Browser, ShownPage, find_browser
 from tests.vita_data.pages.conftest import FIGURES, SOURCE_FIGURES, write_run
 from tests.vita_data.pages.page_parser import PageParser
+from vita_data.curation.quality import with_quality
+from vita_data.curation.table import episode_table
 from vita_data.formats.toy import read_toy_frame
+from vita_data.pages.episodes import episodes_page
 from vita_data.pages.report import report_page
 from vita_data.pages.shards.clips import THUMBNAIL_SIZE
 from vita_data.pages.shards.inspect import inspect_page
@@ -50,10 +54,22 @@ def pages(shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "film": inspect_page(shard_folder / "film", key=None),
         "report": report_page(shard_folder, manifest=folder / "both.toml", runs=[]),
         "training": report_page(shard_folder, manifest=None, runs=[evaluated_run(folder / "run-one")]),
+        "episodes": listed_page(shard_folder),
     }
     for name, page in content.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in content}
+
+
+def listed_page(shards: Path) -> str:
+    """The page of `vita-data episodes --quality --html`, with ids and texts as long as real ones."""
+    folders = [shards / name for name in ("arm", "film")]
+    found = pl.concat([with_quality(episode_table(folder), folder) for folder in folders])
+    found = found.with_columns(
+        id="libero_90/KITCHEN_SCENE1_open_the_top_drawer_of_the_cabinet_demo.hdf5#" + pl.col("id"),
+        text=pl.lit("pick up the black bowl between the plate and the ramekin and place it on the plate"),
+    )
+    return episodes_page(found, folders, num_all=found.height, asked="")
 
 
 def evaluated_run(run: Path) -> Path:
@@ -78,6 +94,7 @@ def faults(page: ShownPage) -> list[str]:
     found = []
     if page.scroll_width > page.client_width:
         found.append(f"{page.scroll_width} px wide in a window of {page.client_width}")
+    found += [f"facts do not fit: {one}" for one in page.scrolling if one.partition(": ")[2].startswith("factvalue")]
     if page.width >= DESK:
         found += [f"a table scrolls sideways: {one}" for one in page.scrolling]
     for image in page.images:
@@ -100,7 +117,7 @@ def region(picture: Image, box: tuple[float, float, float, float]) -> Image:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["inspect", "film", "report", "training"])
+@pytest.mark.parametrize("name", ["inspect", "film", "report", "training", "episodes"])
 def test_page_is_whole_and_legible(shown: Shown, name: str, width: int) -> None:
     page = shown[name, width]
     assert page.images[0].box[1] < FIRST_PICTURE_PX, "pages begin with pictures"

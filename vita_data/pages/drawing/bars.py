@@ -26,12 +26,14 @@ class Histogram:
     values: Float64
     least_width: float = 0.0
     """Minimum bin width; 1 for whole numbers, which are then in the middle of their bins."""
+    limits: tuple[float, float] | None = None
+    """The axis spans at least these two values."""
 
 
 def histogram(content: Histogram) -> Markup:
     """Draw one histogram with its title."""
     edges, counts = bins(content.values, content.least_width)
-    x = replace(horizontal([edges]), least_step=content.least_width)
+    x = replace(horizontal([edges, np.array(content.limits or ())]), least_step=content.least_width)
     y = replace(
         vertical([counts.astype(np.float64)]), low=0.0, high=max(1.05 * counts.max(initial=0), 1.0), least_step=1.0
     )
@@ -52,8 +54,8 @@ def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
         return np.zeros(1), np.zeros(0, np.int64)
     low, high = float(values.min()), float(values.max())
     num_wanted = min(max(2 * math.sqrt(values.size), _MIN_BINS), _MAX_BINS)
-    # A constant gets one bin around it: as narrow as allowed, or a tenth of the value wide.
-    constant = 0.0 if high > low or least_width else max(abs(high) / 10, 1e-6)
+    # A constant gets one bin around it: as narrow as allowed, or a tenth of the value wide (of 0: one).
+    constant = 0.0 if high > low or least_width else abs(high) / 10 or 1.0
     width = round_step(max((high - low) / num_wanted, least_width, constant))
     shift = 0.5 if least_width == width == 1 else 0.0
     first, last = np.floor(low / width + shift), np.floor(high / width + shift)

@@ -52,6 +52,7 @@ video { max-width: 100%; height: auto; display: block; margin: .4rem 0 1rem; }
 .picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
 @media (max-width: 600px) {
   body { padding: .5rem .8rem 3rem; } table { max-width: none; } th, td { max-width: 15rem; padding: .3rem .5rem; }
+  .facts table { max-width: 100%; } .facts td { overflow-wrap: anywhere; }
   tbody th { max-width: 10rem; } nav a { padding: .3rem 0; }
   .sheet { gap: .4rem; } .sheets > div { width: 100%; }
   .sheet figure { width: calc((100% - .8rem) / 3); }

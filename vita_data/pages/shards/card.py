@@ -1,5 +1,6 @@
 """A built source's card as one typed value, and the tables that show it; the numbers are the card's own."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class Card:
     notes: tuple[str, ...]
     outcomes: Mapping[str, int]
     drops: Mapping[str, int]
+    """By reason, the most frequent first."""
     holdings: tuple[Holdings, ...]
     num_shard_bytes: int
     stored_images: str
@@ -69,9 +71,9 @@ def load_card(folder: AnyPath) -> Card:
 def _card(value: Mapping[str, Any]) -> Card:
     # Fields with the same name and format as in the card are copied.
     same = ("source", "title", "hz", "stride", "arms", "cameras", "action_origin", "action_space", "licence",
-            "redistributable", "url", "outcomes", "drops", "limit", "config_hash")  # fmt: skip
+            "redistributable", "url", "outcomes", "limit", "config_hash")  # fmt: skip
     return Card(
-        **{name: value[name] for name in same},
+        **{name: value[name] for name in same}, drops=dict(Counter(value["drops"]).most_common()),
         releases=tuple(value["release"]), embodiments=tuple(value["embodiment"]), notes=tuple(value["notes"]),
         stored_images=value["frames"], holdings=tuple(_holdings(value["counts"])),
         num_shard_bytes=sum(shard["num_bytes"] for split in Split for shard in value["shards"][split]),

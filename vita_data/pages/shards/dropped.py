@@ -1,5 +1,6 @@
 """Raw episodes that are not in the shards, and why: counts by reason with examples, and unreadable episodes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,14 +86,14 @@ def losses_section(card: Card, losses: Losses) -> Section:
 
 
 def drops_table(cards: Sequence[Card]) -> Markup:
-    """Show the drops: one row per reason, with its number in each source; a column per source would be too wide."""
+    """Show the drops: one row per reason, the most frequent first, with its number in each source."""
     lossy = [card for card in cards if card.drops or card.num_outcome(EpisodeOutcome.FAILED)]
     if not lossy:
         return paragraph("No raw episode was dropped, and none failed.")
-    codes = sorted({code for card in lossy for code in card.drops})
+    totals = sum((Counter(card.drops) for card in lossy), Counter[str]())
     rows = [
         (code, reason_meaning(code), *_by_source({card.source: card.drops.get(code, 0) for card in lossy}))
-        for code in codes
+        for code, _ in totals.most_common()
     ]
     failed = {card.source: card.num_outcome(EpisodeOutcome.FAILED) for card in lossy}
     rows.append(("failed", "could not be read", *_by_source(failed)))

@@ -57,6 +57,16 @@ def test_few_or_equal_values_are_drawn_without_a_fault(values: list[float]) -> N
     assert len(drawn(values).named("rect")) == min(len(values), 1)
 
 
+def test_a_share_is_drawn_over_all_that_it_can_be() -> None:
+    content = Histogram(
+        title="T", x_label="share", y_label="clips", values=np.zeros(9), least_width=0.05, limits=(0.0, 1.0)
+    )
+    parsed = PageParser(histogram(content))
+    (bar,) = parsed.named("rect")
+    assert float(bar["width"] or 0) < WIDTH / 20
+    assert {"0", "0.2", "1"} <= set(parsed.texts)
+
+
 def test_bar_list_keeps_order_and_proportion_and_cuts_long_names() -> None:
     parsed = PageParser(bar_list("words", {"the <b>": 8, "w" * 40: 2}))
     assert parsed.faults == []

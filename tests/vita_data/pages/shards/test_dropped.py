@@ -1,6 +1,7 @@
 """What was left out of a source: counts equal the card's, examples come from the list of raw episodes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def test_drops_across_sources_add_up(shard_folder: Path) -> None:
         ["short", "too few rows", "4", "arm 2, film 2"],
         ["failed", "could not be read", "2", "arm 1, film 1"],
     ]
+
+
+def test_the_most_frequent_reason_comes_first(shard_folder: Path) -> None:
+    arm, film = (load_card(shard_folder / name) for name in ("arm", "film"))
+    cards = [replace(arm, drops={"T1": 1, "short": 2}), replace(film, drops={"T3": 9, "T1": 2})]
+    assert [row[::2] for row in PageParser(drops_table(cards)).rows[1:-1]] == [["T3", "9"], ["T1", "3"], ["short", "2"]]
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1"])
