@@ -388,6 +388,8 @@ def test_errors_name_the_verb_and_not_its_option_of_the_same_name(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     sources = tmp_path / "one", tmp_path / "other"
+    for folder in sources:
+        folder.mkdir()
     code, _, err = run(capsys, "merge", *sources, "--out", tmp_path, "--name", "robots")
 
     assert code == 2
