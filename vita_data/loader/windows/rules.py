@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vita_data.loader.windows.clips import ClipSet, Images, clip_keys, clips_of, steps_of
+from vita_data.loader.windows.clips import ClipSet, Images, Ragged, clip_keys, clips_of, steps_of
 from vita_data.loader.windows.resample import TimedChunk, timed_chunk
 from vita_data.types import Bool, CameraRole, Float64, Int64, Modality, Starts, WindowSpec
 
 ABSENT = -1
+_MOST_STEPS = 1 << 30
+"""Longest interval, in steps, that is safe to compare in 32 bits."""
 _ROUNDING = 1e-9
 """Rounding tolerance of a tie in steps: 3 x 0.1 s at 5 Hz gives slightly more than 1.5 steps."""
 
@@ -61,6 +63,8 @@ def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Count
     if modality is Modality.ACTION:
         counts = np.diff(_valid_rows_before(clips)[clips.valid.offsets])
         return Counted(counts=np.asarray(counts, np.int64), is_plain=np.zeros(len(clips), bool))
+    if (regular := _regular_counts(clips, spec, needed_futures(spec, modality))) is not None:
+        return Counted(counts=regular, is_plain=np.ones(len(clips), bool))
     stored = clips.image_keys(CameraRole.PRIMARY)
     starts = _image_starts(clips, stored, spec, modality)
     counts = np.bincount(clips_of(starts), minlength=len(clips))
@@ -69,6 +73,46 @@ def count_windows(clips: ClipSet, spec: WindowSpec, modality: Modality) -> Count
     is_plain = np.ones(len(clips), bool)
     is_plain[some] = starts[last[some]] == stored[(first + counts - 1)[some]]
     return Counted(counts=counts, is_plain=is_plain)
+
+
+def _regular_counts(clips: ClipSet, spec: WindowSpec, needed: int) -> Int64 | None:
+    """Count windows where each image is a start and has the next one as its future; None if any clip is different.
+
+    The common case of a build with keyframes only, told from the columns as they are: no keys, no searches.
+    """
+    images = clips.images(CameraRole.PRIMARY).steps
+    if needed > 1 or (spec.starts is Starts.KEYFRAMES and not _stored_at_keyframes(clips, images)):
+        return None
+    counts = np.diff(images.offsets).astype(np.int64)
+    if not needed:
+        return counts
+    # The last image of a clip has no later one, which could be its future.
+    return counts - (counts > 0) if _one_interval_apart(clips, images, spec) else None
+
+
+def _stored_at_keyframes(clips: ClipSet, images: Ragged) -> bool:
+    """Tell whether the images of all clips are those of their keyframes."""
+    keyframes, shifts = clips.keyframes, clips.shifts
+    if shifts is None or not np.array_equal(keyframes.offsets, images.offsets):
+        return False
+    rows = keyframes.columns[0]
+    steps = rows + np.repeat(shifts, np.diff(keyframes.offsets)) if shifts.any() else rows
+    return np.array_equal(steps, images.columns[0])
+
+
+def _one_interval_apart(clips: ClipSet, images: Ragged, spec: WindowSpec) -> bool:
+    """Tell whether images that follow each other in a clip are one interval apart."""
+    distance = _early(spec.frame_interval_s * clips.hz)
+    if not len(distance) or distance.min() < 1 or distance.max() > _MOST_STEPS:
+        return False
+    steps, short = images.columns[0], distance.astype(np.int32)
+    apart = steps[1:] - steps[:-1]
+    alike = (short == short[0]).all()
+    expected = short[0] if alike else np.repeat(short, np.diff(images.offsets))[:-1]
+    wrong = apart != expected
+    ends = images.offsets[1:-1]
+    wrong[ends[(ends > 0) & (ends < len(steps))] - 1] = False  # between two clips
+    return not wrong.any()
 
 
 def start_steps(

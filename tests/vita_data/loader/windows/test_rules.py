@@ -178,6 +178,51 @@ def ask_each_step(clip: Any, spec: WindowSpec, modality: Modality) -> dict[int, 
     return found
 
 
+def regular(listed: Callable[..., Any], *, hz: float, first: int, count: int) -> Any:
+    """A clip with `count` images, one second apart, that are its keyframes; it starts at a native step."""
+    stride, rows = int(hz), tuple(range(0, count * int(hz), int(hz)))
+    length = max(1, (count - 1) * stride + 1)
+    steps = tuple(range(first, first + length))
+    return listed(steps=steps, stored=rows, keyframes=rows, valid=(), hz=hz, gaps=Gaps.BREAK)
+
+
+REGULAR = [(5.0, 0, 3), (5.0, 4, 2), (5.0, 0, 1), (3.0, 0, 4), (3.0, 2, 0), (5.0, 0, 2)]
+
+
+@pytest.mark.parametrize("starts_at", Starts)
+@pytest.mark.parametrize("modality", [Modality.PAIRED, Modality.VIDEO])
+def test_regular_clips_are_counted_without_a_search(
+    listed: Callable[..., Any], view_listed: Callable[..., ShardView], monkeypatch: pytest.MonkeyPatch,
+    modality: Modality, starts_at: Starts,
+) -> None:  # fmt: skip
+    spec = replace(SPEC, starts=starts_at)
+    clips = [regular(listed, hz=hz, first=first, count=count) for hz, first, count in REGULAR]
+    wanted = [len(ask_each_step(clip, spec, modality)) for clip in clips]
+    monkeypatch.setattr("vita_data.loader.windows.rules._image_starts", lambda *_: pytest.fail("searched"))
+    counted = count_windows(view_listed([clip.row(f"arm-{n}") for n, clip in enumerate(clips)]), spec, modality)
+
+    assert counted.counts.tolist() == wanted
+    assert counted.counts.dtype == np.int64
+    assert counted.is_plain.all()
+
+
+@pytest.mark.parametrize("place", [0, 2, len(REGULAR)])
+@pytest.mark.parametrize("odd", ["keyframe", "image", "distance", "jump"])
+def test_one_irregular_clip_among_regular_ones_is_counted_by_its_own_images(
+    listed: Callable[..., Any], view_listed: Callable[..., ShardView], odd: str, place: int
+) -> None:
+    rows = {"keyframe": (0, 5), "image": (0, 5, 10), "distance": (0, 5, 9), "jump": (0, 5, 10)}[odd]
+    stored = {"image": (0, 10)}.get(odd, rows if odd != "keyframe" else (0, 5, 10))
+    steps = (*range(7), *range(8, 12)) if odd == "jump" else tuple(range(11))
+    clip = listed(steps=steps, stored=stored, keyframes=rows, valid=(), hz=5.0, gaps=Gaps.BREAK)
+    clips = [regular(listed, hz=hz, first=first, count=count) for hz, first, count in REGULAR]
+    clips.insert(place, clip)
+    view = view_listed([one.row(f"arm-{number}") for number, one in enumerate(clips)])
+
+    wanted = [len(ask_each_step(one, SPEC, Modality.VIDEO)) for one in clips]
+    assert count_windows(view, SPEC, Modality.VIDEO).counts.tolist() == wanted
+
+
 @given(data=st.data(), modality=st.sampled_from(Modality))
 @settings(max_examples=150, deadline=None)
 def test_windows_are_those_of_the_contract_asked_step_by_step(
