@@ -61,8 +61,8 @@ def test_every_way_runs_and_every_row_has_a_ratio(capsys: pytest.CaptureFixture[
     assert not list(tmp_path.glob("scratch-*"))
 
 
-def test_help_and_a_mistyped_verb_list_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    for given in ("--help", "trian"):
+def test_help_and_an_unknown_verb_list_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ("--help", "frobnicate"):
         with pytest.raises(SystemExit):
             cli.main([given])
         captured = capsys.readouterr()

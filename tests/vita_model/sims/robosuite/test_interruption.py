@@ -23,6 +23,15 @@ class Environment:
         self.ended = True
 
 
+@pytest.fixture
+def heard():
+    """Hear Ctrl-C, which a program started in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interruption_comes_after_the_step(monkeypatch):
     environment, before = Environment(), signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(tasks, "_make", lambda spec: environment)
