@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vita_data.shards.index_values import are_all
 from vita_data.shards.schema import MemberRef, frame_name
 from vita_data.storage.files import AnyPath
 from vita_data.types import Bool, CameraRole, Float64, Gaps, Int64
@@ -233,7 +234,7 @@ class ShardView(ClipSet):
     def _camera_starts(self) -> Int32:
         """The first frame's number of each clip's cameras [C, 5], in the order of `_ROLES`, then the next clip's."""
         cameras, kinds = self.column("frames").values.field("camera"), len(_ROLES) + 1
-        if _are_all(cameras, CameraRole.PRIMARY):
+        if are_all(cameras, CameraRole.PRIMARY):
             counts = np.zeros((len(self), kinds), np.int64)
             counts[:, 1 + _ROLES.index(CameraRole.PRIMARY)] = np.diff(self._frames.offsets)
         else:
@@ -354,19 +355,6 @@ class GatheredClips(ClipSet):
         if role not in self._image_keys:
             self._image_keys[role] = super().image_keys(role)
         return self._image_keys[role]
-
-
-def _are_all(texts: pa.StringArray, name: str) -> bool:
-    """Tell whether all texts [n] are the same name, from the column's bytes: text by text takes three times as long."""
-    if texts.null_count or not len(texts):
-        return not len(texts)
-    _, ends, letters = texts.buffers()
-    offsets, size = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1], len(name)
-    if not (offsets[1:] - offsets[:-1] == size).all():
-        return False
-    each = np.frombuffer(letters, np.uint8)[offsets[0] : offsets[-1]]
-    # Each letter equals the one a name earlier, and the first name is the wanted one.
-    return each[:size].tobytes() == name.encode() and bool((each[size:] == each[:-size]).all())
 
 
 def _joined(parts: Sequence[tuple[Int32, ...]]) -> Ragged:
