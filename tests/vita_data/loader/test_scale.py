@@ -79,7 +79,7 @@ def write_big(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         )  # fmt: skip
     (folder / "dataset.json").write_bytes(card_bytes(synthetic_card("arm", listed, {})))
     # There is nothing in the tars to compute statistics from, and they do not matter here.
-    monkeypatch.setattr("vita_data.shards.stats._clips", lambda index: iter(()))
+    monkeypatch.setattr("vita_data.shards.stats._clips", lambda index, progress: iter(()))
     write_stats(folder)
 
 
