@@ -23,6 +23,7 @@ from typing import Any
 
 from vita_data.builder.pulse import Place, Pulse
 from vita_data.builder.worker_limits import end_with_parent, is_running, limit_memory, processor_s, waits_for_disk
+from vita_data.command.signals import interrupts_held
 from vita_data.errors import OutOfMemoryError, VitaDataError
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
@@ -227,13 +228,9 @@ def _interrupts_kept_from_children() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # starting it would let the signal through again
-    heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-        if heard:
-            signal.raise_signal(signal.SIGINT)
+    with interrupts_held():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

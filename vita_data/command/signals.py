@@ -1,4 +1,4 @@
-"""Handling of SIGTERM while something runs."""
+"""Handling of SIGTERM and Ctrl-C while something runs."""
 
 import signal
 import threading
@@ -17,6 +17,26 @@ def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, for code that must not be interrupted inside and soon ends.
+
+    Only the main thread is interrupted, so in another thread this does nothing.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def interrupt() -> None:

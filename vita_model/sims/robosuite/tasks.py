@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.command.signals import interrupts_held
 from vita_data.errors import RequestError
 from vita_data.installation import install_extra
 from vita_data.types import CameraRole, Float64, Image
@@ -17,7 +18,6 @@ from vita_model.sims.benchmarks.guard import guarded, run_python
 from vita_model.sims.benchmarks.mujoco_cameras import PROBE
 from vita_model.sims.benchmarks.noise import stdout_to_stderr
 from vita_model.sims.benchmarks.offline_import import require_package
-from vita_model.sims.robosuite.interruption import interrupted_afterwards
 from vita_model.sims.scripted.expert import Scene, lift_command, stack_command
 from vita_model.sims.scripted.task import HZ, IMAGE_SIZE, Proprioception, TaskSpec, no_op
 
@@ -73,14 +73,14 @@ class RobosuiteTask:
         np.random.seed(seed)  # noqa: NPY002 - robosuite draws from the global generator
         gripper = self._environment.robots[0].gripper
         gripper.current_action = np.zeros_like(gripper.current_action)  # robosuite's reset keeps the last command
-        with interrupted_afterwards():
+        with interrupts_held():  # robosuite's compiled parts would turn a KeyboardInterrupt into a SystemError
             self._environment.reset()
         for _ in range(NUM_SETTLE_STEPS):
             self.step(no_op())
 
     def step(self, command: Float64) -> None:
         """Execute one command [7] for 1/20 s."""
-        with interrupted_afterwards():
+        with interrupts_held():
             self._environment.step(np.asarray(command, np.float64))
 
     @property
