@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vita_data.formats.json_text import parse_json
 from vita_data.shards.index import RECORDS
 from vita_data.storage.files import AnyPath, list_files, remove
 
@@ -66,8 +67,8 @@ def read_under_way(folder: AnyPath, numbers: Sequence[int]) -> tuple[list[UnderW
     found: list[UnderWay] = []
     for path in known:
         # The file is deleted when its unit is committed, and is empty for a moment while it is rewritten.
-        with suppress(OSError, ValueError, TypeError, RecursionError):
-            found.append(UnderWay(**json.loads(path.read_text())))
+        with suppress(OSError, ValueError, TypeError):
+            found.append(UnderWay(**parse_json(path.read_text())))
     return found, max((there[path.name].mtime_s for path in known), default=None)
 
 

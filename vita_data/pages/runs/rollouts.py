@@ -3,13 +3,13 @@
 Evaluations of one task, by policies of several trainings, share a section; replayed demonstrations stand beside them.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vita_data.errors import RequestError, ShardError
+from vita_data.formats.json_text import parse_json
 from vita_data.pages.drawing.html import Markup, Section, Table, element, film, join, paragraph, table, text
 from vita_data.pages.runs.seeds import mean_and_half
 
@@ -60,16 +60,20 @@ def read_rollouts(folder: Path) -> Rollouts:
                 "`vita-eval robosuite evaluate`"
             )
     try:
-        result: Any = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result: Any = parse_json((folder / RESULT).read_text(encoding="utf-8"))
         rates = tuple(_rate(name, values) for name, values in result["rates"].items())
         found = Rollouts(
             benchmark=str(result["benchmark"]), instruction=str(result["instruction"]), rates=rates,
             film=(folder / FILM).read_bytes(),
         )  # fmt: skip
         _ = found.policy
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as fault:
         raise ShardError(f"{folder / RESULT}: cannot be read ({fault!r}); run the evaluation again") from fault
     return found
+
+
+_Trained = tuple[Path, Rollouts]
+"""The evaluation of one training's policy, and its folder."""
 
 
 def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
@@ -82,22 +86,21 @@ def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
         RequestError, ShardError: as `read_rollouts`, or there are only replays.
     """
     replays = [folder for folder in folders if (folder / REPLAY).is_file()]
-    tasks: dict[tuple[str, str], list[Path]] = {}
+    tasks: dict[tuple[str, str], list[_Trained]] = {}
     for folder in folders:
         if folder not in replays:
             found = read_rollouts(folder)
-            tasks.setdefault((found.benchmark, found.instruction), []).append(folder)
+            tasks.setdefault((found.benchmark, found.instruction), []).append((folder, found))
     if replays and not tasks:
         raise RequestError(
             f"--rollouts {replays[0]}: a replay is shown beside evaluations; give the folder of one, too"
         )
-    for evaluations in tasks.values():
-        yield rollouts_section(*evaluations, replays=replays)
+    for trained in tasks.values():
+        yield _section(trained, replays)
 
 
-def rollouts_section(*folders: Path, replays: Sequence[Path] = ()) -> Section:
-    """Return the section of the evaluations of one task; raises as `read_rollouts`."""
-    trained = [(folder, read_rollouts(folder)) for folder in folders]
+def _section(trained: Sequence[_Trained], replays: Sequence[Path]) -> Section:
+    """Make the section of the evaluations of one task."""
     first = trained[0][1]
     shown = list(first.rates)
     if len(trained) > 1:
@@ -139,7 +142,7 @@ def _over_seeds(policies: Sequence[Rate]) -> str:
 def _replayed(folder: Path, benchmark: str) -> list[Rate]:
     """Read the rates of a replay, if it ran in a simulator of that name."""
     try:
-        result: Any = json.loads((folder / REPLAY).read_text(encoding="utf-8"))
+        result: Any = parse_json((folder / REPLAY).read_text(encoding="utf-8"))
         rates = [_rate(name, values) for name, values in result["rates"].items()]
         return rates if result["benchmark"] == benchmark else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:

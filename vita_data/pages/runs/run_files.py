@@ -3,7 +3,6 @@
 Knows the format of these files but not the model that wrote them. No other files are opened.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vita_data.errors import RequestError, ShardError
+from vita_data.formats.json_text import parse_json
 from vita_data.nearby import meant
 from vita_data.types import Bool, Float64
 
@@ -138,11 +138,11 @@ def _picture(run: Path, ending: str) -> PicturePreview | None:
 
 def _evaluation(content: str, where: str) -> Evaluation:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
         figures = {name: float(one) for name, one in value.items() if isinstance(one, int | float) and name != "step"}
         verdict = tuple(str(line) for line in value.get("verdict", ()))
         return Evaluation(step=int(value["step"]), figures=figures, verdict=verdict)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{where}: expected a step and figures, got {error!r}; remove it, the run writes a new one"
                          ) from error  # fmt: skip
 
@@ -157,10 +157,10 @@ def newest_actions(run: Path) -> ActionPreview | None:
     if path is None:
         return None
     try:
-        value = json.loads(path.read_text())
+        value = parse_json(path.read_text())
         true, predicted = (np.asarray(value[name], np.float64) for name in ("true", "predicted"))
         mask = np.asarray(value["mask"], bool)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path}: cannot be read ({error!r}); remove it, the run writes a new one") from error
     if not (true.shape == predicted.shape == mask.shape and mask.ndim == 3 and mask.shape[2] == ACTION_PREVIEW_DIM):
         raise ShardError(f"{path}: true {true.shape}, predicted {predicted.shape} and mask {mask.shape} must all be "
@@ -172,9 +172,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             row["step"], row["stage"], row["modality"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 return  # a running or crashed run may leave an incomplete last line
             raise ShardError(f"{path} line {number}: expected step, stage and modality, got {error!r}") from error

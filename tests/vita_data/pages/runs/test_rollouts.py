@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vita_data.errors import RequestError, ShardError
-from vita_data.pages.runs.rollouts import read_rollouts, rollouts_section, rollouts_sections
+from vita_data.pages.runs.rollouts import read_rollouts, rollouts_sections
 
 
 def evaluation(folder: Path, successes: int) -> Path:
@@ -23,7 +23,7 @@ def evaluation(folder: Path, successes: int) -> Path:
 
 
 def test_the_film_and_all_rates_are_shown(tmp_path: Path) -> None:
-    section = rollouts_section(evaluation(tmp_path, 15))
+    (section,) = rollouts_sections([evaluation(tmp_path, 15)])
     assert "data:video/mp4;base64,ZmlsbQ==" in section.body
     assert (
         "The policy solved 15 of 20 episodes. For comparison: the scripted expert 20, random commands 0."
@@ -33,7 +33,8 @@ def test_the_film_and_all_rates_are_shown(tmp_path: Path) -> None:
 
 
 def test_few_successes_are_said_to_show_nothing(tmp_path: Path) -> None:
-    assert "do not show that it is better than random commands" in rollouts_section(evaluation(tmp_path, 1)).body
+    (section,) = rollouts_sections([evaluation(tmp_path, 1)])
+    assert "do not show that it is better than random commands" in section.body
 
 
 def test_another_folder_and_a_damaged_result_are_refused(tmp_path: Path) -> None:
