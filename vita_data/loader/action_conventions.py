@@ -1,13 +1,12 @@
 """Finds, for each source of a plan that has them, the constants that convert canonical actions to a simulator's."""
 
-import json
 from collections.abc import Mapping
 
 from vita_data.action_convention import Convention
 from vita_data.loader.order.members import metadata
 from vita_data.loader.order.plan import Plan
 from vita_data.loader.order.pool import OpenEntry
-from vita_data.shards.index import invalid_content
+from vita_data.shards.index import read_convention
 from vita_data.shards.reader import ShardFiles
 
 
@@ -28,6 +27,4 @@ def conventions(plan: Plan) -> Mapping[str, Convention]:
 
 def _of(opened: OpenEntry, files: ShardFiles) -> Convention | None:
     member = metadata(next(view for view in opened.views if len(view)), 0)
-    data = files.read(member.view.shard, member.ref, clip=member.key, member=member.member_name)
-    with invalid_content(f"shard {member.view.shard}, clip {member.key}"):
-        return Convention.of(json.loads(data)["extras"])
+    return read_convention(files, member.view.shard, member.ref, clip=member.key)

@@ -1,7 +1,7 @@
 """The built sources that are merged, and why some cannot be one source."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from vita_data.action_convention import Convention
 from vita_data.errors import RequestError
 from vita_data.shards.episodes import read_episodes
-from vita_data.shards.index import SourceIndex, card_shards, invalid_content, open_source, read_card, source_name
+from vita_data.shards.index import SourceIndex, card_shards, open_source, read_card, read_convention, source_name
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import CLIP_JSON, MemberRef
+from vita_data.shards.schema import MemberRef
 from vita_data.storage.files import AnyPath
 from vita_data.types import Json, Split
 
@@ -89,12 +89,9 @@ def _convention(one: Input) -> str:
             shard, row = index.place(0)
             ref = row["clip"]
             if isinstance(ref, dict):
-                files = ShardFiles()
                 member = MemberRef(ref["offset"], ref["size"], ref["crc32"])
-                data = files.read(shard, member, clip=str(row["key"]), member=CLIP_JSON)
-                files.close()
-                with invalid_content(f"shard {shard}, clip {row['key']}"):
-                    return _told(Convention.of(json.loads(data)["extras"]))
+                with closing(ShardFiles()) as files:
+                    return _told(read_convention(files, shard, member, clip=str(row["key"])))
     return _told(None)
 
 

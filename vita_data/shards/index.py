@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from vita_data.action_convention import Convention
 from vita_data.errors import ManifestError, ShardError, raise_machine_fault
 from vita_data.nearby import meant, near_name
 from vita_data.shards.card_fields import SUMS, card_fault, resize_of
@@ -284,6 +285,17 @@ def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool
     members = files.read_many(shard, member_refs(wanted), clip=key)
     with invalid_content(f"shard {shard}, clip {key}"):
         return clip_from_members(key, members, with_frames=with_frames)
+
+
+def read_convention(files: ShardFiles, shard: AnyPath, ref: MemberRef, *, clip: str) -> Convention | None:
+    """Read the constants of a simulator's commands from the metadata of a clip; None if it has none.
+
+    Raises:
+        ShardError: the clip is damaged.
+    """
+    data = files.read(shard, ref, clip=clip, member=CLIP_JSON)
+    with invalid_content(f"shard {shard}, clip {clip}"):
+        return Convention.of(json.loads(data)["extras"])
 
 
 @contextmanager
