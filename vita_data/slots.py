@@ -3,8 +3,13 @@
 Source: vita_data/README.md, "Vectors". Every other module takes its columns from here.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 ACTION_DIM = 40
 STATE_DIM = 64
+VECTOR_DIMS: Mapping[str, int] = MappingProxyType({"action": ACTION_DIM, "state": STATE_DIM})
+"""Lengths of the vectors by name."""
 
 LEFT_ACTION, RIGHT_ACTION, BASE_ACTION = 0, 16, 32
 """First columns of each limb in the action [40]."""

@@ -28,7 +28,7 @@ from vita_data.shards.index import (
     source_name,
 )
 from vita_data.shards.reader import ShardFiles
-from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.slots import ACTION_DIM, STATE_DIM, VECTOR_DIMS
 from vita_data.storage.files import AnyPath, read_files, write_atomically
 from vita_data.types import Clip, Float32, Float64, Json, Split, Track
 
@@ -38,7 +38,6 @@ _NUM_BINS = 20_000
 _HELD_ROWS = 200_000
 _NUM_PASSES = 6
 """Sums, quantiles and deviations, of actions and of states."""
-_DIMS = {"action": ACTION_DIM, "state": STATE_DIM}
 _FIGURES = ("mean", "std", "min", "max", "q01", "q99")
 
 Rows = tuple[Float32, NDArray[np.bool_]]
@@ -292,8 +291,8 @@ def _group_from_json(value: Mapping[str, Json]) -> GroupStats:
         part = value[name]
         figures = {key: np.array([np.nan if x is None else float(x) for x in _list(part[key])]) for key in _FIGURES}
         mask = np.array(_list(part["mask"]), bool)
-        if {len(figure) for figure in (mask, *figures.values())} != {_DIMS[name]}:
-            raise ValueError(f"figures of {name} that are not of {_DIMS[name]} columns")
+        if {len(figure) for figure in (mask, *figures.values())} != {VECTOR_DIMS[name]}:
+            raise ValueError(f"figures of {name} that are not of {VECTOR_DIMS[name]} columns")
         return ColumnStats(count=_int(part["count"]), mask=mask, **figures)
 
     return GroupStats(action=columns("action"), state=columns("state"))

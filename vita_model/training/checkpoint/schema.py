@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from vita_data.action_convention import Convention, Flip, Turn
-from vita_data.slots import ACTION_DIM, STATE_DIM
+from vita_data.slots import VECTOR_DIMS
 from vita_data.types import CameraRole, Json, ResizeMode, Stage
 
 MAX_STATE_BYTES = 64 << 20
@@ -21,7 +21,6 @@ _MAX_HORIZON = 4096
 _SHA256 = re.compile("[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TABLES = ("recipe", "sampler", "statistics", "drawn", "conventions", "resizes")
-_VECTORS = {"action": ACTION_DIM, "state": STATE_DIM}
 
 
 def check_state(state: Mapping[str, object]) -> None:
@@ -74,7 +73,7 @@ def check_policy(sampler: Json, statistics: Json, conventions: Json, *, max_step
 def _check_statistics(source: str, file: Mapping[str, Any]) -> None:
     where = f"statistics.{source}.source.{source}"
     vectors = _table(_table(file.get("source"), f"statistics.{source}.source").get(source), where)
-    for vector, size in _VECTORS.items():
+    for vector, size in VECTOR_DIMS.items():
         if vectors.get(vector) is None:
             continue
         part = _table(vectors[vector], f"{where}.{vector}")
