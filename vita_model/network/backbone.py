@@ -149,7 +149,7 @@ class Backbone(nn.Module):
     def num_positions(self, num_views: int) -> int:
         """Count the rows of a sample that the language model processes in both passes, padding included."""
         inputs = num_views * (self.config.image_size // self.config.patch_size) ** 2 + self.config.max_text_tokens + 1
-        return inputs + 2 * self.num_subtasks + len(self._latent_queries()[1])
+        return inputs + 2 * self.num_subtasks + len(self._latent_groups)
 
     def tokens(self, instruction: Sequence[str], device: torch.device) -> Tokens:
         """Tokenize texts and move the tokens to the device."""
@@ -234,7 +234,7 @@ class Backbone(nn.Module):
             Latents [B, L, D], and the separate latents of the frames, if any.
         """
         batch, num_latents = len(context.mask), self.config.num_latents
-        queries, groups = self._latent_queries()
+        groups, queries = self._latent_groups, self._latent_queries()
         queries = queries.expand(batch, -1, -1)
         if self.latent_in is not None:
             if before is None or before.codes is None:
@@ -284,14 +284,17 @@ class Backbone(nn.Module):
                 rows, first = queries[:, number + 1 : number + 2] + self.latent_in(code.to(queries.dtype)), stop
         return torch.cat(found, dim=1)
 
-    def _latent_queries(self) -> tuple[Tensor, list[Group]]:
-        """Give the queries of the second pass with their groups: one stream, or frames followed by actions."""
+    def _latent_queries(self) -> Tensor:
+        """Give the queries of the second pass: one stream, or frames followed by actions."""
         num_latents = self.config.num_latents
         queries = self.latent_queries[:num_latents]
-        if self.visual_queries is None:
-            return queries, [Group.LATENT] * num_latents
-        both = torch.cat([self.visual_queries[:num_latents], queries])
-        return both, [Group.LATENT] * num_latents + [Group.ACTION] * num_latents
+        return queries if self.visual_queries is None else torch.cat([self.visual_queries[:num_latents], queries])
+
+    @property
+    def _latent_groups(self) -> list[Group]:
+        """The groups of these queries."""
+        frames = [Group.LATENT] * self.config.num_latents
+        return frames if self.visual_queries is None else frames + [Group.ACTION] * self.config.num_latents
 
 
 @contextmanager
