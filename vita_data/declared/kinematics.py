@@ -67,8 +67,7 @@ class Kinematics:
         """
         if not np.isfinite(joints_rad).all():
             return np.full((len(joints_rad), 3), np.nan), np.full((len(joints_rad), 3, 3), np.nan)
-        angles = joints_rad[:, self._order] * self._signs + self._offsets
-        lower, upper = self._limits
+        angles, (lower, upper) = self._angles(joints_rad), self._limits
         is_beyond = (angles < lower - self.limit_slack_rad) | (angles > upper + self.limit_slack_rad)
         if is_beyond.any():
             row, column = np.argwhere(is_beyond)[0]
@@ -86,11 +85,15 @@ class Kinematics:
         is_limited = np.isfinite(lower) & np.isfinite(upper)
         middle = np.where(is_limited, (lower + upper) / 2, 0.0)
         half = np.where(is_limited, (upper - lower) / 2, 1.0)
-        angles = joints_rad[:, self._order] * self._signs + self._offsets
+        angles = self._angles(joints_rad)
         angles = np.where(is_limited, middle + half * np.tanh((angles - middle) / half), angles)
         declared = np.empty_like(angles)
         declared[:, self._order] = (angles - self._offsets) * self._signs
         return declared
+
+    def _angles(self, joints_rad: Float64) -> Float64:
+        """Convert declared values [T, n] to the URDF's angles, from base to tip."""
+        return joints_rad[:, self._order] * self._signs + self._offsets
 
     @property
     def _order(self) -> list[int]:

@@ -23,8 +23,14 @@ from vita_data.installation import install_extra
 from vita_data.types import Float64
 
 _TURNING = ("revolute", "continuous")
-_NUMBERS = {"origin": ("xyz", "rpy"), "axis": ("xyz",), "limit": ("lower", "upper")}
-"""Which attributes of a joint's elements are numbers, three of them or, for limits, one."""
+_NUMBERS = (
+    ("origin", "xyz", 3),
+    ("origin", "rpy", 3),
+    ("axis", "xyz", 3),
+    ("limit", "lower", 1),
+    ("limit", "upper", 1),
+)
+"""Elements of a joint, their attributes that are numbers, and how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +140,10 @@ def _check_joint(joint: Element, file: str) -> None:
         raise ValueError(f"{where}: expected a joint that turns or is fixed, got {kind}; choose another base or tip")
     if joint.find("mimic") is not None:
         raise ValueError(f"{where}: it follows another joint (mimic); choose a base and a tip without it in between")
-    for tag, attributes in _NUMBERS.items():
+    for tag, attribute, count in _NUMBERS:
         element = joint.find(tag)
-        for attribute in attributes:
-            if element is not None and attribute in element.attrib:
-                _require_numbers(element, attribute, 1 if tag == "limit" else 3, where)
+        if element is not None and attribute in element.attrib:
+            _require_numbers(element, attribute, count, where)
     axis = joint.find("axis")
     if kind != "fixed" and axis is not None and not any(_floats(axis.get("xyz", "1 0 0"))):
         raise ValueError(f"{where}: expected an axis, got {axis.get('xyz')!r}")
