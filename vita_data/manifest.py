@@ -116,7 +116,9 @@ def find_manifest(text: str | Path) -> Path | None:
 
 def _advice_for(folder: Path) -> str:
     """Advise what to give in place of a folder: a manifest in it, or the name of the source that it is."""
-    if (folder / "dataset.json").is_file():
+    from vita_data.shards.index import is_built  # not needed to read a manifest
+
+    if is_built(folder):
         return f"; this is a built source: give its name, {folder.name!r}, with {folder.parent} as the folder of shards"
     return advice([str(file) for file in sorted(folder.glob("*.toml"))])
 

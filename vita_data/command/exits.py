@@ -164,7 +164,7 @@ def _machine_fault(fault: OSError, remedy: str) -> tuple[int, str | None]:
 
 
 def _out_of_memory(fault: Exception) -> str:
-    """Say what did not fit, as far as the first line of the library's message tells."""
+    """Say that there is too little memory, with the first line of the library's own message."""
     told = str(fault).partition("\n")[0]
     return f"not enough memory{told and ': '}{told}; {FREE_MEMORY}"
 
