@@ -209,7 +209,10 @@ def act_robosuite(venv: Venv) -> None:
 
 
 def act_calvin(venv: Venv) -> None:
-    venv.does("python -W ignore -c 'import git, gym, hydra, hydra_plugins.hydra_colorlog, pybullet, quaternion'")
+    (venv.work / "imports.py").write_text(
+        "import git, gym, hydra, hydra_plugins.hydra_colorlog, pybullet, quaternion\n"
+    )
+    venv.does("python -W ignore imports.py")
     done = venv.run("vita-eval calvin --policy random --out out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr[-3000:]
     assert "CALVIN: package 'calvin_agent' not found in " in done.stderr
