@@ -86,7 +86,7 @@ def test_numbers_reach_the_commands(run):
     assert lines[0].endswith("--num-demos 7")
     short = "--steps 20 --set codebook.continuous_updates=0"
     assert all(line.endswith(short) for line in lines if line.startswith("vita-train"))
-    assert lines[-2].endswith("--episodes 3 --replan-steps 10 --video --workers 1 --resume")
+    assert lines[-2].endswith("--episodes 3 --replan-steps 5 --video --workers 1 --resume")
 
 
 def test_every_task_has_its_shards_and_every_seed_its_policy(run):

@@ -27,15 +27,31 @@ def lifting_warmup(name: str, *, num_steps: int) -> Recipe:
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=2e-3, ramp_steps=20))
 
 
-def lifting_cotrain(name: str, *, num_steps: int, batch_size: int, views: tuple[CameraRole, ...]) -> Recipe:
+def lifting_cotrain(
+    name: str,
+    *,
+    num_steps: int,
+    batch_size: int,
+    views: tuple[CameraRole, ...],
+    context: ActionContext = ActionContext.STATES,
+) -> Recipe:
     """Make stage 2; start it from a warmup with `--set init=RUN`."""
     recipe = _recipe(name, Stage.COTRAIN, num_steps, batch_size, replace(_windows(num_futures=1), views=views))
-    return replace(recipe, num_supervised_frames=1, loss=LossConfig(action=_ACTION_WEIGHT))
+    model = _with_context(recipe.model, context)
+    return replace(recipe, model=model, num_supervised_frames=1, loss=LossConfig(action=_ACTION_WEIGHT))
 
 
-def lifting_finetune(name: str, *, num_steps: int, batch_size: int, views: tuple[CameraRole, ...]) -> Recipe:
-    """Make stage 3; start it from a co-training with `--set init=RUN`."""
-    return _recipe(name, Stage.FINETUNE, num_steps, batch_size, replace(_windows(num_futures=0), views=views))
+def lifting_finetune(
+    name: str,
+    *,
+    num_steps: int,
+    batch_size: int,
+    views: tuple[CameraRole, ...],
+    context: ActionContext = ActionContext.STATES,
+) -> Recipe:
+    """Make stage 3; start it from a co-training of the same context with `--set init=RUN`."""
+    recipe = _recipe(name, Stage.FINETUNE, num_steps, batch_size, replace(_windows(num_futures=0), views=views))
+    return replace(recipe, model=_with_context(recipe.model, context))
 
 
 def _recipe(
@@ -67,8 +83,9 @@ def _one_latent() -> VitaConfig:
     A small codebook cannot encode the position of a cube to the millimetre.
     """
     model = tiny_codes()
-    return replace(
-        model,
-        backbone=replace(model.backbone, num_latents=1, max_text_tokens=24),
-        action_decoder=replace(model.action_decoder, context=ActionContext.STATES),
-    )
+    one = replace(model, backbone=replace(model.backbone, num_latents=1, max_text_tokens=24))
+    return _with_context(one, ActionContext.STATES)
+
+
+def _with_context(model: VitaConfig, context: ActionContext) -> VitaConfig:
+    return replace(model, action_decoder=replace(model.action_decoder, context=context))
