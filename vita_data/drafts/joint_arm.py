@@ -10,16 +10,16 @@ from vita_data.drafts.contents import Column
 from vita_data.drafts.draft_of_arm import ArmDraft
 from vita_data.drafts.gripper import GripperReading, read_command, read_measured
 from vita_data.drafts.motion import correlate, steps
-from vita_data.drafts.poses import Span, grippers, is_tool
+from vita_data.drafts.poses import NO_POSITIONS, Span, grippers, is_tool, says_joints
 from vita_data.drafts.rate import joint_unit_rad
 from vita_data.slots import NUM_JOINTS
 from vita_data.types import Float64
 
 _NEAR, _SIMILAR, _MOST = 0.3, 0.5, 0.6
 _AT_END, _RESTS, _CLEAR = 0.1, 0.6, 0.2
-_MIN_JOINTS = 4
+_MIN_JOINTS, _MIN_NAMED = 4, 2
+"""Fewer values may be a position; those that are named joints are not."""
 _TURN, _PERCENT = 1.1 * 2 * np.pi, 102.0
-_NO_POSITIONS = ("vel", "effort", "torque", "current", "force")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +57,17 @@ def draft_joint_arm(columns: Sequence[Column], *, place: str) -> ArmDraft | None
 
 
 def _measured(column: Column) -> Iterator[Span]:
-    if not any(word in column.key.lower() for word in _NO_POSITIONS):
+    if not any(word in column.key.lower() for word in NO_POSITIONS):
         yield from _joints_of(column)
 
 
 def _joints_of(column: Column) -> Iterator[Span]:
     """Yield the values before the first one that is named a part of the hand; without names, all of them."""
     width = next((at for at, name in enumerate(column.names) if is_tool(name)), column.width)
-    if width >= _MIN_JOINTS and (column.is_named or width <= NUM_JOINTS + 1):
-        yield Span(column, 0, width)
+    span = Span(column, 0, width)
+    at_least = _MIN_NAMED if says_joints(span) else _MIN_JOINTS
+    if width >= at_least and (column.is_named or width <= NUM_JOINTS + 1):
+        yield span
 
 
 def _commanded(column: Column, width: int) -> Iterator[Span]:
@@ -130,7 +132,7 @@ def _count(draft: ArmDraft, told: JointReading) -> int:
             for place in ("joints.start", "action.joints.start"):
                 draft.leave_open(place, f"which {NUM_JOINTS} of the {width} values are the arm's joints")
         return min(width, NUM_JOINTS)
-    if width <= _MIN_JOINTS + 1:
+    if width < _MIN_JOINTS:
         return width
     rests = _rests(action)
     others = float(max(rests[:-1]))
@@ -138,6 +140,8 @@ def _count(draft: ArmDraft, told: JointReading) -> int:
     evidence = f"{last} is at its ends in {100 * rests[-1]:.0f}% of the rows, the others in at most {100 * others:.0f}%"
     if rests[-1] > _RESTS and rests[-1] - others > _CLEAR:
         draft.evidence.append(f"{evidence}: it is the gripper")
+    elif width <= _MIN_JOINTS + 1:
+        return width
     elif width > NUM_JOINTS:
         draft.evidence.append(f"{evidence}; it is taken as the gripper, since an arm has at most {NUM_JOINTS} joints")
     else:

@@ -14,6 +14,8 @@ _WIDTHS = {RotationForm.QUAT_XYZW: 4, RotationForm.QUAT_WXYZ: 4, RotationForm.RO
 _ROTATION_WORDS = ("quat", "rot", "ori", "euler", "rpy", "axis")
 _GRIPPER_WORDS = ("grip", "finger")
 _JOINT_WORDS = ("joint", "shoulder", "elbow", "wrist", "waist")
+NO_POSITIONS = ("vel", "effort", "torque", "current", "force")
+"""Words of what is measured beside positions."""
 _X, _Y, _Z = "x", "y", "z"
 
 
@@ -130,6 +132,22 @@ def joints(columns: Sequence[Column]) -> Span | None:
 def is_tool(name: str) -> bool:
     """Tell whether a value's name is one of a gripper or of fingers."""
     return any(word in name for word in (*_GRIPPER_WORDS, "hand", "thumb"))
+
+
+def says_joints(span: Span) -> bool:
+    """Tell whether each value has the name of a joint's angle, or all stand in a column of joints without names.
+
+    `wrist_x` and `wrist_force` are not such names, and the fingers of `gripper_qpos` are not an arm.
+    """
+    names = span.column.names[span.start : span.start + span.width]
+    if not names:
+        return _is_joints(span.column) and not is_tool(span.column.key.lower())
+    return all(
+        any(word in name for word in _JOINT_WORDS)
+        and _axis(name) not in (_X, _Y, _Z)
+        and not any(word in name for word in NO_POSITIONS)
+        for name in names
+    )
 
 
 def _is_joints(column: Column) -> bool:

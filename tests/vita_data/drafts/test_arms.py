@@ -180,6 +180,56 @@ def test_seven_joints_without_a_gripper(tmp_path: Path) -> None:
     require_it_builds(path, tmp_path / "raw", tmp_path / "built")
 
 
+FEW = replace(SO101, columns={STATE: 4, ACTION: 4}, right=joint_arm(0, 3, Motion.ABSOLUTE))
+
+
+@pytest.mark.parametrize("motion", [Motion.ABSOLUTE, Motion.DELTA])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["joint_0", "joint_1", "joint_2", "gripper"],
+        ["shoulder_pan.pos", "elbow_flex.pos", "wrist_roll.pos", "gripper.pos"],
+        None,
+    ],
+)
+def test_three_joints_and_a_gripper(tmp_path: Path, names: list[str] | None, motion: Motion) -> None:
+    true = replace(FEW, right=joint_arm(0, 3, motion))
+    draft = lerobot_draft(true, tmp_path / "raw", names)
+    assert blanks(draft) == set()
+    path, found = filled(draft, tmp_path)
+    same(found.right, true.right)
+    require_it_builds(path, tmp_path / "raw", tmp_path / "built")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["x", "y", "z", "gripper"],
+        ["wrist_x", "wrist_y", "wrist_z", "gripper"],
+        ["shoulder_torque", "elbow_torque", "wrist_torque", "gripper"],
+        ["base_a", "base_b", "base_c", "gripper"],
+    ],
+)
+def test_three_values_of_other_names_are_not_joints(tmp_path: Path, names: list[str]) -> None:
+    draft = lerobot_draft(FEW, tmp_path / "raw", names)
+    assert blanks(draft) == {"right"}
+    assert any("right: found no position and rotation of a hand, and no joints" in one for one in draft.untold)
+
+
+def test_fingers_in_a_column_of_their_own_are_not_joints(tmp_path: Path) -> None:
+    """As robosuite has them: `gripper_qpos` with two fingers, which follow the last value of the action."""
+    right = replace(hdf5_joints("obs/gripper_qpos", 0), gripper=None)
+    columns = {"obs/gripper_qpos": 3, "actions": 3}
+    fingers = replace(
+        right,
+        joints=Joints("obs/gripper_qpos", 0, count=3, unit_rad=1.0),
+        action=JointAction(motion=Motion.ABSOLUTE, joints=Joints("actions", 0, count=3, unit_rad=1.0), gripper=None),
+    )
+    own = shared(common("true_fingers", fingers, columns, "obs/image"))
+    source = Hdf5Source(Hdf5Declaration(**own, files="*.hdf5", text_attribute="task"))  # type: ignore[arg-type]
+    assert blanks(drafted(source, tmp_path / "raw")) == {"hz", "right"}
+
+
 def two_armed(left: ArmColumns, right: ArmColumns, widths: dict[str, int]) -> Hdf5Source:
     own = shared(replace(common("true_pair", right, widths, "obs/image"), left=left))
     return Hdf5Source(Hdf5Declaration(**own, files="*.hdf5", text_attribute="task"))  # type: ignore[arg-type]
