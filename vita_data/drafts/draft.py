@@ -23,6 +23,7 @@ from vita_data.drafts.arms import ArmsDraft, draft_arms
 from vita_data.drafts.contents import NUM_EPISODES, TEXT_WORDS, Contents, Format, find_contents
 from vita_data.drafts.rate import contradicts, read_rate
 from vita_data.drafts.render import render, used_names
+from vita_data.drafts.urdf_hint import urdf_hint
 from vita_data.errors import RequestError, SourceError, VitaDataError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.raw_tree.unread import Unread
@@ -259,7 +260,7 @@ def _text(declaration: Declaration, arms: ArmsDraft, evidence: list[str], untold
         f"from vita_data.types import {', '.join(types)}\n\n"
         f"# Drafted from {one_line(root)}\n# What the data tells:\n{shown}# What it does not tell:\n{open_}"
         "#   cameras: whether their roles are right, and how their images must be turned (vita-data probe --html)\n\n"
-        f"{call}"
+        f"{urdf_hint(arms.found)}{call}"
     )
 
 

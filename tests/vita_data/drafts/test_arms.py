@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import vita_data
 from tests.vita_data.declared.test_joints import ALOHA, NO_GRIPPER, SO101
 from tests.vita_data.declared.test_joints import arm as joint_arm
 from tests.vita_data.declared.unitree_g1 import SOURCE as G1
 from tests.vita_data.drafts.test_new_source import arm as pose_arm
 from tests.vita_data.drafts.test_new_source import common, drafted, shared
+from tests.vita_data.formats.test_urdf import dh_robot
 from vita_data.cli.main import main
 from vita_data.declared import (
     ArmColumns,
@@ -29,6 +31,7 @@ from vita_data.declared import (
 )
 from vita_data.drafts import Draft, draft_source
 from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.slots import RIGHT_ACTION
 from vita_data.sources import load_own
 
 STATE, ACTION = "observation.state", "action"
@@ -178,6 +181,34 @@ def test_seven_joints_without_a_gripper(tmp_path: Path) -> None:
     assert readings(draft) == ["RIGHT_JOINTS", "RIGHT_POSE"]
     path, _ = filled(draft, tmp_path, right="RIGHT_JOINTS", gripper="None")
     require_it_builds(path, tmp_path / "raw", tmp_path / "built")
+
+
+def test_the_hint_of_a_urdf_gives_poses_once_it_is_filled_in(tmp_path: Path) -> None:
+    true = replace(SO101, columns={STATE: 7, ACTION: 7}, right=joint_arm(0, 6, Motion.ABSOLUTE))
+    draft = lerobot_draft(true, tmp_path / "raw", [f"joint_{number}" for number in range(6)] + ["gripper"])
+    hint = draft.text[draft.text.index("# from pathlib") : draft.text.index("SOURCE = ")].replace("\n# ", "\n")
+    imports, code = hint.removeprefix("# ").split("right:\n")
+    for told in ("l0", "tool", *(f"j{number}" for number in range(6))):
+        code = code.replace('"TODO"', f'"{told}"', 1)
+    (tmp_path / "ur5e.urdf").write_text(dh_robot())
+    text = imports + draft.text.replace("right=ArmColumns(\n", f"right=ArmColumns(\n{code.replace('TODO', 'ur5e')}")
+
+    path, found = filled(replace(draft, text=text), tmp_path)
+    assert found.right is not None
+    assert found.right.kinematics is not None
+    assert found.right.kinematics.joints == tuple(f"j{number}" for number in range(6))
+    require_it_builds(path, tmp_path / "raw", tmp_path / "built")
+    clip = vita_data.open_source(tmp_path / "built" / "my_draft")[0]
+    assert clip.action_mask[RIGHT_ACTION : RIGHT_ACTION + 6].all()
+
+
+def test_only_arms_without_a_pose_get_the_hint(tmp_path: Path) -> None:
+    true = pose_arm("obs/state", "actions", Motion.DELTA, Frame.BASE, RotationForm.QUAT_XYZW)
+    own = shared(common("true_pose", true, {"obs/state": 8, "actions": 7}, "obs/image"))
+    source = Hdf5Source(Hdf5Declaration(**own, files="*.hdf5", text_attribute="task"))  # type: ignore[arg-type]
+    assert "Kinematics" not in drafted(source, tmp_path / "raw").text
+    pair = lerobot_draft(ALOHA, tmp_path / "pair", ALOHA_NAMES).text
+    assert re.findall(r"^# (\w+):\n#     kinematics=Kinematics\(", pair, re.MULTILINE) == ["left", "right"]
 
 
 FEW = replace(SO101, columns={STATE: 4, ACTION: 4}, right=joint_arm(0, 3, Motion.ABSOLUTE))
