@@ -18,5 +18,6 @@ def test_columns_that_do_not_fit_are_named_and_nothing_is_written(
     out = tmp_path / "draft.py"
     assert main(["new-source", "--from", str(tmp_path), "--out", str(out), "--memory-mb", "500"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f"vita-data new-source: --raw {tmp_path}, large.hdf5: reading it takes more than the 0.5 GB")
+    expected = f"--from {tmp_path}, large.hdf5: reading it takes more than the 0.5 GB"
+    assert told.startswith(f"vita-data new-source: {expected}")
     assert (told.count("\n"), out.exists()) == (1, False)

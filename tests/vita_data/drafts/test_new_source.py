@@ -230,6 +230,28 @@ def test_a_request_that_cannot_be_met_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ("{}/nowhere", "the folder does not exist"),
+        ("{}/notes.txt", "is a file; give the folder that contains it"),
+        ("hf://datasets/no_slash", "expected hf://datasets/ORG/NAME"),
+        ("nothing://bucket/data", "this kind of address cannot be read"),
+        ("~nobody_here/data", "~nobody_here"),
+    ],
+)
+def test_a_tree_that_cannot_be_read_is_named_by_its_own_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tree: str, told: str
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    tree = tree.format(tmp_path)
+    assert main(["new-source", "--from", tree, "--out", str(tmp_path / "a.py")]) == 2
+    shown = capsys.readouterr().err
+    assert "--from " in shown
+    assert told in shown
+    assert "--raw" not in shown
+
+
+@pytest.mark.parametrize(
     "key", ["');end()#", '");end()#', "it's", "a\n\r\x0c\u2028b", "\x00\x1b", "\ud800", "\\", "'\""]
 )
 def test_names_of_strangers_stay_texts_in_the_draft(key: str) -> None:
