@@ -1,7 +1,7 @@
 """What the numbers tell about an arm whose joints are commanded and whose hand has no pose."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -181,6 +181,8 @@ def _grippers(draft: ArmDraft, state: Span, action: Span) -> tuple[GripperReadin
         return None, None
     draft.evidence.append(told.evidence)
     measured = next(filter(None, (read_measured(span, told) for span in grippers(draft.columns, state))), None)
+    # an arm that is led by hand often starts with its gripper closed, so the first rows do not tell the sign
+    told = replace(told, is_told=False)
     if measured is not None:
         draft.evidence.append(measured.evidence)
     draft.leave_gripper_open(told, measured)
