@@ -7,7 +7,8 @@ The files are verified against the sha256 in state.json. The frozen DINOv2 weigh
 them.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, VitaDataError
 from vita_model.distributed import Ranks
 from vita_model.network.configs import Component
 from vita_model.network.vita import Vita
@@ -105,20 +106,34 @@ def load_trainer(checkpoint: Path) -> RandomState:
 
 
 def load_moments(checkpoint: Path, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """Load the optimizer's state of a verified checkpoint of any number of ranks; each rank reads its own part."""
+    """Load the optimizer's state of a verified checkpoint of any number of ranks; each rank reads its own part.
+
+    Raises:
+        DamagedError: a file has another form, or is of another model.
+    """
     names = [name for name in read_state(checkpoint).sha256 if name.startswith(f"{OPTIMIZER}-")]
     files = [checkpoint / name for name in sorted(names)]
-    moments = empty_moments(optimizer, model, names_in(files))
-    read_into({f"{OPTIMIZER}/{name}": value for name, value in moments.items()}, {OPTIMIZER: files})
+    with _reading(checkpoint / f"{OPTIMIZER}-*.safetensors", f"; remove {checkpoint} to use the previous one"):
+        moments = empty_moments(optimizer, model, names_in(files))
+        read_into({f"{OPTIMIZER}/{name}": value for name, value in moments.items()}, {OPTIMIZER: files})
 
 
 def load_averages(checkpoint: Path, averages: Mapping[str, Tensor]) -> None:
     """Fill moving averages, whole or sharded, from a verified checkpoint; raises DamagedError."""
     stem = Path(AVERAGES).stem
-    try:
+    with _reading(checkpoint / AVERAGES):
         read_into({f"{stem}/{name}": value for name, value in averages.items()}, {stem: [checkpoint / AVERAGES]})
+
+
+@contextmanager
+def _reading(path: Path, advice: str = "") -> Iterator[None]:
+    """Turn whatever a library raises about a file's content into a DamagedError."""
+    try:
+        yield
+    except VitaDataError:
+        raise
     except Exception as fault:
-        raise DamagedError(f"{checkpoint / AVERAGES} cannot be read ({fault})") from fault
+        raise DamagedError(f"{path} cannot be read ({type(fault).__name__}: {fault}){advice}") from fault
 
 
 def _is_rng(state: object) -> bool:
@@ -127,10 +142,8 @@ def _is_rng(state: object) -> bool:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; raises DamagedError."""
-    try:
+    with _reading(path):
         found: dict[str, Tensor] = load_file(path)
-    except Exception as fault:
-        raise DamagedError(f"{path} cannot be read ({fault})") from fault
     return found
 
 
@@ -189,12 +202,10 @@ def _load_into(module: nn.Module, path: Path, may_begin: tuple[str, ...]) -> Non
             raise RequestError(
                 f"{path}: {key} is {found}, but the recipe's model has {wanted}; use the same model config"
             )
-    read_into({f"{path.stem}/{key}": value for key, value in own.items()}, {path.stem: [path]})
+    with _reading(path):
+        read_into({f"{path.stem}/{key}": value for key, value in own.items()}, {path.stem: [path]})
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except Exception as fault:
-        raise DamagedError(f"{path} cannot be read ({fault})") from fault
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118

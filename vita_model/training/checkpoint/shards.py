@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -179,6 +180,17 @@ def _rows_in_order(fqn: str, known: TensorStorageMetadata, chunks: Mapping[Metad
     return [chunks[MetadataIndex(fqn, chunk.offsets)].place for chunk in ordered]
 
 
+def _require_whole(fqn: str, known: TensorStorageMetadata) -> None:
+    """Refuse chunks that lie outside their tensor or do not fill it: torch would leave the rest of it as it was."""
+    for chunk in known.chunks:
+        spans = zip(chunk.offsets, chunk.sizes, known.size, strict=True)
+        if not all(0 <= offset <= offset + size <= whole for offset, size, whole in spans):
+            raise ValueError(f"{fqn}: {list(chunk.sizes)} at {list(chunk.offsets)} is outside {list(known.size)}")
+    held, whole = sum(prod(chunk.sizes) for chunk in known.chunks), prod(known.size)
+    if held != whole:
+        raise ValueError(f"{fqn}: expected {whole} values, the files hold {held}")
+
+
 def _notes(items: Mapping[str, WriteItem]) -> dict[str, str]:
     """Describe where chunks lie in their tensors; nothing if all are whole."""
     offsets, sizes = {}, {}
@@ -209,6 +221,8 @@ class ChunkReader(StorageReader):
                 known = found.setdefault(fqn, TensorStorageMetadata(TensorProperties(dtype=dtype), size, []))
                 known.chunks.append(chunk)
                 self._places[MetadataIndex(fqn, chunk.offsets)] = (path, name)
+        for fqn, known in found.items():
+            _require_whole(fqn, known)
         return Metadata(state_dict_metadata=dict(found))
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:  # noqa: FBT001

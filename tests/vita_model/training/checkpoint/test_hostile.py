@@ -17,7 +17,14 @@ from vita_data.errors import VitaDataError
 from vita_data.types import Stage
 from vita_model.network.configs import Component
 from vita_model.policy.policy import VitaPolicy
-from vita_model.training.checkpoint.components import TrainerState, load_averages, load_components, load_trainer, save
+from vita_model.training.checkpoint.components import (
+    TrainerState,
+    load_averages,
+    load_components,
+    load_moments,
+    load_trainer,
+    save,
+)
 from vita_model.training.checkpoint.init_from import init_from
 from vita_model.training.checkpoint.run_folder import latest
 from vita_model.training.checkpoint.state import Progress, load_progress
@@ -172,6 +179,53 @@ def test_weights_of_another_form_are_refused(checkpoint: Path, model) -> None:
         replaced(checkpoint, "codebook.safetensors", write)
         with pytest.raises(VitaDataError, match=r"codebook\.safetensors"):
             load_components(checkpoint, model)
+
+
+def test_weights_of_the_right_shapes_in_an_unknown_format_are_refused(checkpoint: Path, model) -> None:
+    wrong = {name: torch.zeros(value.shape, dtype=torch.int16) for name, value in model.codebook.state_dict().items()}
+    replaced(checkpoint, "codebook.safetensors", lambda path: save_file(wrong, path))
+    with pytest.raises(VitaDataError, match=r"codebook\.safetensors cannot be read"):
+        load_components(checkpoint, model)
+
+
+def moments(model, *, shape: tuple[int, ...] | None = None) -> dict[str, torch.Tensor]:
+    name, parameter = next((name, value) for name, value in model.named_parameters() if value.requires_grad)
+    return {f"exp_avg/{name}": torch.zeros(parameter.shape if shape is None else shape)}
+
+
+MOMENTS: dict[str, Callable[[Any, Path], object]] = {
+    "no header": lambda model, path: path.write_bytes(b"\xff" * 100),
+    "an empty file": lambda model, path: path.write_bytes(b""),
+    "an unknown parameter": lambda model, path: save_file({"exp_avg/nothing": torch.zeros(2)}, path),
+    "a name without a parameter": lambda model, path: save_file({"x": torch.zeros(2)}, path),
+    "another shape": lambda model, path: save_file(moments(model, shape=(3, 1, 2)), path),
+    "places that are no JSON": lambda model, path: save_file(moments(model), path, metadata={"offsets": "{"}),
+    "sizes in words": lambda model, path: save_file(
+        moments(model), path, metadata={"sizes": json.dumps({name: ["x"] for name in moments(model)})}
+    ),
+    "sizes without end": lambda model, path: save_file(
+        moments(model), path, metadata={"sizes": json.dumps({name: [1 << 62] for name in moments(model)})}
+    ),
+    "half of the rows": lambda model, path: save_file(
+        {name: value[: len(value) // 2] for name, value in moments(model).items()},
+        path,
+        metadata={"sizes": json.dumps({name: list(value.shape) for name, value in moments(model).items()})},
+    ),
+    "places before the start": lambda model, path: save_file(
+        moments(model), path, metadata={"offsets": json.dumps({name: [-5, -5] for name in moments(model)})}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_an_optimizer_s_state_of_another_form_is_refused(checkpoint: Path, model, name: str) -> None:
+    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad])
+    file = "optimizer-00000-of-00001.safetensors"
+    (checkpoint / file).touch()
+    replaced(checkpoint, file, lambda path: MOMENTS[name](model, path))
+    with pytest.raises(VitaDataError, match=r"optimizer-.*cannot be read") as told:
+        load_moments(checkpoint, optimizer, model)
+    assert len(str(told.value)) < 1000
 
 
 @pytest.mark.parametrize(
