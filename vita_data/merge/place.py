@@ -29,12 +29,15 @@ def place(source: AnyPath, target: AnyPath, *, sha256: str) -> Placed:
     A link shares the bytes of a file that is never changed, only replaced; it outlives the removal of the other name.
 
     Raises:
-        ShardError: the bytes that were copied do not match the checksum.
+        ShardError: it is no file, or the bytes that were copied do not match the checksum.
         StorageError: a disk or store is full or cannot be reached.
     """
     with storage_errors(target):
+        if isinstance(source, Path) and not source.is_file():
+            raise ShardError(f"{source}: expected a file; run `vita-data verify {source.parent.parent}`")
         if isinstance(source, Path) and isinstance(target, Path):
-            if _link(source, target):
+            # A symbolic link may lead to any file, so what it leads to is copied and compared with its checksum.
+            if not source.is_symlink() and _link(source, target):
                 return Placed.LINKED
         elif isinstance(source, UPath) and isinstance(target, UPath) and _is_one_store(source, target):
             source.fs.cp_file(source.path, target.path)
@@ -47,7 +50,7 @@ def _link(source: Path, target: Path) -> bool:
     """Link a file; False where the disk cannot."""
     temporary = temporary_for(target)
     try:
-        os.link(source.resolve(), temporary)  # a link to a symbolic link would end with its target
+        os.link(source, temporary)
     except OSError as error:
         if error.errno in _CANNOT_LINK:
             return False

@@ -148,6 +148,27 @@ def test_where_links_are_impossible_the_bytes_are_copied_and_compared(
     assert not list((tmp_path / "other").rglob("*.tmp"))
 
 
+def test_a_shard_that_is_a_link_is_copied_and_compared(
+    toy_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a link leads to need not be the shard, so it is not shared unread."""
+    folders = [shutil.copytree(toy_shards / name, tmp_path / "in" / name) for name in NAMES]
+    shard = next((folders[0] / "train").glob("*.tar"))
+    kept = shard.rename(tmp_path / "elsewhere.tar")
+    shard.symlink_to(kept)
+    assert merge(folders, tmp_path / "out") == 0
+    assert "files linked, 1 copied" in capsys.readouterr().out
+    assert kept.stat().st_nlink == 1
+    assert verify(tmp_path / "out" / "robots").problems == ()
+
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    assert merge(folders, tmp_path / "other") == 1
+    assert f"{shard}: does not match the card's sha256" in capsys.readouterr().err
+    assert not list((tmp_path / "other").rglob("*.tmp"))
+
+
 def test_what_cannot_be_one_source_is_refused(
     toy_shards: Path, toy_raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
