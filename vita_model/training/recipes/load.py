@@ -10,6 +10,7 @@ from types import ModuleType
 from vita_data.config.annotated import first_misfit
 from vita_data.errors import RequestError
 from vita_data.installation import MANIFESTS, ShippedFiles
+from vita_data.nearby import near_name
 from vita_model.training.recipes.recipe import Recipe
 
 RECIPES = ShippedFiles("recipe", "pipelines/recipes", "vita_model/_recipes", ".py")
@@ -26,7 +27,8 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     file = find_recipe(path)
     if file is None:
-        raise RequestError(f"recipe {path} not found; {_WANTED}{RECIPES.hint(str(path))}")
+        hint = RECIPES.hint(str(path)) or near_name(Path(path))
+        raise RequestError(f"recipe {path} not found; {_WANTED}{hint}")
     spec = importlib.util.spec_from_file_location(f"_recipe_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise RequestError(f"recipe {path}: {_WANTED}")

@@ -52,6 +52,12 @@ def test_a_recipe_may_name_a_manifest_that_comes_with_the_package(
         find_manifest(load_recipe(path), path)
 
 
+def test_a_mistyped_path_of_a_recipe_is_answered_with_the_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "my_warmup.py").touch()
+    with pytest.raises(RequestError, match=r"my_warmpu\.py not found; .*; did you mean .*/my_warmup\.py\?"):
+        load_recipe(tmp_path / "my_warmpu.py")
+
+
 def test_a_recipe_imports_the_file_beside_it_and_not_one_of_another_folder(tmp_path: Path) -> None:
     for folder, steps in (("a", 3), ("b", 4)):
         (tmp_path / folder).mkdir()
