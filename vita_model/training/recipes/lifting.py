@@ -23,7 +23,8 @@ _ACTION_WEIGHT = 10.0
 def lifting_warmup(name: str, *, num_steps: int) -> Recipe:
     """Make stage 1 on a name's demonstrations."""
     windows = replace(_windows(num_futures=1), min_futures=1, chunk_s=_INTERVAL_S)
-    recipe = _recipe(name, Stage.WARMUP, num_steps, {"video": 16, "action": 64, "paired": 16}, windows)
+    batch_size = {"video": 16, "action": 64, "paired": 16}
+    recipe = _recipe(name, Stage.WARMUP, num_steps, batch_size, windows, ActionContext.STATES)
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=2e-3, ramp_steps=20))
 
 
@@ -36,9 +37,8 @@ def lifting_cotrain(
     context: ActionContext = ActionContext.STATES,
 ) -> Recipe:
     """Make stage 2; start it from a warmup with `--set init=RUN`."""
-    recipe = _recipe(name, Stage.COTRAIN, num_steps, batch_size, replace(_windows(num_futures=1), views=views))
-    model = _with_context(recipe.model, context)
-    return replace(recipe, model=model, num_supervised_frames=1, loss=LossConfig(action=_ACTION_WEIGHT))
+    recipe = _recipe(name, Stage.COTRAIN, num_steps, batch_size, replace(_windows(num_futures=1), views=views), context)
+    return replace(recipe, num_supervised_frames=1, loss=LossConfig(action=_ACTION_WEIGHT))
 
 
 def lifting_finetune(
@@ -50,12 +50,17 @@ def lifting_finetune(
     context: ActionContext = ActionContext.STATES,
 ) -> Recipe:
     """Make stage 3; start it from a co-training of the same context with `--set init=RUN`."""
-    recipe = _recipe(name, Stage.FINETUNE, num_steps, batch_size, replace(_windows(num_futures=0), views=views))
-    return replace(recipe, model=_with_context(recipe.model, context))
+    windows = replace(_windows(num_futures=0), views=views)
+    return _recipe(name, Stage.FINETUNE, num_steps, batch_size, windows, context)
 
 
 def _recipe(
-    name: str, stage: Stage, num_steps: int, batch_size: int | Mapping[str, int], windows: WindowSpec
+    name: str,
+    stage: Stage,
+    num_steps: int,
+    batch_size: int | Mapping[str, int],
+    windows: WindowSpec,
+    context: ActionContext,
 ) -> Recipe:
     return Recipe(
         name=name,
@@ -64,7 +69,7 @@ def _recipe(
         num_steps=num_steps,
         batch_size=batch_size,
         windows=windows,
-        model=_one_latent(),
+        model=_one_latent(context),
         optimizer=OptimizerConfig(lr=1e-3, ramp_steps=50, schedule=Schedule.COSINE, schedule_steps=num_steps),
         precision=Precision.FP32,
         save_every=_SAVE_EVERY,
@@ -77,15 +82,14 @@ def _windows(num_futures: int) -> WindowSpec:
     return WindowSpec(starts=Starts.ROWS, horizon=_HORIZON, futures=num_futures, frame_interval_s=_INTERVAL_S)
 
 
-def _one_latent() -> VitaConfig:
-    """Make `tiny_codes` with one latent; its action decoder also reads the backbone's states.
+def _one_latent(context: ActionContext) -> VitaConfig:
+    """Make `tiny_codes` with one latent, whose action decoder reads the backbone's states as `context` says.
 
     A small codebook cannot encode the position of a cube to the millimetre.
     """
     model = tiny_codes()
-    one = replace(model, backbone=replace(model.backbone, num_latents=1, max_text_tokens=24))
-    return _with_context(one, ActionContext.STATES)
-
-
-def _with_context(model: VitaConfig, context: ActionContext) -> VitaConfig:
-    return replace(model, action_decoder=replace(model.action_decoder, context=context))
+    return replace(
+        model,
+        backbone=replace(model.backbone, num_latents=1, max_text_tokens=24),
+        action_decoder=replace(model.action_decoder, context=context),
+    )
