@@ -95,14 +95,12 @@ def load_trainer(checkpoint: Path) -> RandomState:
         DamagedError: it is missing or damaged.
     """
     path = checked(checkpoint, TRAINER, read_state(checkpoint).sha256)
-    try:
+    with _reading(path, _use_previous(checkpoint)):
         state = RandomState(**torch.load(path, map_location="cpu", weights_only=True))
         optimizer: object = state.optimizer  # of a file, so of any type
         if not isinstance(optimizer, dict | None) or not all(map(_is_rng, (state.torch_rng, state.draw_rng))):
             raise TypeError("expected the state of two random generators, and of an optimizer in older checkpoints")
-        return state
-    except Exception as fault:
-        raise DamagedError(f"{path} cannot be read ({fault}); remove {checkpoint} to use the previous one") from fault
+    return state
 
 
 def load_moments(checkpoint: Path, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
@@ -113,7 +111,7 @@ def load_moments(checkpoint: Path, optimizer: torch.optim.Optimizer, model: nn.M
     """
     names = [name for name in read_state(checkpoint).sha256 if name.startswith(f"{OPTIMIZER}-")]
     files = [checkpoint / name for name in sorted(names)]
-    with _reading(checkpoint / f"{OPTIMIZER}-*.safetensors", f"; remove {checkpoint} to use the previous one"):
+    with _reading(checkpoint / f"{OPTIMIZER}-*.safetensors", _use_previous(checkpoint)):
         moments = empty_moments(optimizer, model, names_in(files))
         read_into({f"{OPTIMIZER}/{name}": value for name, value in moments.items()}, {OPTIMIZER: files})
 
@@ -134,6 +132,10 @@ def _reading(path: Path, advice: str = "") -> Iterator[None]:
         raise
     except Exception as fault:
         raise DamagedError(f"{path} cannot be read ({type(fault).__name__}: {fault}){advice}") from fault
+
+
+def _use_previous(checkpoint: Path) -> str:
+    return f"; remove {checkpoint} to use the previous one"
 
 
 def _is_rng(state: object) -> bool:
