@@ -1,7 +1,6 @@
 """The list of a built source's raw episodes, `episodes.parquet`: its name and a checked read."""
 
 import hashlib
-import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,7 +36,9 @@ def read_episodes(folder: AnyPath) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != wanted:
         raise ShardError(f"{path}: does not match the card's sha256; {_REPAIR}")
     try:
-        table = pq.read_table(io.BytesIO(data))
+        # `pq.read_table` reads a buffer in threads of its own; one that still frees a Python object while the
+        # interpreter ends aborts the process.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ShardError(f"{path}: expected a table of episodes, cannot be read as one ({error}); {_REPAIR}") from error
     if fault := _column_fault(table):
