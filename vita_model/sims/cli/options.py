@@ -99,7 +99,13 @@ def workers_of(arguments: argparse.Namespace, convention: str) -> Workers | None
 
 
 def is_done(place: Place) -> bool:
-    """Tell whether `--resume` finds a finished evaluation, and say so."""
+    """Tell whether `--resume` finds a finished evaluation, and say so.
+
+    Raises:
+        RequestError: there is a finished evaluation, and no `--resume`; it is never replaced.
+    """
+    if place.is_taken:
+        raise RequestError(f"--out: {place.result} holds the result of an earlier evaluation; choose another folder")
     if place.is_done:
         print(f"{place.result} is complete; choose another folder to evaluate again", flush=True)
     return place.is_done

@@ -192,8 +192,7 @@ def _evaluate(simulator: Simulator, arguments: argparse.Namespace) -> None:
     progress = Progress(spec.name, unit="episodes", quiet=arguments.quiet)
     with _opened(simulator, arguments, progress) as (policy, task):
         evaluate_scripted(request, policy, task, progress.say, progress, _workers(simulator, arguments))
-    if arguments.quiet:  # otherwise the rates are printed
-        print(request.place.result)
+    print(request.place.result if arguments.quiet else f"result: {request.place.result}")
 
 
 def _latency(simulator: Simulator, arguments: argparse.Namespace) -> None:

@@ -50,7 +50,16 @@ class Place:
     @property
     def is_done(self) -> bool:
         """Whether `resume` finds a finished evaluation."""
-        return self.resume and self.result.exists() and not self.episodes.exists()
+        return self.resume and self._is_finished
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a new evaluation would replace a finished one."""
+        return not self.resume and self._is_finished
+
+    @property
+    def _is_finished(self) -> bool:
+        return self.result.exists() and not self.episodes.exists()
 
 
 class Journal:

@@ -189,6 +189,8 @@ def _show(request: EvaluateRequest, episodes: list[EpisodeResult], report: Calla
     successes = {episode.seed: episode.success for episode in episodes}
     shown = [(successes[seed], request.shown.read(seed)) for seed in request.shown.seeds]
     write_jpeg(request.out / "rollouts.jpg", contact_sheet(shown))
-    write_film(request.out / "rollouts.mp4", shown, hz=HZ)
+    film = request.out / "rollouts.mp4"
+    write_film(film, shown, hz=HZ)
+    report(f"film of the first {len(shown)} episodes: {film}")
     if request.videos:
         report(f"films: {request.videos.write_page(f'{request.benchmark} {request.spec.name}')}")

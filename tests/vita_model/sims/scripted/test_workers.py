@@ -134,11 +134,18 @@ def test_the_command_shares_films_and_resumes(tmp_path, capsys):
     assert main(asked) == 0
     said = capsys.readouterr().out
     assert f"films: {tmp_path}/videos/index.html" in said
+    assert f"film of the first 2 episodes: {tmp_path}/rollouts.mp4" in said
+    assert said.endswith(f"result: {tmp_path}/result.json\n")
     assert "random  0/2" in said
     assert json.loads((tmp_path / "result.json").read_text())["latency_ms"] == 50
 
     assert main(asked) == 0
     assert capsys.readouterr().out == (f"{tmp_path}/result.json is complete; choose another folder to evaluate again\n")
+
+    before = (tmp_path / "result.json").read_bytes()
+    assert main(asked[:-1]) == 2  # without --resume
+    assert f"{tmp_path}/result.json holds the result of an earlier evaluation; choose" in capsys.readouterr().err
+    assert (tmp_path / "result.json").read_bytes() == before
 
 
 def test_delays_are_measured_alike_by_workers_and_after_an_interruption(tmp_path):
