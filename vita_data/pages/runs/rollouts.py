@@ -37,6 +37,8 @@ class Rollouts:
 
     benchmark: str
     instruction: str
+    actor: str
+    """The policy as `--policy` named it: it need not be of the report's runs."""
     rates: tuple[Rate, ...]
     film: bytes
 
@@ -63,8 +65,8 @@ def read_rollouts(folder: Path) -> Rollouts:
         result: Any = parse_json((folder / RESULT).read_text(encoding="utf-8"))
         rates = tuple(_rate(name, values) for name, values in result["rates"].items())
         found = Rollouts(
-            benchmark=str(result["benchmark"]), instruction=str(result["instruction"]), rates=rates,
-            film=(folder / FILM).read_bytes(),
+            benchmark=str(result["benchmark"]), instruction=str(result["instruction"]),
+            actor=str(result["policy"]["name"]), rates=rates, film=(folder / FILM).read_bytes(),
         )  # fmt: skip
         _ = found.policy
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as fault:
@@ -127,7 +129,7 @@ def _section(trained: Sequence[_Trained], replays: Sequence[Path]) -> Section:
 def _film(folder: Path, found: Rollouts, *, is_named: bool) -> Iterator[Markup]:
     if is_named:
         yield element("h3", text(str(folder)))
-    yield film(found.film, f"Rollouts of the policy: {found.instruction}")
+    yield film(found.film, f"Rollouts of the policy, {found.actor}: {found.instruction}")
 
 
 def _over_seeds(policies: Sequence[Rate]) -> str:
@@ -158,7 +160,8 @@ def _sentence(found: Rollouts) -> str:
     random = next((rate for rate in found.rates if rate.name == "random"), None)
     better = random is None or policy.interval_percent[0] > random.interval_percent[1]
     judged = "" if better else " So few successes do not show that it is better than random commands."
-    return f"The policy solved {policy.successes} of {policy.episodes} episodes.{judged}{beside}"
+    solved = f"The policy, {found.actor}, solved {policy.successes} of {policy.episodes} episodes."
+    return f"{solved}{judged}{beside}"
 
 
 def _rate(name: str, values: Any) -> Rate:

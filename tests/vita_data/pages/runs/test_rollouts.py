@@ -15,7 +15,12 @@ def evaluation(folder: Path, successes: int) -> Path:
         "expert": {"num_successes": 20, "num_episodes": 20, "interval_percent": [84.0, 100.0]},
         "random": {"num_successes": 0, "num_episodes": 20, "interval_percent": [0.0, 16.0]},
     }
-    result = {"benchmark": "tabletop", "instruction": "lift the <red> cube", "rates": rates}
+    result = {
+        "benchmark": "tabletop",
+        "instruction": "lift the <red> cube",
+        "policy": {"name": "runs/a"},
+        "rates": rates,
+    }
     folder.mkdir(exist_ok=True)
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "rollouts.mp4").write_bytes(b"film")
@@ -26,7 +31,7 @@ def test_the_film_and_all_rates_are_shown(tmp_path: Path) -> None:
     (section,) = rollouts_sections([evaluation(tmp_path, 15)])
     assert "data:video/mp4;base64,ZmlsbQ==" in section.body
     assert (
-        "The policy solved 15 of 20 episodes. For comparison: the scripted expert 20, random commands 0."
+        "The policy, runs/a, solved 15 of 20 episodes. For comparison: the scripted expert 20, random commands 0."
         in section.body
     )
     assert "<red>" not in section.body
