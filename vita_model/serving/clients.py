@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame
 
 from vita_model.serving.options import ServeOptions
 from vita_model.serving.turns import Asker
@@ -15,6 +16,11 @@ _MAX_UNOPENED = 128
 """Connections that have not finished their handshake."""
 _REST_BYTES = 4096
 """What may remain of frame headers and pings after a message; it is not counted on."""
+_SMALL_BYTES = 1024
+_MAX_SMALL_FRAMES = 500
+"""Small frames in a second and between two answers: a flood of pings or of empty parts would take all of the time."""
+_SLICE_BYTES = 4096
+"""Bytes that are parsed at once; they hold up to 682 frames."""
 
 
 class Client(ServerConnection):
@@ -25,6 +31,8 @@ class Client(ServerConnection):
         self._clients = clients
         self._unread_bytes = 0
         self._closing: asyncio.TimerHandle | None = None
+        self._num_small, self._second_s = 0, time.monotonic()
+        self.is_dropped = False
         self.asker = Asker()
         self.since_s = time.monotonic()
         """When it connected, or when its last request was answered."""
@@ -43,11 +51,13 @@ class Client(ServerConnection):
         self._unread_bytes = rest if rest > _REST_BYTES else 0
 
     def note_served(self) -> None:
-        """Remember that a request was answered now."""
+        """Remember that a request was answered now; its own small frames no longer count."""
         self.since_s, self.is_served = time.monotonic(), True
+        self._num_small = 0
 
     def drop(self) -> None:
         """Disconnect at once; may be called again."""
+        self.is_dropped = True
         self._clients.leave(self)
         if self.talk is not None:
             self.talk.cancel()
@@ -59,12 +69,37 @@ class Client(ServerConnection):
         self._clients.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes."""
-        self._unread_bytes += len(data)
-        super().data_received(data)
-        self._clients.limit_held_bytes()
+        """Count the bytes; a client that was dropped because of them is not read on."""
+        for start in range(0, len(data), _SLICE_BYTES):
+            piece = data[start : start + _SLICE_BYTES]
+            self._unread_bytes += len(piece)
+            super().data_received(piece)
+            self._clients.limit_held_bytes()
+            if self.is_dropped:
+                return
         if self.protocol.close_expected() and self._closing is None:
             self._closing = self.loop.call_later(CLOSE_S, self.drop)  # a client may leave its end open
+
+    def send_data(self) -> None:
+        """Send what waits; where the client is gone, asyncio would log a line for each piece."""
+        if self.transport.is_closing():
+            self.protocol.data_to_send()
+        else:
+            super().send_data()
+
+    def process_event(self, event: Any) -> None:
+        """Count small frames, each of which takes as long as many bytes of a large one."""
+        super().process_event(event)
+        if isinstance(event, Frame) and len(event.data) < _SMALL_BYTES:
+            self._count_small()
+
+    def _count_small(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._second_s > 1:
+            self._num_small, self._second_s = 0, now_s
+        self._num_small += 1
+        if self._num_small > _MAX_SMALL_FRAMES and not self.is_dropped:
+            self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up what is being computed for it."""

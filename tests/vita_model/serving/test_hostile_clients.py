@@ -95,6 +95,48 @@ def test_a_web_page_does_not_reach_the_policy_unless_it_is_allowed(serve: Callab
     assert status(port) == 101
 
 
+@pytest.mark.parametrize("opcode", [0x9, 0xA])
+def test_a_flood_of_control_frames_ends_its_connection(serve: Callable[..., int], opcode: int) -> None:
+    """Each takes as long as many bytes of a message: 40,000 in one piece would keep all others waiting for seconds."""
+    port = serve()
+    client, _ = raw(port)
+    with contextlib.suppress(OSError):
+        for _ in range(20):
+            client.sendall(bytes([0x80 | opcode, 0x80, 0, 0, 0, 0]) * 40_000)
+    assert is_ended(client, 5)
+    honest = opened(port)
+    honest.send(pack(GOOD))
+    assert not honest.receive().is_text
+
+
+def test_others_are_answered_while_clients_flood_with_pings(server_process: tuple[int, int]) -> None:
+    _, port = server_process
+    stop, pings = threading.Event(), b"\x89\x80\0\0\0\0" * 40_000
+
+    def flood() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(f"{UPGRADE}\r\n".encode())
+                client.recv(4096)
+                while not stop.is_set():
+                    client.sendall(pings)
+
+    threads = [threading.Thread(target=flood) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    honest, times_s = opened(port), []
+    for _ in range(5):
+        start_s = time.monotonic()
+        honest.send(pack(GOOD))
+        honest.receive()
+        times_s.append(time.monotonic() - start_s)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert np.median(times_s) < 1  # 0.02; 4.7 where every ping is answered
+
+
 def test_an_unmasked_frame_ends_its_connection(serve: Callable[..., int]) -> None:
     client, _ = raw(serve())
     client.sendall(frame(pack(GOOD), is_masked=False))
