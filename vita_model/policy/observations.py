@@ -35,6 +35,8 @@ _KEYS = (
     *map(str, CameraRole), *IMAGE_KEYS.values(), "instruction", PROMPT_KEY, "state", "state_mask", STATE_KEY,
     STATE_MASK_KEY, *_MEASURED, SOURCE_KEY,
 )  # fmt: skip
+MAX_MEASURED = 1e6
+"""Greatest m, rad or gripper position of a state; far greater numbers overflow when they are scaled."""
 _MAX_SIDE = 4096
 _MAX_TEXT = 4096
 _LIBERO_STATE = 8
@@ -130,11 +132,11 @@ def _state(values: Mapping[str, Any]) -> tuple[Float32, Bool | None] | tuple[Non
         return _measured(values) if any(name in values for name in _MEASURED) else _NOTHING
     if both := [name for name in _MEASURED if name in values]:
         raise RequestError(f"expected either {key} or measurements by name, got both: {key}, {', '.join(both)}")
-    fits = _is_numbers(value) and value.shape in {(STATE_DIM,), (_LIBERO_STATE,)} and np.isfinite(value).all()
+    fits = _is_numbers(value) and value.shape in {(STATE_DIM,), (_LIBERO_STATE,)} and are_measured(value)
     if not fits:
         raise RequestError(
-            f"{key} must be finite numbers: {STATE_DIM} canonical ones or LIBERO's {_LIBERO_STATE}; found "
-            f"{_described(value)}"
+            f"{key} must be finite numbers up to {MAX_MEASURED:,.0f}: {STATE_DIM} canonical ones or LIBERO's "
+            f"{_LIBERO_STATE}; found {_described(value)}"
         )
     if value.shape == (_LIBERO_STATE,):
         return state_from_libero(value)
@@ -189,8 +191,8 @@ def _numbers(values: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> Flo
         array = np.array(value, np.float64)
     except (TypeError, ValueError):
         array = np.array(np.nan)
-    if array.shape != shape or not np.isfinite(array).all():
-        expected = f"{list(shape)} finite numbers" if shape else "a finite number"
+    if array.shape != shape or not are_measured(array):
+        expected = f"{list(shape)} finite numbers up to {MAX_MEASURED:,.0f}" if shape else "a finite number"
         raise RequestError(f"{key} must be {expected}; found {'nothing' if value is None else _described(value)}")
     return array
 
@@ -203,6 +205,13 @@ def _first(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[str, Any]:
 
 def _is_numbers(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
+
+
+def are_measured(values: np.ndarray[Any, Any]) -> bool:
+    """Tell whether numbers can be a state's: they are finite and not huge."""
+    with np.errstate(over="ignore"):
+        wide = np.asarray(values, np.float64)  # the limit itself does not fit a float16
+    return bool((np.abs(wide) <= MAX_MEASURED).all())  # false for a NaN
 
 
 def _described(value: Any) -> str:

@@ -128,7 +128,10 @@ def decode_array(dtype_name: object, shape: Any, data: object, *, kinds: str = _
     fits = isinstance(shape, list) and len(shape) <= _MAX_AXES and all(type(n) is int and n >= 0 for n in shape)
     if not fits or not isinstance(data, bytes) or math.prod(shape or ()) * dtype.itemsize != len(data):
         raise VitaDataError(f"array: its bytes do not match its type {dtype} and shape {shape}")
-    return np.frombuffer(data, dtype).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except (ValueError, OverflowError) as fault:  # no data, of a type or shape that no array has
+        raise VitaDataError(f"array: numpy has none of type {dtype} and shape {shape} ({fault})") from fault
 
 
 def _dtype(name: object, kinds: str) -> np.dtype[Any]:
@@ -136,7 +139,7 @@ def _dtype(name: object, kinds: str) -> np.dtype[Any]:
         raise VitaDataError(f"array: expected the name of a type, got {len(name)} characters")
     try:
         dtype = np.dtype(name if isinstance(name, str) else object)
-    except TypeError as fault:
+    except (TypeError, ValueError, SyntaxError) as fault:
         raise VitaDataError(f"array: numpy does not know its type {name!r}") from fault
     if dtype.kind not in kinds:
         raise VitaDataError(f"array: expected booleans, integers or floats, got {dtype} ({name!r})")

@@ -30,7 +30,7 @@ from vita_model.network.layers import byte_images
 from vita_model.network.prediction import Draws, Prediction
 from vita_model.network.vita import Vita
 from vita_model.policy.joints import joint_columns
-from vita_model.policy.observations import Observation, read_observation, require_known_keys
+from vita_model.policy.observations import MAX_MEASURED, Observation, are_measured, read_observation, require_known_keys
 from vita_model.training.checkpoint.components import load_components
 from vita_model.training.checkpoint.fits import require_fitting
 from vita_model.training.checkpoint.run_folder import find_policy
@@ -297,9 +297,10 @@ class VitaPolicy:
     def _state(self, state: Float32, mask: Bool | None, source: str) -> tuple[Float32, Bool]:
         values = np.asarray(state, np.float32)
         real = _has(self._statistics, source, "state") if mask is None else np.asarray(mask, bool)
-        if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not np.isfinite(values[real]).all():
+        if values.shape != (STATE_DIM,) or real.shape != (STATE_DIM,) or not are_measured(values[real]):
             raise RequestError(
-                f"a state must be {STATE_DIM} finite numbers, and its mask of the same shape; found {values.shape}"
+                f"a state must be {STATE_DIM} finite numbers up to {MAX_MEASURED:,.0f}, and its mask of the same "
+                f"shape; found {values.shape}"
             )
         scaling = state_scaling(self._statistics, source)
         real = real & scaling.known

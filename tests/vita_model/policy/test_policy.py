@@ -151,6 +151,7 @@ def test_images_of_any_size_are_made_256(policy: VitaPolicy) -> None:
         ({"source": "lbero"}, "unknown source 'lbero'; this checkpoint has statistics for: libero"),
         ({"state": np.zeros(8, np.float32)}, "a state must be 64 finite numbers"),
         ({"state": np.full(64, np.nan, np.float32)}, "a state must be 64 finite numbers"),
+        ({"state": np.full(64, 3e38, np.float32)}, "a state must be 64 finite numbers up to 1,000,000"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_a_line(policy: VitaPolicy, asked: dict[str, object], message: str) -> None:

@@ -100,6 +100,16 @@ def test_pictures_may_be_files(form: str, error: int) -> None:
 BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000) + bytes(9)
 
 
+def many_scans() -> bytes:
+    """A JPEG whose last scan is repeated; each is a few bytes, and decoded over the whole image."""
+    data = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 1000 + data[-2:]
+
+
+def raw_picture(dtype: str, shape: list[int]) -> dict[str, object]:
+    return {"__image__": True, "format": "raw", "dtype": dtype, "shape": shape, "data": b""}
+
+
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
@@ -136,6 +146,10 @@ BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
             "cannot read the header of a jpeg image of 1 bytes",
         ),
         (observation(images={"agentview": picture(b"x", "gif", (8, 8, 3))}), "got format 'gif'"),
+        (observation(images={"agentview": picture(many_scans(), "jpeg", (64, 64, 3))}), "a JPEG of 10[0-9]{2} scans"),
+        (observation(images={"agentview": raw_picture("f4,,", [0])}), "numpy does not know its type 'f4,,'"),
+        (observation(images={"agentview": raw_picture("(1,)" * 15, [0])}), "numpy does not know its type"),
+        (observation(images={"agentview": raw_picture("|u1", [0, 1 << 63])}), "numpy has none of type uint8 and shape"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_policy_sees_it(sent: bytes, told: str) -> None:
