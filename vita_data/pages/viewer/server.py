@@ -1,8 +1,13 @@
 """Serves the viewer to a browser on this machine: only GET, only known names, only to pages of its own address."""
 
 import re
+import socket
+import sys
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from typing import Any
 
 from vita_data.command.exits import one_line
 from vita_data.errors import RequestError, VitaDataError
@@ -16,6 +21,8 @@ _KINDS = {
     "jpg": "image/jpeg",
 }
 _DATA = re.compile(r"/data/([a-z]+(?:/[0-9]{1,9}){0,3}\.(?:js|jpg))")
+_MAX_CONNECTIONS = 128
+"""Open connections; a browser opens six to an address."""
 _OWN_SITES = frozenset({"same-origin", "none"})
 
 
@@ -32,6 +39,8 @@ class ViewerServer(ThreadingHTTPServer):
             RequestError: the port is taken or not allowed.
         """
         self.files = files
+        self._open: dict[socket.socket, None] = {}  # in the order in which they came
+        self._counting = Lock()
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
@@ -51,6 +60,28 @@ class ViewerServer(ThreadingHTTPServer):
         """
         hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
         return host in hosts and (site is None or site in _OWN_SITES)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; if too many connections are open, the oldest of them is ended."""
+        with self._counting:
+            self._open[request] = None
+            for one in list(self._open)[:-_MAX_CONNECTIONS]:
+                del self._open[one]
+                with suppress(OSError):  # it has just ended by itself
+                    one.shutdown(socket.SHUT_RDWR)  # its thread ends and closes it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        with self._counting:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report a fault of this program in one line; that a browser hangs up is not one."""
+        fault = sys.exception()
+        if not isinstance(fault, ConnectionError | TimeoutError):
+            sys.stderr.write(one_line(f"vita-data view: a request failed ({fault!r:.500})") + "\n")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,9 +2,12 @@
 
 import http.client
 import shutil
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,46 @@ def test_no_path_of_a_client_is_opened(server: ViewerServer, path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 def test_only_get_is_answered(server: ViewerServer, method: str) -> None:
     assert answer(server, "/data/meta.js", method=method)[0] == 501
+
+
+def connected(server: ViewerServer) -> socket.socket:
+    return socket.create_connection((ADDRESS, server.server_port), timeout=20)
+
+
+def test_silent_clients_make_room_for_newcomers(server: ViewerServer) -> None:
+    """Each has a thread and a file handle, of which there are about a thousand."""
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connected(server)) for _ in range(200)]
+        assert answer(server, "/data/clip/0.js")[0] == 200
+        assert [one.recv(1) for one in silent[:60]] == [b""] * 60  # ended, the oldest first
+        silent[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert silent[-1].recv(100).startswith(b"HTTP/1.1 403")
+
+
+def test_a_browser_that_hangs_up_is_not_an_error(server: ViewerServer, capfd: pytest.CaptureFixture[str]) -> None:
+    request = f"GET /data/clip/0.js HTTP/1.1\r\nHost: {ADDRESS}:{server.server_port}\r\n\r\n".encode()
+    before = set(threading.enumerate())
+    for _ in range(20):
+        with connected(server) as client:
+            client.sendall(request * 20)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing is a reset
+    end_s = time.monotonic() + 20
+    while set(threading.enumerate()) - before and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert answer(server, "/data/clip/0.js")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fault_of_a_request_is_one_line(
+    server: ViewerServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str) -> bytes:
+        raise ZeroDivisionError(f"{name}\x1b[2J")
+
+    monkeypatch.setattr(server.files, "read", fail)
+    with pytest.raises(http.client.RemoteDisconnected):
+        answer(server, "/data/clip/0.js")
+    assert capfd.readouterr().err == "vita-data view: a request failed (ZeroDivisionError('clip/0.js\\x1b[2J'))\n"
 
 
 def test_damage_is_a_message_on_the_page_and_the_rest_is_served(shard_folder: Path, tmp_path: Path) -> None:
