@@ -48,8 +48,8 @@ def test_from_demonstrations_to_an_evaluated_episode(tmp_path):
     assert evaluate(["robosuite", "record", "--task", "lift", "--out", raw, "--num-demos", "3"]) == 0
     assert data(["build", "--source", "libero", "--raw", raw, "--out", shards, "--frames", "all"]) == 0
     assert data(["verify", f"{shards}/libero"]) == 0
-    before: list[str] = []
-    # the codebook is filled by the first 128 encodings
+    before = ["--set", "codebook.continuous_updates=0"]
+    # the codebook is filled by the first 128 encodings; so short a warmup would end in the continuous phase
     for stage, steps, size in (("warmup", 10, 32), ("cotrain", 2, 4), ("finetune", 2, 4)):
         few = ["--steps", str(steps), "--set", f"batch_size={size}", "--set", "eval_batches=0", *before]
         assert train([str(RECIPES / f"lift_{stage}.py"), "--shards", shards, "--out", f"{runs}/{stage}", *few]) == 0
