@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vita_data.command.signals import interrupts_held
 from vita_data.errors import VitaDataError
 from vita_data.types import CameraRole, Float64
 from vita_model.policy.commands import oriented
@@ -53,7 +54,7 @@ class LiberoTask:
         self._prepare()
         self._set_state(self._states[seed])
         for _ in range(NUM_NO_OPS):
-            self._seen = self._environment.step(_NO_OP)[0]
+            self._step(_NO_OP)
 
     def restore(self, state: Float64, model: str | None) -> None:
         """Set the simulator to a recorded state.
@@ -92,8 +93,7 @@ class LiberoTask:
 
     def step(self, command: Float64) -> None:
         """Execute one command."""
-        self._seen, _, done, _ = self._environment.step(command.tolist())
-        self._done = bool(done)
+        self._done = self._step(command.tolist())
 
     @property
     def is_success(self) -> bool:
@@ -104,6 +104,12 @@ class LiberoTask:
         self._environment.seed(SEED)
         self._reset()
         self._cameras.install()
+
+    def _step(self, command: list[float]) -> bool:
+        """Execute one command; tells whether the task is done."""
+        with interrupts_held():  # robosuite's compiled parts would turn a KeyboardInterrupt into a SystemError
+            self._seen, _, done, _ = self._environment.step(command)
+        return bool(done)
 
     def _set_state(self, state: Float64) -> None:
         self._seen, self._done = self._environment.set_init_state(state), False
@@ -116,7 +122,8 @@ class LiberoTask:
         no_place: Any = load("robosuite.utils.errors", benchmark=NAME, remedy=INSTALL).RandomizationError
         for _ in range(_NUM_RESETS):
             try:
-                self._environment.env.reset()
+                with interrupts_held():  # one that comes while the last simulation is freed would be lost
+                    self._environment.env.reset()
             except no_place:
                 continue
             return

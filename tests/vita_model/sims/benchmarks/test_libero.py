@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -239,6 +240,25 @@ def test_placements_that_fail_are_repeated_and_nothing_else(installed, tmp_path,
     environments.FAULTS[:] = [no_place() for _ in range(1000)]
     with pytest.raises(VitaDataError, match="no place for the objects of 'open it 0' in 100 attempts"):
         evaluate_libero(_request(tmp_path / "d", num_trials=1, tasks=(0,)), policy, lambda line: None)
+
+
+def test_an_interruption_while_a_simulation_is_freed_is_not_lost(installed, tmp_path, make_policy, monkeypatch):
+    request, policy = _request(tmp_path, num_trials=1, tasks=(0,)), make_policy(np.zeros((12, 7)))
+    evaluate_libero(request, policy, lambda line: None)  # imports the packages
+    inner = sys.modules["libero.libero.envs"].Inner
+    reset = inner.reset
+
+    class Freed:
+        def __del__(self):  # whose exceptions Python drops
+            signal.raise_signal(signal.SIGINT)
+
+    def free_and_reset(self):
+        Freed()
+        reset(self)
+
+    monkeypatch.setattr(inner, "reset", free_and_reset)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_libero(_request(tmp_path / "b", num_trials=1, tasks=(0,)), policy, lambda line: None)
 
 
 def test_what_was_run_stands_in_the_result(installed, tmp_path, make_policy):
