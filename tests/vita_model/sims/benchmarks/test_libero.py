@@ -257,8 +257,12 @@ def test_an_interruption_while_a_simulation_is_freed_is_not_lost(installed, tmp_
         reset(self)
 
     monkeypatch.setattr(inner, "reset", free_and_reset)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_libero(_request(tmp_path / "b", num_trials=1, tasks=(0,)), policy, lambda line: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_libero(_request(tmp_path / "b", num_trials=1, tasks=(0,)), policy, lambda line: None)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_was_run_stands_in_the_result(installed, tmp_path, make_policy):
