@@ -32,7 +32,6 @@ class Client(ServerConnection):
         self._unread_bytes = 0
         self._closing: asyncio.TimerHandle | None = None
         self._num_small, self._second_s = 0, time.monotonic()
-        self.is_dropped = False
         self.asker = Asker()
         self.since_s = time.monotonic()
         """When it connected, or when its last request was answered."""
@@ -57,7 +56,6 @@ class Client(ServerConnection):
 
     def drop(self) -> None:
         """Disconnect at once; may be called again."""
-        self.is_dropped = True
         self._clients.leave(self)
         if self.talk is not None:
             self.talk.cancel()
@@ -70,13 +68,12 @@ class Client(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes; a client that was dropped because of them is not read on."""
+        self._unread_bytes += len(data)
         for start in range(0, len(data), _SLICE_BYTES):
-            piece = data[start : start + _SLICE_BYTES]
-            self._unread_bytes += len(piece)
-            super().data_received(piece)
-            self._clients.limit_held_bytes()
-            if self.is_dropped:
-                return
+            if self.transport.is_closing():
+                break
+            super().data_received(data[start : start + _SLICE_BYTES])
+        self._clients.limit_held_bytes()
         if self.protocol.close_expected() and self._closing is None:
             self._closing = self.loop.call_later(CLOSE_S, self.drop)  # a client may leave its end open
 
@@ -98,7 +95,7 @@ class Client(ServerConnection):
         if now_s - self._second_s > 1:
             self._num_small, self._second_s = 0, now_s
         self._num_small += 1
-        if self._num_small > _MAX_SMALL_FRAMES and not self.is_dropped:
+        if self._num_small > _MAX_SMALL_FRAMES:
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
