@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from vita_data.action_convention import Convention
-from vita_data.errors import ManifestError, ShardError, raise_machine_fault
+from vita_data.errors import ManifestError, ShardError
 from vita_data.nearby import meant, near_name
 from vita_data.shards.card_fields import SUMS, card_fault, resize_of
-from vita_data.shards.index_values import index_fault
+from vita_data.shards.index_file import open_index
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
 from vita_data.shards.sums import parse_summed, with_sum
@@ -164,41 +164,6 @@ class SourceIndex:
         """Return the shard of the clip with this number, and its row of the index."""
         shard = bisect_right(self.first_rows, number) - 1
         return self.shards[shard], self.table.slice(number, 1).to_pylist()[0]
-
-
-def open_index(path: AnyPath, *, sha256: str) -> pa.Table:
-    """Memory-map a shard's index.
-
-    Its checksum and its offsets are verified first: Arrow trusts what it reads, so a wrong offset could crash the
-    process.
-
-    Raises:
-        ShardError: the file is missing, does not match its checksum, or is not an index of this version.
-        StorageError: it cannot be opened because of missing permissions or a fault of the disk.
-    """
-    try:
-        (data,) = read_files([path])
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ShardError(f"index {path}: does not match the card's sha256; remove it and run the same build again")
-        with pa.ipc.open_file(data) as reader:
-            if reader.schema != INDEX_SCHEMA:
-                raise ShardError(f"index {path}: its columns differ from those of this version; build the source again")
-            table = reader.read_all()
-        # The checksum is only as good as the card: a stranger may have written both.
-        table.validate(full=True)
-        if fault := index_fault(table):
-            raise ShardError(f"index {path}: {fault}; build the source again, or get it from whoever built it")
-        return _mapped(path) if isinstance(path, Path) else table
-    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise_machine_fault(error, f"index {path}")
-        raise ShardError(f"index {path}: cannot be opened ({error}); run the same build again") from error
-
-
-def _mapped(path: Path) -> pa.Table:
-    """Map an index that was checked: pages that only the checks needed do not stay in memory."""
-    # The table keeps the mapping alive; thousands of shards must not keep thousands of file handles open.
-    with pa.memory_map(str(path)) as held:
-        return pa.ipc.open_file(held).read_all()
 
 
 def open_source(folder: AnyPath, split: Split) -> SourceIndex:

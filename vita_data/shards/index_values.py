@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vita_data.shards.schema import DEPTH
+from vita_data.shards.tar import MAX_MEMBER_BYTES
 from vita_data.types import CameraRole, Gaps, Modality, Split
 
 _MAY_BE_NULL = frozenset({"instruction", "suite", "task", "action_valid", "action", "state"})
@@ -18,9 +19,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "stride": (1, 1 << 30),
     "num_steps": (1, 1 << 30),
     "offset": (0, 1 << 50),
-    "size": (0, 1 << 30),
+    "size": (0, MAX_MEMBER_BYTES),
 }
 """Least and greatest numbers, far wider than any build writes."""
+_MAX_CLIP_BYTES = 1 << 31
+"""Most bytes of a clip's members, which are read together; ten minutes of three cameras at 30 Hz have about 1 GB."""
 _CAMERAS = frozenset(name for role in CameraRole for name in (str(role), f"{DEPTH}{role}"))
 _NAMES: Mapping[str, type[StrEnum]] = {"split": Split, "modality": Modality, "gaps": Gaps}
 
@@ -34,7 +37,9 @@ def index_fault(table: pa.Table) -> str:
     for name in table.column_names:
         if table[name].null_count and name not in _MAY_BE_NULL:
             return f"column {name} has nulls"
-    checks: tuple[Callable[[pa.Table], Iterator[str]], ...] = (_number_faults, _name_faults, _member_faults)
+    checks: tuple[Callable[[pa.Table], Iterator[str]], ...] = (
+        _number_faults, _name_faults, _member_faults, _size_faults,
+    )  # fmt: skip
     return next((fault for check in checks for fault in check(table)), "")
 
 
@@ -66,6 +71,16 @@ def _member_faults(table: pa.Table) -> Iterator[str]:
                 yield from _unknown(values, name, _CAMERAS)
             elif part.name in _RANGES:
                 yield from _range_faults(values, part.name, name)
+
+
+def _size_faults(table: pa.Table) -> Iterator[str]:
+    frames = table["frames"].combine_chunks()
+    sizes = pc.struct_field(pc.list_flatten(frames), "size")
+    if (pc.sum(sizes).as_py() or 0) <= _MAX_CLIP_BYTES:
+        return  # true of nearly all shards; adding up each clip's takes longer
+    totals = np.bincount(pc.list_parent_indices(frames).to_numpy(), sizes.to_numpy(), minlength=len(frames))
+    if totals.max() > _MAX_CLIP_BYTES:
+        yield f"column frames: expected at most {_MAX_CLIP_BYTES} bytes for a clip, found {totals.max():.0f}"
 
 
 def _members(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:

@@ -23,12 +23,12 @@ def parse_summed(data: bytes) -> Json:
     """
     try:
         value = json.loads(data)
+        if not isinstance(value, dict):
+            raise ValueError(f"a {type(value).__name__} instead of an object")
+        if SUM in value and value[SUM] != _sum_of(value):
+            raise ValueError(f"values that do not match their {SUM}")
     except RecursionError:
         raise ValueError("values nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__} instead of an object")
-    if SUM in value and value[SUM] != _sum_of(value):
-        raise ValueError(f"values that do not match their {SUM}")
     return value
 
 

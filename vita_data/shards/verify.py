@@ -1,7 +1,7 @@
 """Checks every byte of a built source: shards, indexes, card, tables, and all of them against one another."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from isal.isal_zlib import crc32
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ShardError
-from vita_data.shards.index import card_shards, invalid_content, member_refs, open_index, read_card, source_name
+from vita_data.shards.index import card_shards, invalid_content, member_refs, read_card, source_name
+from vita_data.shards.index_file import open_index
 from vita_data.shards.schema import (
     ACTION_NPY,
     CLIP_JSON,
@@ -29,6 +30,8 @@ from vita_data.shards.verify_tables import clip_columns, table_faults
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import AnyPath, storage_errors
 from vita_data.types import IMAGE_SIZE, Json, Split
+
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +104,13 @@ class _Checked:
             table = open_index(index, sha256=str(entry["index_sha256"]))
         except ShardError as error:
             return [str(error)]
-        rows = table.to_pylist()
-        self.num_clips, self.clips = len(rows), clip_columns(table, shard=self.shard.name)
-        if len(rows) != entry["num_clips"]:
-            problems.append(f"index {index}: expected {entry['num_clips']} clips as in the card, found {len(rows)}")
-        problems += self._walk(rows)
+        self.num_clips, self.clips = table.num_rows, clip_columns(table, shard=self.shard.name)
+        if self.num_clips != entry["num_clips"]:
+            problems.append(
+                f"index {index}: expected {entry['num_clips']} clips as in the card, found {self.num_clips}"
+            )
+        batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
+        problems += self._walk(row for batch in batches for row in batch.to_pylist())
         if not problems and self.num_bytes != entry["num_bytes"]:
             problems.append(
                 f"shard {self.shard}: expected {entry['num_bytes']} bytes as in the card, found {self.num_bytes}"
@@ -114,7 +119,7 @@ class _Checked:
             problems.append(f"shard {self.shard}: does not match the card's sha256")
         return problems
 
-    def _walk(self, rows: list[Json]) -> list[str]:
+    def _walk(self, rows: Iterable[Json]) -> list[str]:
         """Follow the layout of the index, so that any damaged byte is reported with its clip and member."""
         problems: list[str] = []
         end = 0
@@ -128,7 +133,8 @@ class _Checked:
                     file.seek(max(ref.offset - 512, 0))
                     block = file.read(512 + ref.size + (-ref.size % 512))
                     problems += [f"{where}: {fault}" for fault in _member_faults(block, wanted, ref, start=end)]
-                    members[name] = block[512 : 512 + ref.size]
+                    if not problems:
+                        members[name] = block[512 : 512 + ref.size]
                     end, self.num_members = ref.offset + ref.size + (-ref.size % 512), self.num_members + 1
                 self.progress.update(end - start, f"{self.shard.name}, {len(problems)} problems")
                 if not problems:

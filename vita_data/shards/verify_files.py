@@ -8,7 +8,7 @@ from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, MERGE, RECORDS, card_sums
 from vita_data.shards.stats import STATS
 from vita_data.shards.sums import parse_summed
-from vita_data.storage.files import AnyPath, list_files, read_files
+from vita_data.storage.files import MAX_TABLE_BYTES, AnyPath, list_files, read_files
 from vita_data.types import Json, Split
 
 _ANEW = "remove it and run the same build again"
@@ -34,10 +34,14 @@ def file_faults(folder: AnyPath, card: Json) -> Iterator[str]:
     for name, repair in repairs.items():
         if name not in sums:
             yield f"{folder / CARD}: has no sha256 of {name}; {_ANEW}"
-        elif not (folder / name).exists() or file_sha256(folder / name) != sums[name]:
+        elif not (folder / name).exists() or _table_sha256(folder / name) != sums[name]:
             yield f"{folder / name}: missing, or does not match the card's sha256; {repair}"
     for name in sorted(sums.keys() - repairs.keys()):
         yield f"{folder / CARD}: has a sha256 of {name!r}, which is not a file of a built source; {_ANEW}"
+
+
+def _table_sha256(path: AnyPath) -> str:
+    return hashlib.sha256(read_files([path], max_bytes=MAX_TABLE_BYTES)[0]).hexdigest()
 
 
 def record_faults(folder: AnyPath) -> Iterator[str]:

@@ -25,6 +25,10 @@ AnyPath = Path | UPath
 
 MAX_CONNECTIONS = 256
 """Maximum number of concurrent reads of a store in one process; botocore's own default is 10."""
+MAX_JSON_BYTES = 1 << 26
+"""Most bytes of a JSON file of a built folder; parsed, such a file takes up to 25 times as much memory."""
+MAX_TABLE_BYTES = 1 << 30
+"""Most bytes of an index or a list of episodes."""
 _NUM_PIECES = 2
 """Pieces of an upload sent in parallel; s3fs keeps each of them, 50 MiB or more, in memory."""
 _PAST_END = 416
@@ -300,29 +304,45 @@ def _mtime_s(entry: dict[str, object]) -> float:
     return float(when.timestamp()) if hasattr(when, "timestamp") else 0.0
 
 
-def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
-    """Read many small files of one store, in parallel on an object store."""
+def read_files(paths: Sequence[AnyPath], *, max_bytes: int = MAX_JSON_BYTES) -> list[bytes]:
+    """Read many small files of one store, in parallel on an object store.
+
+    Raises:
+        StorageError: a file is a pipe, a device or longer than `max_bytes`, or a store does not answer.
+    """
     if not paths or isinstance(paths[0], Path):
-        return [_read_regular(path) for path in paths if isinstance(path, Path)]
-    wanted = [path.path for path in paths if isinstance(path, UPath)]
-    with storage_errors(paths[0]):
-        found = paths[0].fs.cat(wanted)
-    return [found[path] for path in wanted] if isinstance(found, dict) else [found]
+        found = [_read_regular(path, max_bytes) for path in paths if isinstance(path, Path)]
+    else:
+        wanted = [path.path for path in paths if isinstance(path, UPath)]
+        ends = [max_bytes + 1] * len(wanted)
+        with storage_errors(paths[0]):
+            found = [_part(one) for one in paths[0].fs.cat_ranges(wanted, [0] * len(wanted), ends, on_error="return")]
+    for path, data in zip(paths, found, strict=True):
+        if len(data) > max_bytes:
+            raise StorageError(
+                f"{path}: expected at most {max_bytes} bytes, found more; no build writes such a file: get the folder "
+                "again from whoever built it"
+            )
+    return found
 
 
-def _read_regular(path: Path) -> bytes:
-    """Read a file of a disk; opening a pipe in a stranger's folder would wait, and a device may never end.
+def _read_regular(path: Path, max_bytes: int) -> bytes:
+    """Read a file of a disk, and one byte more than allowed if it is longer.
+
+    Opening a pipe in a stranger's folder would wait, a device may never end, and a file with holes takes no place.
 
     Raises:
         StorageError: it is a pipe or a device.
     """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        kind = os.fstat(file.fileno()).st_mode
+        status = os.fstat(file.fileno())
+        kind = status.st_mode
         if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
             raise StorageError(
                 f"{path}: expected a file, found a named pipe or a device; replace it with the right file"
             )
-        return file.read()
+        # Reading by number would ask for memory of the limit, whatever the size.
+        return file.read(max_bytes + 1) if status.st_size > max_bytes else file.read()
 
 
 def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -1,8 +1,10 @@
 """Shards of a stranger whose sums are right and whose content is not: each reader says so in words."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from isal.isal_zlib import crc32
 from vita_data.builder.stored_plan import read_plan
 from vita_data.cli.main import main
 from vita_data.dataset import BuiltSource
-from vita_data.errors import RequestError, ShardError
+from vita_data.errors import RequestError, ShardError, StorageError
 from vita_data.merge.inputs import open_inputs
 from vita_data.shards.episodes import read_episodes
 from vita_data.shards.index import card_bytes, open_source
@@ -25,6 +27,7 @@ from vita_data.shards.sums import with_sum
 from vita_data.shards.tar import END, header, padding, walk
 from vita_data.shards.verify import verify
 from vita_data.shards.verify_files import file_sha256
+from vita_data.storage.files import read_files
 from vita_data.types import Split
 
 Value = dict[str, Any]
@@ -88,6 +91,12 @@ def change_metadata(folder: Path, how: Callable[[bytes], bytes]) -> None:
     change_index(folder, lambda rows: [place.update(places[place["offset"]]) for row in rows for place in members(row)])
 
 
+def long_texts(table: pa.Table, num_rows: int, text: str) -> pa.Table:
+    """Make a table that is small in a file: one text, in one column of each row."""
+    first = table.take(pa.array(np.zeros(num_rows, np.int64)))
+    return first.set_column(4, "detail", pa.DictionaryArray.from_arrays(pa.array([0] * num_rows), [text]))
+
+
 def members(row: Value) -> list[Value]:
     return [one for one in (row["clip"], row["action"], row["state"], *row["frames"]) if one]
 
@@ -121,7 +130,7 @@ def test_metadata_of_another_form_is_named_by_every_reader(bridge: Path, how: Ca
 
 
 def test_a_member_of_any_size_takes_no_memory(bridge: Path) -> None:
-    change_index(bridge, lambda rows: rows[0]["action"].update(size=1 << 30))
+    change_index(bridge, lambda rows: rows[0]["action"].update(size=1 << 28))
     assert any("action.npy: tar header is damaged" in problem for problem in verify(bridge).problems)
     with pytest.raises(ShardError, match="do not match crc32"):
         _ = BuiltSource(bridge)[0].action
@@ -136,6 +145,10 @@ def test_a_member_of_any_size_takes_no_memory(bridge: Path) -> None:
         (lambda rows: rows[0]["clip"].update(offset=-512), "column clip: expected offset from 0 to "),
         (lambda rows: rows[0]["action"].update(size=-1), "column action: expected size from 0 to "),
         (lambda rows: rows[0]["action"].update(size=1 << 60), "column action: expected size from 0 to "),
+        (
+            lambda rows: rows[0].update(frames=[{**one, "size": 1 << 28} for one in rows[0]["frames"] * 20]),
+            "column frames: expected at most 2147483648 bytes for a clip, found ",
+        ),
         (lambda rows: rows[0].update(hz=float("nan")), "column hz: expected hz from "),
         (lambda rows: rows[0].update(hz=0.0), "column hz: expected hz from "),
         (lambda rows: rows[0].update(num_steps=0), "column num_steps: expected num_steps from 1 to "),
@@ -151,6 +164,21 @@ def test_an_index_with_values_that_no_build_writes_is_refused(
     with pytest.raises(ShardError, match=told):
         _ = open_source(bridge, Split.TRAIN).table
     assert any(told in problem for problem in verify(bridge).problems)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (END, "unexpected bytes after the end"),
+        (header("a.npy", 1 << 29), "536870912 bytes, expected at most 268435456"),
+    ],
+)
+def test_a_tar_with_a_hole_of_terabytes_is_refused(tmp_path: Path, head: bytes, told: str) -> None:
+    shard = tmp_path / "bridge-train-000000.tar"
+    shard.write_bytes(head)
+    os.truncate(shard, 1 << 42)
+    with pytest.raises(ShardError, match=told):
+        list(walk(shard))
 
 
 def test_a_name_that_no_tar_can_have_is_a_problem_of_the_clip(bridge: Path, tmp_path: Path) -> None:
@@ -178,10 +206,16 @@ def test_an_index_whose_offsets_lead_out_of_it_does_not_crash_its_reader(bridge:
         (lambda table: table.drop_columns(["part"]), "has no column part"),
         (
             lambda table: table.set_column(0, "id", pa.nulls(len(table), pa.string())),
-            "column id: expected string, ",
+            "column id: expected no nulls, found ",
         ),
-        (lambda table: table.set_column(0, "id", pa.array(range(len(table)))), "found int64 with 0 nulls"),
-        (None, "expected a table of episodes, cannot be read as one"),
+        (
+            lambda table: table.set_column(0, "id", pa.array(range(len(table)))),
+            "column id: expected string, found int64",
+        ),
+        (lambda table: table.append_column("id", table["id"]), "has 2 column id"),
+        (lambda table: long_texts(table, 18_000, "x" * 60_000), "expected at most 1073741824 bytes of text, found "),
+        (lambda table: long_texts(table, 1_000_000, "x"), "expected at most one row for each of "),
+        (None, "the footer of a Parquet file cannot be read"),
     ],
 )
 def test_a_list_of_episodes_of_another_form_is_refused(
@@ -191,7 +225,7 @@ def test_a_list_of_episodes_of_another_form_is_refused(
     if how is None:
         path.write_bytes(b"PAR1" + bytes(50) + b"PAR1")
     else:
-        pq.write_table(how(pq.read_table(path)), path)
+        pq.write_table(how(pq.read_table(path)), path, store_schema=False)  # dictionaries are written as texts
     seal(bridge)
     with pytest.raises(ShardError, match=told):
         read_episodes(bridge)
@@ -200,6 +234,62 @@ def test_a_list_of_episodes_of_another_form_is_refused(
     assert any(told in problem for problem in verify(bridge).problems)
     assert main(["episodes", str(bridge)]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_list_of_episodes_that_is_packed_more_densely_than_a_builds_is_refused(bridge: Path) -> None:
+    path = bridge / "episodes.parquet"
+    pq.write_table(pq.read_table(path), path, compression="zstd")
+    seal(bridge)
+    with pytest.raises(ShardError, match="its columns are not packed as a build packs them"):
+        read_episodes(bridge)
+
+
+def test_damaged_statistics_of_a_list_of_episodes_do_not_end_the_process(bridge: Path) -> None:
+    path = bridge / "episodes.parquet"
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    for place in (place for place in range(footer, len(data) - 8) if data[place] == 12):  # the kind of a struct
+        changed = bytearray(data)
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        seal(bridge)
+        with suppress(ShardError):
+            read_episodes(bridge)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_compressed_index_is_refused_before_it_is_unpacked(bridge: Path, codec: str) -> None:
+    index = shard_of(bridge).with_suffix(".arrow")
+    table = pa.ipc.open_file(index.read_bytes()).read_all()
+    with pa.OSFile(str(index), "wb") as sink:
+        options = pa.ipc.IpcWriteOptions(compression=codec)
+        with pa.ipc.new_file(sink, table.schema, options=options) as out:
+            out.write_table(table)
+    seal(bridge)
+    with pytest.raises(ShardError, match="expected plain columns, found compressed ones"):
+        _ = open_source(bridge, Split.TRAIN).table
+
+
+def test_an_index_that_begins_with_another_kind_of_message_does_not_crash_its_reader(bridge: Path) -> None:
+    index = shard_of(bridge).with_suffix(".arrow")
+    data = index.read_bytes()
+    sizes = [int.from_bytes(data[12:16], "little")]
+    rows = data[:8] + data[16 + sizes[0] :]  # without the message of the columns
+    index.write_bytes(rows)
+    seal(bridge)
+    with pytest.raises(ShardError, match=r"\.arrow: cannot be opened"):
+        _ = open_source(bridge, Split.TRAIN).table
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "stats.json", ".build/plan.json"])
+def test_a_file_with_a_hole_of_terabytes_is_refused(
+    bridge: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    os.truncate(bridge / name, 1 << 42)
+    with pytest.raises(StorageError, match="expected at most 67108864 bytes, found more"):
+        read_files([bridge / name])
+    assert main(["verify", str(bridge)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("data", [b"[]", b"{}", b"[" * 200_000, b'{"source": {"bridge": {"action": 7}}}', SHORT])
