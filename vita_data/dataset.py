@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import RequestError, did_you_mean
-from vita_data.shards.index import SourceIndex, open_source, read_card, read_clip
+from vita_data.shards.index import SourceIndex, invalid_content, open_source, read_card, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import expand_home, open_path
@@ -98,7 +98,8 @@ class StoredClip:
             ShardError: a frame is damaged.
         """
         stored = self.clip.frames[self._camera(camera)]
-        return np.stack([simplejpeg.decode_jpeg(frame.jpeg) for frame in stored])
+        with invalid_content(f"shard {self._shard}, clip {self.key}, camera {camera}"):
+            return np.stack([simplejpeg.decode_jpeg(frame.jpeg) for frame in stored])
 
     def frame_rows(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Int64:
         """Return the rows [K] of the stored frames of a camera.

@@ -14,9 +14,9 @@ import simplejpeg
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.curation.text_motion import text_doubt
-from vita_data.shards.index import member_refs, open_source, read_clip
+from vita_data.shards.index import invalid_content, open_source, read_clip, read_images
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import npy_bytes
+from vita_data.shards.schema import frame_name, npy_bytes
 from vita_data.slots import (
     ARM_DIM,
     GRIPPER,
@@ -203,10 +203,16 @@ def _share(found: Bool) -> float | None:
 def _grey(files: ShardFiles, shard: AnyPath, row: Json) -> Sequence[Float64]:
     """Decode the primary camera's images as grey levels at an eighth of their size, which costs the decoder least."""
     frames = row["frames"]
-    chosen = [one for one in frames if one["camera"] == CameraRole.PRIMARY] if isinstance(frames, list) else []
-    refs = member_refs({"clip": None, "action": None, "state": None, "frames": chosen})
-    found = files.read_many(shard, refs, clip=str(row["key"])).values() if refs else ()
-    small = (simplejpeg.decode_jpeg(one, colorspace="GRAY", min_height=_SIDE, min_width=_SIDE) for one in found)
+    names = [
+        frame_name(one["camera"], one["step"])
+        for one in (frames if isinstance(frames, list) else [])
+        if one["camera"] == CameraRole.PRIMARY
+    ]
+    with invalid_content(f"shard {shard}, clip {row['key']}"):
+        small = [
+            simplejpeg.decode_jpeg(one, colorspace="GRAY", min_height=_SIDE, min_width=_SIDE)
+            for one in read_images(files, shard, row, names).values()
+        ]
     return [image[..., 0].astype(np.float64) for image in small]
 
 

@@ -18,7 +18,15 @@ from vita_data.nearby import meant, near_name
 from vita_data.shards.card_fields import SUMS, card_fault, resize_of
 from vita_data.shards.index_file import open_index
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row
+from vita_data.shards.schema import (
+    CLIP_JSON,
+    INDEX_SCHEMA,
+    MemberRef,
+    clip_from_members,
+    frame_name,
+    index_row,
+    require_image,
+)
 from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.shards.tar import walk
 from vita_data.storage.files import AnyPath, is_empty, list_files, read_files, storage_errors
@@ -250,6 +258,19 @@ def read_clip(files: ShardFiles, shard: AnyPath, row: Json, *, with_frames: bool
     members = files.read_many(shard, member_refs(wanted), clip=key)
     with invalid_content(f"shard {shard}, clip {key}"):
         return clip_from_members(key, members, with_frames=with_frames)
+
+
+def read_images(files: ShardFiles, shard: AnyPath, row: Json, names: Sequence[str]) -> dict[str, bytes]:
+    """Read images of a clip by the names of their members, and check that each may be decoded.
+
+    Raises:
+        KeyError: the clip has no such image.
+        ShardError: an image is damaged, or of another form.
+    """
+    key, refs = str(row["key"]), member_refs(row)
+    found = files.read_many(shard, {name: refs[name] for name in names}, clip=key)
+    with invalid_content(f"shard {shard}, clip {key}"):
+        return {name: require_image(name, data) for name, data in found.items()}
 
 
 def read_convention(files: ShardFiles, shard: AnyPath, ref: MemberRef, *, clip: str) -> Convention | None:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import simplejpeg
 
 from vita_data import SCHEMA_VERSION
 from vita_data.types import (
+    IMAGE_SIZE,
     ActionOrigin,
     Arms,
     CameraRole,
@@ -33,6 +35,7 @@ from vita_data.types import (
 
 CLIP_JSON, ACTION_NPY, STATE_NPY = "clip.json", "action.npy", "state.npy"
 DEPTH = "depth_"
+_COLOUR = "YCbCr"
 
 _MEMBER = pa.struct([("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
 _FRAME = pa.struct(
@@ -189,6 +192,23 @@ def _clip_meta(clip: Clip) -> Json:
     }
 
 
+def require_image(name: str, data: bytes) -> bytes:
+    """Refuse an image member of another form, before anybody decodes it: a few bytes may declare gigabytes of pixels.
+
+    Raises:
+        ValueError: it is not such an image; names the member.
+    """
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    if name.startswith(DEPTH):
+        if (found := npy_array(data).shape) != size:
+            raise ValueError(f"member {name}: expected depth of {size}, got {found}")
+        return data
+    height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
+    if (height, width, colour) != (*size, _COLOUR):
+        raise ValueError(f"member {name}: expected {IMAGE_SIZE}x{IMAGE_SIZE} {_COLOUR}, got {width}x{height} {colour}")
+    return data
+
+
 def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bool = True) -> Clip:
     """Rebuild a clip from its members, keyed by the name after the key's dot; without frames `frames` is empty."""
     meta = json.loads(members[CLIP_JSON])
@@ -202,7 +222,7 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
         state = Track(values=npy_array(members[STATE_NPY]), mask=np.asarray(meta["state_mask"], bool))
     stored = meta["frames"] if with_frames else {}
     found = {
-        camera: [(row, members[frame_name(camera, int(step_index[row]))]) for row in rows]
+        camera: [(row, _image(members, frame_name(camera, int(step_index[row])))) for row in rows]
         for camera, rows in stored.items()
     }
     frames = {
@@ -238,6 +258,10 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
         extras=meta["extras"],
         depths=depths,
     )
+
+
+def _image(members: Mapping[str, bytes], name: str) -> bytes:
+    return require_image(name, members[name])
 
 
 def index_row(key: str, meta: Json, members: Mapping[str, MemberRef]) -> Json:

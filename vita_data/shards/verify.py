@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import simplejpeg
 from isal.isal_zlib import crc32
 
 from vita_data.command.progress import SILENT, Progress
@@ -16,7 +15,6 @@ from vita_data.shards.index_file import open_index
 from vita_data.shards.schema import (
     ACTION_NPY,
     CLIP_JSON,
-    DEPTH,
     STATE_NPY,
     MemberRef,
     clip_from_members,
@@ -29,7 +27,7 @@ from vita_data.shards.verify_files import file_faults, file_sha256, no_sum, reco
 from vita_data.shards.verify_tables import clip_columns, table_faults
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import AnyPath, storage_errors
-from vita_data.types import IMAGE_SIZE, Json, Split
+from vita_data.types import Json, Split
 
 _ROWS_AT_ONCE = 1024
 
@@ -186,13 +184,6 @@ def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
             yield f"member {name}: present in only one of tar and {CLIP_JSON}"
         elif name in members:
             yield from (f"member {name}: {fault}" for fault in _vector_faults(members[name], meta, mask, dim))
-    for name in (name for name in members if name.startswith(DEPTH)):
-        if npy_array(members[name]).shape != (IMAGE_SIZE, IMAGE_SIZE):
-            yield f"member {name}: expected a {IMAGE_SIZE}x{IMAGE_SIZE} depth image"
-    for name in (name for name in members if name.endswith(".jpg")):
-        height, width, colour, _ = simplejpeg.decode_jpeg_header(members[name])
-        if (height, width, colour) != (IMAGE_SIZE, IMAGE_SIZE, "YCbCr"):
-            yield f"member {name}: expected {IMAGE_SIZE}x{IMAGE_SIZE} YCbCr, got {width}x{height} {colour}"
 
 
 def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str]:

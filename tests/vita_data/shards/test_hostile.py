@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import simplejpeg
 from isal.isal_zlib import crc32
 
 from vita_data.builder.stored_plan import read_plan
 from vita_data.cli.main import main
+from vita_data.curation.quality import measure
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError, ShardError, StorageError
 from vita_data.merge.inputs import open_inputs
+from vita_data.pages.shards.clips import clip_by_key
+from vita_data.pages.viewer.catalog import Place
+from vita_data.pages.viewer.clip import image_group
 from vita_data.shards.episodes import read_episodes
 from vita_data.shards.index import card_bytes, open_source
+from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA
 from vita_data.shards.stats import compute_stats, load_stats
 from vita_data.shards.sums import with_sum
@@ -79,10 +85,13 @@ def write_index(folder: Path, table: pa.Table) -> None:
 
 def change_metadata(folder: Path, how: Callable[[bytes], bytes]) -> None:
     """Write the first shard anew with another clip.json of its first clip, and the index that fits it."""
+    change_member(folder, next(one.name for one in walk(shard_of(folder)) if one.name.endswith(CLIP_JSON)), how)
+
+
+def change_member(folder: Path, wanted: str, how: Callable[[bytes], bytes]) -> None:
+    """Write the first shard anew with other bytes of one member, and the index that fits it."""
     shard, parts, places, end = shard_of(folder), [], {}, 0
-    old = list(walk(shard))
-    wanted = next(member.name for member in old if member.name.endswith(CLIP_JSON))
-    for member in old:
+    for member in walk(shard):
         data = how(member.data) if member.name == wanted else member.data
         parts += [header(member.name, len(data)), data, padding(len(data))]
         places[member.ref.offset] = {"offset": end + 512, "size": len(data), "crc32": crc32(data)}
@@ -315,3 +324,35 @@ def test_a_plan_of_another_form_is_refused(bridge: Path, values: Value) -> None:
     path.write_text(json.dumps(with_sum(plan)))
     with pytest.raises(RequestError, match=r"plan\.json: expected the plan of a build, got"):
         read_plan(bridge)
+
+
+def change_first_image(folder: Path, data: bytes) -> None:
+    """Put bytes in place of the first image of the first shard, with right sums; its index fits them."""
+    wanted = next(
+        member.name for member in walk(shard_of(folder)) if member.name.endswith(".jpg") and "primary" in member.name
+    )
+    change_member(folder, wanted, lambda _: data)
+
+
+LARGE = simplejpeg.encode_jpeg(np.zeros((8, 8, 3), np.uint8)).replace(b"\0\x08\0\x08\x03", b"\xff\0\xff\0\x03", 1)
+"""An image that declares 65,280 x 65,280 pixels."""
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [(LARGE, "expected 256x256 YCbCr, got 65280x65280"), (b"", "JPEG"), (b"not an image", "JPEG")],
+)
+def test_an_image_of_another_form_is_refused_by_every_reader(bridge: Path, data: bytes, told: str) -> None:
+    change_first_image(bridge, data)
+    assert any(told.lower() in problem.lower() for problem in verify(bridge).problems)
+    first = BuiltSource(bridge)[0]
+    with pytest.raises(ShardError, match="the content is not that of a clip"):
+        first.frames("primary")
+    with pytest.raises(ShardError, match="the content is not that of a clip"):
+        clip_by_key(bridge, first.key, max_frames=100)
+    index = open_source(bridge, Split.TRAIN)
+    shard, row = index.place(0)
+    with closing(ShardFiles()) as files, pytest.raises(ShardError, match="the content is not that of a clip"):
+        measure(files, shard, row)
+    with closing(ShardFiles()) as files, pytest.raises(ShardError, match="the content is not that of a clip"):
+        image_group(files, Place(shard=shard, row=row), 0, 0)

@@ -18,7 +18,7 @@ from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.drawing.html import Picture
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
 from vita_data.shards.episodes import EPISODES
-from vita_data.shards.index import SourceIndex, member_refs, open_source, read_clip
+from vita_data.shards.index import SourceIndex, invalid_content, open_source, read_clip, read_images
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import DEPTH, frame_name
 from vita_data.storage.files import AnyPath
@@ -122,13 +122,13 @@ def _steps(row: Json) -> dict[str, list[int]]:
 def _thumbnails(
     files: ShardFiles, shard: AnyPath, row: Json, camera: CameraRole, steps: Sequence[int]
 ) -> Iterator[Picture]:
-    refs, hz = member_refs(row), float(str(row["hz"]))
+    hz = float(str(row["hz"]))
     wanted = {frame_name(camera, step): step for step in steps}
-    jpegs = files.read_many(shard, {name: refs[name] for name in wanted}, clip=str(row["key"]))
+    jpegs = read_images(files, shard, row, list(wanted))
     for name, step in wanted.items():
-        yield Picture(
-            jpeg=shrink_jpeg(jpegs[name], max_width=THUMBNAIL_SIZE), caption=f"step {step}, {step / hz:.2f} s"
-        )
+        with invalid_content(f"shard {shard}, clip {row['key']}, member {name}"):
+            small = shrink_jpeg(jpegs[name], max_width=THUMBNAIL_SIZE)
+        yield Picture(jpeg=small, caption=f"step {step}, {step / hz:.2f} s")
 
 
 def shrink_jpeg(jpeg: bytes, *, max_width: int) -> bytes:

@@ -16,7 +16,7 @@ from vita_data.pages.shards.clips import depth_steps, gap_bands, invalid_bands, 
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, GRIPPER_UNIT, STATE_GROUPS, Group
 from vita_data.pages.viewer.catalog import Place
 from vita_data.pages.viewer.depth import DepthRange, depth_jpeg
-from vita_data.shards.index import member_refs, read_clip
+from vita_data.shards.index import invalid_content, read_clip, read_images
 from vita_data.shards.reader import ShardFiles
 from vita_data.shards.schema import DEPTH, frame_name, npy_array
 from vita_data.types import Clip, Json, Track
@@ -124,7 +124,8 @@ def thumbnail(files: ShardFiles, place: Place) -> bytes:
     if role is None:
         raise IndexError("the clip has no image")
     (jpeg,) = _images(files, place, role, [steps[len(steps) // 2]])
-    return shrink_jpeg(jpeg, max_width=_THUMBNAIL_SIZE)
+    with invalid_content(f"shard {place.shard}, clip {place.row['key']}"):
+        return shrink_jpeg(jpeg, max_width=_THUMBNAIL_SIZE)
 
 
 def num_groups(num_images: int) -> int:
@@ -150,9 +151,8 @@ def _depth_range(files: ShardFiles, place: Place, name: str, steps: Sequence[int
 
 
 def _images(files: ShardFiles, place: Place, camera: str, steps: Sequence[int]) -> list[bytes]:
-    refs = member_refs(place.row)
     names = [frame_name(camera, step) for step in steps]
-    found = files.read_many(place.shard, {name: refs[name] for name in names}, clip=str(place.row["key"]))
+    found = read_images(files, place.shard, place.row, names)
     return [found[name] for name in names]
 
 
