@@ -83,7 +83,10 @@ def iter_clips(episode: Episode, info: SourceInfo, settings: SourceSettings, fra
         raise EpisodeDroppedError(drop)
     if not is_finite(episode):
         raise _dropped(episode, Reason.NONFINITE, "action or state holds NaN or infinity")
-    action, state = action_track(episode), state_track(episode)
+    with np.errstate(over="ignore", invalid="ignore"):  # such values are refused below
+        action, state = action_track(episode), state_track(episode)
+    if any(track is not None and not np.isfinite(track.values).all() for track in (action, state)):
+        raise _dropped(episode, Reason.NONFINITE, "action or state holds numbers that are too large for float32")
     valid = np.ones(len(episode.step_index), bool)
     if action is not None:
         valid = valid_rows(action, max_step_m=info.max_step_m, max_step_rad=info.max_step_rad)

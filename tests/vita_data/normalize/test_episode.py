@@ -167,6 +167,18 @@ def test_a_value_that_is_no_number_drops_the_episode_even_inside_a_rotation() ->
     assert reason(replace(made, right=replace(made.right, rotation=rotation))) is Reason.NONFINITE
 
 
+@pytest.mark.parametrize("value", [1e39, -1e308])
+@pytest.mark.parametrize("slot", ["xyz_m", "joint_position_rad"])
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_infinite_as_stored_are_dropped(value: float, slot: str) -> None:
+    """Before, infinity was stored, and computing the statistics ended the whole build with a traceback."""
+    made = episode()
+    assert made.right is not None
+    numbers = np.zeros((30, 7)) if slot == "joint_position_rad" else np.array(made.right.xyz_m)
+    numbers[3, 0] = value
+    assert reason(replace(made, right=replace(made.right, **{slot: numbers}))) is Reason.NONFINITE
+
+
 def test_drops_have_their_reasons() -> None:
     assert reason(episode(12)) is Reason.SHORT
     assert isinstance(run(episode(13)), tuple)
