@@ -19,7 +19,8 @@ from vita_data.formats.json_text import parse_json
 from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
-_DEMO = re.compile(r"demo_(\d+)")
+_DEMO = re.compile(r"demo_(\d{1,18})")
+"""A number with more digits is no number of a demonstration."""
 
 
 @contextmanager

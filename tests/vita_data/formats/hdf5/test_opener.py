@@ -51,6 +51,14 @@ def test_other_groups_under_data_are_no_demos(path: str) -> None:
         assert demo_names(file, name="demos.hdf5") == ["demo_0", "demo_1", "demo_2", "demo_6", "demo_10"]
 
 
+def test_a_name_of_5000_digits_is_no_demo(path: str) -> None:
+    """Before, Python refused to convert it, which cost all demonstrations of the file."""
+    with h5py.File(path, "r+") as file:
+        file.create_group("data/demo_" + "9" * 5000)
+    with open_hdf5(path, name="demos.hdf5") as file:
+        assert len(demo_names(file, name="demos.hdf5")) == 5
+
+
 def test_a_file_without_demos_is_a_source_error(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file.create_group("data/mask")
