@@ -16,6 +16,7 @@ from vita_data.builder.reading import part_outcomes
 from vita_data.builder.records import EpisodeRow, UnitRecord, write_record
 from vita_data.builder.stored_plan import require_plan
 from vita_data.builder.under_way import reported
+from vita_data.command.exits import clipped
 from vita_data.errors import BRING_BACK, RequestError, StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.guard import data_fault
@@ -228,12 +229,16 @@ def _write_outcome(
 def _lost_row(outcome: Outcome, part: str, release: str) -> EpisodeRow:
     if isinstance(outcome, Drop):
         return EpisodeRow(
-            id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason, detail=outcome.detail,
-            release=release,
+            id=outcome.episode, part=part, outcome=EpisodeOutcome.DROPPED, reason=outcome.reason,
+            detail=clipped(outcome.detail), release=release,
         )  # fmt: skip
     if isinstance(outcome, Failure):
         return EpisodeRow(
-            id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=outcome.detail, release=release
+            id=outcome.episode,
+            part=part,
+            outcome=EpisodeOutcome.FAILED,
+            detail=clipped(outcome.detail),
+            release=release,
         )
     raise TypeError(f"episode {outcome.id} was neither written, dropped nor failed")
 

@@ -25,6 +25,9 @@ _EXTRAS = {
 _TORCH_OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator")
 """The class of a GPU's error, and a word of that of the CPU, which has no class of its own."""
 
+_MAX_CHARS = 4000
+"""Of a message; most have fewer than 300."""
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Reports a bad argument in one line that points to `--help`; adds `--version`."""
@@ -92,8 +95,16 @@ def _is_prefix(text: str, options: Iterable[str]) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Format a message as one printable line: a user's path may contain any character."""
-    return printable(" ".join(text.split()))
+    """Format a message as one printable line of limited length: a user's path may contain any character."""
+    return printable(clipped(" ".join(text.split())))
+
+
+def clipped(text: str) -> str:
+    """Leave out the middle of a very long message: a value in a stranger's file may be megabytes of text."""
+    if len(text) <= _MAX_CHARS:
+        return text
+    kept = _MAX_CHARS // 2
+    return f"{text[:kept]} ... ({len(text) - 2 * kept} characters left out) ... {text[-kept:]}"
 
 
 def printable(text: str) -> str:

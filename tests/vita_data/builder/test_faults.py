@@ -32,6 +32,7 @@ from vita_data.builder import Listeners, LocalEngine, Share, build
 from vita_data.builder.plan import PlannedPart
 from vita_data.builder.reading import part_outcomes
 from vita_data.builder.run import BuildState, UnitDone
+from vita_data.builder.unit import _lost_row
 from vita_data.errors import EpisodeError, RequestError, StorageError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.normalize import EpisodeDroppedError, iter_clips
@@ -437,3 +438,11 @@ def test_a_damaged_size_costs_the_file_and_not_the_run(toy_raw: Path, tmp_path: 
     found = list(part_outcomes(damaged, tree, PlannedPart(part=part), asked))
     assert found
     assert all(isinstance(outcome, Failure) for outcome in found)
+
+
+@pytest.mark.parametrize("lost", [Drop, Failure])
+def test_the_table_of_episodes_keeps_no_megabytes_of_a_stranger(lost: type[Drop] | type[Failure]) -> None:
+    told: dict[str, Any] = {"reason": Reason.EMPTY} if lost is Drop else {}
+    row = _lost_row(lost(episode="a", detail="text " + "y" * 5_000_000, **told), "part", "")
+    assert row.detail.startswith("text yyy")
+    assert len(row.detail) < 4100

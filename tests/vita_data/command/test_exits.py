@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vita_data.command.exits import OneLineParser, exit_code, printable
+from vita_data.command.exits import OneLineParser, exit_code, one_line, printable
 from vita_data.errors import FREE_MEMORY, RequestError, ShardError
 from vita_data.installation import install_extra
 
@@ -140,3 +140,13 @@ def test_what_a_verb_does_not_know_is_said_by_that_verb(given, said, capsys):
         parser.parse_args(given)
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"vita-x {said} vita-x build --help\n"
+
+
+def test_a_very_long_message_keeps_its_beginning_and_its_end() -> None:
+    """A value in a stranger's file may be megabytes of text; the end says what to do."""
+    told = one_line("x.hdf5: action_space is " + "y" * 5_000_000 + "; set it")
+    assert len(told) < 4100
+    assert told.startswith("x.hdf5: action_space is y")
+    assert told.endswith("y; set it")
+    assert "(4996032 characters left out)" in told
+    assert one_line("a" * 4000) == "a" * 4000
