@@ -5,7 +5,7 @@ import struct
 from vita_data.formats.limits import MAX_IMAGE_PIXELS, MAX_JPEG_SCANS
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-_PROGRESSIVE_SOF, _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC2, 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
+_FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
 _NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
 """Markers without a length, and fill: legal, but unseen before a frame header, and a way to hide the true one."""
 _SCAN = b"\xff\xda"
@@ -52,8 +52,8 @@ def oversize(data: bytes) -> str:
 
 def jpeg_excess(data: bytes, header: JpegHeader) -> str:
     """Say why decoding a JPEG with this header would take too much memory or time; empty if it would not."""
-    kind, height, width, _ = header
-    if kind == _PROGRESSIVE_SOF and (num_scans := data.count(_SCAN)) > MAX_JPEG_SCANS:
+    _, height, width, _ = header
+    if (num_scans := data.count(_SCAN)) > MAX_JPEG_SCANS:
         return f"a JPEG of {num_scans} scans, expected at most {MAX_JPEG_SCANS}"
     return _size_excess(height, width)
 

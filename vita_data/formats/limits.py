@@ -8,7 +8,7 @@ is refused in words, as damaged.
 MAX_IMAGE_PIXELS = 1 << 25
 """One image or video frame; 8K video (7680 x 4320) is smaller."""
 MAX_JPEG_SCANS = 100
-"""Scans of a progressive JPEG, each of which is decoded over the whole image; encoders write about ten."""
+"""Scans of a JPEG, each of which is decoded over the whole image; encoders write about ten."""
 MAX_TEXT_FILE_BYTES = 1 << 28
 """A JSON, CSV or index file, which is read as a whole."""
 MAX_JSON_DEPTH = 64
