@@ -41,6 +41,8 @@ MAX_SHARDS = 100_000
 """Files that a description may list for one split."""
 MAX_LOST_RECORDS = 100_000
 """Records that a description may list beyond those that the file's bytes can hold; each becomes a failed episode."""
+MAX_INVALID_ENTRIES = 10_000
+"""Entries of LeRobot's list of episodes that may be invalid if they are most of it; each becomes a failed episode."""
 MAX_URDF_BYTES = 1 << 22
 """A URDF file; that of a humanoid has about 100,000 bytes."""
 MAX_URDF_JOINTS = 64

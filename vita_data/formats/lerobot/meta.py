@@ -3,6 +3,7 @@
 Source: huggingface/lerobot, datasets of codebase_version v2.0, v2.1 (one file per episode) and v3.0 (packed files).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from vita_data.formats.json_text import parse_json
 from vita_data.formats.lerobot import list_v2, list_v3
 from vita_data.formats.lerobot.episode import LeRobotEpisode
 from vita_data.formats.lerobot.info import INFO_FILE, ODD, explain, fps_of, join, layout_of, templates_of
+from vita_data.formats.limits import MAX_INVALID_ENTRIES
 from vita_data.formats.raw_tree.file_head import look, unreadable, unreadable_text
 from vita_data.types import Json, RawTree
 
@@ -86,9 +88,8 @@ def _read_v2(raw: RawTree, root: str, info: Json) -> LeRobotDataset:
         raise _DescriptionError(name, error) from error
     fps, files = fps_of(info), list_v2.FilesV2.of(info, templates_of(info, root))
     episodes = tuple(list_v2.list_episodes(files, lines, total=info.get("total_episodes")))
-    if all(episode.fault for episode in episodes):
-        what = unreadable_text(raw, name, reason=f"none of its {len(lines)} lines is valid")
-        raise SourceError(f"{episodes[0].fault} {what}")
+    if lack := _lack(episodes):
+        raise SourceError(f"{_first_fault(episodes)} {unreadable_text(raw, name, reason=lack)}")
     return LeRobotDataset(root=root, fps=fps, info=info, episodes=episodes)
 
 
@@ -104,6 +105,19 @@ def _read_v3(raw: RawTree, root: str, info: Json) -> LeRobotDataset:
         place = join(root, list_v3.EPISODES_FOLDER)
         raise SourceError(f"{place}: expected tables of episodes (chunk-000/file-000.parquet), found none; fetch them")
     episodes = tuple(list_v3.list_episodes(info, templates, tables, fps=fps))
-    if all(episode.fault for episode in episodes):
-        raise SourceError(f"{episodes[0].fault}; none of the {len(episodes)} episodes is valid")
+    if lack := _lack(episodes):
+        raise SourceError(f"{_first_fault(episodes)}; {lack}")
     return LeRobotDataset(root=root, fps=fps, info=info, episodes=episodes)
+
+
+def _lack(episodes: Sequence[LeRobotEpisode]) -> str:
+    """Say how few entries of a list are valid, if there are none, or few among very many; empty otherwise."""
+    num_invalid = sum(bool(episode.fault) for episode in episodes)
+    num_valid = len(episodes) - num_invalid
+    if num_valid and num_invalid <= max(num_valid, MAX_INVALID_ENTRIES):
+        return ""
+    return f"{num_valid} of its {len(episodes)} entries are valid"
+
+
+def _first_fault(episodes: Sequence[LeRobotEpisode]) -> str:
+    return next(episode.fault for episode in episodes if episode.fault)

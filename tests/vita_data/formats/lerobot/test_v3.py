@@ -207,6 +207,18 @@ def test_a_list_without_tables_or_a_damaged_one_is_named(tmp_path: Path) -> None
         open_lerobot(raw, "")
 
 
+def test_a_list_of_very_many_invalid_entries_is_refused(tmp_path: Path) -> None:
+    """Before, each became a failed episode, and each unit of them read the list again: it took hours."""
+    raw = write(tmp_path / "raw")
+    path = tmp_path / "raw" / EPISODES
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table] * 2000), path)
+    assert len([one for one in open_lerobot(raw, "").episodes if one.fault]) == 9995
+    pq.write_table(pa.concat_tables([table] * 2002), path)
+    with pytest.raises(SourceError, match=r"row 5: .*occurs more than once.*; 5 of its 10010 entries are valid"):
+        open_lerobot(raw, "")
+
+
 def test_images_that_are_only_paths_fail_in_words(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw")
     episode = open_lerobot(raw, "").episodes[0]
