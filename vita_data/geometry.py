@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 Float = NDArray[np.float64]
+_LEAST_NORM, _GREATEST_NORM = 0.5, 2.0
+"""Of a stored quaternion or column of a rotation, which recorders round; others are something else."""
+_MAX_SLANT = 0.5
+"""Greatest cosine between the two columns of a stored rotation."""
 
 
 def matrix_from_euler_xyz(euler_rad: NDArray[np.floating]) -> Float:
@@ -59,6 +63,30 @@ def matrix_from_rot6d(rot6d: NDArray[np.floating]) -> Float:
     b = b - np.sum(x * b, axis=-1, keepdims=True) * x
     y = b / np.linalg.norm(b, axis=-1, keepdims=True)
     return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def quat_fault(quat: NDArray[np.floating]) -> str:
+    """Describe the first of quaternions [T, 4] that is no rotation; empty if all are, be it roughly."""
+    return _norm_fault(quat, "a quaternion")
+
+
+def rot6d_fault(rot6d: NDArray[np.floating]) -> str:
+    """Describe the first of rows [T, 6] that is not two orthogonal columns; empty if all are, be it roughly."""
+    a, b = np.asarray(rot6d[..., :3], np.float64), np.asarray(rot6d[..., 3:], np.float64)
+    if fault := _norm_fault(a, "a column") or _norm_fault(b, "a column"):
+        return fault
+    is_odd = np.abs(np.sum(a * b, axis=-1)) > _MAX_SLANT * np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return f"two columns that are not orthogonal in row {int(np.argmax(is_odd))}" if is_odd.any() else ""
+
+
+def _norm_fault(vectors: NDArray[np.floating], what: str) -> str:
+    with np.errstate(over="ignore"):
+        norm = np.linalg.norm(np.asarray(vectors, np.float64), axis=-1)
+    is_odd = (norm < _LEAST_NORM) | (norm > _GREATEST_NORM)
+    if not is_odd.any():
+        return ""
+    row = int(np.argmax(is_odd))
+    return f"{what} of norm {norm[row]:.3g} in row {row}, expected 1"
 
 
 def rotation_delta(current: Float, target: Float) -> Float:

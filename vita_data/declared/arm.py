@@ -25,6 +25,8 @@ from vita_data.geometry import (
     matrix_from_euler_xyz,
     matrix_from_quat_xyzw,
     matrix_from_rot6d,
+    quat_fault,
+    rot6d_fault,
     rotation_delta,
 )
 from vita_data.types import Arm, ArmAction, Float64, PoseDelta, PoseTarget
@@ -136,16 +138,13 @@ def take_rotation(columns: Rotation, table: Table, name: str) -> Float64:
     values = _clipped(take_values(columns, table), columns.limit)
     if not np.isfinite(values).all():
         return np.full((len(values), 3, 3), np.nan)  # dropped as not finite
-    is_zero = ~values.any(axis=1)
     match columns.form:
         case RotationForm.AXIS_ANGLE:
             return matrix_from_axis_angle(values * columns.unit_rad)
         case RotationForm.EULER_XYZ:
             return matrix_from_euler_xyz(values * columns.unit_rad)
-    if is_zero.any():
-        raise EpisodeError(
-            f"{name}: {columns.key!r} is all zeros in row {int(np.argmax(is_zero))}, expected a {columns.form}"
-        )
+    if fault := rot6d_fault(values) if columns.form is RotationForm.ROT6D else quat_fault(values):
+        raise EpisodeError(f"{name}: {columns.key!r}, declared as {columns.form}, has {fault}")
     match columns.form:
         case RotationForm.ROT6D:
             return matrix_from_rot6d(values)

@@ -21,7 +21,13 @@ from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.formats.rlds.write import RldsValues, write_rlds
 from vita_data.formats.toy import toy_arm, toy_frames, toy_jpeg
-from vita_data.geometry import euler_xyz_from_matrix, matrix_from_euler_xyz, matrix_from_quat_xyzw, rotation_delta
+from vita_data.geometry import (
+    euler_xyz_from_matrix,
+    matrix_from_euler_xyz,
+    matrix_from_quat_xyzw,
+    quat_fault,
+    rotation_delta,
+)
 from vita_data.sources._shared.lerobot.oxe import fmb_conversions
 from vita_data.stored_actions import moves, openings, rotation_pair, rows_of, turns
 from vita_data.types import (
@@ -198,8 +204,8 @@ def _outcome(dataset: RldsDataset, settings: Settings, record: RldsRecord) -> Ou
         return Drop(episode=record.id, reason=Reason.SHORT, detail="no steps")
     if broken := [path for path in _NUMBERS if not np.isfinite(record.floats(path)).all()]:
         return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"NaN or infinity in {', '.join(broken)}")
-    if not np.any(record.floats(_POSE)[:, 3:], axis=1).all():
-        return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"all-zero quaternion in {_POSE}")
+    if fault := quat_fault(record.floats(_POSE)[:, 3:]):
+        return Drop(episode=record.id, reason=Reason.NONFINITE, detail=f"{_POSE} has {fault}")
     cameras = {role: EncodedFrames(frames) for role, frames in images.items() if any_image(frames)}
     depths = {role: _DepthLevels(record, _depth_key(role), num_rows=num_steps) for role in cameras}
     return Episode(

@@ -252,13 +252,14 @@ def test_an_episode_without_steps_is_dropped(tmp_path: Path):
     assert outcome.reason is Reason.SHORT
 
 
-def test_an_all_zero_quaternion_drops_the_episode(tmp_path: Path):
+@pytest.mark.parametrize("norm", [0.0, 0.01, 1e30])
+def test_a_quaternion_of_another_norm_drops_the_episode(tmp_path: Path, norm: float):
     pose = np.tile([0.5, 0, 0.2, 1, 0, 0, 0], (4, 1))
-    pose[2, 3:] = 0
+    pose[2, 3] = norm
     (outcome,) = read(write_tiny(tmp_path, eef_pose=pose))
     assert isinstance(outcome, Drop)
     assert outcome.reason is Reason.NONFINITE
-    assert "all-zero quaternion" in outcome.detail
+    assert outcome.detail.endswith(f"eef_pose has a quaternion of norm {norm:g} in row 2, expected 1")
 
 
 @pytest.mark.parametrize("key", ["action", "eef_pose", "joint_pos"])

@@ -283,13 +283,14 @@ def test_what_is_not_a_number_drops_the_episode(tmp_path: Path, field: str, valu
     assert found.detail.endswith("at step 5")
 
 
-def test_an_all_zero_quaternion_drops_the_episode(tmp_path: Path):
+@pytest.mark.parametrize("norm", [0.0, 0.01, 1e30])
+def test_a_quaternion_of_another_norm_drops_the_episode(tmp_path: Path, norm: float):
     tree = write(tmp_path)
     pose = steps_of(tree).tool_pose.copy()
-    pose[2, 3:] = 0
+    pose[2, 3:] = norm, 0, 0, 0
     found = outcome_of(tree, tool_pose=pose)
     assert isinstance(found, Drop)
-    assert found.detail == "tool pose has an all-zero quaternion at step 2"
+    assert found.detail == f"tool pose has a quaternion of norm {norm:g} in row 2, expected 1"
 
 
 def test_an_episode_without_steps_has_no_rows(tmp_path: Path):

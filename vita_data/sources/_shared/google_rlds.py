@@ -17,7 +17,7 @@ from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEnco
 from vita_data.formats.rlds.files import DEFAULT_SETTINGS, RldsSettings
 from vita_data.formats.rlds.find import RecordFinder
 from vita_data.formats.rlds.record import RldsRecord
-from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw
+from vita_data.geometry import matrix_from_euler_xyz, matrix_from_quat_xyzw, quat_fault
 from vita_data.slots import BASE_ACTION
 from vita_data.stored_actions import actions_of, moves, openings, rotation_pair, rows_of, turns
 from vita_data.types import (
@@ -241,8 +241,8 @@ def _fault(steps: GoogleSteps) -> str | None:
     for name, values in numbers.items():
         if not np.isfinite(values).all():
             return f"{name} holds NaN or infinity at step {_first(~np.isfinite(values))}"
-    is_zero = ~np.any(steps.tool_pose[:, 3:], axis=1)
-    return f"tool pose has an all-zero quaternion at step {_first(is_zero)}" if is_zero.any() else None
+    fault = quat_fault(steps.tool_pose[:, 3:])
+    return f"tool pose has {fault}" if fault else None
 
 
 def _first(rows: Bool) -> int:
