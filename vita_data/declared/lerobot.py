@@ -222,7 +222,7 @@ def _check_times(table: pa.Table, fps: float, name: str) -> None:
         EpisodeError: a time stamp is off by more than half a row.
     """
     rows = read_column(table, TIME, width=1, name=name)[:, 0] * fps
-    is_off = np.abs(rows - np.arange(len(rows))) > 0.5
+    is_off = ~(np.abs(rows - np.arange(len(rows))) <= 0.5)  # NaN is off too
     if is_off.any():
         row = int(np.argmax(is_off))
         raise EpisodeError(

@@ -97,7 +97,8 @@ def valid_rows(track: Track, *, max_step_m: float, max_step_rad: float) -> Bool:
         if not track.mask[start]:
             continue
         motion = track.values[:, start : start + 6]
-        valid &= np.linalg.norm(motion[:, :3], axis=1) <= max_step_m
+        with np.errstate(over="ignore"):
+            valid &= np.linalg.norm(motion[:, :3], axis=1) <= max_step_m
         valid &= _turn_rad(motion[:, 3:].astype(np.float64)) <= max_step_rad
     return valid
 

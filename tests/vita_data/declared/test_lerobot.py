@@ -1,5 +1,6 @@
 """A declaration makes a source from a LeRobot dataset; one that does not fit the data is refused in words."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vita_data.declared import (
     Rotation,
     RotationForm,
 )
+from vita_data.declared.arm import take_rotation
 from vita_data.errors import EpisodeError, RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.toy import read_toy_frame, toy_arm
@@ -276,6 +278,41 @@ def test_an_episode_that_disagrees_with_the_list_fails_alone(tmp_path: Path) -> 
     assert [type(one) for one in found] == [Episode, Failure, Episode]
     assert isinstance(found[1], Failure)
     assert "episode_000001: row 10 is at 1.5000 s, expected 0.5000 s at 20 fps" in found[1].detail
+
+
+def test_rows_without_times_fail_their_episode(tmp_path: Path) -> None:
+    """Before, an arm without a video was stored as if its rows had the declared rate."""
+    source, raw = written(tmp_path / "raw", replace(declaration(), cameras=()))
+    path = tmp_path / "raw/data/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("timestamp")
+    none = np.where(table["episode_index"].to_numpy() == 1, np.nan, table["timestamp"].to_numpy()).astype(np.float32)
+    pq.write_table(table.set_column(at, table.schema.field(at), [none]), path)
+    found = outcomes(source, raw)
+
+    assert [type(one) for one in found] == [Episode, Failure, Episode]
+    assert isinstance(found[1], Failure)
+    assert "row 0 is at nan s, expected 0.0000 s at 20 fps" in found[1].detail
+
+
+@pytest.mark.parametrize(
+    ("form", "values", "fault"),
+    [
+        (RotationForm.QUAT_XYZW, (0, 0, 0, 0), "a quaternion of norm 0 in row 1"),
+        (RotationForm.QUAT_XYZW, (0, 0, 0, 0.01), "a quaternion of norm 0.01 in row 1"),
+        (RotationForm.QUAT_WXYZ, (1e200, 0, 0, 0), "a quaternion of norm inf in row 1"),
+        (RotationForm.ROT6D, (1, 0, 0, 0, 9, 0), "a column of norm 9 in row 1"),
+        (RotationForm.ROT6D, (1, 0, 0, 1, 0.1, 0), "two columns that are not orthogonal in row 1"),
+    ],
+)
+def test_numbers_that_are_no_rotation_fail_their_episode(
+    form: RotationForm, values: Sequence[float], fault: str
+) -> None:
+    """Before, all but zeros became some rotation; the greatest became a matrix of zeros."""
+    good = (1, 0, 0, 0, 1, 0) if form is RotationForm.ROT6D else (0, 0, 0, 1)
+    table = {STATE: np.array([good, values], float)}
+    with pytest.raises(EpisodeError, match=rf"^x: 'observation.state', declared as {form}, has {fault}"):
+        take_rotation(Rotation(STATE, 0, form, unit_rad=1.0), table, "x")
 
 
 def test_parts_share_the_bytes_of_their_files(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from vita_data.types import (
     Instruction,
     JpegFrame,
     Modality,
+    PoseDelta,
     PoseTarget,
     Reason,
     ResizeMode,
@@ -177,6 +178,17 @@ def test_numbers_that_are_infinite_as_stored_are_dropped(value: float, slot: str
     numbers = np.zeros((30, 7)) if slot == "joint_position_rad" else np.array(made.right.xyz_m)
     numbers[3, 0] = value
     assert reason(replace(made, right=replace(made.right, **{slot: numbers}))) is Reason.NONFINITE
+
+
+@pytest.mark.filterwarnings("error")
+def test_motion_that_is_finite_only_as_float32_is_an_outlier_without_a_warning() -> None:
+    made = episode()
+    assert made.right is not None
+    assert made.right.action is not None
+    motion = PoseDelta(xyz_m=np.full((30, 3), 1e30), rotation=np.tile(np.eye(3), (30, 1, 1)))
+    assert reason(replace(made, right=replace(made.right, action=replace(made.right.action, motion=motion)))) is (
+        Reason.OUTLIERS
+    )
 
 
 def test_drops_have_their_reasons() -> None:

@@ -118,7 +118,7 @@ def _frames_at(times: VideoTimes, time_s: Float64, span: VideoSpan, *, name: str
     before = np.maximum(after - 1, 0)
     is_before = wanted_s - times.time_s[before] < times.time_s[after] - wanted_s
     frames = np.where(is_before, before, after)
-    is_off = np.abs(times.time_s[frames] - wanted_s) * times.hz > _TOLERANCE
+    is_off = ~(np.abs(times.time_s[frames] - wanted_s) * times.hz <= _TOLERANCE)  # NaN is off too
     if is_off.any():
         row = int(np.argmax(is_off))
         raise EpisodeError(
