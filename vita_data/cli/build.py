@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never
 from vita_data.cli.shared import RAW_HELP, add_reader_limits, add_source_arguments, load_asked, reader_limits
 from vita_data.command.arguments import address, any_path, positive, setting, word
 from vita_data.command.exits import one_line
-from vita_data.command.progress import BYTES, LINE_EVERY_S, add_quiet_flag, format_bytes, format_time, open_bar
+from vita_data.command.progress import BYTES, LineTimer, add_quiet_flag, format_bytes, format_time, open_bar
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
 
@@ -151,7 +151,7 @@ class Display:
 
     def __init__(self, source: str, *, quiet: bool = False) -> None:
         self._source, self._quiet = source, quiet
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s, self._timer = time.monotonic(), LineTimer()
         self._bar: tqdm[Never] | None = None
         self._lock = threading.Lock()
         self._num_episodes = self._num_frames = self._num_bytes = 0
@@ -166,7 +166,8 @@ class Display:
 
     def start(self, started: "Started") -> None:
         """Start the display with what an earlier run has done."""
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s = time.monotonic()
+        self._timer.restart()
         self._num_done, self._num_units = started.num_done, started.num_units
         self._left_bytes = started.num_bytes - started.num_bytes_done
         if sys.stderr.isatty() and not self._quiet:
@@ -181,7 +182,7 @@ class Display:
             if self._bar is not None:
                 self._bar.set_postfix_str(f"{self._num_episodes} episodes, {self._num_frames} frames", refresh=False)
                 self._bar.update(progress.num_bytes)
-            elif time.monotonic() - self._told_s > LINE_EVERY_S:
+            elif self._timer.is_due():
                 self._tell("")
 
     def unit(self, done: "UnitDone") -> None:
@@ -197,8 +198,8 @@ class Display:
     def _tell(self, counts: str) -> None:
         if self._quiet:
             return
-        self._told_s = time.monotonic()
-        span_s = max(self._told_s - self._started_s, 1e-3)
+        self._timer.restart()
+        span_s = max(time.monotonic() - self._started_s, 1e-3)
         line = f"{self._source}: unit {self._num_done}/{self._num_units}{counts}; "
         line += f"{self._num_episodes} episodes read, {self._num_episodes / span_s:.1f} episodes/s"
         # A unit may be reported before all progress reports of its reading have arrived.

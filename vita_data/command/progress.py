@@ -6,6 +6,7 @@ Both go to stderr; stdout has the results. tqdm is imported only when a bar is d
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Never, Self
 
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 30.0
 BYTES = "B"
 """The unit of sizes, which are shown with a prefix: 1.2 GB."""
+
+
+class LineTimer:
+    """Tells when a log is due its next line: half a minute after the last one."""
+
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self._now = now or time.monotonic
+        self._told_s = self._now()
+
+    def restart(self) -> None:
+        """Note that a line was printed now."""
+        self._told_s = self._now()
+
+    def is_due(self) -> bool:
+        """Tell whether the last line is half a minute old."""
+        return self._now() - self._told_s >= LINE_EVERY_S
 
 
 class Progress:
@@ -32,7 +49,7 @@ class Progress:
         self._bar: tqdm[Never] | None = None
         self._total: int | None = None
         self._begun = self._done = 0
-        self._begun_s = self._told_s = time.monotonic()
+        self._begun_s, self._timer = time.monotonic(), LineTimer()
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +81,8 @@ class Progress:
         if self._quiet:
             return
         self._total, self._begun, self._done = total, done, done
-        self._begun_s = self._told_s = time.monotonic()
+        self._begun_s = time.monotonic()
+        self._timer.restart()
         if sys.stderr is not None and sys.stderr.isatty():
             self._bar = open_bar(self._name, total=total, done=done, unit=self._unit)
 
@@ -76,9 +94,9 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(amount)
-        elif (now_s := time.monotonic()) - self._told_s >= LINE_EVERY_S:
-            self._told_s = now_s
-            print(self._line(now_s - self._begun_s, note), file=sys.stderr, flush=True)
+        elif self._timer.is_due():
+            self._timer.restart()
+            print(self._line(time.monotonic() - self._begun_s, note), file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
         """Print a line of its own to stdout, above the bar; nothing if quiet."""

@@ -16,7 +16,7 @@ from typing import Any
 import simplejpeg
 from torch.utils.tensorboard import SummaryWriter
 
-from vita_data.command.progress import SILENT, Progress
+from vita_data.command.progress import SILENT, LineTimer, Progress
 from vita_model.training.speed import StepSpeed, total
 
 Report = Callable[[str], None]
@@ -46,7 +46,7 @@ class RunLog:
         self._speed = (run / SPEED).open("a")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._wandb = _wandb_run(run)
-        self._now, self._begin_s = now, now()
+        self._now, self._begin_s, self._timer = now, now(), LineTimer(now)
         self._since: list[StepSpeed] = []
         """The steps since the last line for the terminal."""
 
@@ -87,7 +87,8 @@ class RunLog:
         if self.progress.has_bar:
             self.progress.update(note=f"{modality} loss {values['loss']:.4f}{_replaced(substituted)}")
         self._since.append(speed)
-        if step % self.report_every == 0 or step == self.num_steps:
+        if step % self.report_every == 0 or step == self.num_steps or self._timer.is_due():
+            self._timer.restart()
             if not self.progress.replaces_lines:
                 self._terminal_line(step, modality, values["loss"], substituted)
             self._since.clear()

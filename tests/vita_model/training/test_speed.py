@@ -117,6 +117,21 @@ def test_a_line_is_of_the_steps_since_the_last_one(tmp_path) -> None:
     ]
 
 
+def test_slow_steps_have_a_line_after_half_a_minute_too(tmp_path) -> None:
+    lines, now = list[str](), FakeClock()
+    log = RunLog(tmp_path, start_step=0, num_steps=100, report_every=8, report=lines.append, now=now)
+    for step in range(1, 11):
+        now.seconds += 11
+        log.row(
+            step=step, stage="warmup", modality="video", values={"loss": 0.5}, shares={}, substituted={},
+            speed=StepSpeed(step_s=11.0, parts_s={}, num_samples=11 * step),
+        )  # fmt: skip
+    log.close()
+    # At 33 s, at 66 s, at step 8 of `report_every`; half a minute after that has not passed at the end.
+    assert [line.split("  ")[0] for line in lines] == ["step 3/100", "step 6/100", "step 8/100"]
+    assert [line.split("  ")[3] for line in lines] == ["2 samples/s", "5 samples/s", "7.5 samples/s"]
+
+
 @pytest.mark.parametrize("views", [1, 2])
 @pytest.mark.parametrize(
     "cot", [ReasoningConfig(), ReasoningConfig(text=False), ReasoningConfig(visual=VisualReasoning.EXPLICIT)]

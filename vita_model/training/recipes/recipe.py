@@ -151,6 +151,7 @@ class Recipe:
     keep_every: int | None = None
     """Checkpoints of steps that this number divides are kept for good; None: none."""
     report_every: int = 10
+    """Steps between lines in a log; half a minute after the last line, the next step has one too."""
     eval_batches: int = 8
     """Batches per evaluation, which also measures trivial predictors for comparison; 0: no evaluation.
 
