@@ -55,7 +55,10 @@ def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         fault = f"module 'vita_data' has no attribute {name!r}"
         raise AttributeError(fault, name=name, obj=sys.modules[__name__])  # Python then suggests a name
-    return getattr(import_module(_HOME_OF[name]), name)
+    from vita_data.installation import naming_extra
+
+    with naming_extra():
+        return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -53,6 +53,10 @@ class RequestError(VitaDataError):
     exit_code = 2
 
 
+class MissingExtraError(RequestError, ModuleNotFoundError):
+    """A package that an extra of this distribution installs is missing; Python callers may catch it as ImportError."""
+
+
 class ManifestError(RequestError):
     """A manifest cannot be used: a syntax error, an unknown source, missing shards."""
 

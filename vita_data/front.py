@@ -63,6 +63,7 @@ def open_loader(
 
     Raises:
         ManifestError: a source is not built, or has no window in this stage.
+        MissingExtraError: torch is not installed.
         RequestError: stage, split, batch size or windows cannot be used.
     """
     manifest = as_manifest(mixture)

@@ -2,14 +2,42 @@
 
 import importlib.metadata
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vita_data.errors import did_you_mean
+from vita_data.errors import MissingExtraError, did_you_mean
 
 DISTRIBUTION = "vita-vla"
 _PACKAGES = Path(__file__).resolve().parents[1]
 """The folder with vita_data and vita_model: a checkout, or site-packages."""
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
+    **dict.fromkeys(("msgpack", "websockets"), "serve"),
+}
+"""Packages that only an extra of this distribution installs, with the extra."""
+
+
+def extra_of(fault: ModuleNotFoundError) -> str | None:
+    """Return which extra installs the package whose import failed; None if none does."""
+    return EXTRAS.get((fault.name or "").partition(".")[0])
+
+
+@contextmanager
+def naming_extra() -> Iterator[None]:
+    """Name the extra to install if an import inside lacks one of its packages.
+
+    Raises:
+        MissingExtraError: a package is not installed; the message has the command that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as fault:
+        extra = extra_of(fault)
+        if extra is None or isinstance(fault, MissingExtraError):
+            raise
+        raise MissingExtraError(f"{fault.name} is not installed; {install_extra(extra)}", name=fault.name) from fault
 
 
 def install_extra(extra: str) -> str:

@@ -25,7 +25,10 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         fault = f"module 'vita_model' has no attribute {name!r}"
         raise AttributeError(fault, name=name, obj=sys.modules[__name__])  # Python then suggests a name
-    return getattr(import_module("vita_model.policy.policy"), name)
+    from vita_data.installation import naming_extra
+
+    with naming_extra():
+        return getattr(import_module("vita_model.policy.policy"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,29 @@ def test_an_extra_of_an_installed_checkout_is_installed_from_its_folder(
 
 def test_an_extra_of_a_checkout_is_installed_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert install_extra("s3") == "in your checkout of VITA run: pip install -e '.[s3]'"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import vita_data; vita_data.Loader",
+        "from vita_data.loader import make_loader; make_loader(None)",
+        "from vita_data.loader import read_windows; read_windows(None, None, [])",
+        "import vita_model; vita_model.VitaPolicy",
+        "from vita_model import PolicyOptions",
+    ],
+)
+def test_python_names_the_extra_where_torch_is_missing(use: str) -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\nfrom vita_data.errors import RequestError\n"
+        f"try:\n    {use}\nexcept ImportError as fault:\n    assert isinstance(fault, RequestError), repr(fault)\n"
+        "    assert fault.name == 'torch'\n    print(fault)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, f"torch is not installed; {install_extra('train')}\n"), done.stderr
+
+
+def test_a_package_of_no_extra_is_not_called_one() -> None:
+    with pytest.raises(ModuleNotFoundError) as raised, installation.naming_extra():
+        raise ModuleNotFoundError("No module named 'vita_dta'", name="vita_dta")
+    assert raised.type is ModuleNotFoundError

@@ -15,13 +15,8 @@ from typing import Any, NoReturn
 from vita_data import __version__
 from vita_data.command.signals import interrupt, on_sigterm
 from vita_data.errors import FORBIDDEN, FREE_MEMORY, RequestError, VitaDataError, did_you_mean, forbidden
-from vita_data.installation import install_extra
+from vita_data.installation import EXTRAS, extra_of, install_extra
 
-_EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "tensorboard"), "train"),
-    **dict.fromkeys(("msgpack", "websockets"), "serve"),
-}
-"""Packages that only an extra of this distribution installs."""
 _TORCH_OUT_OF_MEMORY = ("OutOfMemoryError", "DefaultCPUAllocator")
 """The class of a GPU's error, and a word of that of the CPU, which has no class of its own."""
 
@@ -143,14 +138,14 @@ def _run(
     try:
         with on_sigterm(interrupt):  # so that temporary files are removed
             return command() or 0, None
-    except VitaDataError as fault:
-        return fault.exit_code, str(fault)
     except ModuleNotFoundError as fault:
-        extra = _EXTRAS.get((fault.name or "").partition(".")[0])
+        extra = extra_of(fault)
         if extra is None:
             raise
         missing = [one for one in extras if one != extra and not _is_installed(one)]
         return RequestError.exit_code, f"{fault.name} is not installed; {install_extra(','.join([extra, *missing]))}"
+    except VitaDataError as fault:
+        return fault.exit_code, str(fault)
     except OSError as fault:
         return _machine_fault(fault, remedy)
     except MemoryError as fault:
@@ -181,7 +176,7 @@ def _out_of_memory(fault: Exception) -> str:
 
 
 def _is_installed(extra: str) -> bool:
-    return all(importlib.util.find_spec(package) for package, its in _EXTRAS.items() if its == extra)
+    return all(importlib.util.find_spec(package) for package, its in EXTRAS.items() if its == extra)
 
 
 def _flush() -> str | None:

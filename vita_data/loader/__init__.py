@@ -5,6 +5,7 @@ Only `make_loader` and `read_windows` import torch, when they are called.
 
 from typing import TYPE_CHECKING
 
+from vita_data.installation import naming_extra
 from vita_data.loader.action_conventions import conventions
 from vita_data.loader.mixture.report import MixReport, mix
 from vita_data.loader.options import Damage, InstructionChoice, LoaderOptions, RemoteOptions
@@ -48,9 +49,11 @@ def make_loader(plan: Plan, *, rank: int = 0, world_size: int = 1, options: Load
         options: how batches are read; None: the defaults.
 
     Raises:
+        MissingExtraError: torch is not installed.
         RequestError: the rank is not below the world size, or a batch cannot be divided.
     """
-    from vita_data.loader.loader import Loader
+    with naming_extra():
+        from vita_data.loader.loader import Loader
 
     return Loader(plan, rank=rank, world_size=world_size, options=options or LoaderOptions())
 
@@ -59,9 +62,11 @@ def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> 
     """Read windows of a plan's first source, by their numbers, without a loader; local shards only.
 
     Raises:
+        MissingExtraError: torch is not installed.
         ShardError: a member is damaged.
         StorageError: a disk or mount cannot read a member.
     """
-    from vita_data.loader import loader
+    with naming_extra():
+        from vita_data.loader import loader
 
     return loader.read_windows(plan, modality, windows)
