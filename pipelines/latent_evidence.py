@@ -10,7 +10,6 @@ other arms are the rows of the paper's tables 6 (chains of thought) and 7 (what 
 An arm takes three minutes on one idle core; existing warmups in the work folder are reused.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import torch
 from pipelines.latent_gate import NARROW_BLOCKS, NARROW_PATCH, fitted, narrow_world_model, short_recipe
 from pipelines.latent_tasks import FUTURES, Demonstrations, draw_demonstrations, draw_orders
 from pipelines.latent_world import SIZE, WorldMix, WorldStream
+from vita_data.command.exits import OneLineParser
 from vita_data.pages.runs.seeds import mean_and_half
 from vita_data.types import Batch, Modality, Stage
 from vita_model.network.configs import ActionContext, Component, LatentGradient, LossConfig, VitaConfig
@@ -224,7 +224,7 @@ def difference(rows: Sequence[Mapping[str, object]], worse: str, better: str) ->
 
 def main(argv: list[str] | None = None) -> int:
     """Run the selected arms."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="latent_evidence", description="Measure on held-out data what the shared codebook contributes."
     )
     parser.add_argument("--arm", nargs="+", choices=list(ARMS), default=list(ARMS))

@@ -6,7 +6,6 @@ It takes about a minute and a half on one core; the exit code is 1 if a limit is
 control, a warmup without the measures that make codes carry motion: it must miss limits.
 """
 
-import argparse
 import json
 import signal
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from pipelines.latent_world import PAIRED_MIX, SIZE, UNPAIRED_MIX, Scenes, WorldMix, WorldStream, draw_scenes
+from vita_data.command.exits import OneLineParser
 from vita_data.types import Json, Stage
 from vita_model.network.configs import LossConfig, PositionStart, TransformerConfig, VitaConfig
 from vita_model.network.prediction import Draws
@@ -194,9 +194,7 @@ def _codes(model: Vita, scenes: Scenes) -> torch.Tensor:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the gate for one variant."""
-    parser = argparse.ArgumentParser(
-        prog="latent_gate", description="Check that warmup learns codes that carry motion."
-    )
+    parser = OneLineParser(prog="latent_gate", description="Check that warmup learns codes that carry motion.")
     parser.add_argument("--recipe", choices=sorted(VARIANTS), default="shipped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=NUM_STEPS)

@@ -8,7 +8,6 @@ varies within a second, so that the first 0.4 s do not determine where the hand 
 It takes about a minute per rate, chunk and seed on one idle core; the model has half the width of the gate's.
 """
 
-import argparse
 import itertools
 import json
 import statistics
@@ -39,6 +38,7 @@ from pipelines.latent_world import (
     painted,
     scenes_of,
 )
+from vita_data.command.exits import OneLineParser
 from vita_data.loader.windows.resample import TimedChunk, resampled
 from vita_data.types import Batch, Modality, Stage
 from vita_model.training.recipes.recipe import resolved
@@ -174,7 +174,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the selected rates and chunks."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="latent_rates", description="Compare chunks that cover one second with chunks of native steps."
     )
     parser.add_argument("--hz", nargs="+", type=int, choices=RATES, default=list(RATES))

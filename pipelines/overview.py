@@ -5,7 +5,6 @@
 RUN is a co-trained or fine-tuned run that can predict frames, for example from `pipelines/closed_loop.sh`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vita_data.command.exits import OneLineParser
 from vita_data.errors import VitaDataError
 from vita_data.slots import RIGHT_ARM
 from vita_data.types import Float32, Image
@@ -117,7 +117,7 @@ def _panel(title: str, true: Float32, predicted: Float32, colour: Colour, *, spa
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
-    parser = argparse.ArgumentParser(prog="overview", description="Draw the README's picture from a run's output.")
+    parser = OneLineParser(prog="overview", description="Draw the README's picture from a run's output.")
     parser.add_argument("--shards", required=True, help="folder of the built sources")
     parser.add_argument("--run", required=True, type=Path, help="run folder of stage cotrain or finetune")
     parser.add_argument("--source", required=True, help="source of the clip")

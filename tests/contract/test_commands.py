@@ -35,6 +35,8 @@ COMMANDS = {
     "vita-bench latency": cli_bench.latency_parser(),
     "vita-bench serve": cli_bench.serve_parser(),
 }
+SCRIPTS = ("latent_gate", "latent_evidence", "latent_rates", "overview")
+"""Measurements and drawings for us, whose parsers are made where they run."""
 WORDS, NUMBERS = (
     (arguments.word, device),
     (
@@ -68,12 +70,30 @@ def valued() -> Iterator[tuple[str, argparse.Action]]:
 
 def test_no_parser_is_forgotten_here() -> None:
     """All are made by one class, which says a mistake in one line, and each of them is looked at."""
-    halves = ("vita_data", "vita_model", "pipelines/bench")
+    halves = ("vita_data", "vita_model", "pipelines")
     sources = [path.read_text() for half in halves for path in (ROOT / half).rglob("*.py")]
     assert not [text for text in sources if re.search(r"ArgumentParser\(\s*[^)\s]", text)], "make it a OneLineParser"
     made = [name for text in sources for name in re.findall(r'OneLineParser\(\s*prog="([^"]+)"', text)]
-    assert sorted(made) == sorted(COMMANDS)
+    assert sorted(made) == sorted([*COMMANDS, *SCRIPTS])
     assert all(isinstance(parser, OneLineParser) for parser in parsers())
+
+
+def test_no_option_may_be_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every parser refuses it before it looks for what is missing, and names the option that was meant."""
+    num_options = 0
+    for parser in parsers():
+        known = parser._option_string_actions
+        for option in [one for one in known if one.startswith("--")]:
+            short = option[:-1]
+            if short in (*known, "--"):
+                continue
+            with pytest.raises(SystemExit, match="2"):
+                parser.parse_args([short, "1"])
+            told = capsys.readouterr().err
+            assert f": unknown option {short}; did you mean " in told, (parser.prog, told)
+            assert option in told.partition("did you mean")[2], (parser.prog, told)
+            num_options += 1
+    assert num_options > 200
 
 
 def test_the_home_folder_is_written_out_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +218,8 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
     cases: list[tuple[str, list[str], str]] = [
         ("vita-train", [], "the following arguments are required: RECIPE.py, --shards, --out"),
         ("vita-train", ["parms", RECIPE], "unknown verb 'parms'; did you mean 'params'?"),
-        ("vita-train", [*train, "--step"], "argument --steps: expected one argument"),
+        ("vita-train", [*train, "--steps"], "argument --steps: expected one argument"),
+        ("vita-train", [*train, "--step", "3"], "unknown option --step; did you mean --steps?"),
         ("vita-train", [*train, "--stpes", "3"], "unknown option --stpes; did you mean --steps?"),
         ("vita-train", [*train, "--steps", "x"], "argument --steps: expected a whole number above 0, got 'x'"),
         ("vita-train", [*train, "--steps", "-1"], "argument --steps: expected a whole number above 0, got '-1'"),

@@ -9,7 +9,7 @@ import itertools
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vita_data import __version__
@@ -25,10 +25,13 @@ _MAX_CHARS = 4000
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Reports a bad argument in one line that points to `--help`; adds `--version`."""
+    """Reports a bad argument in one line that points to `--help`; adds `--version`; takes no abbreviated options.
+
+    An abbreviation would change its meaning when another option is added.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **{**options, "allow_abbrev": False})
         command, *verbs = self.prog.split()
         shown = argparse.SUPPRESS if verbs else "print the version and exit"
         self.add_argument("--version", action="version", version=f"{command} {__version__}", help=shown)
@@ -44,12 +47,11 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; report an unknown option before a missing required one, since it may be that option misspelt."""
         given = sys.argv[1:] if args is None else list(args)
-        known = self._option_string_actions
-        if given and not self._verbs():
-            options = [text.partition("=")[0] for text in itertools.takewhile(lambda text: text != "--", given)]
-            unknown = [text for text in options if text.startswith("--") and not _is_prefix(text, known)]
-            if unknown and not {"-h", "--help"} & set(options):
-                self._refuse_unknown(unknown)
+        ends = {"--", *self._verbs()}
+        options = [text.partition("=")[0] for text in itertools.takewhile(lambda text: text not in ends, given)]
+        unknown = [text for text in options if text.startswith("--") and text not in self._option_string_actions]
+        if unknown and not {"-h", "--help"} & set(options):
+            self._refuse_unknown(unknown)
         return super().parse_known_args(given, namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -75,18 +77,14 @@ class OneLineParser(argparse.ArgumentParser):
         first = unknown[0].partition("=")[0]
         if not first.startswith("-"):
             self.error(f"unexpected argument {first}")
-        near = difflib.get_close_matches(first, self._option_string_actions, n=1)
-        self.error(f"unknown option {first}" + (f"; did you mean {near[0]}?" if near else ""))
+        known = self._option_string_actions
+        near = [option for option in known if option.startswith(first)] or difflib.get_close_matches(first, known, n=1)
+        self.error(f"unknown option {first}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
         told = one_line(message)
         self.exit(2, f"{self.prog}: {told}{'' if told.endswith('?') else ';'} see {self.prog} --help\n")
-
-
-def _is_prefix(text: str, options: Iterable[str]) -> bool:
-    """Tell whether argparse accepts a text as an option, abbreviated or not."""
-    return any(option.startswith(text) for option in options)
 
 
 def one_line(text: str) -> str:

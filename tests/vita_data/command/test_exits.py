@@ -124,6 +124,8 @@ def test_a_reader_that_hangs_up_gets_no_traceback(then, code, said, unbuffered):
     ("given", "said"),
     [
         (["build", "--source", "a", "--workes", "2"], "build: unknown option --workes; did you mean --workers? see"),
+        (["build", "--sou", "a"], "build: unknown option --sou; did you mean --source? see"),
+        (["build", "--s=a", "b"], "build: unknown option --s; did you mean --source or --share? see"),
         (["build", "--souce=a"], "build: unknown option --souce; did you mean --source? see"),
         (["build", "--source", "a", "--qqq"], "build: unknown option --qqq; see"),
         (["build", "--source", "a", "b"], "build: unexpected argument b; see"),
@@ -135,7 +137,8 @@ def test_what_a_verb_does_not_know_is_said_by_that_verb(given, said, capsys):
     build = parser.add_subparsers(dest="name", required=True).add_parser("build")
     build.add_argument("--source", required=True)
     build.add_argument("--workers")
-    assert parser.parse_args(["build", "--sou", "a", "--workers=2"]).workers == "2"
+    build.add_argument("--share")
+    assert parser.parse_args(["build", "--source", "a", "--workers=2"]).workers == "2"
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(given)
     assert ended.value.code == 2
@@ -150,3 +153,13 @@ def test_a_very_long_message_keeps_its_beginning_and_its_end() -> None:
     assert told.endswith("y; set it")
     assert "(4996032 characters left out)" in told
     assert one_line("a" * 4000) == "a" * 4000
+
+
+def test_an_abbreviation_before_the_verb_is_refused_too(capsys):
+    parser = OneLineParser(prog="vita-x")
+    parser.add_subparsers(dest="name", required=True).add_parser("build").add_argument("--vers")
+    for given in (["--vers"], ["--vers", "build"]):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(given)
+        assert capsys.readouterr().err == "vita-x: unknown option --vers; did you mean --version? see vita-x --help\n"
+    assert parser.parse_args(["build", "--vers", "3"]).vers == "3"
