@@ -94,7 +94,8 @@ class ShippedFiles:
 
     def hint(self, text: str) -> str:
         """Return the end of a message about a name that is unknown; empty if the text is a path of another place."""
-        stem, has_folder = text.removesuffix(self.suffix), "/" in text.removeprefix(f"{self.in_checkout}/")
+        name = text.removeprefix(f"{self.in_checkout}/")
+        stem, has_folder = name.removesuffix(self.suffix), "/" in name
         known = f"; {self.kind}s that come with VITA: {', '.join(self.names())}"
         near = did_you_mean(stem, self.names())
         return "" if has_folder else f"; {near}" if near else known

@@ -17,7 +17,7 @@ from vita_data import SCHEMA_VERSION
 from vita_data.config.checks import is_finite
 from vita_data.errors import ManifestError, did_you_mean, forbidden
 from vita_data.installation import MANIFESTS
-from vita_data.nearby import advice
+from vita_data.nearby import advice, near_name
 from vita_data.storage.files import expand_home
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
@@ -137,7 +137,8 @@ def load_manifest(path: str | Path) -> Manifest:
     try:
         top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ManifestError(f"{place}: the file does not exist{MANIFESTS.hint(str(path))}") from error
+        hint = near_name(Path(path)) or MANIFESTS.hint(str(path))
+        raise ManifestError(f"{place}: the file does not exist{hint}") from error
     except PermissionError as error:
         raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
-"""Suggests, at the end of a message, which folder was meant if the given one is a level too deep or too high."""
+"""Suggests, at the end of a message, which path was meant: a level too deep or too high, or misspelled."""
 
 import difflib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -27,10 +28,12 @@ def meant(folder: AnyPath, fits: Callable[[AnyPath], bool]) -> str:
 
 
 def near_name(path: AnyPath) -> str:
-    """Suggest a sibling with a similar name for a missing file or folder: `; did you mean shards3?`."""
-    beside = {one.name: one for one in islice(_children(path.parent), MAX_BELOW)}
-    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=_SAME_WORD)
-    return f"; did you mean {beside[near[0]]}?" if near else ""
+    """Suggest a path with a similar name for a missing file or folder: `; did you mean shards3?`.
+
+    Every error about a path that does not exist ends in this. Empty if the path exists, or nothing beside is similar.
+    """
+    near = _similar(path, MAX_ABOVE)
+    return f"; did you mean {near}?" if near else ""
 
 
 def advice(found: list[str]) -> str:
@@ -45,6 +48,19 @@ def above(folder: AnyPath) -> list[AnyPath]:
     """List the folders above one, nearest first; `.` means the working folder."""
     parents: list[AnyPath] = [*folder.parents] or [*folder.absolute().parents]
     return parents[:MAX_ABOVE]
+
+
+def _similar(path: AnyPath, levels: int) -> AnyPath | None:
+    """Find what lies beside a path, or beside a missing folder above it; None if the path exists."""
+    folder = path.parent
+    if levels and isinstance(folder, Path) and not os.path.exists(folder):
+        found = _similar(folder, levels - 1)
+        if found is None or os.path.exists(str(found / path.name)):
+            return found and found / path.name
+        folder = found
+    beside = {one.name: one for one in islice(_children(folder), MAX_BELOW)}
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=_SAME_WORD)
+    return beside[near[0]] if near and near[0] != path.name else None
 
 
 def _children(folder: AnyPath) -> Iterator[AnyPath]:

@@ -2,19 +2,26 @@
 
 import argparse
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+import vita_data
 from vita_data import nearby_raw, sources
 from vita_data.cli.main import main
 from vita_data.command.arguments import any_folder
+from vita_data.curation.ids import read_ids
 from vita_data.errors import ManifestError, RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.nearby import meant, near_name
 from vita_data.pages.runs.run_files import read_metrics
 from vita_data.shards.index import read_card
 from vita_data.types import Part, RawTree, SourceSettings
+from vita_model.cli import main as train_main
+from vita_model.serving.cli import main as serve_main
+from vita_model.sims.cli.main import main as eval_main
 
 MANIFEST = (
     'name = "m"\nschema_version = 1\nsources = [{source = "bridge", weight = 1}, {source = "ssv2", weight = 1}]\n'
@@ -207,3 +214,80 @@ def test_the_advice_to_build_a_source_can_be_run(toy_raw: Path, toy_shards: Path
         read_card(toy_raw / "bridge")
     with pytest.raises(ManifestError, match=rf"`vita-data build --source nosuch --raw RAW --out {toy_shards}`"):
         read_card(toy_shards / "nosuch")
+
+
+def test_a_misspelled_folder_above_is_replaced_too(tmp_path: Path) -> None:
+    (tmp_path / "shards" / "bridge").mkdir(parents=True)
+    assert near_name(tmp_path / "shard" / "bridge") == f"; did you mean {tmp_path}/shards/bridge?"
+    assert near_name(tmp_path / "shard" / "brige") == f"; did you mean {tmp_path}/shards/bridge?"
+    assert near_name(tmp_path / "shard" / "libero") == ""
+
+
+def test_what_exists_is_not_suggested_in_its_own_place(tmp_path: Path) -> None:
+    for name in ("run1", "run2"):
+        (tmp_path / name).mkdir()
+    assert near_name(tmp_path / "run1") == ""
+
+
+COMMANDS = {"vita-data": main, "vita-train": train_main, "vita-serve": serve_main, "vita-eval": eval_main}
+PYTHON: dict[str, Callable[[str], object]] = {
+    "open_source": vita_data.open_source,
+    "open_loader": lambda shards: vita_data.open_loader(["bridge"], shards=shards),
+    "read_ids": lambda path: read_ids(Path(path), place="--drop"),
+}
+
+
+@pytest.fixture
+def desk(toy_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with what commands take: raw, shards, manifests, a run, a recipe, an episode list."""
+    for folder in ("raw/bridge", "runs/finetune", "lift", "manifests", "pages"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shards").symlink_to(toy_shards)
+    (tmp_path / "manifests" / "mine.toml").write_text(MANIFEST)
+    for file in ("recipe.py", "source.py", "result.json", "trials.csv", "bad.txt"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("vita-data view shards --raw rawr --html v", "raw"),
+        ("vita-data view shards/bridge --raw rawr/bridge --html v", "raw/bridge"),
+        ("vita-data mix manifests/mien.toml --shards shards", "manifests/mine.toml"),
+        ("vita-data mix manifests/mine.toml --shards shard", "shards"),
+        ("vita-data report shards --manifest manifest/mine.toml --html p", "manifests/mine.toml"),
+        ("vita-data report shards --run runs/finetun --html p", "runs/finetune"),
+        ("vita-data report shards --rollouts lft --html p", "lift"),
+        ("vita-data report shards --html page/p", "pages"),
+        ("vita-data verify shards/brige", "shards/bridge"),
+        ("vita-data verify shard/bridge", "shards/bridge"),
+        ("vita-data build --source bridge --raw rawr/bridge --out s", "raw/bridge"),
+        ("vita-data build --source-file sorce.py --raw raw/bridge --out s", "source.py"),
+        ("vita-serve runs/finetun", "runs/finetune"),
+        ("vita-train export runs/finetun policy", "runs/finetune"),
+        ("vita-train recipee.py --shards shards --out r", "recipe.py"),
+        ("vita-train debug_cotrain --shards shards --out r --set init=runs/finetun", "runs/finetune"),
+        ("vita-train debug_cotrain --shards shards --out r --set manifest=manifests/mien.toml", "manifests/mine.toml"),
+        ("vita-eval table results.json", "result.json"),
+        ("vita-eval trials trial.csv", "trials.csv"),
+        ("open_source shard/bridge", "shards/bridge"),
+        ("open_source shards/brige", "shards/bridge"),
+        ("open_loader shard", "shards"),
+        ("read_ids bd.txt", "bad.txt"),
+    ],
+)
+def test_every_path_that_does_not_exist_is_told_what_it_is_like(
+    given: str, meant: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *words = given.split()
+    if command in COMMANDS:
+        with suppress(SystemExit):
+            assert COMMANDS[command](words) == 2
+        told = capsys.readouterr().err
+    else:
+        with pytest.raises(RequestError) as refused:
+            PYTHON[command](words[0])
+        told = str(refused.value)
+    assert f"did you mean {meant}?" in told

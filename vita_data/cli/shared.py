@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vita_data.command.arguments import local_path, positive, word
 from vita_data.errors import RequestError
 from vita_data.installation import MANIFESTS
+from vita_data.nearby import near_name
 
 if TYPE_CHECKING:
     from vita_data.builder import WorkerLimits
@@ -95,7 +96,7 @@ def require_folder_of(path: Path) -> None:
     if path.is_dir():
         raise RequestError(f"--html {path} is a folder; give the path of the file to write")
     if not path.parent.is_dir():
-        raise RequestError(f"--html {path}: the folder {path.parent} does not exist")
+        raise RequestError(f"--html {path}: the folder {path.parent} does not exist{near_name(path.parent)}")
 
 
 def write_page(path: Path, page: str) -> int:

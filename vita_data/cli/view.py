@@ -2,12 +2,14 @@
 
 import argparse
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import add_reader_limits, add_verb, reader_limits
 from vita_data.command.arguments import address, any_folder, local_path, port, positive
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
+from vita_data.nearby import near_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,6 +114,8 @@ def _raws(raw: str | None, folders: "Sequence[AnyPath]") -> "Mapping[str, str]":
 
     if raw is None:
         return {}
+    if "://" not in raw and not Path(raw).exists():
+        raise RequestError(f"--raw {raw}: the folder does not exist{near_name(Path(raw))}")
     names = [source_name(read_card(folder)) for folder in folders]
     if len(names) == 1:
         return {names[0]: raw}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vita_data.errors import RequestError, forbidden
+from vita_data.nearby import near_name
 from vita_data.storage.files import write_atomically
 
 _BREAKS = ("\n", "\r")
@@ -50,7 +51,9 @@ def read_ids(path: Path, *, place: str) -> tuple[ListedId, ...]:
         raise RequestError(f"{place}: {forbidden(path, error.errno)}") from error
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise RequestError(f"{place}: {path} cannot be read as a list of episode ids ({why})") from error
+        raise RequestError(
+            f"{place}: {path} cannot be read as a list of episode ids ({why}){near_name(path)}"
+        ) from error
     return tuple(_listed(number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 

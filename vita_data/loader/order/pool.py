@@ -24,6 +24,7 @@ from vita_data.loader.order.permute import key_of
 from vita_data.loader.windows.clips import ShardView
 from vita_data.loader.windows.rules import count_windows
 from vita_data.manifest import near_manifest
+from vita_data.nearby import near_name
 from vita_data.shards.index import SourceIndex, meant_shards, open_source, read_card, sources_in
 from vita_data.shards.stats import StatsFile, load_stats
 from vita_data.storage.files import AnyPath, open_path, storage_errors
@@ -133,7 +134,9 @@ def open_entries(manifest: Manifest, shards: str | AnyPath, progress: Progress =
     folder = open_path(shards) if isinstance(shards, str) else shards
     with storage_errors(folder):
         if not folder.is_dir():
-            raise ManifestError(f"manifest {manifest.path}: the folder of shards {folder} does not exist")
+            raise ManifestError(
+                f"manifest {manifest.path}: the folder of shards {folder} does not exist{near_name(folder)}"
+            )
     if isinstance(folder, Path):
         return tuple(_counted((_open(manifest, entry, folder) for entry in manifest.entries), progress))
     # Each request to a store takes time.

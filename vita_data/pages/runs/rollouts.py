@@ -10,6 +10,7 @@ from typing import Any
 
 from vita_data.errors import RequestError, ShardError
 from vita_data.formats.json_text import parse_json
+from vita_data.nearby import near_name
 from vita_data.pages.drawing.html import Markup, Section, Table, element, film, join, paragraph, table, text
 from vita_data.pages.runs.seeds import mean_and_half
 
@@ -57,10 +58,8 @@ def read_rollouts(folder: Path) -> Rollouts:
     """
     for name in (RESULT, FILM):
         if not (folder / name).is_file():
-            raise RequestError(
-                f"--rollouts {folder}: {name} not found; give the --out of `vita-eval tabletop evaluate` or "
-                "`vita-eval robosuite evaluate`"
-            )
+            give = "; give the --out of `vita-eval tabletop evaluate` or `vita-eval robosuite evaluate`"
+            raise RequestError(f"--rollouts {folder}: {name} not found{near_name(folder) or give}")
     try:
         result: Any = parse_json((folder / RESULT).read_text(encoding="utf-8"))
         rates = tuple(_rate(name, values) for name, values in result["rates"].items())

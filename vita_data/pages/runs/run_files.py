@@ -12,7 +12,7 @@ import numpy as np
 
 from vita_data.errors import RequestError, ShardError
 from vita_data.formats.json_text import parse_json
-from vita_data.nearby import meant
+from vita_data.nearby import meant, near_name
 from vita_data.types import Bool, Float64
 
 METRICS = "metrics.jsonl"
@@ -82,7 +82,8 @@ def read_metrics(run: Path) -> Metrics:
     """
     path = run / METRICS
     if not path.is_file():
-        hint = meant(run, lambda one: (one / METRICS).is_file()) or "; give a folder that `vita-train --out` wrote"
+        hint = near_name(run) or meant(run, lambda one: (one / METRICS).is_file())
+        hint = hint or "; give a folder that `vita-train --out` wrote"
         told = f"{METRICS} not found in it" if run.is_dir() else "expected the folder of a run, but it does not exist"
         raise RequestError(f"--run {run}: {told}{hint}")
     rows = list(_rows(path))

@@ -1,6 +1,7 @@
 """Which built sources a folder means: itself, or those in it."""
 
 from vita_data.errors import ManifestError, RequestError, StorageError, forbidden
+from vita_data.nearby import near_name
 from vita_data.shards.index import CARD, closed_in, is_built, meant_shards, sources_in
 from vita_data.storage.files import AnyPath
 
@@ -14,7 +15,8 @@ def built_in(folder: AnyPath) -> list[AnyPath]:
         ManifestError: nothing is built in it.
     """
     if not folder.is_dir():
-        raise RequestError(f"the folder {folder} does not exist; give the folder that `vita-data build --out` wrote to")
+        hint = near_name(folder) or "; give the folder that `vita-data build --out` wrote to"
+        raise RequestError(f"the folder {folder} does not exist{hint}")
     names = sources_in(folder)
     if not names:
         for closed in closed_in(folder):

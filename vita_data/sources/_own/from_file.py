@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import cast
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.nearby import near_name
 from vita_data.types import Source, SourceInfo, SourceSettings
 
 _NEEDED = ("INFO", "Settings", "parts", "episodes", "write_toy")
@@ -25,7 +26,8 @@ def load_file(path: str) -> Source:
     """
     file = Path(path).absolute()
     if not file.is_file():
-        raise RequestError(f"--source-file {path}: the file does not exist; give a Python file")
+        hint = near_name(Path(path)) or "; give a Python file"
+        raise RequestError(f"--source-file {path}: the file does not exist{hint}")
     module = _imported(file, path)
     found: object = getattr(module, "SOURCE", module)
     return require_source(found, where=f"--source-file {path}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vita_data.command.tables import text_table
 from vita_data.errors import RequestError
+from vita_data.nearby import near_name
 from vita_model.sims.results.paper import TABLES, PaperTable
 from vita_model.sims.results.scores import SuccessRate
 
@@ -60,7 +61,7 @@ def load_row(path: Path) -> tuple[int, OurRow]:
         is_protocol = found.get("is_protocol", True) is True
         return number, OurRow(name=str(found["policy"]["name"]), rates=rates, is_protocol=is_protocol)
     except OSError as fault:
-        raise RequestError(f"{path}: cannot read the result ({fault.strerror})") from fault
+        raise RequestError(f"{path}: cannot read the result ({fault.strerror}){near_name(path)}") from fault
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise RequestError(f"{path}: expected the result of a benchmark that has a table ({fault!r})") from fault
 

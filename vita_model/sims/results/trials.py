@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vita_data.errors import RequestError, VitaDataError
+from vita_data.nearby import near_name
 from vita_model.sims.results.paper import TABLES
 from vita_model.sims.results.scores import SuccessRate
 from vita_model.sims.results.tables import OurRow, table_text
@@ -40,7 +41,7 @@ def load_trials(sheet: Path) -> tuple[OurRow, ...]:
                 model, evaluation, success = _trial(row, f"{sheet}, line {reader.line_num}")
                 counts.setdefault(model, {}).setdefault(evaluation, []).append(success)
     except OSError as fault:
-        raise RequestError(f"{sheet}: cannot read the sheet ({fault.strerror})") from fault
+        raise RequestError(f"{sheet}: cannot read the sheet ({fault.strerror}){near_name(sheet)}") from fault
     except (UnicodeDecodeError, csv.Error) as fault:
         raise VitaDataError(f"{sheet}: expected CSV in UTF-8 ({fault}); save it in that format") from fault
     return tuple(

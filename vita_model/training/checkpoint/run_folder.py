@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vita_data.errors import RequestError
-from vita_data.nearby import meant
+from vita_data.nearby import meant, near_name
 from vita_data.storage.files import AnyPath, require_no_file
 from vita_data.storage.lock import is_held
 from vita_data.storage.whole_folder import temporary_for
@@ -82,7 +82,7 @@ def find_checkpoint(folder: Path) -> Path:
     """
     found = folder if (folder / STATE).is_file() else latest(folder)
     if found is None:
-        hint = meant(folder, lambda one: (one / STATE).is_file() or _is_run(one))
+        hint = near_name(folder) or meant(folder, lambda one: (one / STATE).is_file() or _is_run(one))
         raise RequestError(
             f"{folder}: expected a checkpoint ({STATE}) or a run that has one (checkpoints/{PREFIX}*){hint}"
         )
@@ -113,7 +113,7 @@ def latest_of(run: Path, option: str) -> Path:
     if found is None and is_held(run):
         raise RequestError(f"{option}: that run is in training and has no checkpoint yet; wait until it has ended")
     if found is None:
-        hint = meant(run, _is_run) or "; use a run that has one"
+        hint = near_name(run) or meant(run, _is_run) or "; use a run that has one"
         raise RequestError(f"{option}: no checkpoint in {run / 'checkpoints'}{hint}")
     return found
 

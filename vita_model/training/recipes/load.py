@@ -27,7 +27,7 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     file = find_recipe(path)
     if file is None:
-        hint = RECIPES.hint(str(path)) or near_name(Path(path))
+        hint = near_name(Path(path)) or RECIPES.hint(str(path))
         raise RequestError(f"recipe {path} not found; {_WANTED}{hint}")
     spec = importlib.util.spec_from_file_location(f"_recipe_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -64,7 +64,7 @@ def find_manifest(recipe: Recipe, path: str | Path) -> Path:
             return place
     if shipped := MANIFESTS.find(recipe.manifest):
         return shipped
-    hint = MANIFESTS.hint(recipe.manifest)
+    hint = near_name(Path(recipe.manifest)) or MANIFESTS.hint(recipe.manifest)
     raise RequestError(f"recipe {recipe.name}: manifest {recipe.manifest} not found; --set manifest=PATH{hint}")
 
 
