@@ -291,7 +291,7 @@ def test_a_typo_is_told_without_torch(tmp_path: Path, toy_shards: Path) -> None:
         ("vita-data", ["toy", "--source", "bridge", "--raw", str(file)], "is a file; give a folder"),
         ("vita-data", ["biuld"], "invalid choice: 'biuld'; did you mean 'build'?"),
         ("vita-data", ["frobnicate"], "invalid choice: 'frobnicate' (choose from "),
-        ("vita-data", ["verify", str(toy_shards)], "it contains built sources"),
+        ("vita-data", ["stats", str(toy_shards)], "it contains built sources"),
     ]
     told = answers([(command, words) for command, words, _ in cases])
     for (command, words, wanted), (code, said, err) in zip(cases, told, strict=True):

@@ -41,7 +41,8 @@ def test_a_built_source_is_found_from_a_level_too_deep_or_too_high(
     capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path, verb: str
 ) -> None:
     more = ("--html", tmp_path / "page.html") if verb == "inspect" else ()
-    assert str(toy_shards / "bridge") in refusal(capsys, verb, toy_shards, *more)
+    if verb != "verify":  # takes the folder with several too
+        assert str(toy_shards / "bridge") in refusal(capsys, verb, toy_shards, *more)
     for deep in ("train", ".build"):
         told = refusal(capsys, verb, toy_shards / "bridge" / deep, *more)
         assert told.endswith(f"; give {toy_shards / 'bridge'}")

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,10 @@ from vita_data.cli.shared import MANIFEST_HELP, add_json_flag, add_verb, print_j
 from vita_data.command.arguments import any_folder, local_path, positive
 from vita_data.command.exits import one_line
 from vita_data.command.progress import BYTES, Progress, add_quiet_flag
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, ShardError
 
 if TYPE_CHECKING:
+    from vita_data.shards.verify import VerifyReport
     from vita_data.storage.files import AnyPath
     from vita_data.types import Manifest
 
@@ -30,9 +31,15 @@ def add_shard_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         verbs,
         "verify",
         _verify,
-        "check every byte of a built source, and its card, indexes and tables against one another",
+        "check every byte of built sources, and their cards, indexes and tables against one another",
     )
-    verify.add_argument("folder", type=any_folder, metavar="DIR/NAME", help="folder of the built source")
+    verify.add_argument(
+        "folders",
+        nargs="+",
+        type=any_folder,
+        metavar="SHARDS",
+        help="folder of a built source, or folder with several",
+    )
     add_json_flag(verify)
     add_quiet_flag(verify)
 
@@ -111,19 +118,60 @@ def _stats(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from vita_data.shards.verify import verify
-
-    with Progress(f"verify {arguments.folder.name}", unit=BYTES, quiet=arguments.quiet) as progress:
-        report = verify(arguments.folder, progress)
+    folders = _to_verify(arguments.folders)
+    reports = {str(folder): _verify_one(folder, arguments) for folder in folders}
+    bad = [name for name, report in reports.items() if report.problems]
+    is_one = folders == arguments.folders and len(folders) == 1
     if arguments.json:
-        print_json(asdict(report))
-    else:
+        found = [{"folder": name, **asdict(report)} for name, report in reports.items()]
+        print_json(asdict(reports[str(folders[0])]) if is_one else {"sources": found, "num_failed": len(bad)})
+    elif not is_one:
+        told = f"problems in {', '.join(bad)}" if bad else "no problems"
+        print(f"{len(reports)} source{'' if len(reports) == 1 else 's'}: {told}")
+    return 1 if bad else 0
+
+
+def _to_verify(given: "Sequence[AnyPath]") -> "list[AnyPath]":
+    """List the built sources that the given folders are or contain.
+
+    Raises:
+        ManifestError: a folder is neither a built source nor contains one.
+    """
+    from vita_data.shards.index import is_built, read_card, sources_in, unfinished_in
+
+    found: dict[AnyPath, None] = {}
+    for folder in given:
+        if is_built(folder):
+            found[folder] = None
+            continue
+        names = sources_in(folder)
+        if not names:
+            read_card(folder)  # raises, and says what the folder is
+        for name in unfinished_in(folder):
+            print(f"vita-data verify: note: {folder / name}: not checked, it is not finished", file=sys.stderr)
+        found |= dict.fromkeys(folder / name for name in names)
+    return list(found)
+
+
+def _verify_one(folder: "AnyPath", arguments: argparse.Namespace) -> "VerifyReport":
+    """Verify a built source and print what was found; a damaged card is a problem like others."""
+    from vita_data.shards.verify import VerifyReport, verify
+
+    with Progress(f"verify {folder.name}", unit=BYTES, quiet=arguments.quiet) as progress:
+        try:
+            report = verify(folder, progress)
+        except ShardError as fault:
+            report = VerifyReport(
+                source=folder.name, num_shards=0, num_clips=0, num_members=0, problems=(str(fault),), notes=()
+            )
+    if not arguments.json:
         print(
             f"{report.source}: {report.num_shards} shards, {report.num_clips} clips, {report.num_members} members, "
-            f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
+            f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}",
+            flush=True,
         )
     for note in report.notes:
         print(f"vita-data verify: note: {one_line(note)}", file=sys.stderr)
     for problem in report.problems:
         print(f"vita-data verify: {one_line(problem)}", file=sys.stderr)
-    return 1 if report.problems else 0
+    return report

@@ -86,6 +86,13 @@ def sources_in(folder: AnyPath) -> list[str]:
         return sorted(card.parent.name for card in folder.glob(f"*/{CARD}"))
 
 
+def unfinished_in(folder: AnyPath) -> list[str]:
+    """List the sources of a folder whose build or merge is not finished, sorted."""
+    with storage_errors(folder):
+        begun = {path.parent.name for name in (RECORDS, MERGE) for path in folder.glob(f"*/{name}")}
+    return sorted(begun - set(sources_in(folder)))
+
+
 def closed_in(folder: AnyPath) -> list[Path]:
     """List the subfolders of a local folder that this user may not enter: they may be built sources."""
     if not isinstance(folder, Path):

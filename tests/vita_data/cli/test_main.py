@@ -89,7 +89,7 @@ def test_an_unfinished_build_is_told_from_no_build(
     assert code == 2
     assert "its build is not finished; run the same `vita-data build` again" in err
     run(capsys, "build", *raw, "--set", "unit_bytes=1")
-    assert "it contains built sources: bridge" in run(capsys, "verify", tmp_path)[2]
+    assert "it contains built sources: bridge" in run(capsys, "stats", tmp_path)[2]
 
 
 def test_a_manifest_naming_absent_shards_is_a_bad_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -118,6 +118,33 @@ def test_damaged_data_exits_1_in_a_line_that_names_source_file_and_episode(
     assert "ssv2" in lines[0]
     assert victim.name in lines[0]
     assert "Traceback" not in err
+
+
+def test_verify_takes_several_sources_or_their_folder_and_sums_up(
+    capsys: pytest.CaptureFixture[str], toy_shards: Path, tmp_path: Path
+) -> None:
+    for name in ("bridge", "libero", "ssv2"):
+        shutil.copytree(toy_shards / name, tmp_path / name)
+    code, out, err = run(capsys, "verify", tmp_path, "--quiet")
+    assert (code, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["bridge", "libero", "ssv2", "3 sources"]
+    assert out.endswith("3 sources: no problems\n")
+
+    (tmp_path / "libero" / "dataset.json").write_text("{}")
+    next((tmp_path / "ssv2" / "train").glob("*.tar")).write_bytes(b"")
+    (tmp_path / "bridge" / "dataset.json").rename(tmp_path / "card")
+    code, out, err = run(capsys, "verify", tmp_path, "--quiet")
+    assert code == 1
+    assert f"note: {tmp_path / 'bridge'}: not checked, it is not finished" in err
+    assert f"vita-data verify: {tmp_path / 'libero' / 'dataset.json'}: expected a card of this version" in err
+    assert out.splitlines()[-1] == f"2 sources: problems in {tmp_path / 'libero'}, {tmp_path / 'ssv2'}"
+
+    (tmp_path / "card").rename(tmp_path / "bridge" / "dataset.json")
+    code, out, _ = run(capsys, "verify", tmp_path / "bridge", tmp_path / "libero", tmp_path / "bridge", "--json")
+    found = json.loads(out)
+    assert (code, found["num_failed"]) == (1, 1)
+    assert [Path(one["folder"]).name for one in found["sources"]] == ["bridge", "libero"]
+    assert json.loads(run(capsys, "verify", tmp_path / "bridge", "--json")[1])["source"] == "bridge"
 
 
 def test_verify_exits_1_and_names_the_member_after_one_flipped_bit(
