@@ -50,6 +50,11 @@ DROPS: Mapping[Reason, DropRule] = {
 }
 
 
+def rule_of(code: str) -> DropRule:
+    """Give the rule of a drop code, which another version may have written."""
+    return DROPS[Reason(code)] if code in set(Reason) else DropRule("a reason unknown to this version")
+
+
 def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder: object) -> str:
     """Explain why no episode was stored, by the most frequent reason, and which setting changes it; "" if one was.
 
@@ -72,7 +77,7 @@ def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder:
         is_one = count == len(rows) and len(by_cause(rows)) == 1
         ask = "all for one cause: is --raw the folder of this source? If it is, " if is_one else ""
         return f"{told} failed{example}; {ask}fix the cause and run the same command again with --retry-failed"
-    rule = DROPS[Reason(code)] if code in set(Reason) else DropRule("a reason unknown to this version")
+    rule = rule_of(code)
     return f"{told} as {str(code)!r} ({rule.meaning}){example}; {_advice(rule, settings, folder)}"
 
 

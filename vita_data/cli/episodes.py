@@ -58,6 +58,11 @@ def add_episodes_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser
     form = episodes.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print only CSV to stdout, all columns and whole texts")
     add_json_flag(form)
+    form.add_argument(
+        "--counts",
+        action="store_true",
+        help="print only how many episodes of each source are stored, dropped (with the reasons) or failed, and in all",
+    )
     episodes.add_argument(
         "--html",
         type=local_path,
@@ -118,6 +123,8 @@ def _show(arguments: argparse.Namespace, found: "pl.DataFrame", folders: "Sequen
         sys.stdout.write(found.write_csv())
     elif arguments.json:
         print_json(found.to_dicts())
+    elif arguments.counts:
+        print("\n".join(_counts(found)))
     else:
         print("\n".join(_lines(found, num_all=num_all)))
 
@@ -155,6 +162,29 @@ def _lines(found: "pl.DataFrame", *, num_all: int) -> "Iterator[str]":
     outcomes = Counter(found["outcome"].to_list())
     counts = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(outcomes.items()))
     yield f"{found.height:,} of {num_all:,} episodes{counts and ': '}{counts}"
+
+
+def _counts(found: "pl.DataFrame") -> list[str]:
+    """Format the outcomes of each source and of all, with the reasons of the drops, the most frequent first."""
+    from vita_data.command.tables import text_table
+    from vita_data.types import EpisodeOutcome
+
+    names = found["source"].unique(maintain_order=True).to_list()
+    tables = [(name, found.filter(found["source"] == name)) for name in names]
+    rows = [["source", "episodes", *EpisodeOutcome, "dropped because"]]
+    for name, table in [*tables, *([] if len(names) == 1 else [("all", found)])]:
+        outcomes = Counter(table["outcome"].to_list())
+        reasons = _reasons(table["reason"].to_list())
+        rows.append([name, f"{table.height:,}", *(f"{outcomes[outcome]:,}" for outcome in EpisodeOutcome), reasons])
+    return text_table(rows, "lrrrrl")
+
+
+def _reasons(codes: "Sequence[str | None]") -> str:
+    """Format drop codes with their meaning: `short (too few rows) 2`."""
+    from vita_data.builder.drops import rule_of
+
+    found = Counter(code for code in codes if code)
+    return ", ".join(f"{code} ({rule_of(code).meaning}) {count:,}" for code, count in found.most_common())
 
 
 def _cell(name: str, value: object) -> str:

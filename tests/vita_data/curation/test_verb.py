@@ -30,6 +30,20 @@ def test_the_table_shows_whole_ids_and_reasons_and_counts(built: Path, capsys: p
     assert found[-1] == "16 of 16 episodes: dropped 2, ok 14"
 
 
+def test_counts_add_up_the_drops_of_all_sources_with_their_reasons(
+    built: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons = "T1 (empty instruction) 1, short (too few rows) 1"
+    found = [" ".join(line.split()) for line in lines(capsys, str(built), "--counts")]
+    assert found == [
+        "source episodes ok dropped failed dropped because",
+        f"bridge 8 6 2 0 {reasons}",
+        "libero 8 8 0 0",
+        f"all 16 14 2 0 {reasons}",
+    ]
+    assert len(lines(capsys, str(built / "bridge"), "--counts", "--where", "outcome = 'dropped'")) == 2
+
+
 def test_empty_columns_are_left_out_and_nothing_is_an_answer(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = lines(capsys, str(built), "--where", "reason <> ''", "--sort", "id desc")
     assert found[0].split() == ["source", "id", "outcome", "reason", "detail"]
