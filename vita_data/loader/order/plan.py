@@ -199,6 +199,14 @@ class Plan:
         }
         return dataclasses.replace(self, pools=pools)
 
+    def __repr__(self) -> str:
+        parts = [
+            f"{modality} {self.modality_steps[modality]:.0%} of batches, {self.batch_size[modality]} each: "
+            + ", ".join(f"{one.label} {one.share:.1%} ({one.pool.num_windows:,} windows)" for one in planned)
+            for modality, planned in self.pools.items()
+        ]
+        return f"Plan({self.manifest.name}, stage {self.stage}, seed {self.seed}; {'; '.join(parts)})"
+
 
 def _joint_sources(pools: Mapping[Modality, Sequence[PlannedPool]], statistics: Mapping[str, Json]) -> tuple[str, ...]:
     drawn = (one.pool for modality, planned in pools.items() if modality is not Modality.VIDEO for one in planned)

@@ -57,6 +57,9 @@ class OpenEntry:
         split = "" if self.entry.split is Split.TRAIN else f":{self.entry.split}"
         return self.entry.source + split + (f"[{where}]" if where else "")
 
+    def __repr__(self) -> str:
+        return f"OpenEntry({self.label}, {int(self.chosen.sum())} of {len(self.chosen)} clips)"
+
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of the index over all shards."""
         return self.index.table.column(name)
@@ -90,6 +93,9 @@ class Pool:
     """Native steps of the clips with a window."""
     num_without_instruction: int
     """Clips with windows but without an instruction, which this stage skips."""
+
+    def __repr__(self) -> str:
+        return f"Pool({self.modality} {self.opened.label}, {self.num_windows:,} windows)"
 
     @property
     def num_windows(self) -> int:

@@ -234,6 +234,18 @@ def test_the_hash_follows_what_the_order_depends_on(shards: Path, manifest) -> N
     assert len({base.hash, *(other.hash for other in others)}) == 8
 
 
+def test_a_plan_prints_what_matters_on_one_line(shards: Path, manifest) -> None:
+    plan = plan_of(manifest(**ALL), shards, "cotrain", seed=7)
+    told = repr(plan)
+    assert told.startswith(f"Plan({plan.manifest.name}, stage cotrain, seed 7; ")
+    assert len(told) < 500
+    for modality, planned in plan.pools.items():
+        assert f"{modality} {plan.modality_steps[modality]:.0%} of batches, {plan.batch_size[modality]} each" in told
+        for one in planned:
+            assert f"{one.label} {one.share:.1%} ({one.pool.num_windows:,} windows)" in told
+            assert len(repr(one)) < 300
+
+
 def test_statistics_of_every_source_are_at_hand(shards: Path, manifest) -> None:
     statistics = plan_of(manifest(**ALL), shards).statistics
 
