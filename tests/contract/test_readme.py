@@ -114,21 +114,48 @@ def test_the_recipes_run_one_after_the_other(tmp_path: Path) -> None:
     for code in (loader, *fenced("vita_data/README.md", "python"), given + policy):
         done = follow(f"python - <<'END'\n{code}\nEND\n", tmp_path)
         assert done.returncode == 0, f"{code}\n{done.stderr[-2000:]}"
+    pages = ["manifests/README.md", "vita_data/README.md", "vita_data/sources/README.md"]
+    assert {page for page, *_ in blocks()} == set(pages)
+    follow_all(pages, tmp_path)
     assert untracked(tmp_path) == []
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Those of the other READMEs, each complete in itself; `test_manifests` runs those that show their output."""
+def test_another_order_of_the_readmes_works_too(tmp_path: Path) -> None:
+    """Only the page that writes the most, then the recipes; what trains needs nothing but the shards they make."""
+    follow_all(["vita_data/README.md"], tmp_path)
+    for block in fenced("README.md", "bash")[1:4]:
+        done = follow(block, tmp_path)
+        assert done.returncode == 0, f"{block}\n{done.stderr[-2000:]}"
+    assert untracked(tmp_path) == []
+
+
+def follow_all(pages: list[str], folder: Path) -> None:
+    """Run all blocks of some pages one after the other in one folder, as a newcomer does."""
+    for page in pages:
+        for of_page, block, shown in blocks():
+            if of_page == page:
+                done = follow(block, folder)
+                assert done.returncode == 0, f"{page}: {block}\n{done.stderr[-2000:]}"
+                assert shown in done.stdout, block
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Those of the other READMEs, and the output that stands below them, if any."""
     return [
-        (page, block)
+        (page, block, shown)
         for page in PAGES
         if page != "README.md"
-        for block in re.findall(r"```bash\n([^`]*)```(?!\n```text)", PAGES[page])
+        for block, shown in re.findall(r"```bash\n([^`]*)```(?:\n```text\n([^`]*)```)?", PAGES[page])
     ]
 
 
-@pytest.mark.parametrize(("page", "block"), blocks(), ids=lambda text: text.split("\n")[0][:40])
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [(page, block) for page, block, shown in blocks() if not shown],  # `test_manifests` runs the others
+    ids=lambda text: text.split("\n")[0][:40],
+)
 def test_commands_run(page: str, block: str, tmp_path: Path) -> None:
+    """Each block is complete in itself."""
     done = follow(block, tmp_path)
 
     assert done.returncode == 0, f"{page}: {done.stderr[-2000:]}"

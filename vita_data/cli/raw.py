@@ -3,6 +3,9 @@
 import argparse
 import sys
 from dataclasses import asdict
+from filecmp import cmp
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from vita_data.cli.shared import (
@@ -36,7 +39,11 @@ def add_raw_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     toy = add_verb(verbs, "toy", _toy, "write small synthetic raw datasets in their real on-disk layout")
     add_source_arguments(toy, metavar="NAME|all", help_="source to write, or all that come with VITA")
     toy.add_argument(
-        "--raw", required=True, type=local_path, metavar="DIR", help="where NAME/ is written; use DIR/NAME as --raw"
+        "--raw",
+        required=True,
+        type=local_path,
+        metavar="DIR",
+        help="where NAME/ is written, unless it is there already; use DIR/NAME as --raw",
     )
 
     sources = add_verb(
@@ -125,19 +132,47 @@ def _toy(arguments: argparse.Namespace) -> int:
     loaded = [sources.load(name) for name in sources.names()] if arguments.source == "all" else [load_asked(arguments)]
     names = [source.INFO.name for source in loaded]
     require_no_file(arguments.raw, "--raw")
-    for name in names:
-        folder = arguments.raw / name
-        if folder.exists() and any(folder.iterdir()):
-            raise RequestError(f"{folder} is not empty; give a new folder")
+    written = [name for name, source in zip(names, loaded, strict=True) if _has_toy(source, arguments.raw / name)]
     for name, source in zip(names, loaded, strict=True):
-        if arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
+        if name not in written and arguments.raw.is_dir() and holds_raw(source, str(arguments.raw)):
             raise RequestError(f"--raw {arguments.raw} already contains raw data of {name!r}; give a new folder")
     for name, source in zip(names, loaded, strict=True):
         folder = arguments.raw / name
-        folder.mkdir(parents=True, exist_ok=True)
-        source.write_toy(str(folder))
+        if name in written:
+            print(f"vita-data toy: {folder} already contains this toy; nothing was written", file=sys.stderr)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            source.write_toy(str(folder))
         print(folder)
     return 0
+
+
+def _has_toy(source: "Source", folder: Path) -> bool:
+    """Tell whether a folder contains the toy of a source; False if it is empty or missing.
+
+    Raises:
+        RequestError: it contains something else.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    with TemporaryDirectory(prefix="vita-toy-") as scratch:
+        source.write_toy(scratch)
+        if _is_copy(folder, Path(scratch)):
+            return True
+    raise RequestError(f"{folder} is not empty, and what it contains is not this toy; give a new folder")
+
+
+def _is_copy(folder: Path, toy: Path) -> bool:
+    """Tell whether two trees have the same files; stops at the first other one, since a download may be huge."""
+    left = {path.relative_to(toy) for path in toy.rglob("*") if path.is_file()}
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            continue
+        name = path.relative_to(folder)
+        if name not in left or not cmp(path, toy / name, shallow=False):
+            return False
+        left.remove(name)
+    return not left
 
 
 def _sources(arguments: argparse.Namespace) -> int:

@@ -183,6 +183,25 @@ def test_toy_does_not_write_into_a_folder_that_holds_something(
     assert "not empty" in err
 
 
+def test_a_toy_that_is_there_already_is_left_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """So that the examples of several READMEs can share one folder; what is not exactly the toy is still refused."""
+    asked = ("toy", "--source", "bridge", "--raw", tmp_path)
+    assert run(capsys, *asked)[0] == 0
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    before = [path.stat().st_mtime_ns for path in files]
+    code, out, err = run(capsys, *asked)
+    assert (code, out.strip(), err.count("\n")) == (0, str(tmp_path / "bridge"), 1)
+    assert "already contains this toy" in err
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+    for damage in (lambda: files[0].with_name("mine.txt").write_text("x"), files[-1].unlink):
+        damage()
+        code, _, err = run(capsys, *asked)
+        assert code == 2
+        assert "is not this toy" in err
+        files[0].with_name("mine.txt").unlink(missing_ok=True)
+
+
 def test_the_data_half_runs_without_torch(toy_raw: Path, tmp_path: Path) -> None:
     """Build, stats, verify and inspect with imports of torch and TensorFlow made impossible."""
     script = f"""
