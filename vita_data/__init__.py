@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vita_data.front import open_loader, open_source
     from vita_data.loader import LoaderOptions, Plan, PlanChange, RemoteOptions
     from vita_data.loader.loader import Loader
+    from vita_data.loader.normalize import unnormalize_actions
     from vita_data.types import Batch, CameraRole, Modality, Split, Stage, Starts, WindowSpec
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _HOMES = {
     "vita_data.front": ("open_loader", "open_source"),
     "vita_data.loader": ("LoaderOptions", "Plan", "PlanChange", "RemoteOptions"),
     "vita_data.loader.loader": ("Loader",),
+    "vita_data.loader.normalize": ("unnormalize_actions",),
     "vita_data.types": ("Batch", "CameraRole", "Modality", "Split", "Stage", "Starts", "WindowSpec"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "open_loader",
     "open_source",
+    "unnormalize_actions",
 ]
 
 

@@ -2,11 +2,12 @@
 # # Train your own policy on a mixture
 # Any PyTorch model can learn from the loader. This one is a small convolutional network that predicts the next actions
 # from the picture and the state, in about a minute on one CPU core. Run it where the README's first recipe made
-# `shards/`.
+# `shards/`. Batches hold normalized actions; the last cell converts predictions back to millimetres.
 
 # %%
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -66,3 +67,19 @@ with batches("val") as loader, torch.no_grad():
     ours = sum(error(batch, policy(batch)).item() for batch in held_out) / 4
     zero = sum(error(batch, 0.0).item() for batch in held_out) / 4
 print(f"held-out error {ours:.3f}; always the mean action: {zero:.3f}")
+
+# %%
+RIGHT_HAND = slice(7, 10)  # x, y, z; a single arm is the right one
+statistics = loader.plan.statistics  # save it with the weights (it is JSON): a policy needs it to answer in metres
+
+
+def distance_mm(batch: vita_data.Batch) -> float:
+    """Mean distance between the predicted and the true motion of the hand in one step."""
+    assert batch.action is not None and batch.action_mask is not None
+    predicted = vita_data.unnormalize_actions(policy(batch), batch.source, statistics)
+    true = vita_data.unnormalize_actions(batch.action, batch.source, statistics)
+    apart = np.linalg.norm((predicted - true)[..., RIGHT_HAND], axis=-1)
+    return 1000 * float(apart[batch.action_mask[..., RIGHT_HAND.start].numpy()].mean())
+
+
+print(f"the hand's motion in a step is wrong by {sum(map(distance_mm, held_out)) / 4:.1f} mm")

@@ -54,7 +54,9 @@ def test_look_at_shards(where_shards_are: Path, capsys: pytest.CaptureFixture[st
 
 def test_train_your_own(where_shards_are: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(shortened("train_your_own.py", where_shards_are, {"HORIZON, NUM_STEPS": "8, 2"})))
-    assert re.search(r"held-out error \d\.\d+; always the mean action: \d\.\d+", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"held-out error \d\.\d+; always the mean action: \d\.\d+", said)
+    assert re.search(r"the hand's motion in a step is wrong by \d+\.\d mm", said)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vita_data.errors import RequestError
 from vita_data.shards.schema import json_bytes
@@ -130,6 +131,47 @@ def action_scaling(statistics: Mapping[str, Json], source: str, *, joints: bool 
     """
     columns = np.array(batch_columns(joints=joints))
     return Scaling.of(_part(statistics, source, "action"), ACTION_RULES).take(columns)
+
+
+def unnormalize_actions(actions: ArrayLike, source: str | Sequence[str], statistics: Mapping[str, Json]) -> Float32:
+    """Convert the normalized actions of a batch, or a model's predictions of them, back to m, rad and 0 to 1.
+
+    Args:
+        actions: [..., 14], or [..., 28] with joint targets; an array or a tensor of any device. It is not clipped.
+        source: whose statistics to use; or one source for each sample, as in `batch.source`.
+        statistics: `loader.plan.statistics`, also after a way through JSON.
+
+    Returns:
+        An array of the same shape. Columns that the source does not have are 0, constant ones their middle value.
+
+    Raises:
+        RequestError: the statistics do not contain a source, or the shape does not fit.
+    """
+    values = _as_array(actions)
+    if isinstance(source, str):
+        return _physical(values, source, statistics)
+    if len(source) != len(values):
+        raise RequestError(f"expected a source for each of {len(values)} samples, got {len(source)}")
+    rows = [_physical(row, each, statistics) for row, each in zip(values, source, strict=True)]
+    return np.stack(rows) if rows else values
+
+
+def _as_array(values: Any) -> Float32:
+    """Take numbers out of a tensor too, without torch: numpy itself takes none with a gradient or of a GPU."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float()
+    array = np.asarray(values, np.float32)
+    if array.ndim == 0 or array.shape[-1] not in (len(batch_columns(joints=joints)) for joints in (False, True)):
+        raise RequestError(f"expected actions [..., 14] or [..., 28], got shape {list(array.shape)}")
+    return array
+
+
+def _physical(values: Float32, source: str, statistics: Mapping[str, Json]) -> Float32:
+    columns = np.array(batch_columns(joints=values.shape[-1] != len(BATCH_COLUMNS)))
+    part = _part(statistics, source, "action")
+    has = np.zeros(len(columns), bool) if part is None else np.array(part["mask"], bool)[columns]
+    back = Scaling.of(part, ACTION_RULES).take(columns).unnormalize(np.where(has, values, np.float32(0)))
+    return np.where(has, back, np.float32(0))
 
 
 def acts_by_joints(statistics: Mapping[str, Json], source: str) -> bool:
