@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vita_data.shards.clip_fields import CLIP_JSON, DEPTH
 from vita_data.shards.index import open_source
-from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, DEPTH, STATE_NPY, frame_name
+from vita_data.shards.schema import ACTION_NPY, STATE_NPY, frame_name
 from vita_data.types import Split
 
 if TYPE_CHECKING:

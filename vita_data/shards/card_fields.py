@@ -2,11 +2,24 @@
 
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from vita_data import SCHEMA_VERSION
-from vita_data.config.checks import is_finite, is_whole
+from vita_data.config.checks import is_whole
+from vita_data.shards.field_checks import (
+    Check,
+    is_count,
+    is_flag,
+    is_name,
+    is_rate,
+    is_text,
+    list_of,
+    one_of,
+    or_none,
+    record,
+    table,
+)
 from vita_data.shards.sums import SUM
 from vita_data.types import (
     ActionOrigin,
@@ -27,7 +40,6 @@ SUMS = "sums"
 AND = " and "
 """Joins the values of several sources in a merged card."""
 
-_Check = Callable[[object], bool]
 _SHARD = re.compile(r"[^/\\]+\.tar")
 
 
@@ -56,29 +68,9 @@ def resize_of(card: Json) -> ResizeMode:
     return ResizeMode(str(settings_of(card)["resize"]))
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
 def _is_file_name(value: object) -> bool:
     """Tell whether a folder or file may be named so."""
     return isinstance(value, str) and value.isprintable() and value not in ("", ".", "..") and not {*value} & {*"/\\"}
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return is_whole(value, least=0)
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, (int, float)) and is_finite(value) and value > 0
 
 
 def _is_sha256(value: object) -> bool:
@@ -93,70 +85,46 @@ def _is_settings(value: object) -> bool:
     return isinstance(value, Mapping) and value.get("resize") in list(ResizeMode)
 
 
-def _or_none(check: _Check) -> _Check:
-    return lambda value: value is None or check(value)
-
-
-def _one_of(kind: type[StrEnum]) -> _Check:
-    return lambda value: value in list(kind)
-
-
-def _some_of(kind: type[StrEnum]) -> _Check:
+def _some_of(kind: type[StrEnum]) -> Check:
     return lambda value: isinstance(value, str) and all(one in list(kind) for one in value.split(AND))
 
 
-def _list_of(check: _Check) -> _Check:
-    return lambda value: isinstance(value, list) and all(map(check, value))
-
-
-def _table(keys: _Check, values: _Check) -> _Check:
-    return lambda value: isinstance(value, Mapping) and all(map(keys, value)) and all(map(values, value.values()))
-
-
-def _record(fields: Mapping[str, _Check]) -> _Check:
-    return lambda value: (
-        isinstance(value, Mapping)
-        and value.keys() == fields.keys()
-        and all(check(value[name]) for name, check in fields.items())
-    )
-
-
-_COUNTS = _record(dict.fromkeys(("episodes", "clips", "steps", "frames"), _is_count))
-_ENTRY = _record(
+_COUNTS = record(dict.fromkeys(("episodes", "clips", "steps", "frames"), is_count))
+_ENTRY = record(
     {
         "name": _is_shard,
-        "num_clips": _is_count,
-        "num_bytes": _is_count,
+        "num_clips": is_count,
+        "num_bytes": is_count,
         "sha256": _is_sha256,
         "index_sha256": _is_sha256,
     }
 )
-_FIELDS: Mapping[str, _Check] = {
+_FIELDS: Mapping[str, Check] = {
     "schema_version": lambda value: type(value) is int and value == SCHEMA_VERSION,
     "source": _is_file_name,
-    "title": _is_text,
-    "release": _list_of(_is_text),
-    "embodiment": _list_of(_is_text),
+    "title": is_text,
+    "release": list_of(is_text),
+    "embodiment": list_of(is_text),
     "arms": _some_of(Arms),
-    "hz": _or_none(_is_rate),
-    "stride": _or_none(lambda value: is_whole(value, least=1)),
-    "cameras": _table(_one_of(CameraRole), _is_text),
-    "action_origin": _or_none(_some_of(ActionOrigin)),
-    "action_space": _is_text,
-    "licence": _is_text,
-    "redistributable": _is_flag,
-    "url": _is_text,
-    "notes": _list_of(_is_text),
-    "outcomes": _table(_one_of(EpisodeOutcome), _is_count),
-    "drops": _table(_one_of(Reason), _is_count),
-    "counts": _record({split: _table(_one_of(Modality), _COUNTS) for split in Split}),
-    "shards": _record({split: _list_of(_ENTRY) for split in Split}),
-    "frames": _one_of(FrameSelection),
-    "limit": _or_none(_is_count),
+    "hz": or_none(is_rate),
+    "stride": or_none(lambda value: is_whole(value, least=1)),
+    "cameras": table(one_of(CameraRole), is_text),
+    "action_origin": or_none(_some_of(ActionOrigin)),
+    "action_space": is_text,
+    "licence": is_text,
+    "redistributable": is_flag,
+    "url": is_text,
+    "notes": list_of(is_text),
+    "outcomes": table(one_of(EpisodeOutcome), is_count),
+    "drops": table(one_of(Reason), is_count),
+    "counts": record({split: table(one_of(Modality), _COUNTS) for split in Split}),
+    "shards": record({split: list_of(_ENTRY) for split in Split}),
+    "frames": one_of(FrameSelection),
+    "limit": or_none(is_count),
     "settings": _is_settings,
-    "versions": _table(_is_text, _is_text),
+    "versions": table(is_text, is_text),
     "config_hash": _is_sha256,
-    SUMS: _table(_is_name, _is_sha256),
-    MERGED: _list_of(lambda value: isinstance(value, Mapping)),
+    SUMS: table(is_name, _is_sha256),
+    MERGED: list_of(lambda value: isinstance(value, Mapping)),
     SUM: _is_sha256,
 }

@@ -16,17 +16,10 @@ from vita_data.action_convention import Convention
 from vita_data.errors import ManifestError, ShardError
 from vita_data.nearby import meant, near_name
 from vita_data.shards.card_fields import SUMS, card_fault, resize_of
+from vita_data.shards.clip_fields import CLIP_JSON, parse_clip
 from vita_data.shards.index_file import open_index
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import (
-    CLIP_JSON,
-    INDEX_SCHEMA,
-    MemberRef,
-    clip_from_members,
-    frame_name,
-    index_row,
-    require_image,
-)
+from vita_data.shards.schema import INDEX_SCHEMA, MemberRef, clip_from_members, frame_name, index_row, require_image
 from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.shards.tar import walk
 from vita_data.storage.files import AnyPath, is_empty, list_files, read_files, storage_errors
@@ -248,7 +241,7 @@ def rows_from_tar(shard: AnyPath) -> list[Json]:
             seen.add(owner)
         refs[name] = member.ref
         if name == CLIP_JSON:
-            meta = json.loads(member.data)
+            meta = parse_clip(member.data)
     if refs:
         rows.append(index_row(key, meta, refs))
     return rows
@@ -288,7 +281,7 @@ def read_convention(files: ShardFiles, shard: AnyPath, ref: MemberRef, *, clip: 
     """
     data = files.read(shard, ref, clip=clip, member=CLIP_JSON)
     with invalid_content(f"shard {shard}, clip {clip}"):
-        return Convention.of(json.loads(data)["extras"])
+        return Convention.of(parse_clip(data)["extras"])
 
 
 @contextmanager

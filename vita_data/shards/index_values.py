@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vita_data.shards.schema import DEPTH
+from vita_data.shards.clip_fields import CAMERAS
 from vita_data.shards.tar import MAX_MEMBER_BYTES
-from vita_data.types import CameraRole, Gaps, Modality, Split
+from vita_data.types import Gaps, Modality, Split
 
 _MAY_BE_NULL = frozenset({"instruction", "suite", "task", "action_valid", "action", "state"})
 _MEMBERS = ("clip", "action", "state")
@@ -24,7 +24,6 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 """Least and greatest numbers, far wider than any build writes."""
 _MAX_CLIP_BYTES = 1 << 31
 """Most bytes of a clip's members, which are read together; ten minutes of three cameras at 30 Hz have about 1 GB."""
-_CAMERAS = frozenset(name for role in CameraRole for name in (str(role), f"{DEPTH}{role}"))
 _NAMES: Mapping[str, type[StrEnum]] = {"split": Split, "modality": Modality, "gaps": Gaps}
 
 
@@ -58,7 +57,7 @@ def _number_faults(table: pa.Table) -> Iterator[str]:
 def _name_faults(table: pa.Table) -> Iterator[str]:
     for name, kind in _NAMES.items():
         yield from _unknown(table[name], name, frozenset(map(str, kind)))
-    yield from _unknown(pc.list_flatten(table["cameras"]), "cameras", _CAMERAS)
+    yield from _unknown(pc.list_flatten(table["cameras"]), "cameras", CAMERAS)
 
 
 def _member_faults(table: pa.Table) -> Iterator[str]:
@@ -68,7 +67,7 @@ def _member_faults(table: pa.Table) -> Iterator[str]:
             if values.null_count:
                 yield f"column {name} has members without {part.name}"
             elif part.name == "camera":
-                yield from _unknown(values, name, _CAMERAS)
+                yield from _unknown(values, name, CAMERAS)
             elif part.name in _RANGES:
                 yield from _range_faults(values, part.name, name)
 

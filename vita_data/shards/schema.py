@@ -15,6 +15,8 @@ import pyarrow as pa
 import simplejpeg
 
 from vita_data import SCHEMA_VERSION
+from vita_data.shards.clip_fields import CLIP_JSON, DEPTH, parse_clip
+from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import (
     IMAGE_SIZE,
     ActionOrigin,
@@ -33,8 +35,7 @@ from vita_data.types import (
     UnifiedAction,
 )
 
-CLIP_JSON, ACTION_NPY, STATE_NPY = "clip.json", "action.npy", "state.npy"
-DEPTH = "depth_"
+ACTION_NPY, STATE_NPY = "action.npy", "state.npy"
 _COLOUR = "YCbCr"
 
 _MEMBER = pa.struct([("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
@@ -211,15 +212,17 @@ def require_image(name: str, data: bytes) -> bytes:
 
 def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bool = True) -> Clip:
     """Rebuild a clip from its members, keyed by the name after the key's dot; without frames `frames` is empty."""
-    meta = json.loads(members[CLIP_JSON])
+    meta = parse_clip(members[CLIP_JSON])
     step_index = np.asarray(meta["step_index"], np.int64)
     action = state = None
     if meta["action_mask"] is not None:
-        track = Track(values=npy_array(members[ACTION_NPY]), mask=np.asarray(meta["action_mask"], bool))
+        values = _vectors(members, ACTION_NPY, (meta["num_steps"], ACTION_DIM))
+        track = Track(values=values, mask=np.asarray(meta["action_mask"], bool))
         valid = tuple((start, stop) for start, stop in meta["action_valid"])
         action = UnifiedAction(track=track, valid=valid, origin=ActionOrigin(meta["action_origin"]))
     if meta["state_mask"] is not None:
-        state = Track(values=npy_array(members[STATE_NPY]), mask=np.asarray(meta["state_mask"], bool))
+        values = _vectors(members, STATE_NPY, (meta["num_steps"], STATE_DIM))
+        state = Track(values=values, mask=np.asarray(meta["state_mask"], bool))
     stored = meta["frames"] if with_frames else {}
     found = {
         camera: [(row, _image(members, frame_name(camera, int(step_index[row])))) for row in rows]
@@ -258,6 +261,13 @@ def clip_from_members(key: str, members: Mapping[str, bytes], *, with_frames: bo
         extras=meta["extras"],
         depths=depths,
     )
+
+
+def _vectors(members: Mapping[str, bytes], name: str, shape: tuple[int, int]) -> Float32:
+    values = npy_array(members[name])
+    if values.shape != shape:
+        raise ValueError(f"member {name}: shape {values.shape}, expected {shape}")
+    return values
 
 
 def _image(members: Mapping[str, bytes], name: str) -> bytes:

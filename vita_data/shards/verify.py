@@ -1,6 +1,5 @@
 """Checks every byte of a built source: shards, indexes, card, tables, and all of them against one another."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,24 +9,16 @@ from isal.isal_zlib import crc32
 
 from vita_data.command.progress import SILENT, Progress
 from vita_data.errors import ShardError
+from vita_data.shards.clip_fields import CLIP_JSON, parse_clip
 from vita_data.shards.index import card_shards, invalid_content, member_refs, read_card, source_name
 from vita_data.shards.index_file import open_index
-from vita_data.shards.schema import (
-    ACTION_NPY,
-    CLIP_JSON,
-    STATE_NPY,
-    MemberRef,
-    clip_from_members,
-    index_row,
-    npy_array,
-)
+from vita_data.shards.schema import ACTION_NPY, STATE_NPY, MemberRef, clip_from_members, index_row
 from vita_data.shards.sums import SUM
 from vita_data.shards.tar import END, header
 from vita_data.shards.verify_files import file_faults, file_sha256, no_sum, record_faults, strays
 from vita_data.shards.verify_tables import clip_columns, table_faults
-from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.storage.files import AnyPath, storage_errors
-from vita_data.types import Json, Split
+from vita_data.types import Json, Split, Track
 
 _ROWS_AT_ONCE = 1024
 
@@ -174,23 +165,20 @@ def _member_faults(block: bytes, wanted: bytes, ref: MemberRef, *, start: int) -
 
 def clip_faults(row: Json, members: Mapping[str, bytes]) -> Iterator[str]:
     """Compare a clip's members with its metadata and the schema; yields `member NAME: fault`."""
-    clip_from_members(str(row["key"]), members)  # raises what readers would meet
-    meta = json.loads(members[CLIP_JSON])
+    clip = clip_from_members(str(row["key"]), members)  # raises what readers would meet
+    meta = parse_clip(members[CLIP_JSON])
     refs = member_refs(row)
     if index_row(str(row["key"]), meta, refs) != row:
         yield f"member {CLIP_JSON}: differs from the index"
-    for name, mask, dim in ((ACTION_NPY, "action_mask", ACTION_DIM), (STATE_NPY, "state_mask", STATE_DIM)):
-        if (name in members) != (meta[mask] is not None):
+    for name, track in ((ACTION_NPY, None if clip.action is None else clip.action.track), (STATE_NPY, clip.state)):
+        if (name in members) != (track is not None):
             yield f"member {name}: present in only one of tar and {CLIP_JSON}"
-        elif name in members:
-            yield from (f"member {name}: {fault}" for fault in _vector_faults(members[name], meta, mask, dim))
+        elif track is not None:
+            yield from (f"member {name}: {fault}" for fault in _vector_faults(track))
 
 
-def _vector_faults(data: bytes, meta: Json, mask: str, dim: int) -> Iterator[str]:
-    values = npy_array(data)
-    if values.shape != (meta["num_steps"], dim):
-        yield f"shape {values.shape}, expected ({meta['num_steps']}, {dim})"
-    elif not np.isfinite(values).all():
+def _vector_faults(track: Track) -> Iterator[str]:
+    if not np.isfinite(track.values).all():
         yield "contains values that are not finite"
-    elif np.any(values[:, ~np.asarray(meta[mask], bool)]):
+    elif np.any(track.values[:, ~track.mask]):
         yield "a masked column is not zero"

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from vita_data.errors import ShardError
 from vita_data.shards.card_fields import MERGED
+from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.episodes import EPISODES, read_episodes
 from vita_data.shards.index import CARD
-from vita_data.shards.schema import DEPTH
 from vita_data.storage.files import AnyPath
 from vita_data.types import EpisodeOutcome, Json, Split
 

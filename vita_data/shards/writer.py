@@ -11,7 +11,8 @@ import pyarrow as pa
 from isal.isal_zlib import crc32
 
 from vita_data.errors import FIX_THAT, StorageError
-from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA, MemberRef, clip_members, index_row
+from vita_data.shards.clip_fields import CLIP_JSON
+from vita_data.shards.schema import INDEX_SCHEMA, MemberRef, clip_members, index_row
 from vita_data.shards.tar import END, header, padding
 from vita_data.storage.files import AnyPath, describe_fault, hold, make_folder, publish, temporary_for, write_atomically
 from vita_data.types import Clip, Json

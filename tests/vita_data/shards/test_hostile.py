@@ -24,10 +24,11 @@ from vita_data.merge.inputs import open_inputs
 from vita_data.pages.shards.clips import clip_by_key
 from vita_data.pages.viewer.catalog import Place
 from vita_data.pages.viewer.clip import image_group
+from vita_data.shards.clip_fields import CLIP_JSON
 from vita_data.shards.episodes import read_episodes
 from vita_data.shards.index import card_bytes, open_source
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import CLIP_JSON, INDEX_SCHEMA
+from vita_data.shards.schema import INDEX_SCHEMA
 from vita_data.shards.stats import compute_stats, load_stats
 from vita_data.shards.sums import with_sum
 from vita_data.shards.tar import END, header, padding, walk

@@ -10,7 +10,8 @@ from vita_data.errors import ShardError
 from vita_data.loader.order.sampler import MixedModalitySampler, Picks
 from vita_data.loader.windows.clips import GatheredClips, ShardView
 from vita_data.loader.windows.rules import ABSENT, Cut, cut, start_steps
-from vita_data.shards.schema import ACTION_NPY, CLIP_JSON, STATE_NPY, MemberRef
+from vita_data.shards.clip_fields import CLIP_JSON
+from vita_data.shards.schema import ACTION_NPY, STATE_NPY, MemberRef
 from vita_data.types import Modality
 
 MEMBERS = {CLIP_JSON: "clip", ACTION_NPY: "action", STATE_NPY: "state"}

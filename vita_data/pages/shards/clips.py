@@ -17,10 +17,11 @@ from vita_data.errors import RequestError
 from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, evenly
 from vita_data.pages.drawing.html import Picture
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, STATE_GROUPS, Group
+from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import SourceIndex, invalid_content, open_source, read_clip, read_images
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import DEPTH, frame_name
+from vita_data.shards.schema import frame_name
 from vita_data.storage.files import AnyPath
 from vita_data.types import CameraRole, Clip, Gaps, Json, Split, Track
 

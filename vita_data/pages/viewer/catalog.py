@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from vita_data.pages.shards.card import Card, load_card, reason_meaning
 from vita_data.pages.shards.dropped import read_lost
+from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.index import SourceIndex, open_source
-from vita_data.shards.schema import DEPTH
 from vita_data.storage.files import AnyPath
 from vita_data.types import Json, Split
 

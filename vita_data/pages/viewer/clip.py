@@ -16,9 +16,10 @@ from vita_data.pages.shards.clips import depth_steps, gap_bands, invalid_bands, 
 from vita_data.pages.shards.column_groups import ACTION_GROUPS, GRIPPER_UNIT, STATE_GROUPS, Group
 from vita_data.pages.viewer.catalog import Place
 from vita_data.pages.viewer.depth import DepthRange, depth_jpeg
+from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.index import invalid_content, read_clip, read_images
 from vita_data.shards.reader import ShardFiles
-from vita_data.shards.schema import DEPTH, frame_name, npy_array
+from vita_data.shards.schema import frame_name, npy_array
 from vita_data.types import Clip, Json, Track
 
 GROUP = 24
