@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from vita_data.builder.pulse import Place, Pulse
-from vita_data.builder.worker_limits import end_with_parent, is_running, limit_memory, processor_s, waits_for_disk
+from vita_data.builder.worker_limits import (
+    end_with_parent,
+    is_running,
+    limit_memory,
+    mute_libraries,
+    processor_s,
+    waits_for_disk,
+)
 from vita_data.command.signals import interrupts_held
 from vita_data.errors import OutOfMemoryError, VitaDataError
 
@@ -189,6 +196,7 @@ def _serve(connection: Connection, life: Connection, parent: int, spool: str, me
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tempfile.tempdir = spool
+    mute_libraries()
     end_with_parent(life, parent)
     limit_memory(memory_bytes)
     with suppress(EOFError, OSError):  # the parent has gone

@@ -38,6 +38,20 @@ def _end_with(life: Connection) -> None:
     os._exit(1)
 
 
+def mute_libraries() -> None:
+    """Let only Python write to the outputs of this process.
+
+    C libraries print warnings that quote a file, control characters included, once for each damaged image.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is not None:  # it is None if it was closed
+            kept = os.fdopen(os.dup(number), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+            setattr(sys, name, kept)
+            os.dup2(null, number)
+    os.close(null)
+
+
 def limit_memory(num_bytes: int) -> None:
     """Let requests for more memory fail in this process; a crash of it leaves no core file.
 

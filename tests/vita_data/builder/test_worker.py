@@ -58,6 +58,15 @@ def test_an_episode_is_lost_where_it_is_known_and_else_the_rest_of_its_part(word
         assert re.fullmatch(rf"{id_}: {REASONS[word]}; the file is damaged, fetch it again", detail), detail
 
 
+def test_what_libraries_print_about_a_file_does_not_reach_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They quote it: the name of a PNG's colour profile could move the cursor."""
+    raw = tree(tmp_path / "raw", a="ok late_print ok")
+    assert not build_apart(raw, tmp_path / "out").failed
+    assert capfd.readouterr() == ("", "a word of the source's author\n")
+
+
 def test_the_other_episodes_have_the_bytes_that_they_have_without_it(tmp_path: Path) -> None:
     """The lost one is in the middle, so that clips before it are written twice and clips after it once."""
     good = build_apart(tree(tmp_path / "good", a="ok", b="ok ok"), tmp_path / "one")
