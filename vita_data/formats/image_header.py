@@ -2,7 +2,7 @@
 
 import struct
 
-from vita_data.formats.limits import MAX_IMAGE_PIXELS, MAX_JPEG_SCANS
+from vita_data.formats.limits import MAX_IMAGE_PIXELS, MAX_JPEG_SCANNED_PIXELS, MAX_JPEG_SCANS
 
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
@@ -53,9 +53,10 @@ def oversize(data: bytes) -> str:
 def jpeg_excess(data: bytes, header: JpegHeader) -> str:
     """Say why decoding a JPEG with this header would take too much memory or time; empty if it would not."""
     _, height, width, _ = header
-    if (num_scans := data.count(_SCAN)) > MAX_JPEG_SCANS:
-        return f"a JPEG of {num_scans} scans, expected at most {MAX_JPEG_SCANS}"
-    return _size_excess(height, width)
+    if too_large := _size_excess(height, width):
+        return too_large
+    num_scans, most = data.count(_SCAN), min(MAX_JPEG_SCANS, MAX_JPEG_SCANNED_PIXELS // max(height * width, 1))
+    return f"a JPEG of {num_scans} scans, expected at most {most}" if num_scans > most else ""
 
 
 def _size_excess(height: int, width: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.formats.image_header import JpegHeader, jpeg_excess, jpeg_header, oversize
+from vita_data.formats.limits import MAX_STORED_JPEG_BYTES
 from vita_data.formats.raw_tree.file_head import look
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
@@ -69,14 +70,15 @@ def square_depth(metres: Float32) -> Float32:
 
 
 def is_storable(data: bytes) -> bool:
-    """Tell whether JPEG bytes are a complete baseline 3-component 256x256 image.
+    """Tell whether JPEG bytes are a complete baseline 3-component 256x256 image, without megabytes of comments.
 
     Raises:
         UndecodableFrameError: the bytes are not a complete JPEG.
     """
     _check_markers(data)
     kind, height, width, components = _frame_header(data)
-    return (kind, height, width, components) == (_BASELINE_SOF, IMAGE_SIZE, IMAGE_SIZE, 3)
+    is_short = len(data) <= MAX_STORED_JPEG_BYTES
+    return is_short and (kind, height, width, components) == (_BASELINE_SOF, IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
 def is_black(pixels: Image) -> bool:

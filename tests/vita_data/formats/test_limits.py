@@ -87,9 +87,11 @@ def test_a_jpeg_cannot_hide_its_size(hidden: bytes) -> None:
 @pytest.mark.parametrize("kind", [0xC0, 0xC2, 0xC9, 0xCA])
 def test_a_jpeg_of_endless_scans_is_not_decoded(kind: int) -> None:
     """An empty scan is valid with arithmetic coding (C9, CA) too: decoding 40 kB took minutes."""
-    data = jpeg(4096, kind=kind)
-    assert excess(data) == ""
-    assert excess(data + b"\xff\xda\x00" * 5000) == "a JPEG of 5001 scans, expected at most 100"
+    scans = b"\xff\xda\x00"
+    for side, most in ((256, 100), (4096, 32)):
+        data = jpeg(side, kind=kind)
+        assert excess(data + scans * (most - 1)) == ""
+        assert excess(data + scans * most) == f"a JPEG of {most + 1} scans, expected at most {most}"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp"])
@@ -97,6 +99,14 @@ def test_the_size_in_the_header_is_that_of_the_image(suffix: str, monkeypatch: p
     monkeypatch.setattr("vita_data.formats.image_header.MAX_IMAGE_PIXELS", 100)
     data = cv2.imencode(suffix, np.zeros((12, 34, 3), np.uint8))[1].tobytes()
     assert excess(data) == "an image of 34x12 pixels, expected at most 100"
+
+
+def test_an_image_that_opencv_refuses_is_damaged_and_no_error() -> None:
+    """It raises what it says of a width beyond its own limit, and returns nothing for other damage."""
+    data = b"BM" + bytes(8) + struct.pack("<IIiiHH24x", 54, 40, 1 << 25, 1, 1, 24) + bytes(1000)
+    assert excess(data) == ""
+    assert not is_image(data)
+    assert list(EncodedFrames([data]).read([0], ResizeMode.PLAIN)) == [JpegFrame(data)]
 
 
 def test_other_formats_are_no_images_but_small_ones_of_known_formats_are() -> None:

@@ -31,6 +31,15 @@ def test_a_baseline_256_jpeg_passes_through_byte_for_byte() -> None:
     assert stored(JpegFrame(data)) == data
 
 
+def test_a_jpeg_with_megabytes_of_comments_is_encoded_anew() -> None:
+    """A table of a megabyte, compressed, may hold thousands of such images: stored as they are, they fill the disk."""
+    data = jpeg(256, 256)
+    comments = (b"\xff\xfe\xff\xff" + bytes(65533)) * 20
+    result = stored(JpegFrame(data[:2] + comments + data[2:]))
+    assert len(result) < 100_000
+    assert simplejpeg.decode_jpeg_header(result) == (256, 256, "YCbCr", "420")
+
+
 @pytest.mark.parametrize("kind", ["progressive", "grey", "small"])
 def test_any_other_jpeg_is_encoded_anew_as_baseline_colour_256(kind: str) -> None:
     frame = toy_frame(256, 256, step=5)
