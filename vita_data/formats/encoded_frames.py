@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.formats.image_header import excess
-from vita_data.types import JpegFrame, ResizeMode, RgbFrame
+from vita_data.types import Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -38,7 +38,7 @@ def is_image(data: bytes) -> bool:
     if not data or excess(data):
         return False
     if not data.startswith(_JPEG_MAGIC):
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8) is not None
+        return _decoded(data, cv2.IMREAD_REDUCED_COLOR_8) is not None
     try:
         simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8)
     except ValueError:
@@ -50,8 +50,23 @@ def encoded_frame(data: bytes) -> JpegFrame | RgbFrame:
     """Return one frame as `EncodedFrames` yields it."""
     if not data or data.startswith(_JPEG_MAGIC) or excess(data):
         return JpegFrame(data)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    return JpegFrame(data) if pixels is None else RgbFrame(np.asarray(pixels, np.uint8))
+    pixels = _decoded(data, cv2.IMREAD_COLOR_RGB)
+    return JpegFrame(data) if pixels is None else RgbFrame(pixels)
+
+
+def _decoded(data: bytes, how: int) -> Image | None:
+    """Decode an image; None if it is damaged, which OpenCV says in two ways.
+
+    Raises:
+        MemoryError: there is not enough memory.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from error
+        return None
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def any_image(images: Sequence[bytes]) -> bool:
