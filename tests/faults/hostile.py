@@ -244,6 +244,18 @@ def _not_numbers(file: h5py.File, name: str, path: Path) -> None:
     file.create_dataset(name, data=np.full(shape, np.nan))
 
 
+def _great_numbers(file: h5py.File, name: str, path: Path) -> None:
+    """Put in numbers that are finite, but not as float32."""
+    shape, kind = file[name].shape, file[name].dtype.kind
+    if kind == "f":
+        del file[name]
+        file.create_dataset(name, data=np.full(shape, 1e308))
+
+
+def _long_name(file: h5py.File, name: str, path: Path) -> None:
+    file[name].parent.parent.create_group("demo_" + "9" * 5000)
+
+
 _CHANGES = {
     "an external link": _external_link,
     "a link to itself in the file": _loop,
@@ -261,7 +273,9 @@ _CHANGES = {
     "values that are not numbers": _not_numbers,
 }
 HDF5: Mapping[str, Rule] = {
-    f"{name} {number}": _hdf5(change) for name, change in _CHANGES.items() for number in range(2)
+    **{f"{name} {number}": _hdf5(change) for name, change in _CHANGES.items() for number in range(2)},
+    **{f"numbers too large for float32 {number}": _hdf5(_great_numbers) for number in range(6)},
+    "a name of 5000 digits": _hdf5(_long_name),
 }
 
 
@@ -346,7 +360,9 @@ def _npy(shape: tuple[int, ...], kind: str = "<f8", data: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 
 
-class _Call:
+class Call:
+    """What a pickle must not be able to do."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch /tmp/vita-was-here",)
 
@@ -379,19 +395,34 @@ _ARRAYS = {
     "a shape of 2^31 rows": _npy((1 << 31, 7)),
     "a negative shape": _npy((-1, 7)),
     "300 MB of zeros": _npy((300 << 20,), "|u1", bytes(300 << 20)),
-    "objects": _npy((1,), "|O", pickle.dumps([_Call()])),
+    "objects": _npy((1,), "|O", pickle.dumps([Call()])),
     "an unknown kind": _npy((3,), "|V9", bytes(27)),
     "a header that calls": b"\x93NUMPY\x01\x00" + struct.pack("<H", 30) + b"__import__('os').system('ls')\n",
     "a header of nested lists": b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000) + b"(" * 60000,
 }
+
+
+def _great_members(path: Path, drawn: random.Random) -> None:
+    """Put numbers that are finite, but not as float32, in place of all floats of an archive."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    great = {name: np.full(one.shape, 1e308) if one.dtype.kind == "f" else one for name, one in arrays.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **great)
+    put(path, buffer.getvalue())
+
+
 NPZ: Mapping[str, Rule] = {
-    f"{name} {number}": _member(data)
-    for name, data in _ARRAYS.items()
-    for number in range(1 if len(data) > 1 << 20 else 3)
+    **{
+        f"{name} {number}": _member(data)
+        for name, data in _ARRAYS.items()
+        for number in range(1 if len(data) > 1 << 20 else 3)
+    },
+    "numbers too large for float32": _great_members,
 }
 NPY: Mapping[str, Rule] = {
     **{name: _whole(data) for name, data in _ARRAYS.items()},
-    "a pickle that calls": _whole(_npy((), "|O", pickle.dumps(_Call()))),
+    "a pickle that calls": _whole(_npy((), "|O", pickle.dumps(Call()))),
     "a deep pickle": _whole(_npy((), "|O", b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".")),
     "a pickle of other values": _whole(_npy((), "|O", pickle.dumps({"language": _nested(50), "info": 1}))),
     "a pickle without end": _whole(_npy((), "|O", b"\x80\x04" + b"\x8e" + struct.pack("<Q", 1 << 62))),
