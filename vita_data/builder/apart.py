@@ -12,6 +12,7 @@ from vita_data.builder.records import UnitRecord
 from vita_data.builder.unit import OnProgress, Progress, UnitTask, ignore_progress, run_unit
 from vita_data.builder.worker import Answer, Cause, Job, Lost, WorkerLimits
 from vita_data.errors import BRING_BACK, RESUME, SourceError, StorageError, VitaDataError, WorkerError
+from vita_data.formats.raw_tree.tree import RAW_OPTION
 
 AGAIN = "the file is damaged, fetch it again"
 """What to do about a file that its reader does not survive."""
@@ -26,7 +27,7 @@ def list_apart(pool: WorkerPool, task: ListingTask) -> Listing:
     """
     what = run_job(pool, Job(function=list_raw, argument=task))
     if isinstance(what, Lost):
-        raise tree_fault(task.request.raw, what)
+        raise tree_fault(f"{RAW_OPTION} {task.request.raw}", what)
     listing: Listing = value_of(what)
     return listing
 
@@ -52,13 +53,13 @@ def run_job(pool: WorkerPool, job: Job, on_told: Callable[[Any], None] = lambda 
 
 
 def retry_job(
-    pool: WorkerPool, raw: str, job_of: Callable[[tuple[Obstacle, ...]], Job], on_told: Callable[[Any], None]
+    pool: WorkerPool, tree: str, job_of: Callable[[tuple[Obstacle, ...]], Job], on_told: Callable[[Any], None]
 ) -> Any:
     """Do a job that reads parts; what its worker does not survive is an obstacle that the next try passes over.
 
     Args:
         pool: has one worker and does nothing else.
-        raw: the tree, for messages.
+        tree: the tree with the option that it was given by, for messages.
         job_of: makes the job that passes over these obstacles.
         on_told: gets what the job tells.
 
@@ -73,14 +74,14 @@ def retry_job(
             return value_of(what)
         is_new = what.place not in {one.place for one in obstacles}
         if what.place is None or what.place.number is None or not is_new:
-            raise tree_fault(raw, what)
+            raise tree_fault(tree, what)
         obstacles = (*obstacles, Obstacle(place=what.place, reason=f"{what.reason}; {AGAIN}"))
 
 
-def tree_fault(raw: str, lost: Lost) -> SourceError:
+def tree_fault(tree: str, lost: Lost) -> SourceError:
     """Describe a tree whose listing ended the worker."""
     where = f", {lost.place.part}" if lost.place and lost.place.part else ""
-    return SourceError(f"--raw {raw}{where}: {lost.reason}; {AGAIN}")
+    return SourceError(f"{tree}{where}: {lost.reason}; {AGAIN}")
 
 
 def run_apart(

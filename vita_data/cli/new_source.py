@@ -16,7 +16,7 @@ from vita_data.cli.shared import (
 )
 from vita_data.command.arguments import address, local_path, word
 from vita_data.command.exits import one_line, printable
-from vita_data.errors import RequestError, VitaDataError
+from vita_data.errors import RequestError
 
 if TYPE_CHECKING:
     from vita_data.drafts import Draft
@@ -46,10 +46,7 @@ def _new_source(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--out {out}: expected the path of a new file that ends in .py")
     if not name.isidentifier() or name in names():
         raise RequestError(f"--name {name}: expected letters, digits and underscores, and no source that exists")
-    try:
-        draft = draft_apart(DraftRequest(raw=arguments.tree, name=name), reader_limits(arguments))
-    except VitaDataError as error:  # other verbs call the tree --raw, and so do the readers that all of them share
-        raise type(error)(str(error).replace(f"--raw {arguments.tree}", f"--from {arguments.tree}")) from error
+    draft = draft_apart(DraftRequest(raw=arguments.tree, name=name), reader_limits(arguments))
     out.write_text(draft.text, encoding="utf-8")
     if arguments.json:
         unread = None if draft.unread is None else draft.unread.as_json()

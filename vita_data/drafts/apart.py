@@ -9,6 +9,7 @@ from vita_data.builder.apart import retry_job
 from vita_data.builder.pool import WorkerPool
 from vita_data.builder.pulse import Obstacle, Pulse
 from vita_data.builder.worker import Job
+from vita_data.drafts.contents import OPTION
 from vita_data.drafts.draft import Draft, draft_source
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.probe.sample import Watch
@@ -36,11 +37,11 @@ def draft_apart(request: DraftRequest, limits: WorkerLimits) -> Draft:
         return Job(function=_draft, argument=replace(request, obstacles=obstacles))
 
     with closing(WorkerPool(1, limits)) as pool:
-        draft: Draft = retry_job(pool, request.raw, job_of, lambda told: None)
+        draft: Draft = retry_job(pool, f"{OPTION} {request.raw}", job_of, lambda told: None)
     return draft
 
 
 def _draft(request: DraftRequest, on_told: Callable[[object], None], pulse: Pulse) -> Draft:
     watch = Watch(pulse=pulse, obstacles=request.obstacles)
-    with FsspecTree(request.raw, on_open=pulse.opened, on_answer=pulse.beat) as raw:
+    with FsspecTree(request.raw, option=OPTION, on_open=pulse.opened, on_answer=pulse.beat) as raw:
         return draft_source(raw, name=request.name, watch=watch)

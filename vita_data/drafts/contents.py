@@ -24,6 +24,8 @@ from vita_data.formats.rlds.features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.types import Float64, Json, RawTree
 
+OPTION = "--from"
+"""The option that a draft's tree is given by."""
 NUM_EPISODES = 12
 """How many episodes are read."""
 TEXT_WORDS = ("lang", "instruct", "task", "prompt")
@@ -98,7 +100,7 @@ def find_contents(raw: RawTree) -> Contents:
         if files := raw.glob(pattern):
             return _hdf5(raw, pattern, files)
     raise RequestError(
-        f"--from {raw.root}: found no meta/info.json (LeRobot), <name>/<version>/dataset_info.json (RLDS) or *.hdf5; "
+        f"{OPTION} {raw.root}: found no meta/info.json (LeRobot), <name>/<version>/dataset_info.json (RLDS) or *.hdf5; "
         "give the folder of one of these, or write a source by hand (vita_data/sources/README.md)"
     )
 
@@ -248,5 +250,5 @@ def _ordered(keys: Iterable[str]) -> tuple[str, ...]:
 
 def _checked(raw: RawTree, contents: Contents) -> Contents:
     if not any(column.episodes for column in contents.columns) and not contents.cameras:
-        raise RequestError(f"--from {raw.root}: no column or camera of this {contents.format} dataset can be read")
+        raise RequestError(f"{OPTION} {raw.root}: no column or camera of this {contents.format} dataset can be read")
     return contents

@@ -81,7 +81,7 @@ def draft_source(raw: FsspecTree, *, name: str, watch: Watch | None = None) -> D
     except RequestError:
         raise
     except Exception as error:
-        raise SourceError(data_fault(error, f"--from {raw.root}")) from error
+        raise SourceError(data_fault(error, raw.where)) from error
 
 
 def _drafted(raw: FsspecTree, name: str, watch: Watch) -> Draft:
@@ -94,7 +94,7 @@ def _drafted(raw: FsspecTree, name: str, watch: Watch) -> Draft:
     for arm in arms.found:
         untold |= arm.untold
     if not contents.cameras and not arms.found:
-        raise RequestError(f"--from {raw.root}: found no camera, and {arms.untold['right']}")
+        raise RequestError(f"{raw.where}: found no camera, and {arms.untold['right']}")
     declaration = _declaration(contents, name, arms, hz)
     evidence = list(dict.fromkeys(line for arm in arms.found for line in arm.evidence))
     unread: Unread | None = None

@@ -11,7 +11,7 @@ from vita_data.builder.pulse import Obstacle, Pulse
 from vita_data.builder.worker import Job
 from vita_data.command.progress import SILENT, Progress
 from vita_data.config.from_json import from_json
-from vita_data.formats.raw_tree.tree import FsspecTree
+from vita_data.formats.raw_tree.tree import RAW_OPTION, FsspecTree
 from vita_data.nearby_raw import raw_advice
 from vita_data.probe.page import probe_page
 from vita_data.probe.result import ProbeReport
@@ -65,7 +65,7 @@ def probe_apart(request: ProbeRequest, limits: WorkerLimits, progress: Progress 
         return Job(function=_probe, argument=replace(request, obstacles=obstacles))
 
     with closing(WorkerPool(1, limits)) as pool:
-        answer: ProbeAnswer = retry_job(pool, request.raw, job_of, _Shown(progress).hear)
+        answer: ProbeAnswer = retry_job(pool, f"{RAW_OPTION} {request.raw}", job_of, _Shown(progress).hear)
     return answer
 
 

@@ -296,3 +296,16 @@ def test_real_demonstrations_without_images_are_read_as_they_are(real_data: Path
     assert any("probe P1 schema: held" in one for one in draft.evidence)
     with h5py.File(next(folder.glob("*.hdf5"))) as file:
         assert set(draft.unused) >= {"obs/cube_positions"} & set(file["data/demo_0"])
+
+
+def test_a_message_names_the_option_by_itself_and_text_that_only_looks_like_it_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "--raw"
+    tree.touch()
+    assert main(["new-source", "--from", str(tree), "--out", str(tmp_path / "a.py")]) == 2
+    assert f"--from {tree} is a file" in capsys.readouterr().err
+    with pytest.raises(RequestError, match=f"^--from {tmp_path}/absent: the folder does not exist"):
+        FsspecTree(f"{tmp_path}/absent", option="--from")
+    with pytest.raises(RequestError, match=f"^--raw {tmp_path}/absent: the folder does not exist"):
+        FsspecTree(f"{tmp_path}/absent")

@@ -39,15 +39,17 @@ class HubAddress:
     folder: str
 
     @classmethod
-    def read(cls, text: str) -> "HubAddress":
-        """Read an address.
+    def read(cls, text: str, where: str | None = None) -> "HubAddress":
+        """Read an address; `where` names it in messages.
 
         Raises:
             RequestError: it does not name a dataset repository.
         """
         found = _ADDRESS.fullmatch(text)
         if found is None:
-            raise RequestError(f"--raw {text}: expected hf://datasets/ORG/NAME, optionally with @REVISION and /FOLDER")
+            raise RequestError(
+                f"{where or text}: expected hf://datasets/ORG/NAME, optionally with @REVISION and /FOLDER"
+            )
         revision = found["revision"]
         return cls(
             repo=found["repo"],
@@ -71,43 +73,43 @@ class HubFolder:
     """With the commit as revision."""
 
 
-def open_hub(root: str) -> HubFolder | Path:
+def open_hub(root: str, where: str) -> HubFolder | Path:
     """Find a folder of the hub; offline (`HF_HUB_OFFLINE`), its copy in the cache, which may lack files.
+
+    Messages call it `where`.
 
     Raises:
         RequestError: it does not exist, may not be read, or the hub's client is not installed.
         StorageError: the hub does not answer.
     """
-    address = HubAddress.read(root)
+    address = HubAddress.read(root, where)
     try:
         from huggingface_hub import HfApi, HfFileSystem, constants
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
     except ImportError as error:
-        raise RequestError(
-            f"--raw {root}: the hub needs huggingface_hub ({error}); {install_extra('train')}"
-        ) from error
+        raise RequestError(f"{where}: the hub needs huggingface_hub ({error}); {install_extra('train')}") from error
     if constants.HF_HUB_OFFLINE:
-        return _cached_folder(root, address)
-    with storage_errors(f"--raw {root}"):
+        return _cached_folder(where, address)
+    with storage_errors(where):
         try:
             found = HfApi(library_name="vita-data").dataset_info(address.repo, revision=address.revision)
         except GatedRepoError as error:
             raise RequestError(
-                f"--raw {root}: its owner asks for consent; give it on the page of the dataset, then set HF_TOKEN"
+                f"{where}: its owner asks for consent; give it on the page of the dataset, then set HF_TOKEN"
             ) from error
         except RepositoryNotFoundError as error:
             raise RequestError(
-                f"--raw {root}: found no dataset {address.repo} on {constants.ENDPOINT}; check the name, or set "
+                f"{where}: found no dataset {address.repo} on {constants.ENDPOINT}; check the name, or set "
                 "HF_TOKEN to a token that may read it"
             ) from error
         except RevisionNotFoundError as error:
-            raise RequestError(f"--raw {root}: the dataset has no revision {address.revision!r}") from error
+            raise RequestError(f"{where}: the dataset has no revision {address.revision!r}") from error
     return HubFolder(
         fs=HfFileSystem(), address=HubAddress(repo=address.repo, revision=found.sha, folder=address.folder)
     )
 
 
-def _cached_folder(root: str, address: HubAddress) -> Path:
+def _cached_folder(where: str, address: HubAddress) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -115,7 +117,7 @@ def _cached_folder(root: str, address: HubAddress) -> Path:
         snapshot = snapshot_download(address.repo, repo_type=_KIND, revision=address.revision, local_files_only=True)
     except LocalEntryNotFoundError as error:
         raise RequestError(
-            f"--raw {root}: HF_HUB_OFFLINE is set and the cache has nothing of this dataset; unset it, or fetch the "
+            f"{where}: HF_HUB_OFFLINE is set and the cache has nothing of this dataset; unset it, or fetch the "
             f"dataset with `hf download --repo-type dataset {address.repo}`"
         ) from error
     return Path(snapshot) / address.folder

@@ -30,6 +30,10 @@ def _ignore() -> None:
     pass
 
 
+RAW_OPTION = "--raw"
+"""The option that most commands are given a tree by."""
+
+
 class FsspecTree:
     """A read-only folder; every path is relative to its root and uses `/`.
 
@@ -37,12 +41,18 @@ class FsspecTree:
     """
 
     def __init__(
-        self, root: str, *, on_open: Callable[[str], None] = _ignore_path, on_answer: Callable[[], None] = _ignore
+        self,
+        root: str,
+        *,
+        option: str = RAW_OPTION,
+        on_open: Callable[[str], None] = _ignore_path,
+        on_answer: Callable[[], None] = _ignore,
     ) -> None:
         """Open the folder.
 
         Args:
             root: path or URL.
+            option: the option that it was given by, for messages.
             on_open: is called with the path of each file before it is opened.
             on_answer: is called when the disk or store has answered, for each block that is fetched from a store.
 
@@ -50,12 +60,12 @@ class FsspecTree:
             RequestError: the folder does not exist, or the address cannot be read.
             StorageError: the disk or store does not answer or denies access.
         """
-        self.root = root
+        self.root, self.where = root, f"{option} {root}"
         self._on_open, self._on_answer = on_open, on_answer
         self.address = root
         """The same with the commit of the hub that is read, for other processes."""
         self._folder: DiskFolder | ObjectFolder
-        hub = open_hub(root) if root.startswith(SCHEME) else None
+        hub = open_hub(root, self.where) if root.startswith(SCHEME) else None
         if isinstance(hub, HubFolder):
             self._open_hub(hub)
             return
@@ -64,21 +74,21 @@ class FsspecTree:
             try:
                 require_local(place)
             except RequestError as error:
-                raise RequestError(f"--raw {error}") from None
+                raise RequestError(f"{option} {error}") from None
         try:
             self._fs, self._base = fsspec.core.url_to_fs(place, **store_options(place))
         except (ImportError, ValueError) as error:
             reason = unopened(root, error)
-            raise RequestError(f"--raw {root}: this kind of address cannot be read ({reason})") from error
+            raise RequestError(f"{self.where}: this kind of address cannot be read ({reason})") from error
         self._is_local = is_local_fs(self._fs)
         self._copies = Copies(self._fs, on_answer=on_answer)
         if self._is_local:
-            self._folder = DiskFolder(self._base, where=f"--raw {root}")
-            _require_directory(self._base, root)
+            self._folder = DiskFolder(self._base, where=self.where)
+            _require_directory(self._base, root, self.where)
             return
         self._folder = ObjectFolder(self._fs, self._base.rstrip("/"))
-        require_store(self._fs, self._base, address=f"--raw {root}")
-        with storage_errors(f"--raw {root}"):
+        require_store(self._fs, self._base, address=self.where)
+        with storage_errors(self.where):
             self._require_folder()
 
     def _open_hub(self, hub: HubFolder) -> None:
@@ -86,9 +96,9 @@ class FsspecTree:
         self.address = f"{SCHEME}{self._base}"
         self._copies = HubCopies(hub, on_answer=self._on_answer)
         self._folder = HubObjects(self._fs, self._base)
-        with storage_errors(f"--raw {self.root}"):
+        with storage_errors(self.where):
             if not self._folder.exists(self._base):
-                raise RequestError(f"--raw {self.root}: the folder does not exist in the dataset {hub.address.repo}")
+                raise RequestError(f"{self.where}: the folder does not exist in the dataset {hub.address.repo}")
             self._require_folder()
 
     def _require_folder(self) -> None:
@@ -97,13 +107,13 @@ class FsspecTree:
         except FileNotFoundError:
             bucket = self._base.split("/")[0]
             if self._fs.exists(bucket):
-                raise RequestError(f"--raw {self.root}: the folder does not exist in the bucket {bucket}") from None
+                raise RequestError(f"{self.where}: the folder does not exist in the bucket {bucket}") from None
             raise StorageError(
-                f"--raw {self.root}: the bucket {bucket} does not exist; check its name and which store is used "
+                f"{self.where}: the bucket {bucket} does not exist; check its name and which store is used "
                 "(for S3: AWS_ENDPOINT_URL), then run the same command again"
             ) from None
         if found["type"] != "directory":
-            raise RequestError(f"--raw {self.root} is a file; give the folder that contains it")
+            raise RequestError(f"{self.where} is a file; give the folder that contains it")
 
     def _full(self, path: str) -> str:
         require_inside(path)
@@ -118,14 +128,14 @@ class FsspecTree:
         return outer if outer.startswith(f"{self._base.split('/')[0]}/") else full
 
     def _where(self, path: str) -> str:
-        return f"--raw {self.root}, {path}"
+        return f"{self.where}, {path}"
 
     def glob(self, pattern: str) -> list[str]:
         """List files and folders that match, sorted; see `RawTree`."""
         self._on_answer()
         if isinstance(self._folder, DiskFolder):
             return self._folder.glob(pattern)
-        with storage_errors(f"--raw {self.root}"):
+        with storage_errors(self.where):
             return self._folder.glob(pattern)
 
     def list_folder(self, path: str) -> list[Entry] | None:
@@ -136,7 +146,7 @@ class FsspecTree:
         full = self._full(path).rstrip("/")
         if isinstance(self._folder, DiskFolder):
             return self._folder.entries(full)
-        with storage_errors(f"--raw {self.root}"):
+        with storage_errors(self.where):
             return self._folder.entries(full)
 
     def exists(self, path: str) -> bool:
@@ -145,7 +155,7 @@ class FsspecTree:
             return False
         if isinstance(self._folder, DiskFolder):
             return self._folder.exists(self._full(path))
-        with storage_errors(f"--raw {self.root}"):
+        with storage_errors(self.where):
             return self._folder.exists(self._full(path))
 
     def is_dangling(self, path: str) -> bool:
@@ -209,12 +219,12 @@ class FsspecTree:
         self.let_go()
 
 
-def _require_directory(base: str, root: str) -> None:
-    with storage_errors(f"--raw {root}"):
+def _require_directory(base: str, root: str, where: str) -> None:
+    with storage_errors(where):
         try:
             is_folder = stat.S_ISDIR(os.stat(base).st_mode)
         except FileNotFoundError:
             what = "a broken link" if is_dangling(base) else "the folder does not exist"
-            raise RequestError(f"--raw {root}: {what}{near_name(Path(root))}") from None
+            raise RequestError(f"{where}: {what}{near_name(Path(root))}") from None
     if not is_folder:
-        raise RequestError(f"--raw {root} is a file; give the folder that contains it")
+        raise RequestError(f"{where} is a file; give the folder that contains it")

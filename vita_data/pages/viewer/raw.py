@@ -7,6 +7,7 @@ from vita_data.builder.apart import AGAIN, run_job, tree_fault, value_of
 from vita_data.builder.pool import WorkerPool
 from vita_data.builder.worker import Answer, Job, Lost
 from vita_data.errors import VitaDataError
+from vita_data.formats.raw_tree.tree import RAW_OPTION
 from vita_data.pages.viewer.raw_reader import RawEpisode, RawRequest, RawTask, read_raw
 
 
@@ -30,7 +31,7 @@ class RawPictures:
         try:
             what = self._thread.submit(self._run, RawTask(request=request)).result()
             if isinstance(what, Lost):
-                raise tree_fault(request.raw, what)
+                raise tree_fault(f"{RAW_OPTION} {request.raw}", what)
             value_of(what)
         except BaseException:
             self.close()
