@@ -227,10 +227,11 @@ class Trainer:
         with unsharded(self.loss):
             statistics = cast(Mapping[str, Json], self.statistics)
             figures = evaluate(self.model, self.recipe.stage, batches, statistics, self.recipe.loss)
-        for modality in sorted(self.evaluations.missed):
-            self.report(f"not evaluated: no {modality} batch was among those drawn; --set eval_batches=N draws more")
-        for source in sorted(statistics.keys() - set(sources_of(figures))):
-            self.report(f"not evaluated: no window of {source} was among those drawn; --set eval_batches=N draws more")
+        missed = [f"{modality} batches" for modality in sorted(self.evaluations.missed)]
+        missed += sorted(statistics.keys() - set(sources_of(figures)))
+        if missed:
+            named = ", ".join(missed)
+            self.report(f"not evaluated: {named} (not in the batches drawn; --set eval_batches=N draws more)")
         if log is not None:
             write_evaluation(self.run_dir, self.step, figures)
             log.evaluation(self.step, figures)

@@ -270,9 +270,7 @@ def _notes(
         if pool.num_without_instruction
     ]
     if spec.starts is Starts.ROWS:
-        notes += [
-            f"{one.label}: built with keyframes only, so windows start at keyframes instead of at every row"
-            for one in opened
-            if all(view.keyframes_only for view in one.views)
-        ]
+        sparse = ", ".join(one.label for one in opened if all(view.keyframes_only for view in one.views))
+        if sparse:
+            notes.append(f"{sparse}: built with keyframes only, so windows start at keyframes instead of at every row")
     return tuple(notes)

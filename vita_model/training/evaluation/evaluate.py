@@ -195,12 +195,11 @@ def summary(figures: Mapping[str, float], *, step: int | None = None) -> list[st
         lines.append(f"actions: MSE {figures['actions/mse']:.4f} (mean action {figures['actions/mean_mse']:.4f})")
     for source in sources_of(figures):
         lines += _source_lines(figures, source)
-    lines += verdict(figures, step=step)
     if "codes/used" in figures:
         lines.append(f"codes used: {figures['codes/used']:.0%} (even use alone does not show that codes are useful)")
     else:
         lines.append("codes: none yet, the codebook is in its continuous phase (codebook.continuous_updates)")
-    return lines
+    return lines + verdict(figures, step=step)
 
 
 def _source_lines(figures: Mapping[str, float], source: str) -> list[str]:

@@ -226,17 +226,18 @@ def headline(figures: Mapping[str, float]) -> str:
 
 
 def verdict(figures: Mapping[str, float], *, step: int | None = None) -> list[str]:
-    """Explain the figures in sentences; warnings start with "warning".
+    """Explain the figures in sentences: facts, then in one block what starts with "warning", and what to do about it.
 
     What is usual after few steps is no warning before step 1,000; without `step`, the run counts as a long one.
     """
     is_short = step is not None and step < _FEW_STEPS
     mark = f"usual after {step} steps" if is_short else "warning"
-    lines = [line for kind in _DECODED for line in _decoder_verdict(figures, kind, mark)]
-    if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
-        lines.append(
-            f"{mark}: the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})"
-        )
+    ratios = {name: _shuffled_ratio(figures, name, error) for name, error in _DECODED}
+    lines = [
+        f"with another sample's latents the error of the {name} is {times:.2f} times as large"
+        for name, times in ratios.items()
+        if times is not None and times > _IDLE
+    ]
     if "codes/agreement" in figures:
         shared, chance = figures["codes/agreement"], figures["codes/agreement_chance"]
         lines.append(f"paired windows whose video and actions share a code: {shared:.0%} (by chance {chance:.1%})")
@@ -250,7 +251,16 @@ def verdict(figures: Mapping[str, float], *, step: int | None = None) -> list[st
             f"actions decoded from the video's code: MSE {figures['cross/action_mse']:.4f} (mean action "
             f"{figures['cross/action_mean_mse']:.4f})"
         )
-    if any(line.startswith(mark) for line in lines):
+    doubts = [
+        f"the {name} do not depend on their latents, so the codes carry no information for them (with another "
+        f"sample's latents the error is {times:.2f} times as large)"
+        for name, times in ratios.items()
+        if times is not None and times <= _IDLE
+    ]
+    if "codes/rank_video" in figures and figures["codes/rank_video"] < _LEAST_RANK:
+        doubts.append(f"the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})")
+    lines += [f"{mark}: {doubt}" for doubt in doubts]
+    if doubts:
         look = "see previews/*-latents.jpg of this run and `What the latents carry` in vita_model/README.md"
         lines.append(f"a run so short shows that everything works; to learn more, {look}" if is_short else
                      f"to investigate, {look}")  # fmt: skip
@@ -265,19 +275,10 @@ _FEW_STEPS = 1000
 """Codes need more steps than these to carry much."""
 
 
-def _decoder_verdict(figures: Mapping[str, float], kind: tuple[str, str], mark: str) -> list[str]:
-    """Report how much worse a decoder is with another sample's latents."""
-    name, error = kind
+def _shuffled_ratio(figures: Mapping[str, float], name: str, error: str) -> float | None:
+    """Tell how many times as large a decoder's error is with another sample's latents; None if it was not measured."""
     own, other = figures.get(f"{name}/{error}"), figures.get(f"{name}/shuffled_{error}")
-    if own is None or other is None:
-        return []
-    times = other / max(own, 1e-12)
-    if times <= _IDLE:
-        return [
-            f"{mark}: the {name} do not depend on their latents: with another sample's latents the error is only "
-            f"{times:.2f} times as large, so the codes carry no information for them"
-        ]
-    return [f"with another sample's latents the error of the {name} is {times:.2f} times as large"]
+    return None if own is None or other is None else other / max(own, 1e-12)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

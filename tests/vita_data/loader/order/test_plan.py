@@ -63,6 +63,13 @@ def test_finetune_takes_rows_and_the_wrist_and_says_where_it_cannot(shards: Path
     assert plan.notes[0].startswith("arm:")
 
 
+def test_sources_with_the_same_note_share_one_line(tmp_path: Path, make_clip, save, manifest) -> None:
+    for name in ("left", "right"):
+        save(tmp_path, [make_clip(name, 0, steps=40)])
+    told = [note for note in plan_of(manifest(left=1, right=1), tmp_path, "finetune").notes if "keyframes only" in note]
+    assert told == ["left, right: built with keyframes only, so windows start at keyframes instead of at every row"]
+
+
 def test_two_armed_robots_get_both_wrists(tmp_path: Path, make_clip, save, manifest) -> None:
     save(tmp_path, [make_clip("pair", 0, cameras=(CameraRole.PRIMARY, CameraRole.WRIST_LEFT, CameraRole.WRIST_RIGHT))])
     plan = plan_of(manifest(pair=1), tmp_path, "finetune")
