@@ -190,9 +190,12 @@ def _plans(recipe: Recipe, arguments: argparse.Namespace) -> _Plans:
 
 
 def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "Ranks") -> "RunEnd":
+    from vita_model.training.cpu_threads import leave_cores_to_the_loader
     from vita_model.training.estimate.memory import as_text, estimate_memory
     from vita_model.training.train import train
 
+    if ranks.device.type == "cpu":
+        leave_cores_to_the_loader(recipe.loader.threads)
     plan = plans.train
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(Progress(recipe.name, unit="steps", quiet=arguments.quiet))
