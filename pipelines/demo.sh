@@ -59,6 +59,6 @@ vita-eval tabletop evaluate --task lift_red --policy pipelines/demo_policy --epi
     --out "$out/rollouts"
 
 say "report everything on one page"
-vita-data report "$out/shards" --manifest manifests/lift.toml --rollouts "$out/rollouts" \
+vita-data report "$out/shards" --manifest manifests/lift.toml --rollouts "$out/rollouts" --view "$out/view" \
     --run "$out/runs/warmup" --run "$out/runs/cotrain" --run "$out/runs/finetune" --html "$out/report.html"
 echo "open $out/report.html, and $out/view/index.html to watch every demonstration"

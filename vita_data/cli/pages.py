@@ -1,10 +1,16 @@
 """`vita-data inspect` and `report`: pages of built sources and training runs."""
 
 import argparse
+import os
+from pathlib import Path
+from urllib.parse import quote
 
 from vita_data.cli.shared import add_verb, write_page
 from vita_data.command.arguments import any_folder, local_path, word
 from vita_data.command.progress import Progress, add_quiet_flag
+from vita_data.errors import RequestError
+
+INDEX = "index.html"
 
 
 def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,6 +45,9 @@ def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="also show the film and success rates that `vita-eval tabletop | robosuite evaluate` wrote, those of one "
         "task together, or the rates of `vita-eval replay --out` beside them (repeatable)",
     )
+    report.add_argument(
+        "--view", type=local_path, metavar="DIR", help="also link this viewer, which `vita-data view --html` wrote"
+    )
     report.add_argument("--html", required=True, type=local_path, metavar="FILE", help="where the page is written")
     add_quiet_flag(report)
 
@@ -54,9 +63,23 @@ def _inspect(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from vita_data.pages.report import report_page
 
+    viewer = _viewer(arguments.view, arguments.html)
     with Progress("report", unit="parts", quiet=arguments.quiet) as progress:
         page = report_page(
             arguments.folder, manifest=arguments.manifest, runs=arguments.run, rollouts=arguments.rollouts,
-            progress=progress,
+            viewer=viewer, progress=progress,
         )  # fmt: skip
     return write_page(arguments.html, page)
+
+
+def _viewer(folder: Path | None, html: Path) -> str | None:
+    """Return the address of a viewer as seen from a page, so that both can be moved together.
+
+    Raises:
+        RequestError: the folder has no viewer.
+    """
+    if folder is None:
+        return None
+    if not (folder / INDEX).is_file():
+        raise RequestError(f"--view {folder}: {INDEX} not found; give the folder that `vita-data view --html` wrote")
+    return quote(os.path.relpath(folder / INDEX, html.parent))

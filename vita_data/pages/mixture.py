@@ -9,7 +9,7 @@ from pathlib import Path
 from vita_data.loader.mixture.report import MixReport, ModalityMix, Realised, StageMix, mix
 from vita_data.loader.mixture.text import percent, points, terms
 from vita_data.manifest import load_manifest
-from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, folded, join, paragraph, table, text
 from vita_data.storage.files import AnyPath
 from vita_data.types import Stage
 
@@ -38,7 +38,7 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
         "is drawn.",
         body=join([
             paragraph(f"Computed with {terms(report)}."), *_realised(report),
-            *(part for stage in report.stages for part in _stage(stage)),
+            *map(_stage, report.stages),
         ]),
     )  # fmt: skip
 
@@ -64,15 +64,16 @@ def _cells(one: Realised, *, compared: bool) -> Iterator[Cell]:
         yield None if apart is None else points(apart)
 
 
-def _stage(stage: StageMix) -> Iterator[Markup]:
-    yield element("h3", text(f"Stage {stage.stage}"))
+def _stage(stage: StageMix) -> Markup:
     if stage.refused:
-        yield paragraph(f"Not possible with this manifest: {stage.refused}", css="warning")
-        return
+        title = element("h3", text(f"Stage {stage.stage}"))
+        return join([title, paragraph(f"Not possible with this manifest: {stage.refused}", css="warning")])
     steps = ", ".join(f"{part.modality} {part.step_share:.2%}" for part in stage.modalities)
-    yield paragraph(f"Share of the steps: {steps}.")
-    yield table(Table(header=_HEADER, rows=tuple(row for part in stage.modalities for row in _rows(part))))
-    yield from (paragraph(f"Note: {note}") for note in stage.notes)
+    rows = tuple(row for part in stage.modalities for row in _rows(part))
+    return folded(
+        f"Stage {stage.stage}: share of the steps: {steps}", table(Table(header=_HEADER, rows=rows)),
+        *(paragraph(f"Note: {note}") for note in stage.notes),
+    )  # fmt: skip
 
 
 def _rows(part: ModalityMix) -> Iterator[tuple[Cell, ...]]:

@@ -1,5 +1,6 @@
 """The page of `vita-data report`: all built sources of a folder, their mixture, and training runs on them."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,9 +32,12 @@ def report_page(
     manifest: Path | None,
     runs: Sequence[Path],
     rollouts: Sequence[Path] = (),
+    viewer: str | None = None,
     progress: Progress = SILENT,
 ) -> str:
-    """Return the page of a shard folder, optionally with a mixture of it, training runs and rollouts.
+    """Return the page of a shard folder, optionally with a mixture of it, training runs, rollouts and a viewer.
+
+    `viewer` is the address, seen from the page, of what `vita-data view --html` wrote.
 
     Progress counts these and the sources.
 
@@ -58,8 +62,7 @@ def report_page(
         Section(
             title="Pictures",
             explanation="The first clip of each source, with stored images evenly spaced over the clip.",
-            body=join([advice(PLAY, "vita-data view SHARDS --serve"),
-                       *(part for view in views for part in _sheet(view))]),
+            body=join([_play(folder, viewer), *(part for view in views for part in _sheet(view))]),
         ),
         Section(
             title="What was built",
@@ -98,7 +101,16 @@ def report_page(
         *(_counted(run_section(run), progress) for run in runs),
     ]  # fmt: skip
     introduction = "From raw datasets to a trained model: what was built, how it is mixed, and how training went."
-    return page("Data and training report", introduction, sections, warnings=licence_warnings(cards))
+    links = [] if viewer is None else [("Watch every clip", viewer)]
+    return page("Data and training report", introduction, sections, warnings=licence_warnings(cards), links=links)
+
+
+def _play(folder: AnyPath, viewer: str | None) -> Markup:
+    """Say where the clips can be watched."""
+    if viewer is None:
+        return advice(PLAY, f"vita-data view {shlex.quote(str(folder))} --serve")
+    link = element("a", text("in the viewer"), href=viewer)
+    return element("p", text("All clips play over their actions and state "), link, text("."), class_="explain")
 
 
 def _counted(section: Section, progress: Progress) -> Section:

@@ -63,17 +63,24 @@ function drawing(svg) {
 }
 function look(frame) {
   const page = frame.contentDocument, root = page.documentElement, walk = page.createTreeWalker(page.body, 4);
-  const letters = [];
+  const letters = [], height = root.scrollHeight;
   while (walk.nextNode()) {
     const parent = walk.currentNode.parentElement;
     if (walk.currentNode.data.trim() && !parent.closest("svg"))
       letters.push(parseFloat(frame.contentWindow.getComputedStyle(parent).fontSize));
   }
+  // What is folded is measured where it appears when unfolded, the rest where the page shows it at first.
+  const folded = new Set(page.querySelectorAll("details:not([open]) *"));
+  const images = [...page.images], drawings = [...page.querySelectorAll("svg[role=img]")];
+  const seen = new Map([...images.map((one) => [one, image]), ...drawings.map((one) => [one, drawing])]);
+  const told = new Map();
+  for (const [one, measure] of seen) if (!folded.has(one)) told.set(one, measure(one));
+  for (const one of page.querySelectorAll("details")) one.open = true;
+  for (const [one, measure] of seen) if (folded.has(one)) told.set(one, measure(one));
   return {
     width: frame.contentWindow.innerWidth, scroll_width: root.scrollWidth, client_width: root.clientWidth,
-    height: root.scrollHeight, letters_px: letters,
-    images: [...page.images].map(image),
-    drawings: [...page.querySelectorAll("svg[role=img]")].map(drawing),
+    height, letters_px: letters,
+    images: images.map((one) => told.get(one)), drawings: drawings.map((one) => told.get(one)),
     scrolling: [...page.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth)
       .map((one) => `${one.scrollWidth} px in ${one.clientWidth}: ${one.textContent.slice(0, 80)}`),
   };

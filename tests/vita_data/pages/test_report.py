@@ -1,10 +1,13 @@
 """The page of a shard folder: the table equals the cards, the mixture equals `mix`, refusals name what is missing."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.vita_data.pages.conftest import write_run
 from tests.vita_data.pages.page_parser import PageParser
+from vita_data.cli.main import main
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.mixture.report import mix
 from vita_data.manifest import load_manifest
@@ -78,7 +81,34 @@ def test_one_contact_sheet_a_source_and_actions_where_there_are_any(shard_folder
 def test_the_page_begins_with_pictures_and_names_the_viewer(shard_folder: Path) -> None:
     page = report_page(shard_folder, manifest=None, runs=[])
     assert page.index("<img") < page.index("<table")
-    assert "vita-data view SHARDS --serve" in PageParser(page).texts
+    assert f"vita-data view {shard_folder} --serve" in PageParser(page).texts
+
+
+def test_a_viewer_is_linked_from_where_the_page_is(
+    shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    viewer, page = tmp_path / "my view", tmp_path / "pages" / "report.html"
+    page.parent.mkdir()
+    asked = ["report", str(shard_folder), "--view", str(viewer), "--html", str(page), "--quiet"]
+    assert main(asked) == 2
+    assert f"--view {viewer}: index.html not found" in capsys.readouterr().err
+
+    viewer.mkdir()
+    (viewer / "index.html").touch()
+    assert main(asked) == 0
+    links = [one["href"] for one in PageParser(page.read_text()).named("a")]
+    assert links[0] == "../my%20view/index.html"
+    assert links.count(links[0]) == 2
+
+
+def test_long_parts_of_the_page_are_folded(shard_folder: Path, manifest: Path, tmp_path: Path) -> None:
+    page = report_page(shard_folder, manifest=manifest, runs=[write_run(tmp_path / "run")])
+    folded = re.findall(r"<details><summary>([^<]*)</summary>", page)
+    assert [words.partition(":")[0] for words in folded if words.startswith("Stage")] == [
+        "Stage warmup", "Stage cotrain"
+    ]  # fmt: skip
+    assert "<h3>Stage finetune</h3>" in page, "what is not possible is not hidden"
+    assert {"Pace", "Realised shares"} <= {words.partition(":")[0] for words in folded}
 
 
 def test_mixture_table_equals_mix(shard_folder: Path, manifest: Path) -> None:
@@ -95,7 +125,8 @@ def test_mixture_table_equals_mix(shard_folder: Path, manifest: Path) -> None:
     assert [(row[0], row[1], row[3], row[5]) for row in rows] == [
         (modality, source.label, f"{source.num_windows:,}", f"{source.share:.2%}") for modality, source in sources
     ]
-    assert [text for text in parsed.texts if text.startswith("Stage ")] == [f"Stage {stage}" for stage in Stage]
+    titles = [text.partition(":")[0] for text in parsed.texts if text.startswith("Stage ")]
+    assert titles == [f"Stage {stage}" for stage in Stage]
 
 
 def test_manifest_of_an_absent_source_is_refused(shard_folder: Path, manifest: Path) -> None:

@@ -40,7 +40,8 @@ tbody th { position: sticky; left: 0; background: #fff; }
 .sheet { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 1rem; } .sheet figure { width: 130px; }
 .sheets { display: flex; flex-wrap: wrap; column-gap: 2.4rem; } .sheets > div { max-width: 100%; }
 .threes > div { width: 376px; } .threes p { font-size: .8rem; line-height: 1.3; } .threes .sheet { flex-wrap: nowrap; }
-code { font-size: .9em; background: #f2f5f8; border-radius: 4px; padding: .1rem .3rem; white-space: nowrap; }
+code { font-size: .9em; background: #f2f5f8; border-radius: 4px; padding: .1rem .3rem; }
+details { margin: .4rem 0 1rem; } summary { cursor: pointer; padding: .2rem 0; color: #0b5cad; }
 figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-height: 1.3; color: #4a5565; }
 .sheet img { display: block; width: 100%; aspect-ratio: 1; box-sizing: border-box; border: 1px solid #d5dae1; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 1rem;
@@ -49,7 +50,7 @@ figure { margin: 0; min-width: 0; } .sheet figcaption { font-size: .8rem; line-h
 .legend { font-size: .8rem; } .legend span { display: inline-block; margin-right: .9rem; }
 .legend svg { display: inline; width: 22px; height: 8px; margin-right: .3rem; }
 video { max-width: 100%; height: auto; display: block; margin: .4rem 0 1rem; }
-.picture img { max-width: 100%; height: auto; border: 1px solid #d5dae1; }
+.picture img { max-width: 100%; max-height: 440px; border: 1px solid #d5dae1; }
 @media (max-width: 600px) {
   body { padding: .5rem .8rem 3rem; } table { max-width: none; } th, td { max-width: 15rem; padding: .3rem .5rem; }
   .facts table { max-width: 100%; } .facts td { overflow-wrap: anywhere; }
@@ -164,15 +165,28 @@ def advice(words: str, command: str) -> Markup:
     return element("p", text(f"{words} "), element("code", text(command)), class_="explain")
 
 
+def folded(words: str, *parts: Markup) -> Markup:
+    """Hide details that few readers need behind a line; a click on it shows them, without a script."""
+    return element("details", element("summary", text(words)), *parts)
+
+
 def side_by_side(drawings: Iterable[Markup]) -> Markup:
     """Put drawings side by side, or below one another in a narrow window."""
     return element("div", *drawings, class_="charts")
 
 
-def page(title: str, introduction: str, sections: Sequence[Section], *, warnings: Sequence[str] = ()) -> str:
-    """Return a whole page: title, warnings, links to the sections, the sections."""
+def page(
+    title: str,
+    introduction: str,
+    sections: Sequence[Section],
+    *,
+    warnings: Sequence[str] = (),
+    links: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return a whole page: title, warnings, links (words, address) to other pages and to the sections, the sections."""
     numbered = [(f"section-{number}", section) for number, section in enumerate(sections, 1)]
-    links = element("nav", *(element("a", text(section.title), href=f"#{id_}") for id_, section in numbered))
+    targets = [*links, *((section.title, f"#{id_}") for id_, section in numbered)]
+    navigation = element("nav", *(element("a", text(words), href=address) for words, address in targets))
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -186,7 +200,7 @@ def page(title: str, introduction: str, sections: Sequence[Section], *, warnings
         element("h1", text(title)),
         paragraph(introduction, css="explain"),
         *(paragraph(warning, css="warning") for warning in warnings),
-        links,
+        navigation,
         *(_section(id_, section) for id_, section in numbered),
     )
     whole = "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"

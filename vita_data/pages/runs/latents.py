@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vita_data.pages.drawing.chart import Chart, Series, charts
-from vita_data.pages.drawing.html import Cell, Markup, Table, element, facts, paragraph, table, text
+from vita_data.pages.drawing.html import Cell, Markup, Table, element, facts, folded, paragraph, table, text
 from vita_data.pages.runs.previews import preview_picture
 from vita_data.pages.runs.run_files import Evaluation, Metrics, newest_latents, read_evaluation, read_evaluations
 
@@ -62,7 +62,8 @@ def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
         parts.append(paragraph("Not measured yet: a run is evaluated every eval_every steps and after its last "
                                "step.", css="explain"))  # fmt: skip
     else:
-        parts += [*_verdict(evaluation), *_tables(evaluation.figures, metrics), *_course(read_evaluations(run))]
+        tables = [*_tables(evaluation.figures, metrics), *_course(read_evaluations(run))]
+        parts += [*_verdict(evaluation), *([folded("The figures behind this", *tables)] if tables else [])]
     if preview is not None:
         parts.append(preview_picture(preview, run, _CAPTION.format(step=preview.step)))
     return parts

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vita_data.pages.drawing.bars import bar_list
-from vita_data.pages.drawing.html import Cell, Markup, Table, element, paragraph, side_by_side, table, text
+from vita_data.pages.drawing.html import Cell, Markup, Table, element, folded, paragraph, side_by_side, table, text
 from vita_data.pages.runs.run_files import read_evaluation
 
 _WORDS = (
@@ -64,7 +64,7 @@ def source_parts(run: Path) -> list[Markup]:
         element("h3", text("What was learnt of each source")),
         paragraph(_WORDS.format(step=evaluation.step), css="explain"),
         side_by_side(bars),
-        *(part for kind, found in shown for part in _table(kind, found)),
+        folded("The figures as a table", *(part for kind, found in shown for part in _table(kind, found))),
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vita_data.pages.drawing.chart import Chart, Series, Stroke, charts
-from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
+from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, folded, join, paragraph, table, text
 from vita_data.pages.runs.latents import latent_parts
 from vita_data.pages.runs.previews import preview_picture
 from vita_data.pages.runs.run_files import (
@@ -23,6 +23,8 @@ from vita_data.pages.runs.sources import source_parts
 from vita_data.pages.shards.column_groups import Group, arm_action_groups
 
 _MAX_CURVE_POINTS = 200
+_MAX_LOSSES = 3
+"""How many curves of losses are not folded: a row on a wide screen."""
 _MAX_SAMPLES = 4
 _PREVIEW_GROUPS = (*arm_action_groups("left arm", 0), *arm_action_groups("right arm", 7))
 
@@ -67,8 +69,8 @@ def run_section(run: Path) -> Section:
     rest = {curve.metric: curve.metric for curve in metrics.curves if curve.metric not in known}
     parts = [
         *_curves(metrics, _LOSSES, "Losses", "What training minimizes; one line per modality, lower is better."),
-        *_curves(metrics, _CODES, "Codes", "How well the shared codebook is used; a perplexity of 1 means one code."),
-        *_curves(metrics, {**_PACE, **rest}, "Pace", "Learning rate, gradient norm and speed."),
+        *_folded_curves(metrics, _CODES, "Codes: how well the codebook is used; a perplexity of 1 means one code"),
+        *_folded_curves(metrics, {**_PACE, **rest}, "Pace: learning rate, gradient norm and speed"),
         *latent_parts(run, metrics),
         *source_parts(run),
         *_shares(metrics),
@@ -88,7 +90,14 @@ def _curves(metrics: Metrics, titles: Mapping[str, str], heading: str, words: st
     drawn = [_chart(metrics, metric, title) for metric, title in titles.items() if metrics.of(metric)]
     if not drawn:
         return []
-    return [element("h3", text(heading)), paragraph(words, css="explain"), charts(drawn)]
+    shown, rest = drawn[:_MAX_LOSSES], drawn[_MAX_LOSSES:]
+    more = [folded(f"{len(rest)} more curves", charts(rest))] if rest else []
+    return [element("h3", text(heading)), paragraph(words, css="explain"), charts(shown), *more]
+
+
+def _folded_curves(metrics: Metrics, titles: Mapping[str, str], words: str) -> list[Markup]:
+    drawn = [_chart(metrics, metric, title) for metric, title in titles.items() if metrics.of(metric)]
+    return [folded(words, charts(drawn))] if drawn else []
 
 
 def _chart(metrics: Metrics, metric: str, title: str) -> Chart:
@@ -116,9 +125,8 @@ def _shares(metrics: Metrics) -> list[Markup]:
     ]
     if not rows:
         return []
-    words = "The share of each modality's samples that each source actually provided, up to the last step."
-    shown = table(Table(header=("modality", "source", "realised share"), rows=tuple(rows)))
-    return [element("h3", text("Realised shares")), paragraph(words, css="explain"), shown]
+    words = "Realised shares: the part of each modality's samples that each source provided, up to the last step"
+    return [folded(words, table(Table(header=("modality", "source", "realised share"), rows=tuple(rows))))]
 
 
 def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
@@ -134,17 +142,17 @@ def _frames(preview: PicturePreview | None, run: Path) -> list[Markup]:
 def _actions(preview: ActionPreview | None) -> list[Markup]:
     if preview is None:
         return []
-    parts = [
-        element("h3", text(f"Predicted and true actions after step {preview.step}")),
-        paragraph("The next steps of some samples in normalized units (-1..1 is q01..q99 of the source): the true "
-                  "chunk is solid, the predicted one dashed. Columns that a robot does not have are omitted.",
-                  css="explain"),
-    ]  # fmt: skip
-    for sample in range(min(len(preview.mask), _MAX_SAMPLES)):
-        drawn = [_chunk_chart(preview, sample, group) for group in _PREVIEW_GROUPS
-                 if preview.mask[sample][:, group.columns()].any()]  # fmt: skip
-        parts.append(charts(drawn) if drawn else paragraph(f"Sample {sample + 1} has no valid action."))
-    return parts
+    words = paragraph("The next steps of some samples in normalized units (-1..1 is q01..q99 of the source): the true "
+                      "chunk is solid, the predicted one dashed. Columns that a robot does not have are omitted.",
+                      css="explain")  # fmt: skip
+    samples = (_sample(preview, number) for number in range(min(len(preview.mask), _MAX_SAMPLES)))
+    return [folded(f"Predicted and true actions after step {preview.step}", words, *samples)]
+
+
+def _sample(preview: ActionPreview, number: int) -> Markup:
+    drawn = [_chunk_chart(preview, number, group) for group in _PREVIEW_GROUPS
+             if preview.mask[number][:, group.columns()].any()]  # fmt: skip
+    return charts(drawn) if drawn else paragraph(f"Sample {number + 1} has no valid action.")
 
 
 def _chunk_chart(preview: ActionPreview, sample: int, group: Group) -> Chart:

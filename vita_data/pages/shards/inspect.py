@@ -4,6 +4,7 @@ Reads the complete card, indexes, list of raw episodes and statistics, but only 
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 
 from vita_data.command.progress import SILENT, Progress
@@ -57,7 +58,7 @@ def inspect_page(folder: AnyPath, *, key: str | None, progress: Progress = SILEN
     losses = losses_section(card, read_losses(folder))
     progress.update(note="raw episodes")
     sections = [
-        _pictures_section(views, card.source),
+        _pictures_section(views, folder),
         Section(
             title=f"About {card.source}",
             explanation="The source's card: facts of the dataset, and the outcome of every raw episode in this build.",
@@ -76,12 +77,12 @@ def inspect_page(folder: AnyPath, *, key: str | None, progress: Progress = SILEN
     return page(f"{card.source}: stored clips", introduction, sections, warnings=licence_warnings((card,)))
 
 
-def _pictures_section(views: Sequence[ClipView], source: str) -> Section:
+def _pictures_section(views: Sequence[ClipView], folder: AnyPath) -> Section:
     """Show stored images of clips under their instructions."""
     return Section(
         title="Pictures",
         explanation="Stored images, evenly spaced over each clip.",
-        body=join([advice(PLAY, f"vita-data view SHARDS/{source} --serve"),
+        body=join([advice(PLAY, f"vita-data view {shlex.quote(str(folder))} --serve"),
                    *(part for view in views for part in _sheets(view))]) if views else paragraph("No clip was stored."),
     )  # fmt: skip
 
