@@ -13,13 +13,17 @@ from vita_data.types import Image
 from vita_model.sims.results.film import write_film
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
 <style>
-body {{ font-family: sans-serif; margin: 2em }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1em }}
-video {{ width: 100% }} figure {{ margin: 0 }} figcaption {{ font-size: small; overflow-wrap: anywhere }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 1240px; margin: 0 auto; padding: 1rem 1.5rem }}
+h1 {{ font-size: 1.7rem; margin: 1rem 0 .2rem }} p {{ color: #4a5565; margin: .3rem 0 1rem }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(256px, 100%), 1fr)); gap: 1em }}
+video {{ width: 100%; max-width: 400px }} figure {{ margin: 0 }}
+figcaption {{ font-size: small; overflow-wrap: anywhere }}
 </style>
 <h1>{title}</h1>
+<p>{count}. A green frame at the end: solved; a red one: not solved within the limit.</p>
 <main>
 {figures}
 </main>
@@ -54,7 +58,8 @@ class Videos:
         figures = "\n".join(
             _FIGURE.format(file=html.escape(name), name=html.escape(name.removesuffix(".mp4"))) for name in names
         )
+        count = "1 episode" if len(names) == 1 else f"{len(names):,} episodes"
         page = self.folder / "index.html"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(page, _PAGE.format(title=html.escape(title), figures=figures).encode())
+        write_atomically(page, _PAGE.format(title=html.escape(title), count=count, figures=figures).encode())
         return page

@@ -33,6 +33,8 @@ def test_each_episode_has_a_film_of_all_its_steps_and_the_page_has_all_films(tmp
     assert page.count("<video ") == 3
     assert 'src="lift &lt;it&gt;-001.mp4"' in page
     assert "<title>All &amp; sundry</title>" in page
+    assert "<p>3 episodes." in page
+    assert '<meta name="viewport" content="width=device-width' in page  # or a phone shows it as a desk, tiny
 
 
 def test_an_episode_does_not_depend_on_those_before_it(make_arm):
