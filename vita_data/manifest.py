@@ -18,7 +18,7 @@ from vita_data.config.checks import is_finite
 from vita_data.errors import ManifestError, did_you_mean, forbidden
 from vita_data.installation import MANIFESTS
 from vita_data.nearby import advice, near_name
-from vita_data.storage.files import expand_home
+from vita_data.storage.files import expand_home, read_files
 from vita_data.types import Basis, Json, Manifest, MixtureEntry, Split
 
 _TOP_KEYS = ("name", "schema_version", "basis", "temperature", "max_repeats_per_100k_steps", "sources")
@@ -129,13 +129,14 @@ def load_manifest(path: str | Path) -> Manifest:
     Raises:
         ManifestError: the file is missing or not TOML, or a table or key in it is wrong; names file, table, key and
             the value found.
+        StorageError: it is a pipe, a device or far too long.
     """
     path = find_manifest(path) or path
     place = f"manifest {path}"
     if Path(path).is_dir():
         raise ManifestError(f"{place}: is a folder, expected a TOML file{_advice_for(Path(path))}")
     try:
-        top = _Table(place, tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        top = _Table(place, tomllib.loads(read_files([Path(path)])[0].decode()))
     except FileNotFoundError as error:
         hint = near_name(Path(path)) or MANIFESTS.hint(str(path))
         raise ManifestError(f"{place}: the file does not exist{hint}") from error
@@ -143,8 +144,10 @@ def load_manifest(path: str | Path) -> Manifest:
         raise ManifestError(forbidden(f"manifest {path}", error.errno)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{place}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ManifestError(f"{place}: is not valid TOML ({error})") from error
+    except RecursionError:
+        raise ManifestError(f"{place}: is not valid TOML (nested too deeply)") from None
     top.only(_TOP_KEYS)
     if top.values.get("schema_version") != SCHEMA_VERSION or top.values.get("schema_version") is True:
         raise top.fault("schema_version", f"{SCHEMA_VERSION}, the only version this program reads")

@@ -1,12 +1,13 @@
 """Every fault of a manifest is one line that names file, table, key and what was found."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vita_data.errors import ManifestError
+from vita_data.errors import ManifestError, StorageError
 from vita_data.manifest import load_manifest
 from vita_data.types import Basis, Split
 
@@ -44,6 +45,8 @@ def test_the_least_manifest_has_the_defaults(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name = ", "is not valid TOML"),
+        ("name = " + "[" * 100_000, r"is not valid TOML \(nested too deeply\)"),
+        ("schema_version = " + "9" * 10_000, "is not valid TOML"),
         ('schema_version = 1\n' + ONE, r"`name` must be a non-empty text; found nothing"),
         ('name = "a/b"\nschema_version = 1\n' + ONE, r"`name` must be .* found 'a/b'"),
         ('name = "m"\n' + ONE, r"`schema_version` must be 1, .* found nothing"),
@@ -114,3 +117,13 @@ def test_weights_are_kept_as_written(tmp_path_factory: pytest.TempPathFactory, w
     manifest = load(tmp_path_factory.mktemp("m"), HEAD + "".join(tables))
 
     assert [entry.weight for entry in manifest.entries] == weights
+
+
+def test_a_manifest_that_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(StorageError, match="expected a file, found a named pipe"):
+        load_manifest(tmp_path / "pipe.toml")
+    (tmp_path / "hole.toml").touch()
+    os.truncate(tmp_path / "hole.toml", 1 << 42)
+    with pytest.raises(StorageError, match="expected at most 67108864 bytes, found more; replace it"):
+        load_manifest(tmp_path / "hole.toml")

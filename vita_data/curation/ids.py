@@ -1,12 +1,13 @@
 """Lists of episodes in a text file: one in each line, as `source<TAB>id` or, for a single source, only the id."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vita_data.errors import RequestError, forbidden
 from vita_data.nearby import near_name
-from vita_data.storage.files import write_atomically
+from vita_data.storage.files import MAX_TABLE_BYTES, read_files, write_atomically
 
 _BREAKS = ("\n", "\r")
 
@@ -44,9 +45,10 @@ def read_ids(path: Path, *, place: str) -> tuple[ListedId, ...]:
 
     Raises:
         RequestError: the file does not exist or is not a text in UTF-8.
+        StorageError: it is a pipe, a device or far too long.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = re.split("\r\n|\r|\n", read_files([path], max_bytes=MAX_TABLE_BYTES)[0].decode("utf-8-sig"))
     except PermissionError as error:
         raise RequestError(f"{place}: {forbidden(path, error.errno)}") from error
     except (OSError, UnicodeDecodeError) as error:

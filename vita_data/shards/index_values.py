@@ -13,6 +13,7 @@ from vita_data.shards.tar import MAX_MEMBER_BYTES
 from vita_data.types import Gaps, Modality, Split
 
 _MAY_BE_NULL = frozenset({"instruction", "suite", "task", "action_valid", "action", "state"})
+_LISTS = ("cameras", "keyframes", "step_runs", "action_valid")
 _MEMBERS = ("clip", "action", "state")
 _RANGES: Mapping[str, tuple[float, float]] = {
     "hz": (math.ulp(0.0), 1e6),
@@ -37,9 +38,17 @@ def index_fault(table: pa.Table) -> str:
         if table[name].null_count and name not in _MAY_BE_NULL:
             return f"column {name} has nulls"
     checks: tuple[Callable[[pa.Table], Iterator[str]], ...] = (
-        _number_faults, _name_faults, _member_faults, _size_faults,
+        _item_faults, _number_faults, _name_faults, _member_faults, _size_faults, _span_faults,
     )  # fmt: skip
     return next((fault for check in checks for fault in check(table)), "")
+
+
+def _item_faults(table: pa.Table) -> Iterator[str]:
+    for name in _LISTS:
+        items = pc.list_flatten(table[name].combine_chunks())
+        parts = [items, *items.flatten()] if pa.types.is_struct(items.type) else [items]
+        if any(part.null_count for part in parts):
+            yield f"column {name} has items that are null"
 
 
 def _number_faults(table: pa.Table) -> Iterator[str]:
@@ -80,6 +89,18 @@ def _size_faults(table: pa.Table) -> Iterator[str]:
     totals = np.bincount(pc.list_parent_indices(frames).to_numpy(), sizes.to_numpy(), minlength=len(frames))
     if totals.max() > _MAX_CLIP_BYTES:
         yield f"column frames: expected at most {_MAX_CLIP_BYTES} bytes for a clip, found {totals.max():.0f}"
+
+
+def _span_faults(table: pa.Table) -> Iterator[str]:
+    num_steps = table["num_steps"].combine_chunks()
+    for name, first, last in (("step_runs", "row", "row"), ("action_valid", "start", "stop")):
+        lists = table[name].combine_chunks()
+        items = pc.list_flatten(lists)
+        start, stop = pc.struct_field(items, first), pc.struct_field(items, last)
+        is_inside = pc.and_(pc.greater_equal(start, 0), pc.less_equal(start, stop))
+        is_inside = pc.and_(is_inside, pc.less_equal(stop, num_steps.take(pc.list_parent_indices(lists))))
+        if not pc.all(is_inside, min_count=0).as_py():
+            yield f"column {name} has rows that a clip does not have"
 
 
 def _members(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:

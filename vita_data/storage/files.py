@@ -320,8 +320,7 @@ def read_files(paths: Sequence[AnyPath], *, max_bytes: int = MAX_JSON_BYTES) -> 
     for path, data in zip(paths, found, strict=True):
         if len(data) > max_bytes:
             raise StorageError(
-                f"{path}: expected at most {max_bytes} bytes, found more; no build writes such a file: get the folder "
-                "again from whoever built it"
+                f"{path}: expected at most {max_bytes} bytes, found more; replace it with the right file"
             )
     return found
 

@@ -1,5 +1,6 @@
 """Lists of ids survive a round trip, whatever the ids are."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vita_data.curation.ids import ListedId, read_ids, write_ids
-from vita_data.errors import RequestError
+from vita_data.errors import RequestError, StorageError
 
 ID = st.text(min_size=1, max_size=20).filter(lambda text: "\n" not in text and "\r" not in text and text.strip())
 
@@ -37,6 +38,9 @@ def test_what_cannot_be_a_line_or_a_list_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "bad.txt").exists()
     with pytest.raises(RequestError, match=r"exclude: .*none\.txt cannot be read as a list of episode ids \(No such"):
         read_ids(tmp_path / "none.txt", place="exclude")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(StorageError, match="expected a file, found a named pipe"):
+        read_ids(tmp_path / "pipe.txt", place="exclude")
     (tmp_path / "latin.txt").write_bytes(b"\xe9")
     with pytest.raises(RequestError, match="cannot be read as a list"):
         read_ids(tmp_path / "latin.txt", place="exclude")
