@@ -15,6 +15,7 @@ Markup = NewType("Markup", str)
 
 Cell = str | int | float | None
 
+_PROSE_SPACES = 3
 _VOID = frozenset({"img", "meta"})
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -34,6 +35,7 @@ th, td { text-align: left; vertical-align: top; max-width: 22rem; padding: .3rem
   border-bottom: 1px solid #e3e7ec; white-space: pre-line; overflow-wrap: break-word; }
 thead th { background: #f2f5f8; } tbody th { font-weight: 600; } table .number { text-align: right;
   font-variant-numeric: tabular-nums; }
+td.prose { min-width: 6rem; }
 tbody th { position: sticky; left: 0; background: #fff; }
 .facts table { width: auto; } .facts td { max-width: 52rem; } .facts th { overflow-wrap: normal; }
 .facts .number { text-align: left; }
@@ -216,8 +218,14 @@ def _section(id_: str, section: Section) -> Markup:
 def _row(row: tuple[Cell, ...], numeric: Sequence[bool]) -> Markup:
     cells = [element("th", _cell(row[0]), scope="row")] if row else []
     for value, right in zip(row[1:], numeric[1:], strict=True):
-        cells.append(element("td", _cell(value), **_aligned(right=right or isinstance(value, int | float))))
+        cells.append(element("td", _cell(value), **_styled(value, right=right)))
     return element("tr", *cells)
+
+
+def _styled(value: Cell, *, right: bool) -> dict[str, str]:
+    """Keep a sentence from being squeezed into a word a line by long names beside it."""
+    is_prose = isinstance(value, str) and value.count(" ") >= _PROSE_SPACES
+    return {"class_": "prose"} if is_prose else _aligned(right=right or isinstance(value, int | float))
 
 
 def _is_numeric(column: Sequence[Cell]) -> bool:

@@ -45,3 +45,9 @@ def test_every_link_leads_to_a_section() -> None:
     assert [f"#{attributes['id']}" for attributes in parsed.named("section")] == [
         attributes["href"] for attributes in parsed.named("a")
     ]
+
+
+def test_a_sentence_in_a_table_keeps_a_least_width_and_numbers_their_side() -> None:
+    shown = table(Table(header=("id", "text", "n"), rows=(("a", "put the red cup on the shelf", 1), ("b", "none", 2))))
+    assert '<td class="prose">put the red cup on the shelf</td><td class="number">1</td>' in shown
+    assert "<td>none</td>" in shown
