@@ -59,7 +59,7 @@ def test_an_earlier_export_is_replaced_and_another_folder_is_not(
         (["--html", "out", "--num-clips", "0"], "expected a whole number above 0, got '0'"),
         (["--htlm", "out"], "did you mean --html?"),
         (["--html", "out", "--source-file", "my_arm.py"], "--source-file needs --raw"),
-        (["--html", "out", "--raw", "absent"], "--raw absent: expected a folder for each source, such as arm"),
+        (["--html", "out", "--raw", "absent"], "--raw absent: the folder does not exist"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
