@@ -52,7 +52,21 @@ DROPS: Mapping[Reason, DropRule] = {
 
 def rule_of(code: str) -> DropRule:
     """Give the rule of a drop code, which another version may have written."""
-    return DROPS[Reason(code)] if code in set(Reason) else DropRule("a reason unknown to this version")
+    return DROPS[Reason(code)] if code in set(Reason) else DropRule("reason unknown to this version")
+
+
+def changed_by(code: str, settings: Mapping[str, object]) -> str:
+    """Name what may keep the episodes of a drop code, with its value in a built source: `--set min_frames=N (now 13)`.
+
+    Args:
+        code: the drop code.
+        settings: the settings that the source was built with, by name.
+
+    Returns:
+        The settings; empty if the source has none that matters.
+    """
+    found = [(key, settings[key]) for key in rule_of(code).settings if key in settings]
+    return " or ".join(f"--set {key}={'N' if isinstance(now, int) else '...'} (now {now})" for key, now in found)
 
 
 def why_nothing(rows: Sequence[EpisodeRow], settings: SourceSettings, *, folder: object) -> str:

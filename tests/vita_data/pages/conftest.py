@@ -31,7 +31,12 @@ from vita_data.types import (
 
 HOSTILE = "put <script>alert('x')</script> & \"bowl\" </table>"
 NUM_STEPS = 60
-FINGERPRINT = {"settings": {"hz": None, "resize": "plain"}, "frames": "keyframes", "limit": None, "versions": {}}
+FINGERPRINT = {
+    "settings": {"hz": None, "min_frames": 13, "resize": "plain"},
+    "frames": "keyframes",
+    "limit": None,
+    "versions": {},
+}
 
 
 def jpeg(step: int) -> bytes:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vita_data.builder.drops import DROPS
+from vita_data.builder.drops import rule_of
 from vita_data.pages.drawing.html import Cell, Markup, Table, facts, join, number, table
 from vita_data.shards.index import read_card
 from vita_data.storage.files import AnyPath
-from vita_data.types import EpisodeOutcome, Modality, Reason, Split
+from vita_data.types import EpisodeOutcome, Modality, Split
 
 SHORT_HASH = 12
 
@@ -52,6 +52,7 @@ class Card:
     stored_images: str
     limit: int | None
     config_hash: str
+    settings: Mapping[str, object]
 
     def num_outcome(self, outcome: EpisodeOutcome) -> int:
         """Count the raw episodes with an outcome."""
@@ -71,7 +72,7 @@ def load_card(folder: AnyPath) -> Card:
 def _card(value: Mapping[str, Any]) -> Card:
     # Fields with the same name and format as in the card are copied.
     same = ("source", "title", "hz", "stride", "arms", "cameras", "action_origin", "action_space", "licence",
-            "redistributable", "url", "outcomes", "limit", "config_hash")  # fmt: skip
+            "redistributable", "url", "outcomes", "limit", "config_hash", "settings")  # fmt: skip
     return Card(
         **{name: value[name] for name in same}, drops=dict(Counter(value["drops"]).most_common()),
         releases=tuple(value["release"]), embodiments=tuple(value["embodiment"]), notes=tuple(value["notes"]),
@@ -140,7 +141,7 @@ def licence_warnings(cards: tuple[Card, ...]) -> list[str]:
 
 def reason_meaning(code: str) -> str:
     """Return the meaning of a reason code."""
-    return DROPS[Reason(code)].meaning if code in set(Reason) else "reason unknown to this version"
+    return rule_of(code).meaning
 
 
 def _outcomes(card: Card) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vita_data.builder.drops import changed_by
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, join, paragraph, table, text
 from vita_data.pages.shards.card import Card, reason_meaning
 from vita_data.shards.episodes import read_episodes
@@ -110,14 +111,19 @@ def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:
     if not card.drops:
         return [heading, paragraph("None was dropped.")]
     counts: list[tuple[Cell, ...]] = [
-        (code, reason_meaning(code), count, f"{count / num_raw:.2%}") for code, count in card.drops.items()
+        (code, reason_meaning(code), changed_by(code, card.settings) or None, count, f"{count / num_raw:.2%}")
+        for code, count in card.drops.items()
     ]
     examples: list[tuple[Cell, ...]] = [
         (code, one.episode, one.detail) for code, few in losses.dropped.items() for one in few
     ]
     return [
         heading,
-        table(Table(header=("reason", "meaning", "raw episodes", "share of all"), rows=tuple(counts))),
+        table(
+            Table(
+                header=("reason", "meaning", "kept by a build with", "raw episodes", "share of all"), rows=tuple(counts)
+            )
+        ),
         element("h3", text("Examples of dropped episodes")),
         table(Table(header=("reason", "raw episode", "what was found"), rows=tuple(examples))),
     ]

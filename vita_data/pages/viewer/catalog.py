@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
+from vita_data.builder.drops import changed_by
 from vita_data.pages.shards.card import Card, load_card, reason_meaning
 from vita_data.pages.shards.dropped import read_lost
 from vita_data.shards.clip_fields import DEPTH
@@ -37,6 +38,8 @@ class ListedSource:
     first_lost: int
     num_lost: int
     drops: Mapping[str, int]
+    kept_by: Mapping[str, str]
+    """By drop code, the settings that a build could keep such episodes with."""
     num_failed: int
 
 
@@ -109,7 +112,9 @@ class Catalog:
             ListedSource(
                 name=card.source, title=card.title, licence=card.licence, redistributable=card.redistributable,
                 limit=card.limit, first_clip=first_clips[at], num_clips=counts[at], first_lost=first_lost[at],
-                num_lost=self._lost[at].num_rows, drops=dict(card.drops), num_failed=card.outcomes.get("failed", 0),
+                num_lost=self._lost[at].num_rows, drops=dict(card.drops),
+                kept_by={code: keys for code in card.drops if (keys := changed_by(code, card.settings))},
+                num_failed=card.outcomes.get("failed", 0),
             )
             for at, card in enumerate(self.cards)
         )  # fmt: skip

@@ -25,7 +25,7 @@ def test_page_shows_reasons_with_counts_and_examples(shard_folder: Path) -> None
     card = load_card(shard_folder / "arm")
     parsed = PageParser(page("t", "i", [losses_section(card, read_losses(shard_folder / "arm"))]))
     assert parsed.faults == []
-    assert ["short", "too few rows", "2", "25.00%"] in parsed.rows
+    assert ["short", "too few rows", "--set min_frames=N (now 13)", "2", "25.00%"] in parsed.rows
     assert ["short", "drop 0", ""] in parsed.rows
     assert ["broken", "b", "cannot be read"] in parsed.rows
     assert "3 of 8 raw episodes were not stored." in parsed.texts

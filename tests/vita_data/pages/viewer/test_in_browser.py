@@ -186,6 +186,8 @@ def test_dropped_episodes_tell_their_reason(tab: Tab, address: str) -> None:
     assert texts(tab) == ["too few rows"] * 4
     click(tab, ".row")
     tab.wait("document.querySelector('h2').textContent === 'Dropped: too few rows'")
+    told = tab.value("document.querySelector('.facts').textContent")
+    assert "to keep itbuild into another folder with --set min_frames=N (now 13)" in told
     assert tab.value("location.hash") == "#lost=arm/drop%200"
     assert "--raw DIR" in tab.value("document.getElementById('detail').textContent")
     enter(tab, "kind", "failed")

@@ -60,6 +60,7 @@ def test_an_earlier_export_is_replaced_and_another_folder_is_not(
         (["--htlm", "out"], "did you mean --html?"),
         (["--html", "out", "--source-file", "my_arm.py"], "--source-file needs --raw"),
         (["--html", "out", "--raw", "absent"], "--raw absent: the folder does not exist"),
+        (["--html", "out", "--raw", "/"], "--raw /: expected a folder for each source, such as arm"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

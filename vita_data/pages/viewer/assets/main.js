@@ -30,6 +30,8 @@
     const meaning = row.outcome === "failed" ? "could not be read" : meta.meanings[row.reason] || "";
     const facts = [["outcome", row.outcome], ["reason", `${row.reason}${row.reason && meaning ? ": " : ""}${meaning}`],
       ["what was found", row.detail || "–"], ["source", meta.sources[row.source].name], ["raw file", row.part]];
+    const kept = meta.sources[row.source].kept_by[row.reason];
+    if (kept) facts.push(["to keep it", `build into another folder with ${kept}`]);
     const pictures = make("div", {className: "cameras raw"});
     box.replaceChildren(
       make("div", {className: "heading"}, list.links(row),
