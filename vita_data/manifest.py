@@ -91,10 +91,12 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     if names and len(set(given)) < len(given):
         raise ManifestError(f"mixture {mixture!r}: expected each source once; to draw one more often, give weights")
     weights = mixture if isinstance(mixture, Mapping) else dict.fromkeys(mixture, 1.0)
-    if not weights or not names or not all(is_finite(weight) and weight > 0 for weight in weights.values()):
+    wrong = [(name, weight) for name, weight in weights.items() if not (is_finite(weight) and weight > 0)]
+    if not weights or not names or wrong:
+        found = f"; found {wrong[0][1]!r} for {wrong[0][0]!r}" if wrong else ""
         raise ManifestError(
             f"mixture {mixture!r}: expected the path of a manifest, names of built sources such as ['bridge'], "
-            "or {name: weight} with weights above 0"
+            f"or {{name: weight}} with weights above 0{found}"
         )
     entries = tuple(MixtureEntry(source=name, weight=float(weight)) for name, weight in weights.items())
     basis = Basis.WEIGHT if isinstance(mixture, Mapping) else Basis.WINDOWS

@@ -42,6 +42,8 @@ def test_a_manifest_by_path_names_and_weights_give_batches(toy_shards: Path) -> 
     for wrong in ([], ["shards/bridge"], [Path("bridge")], {"bridge": "1"}, {"bridge": 0.0}):
         with pytest.raises(ManifestError, match="expected the path of a manifest, names of built sources"):
             vita_data.open_loader(wrong, shards=toy_shards)
+    with pytest.raises(ManifestError, match=r"with weights above 0; found -1 for 'libero'$"):
+        vita_data.open_loader({"bridge": 1, "libero": -1}, shards=toy_shards)
     with pytest.raises(ManifestError, match="expected each source once"):
         vita_data.open_loader(["bridge", "bridge"], shards=toy_shards)
 
