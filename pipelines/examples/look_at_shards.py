@@ -5,12 +5,16 @@
 # the `# %%` marks). Needs `pip install matplotlib`.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 import vita_data
 from vita_data.types import Reason
+
+try:
+    import matplotlib.pyplot as plt
+except ModuleNotFoundError:
+    raise SystemExit("matplotlib draws the pictures of this script: pip install matplotlib") from None
 
 source = vita_data.open_source("shards/bridge")
 print(source)

@@ -3,6 +3,8 @@
 import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ def test_look_at_shards(where_shards_are: Path, capsys: pytest.CaptureFixture[st
     runpy.run_path(str(EXAMPLES / "look_at_shards.py"))
     assert {"clip.png", "frames.png"} <= set(os.listdir(where_shards_are))
     assert "dropped" in capsys.readouterr().out
+
+
+def test_a_missing_matplotlib_is_named_in_one_line() -> None:
+    code = (
+        f"import runpy, sys\nsys.modules['matplotlib'] = None\nrunpy.run_path({str(EXAMPLES / 'look_at_shards.py')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "pip install matplotlib" in done.stderr
 
 
 def test_train_your_own(where_shards_are: Path, capsys: pytest.CaptureFixture[str]) -> None:
