@@ -17,6 +17,7 @@ from vita_data.loader.mixture.text import mix_text
 from vita_data.manifest import load_manifest
 from vita_data.shards.index import open_source
 from vita_data.types import Basis, Modality, Split, Stage
+from vita_model.training.recipes.load import load_recipe
 
 FOLDER = Path(__file__).parents[2] / "manifests"
 # VITA Table 10, the column Proportion.
@@ -35,6 +36,21 @@ def test_manifest_is_sound(path: Path) -> None:
     assert {entry.source for entry in manifest.entries} <= set(sources.names())
     assert all(entry.note for entry in manifest.entries)
     assert f"`{path.name}`" in (FOLDER / "README.md").read_text()
+
+
+def test_the_readme_names_what_uses_a_manifest() -> None:
+    used = set()
+    for file, what in re.findall(r"(?m)^\| `(\w+\.toml)` \|.*\| (.*) \|$", (FOLDER / "README.md").read_text()):
+        for word in re.findall(r"`([^`]+)`", what):
+            path = FOLDER.parent / word
+            recipes = (
+                re.findall(r"(?:vita-train \S*?|recipes/)(table|lift)_", path.read_text()) if path.is_file() else []
+            )
+            for recipe in [f"{kind}_warmup" for kind in recipes] or [word]:
+                assert Path(load_recipe(recipe).manifest).name == file, (file, word)
+            used.add(word)
+        assert "of the demo" not in what
+    assert {"debug_warmup", "debug_cotrain", "debug_finetune", "pipelines/demo.sh", "pipelines/closed_loop.sh"} <= used
 
 
 def test_pretrain_weighs_by_the_printed_proportions() -> None:
