@@ -237,8 +237,22 @@ def test_the_table_of_sources_is_what_the_command_prints() -> None:
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     for path in re.findall(r"`((?:vita_data|vita_model|pipelines|manifests|tests)/[\w./]*)`", PAGES[page]):
         assert (ROOT / path).exists() or "NAME" in path, path
-    for path in re.findall(r"[^!]\[[^\]\n]*\]\(([^):\n]+)\)", PAGES[page]):
-        assert ((ROOT / page).parent / path).exists(), path
+    for link in re.findall(r"[^!]\[[^\]\n]*\]\(([^):\n]+)\)", PAGES[page]):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_use_in_python_is_reached_from_the_top_of_the_pages() -> None:
+    assert "](vita_data/README.md#in-python)" in README
+    assert "](#in-python)" in PAGES["vita_data/README.md"].partition("\n## ")[0]
 
 
 def test_the_top_level_is_what_the_layout_says() -> None:
