@@ -28,6 +28,7 @@ from vita_data.builder.worker_limits import (
     limit_memory,
     mute_libraries,
     processor_s,
+    reserving_no_memory,
     waits_for_disk,
 )
 from vita_data.command.signals import interrupts_held
@@ -110,7 +111,7 @@ class Worker:
         life, self._life = context.Pipe(duplex=False)
         arguments = (theirs, life, os.getpid(), str(spool), limits.memory_bytes)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        with _interrupts_kept_from_children():
+        with _interrupts_kept_from_children(), reserving_no_memory():
             self._process.start()
         theirs.close()
         life.close()

@@ -6,12 +6,14 @@ import resource
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 _IS_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1
+_ARROW_POOL = "ARROW_DEFAULT_MEMORY_POOL"
 _LIBRARY_BYTES = 100_000_000
 """Code of the libraries, which is in memory too but is not limited."""
 _MAX_THREADS = 32
@@ -38,6 +40,22 @@ def _end_with(life: Connection) -> None:
     os._exit(1)
 
 
+@contextmanager
+def reserving_no_memory() -> Iterator[None]:
+    """Start processes in which Arrow allocates as others do; its own allocator reserves a gigabyte, which counts.
+
+    Arrow reads this when it is imported, which is before a process can run anything of ours.
+    """
+    before = os.environ.get(_ARROW_POOL)
+    os.environ[_ARROW_POOL] = "system"
+    try:
+        yield
+    finally:
+        os.environ.pop(_ARROW_POOL)
+        if before is not None:
+            os.environ[_ARROW_POOL] = before
+
+
 def mute_libraries() -> None:
     """Let only Python write to the outputs of this process.
 
@@ -58,8 +76,6 @@ def limit_memory(num_bytes: int) -> None:
     What the libraries have reserved without using it does not count.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    # Arrow's own allocator reserves a gigabyte at once. This is read when Arrow first allocates.
-    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     if not _IS_LINUX:
         return
     import vita_data.builder.unit  # noqa: F401 - load the libraries of all readers before their share is measured

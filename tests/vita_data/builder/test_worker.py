@@ -2,6 +2,8 @@
 
 import re
 import signal
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pytest
 from tests.vita_data.builder import fussy
 from tests.vita_data.builder.made import Run, contents, wait_until
 from vita_data.builder import BuildRequest, BuildResult, Listeners, LocalEngine, WorkerLimits, build
+from vita_data.builder.apart import run_job, value_of
+from vita_data.builder.pool import WorkerPool
 from vita_data.builder.run import BuildState
+from vita_data.builder.worker import Answer, Job
 from vita_data.errors import SourceError, WorkerError
 from vita_data.shards.verify import verify
 
@@ -56,6 +61,15 @@ def test_an_episode_is_lost_where_it_is_known_and_else_the_rest_of_its_part(word
     assert result.card["outcomes"] == {"failed": 2, "ok": 4}
     for id_, detail in found.items():
         assert re.fullmatch(rf"{id_}: {REASONS[word]}; the file is damaged, fetch it again", detail), detail
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells and limits it")
+def test_no_library_reserves_most_of_the_memory_that_a_worker_may_use() -> None:
+    """Arrow's allocator reserved a gigabyte: large episodes were refused once a unit was written."""
+    with closing(WorkerPool(1, WorkerLimits())) as pool:
+        answer = run_job(pool, Job(function=fussy.reserved_bytes, argument=None))
+    assert isinstance(answer, Answer)
+    assert value_of(answer) < 300_000_000
 
 
 def test_what_libraries_print_about_a_file_does_not_reach_the_terminal(
