@@ -10,6 +10,9 @@ from vita_data.errors import SourceError
 from vita_data.guard import data_fault
 from vita_data.types import Episode, Failure, Outcome, Part, RawTree, Source, SourceSettings
 
+MAX_LOST = 10_000
+"""Failed episodes in a row after which a part is left: a small file may declare millions, each of which has a row."""
+
 
 def part_outcomes(
     source: Source,
@@ -22,6 +25,8 @@ def part_outcomes(
 ) -> Iterator[Outcome]:
     """Yield the outcomes of a part, including failures for the raw episodes that a broken file hides.
 
+    If very many fail in a row, one failure stands for the rest.
+
     Args:
         source: reads the part.
         raw: the tree.
@@ -30,12 +35,16 @@ def part_outcomes(
         obstacles: places that ended earlier tries; an episode fails, and where no episode is known, so does the rest.
         pulse: is told each place before it is read.
     """
-    part, wanted, num_seen, fault = planned.part, planned.limit, 0, ""
+    part, wanted, num_seen, num_lost, fault = planned.part, planned.limit, 0, 0, ""
     outcomes = watched_outcomes(source, raw, part, request.settings, obstacles=obstacles, pulse=pulse or Pulse())
     try:
         for outcome in islice(outcomes, wanted):
             num_seen += 1
             yield outcome
+            num_lost = num_lost + 1 if isinstance(outcome, Failure) else 0
+            if num_lost == MAX_LOST:
+                yield with_stored_names(_unread_rest(part, num_seen))
+                return
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
         fault = data_fault(error, part.id)
     num_announced = part.num_episodes or 0
@@ -45,6 +54,11 @@ def part_outcomes(
         yield with_stored_names(Failure(episode=f"{part.id}#{number}", detail=detail))
     if fault and num_seen >= num_wanted:
         yield with_stored_names(Failure(episode=part.id, detail=fault))
+
+
+def _unread_rest(part: Part, num_seen: int) -> Failure:
+    many = f"{MAX_LOST:,} episodes in a row cannot be read, so the part is not read further; fetch it again"
+    return Failure(episode=f"{part.id}#{num_seen}-", detail=f"{part.id}: {many}")
 
 
 def watched_outcomes(
