@@ -11,7 +11,7 @@ from vita_data.guard import data_fault
 from vita_data.types import Episode, Failure, Outcome, Part, RawTree, Source, SourceSettings
 
 MAX_LOST = 10_000
-"""Failed episodes in a row after which a part is left: a small file may declare millions, each of which has a row."""
+"""Failed episodes in a row that are listed one by one: a small file may declare millions."""
 
 
 def part_outcomes(
@@ -25,7 +25,7 @@ def part_outcomes(
 ) -> Iterator[Outcome]:
     """Yield the outcomes of a part, including failures for the raw episodes that a broken file hides.
 
-    If very many fail in a row, one failure stands for the rest.
+    If very many fail in a row, one failure stands for those beyond `MAX_LOST`; the episodes after them are read.
 
     Args:
         source: reads the part.
@@ -35,18 +35,18 @@ def part_outcomes(
         obstacles: places that ended earlier tries; an episode fails, and where no episode is known, so does the rest.
         pulse: is told each place before it is read.
     """
-    part, wanted, num_seen, num_lost, fault = planned.part, planned.limit, 0, 0, ""
+    part, wanted, num_seen, num_in_row, fault = planned.part, planned.limit, 0, 0, ""
     outcomes = watched_outcomes(source, raw, part, request.settings, obstacles=obstacles, pulse=pulse or Pulse())
     try:
         for outcome in islice(outcomes, wanted):
-            num_seen += 1
-            yield outcome
-            num_lost = num_lost + 1 if isinstance(outcome, Failure) else 0
-            if num_lost == MAX_LOST:
-                yield with_stored_names(_unread_rest(part, num_seen))
-                return
+            if not isinstance(outcome, Failure):
+                yield from _unlisted(part, num_seen, num_in_row)
+            num_seen, num_in_row = num_seen + 1, num_in_row + 1 if isinstance(outcome, Failure) else 0
+            if num_in_row <= MAX_LOST:
+                yield outcome
     except Exception as error:  # noqa: BLE001 - one unreadable file must not cost the rest of a long build
         fault = data_fault(error, part.id)
+    yield from _unlisted(part, num_seen, num_in_row)
     num_announced = part.num_episodes or 0
     num_wanted = num_announced if wanted is None else min(wanted, num_announced)
     for number in range(num_seen, num_wanted):
@@ -56,9 +56,12 @@ def part_outcomes(
         yield with_stored_names(Failure(episode=part.id, detail=fault))
 
 
-def _unread_rest(part: Part, num_seen: int) -> Failure:
-    many = f"{MAX_LOST:,} episodes in a row cannot be read, so the part is not read further; fetch it again"
-    return Failure(episode=f"{part.id}#{num_seen}-", detail=f"{part.id}: {many}")
+def _unlisted(part: Part, num_seen: int, num_in_row: int) -> Iterator[Failure]:
+    """Yield one failure for all of a row of failures that are not listed, if there are any."""
+    if num_in_row > MAX_LOST:
+        first = num_seen - num_in_row + MAX_LOST
+        detail = f"{part.id}: {num_in_row:,} episodes in a row cannot be read; only the first {MAX_LOST:,} are listed"
+        yield with_stored_names(Failure(episode=f"{part.id}#{first}-{num_seen - 1}", detail=detail))
 
 
 def watched_outcomes(
