@@ -19,7 +19,7 @@ from vita_data.formats.lerobot.dataset import read_column, read_table
 from vita_data.formats.lerobot.episode import LeRobotEpisode
 from vita_data.formats.lerobot.info import features_of
 from vita_data.formats.lerobot.meta import find_lerobot, open_lerobot
-from vita_data.formats.rlds.dataset import open_dataset, read_shard
+from vita_data.formats.rlds.dataset import list_parts, open_dataset, read_shard
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec
 from vita_data.formats.rlds.record import RldsRecord
 from vita_data.types import Float64, Json, RawTree
@@ -163,9 +163,11 @@ def _names(feature: Json, width: int) -> tuple[str, ...]:
 def _rlds(raw: RawTree, release: str) -> Contents:
     dataset = open_dataset(raw, release)
     records: list[RldsRecord] = []
-    for shard in dataset.shards:
+    for part in list_parts(raw, dataset):
+        if not part.num_bytes:
+            continue  # a description may list a hundred thousand files that do not exist
         with suppress(SourceError, OSError):
-            records += islice(read_shard(raw, dataset, shard.path), NUM_EPISODES - len(records))
+            records += islice(read_shard(raw, dataset, part.id), NUM_EPISODES - len(records))
         if len(records) == NUM_EPISODES:
             break
     of_steps = {key: spec for key, spec in dataset.features.items() if key.startswith("steps/")}

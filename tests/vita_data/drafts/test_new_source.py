@@ -32,10 +32,11 @@ from vita_data.declared import (
     RotationForm,
 )
 from vita_data.drafts import Draft, draft_source
+from vita_data.drafts.contents import find_contents
 from vita_data.drafts.render import render
 from vita_data.errors import RequestError
 from vita_data.formats.raw_tree.tree import FsspecTree
-from vita_data.sources import load_own
+from vita_data.sources import load, load_own
 from vita_data.types import ActionOrigin, CameraRole, Source, TextStyle
 
 DEGREES = np.pi / 180
@@ -177,6 +178,21 @@ def test_rlds_and_hdf5_are_told_too(tmp_path: Path) -> None:
         require_same_meaning(found, true)
         for name in ("datasets", "text_column", "files", "text_attribute"):
             assert getattr(found, name, None) == getattr(true, name, None)
+
+
+def test_files_that_are_only_listed_are_not_opened(tmp_path: Path) -> None:
+    """Before, a description of 100,000 files kept the command busy for hours."""
+    load("bridge").write_toy(str(tmp_path))
+    (info,) = tmp_path.glob("*/*/dataset_info.json")
+    described = json.loads(info.read_text())
+    described["splits"] = [{**described["splits"][0], "shardLengths": ["1"] * 400}]
+    info.write_text(json.dumps(described))
+    (first,) = info.parent.glob("*train.tfrecord-00000-of-00002")
+    first.rename(first.with_name("bridge_dataset-train.tfrecord-00399-of-00400"))
+    opened: list[str] = []
+    found = find_contents(FsspecTree(str(tmp_path), on_open=opened.append))
+    assert found.columns
+    assert len([path for path in opened if ".tfrecord" in path]) == 1
 
 
 def test_the_verb_lists_what_it_did_not_understand_and_its_draft_builds(

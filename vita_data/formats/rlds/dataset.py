@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
+from weakref import WeakKeyDictionary
 
 from vita_data.errors import RequestError, SourceError, raise_machine_fault
 from vita_data.formats.json_text import parse_json
@@ -50,6 +51,9 @@ class RldsDataset:
         return record.split if any(shard.split is Split.VAL for shard in self.shards) else None
 
 
+_OPENED: WeakKeyDictionary[RawTree, dict[tuple[str, RldsSettings], RldsDataset]] = WeakKeyDictionary()
+
+
 def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
     """Choose the folder `<name>/<version>` to read: the only one, or the requested one.
 
@@ -74,13 +78,20 @@ def pick_release(raw: RawTree, names: Sequence[str], wanted: str | None) -> str:
 
 
 def open_dataset(raw: RawTree, release: str, settings: RldsSettings = DEFAULT_SETTINGS) -> RldsDataset:
-    """Read the two JSON files of `<name>/<version>`.
+    """Read the two JSON files of `<name>/<version>`, once for a tree: each of 100,000 listed files may need them.
 
     Raises:
         RequestError: a requested split does not exist, or one must be chosen; or the files are ArrayRecord, and the
             package that reads them is not installed.
         SourceError: a file is missing or not a TFDS file, or the records have another file format.
     """
+    opened = _OPENED.setdefault(raw, {})
+    if (release, settings) not in opened:
+        opened[release, settings] = _open(raw, release, settings)
+    return opened[release, settings]
+
+
+def _open(raw: RawTree, release: str, settings: RldsSettings) -> RldsDataset:
     info, features = _load_info(raw, f"{release}/dataset_info.json"), read_features(raw, release)
     file_format = format_of(info)
     if file_format is FileFormat.ARRAY_RECORD:

@@ -20,10 +20,11 @@ from vita_data.formats.encoded_frames import EncodedFrames
 from vita_data.formats.raw_tree.tree import FsspecTree
 from vita_data.formats.rlds.dataset import list_parts, open_dataset, pick_release, read_outcomes, read_shard
 from vita_data.formats.rlds.features import FeatureKind, FeatureSpec, TensorEncoding, parse_features
+from vita_data.formats.rlds.files import RldsSettings
 from vita_data.formats.rlds.tf_example import decode_feature, encode_example, index_example
 from vita_data.formats.rlds.tfrecord import masked_crc32c, read_records, write_records
 from vita_data.formats.rlds.write import RldsValues, write_rlds
-from vita_data.types import Drop, Failure, JpegFrame, Reason, ResizeMode, RgbFrame
+from vita_data.types import Drop, Failure, JpegFrame, Reason, ResizeMode, RgbFrame, Split
 
 RELEASE = "robot/1.2.0"
 FEATURES = {
@@ -38,6 +39,7 @@ FEATURES = {
     "success": FeatureSpec(dtype="bool"),
     "goal": FeatureSpec(shape=(2,)),
 }
+TRAIN = RldsSettings(splits=("train",))
 REAL_DATA = "VITA_REAL_DATA"
 
 
@@ -83,6 +85,16 @@ def shard_file(tree: FsspecTree, index: int = 0) -> Path:
 def first_record(tree: FsspecTree):
     dataset = open_dataset(tree, RELEASE)
     return next(read_shard(tree, dataset, list_parts(tree, dataset)[1].id))
+
+
+def test_a_description_is_read_once_for_a_tree_and_its_settings(tmp_path: Path):
+    """Each of the files that it lists needs it; reading 100,000 entries again for each took hours."""
+    opened: list[str] = []
+    tree = FsspecTree(write_tree(tmp_path).root, on_open=opened.append)
+    for _ in range(3):
+        assert {shard.split for shard in open_dataset(tree, RELEASE).shards} == {Split.TRAIN, Split.VAL}
+        assert {shard.split for shard in open_dataset(tree, RELEASE, TRAIN).shards} == {Split.TRAIN}
+    assert opened == [f"{RELEASE}/dataset_info.json", f"{RELEASE}/features.json"] * 2
 
 
 # ------------------------------------------------------------------------------------------------- tfrecord
