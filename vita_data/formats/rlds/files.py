@@ -80,14 +80,16 @@ class ShardNames:
             file_format: that of the files.
 
         Raises:
-            ValueError: the template has a variable that TFDS does not know, or leads out of the folder.
+            ValueError: the template has a variable twice or one that TFDS does not know, or leads out of the folder.
         """
         filled = template or _DEFAULT_TEMPLATE
         for key, value in (("DATASET", dataset), ("SPLIT", split), ("FILEFORMAT", file_format.value)):
             filled = filled.replace(f"{{{key}}}", value)
-        unknown = [key for key in _VARIABLE.findall(filled) if key not in _EXPRESSIONS]
-        if unknown:
+        keys = _VARIABLE.findall(filled)
+        if unknown := [key for key in keys if key not in _EXPRESSIONS]:
             raise ValueError(f"the filepathTemplate {template!r} has an unknown variable {{{unknown[0]}}}")
+        if len(set(keys)) < len(keys):  # numbers beside numbers can be told apart in more ways than can be tried
+            raise ValueError(f"the filepathTemplate {template!r} has a variable twice")
         if not is_below(filled) or len(filled) > MAX_PATH_CHARS:
             raise ValueError(f"expected a path in the release's folder, got {filled!r:.80}")
         return ShardNames(template=f"{folder}/{filled}")

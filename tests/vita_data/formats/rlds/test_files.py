@@ -113,6 +113,13 @@ def test_the_variables_of_a_template_are_filled_and_files_are_found_by_it(root: 
         assert read(root) == read(root, IGNORED)
 
 
+def test_a_variable_that_occurs_twice_is_refused(root: Path) -> None:
+    """A name of many digits was compared with such a template without end."""
+    rewrite(root, train={"filepathTemplate": "{NUM_SHARDS}" * 40 + "x"})
+    with pytest.raises(SourceError, match=r"split train: the filepathTemplate .* has a variable twice"):
+        read(root)
+
+
 def test_an_unknown_variable_and_one_file_for_several_counts_are_refused(root: Path) -> None:
     rewrite(root, train={"filepathTemplate": "{DATASET}-{COUNTRY}"})
     with pytest.raises(SourceError, match=r"dataset_info.json .* split train: .*unknown variable \{COUNTRY\}"):
