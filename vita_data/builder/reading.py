@@ -56,7 +56,7 @@ def part_outcomes(
         yield with_stored_names(Failure(episode=part.id, detail=fault))
 
 
-def _unlisted(part: Part, num_seen: int, num_in_row: int) -> Iterator[Failure]:
+def _unlisted(part: Part, num_seen: int, num_in_row: int) -> Iterator[Outcome]:
     """Yield one failure for all of a row of failures that are not listed, if there are any."""
     if num_in_row > MAX_LOST:
         first = num_seen - num_in_row + MAX_LOST

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vita_data.formats.image_header import excess
+from vita_data.image_header import excess
 from vita_data.types import Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"

@@ -5,12 +5,6 @@ file really has, before memory is asked for. Each limit is far above what known 
 is refused in words, as damaged.
 """
 
-MAX_IMAGE_PIXELS = 1 << 25
-"""One image or video frame; 8K video (7680 x 4320) is smaller."""
-MAX_JPEG_SCANS = 100
-"""Scans of a JPEG, each of which is decoded over the whole image; encoders write about ten."""
-MAX_JPEG_SCANNED_PIXELS = 16 * MAX_IMAGE_PIXELS
-"""Pixels of a JPEG times its scans: the largest image with the scans of an encoder."""
 MAX_STORED_JPEG_BYTES = 1 << 20
 """A JPEG that is stored as it came, 256x256; pixels take at most 300 kB, and the rest may be comments without end."""
 MAX_TEXT_FILE_BYTES = 1 << 28

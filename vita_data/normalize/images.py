@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vita_data.formats.image_header import JpegHeader, jpeg_excess, jpeg_header, oversize
 from vita_data.formats.limits import MAX_STORED_JPEG_BYTES
 from vita_data.formats.raw_tree.file_head import look
+from vita_data.image_header import JpegHeader, jpeg_excess, jpeg_header, oversize
 from vita_data.resize import to_square
 from vita_data.types import IMAGE_SIZE, Float32, Image, JpegFrame, ResizeMode, RgbFrame
 

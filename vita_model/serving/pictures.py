@@ -12,12 +12,11 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import RequestError
+from vita_data.image_header import excess
 from vita_data.types import Image
 from vita_model.policy.openpi import decode_array
 
 _MAX_SIDE = 4096
-_SCAN, _MAX_SCANS = b"\xff\xda", 100
-"""The marker of a JPEG's scan, each of which is decoded over the whole image; encoders write about ten."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD = struct.Struct(">8s4x4sII")
 """Signature, length and name of the first chunk, width, height."""
@@ -40,8 +39,8 @@ def decode_picture(value: Mapping[Any, Any]) -> Image:
             f"expected an image [h, w, 3] with sides of at most {_MAX_SIDE} and a matching shape, got "
             f"{size[0]}x{size[1]} with shape {shape}"
         )
-    if kind == "jpeg" and (num_scans := data.count(_SCAN)) > _MAX_SCANS:
-        raise RequestError(f"expected a JPEG of at most {_MAX_SCANS} scans, got a JPEG of {num_scans} scans")
+    if fault := excess(data):
+        raise RequestError(f"cannot decode a {kind} image: {fault}")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from vita_data.errors import EpisodeError, RequestError, SourceError
 from vita_data.formats.encoded_frames import EncodedFrames, is_image
-from vita_data.formats.image_header import excess
 from vita_data.formats.json_text import ShallowJson, parse_json
 from vita_data.formats.lerobot.meta import open_lerobot
 from vita_data.formats.npz import parse_npy, read_members
@@ -28,6 +27,7 @@ from vita_data.formats.rlds.dataset import list_parts, open_dataset
 from vita_data.formats.rlds.record import _inflated
 from vita_data.formats.rlds.tf_example import decode_feature, encode_example, index_example
 from vita_data.formats.rlds.tfrecord import masked_crc32c, stream_records
+from vita_data.image_header import excess
 from vita_data.normalize.images import UndecodableFrameError, rgb_pixels, store_frame
 from vita_data.types import JpegFrame, Json, ResizeMode
 
@@ -96,7 +96,7 @@ def test_a_jpeg_of_endless_scans_is_not_decoded(kind: int) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp"])
 def test_the_size_in_the_header_is_that_of_the_image(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vita_data.formats.image_header.MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr("vita_data.image_header.MAX_IMAGE_PIXELS", 100)
     data = cv2.imencode(suffix, np.zeros((12, 34, 3), np.uint8))[1].tobytes()
     assert excess(data) == "an image of 34x12 pixels, expected at most 100"
 

@@ -19,9 +19,9 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream as AvVideoStream
 
 from vita_data.errors import EpisodeError, raise_machine_fault
-from vita_data.formats.limits import MAX_IMAGE_PIXELS
 from vita_data.formats.raw_tree.file_head import FETCH_AGAIN, look, require_readable, unreadable
 from vita_data.formats.raw_tree.regular import require_regular
+from vita_data.image_header import MAX_IMAGE_PIXELS
 
 # Errors that FFmpeg returns both for a damaged file and for a fault of the machine.
 _SAID_OF_DAMAGE = frozenset({errno.EIO, errno.ENOMEM, errno.EPERM, errno.EAGAIN, errno.ENODEV, errno.ENOSPC})

@@ -18,7 +18,7 @@ from vita_data.errors import EpisodeError
 from vita_data.formats.encoded_frames import is_image
 from vita_data.formats.hdf5.frames import any_entry, entry_bytes
 from vita_data.formats.hdf5.rows import DatasetRows
-from vita_data.formats.image_header import excess
+from vita_data.image_header import excess
 from vita_data.types import Float32, Image, JpegFrame, ResizeMode, RgbFrame
 
 _JPEG_MAGIC = b"\xff\xd8\xff"

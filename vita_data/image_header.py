@@ -2,8 +2,12 @@
 
 import struct
 
-from vita_data.formats.limits import MAX_IMAGE_PIXELS, MAX_JPEG_SCANNED_PIXELS, MAX_JPEG_SCANS
-
+MAX_IMAGE_PIXELS = 1 << 25
+"""One image or video frame; 8K video (7680 x 4320) is smaller."""
+MAX_JPEG_SCANS = 100
+"""Scans of a JPEG, each of which is decoded over the whole image; encoders write about ten."""
+MAX_JPEG_SCANNED_PIXELS = 16 * MAX_IMAGE_PIXELS
+"""Pixels of a JPEG times its scans: the largest image with the scans of an encoder."""
 _JPEG, _PNG, _GIF, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 _FIRST_SOF, _LAST_SOF, _NOT_SOF = 0xC0, 0xCF, frozenset({0xC4, 0xC8, 0xCC})
 _NO_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
