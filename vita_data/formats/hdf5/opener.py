@@ -3,6 +3,7 @@
 Opens, lists and reads; the source interprets the values.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +86,28 @@ def demo_names(file: h5py.File, *, name: str) -> list[str]:
     numbers = {key: int(match[1]) for key in names if (match := _DEMO.fullmatch(key))}
     if not numbers:
         raise SourceError(f"{name}: expected demo_<number> in 'data'; found {names[:5]}")
-    return sorted(numbers, key=lambda key: (numbers[key], key))
+    ordered = sorted(numbers, key=lambda key: (numbers[key], key))
+    _refuse_twice(data, ordered, name=name)
+    return ordered
+
+
+def _refuse_twice(data: h5py.Group, names: Sequence[str], *, name: str) -> None:
+    """Refuse names that lead to one group, without opening it: a small file could be stored thousands of times.
+
+    Raises:
+        SourceError: two names are links to the same place.
+    """
+    seen: dict[object, str] = {}
+    for key in names:
+        try:
+            link = data.id.links.get_info(key.encode())
+            is_soft = link.type == h5py.h5l.TYPE_SOFT
+            place = posixpath.join("/data", data.id.links.get_val(key.encode()).decode()) if is_soft else link.u
+        except DAMAGE:
+            continue  # opening it tells
+        place = posixpath.normpath(place) if isinstance(place, str) else place
+        if link.type != h5py.h5l.TYPE_EXTERNAL and (other := seen.setdefault(place, key)) != key:
+            raise SourceError(f"{name}: {key} and {other} in 'data' are the same group; the file is damaged")
 
 
 def find_node(group: h5py.Group, key: str, *, name: str) -> object:

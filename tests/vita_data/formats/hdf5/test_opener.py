@@ -59,6 +59,18 @@ def test_a_name_of_5000_digits_is_no_demo(path: str) -> None:
         assert len(demo_names(file, name="demos.hdf5")) == 5
 
 
+@pytest.mark.parametrize("links", [("hard", "hard"), ("/data/demo_0", "./demo_0")])
+def test_one_demonstration_under_many_names_is_refused(links: tuple[str, str], path: str) -> None:
+    """Before, a file of a megabyte could be stored thousands of times, and fill the disk."""
+    with h5py.File(path, "r+") as file:
+        for number, link in enumerate(links):
+            target = file["data/demo_0"] if link == "hard" else h5py.SoftLink(link)
+            file["data"][f"demo_{90 + number}"] = target
+    told = r"^demos\.hdf5: demo_9[01] and demo_\d+ in 'data' are the same group"
+    with open_hdf5(path, name="demos.hdf5") as file, pytest.raises(SourceError, match=told):
+        demo_names(file, name="demos.hdf5")
+
+
 def test_a_file_without_demos_is_a_source_error(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file.create_group("data/mask")
