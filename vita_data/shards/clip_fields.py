@@ -24,9 +24,11 @@ def parse_clip(data: bytes) -> Mapping[str, Any]:
 
     Raises:
         ValueError: it is not such a file; names the first field that is missing or has an unexpected value.
-        RecursionError: its values are nested too deeply.
     """
-    meta = json.loads(data)
+    try:
+        meta = json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{CLIP_JSON} has values nested too deeply") from None
     if fault := _fault(meta):
         raise ValueError(f"{CLIP_JSON} has {fault}")
     return dict(meta)

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import simplejpeg
 from isal.isal_zlib import crc32
 
+import vita_data
 from vita_data.builder.stored_plan import read_plan
 from vita_data.cli.main import main
 from vita_data.curation.quality import measure
@@ -363,3 +365,13 @@ def test_an_image_of_another_form_is_refused_by_every_reader(bridge: Path, data:
         measure(files, shard, row)
     with closing(ShardFiles()) as files, pytest.raises(ShardError, match="the content is not that of a clip"):
         image_group(files, Place(shard=shard, row=row), 0, 0)
+
+
+@pytest.mark.parametrize("values", [{"state_mask": [[True], []]}, {"action_mask": [1] * 40}, {"instructions": [7]}])
+def test_metadata_of_another_form_ends_a_training_in_words(bridge: Path, values: Value) -> None:
+    change_metadata(bridge, changed(**values))
+    with (
+        vita_data.open_loader(["bridge"], shards=bridge.parent, stage="finetune", batch_size=32) as loader,
+        pytest.raises(ShardError, match=r"member clip\.json: the checksum matches, but the content is invalid"),
+    ):
+        list(islice(loader, 20))

@@ -3,7 +3,6 @@
 Called from many threads at once.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -19,6 +18,7 @@ from vita_data.loader.order.members import Member
 from vita_data.loader.order.sampler import MixedModalitySampler
 from vita_data.loader.store.prefetch import Data, MemberSource
 from vita_data.loader.windows.clips import ShardView
+from vita_data.shards.clip_fields import parse_clip
 from vita_data.shards.reader import matches, mismatch
 from vita_data.shards.schema import npy_array
 from vita_data.slots import ACTION_DIM, STATE_DIM, batch_columns
@@ -147,7 +147,7 @@ class WindowReader:
 
 
 def _facts(data: Data, columns: Int64) -> Facts:
-    meta = json.loads(bytes(data))
+    meta = parse_clip(bytes(data))
     return Facts(
         action_mask=_mask(meta["action_mask"], ACTION_DIM)[columns], state_mask=_mask(meta["state_mask"], STATE_DIM),
         instructions=tuple(text["text"] for text in meta["instructions"] if text["text"]),
