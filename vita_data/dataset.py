@@ -6,6 +6,7 @@ A folder that `vita-data build` wrote comes in; arrays and polars frames come ou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
@@ -13,6 +14,7 @@ import numpy as np
 import simplejpeg
 
 from vita_data.errors import RequestError, did_you_mean
+from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.index import SourceIndex, invalid_content, open_source, read_card, read_clip
 from vita_data.shards.reader import ShardFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vita_data.storage.files import AnyPath
+
+
+def _one_camera(name: CameraRole | str, cameras: Sequence[CameraRole], *, where: str) -> CameraRole:
+    """Return one of the cameras by its name.
+
+    Raises:
+        RequestError: there is none of that name; begins with `where`.
+    """
+    if name not in cameras:
+        raise RequestError(f"{where}: camera {str(name)!r} not found; it has {', '.join(cameras) or 'none'}")
+    return CameraRole(name)
 
 
 class StoredClip:
@@ -59,7 +72,13 @@ class StoredClip:
     @property
     def cameras(self) -> tuple[CameraRole, ...]:
         """The cameras with stored frames."""
-        return tuple(CameraRole(name) for name in self._strings("cameras"))
+        return tuple(CameraRole(name) for name in self._strings("cameras") if not name.startswith(DEPTH))
+
+    @property
+    def depth_cameras(self) -> tuple[CameraRole, ...]:
+        """The cameras with stored depth images."""
+        found = (name for name in self._strings("cameras") if name.startswith(DEPTH))
+        return tuple(CameraRole(name.removeprefix(DEPTH)) for name in found)
 
     @property
     def step_index(self) -> Int64:
@@ -97,9 +116,9 @@ class StoredClip:
             RequestError: the clip has no such camera.
             ShardError: a frame is damaged.
         """
-        stored = self.clip.frames[self._camera(camera)]
-        with invalid_content(f"shard {self._shard}, clip {self.key}, camera {camera}"):
-            return np.stack([simplejpeg.decode_jpeg(frame.jpeg) for frame in stored])
+        role = _one_camera(camera, self.cameras, where=f"clip {self.key}")
+        with self._content(role):
+            return np.stack([simplejpeg.decode_jpeg(frame.jpeg) for frame in self.clip.frames[role]])
 
     def frame_rows(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Int64:
         """Return the rows [K] of the stored frames of a camera.
@@ -107,7 +126,20 @@ class StoredClip:
         Raises:
             RequestError: the clip has no such camera.
         """
-        return np.array([frame.row for frame in self.clip.frames[self._camera(camera)]], np.int64)
+        role = _one_camera(camera, self.cameras, where=f"clip {self.key}")
+        with self._content(role):
+            return np.array([frame.row for frame in self.clip.frames[role]], np.int64)
+
+    def depth(self, camera: CameraRole | str = CameraRole.PRIMARY) -> Float32:
+        """Return the stored depth images of a camera in metres [K, 256, 256], 0 where nothing was measured.
+
+        Raises:
+            RequestError: the clip has no depth of such a camera.
+            ShardError: an image is damaged.
+        """
+        role = _one_camera(camera, self.depth_cameras, where=f"depth of clip {self.key}")
+        with self._content(role):
+            return np.stack([depth.metres for depth in self.clip.depths[role]])
 
     @cached_property
     def clip(self) -> Clip:
@@ -119,10 +151,8 @@ class StoredClip:
         """Everything that is stored but the frames."""
         return self.__dict__.get("clip") or read_clip(self._files, self._shard, self._row, with_frames=False)
 
-    def _camera(self, name: CameraRole | str) -> CameraRole:
-        if name not in self.cameras:
-            raise RequestError(f"clip {self.key}: camera {str(name)!r} not found; it has {', '.join(self.cameras)}")
-        return CameraRole(name)
+    def _content(self, camera: CameraRole) -> AbstractContextManager[None]:
+        return invalid_content(f"shard {self._shard}, clip {self.key}, camera {camera}")
 
     def _strings(self, column: str) -> Sequence[str]:
         found = self._row[column]

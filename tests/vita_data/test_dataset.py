@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import vita_data
+from vita_data.cli.main import main
 from vita_data.errors import ManifestError, RequestError
 from vita_data.shards.index import read_card
 from vita_data.slots import RIGHT_ACTION
@@ -57,6 +58,30 @@ def test_video_has_frames_and_no_vectors(toy_shards: Path) -> None:
     assert clip.state is None
     assert not clip.action_mask.any()
     assert len(clip.frames()) == len(clip.frame_rows())
+
+
+def test_a_source_with_depth_has_it_in_metres_beside_its_frames(tmp_path: Path) -> None:
+    assert main(["toy", "--source", "fmb", "--raw", str(tmp_path / "raw")]) == 0
+    words = [
+        "build",
+        "--source",
+        "fmb",
+        "--raw",
+        str(tmp_path / "raw/fmb"),
+        "--out",
+        str(tmp_path),
+        "--set",
+        "depth=true",
+    ]
+    assert main(words) == 0
+    clip = vita_data.open_source(tmp_path / "fmb")[0]
+    assert set(clip.depth_cameras) == set(clip.cameras)
+    assert repr(clip)
+    depth = clip.depth("primary")
+    assert depth.shape == (len(clip.frame_rows("primary")), 256, 256)
+    assert 0.05 < depth[depth > 0].mean() < 20
+    with pytest.raises(RequestError, match="camera 'wrist_left' not found; it has primary"):
+        clip.depth("wrist_left")
 
 
 def test_tables_are_polars_frames(bridge: vita_data.BuiltSource) -> None:
