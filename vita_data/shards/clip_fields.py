@@ -16,6 +16,8 @@ CLIP_JSON = "clip.json"
 DEPTH = "depth_"
 """Begins the names of a camera's depth images, among those of its images."""
 CAMERAS = frozenset(name for role in CameraRole for name in (str(role), f"{DEPTH}{role}"))
+LEAST_HZ, MOST_HZ = 1e-6, 1e6
+"""Rates of a clip: eleven days or a microsecond from one step to the next."""
 _MOST = 1 << 30
 
 
@@ -96,7 +98,7 @@ _FIELDS: Mapping[str, Check] = {
     "modality": one_of(Modality),
     "embodiment": is_text,
     "arms": one_of(Arms),
-    "hz": is_rate,
+    "hz": lambda value: is_rate(value) and LEAST_HZ <= value <= MOST_HZ,  # type: ignore[operator]
     "stride": lambda value: is_whole(value, least=1, most=_MOST),
     "num_steps": lambda value: is_whole(value, least=1, most=_MOST),
     "step_index": _is_rising,

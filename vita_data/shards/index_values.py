@@ -1,6 +1,5 @@
 """Checks the values of an index, which may come from a stranger: readers take its numbers and names as they are."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vita_data.shards.clip_fields import CAMERAS
+from vita_data.shards.clip_fields import CAMERAS, LEAST_HZ, MOST_HZ
 from vita_data.shards.tar import MAX_MEMBER_BYTES
 from vita_data.types import Gaps, Modality, Split
 
@@ -16,7 +15,7 @@ _MAY_BE_NULL = frozenset({"instruction", "suite", "task", "action_valid", "actio
 _LISTS = ("cameras", "keyframes", "step_runs", "action_valid")
 _MEMBERS = ("clip", "action", "state")
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "hz": (math.ulp(0.0), 1e6),
+    "hz": (LEAST_HZ, MOST_HZ),
     "stride": (1, 1 << 30),
     "num_steps": (1, 1 << 30),
     "offset": (0, 1 << 50),

@@ -5,6 +5,7 @@ Source: the shard contract (vita_data/README.md), SCHEMA_VERSION 1. Reads and wr
 
 import io
 import json
+import tokenize
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from operator import itemgetter
@@ -134,7 +135,10 @@ def _npy_shape(header: bytes) -> tuple[int, ...]:
     stream = io.BytesIO(header)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("expected a .npy file of format 1.0")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (tokenize.TokenError, SyntaxError, RecursionError) as error:  # numpy passes on what Python's parser raises
+        raise ValueError(f"the header of a .npy file cannot be read ({error})") from None
     if is_fortran or dtype != np.float32:
         raise ValueError(f"expected rows of float32, got {dtype}")
     return shape

@@ -162,6 +162,7 @@ def test_a_member_of_any_size_takes_no_memory(bridge: Path) -> None:
             "column frames: expected at most 2147483648 bytes for a clip, found ",
         ),
         (lambda rows: rows[0].update(hz=float("nan")), "column hz: expected hz from "),
+        (lambda rows: rows[0].update(hz=5e-324), "column hz: expected hz from 1e-06 to "),
         (lambda rows: rows[0].update(hz=0.0), "column hz: expected hz from "),
         (lambda rows: rows[0].update(num_steps=0), "column num_steps: expected num_steps from 1 to "),
         (lambda rows: rows[0].update(keyframes=[10**9]), "column keyframes has rows that a clip does not have"),
@@ -365,6 +366,21 @@ def test_an_image_of_another_form_is_refused_by_every_reader(bridge: Path, data:
         measure(files, shard, row)
     with closing(ShardFiles()) as files, pytest.raises(ShardError, match="the content is not that of a clip"):
         image_group(files, Place(shard=shard, row=row), 0, 0)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"(" * 5000, b"\xff\xfe", b"{'descr': '<f4'}"])
+def test_vectors_of_another_form_are_refused_by_every_reader(bridge: Path, header: bytes) -> None:
+    first = next(one.name for one in walk(shard_of(bridge)) if one.name.endswith("action.npy"))
+    change_member(bridge, first, lambda data: data[:8] + len(header).to_bytes(2, "little") + header + data[128:])
+    assert any("the content is not that of a clip" in problem for problem in verify(bridge).problems)
+    with pytest.raises(ShardError, match="the content is not that of a clip"):
+        compute_stats(open_source(bridge, Split.TRAIN))
+
+
+def test_an_index_that_names_a_camera_that_the_clip_lacks_is_told_in_words(bridge: Path) -> None:
+    change_metadata(bridge, changed(frames={}))
+    with pytest.raises(ShardError, match="camera primary: the checksum matches, but the content is not that of a clip"):
+        BuiltSource(bridge)[0].frames("primary")
 
 
 @pytest.mark.parametrize("values", [{"state_mask": [[True], []]}, {"action_mask": [1] * 40}, {"instructions": [7]}])
