@@ -3,9 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vita_data.builder.names import stored_name
 from vita_data.dataset import BuiltSource
 from vita_data.errors import RequestError
 from vita_data.normalize import FrameSelection
@@ -66,7 +67,21 @@ class OpenedSource:
     def clips(self) -> Iterator[Clip]:
         """Read the clips one by one, split by split."""
         for split in self.splits:
-            yield from (stored.clip for stored in split)
+            yield from clips_of(split)
+
+
+def clips_of(split: BuiltSource) -> Iterator[Clip]:
+    """Read the clips of a split one by one, with texts that a table can hold."""
+    return (_with_utf8_texts(stored.clip) for stored in split)
+
+
+def _with_utf8_texts(clip: Clip) -> Clip:
+    r"""Write half of a surrogate pair, which a raw text may contain, as an escape: no table can hold it."""
+    texts = (clip.instruction, *clip.instructions)
+    if all(text.text == stored_name(text.text) for text in texts):
+        return clip
+    first, *others = (replace(text, text=stored_name(text.text)) for text in texts)
+    return replace(clip, instruction=first, instructions=tuple(others))
 
 
 def open_for_export(request: ExportRequest) -> OpenedSource:

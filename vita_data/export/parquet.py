@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from vita_data.builder.names import stored_name
 from vita_data.command.progress import SILENT, Progress
 from vita_data.export.card import ExportNote, card_text, write_card
-from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, export_folder, open_for_export
+from vita_data.export.opened import ExportRequest, ExportResult, OpenedSource, clips_of, export_folder, open_for_export
 from vita_data.export.tables import FEATURES_KEY, TableFiles
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import CameraRole, Clip, Split, Track
@@ -48,7 +49,7 @@ def export_parquet(
         for split in source.splits:
             files = TableFiles(root, _template(split.split), max_bytes=file_bytes)
             try:
-                num_rows += _write_clips((stored.clip for stored in split), files, cameras, progress)
+                num_rows += _write_clips(clips_of(split), files, cameras, progress)
             finally:
                 files.close()
         note = ExportNote(
@@ -138,8 +139,8 @@ def _facts(clip: Clip) -> Iterator[tuple[str, object]]:
         yield name, getattr(clip, name)
     yield "instruction", clip.instruction.text
     yield "instructions", [{"text": text.text, "origin": text.origin} for text in clip.instructions]
-    yield "provenance", json.dumps(dict(clip.provenance), sort_keys=True, ensure_ascii=False)
-    yield "extras", json.dumps(dict(clip.extras), sort_keys=True, ensure_ascii=False)
+    for name, values in (("provenance", clip.provenance), ("extras", clip.extras)):
+        yield name, stored_name(json.dumps(dict(values), sort_keys=True, ensure_ascii=False))
 
 
 def _vectors(clip: Clip) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vita_data import SCHEMA_VERSION
 from vita_data.config.checks import is_whole
-from vita_data.shards.field_checks import Check, is_flag, is_name, is_rate, is_text, list_of, one_of, or_none, record
+from vita_data.shards.field_checks import Check, is_flag, is_rate, is_text, list_of, one_of, or_none, record
 from vita_data.slots import ACTION_DIM, STATE_DIM
 from vita_data.types import ActionOrigin, Arms, CameraRole, Gaps, Modality, Split
 
@@ -84,6 +84,11 @@ def _are_frames(value: object) -> bool:
     return isinstance(value, Mapping) and value.keys() <= CAMERAS and all(map(_is_rising, value.values()))
 
 
+def _is_utf8(value: object) -> bool:
+    """Tell whether a value is a text that UTF-8 can hold, as names in clip.json are; instructions may be others."""
+    return isinstance(value, str) and value == value.encode(errors="ignore").decode()
+
+
 def _is_object(value: object) -> bool:
     return isinstance(value, Mapping)
 
@@ -91,12 +96,12 @@ def _is_object(value: object) -> bool:
 _TEXT = record({"text": is_text, "origin": is_text})
 _FIELDS: Mapping[str, Check] = {
     "schema_version": lambda value: type(value) is int and value == SCHEMA_VERSION,
-    "source": is_name,
-    "release": is_text,
-    "episode": is_text,
+    "source": _is_utf8,
+    "release": _is_utf8,
+    "episode": _is_utf8,
     "split": one_of(Split),
     "modality": one_of(Modality),
-    "embodiment": is_text,
+    "embodiment": _is_utf8,
     "arms": one_of(Arms),
     "hz": lambda value: is_rate(value) and LEAST_HZ <= value <= MOST_HZ,  # type: ignore[operator]
     "stride": lambda value: is_whole(value, least=1, most=_MOST),

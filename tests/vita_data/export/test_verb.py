@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vita_data.shards.test_hostile import change_metadata, changed
 from vita_data.cli.main import main
 from vita_data.command import progress
 from vita_data.dataset import BuiltSource
@@ -99,3 +100,16 @@ def test_progress_result_and_json(
     told = capsys.readouterr()
     assert json.loads(told.out)["num_episodes"] == 2
     assert told.err == ""
+
+
+@pytest.mark.parametrize("form", ["parquet", "lerobot"])
+def test_half_of_a_surrogate_pair_in_a_raw_text_is_exported_as_an_escape(
+    every_row: Path, tmp_path: Path, form: str
+) -> None:
+    folder = Path(shutil.copytree(every_row / "libero", tmp_path / "libero"))
+    texts = [{"text": "open \ud800 it", "origin": "human"}]
+    change_metadata(folder, changed(instructions=texts, extras={"note": "\ud800"}))
+    out = tmp_path / "out"
+    assert main(["export", str(folder), "--format", form, "--out", str(out), "--in-house", "--quiet"]) == 0
+    stored = b"".join(path.read_bytes() for path in sorted(out.rglob("*.parquet")))
+    assert rb"open \ud800 it" in stored
