@@ -1,12 +1,11 @@
 """The argument parsers of `vita-train` and its verbs."""
 
-import argparse
-
 from vita_data.command.arguments import address, local_path, positive, setting, word
 from vita_data.command.exits import OneLineParser
 from vita_data.command.progress import add_quiet_flag
 from vita_model.training.estimate.cards import CARDS
 from vita_model.training.recipes.load import RECIPES
+from vita_model.training.recipes.override import setting_named
 
 
 def train_parser() -> OneLineParser:
@@ -97,7 +96,8 @@ def preview_parser() -> OneLineParser:
     return parser
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
+def _add_recipe(parser: OneLineParser) -> None:
+    parser.instead = setting_named
     parser.add_argument(
         "recipe", type=local_path, metavar="RECIPE.py",
         help="Python file that defines recipe() -> Recipe, or the name of a recipe that comes with VITA: "

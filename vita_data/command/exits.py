@@ -32,6 +32,8 @@ class OneLineParser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "allow_abbrev": False})
+        self.instead: Callable[[str], str] = lambda option: ""
+        """Names what to give instead of an unknown option; empty if there is nothing."""
         command, *verbs = self.prog.split()
         shown = argparse.SUPPRESS if verbs else "print the version and exit"
         self.add_argument("--version", action="version", version=f"{command} {__version__}", help=shown)
@@ -47,8 +49,7 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; report an unknown option before a missing required one, since it may be that option misspelt."""
         given = sys.argv[1:] if args is None else list(args)
-        ends = {"--", *self._verbs()}
-        options = [text.partition("=")[0] for text in itertools.takewhile(lambda text: text not in ends, given)]
+        options = [text.partition("=")[0] for text in itertools.takewhile(lambda text: not self._ends(text), given)]
         unknown = [text for text in options if text.startswith("--") and text not in self._option_string_actions]
         if unknown and not {"-h", "--help"} & set(options):
             self._refuse_unknown(unknown)
@@ -64,6 +65,10 @@ class OneLineParser(argparse.ArgumentParser):
                 raise
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {near}") from refusal
 
+    def _ends(self, text: str) -> bool:
+        """Tell whether the options of this parser end here: what follows a verb, even a misspelt one, is the verb's."""
+        return text == "--" or (bool(self._verbs()) and not text.startswith("-"))
+
     def _verbs(self) -> dict[str, "OneLineParser"]:
         found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return dict(found[0]) if found else {}
@@ -77,9 +82,14 @@ class OneLineParser(argparse.ArgumentParser):
         first = unknown[0].partition("=")[0]
         if not first.startswith("-"):
             self.error(f"unexpected argument {first}")
-        known = self._option_string_actions
-        near = [option for option in known if option.startswith(first)] or difflib.get_close_matches(first, known, n=1)
-        self.error(f"unknown option {first}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        near = " or ".join(option for option in self._option_string_actions if option.startswith(first))
+        near = near or self.instead(first) or self._near(first)
+        self.error(f"unknown option {first}" + (f"; did you mean {near}?" if near else ""))
+
+    def _near(self, option: str) -> str:
+        """Return the option whose name without dashes is much like this; never --help, which the line ends with."""
+        known = [one[2:] for one in self._option_string_actions if one.startswith("--") and one != "--help"]
+        return "".join(f"--{name}" for name in difflib.get_close_matches(option.lstrip("-"), known, n=1))
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""

@@ -155,6 +155,34 @@ def test_a_very_long_message_keeps_its_beginning_and_its_end() -> None:
     assert one_line("a" * 4000) == "a" * 4000
 
 
+def test_a_misspelt_verb_is_reported_before_its_options(capsys):
+    parser = OneLineParser(prog="vita-x")
+    verbs = parser.add_subparsers(dest="name", required=True)
+    inner = verbs.add_parser("tabletop").add_subparsers(dest="inner", required=True)
+    inner.add_parser("evaluate").add_argument("--task")
+    for given in (["tabletpo", "evaluate", "--task", "a"], ["tabletop", "evaluat", "--task", "a"]):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(given)
+        assert "invalid choice: " in (told := capsys.readouterr().err)
+        assert "did you mean 'tabletop'?" in told or "did you mean 'evaluate'?" in told
+
+
+def test_an_option_that_shares_only_a_few_letters_is_not_suggested(capsys):
+    parser = OneLineParser(prog="vita-x")
+    parser.add_argument("--quiet", "-q")
+    parser.instead = lambda option: "--set seed=VALUE" if option == "--seed" else ""
+    for option, told in (
+        ("--init", ";"),
+        ("--repo", ";"),
+        ("--hlep", ";"),
+        ("--quite", "; did you mean --quiet?"),
+        ("--seed", "; did you mean --set seed=VALUE?"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([option, "1"])
+        assert capsys.readouterr().err == f"vita-x: unknown option {option}{told} see vita-x --help\n"
+
+
 def test_an_abbreviation_before_the_verb_is_refused_too(capsys):
     parser = OneLineParser(prog="vita-x")
     parser.add_subparsers(dest="name", required=True).add_parser("build").add_argument("--vers")

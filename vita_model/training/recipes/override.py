@@ -51,6 +51,15 @@ def _preset(name: str, asked: str) -> Callable[[Recipe], Recipe]:
     return RECIPE_PRESETS[name]
 
 
+def setting_named(option: str) -> str:
+    """Return the setting of the recipe's field that an unknown option names: `--init` is `--set init=VALUE`; or ""."""
+    name = option.lstrip("-").replace("-", "_")
+    hints = typing.get_type_hints(Recipe)
+    inside = [f"{part}.{name}" for part, kind in hints.items() if name in getattr(kind, "__dataclass_fields__", ())]
+    found = [name] if name in hints else inside
+    return " or ".join(f"--set {key}=VALUE" for key in found)
+
+
 def full_name(key: str) -> str:
     """Give the whole dotted name of the field that `KEY` of a setting means."""
     return ".".join(_full_path(key))
