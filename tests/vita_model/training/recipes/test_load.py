@@ -81,3 +81,38 @@ def test_a_recipe_imports_the_file_beside_it_and_not_one_of_another_folder(tmp_p
 def test_an_unknown_name_lists_the_known_ones(text: str, told: str) -> None:
     with pytest.raises(RequestError, match=told):
         load_recipe(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "replace(base, num_step=30)",
+            r"failed: TypeError: Recipe\.__init__\(\) got an unexpected keyword argument 'num_step'.*"
+            r"[Dd]id you mean 'num_steps'\? \(.*/mine\.py, line 6\)$",
+        ),
+        (
+            "replace(base, optimizer=OptimizerConfig(ramp_step=3))",
+            r"keyword argument 'ramp_step'.*[Dd]id you mean 'ramp_steps'\? \(.*/mine\.py, line 6\)$",
+        ),
+        ("1 / 0", r"failed: ZeroDivisionError: division by zero \(.*/mine\.py, line 6\)$"),
+    ],
+)
+def test_a_fault_in_a_recipe_names_its_line_and_the_field_meant(tmp_path: Path, change: str, told: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from vita_model.training.recipes.load import load_recipe\n"
+        "from vita_model.training.recipes.recipe import OptimizerConfig\n"
+        "base = load_recipe('debug_warmup')\n"
+        f"def recipe():\n    return {change}\n"
+    )
+    with pytest.raises(RequestError, match=told):
+        load_recipe(tmp_path / "mine.py")
+
+
+@pytest.mark.parametrize(("text", "found"), [("", "none"), ("recipe = 3\n", "int `recipe`")])
+def test_a_file_without_the_function_is_told_what_is_expected(tmp_path: Path, text: str, found: str) -> None:
+    (tmp_path / "t1.py").write_text(text)
+    told = rf"recipe .*/t1\.py: expected a function `recipe\(\)` that returns a Recipe, found {found}$"
+    with pytest.raises(RequestError, match=told):
+        load_recipe(tmp_path / "t1.py")
