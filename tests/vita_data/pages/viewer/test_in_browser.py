@@ -219,6 +219,19 @@ def test_the_list_turns_to_what_a_link_names(tab: Tab, address: str) -> None:
     assert (tab.value(kind), tab.value(current)) == ("clips", f"#clip=film-{2:016x}")
 
 
+def test_an_episode_is_found_by_its_id_as_it_is_printed(tab: Tab, address: str) -> None:
+    """People write addresses by hand: ids have slashes, spaces and percent signs, escaped or not."""
+    tab.open(address)
+    tab.wait(COMPLETE)
+    chunk = "{source: 0, first: 99, episodes: ['a/b c/1%'], parts: ['p'], reasons: ['short'], outcomes: ['dropped']"
+    tab.value(f"VITA.list.addLost({chunk}, details: ['']}})")
+    for typed in ("a/b c/1%", "a%2Fb%20c%2F1%25", "a/b%20c/1%25"):
+        tab.open(f"{address}#lost=arm/absent")
+        tab.wait("document.getElementById('detail').textContent === 'No episode has this address.'")
+        tab.value(f"location.hash = '#lost=arm/{typed}'")
+        tab.wait("document.querySelector('.about')?.textContent === 'a/b c/1%'")
+
+
 def test_on_a_phone_list_and_clip_take_turns_and_nothing_is_too_wide(tab: Tab, address: str) -> None:
     tab.resize(*PHONE)
     tab.open(address)

@@ -77,6 +77,26 @@ VITA.list = (() => {
     });
   }
 
+  // People type addresses: a key or id is found escaped, as links have it, and as `vita-data episodes` prints it.
+  function find(hash) {
+    const [, kind, text] = hash.match(/^#(clip|lost)=(.*)$/s) || [];
+    if (byKey.has(hash) || !kind) return byKey.get(hash);
+    const slash = kind === "lost" ? text.indexOf("/") : -1, head = text.slice(0, slash + 1), id = text.slice(slash + 1);
+    return byKey.get(`#${kind}=${head}${encodeURIComponent(unescaped(id))}`) ||
+      byKey.get(`#${kind}=${head}${encodeURIComponent(id)}`);
+  }
+
+  // A percent sign may be the id's own, beside escapes that the browser added.
+  function unescaped(text) {
+    return text.replace(/(%[0-9a-f]{2})+/gi, (run) => {
+      try {
+        return decodeURIComponent(run);
+      } catch {
+        return run;
+      }
+    });
+  }
+
   function update() {
     box.scrollTop = 0;
     refresh();
@@ -190,6 +210,6 @@ VITA.list = (() => {
       make("a", {className: "button", href: row.hash, title: "the address of this episode"}, "Link"));
   }
 
-  return {begin, addClips, addLost, refresh, select, links, isHeld, find: (hash) => byKey.get(hash),
+  return {begin, addClips, addLost, refresh, select, links, isHeld, find,
     visible: () => shown, total: () => clips.length + lost.length};
 })();
