@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import simplejpeg
 
+from vita_data.config.checks import plain
 from vita_data.errors import RequestError, did_you_mean
 from vita_data.shards.clip_fields import DEPTH
 from vita_data.shards.index import SourceIndex, invalid_content, open_source, read_card, read_clip
@@ -212,10 +213,13 @@ class BuiltSource(Sequence[StoredClip]):
         Raises:
             IndexError: there are fewer clips.
             KeyError: no clip has this key; names the nearest one.
+            RequestError: it is neither a number nor a key.
         """
         if isinstance(wanted, slice):
             return [self[number] for number in range(*wanted.indices(len(self)))]
-        number = self._number_of(wanted) if isinstance(wanted, str) else wanted
+        number = self._number_of(wanted) if isinstance(wanted, str) else plain(wanted)
+        if not isinstance(number, int):
+            raise RequestError(f"{self.name} {self.split}: expected a clip's number, key or a slice, got {wanted!r}")
         if not -len(self) <= number < len(self):
             raise IndexError(f"{self.name} {self.split}: expected a clip below {len(self)}, got {number}")
         return StoredClip(self._files, *self._index.place(number % len(self)))

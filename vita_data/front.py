@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vita_data.dataset import BuiltSource, split_named
 from vita_data.loader import LoaderOptions, Plan, make_loader
 from vita_data.manifest import as_manifest
+from vita_data.storage.files import address_text
 from vita_data.types import Manifest, Split, Stage, WindowSpec
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ def open_source(folder: str | Path, *, split: Split | str = Split.TRAIN) -> Buil
 
     Raises:
         ManifestError: the source has not been built in the folder.
-        RequestError: the split is neither train nor val.
+        RequestError: the folder is no path, or the split is neither train nor val.
         ShardError: a shard or index is missing or damaged.
     """
-    return BuiltSource(str(folder), split=split)
+    return BuiltSource(address_text("folder", folder), split=split)
 
 
 def open_loader(
@@ -64,13 +65,19 @@ def open_loader(
     Raises:
         ManifestError: a source is not built, or has no window in this stage.
         MissingExtraError: torch is not installed.
-        RequestError: stage, split, batch size or windows cannot be used.
+        RequestError: stage, split, batch size, windows, seed, rank or another argument cannot be used.
     """
     manifest = as_manifest(mixture)
     if split is not None:
         entries = tuple(replace(entry, split=split_named(split)) for entry in manifest.entries)
         manifest = replace(manifest, entries=entries)
     plan = Plan.from_manifest(
-        manifest, shards=str(shards), stage=stage, batch_size=batch_size, seed=seed, windows=windows, joints=joints
+        manifest,
+        shards=address_text("shards", shards),
+        stage=stage,
+        batch_size=batch_size,
+        seed=seed,
+        windows=windows,
+        joints=joints,
     )
     return make_loader(plan, rank=rank, world_size=world_size, options=options)

@@ -70,6 +70,11 @@ class _Table:
         return options(value)
 
 
+_MIXTURE = (
+    "expected the path of a manifest, names of built sources such as ['bridge'], or {name: weight} with weights above 0"
+)
+
+
 def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, float]) -> Manifest:
     """Make a manifest of what a Python caller gives: a path or name of a manifest, sources, or sources with weights.
 
@@ -82,6 +87,8 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     """
     if isinstance(mixture, Manifest):
         return mixture
+    if not isinstance(mixture, str | Path | Mapping | Sequence):
+        raise ManifestError(f"mixture {mixture!r}: {_MIXTURE}")
     if isinstance(mixture, str) and mixture.isidentifier() and find_manifest(mixture) is None:
         mixture = [mixture]
     if isinstance(mixture, str | Path):
@@ -94,10 +101,7 @@ def as_manifest(mixture: str | Path | Manifest | Sequence[str] | Mapping[str, fl
     wrong = [(name, weight) for name, weight in weights.items() if not (is_finite(weight) and weight > 0)]
     if not weights or not names or wrong:
         found = f"; found {wrong[0][1]!r} for {wrong[0][0]!r}" if wrong else ""
-        raise ManifestError(
-            f"mixture {mixture!r}: expected the path of a manifest, names of built sources such as ['bridge'], "
-            f"or {{name: weight}} with weights above 0{found}"
-        )
+        raise ManifestError(f"mixture {mixture!r}: {_MIXTURE}{found}")
     entries = tuple(MixtureEntry(source=name, weight=float(weight)) for name, weight in weights.items())
     basis = Basis.WEIGHT if isinstance(mixture, Mapping) else Basis.WINDOWS
     return Manifest(name=UNNAMED, path=UNNAMED, entries=entries, basis=basis)

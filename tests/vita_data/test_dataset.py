@@ -33,6 +33,10 @@ def test_a_clip_is_found_by_number_key_and_slice(bridge: vita_data.BuiltSource) 
         bridge[len(bridge)]
     with pytest.raises(KeyError, match=f"did you mean '{first.key}'"):
         bridge[first.key[:-1]]
+    assert bridge[np.int64(0)].key == first.key
+    for wrong in (1.5, None):
+        with pytest.raises(RequestError, match=f"expected a clip's number, key or a slice, got {wrong}$"):
+            bridge[wrong]
 
 
 def test_a_clip_gives_arrays_in_physical_units(bridge: vita_data.BuiltSource) -> None:

@@ -5,6 +5,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -81,6 +82,44 @@ def test_windows_that_cannot_be_cut_name_their_field(toy_shards: Path, changed, 
     spec = vita_data.WindowSpec(**{"starts": "rows", "horizon": 4, "futures": 0, **changed})
     with pytest.raises(RequestError, match=f"windows: {message}"):
         vita_data.open_loader(["bridge"], shards=toy_shards, stage="finetune", windows=spec)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "changed", "message"),
+    [
+        (None, {}, "mixture None: expected the path of a manifest, names of built sources"),
+        (3, {}, "mixture 3: expected the path of a manifest, names of built sources"),
+        (["bridge"], {"rank": "0"}, "rank: expected a whole number, got '0'"),
+        (["bridge"], {"world_size": 1.0}, "world_size: expected a whole number, got 1.0"),
+        (["bridge"], {"seed": "a"}, "seed: expected a whole number from 0 to .*, got 'a'"),
+        (["bridge"], {"seed": 1.5}, "seed: expected a whole number from 0 to .*, got 1.5"),
+        (["bridge"], {"seed": True}, "seed: expected a whole number from 0 to .*, got True"),
+        (["bridge"], {"joints": "yes"}, "joints: expected True or False, got 'yes'"),
+        (["bridge"], {"batch_size": np.float64(8)}, "batch_size: .* needs a whole number"),
+        (["bridge"], {"shards": None}, "shards: expected the path of a folder, got None"),
+    ],
+)
+def test_an_argument_of_another_type_is_told_in_one_sentence(toy_shards: Path, mixture, changed, message: str) -> None:
+    with pytest.raises(RequestError, match=f"^{message}"):
+        vita_data.open_loader(mixture, **{"shards": toy_shards, "stage": "finetune", **changed})
+
+
+def test_whole_numbers_of_numpy_give_the_same_batches(toy_shards: Path) -> None:
+    def plan(kind):
+        sizes = (kind(4), {"paired": kind(4)})
+        numbers = {"seed": kind(3), "rank": kind(0), "world_size": kind(1)}
+        for size in sizes:
+            with vita_data.open_loader(
+                ["bridge"], shards=toy_shards, stage="finetune", batch_size=size, **numbers
+            ) as loader:
+                yield loader.plan.hash, next(loader).key
+
+    assert list(plan(np.int64)) == list(plan(int))
+
+
+def test_a_source_is_opened_by_a_path() -> None:
+    with pytest.raises(RequestError, match=r"^folder: expected the path of a folder, got 5$"):
+        vita_data.open_source(5)
 
 
 def test_windows_must_be_a_spec(toy_shards: Path) -> None:

@@ -4,6 +4,7 @@ What depends on several fields is checked where they are used: `recipe.check_win
 """
 
 import math
+import operator
 
 from vita_data.errors import RequestError
 
@@ -54,6 +55,27 @@ def require_part(config: object, *names: str) -> None:
 def is_whole(value: object, *, least: int, most: int | None = None) -> bool:
     """Tell whether a value is an int, not a bool, within least..most."""
     return type(value) is int and value >= least and (most is None or value <= most)
+
+
+def whole(name: str, value: object, *, most: int | None = None) -> int:
+    """Return a Python caller's whole number, which may be numpy's, as an int: any, or one within 0..most.
+
+    Raises:
+        RequestError: it is none, or too small or large.
+    """
+    number = plain(value)
+    if not isinstance(number, int) or isinstance(number, bool) or (most is not None and not 0 <= number <= most):
+        limit = "" if most is None else f" from 0 to {most}"
+        raise RequestError(f"{name}: expected a whole number{limit}, got {value!r}")
+    return number
+
+
+def plain(value: object) -> object:
+    """Return a whole number of numpy as an int; anything else unchanged."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return value
 
 
 def is_finite(value: object) -> bool:

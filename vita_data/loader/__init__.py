@@ -5,6 +5,7 @@ Only `make_loader` and `read_windows` import torch, when they are called.
 
 from typing import TYPE_CHECKING
 
+from vita_data.config.checks import whole
 from vita_data.installation import naming_extra
 from vita_data.loader.action_conventions import conventions
 from vita_data.loader.mixture.report import MixReport, mix
@@ -55,7 +56,8 @@ def make_loader(plan: Plan, *, rank: int = 0, world_size: int = 1, options: Load
     with naming_extra():
         from vita_data.loader.loader import Loader
 
-    return Loader(plan, rank=rank, world_size=world_size, options=options or LoaderOptions())
+    options = options or LoaderOptions()
+    return Loader(plan, rank=whole("rank", rank), world_size=whole("world_size", world_size), options=options)
 
 
 def read_windows(plan: Plan, modality: "Modality", windows: "Sequence[int]") -> "Batch":

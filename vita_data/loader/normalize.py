@@ -145,9 +145,14 @@ def unnormalize_actions(actions: ArrayLike, source: str | Sequence[str], statist
         An array of the same shape. Columns that the source does not have are 0, constant ones their middle value.
 
     Raises:
-        RequestError: the statistics do not contain a source, or the shape does not fit.
+        RequestError: the statistics are no mapping or do not contain a source, or the shape does not fit.
     """
     values = _as_array(actions)
+    if not isinstance(statistics, Mapping):
+        raise RequestError(
+            f"statistics: expected the mapping `loader.plan.statistics`, got {type(statistics).__name__}; of a JSON "
+            "file give what json.loads returns"
+        )
     if isinstance(source, str):
         return _physical(values, source, statistics)
     if len(source) != len(values):

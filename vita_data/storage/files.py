@@ -61,6 +61,17 @@ def store_options(address: str) -> dict[str, Any]:
     return {**shared, "max_concurrency": _NUM_PIECES, "config_kwargs": {"max_pool_connections": MAX_CONNECTIONS}}
 
 
+def address_text(name: str, folder: object) -> str:
+    """Return the folder that a Python caller gives as text.
+
+    Raises:
+        RequestError: it is neither text nor a path.
+    """
+    if not isinstance(folder, str | Path | UPath):
+        raise RequestError(f"{name}: expected the path of a folder, got {folder!r}")
+    return str(folder)
+
+
 def open_path(text: str) -> AnyPath:
     """Read a local path or a URL such as `s3://bucket/folder`.
 

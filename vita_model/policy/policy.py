@@ -134,11 +134,17 @@ class VitaPolicy:
     def from_pretrained(cls, folder: Path | str, options: PolicyOptions | None = None) -> Self:
         """Load a run's newest checkpoint, one of its checkpoints, or an exported policy.
 
+        On a GPU: `from_pretrained("runs/finetune", PolicyOptions(device="cuda"))`.
+
         Raises:
-            RequestError: no checkpoint was found, or it has no backbone (warmup).
+            RequestError: the folder is no path, no checkpoint was found, or it has no backbone (warmup).
             VitaDataError: the checkpoint is damaged.
         """
+        if not isinstance(folder, str | Path):
+            raise RequestError(f"from_pretrained: expected the path of a run or an exported policy, got {folder!r}")
         options = options or PolicyOptions()
+        if not isinstance(options, PolicyOptions):
+            raise RequestError(f"from_pretrained: expected PolicyOptions as options, got {options!r}")
         checkpoint, progress = find_policy(Path(folder))
         config = _config(checkpoint, progress)
         wanted = (*CONTROL, Component.VISUAL_DECODER) if options.imagine else CONTROL

@@ -130,6 +130,8 @@ def test_actions_that_do_not_fit_are_refused() -> None:
         vita_data.unnormalize_actions(np.zeros((2, 7)), "arm", statistics)
     with pytest.raises(RequestError, match="expected a source for each of 2 samples, got 1"):
         vita_data.unnormalize_actions(np.zeros((2, 14)), ["arm"], statistics)
+    with pytest.raises(RequestError, match=r"^statistics: expected the mapping `loader\.plan\.statistics`, got str;"):
+        vita_data.unnormalize_actions(np.zeros((2, 14)), "arm", "shards/statistics.json")
     with pytest.raises(RequestError, match="'leg'; available: arm"):
         vita_data.unnormalize_actions(np.zeros((2, 14)), "leg", statistics)
 

@@ -243,6 +243,13 @@ def test_what_is_no_policy_is_refused(runs: Path, name: str, message: str) -> No
         VitaPolicy.from_pretrained(runs / name)
 
 
+def test_what_is_no_path_or_no_options_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"^from_pretrained: expected the path of a run .*, got 3$"):
+        VitaPolicy.from_pretrained(3)
+    with pytest.raises(RequestError, match=r"^from_pretrained: expected PolicyOptions as options, got 'cuda'$"):
+        VitaPolicy.from_pretrained("run", "cuda")
+
+
 @pytest.mark.parametrize("device", ["cud", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(RequestError, match=f"PolicyOptions.device must be cpu.*; found '{device}'"):

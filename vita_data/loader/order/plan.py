@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Self
 
 from vita_data import SCHEMA_VERSION
+from vita_data.config.checks import MAX_SEED, whole
 from vita_data.errors import ManifestError
 from vita_data.loader.normalize import acts_by_joints, scaling_digest
 from vita_data.loader.order.pool import OpenEntry, Pool, make_pool, open_entries
-from vita_data.loader.order.request import GLOBAL_ORDER, PlanRequest, default_windows, stage_named
+from vita_data.loader.order.request import GLOBAL_ORDER, PlanRequest, default_windows, plain_sizes, stage_named
 from vita_data.loader.order.shares import masses, repeats, shares, step_shares
 from vita_data.manifest import as_manifest
 from vita_data.shards.schema import json_bytes
@@ -113,11 +114,11 @@ class Plan:
 
         Raises:
             ManifestError: a source is not built, or has no window in any modality in use.
-            RequestError: stage, batch size, windows or modality_steps make no sense.
+            RequestError: stage, batch size, windows, seed, joints or modality_steps make no sense.
         """
         request = PlanRequest(
-            stage=stage_named(stage), batch_size=batch_size, seed=seed, windows=windows,
-            modality_steps=modality_steps, also=also, basis=basis, order=order, joints=joints,
+            stage=stage_named(stage), batch_size=plain_sizes(batch_size), seed=whole("seed", seed, most=MAX_SEED),
+            windows=windows, modality_steps=modality_steps, also=also, basis=basis, order=order, joints=joints,
         )  # fmt: skip
         named = as_manifest(manifest)
         return cls.resolve(named, open_entries(named, shards), request)

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.compute as pc
 
-from vita_data.config.checks import is_finite, is_whole
+from vita_data.config.checks import is_finite, is_whole, plain
 from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.order.pool import OpenEntry
 from vita_data.types import Basis, CameraRole, DrawOrder, Modality, Stage, Starts, WindowSpec
@@ -57,6 +58,8 @@ class PlanRequest:
             self._check_numbers("batch_size", self.batch_size)
         if self.windows is not None:
             _check_windows(self.windows)
+        if not isinstance(self.joints, bool):
+            raise RequestError(f"joints: expected True or False, got {self.joints!r}")
         if type(self.order.num_shards) is not int or self.order.num_shards < 1:
             raise RequestError(f"{self.order}: num_shards must be a whole number of at least 1")
 
@@ -113,6 +116,12 @@ def drawn_modalities(
     return tuple(
         m for m in MODALITIES[stage] if (m not in left_out if modality_steps is None else modality_steps.get(m, 0) > 0)
     )
+
+
+def plain_sizes(given: int | Mapping[str, int]) -> int | Mapping[str, int]:
+    """Return batch sizes with numpy's whole numbers as ints; the plan checks them."""
+    sizes: Any = {key: plain(value) for key, value in given.items()} if isinstance(given, Mapping) else plain(given)
+    return sizes  # type: ignore[no-any-return]
 
 
 def stage_named(stage: Stage | str) -> Stage:
