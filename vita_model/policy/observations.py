@@ -4,12 +4,13 @@
 |---|---|---|
 | `primary`, `secondary`, `wrist_right`, `wrist_left` | `observation/image`, -, `observation/wrist_image`, ... | image |
 | `instruction` | `prompt` | text |
-| `state`, `state_mask` | `observation/state`, `observation/state_mask` | 64 slots, or LIBERO's 8 numbers |
+| `state`, `state_mask` | `observation/state`, `observation/state_mask` | 64 slots, or LIBERO's 8 (array or list) |
 | `position_m`, `gripper_open`, `joints_rad`, and one of the rotations | - | the same state by name |
 | `source` | `source` | whose statistics scale it |
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ def _images(values: Mapping[str, Any]) -> Mapping[CameraRole, Image]:
         fits = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] == 3
         if not fits or not min(value.shape) > 0 or max(value.shape) > _MAX_SIDE:
             raise RequestError(
-                f"{key} must be uint8 [h, w, 3] with sides of at most {_MAX_SIDE}; found {_described(value)}"
+                f"{key} must be uint8 [h, w, 3] with sides of at most {_MAX_SIDE}; found {_not_fitting(value)}"
             )
         found[role] = value
     if CameraRole.PRIMARY not in found:
@@ -132,18 +133,19 @@ def _state(values: Mapping[str, Any]) -> tuple[Float32, Bool | None] | tuple[Non
         return _measured(values) if any(name in values for name in _MEASURED) else _NOTHING
     if both := [name for name in _MEASURED if name in values]:
         raise RequestError(f"expected either {key} or measurements by name, got both: {key}, {', '.join(both)}")
+    value = _as_array(value)
     fits = _is_numbers(value) and value.shape in {(STATE_DIM,), (_LIBERO_STATE,)} and are_measured(value)
     if not fits:
         raise RequestError(
             f"{key} must be finite numbers up to {MAX_MEASURED:,.0f}: {STATE_DIM} canonical ones or LIBERO's "
-            f"{_LIBERO_STATE}; found {_described(value)}"
+            f"{_LIBERO_STATE}; found {_not_fitting(value)}"
         )
     if value.shape == (_LIBERO_STATE,):
         return state_from_libero(value)
     mask_key, mask = _first(values, (STATE_MASK_KEY, "state_mask"))
     fits = mask is None or (isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (STATE_DIM,))
     if not fits:
-        raise RequestError(f"{mask_key} must be bool [{STATE_DIM}]; found {_described(mask)}")
+        raise RequestError(f"{mask_key} must be bool [{STATE_DIM}]; found {_not_fitting(mask)}")
     return value.astype(np.float32), mask
 
 
@@ -203,6 +205,14 @@ def _first(values: Mapping[str, Any], keys: Iterable[str]) -> tuple[str, Any]:
     return next(((key, values[key]) for key in keys if values.get(key) is not None), (keys[0], None))
 
 
+def _as_array(value: Any) -> Any:
+    """Return a list of numbers as an array; anything else unchanged."""
+    if isinstance(value, list | tuple) and all(type(number) in (int, float) for number in value):
+        with suppress(OverflowError):
+            return np.array(value, np.float64)
+    return value
+
+
 def _is_numbers(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
 
@@ -216,3 +226,10 @@ def are_measured(values: np.ndarray[Any, Any]) -> bool:
 
 def _described(value: Any) -> str:
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _not_fitting(value: Any) -> str:
+    """Describe what should be an array, and say how a list or a tensor becomes one."""
+    if hasattr(value, "detach"):  # a tensor of torch, which need not be imported
+        return f"{_described(value)}; give a numpy array: .cpu().numpy()"
+    return _described(value) + ("; give a numpy array: np.asarray(...)" if isinstance(value, list | tuple) else "")

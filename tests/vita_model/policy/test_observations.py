@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from vita_data.action_convention import right_arm_state
@@ -83,6 +84,36 @@ def test_measurements_by_name_fill_the_right_arm_s_slots() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(changed: Mapping[str, object], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        read_observation({**GOOD, **changed})
+
+
+def test_a_state_may_be_a_list_of_numbers() -> None:
+    for numbers in ([0.1] * 8, tuple(range(8)), [0] * 64):
+        read = read_observation({**GOOD, "state": numbers})
+        same = read_observation({**GOOD, "state": np.array(numbers)})
+        np.testing.assert_array_equal(read.state, same.state)
+        np.testing.assert_array_equal(read.state_mask, same.state_mask)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"primary": torch.zeros(8, 8, 3, dtype=torch.uint8)},
+            r"found Tensor; give a numpy array: \.cpu\(\)\.numpy\(\)$",
+        ),
+        ({"primary": IMAGE.tolist()}, r"found list; give a numpy array: np\.asarray\(\.\.\.\)$"),
+        ({"state": torch.zeros(8)}, r"found Tensor; give a numpy array: \.cpu\(\)\.numpy\(\)$"),
+        ({"state": ["0"] * 8}, r"found list; give a numpy array"),
+        ({"state": [True] * 8}, r"found list; give a numpy array"),
+        ({"state": [10**400] * 8}, r"found list; give a numpy array"),
+        ({"state": [0.0] * 7}, r"found float64 \[7\]$"),
+        ({"state": np.zeros(64), "state_mask": [True] * 64}, r"found list; give a numpy array"),
+        ({"instruction": ["push"]}, "found list$"),
+    ],
+)
+def test_a_list_or_tensor_is_told_how_to_become_an_array(changed: Mapping[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         read_observation({**GOOD, **changed})
 
