@@ -54,13 +54,19 @@ def check_same_run(
     plan_change: PlanChange,
     changes: Collection[str] = (),
 ) -> None:
-    """Refuse to resume with another recipe, or with statistics that differ from those of the run.
+    """Refuse to resume with another recipe, too few steps, or statistics that differ from those of the run.
 
     Fields of the recipe that `changes` names may differ.
 
     Raises:
-        RequestError: something changed; the message names the first field, or the sources.
+        RequestError: the run is beyond the recipe's last step, or something changed; the message names the first field,
+            or the sources.
     """
+    if progress.step > recipe.num_steps:
+        raise RequestError(
+            f"--resume {checkpoint}: this run is already at step {progress.step}, beyond the {recipe.num_steps} steps "
+            "asked for; ask for more with --steps N, or give another --out for a shorter run"
+        )
     may_change = (*_MAY_CHANGE, *changes, *(_PLAN_FIELDS if plan_change is PlanChange.ALLOW else ()))
     saved, asked = _without(_saved_recipe(progress), may_change), _without(as_json(recipe), may_change)
     if difference := next(differences(saved, asked), None):

@@ -51,6 +51,15 @@ def test_rate_clipping_and_schedule_change_when_they_are_named_and_the_run_recor
     assert progress.recipe["optimizer"]["lr"] == 1e-4
 
 
+def test_a_run_beyond_the_steps_asked_for_is_refused_and_stays(go, tmp_path):
+    go(3, resume=False)
+    before = load_progress(latest(tmp_path))
+    with pytest.raises(RequestError, match=r"already at step 3, beyond the 2 steps asked for; .*--steps N"):
+        go(2)
+    assert load_progress(latest(tmp_path)) == before
+    assert go(3).step == 3
+
+
 def test_a_changed_decay_reaches_the_optimizer(go, tmp_path):
     decaying = OptimizerConfig(lr=1e-3, ramp_steps=2, weight_decay=50.0)
     go(3, resume=False)
