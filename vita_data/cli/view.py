@@ -29,7 +29,11 @@ def add_view_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     view = add_verb(verbs, "view", _view, summary)
     view.add_argument(
-        "folder", type=any_folder, metavar="SHARDS", help="folder of a built source, or folder with several"
+        "folders",
+        nargs="+",
+        type=any_folder,
+        metavar="SHARDS",
+        help="folder of a built source, or folder with several",
     )
     where = view.add_mutually_exclusive_group(required=True)
     where.add_argument(
@@ -65,7 +69,6 @@ def add_view_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _view(arguments: argparse.Namespace) -> int:
-    from vita_data.pages.shards.built import built_at
     from vita_data.pages.viewer.files import ViewerFiles
     from vita_data.sources import load_own
 
@@ -75,7 +78,7 @@ def _view(arguments: argparse.Namespace) -> int:
         raise RequestError("--port needs --serve")
     if arguments.source_file and arguments.raw is None:
         raise RequestError("--source-file needs --raw; without a download no source is read")
-    folders = built_at(arguments.folder)
+    folders = _built(arguments.folders)
     raws = _raws(arguments.raw, folders)
     own = {load_own(str(file)).INFO.name: str(file.absolute()) for file in arguments.source_file}
     limits = reader_limits(arguments)
@@ -93,6 +96,19 @@ def _view(arguments: argparse.Namespace) -> int:
         page = export(files, arguments.html, progress)
     print(page)
     return 0
+
+
+def _built(given: "Sequence[AnyPath]") -> "list[AnyPath]":
+    """List the built sources of all folders; raises RequestError if two have a name, which addresses begin with."""
+    from vita_data.pages.shards.built import built_at
+    from vita_data.shards.index import read_card, source_name
+
+    found: dict[str, AnyPath] = {}
+    for folder in (one for each in given for one in built_at(each)):
+        name = source_name(read_card(folder))
+        if found.setdefault(name, folder) != folder:
+            raise RequestError(f"{found[name]} and {folder} both hold the source {name}; give one of them")
+    return list(found.values())
 
 
 def _serve(files: "ViewerFiles", number: int) -> int:

@@ -48,6 +48,23 @@ def test_an_earlier_export_is_replaced_and_another_folder_is_not(
     assert "is a file; give a folder" in capsys.readouterr().err
 
 
+def test_several_folders_are_shown_together_and_a_source_twice_is_not(
+    shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [str(shard_folder / name) for name in ("film", "arm")]
+    assert main(["view", *both, "--html", str(tmp_path / "out")]) == 0
+    meta = taken((tmp_path / "out" / "data" / "meta.js").read_bytes(), "meta.js")
+    assert [one["name"] for one in meta["sources"]] == ["film", "arm"]
+    assert main(["view", str(shard_folder), both[1], "--html", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+
+    (tmp_path / "copy").symlink_to(shard_folder)
+    other = tmp_path / "copy" / "arm"
+    assert main(["view", *both, str(other), "--html", str(tmp_path / "out")]) == 2
+    told = f"vita-data view: {both[1]} and {other} both hold the source arm; give one of them\n"
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
