@@ -10,7 +10,7 @@ from functools import partial
 
 from vita_data.action_convention import CANONICAL, require_convention
 from vita_data.command.arguments import local_path, not_negative, port, positive, word
-from vita_data.command.exits import OneLineParser, exit_code
+from vita_data.command.exits import OneLineParser, exit_code, printable
 from vita_data.errors import RequestError, VitaDataError
 from vita_model.devices import device
 from vita_model.policy.interfaces import API_KEY
@@ -103,10 +103,9 @@ def _serve(arguments: argparse.Namespace) -> None:
         replan_steps=arguments.replan_steps,
         num_threads=max_batch,
     )
+    what, say = f"{arguments.run}, actions in convention {arguments.convention}", partial(print, flush=True)
     try:
-        asyncio.run(
-            PolicyServer(handler, serve_options).run(arguments.host, arguments.port, partial(print, flush=True))
-        )
+        asyncio.run(PolicyServer(handler, serve_options).run(arguments.host, arguments.port, say, printable(what)))
     except BrokenPipeError:  # stdout was closed
         raise
     except OSError as fault:

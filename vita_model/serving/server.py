@@ -69,16 +69,16 @@ class PolicyServer:
         finally:
             self._turns.close()
 
-    async def run(self, host: str, port: int, announce: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or Ctrl-C, and announce the address; raises as `serving`."""
+    async def run(self, host: str, port: int, announce: Callable[[str], None], what: str = "a policy") -> None:
+        """Serve until SIGTERM or Ctrl-C, and announce what is served and where; raises as `serving`."""
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with self.serving(host, port) as server:
             for name, number, *_ in (socket.getsockname() for socket in server.sockets):
                 shown = f"[{name}]" if ":" in name else name
-                announce(f"======== Running on http://{shown}:{number} ========")
-            announce("(Press CTRL+C to quit)")
+                at = f"{shown}:{number}"
+                announce(f"serving {what}: ws://{at} (http://{at}/healthz tells whether it is up; Ctrl-C ends)")
             await stop.wait()
 
     def _refuse(self, connection: ServerConnection, request: Request) -> Response | None:

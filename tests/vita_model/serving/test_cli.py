@@ -55,7 +55,9 @@ def test_a_run_is_served_until_sigterm(run: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
-            address = next(found[0] for line in server.stdout if (found := re.search(r"http://[\d.]+:\d+", line)))
+            line = server.stdout.readline()
+            address = re.search(r"http://[\d.]+:\d+", line)[0]
+            assert line.startswith(f"serving {run}, actions in convention libero: ws{address.removeprefix('http')} (")
 
             async def ask() -> tuple[dict, dict, dict]:
                 async with aiohttp.ClientSession() as session, session.ws_connect(address) as ws:
