@@ -66,13 +66,16 @@ def _meant(source: Source, raw: str, settings: SourceSettings) -> str:
 
 
 def _search(source: Source, raw: str, settings: SourceSettings, found: list[str]) -> None:
-    """Collect the folders below that fit, or the nearest one above."""
+    """Collect the folders below that fit, or the one beside that is called like the source, or the nearest above."""
     end_s = time.monotonic() + _PATIENCE_S
     with suppress(Exception), _HastyTree(raw, end_s=end_s) as tree:  # it may be a file, missing, or not an address
         below = [f"{raw.rstrip('/')}/{name}" for name in tree.glob("*")[:MAX_BELOW]]
         found.extend(folder for folder in below if _holds(source, folder, settings, end_s))
     with suppress(Exception):
         path = UPath(raw) if "://" in raw else Path(raw).absolute()
+        beside = path.parent / source.INFO.name
+        if not found and beside != path and beside.is_dir() and _holds(source, str(beside), settings, end_s):
+            found.append(str(beside))
         higher = [] if found else above(path)
         within = next(folder for folder in (path, *higher) if folder.is_dir())
         fitting = (str(folder) for folder in higher if _reads(source, folder, within, settings, end_s))

@@ -87,6 +87,17 @@ def test_a_raw_tree_is_found_from_a_level_too_deep_or_too_high(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_download_of_another_source_names_the_folder_beside_it_that_is_called_like_this_one(
+    capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
+) -> None:
+    told = refusal(capsys, "build", "--source", "libero", "--raw", toy_raw / "bridge", "--out", tmp_path / "out")
+    assert told.endswith(f"; give {toy_raw / 'libero'}")
+    for name in ("bridge", "libero"):
+        (tmp_path / name).symlink_to(toy_raw / "bridge")
+    told = refusal(capsys, "build", "--source", "libero", "--raw", tmp_path / "bridge", "--out", tmp_path / "out")
+    assert f"give {tmp_path}" not in told
+
+
 def test_a_raw_path_that_is_a_file_or_absent_names_the_tree_above_it(
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:

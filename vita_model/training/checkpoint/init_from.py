@@ -52,7 +52,9 @@ def init_from(
     if left_out := sorted(needs - set(parts)):
         raise RequestError(f"init_parts leaves out {', '.join(left_out)}, which this stage needs from init={run}")
     if missing := sorted(needs - loaded):
-        raise RequestError(f"--set init={run}: {checkpoint.name} has no {', '.join(missing)}, which this stage needs")
+        hint = "; give a co-trained run" if Component.BACKBONE in missing else ""
+        lacks = f"{checkpoint.name} has no {', '.join(missing)}, which this stage needs"
+        raise RequestError(f"--set init={run}: {lacks}{hint}")
     if Component.CODEBOOK in needs and not model.codebook.is_filled:
         filled = min(int(table.num_filled) for table in model.codebook.tables)
         wanted = model.config.codebook.num_codes

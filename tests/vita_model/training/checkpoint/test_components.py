@@ -181,7 +181,7 @@ def test_hand_over_begins_the_context_that_the_run_did_not_have(run, model, conf
 
 def test_hand_over_refuses_a_run_that_lacks_what_the_stage_needs(run, config):
     (latest(run) / "backbone.safetensors").unlink()
-    with pytest.raises(RequestError, match="has no backbone, which this stage needs"):
+    with pytest.raises(RequestError, match=r"has no backbone, which this stage needs; give a co-trained run$"):
         init_from(run, Vita(config), frozenset({Component.BACKBONE}))
 
 
