@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Train your own policy on a mixture
 # Any PyTorch model can learn from the loader. This one is a small convolutional network that predicts the next actions
-# from the picture and the state, in about a minute on one CPU core. Run it where the README's first recipe made
+# from the picture and the state, in a minute or two on one CPU core. Run it where the README's first recipe made
 # `shards/`. Batches hold normalized actions; the last cell converts predictions back to millimetres.
 
 # %%
