@@ -31,6 +31,7 @@ class Shade(StrEnum):
 
     FAULT = "#f3c9c0"
     ABSENCE = "#d9dee5"
+    PHASE = "#e4ecf7"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ EVALUATION, EVALUATIONS = "evaluation.json", "evaluation.jsonl"
 PREVIEWS = "previews"
 ACTION_PREVIEW_DIM = 14
 _WORDS = ("step", "stage", "modality", "shares")
+_CODED = "token_perplexity"
+"""Logged by each step whose encodings were mapped to codes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Metrics:
     num_steps: int
     curves: tuple[Curve, ...]
     shares: Mapping[str, Mapping[str, float]]
+    continuous: tuple[int, int] | None = None
+    """First and last step of a warmup's continuous phase, in which encodings are not mapped to codes; None without."""
 
     def of(self, metric: str) -> tuple[Curve, ...]:
         """Return the curves of one scalar, one per modality."""
@@ -98,6 +102,7 @@ def read_metrics(run: Path) -> Metrics:
     return Metrics(
         stages=tuple(dict.fromkeys(str(row["stage"]) for row in rows)), num_steps=int(rows[-1]["step"]),
         curves=tuple(curves), shares={row["modality"]: row["shares"] for row in rows if row.get("shares")},
+        continuous=_continuous(rows),
     )  # fmt: skip
 
 
@@ -180,6 +185,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 return  # a running or crashed run may leave an incomplete last line
             raise ShardError(f"{path} line {number}: expected step, stage and modality, got {error!r}") from error
         yield row
+
+
+def _continuous(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """Find the steps before the first one with codes; None if all steps have codes, or none has."""
+    first = next((at for at, row in enumerate(rows) if _CODED in row), 0)
+    is_warmup = rows[0]["stage"] == "warmup"
+    return (int(rows[0]["step"]), int(rows[first - 1]["step"])) if first and is_warmup else None
 
 
 def _curve(metric: str, modality: str, points: Sequence[tuple[float, float]]) -> Curve:

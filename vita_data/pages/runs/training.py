@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from vita_data.pages.drawing.chart import Chart, Series, Stroke, charts
+from vita_data.pages.drawing.chart import Band, Chart, Series, Shade, Stroke, charts
 from vita_data.pages.drawing.html import Cell, Markup, Section, Table, element, folded, join, paragraph, table, text
 from vita_data.pages.runs.latents import latent_parts
 from vita_data.pages.runs.previews import preview_picture
@@ -57,6 +58,9 @@ _PACE: Mapping[str, str] = {
 }
 
 
+_PHASE = "continuous phase, no codes yet"
+
+
 def run_section(run: Path) -> Section:
     """Make the section of a run.
 
@@ -68,7 +72,7 @@ def run_section(run: Path) -> Section:
     known = {**_LOSSES, **_CODES, **_PACE}
     rest = {curve.metric: curve.metric for curve in metrics.curves if curve.metric not in known}
     parts = [
-        *_curves(metrics, _LOSSES, "Losses", "What training minimizes; one line per modality, lower is better."),
+        *_losses(metrics),
         *_folded_curves(metrics, _CODES, "Codes: how well the codebook is used; a perplexity of 1 means one code"),
         *_folded_curves(metrics, {**_PACE, **rest}, "Pace: learning rate, gradient norm and speed"),
         *latent_parts(run, metrics),
@@ -86,13 +90,35 @@ def run_section(run: Path) -> Section:
     )  # fmt: skip
 
 
-def _curves(metrics: Metrics, titles: Mapping[str, str], heading: str, words: str) -> list[Markup]:
-    drawn = [_chart(metrics, metric, title) for metric, title in titles.items() if metrics.of(metric)]
+def _losses(metrics: Metrics) -> list[Markup]:
+    drawn = [_chart(metrics, metric, title) for metric, title in _LOSSES.items() if metrics.of(metric)]
     if not drawn:
         return []
+    bands = _bands(metrics)
+    drawn = [replace(chart, bands=bands) for chart in drawn]
     shown, rest = drawn[:_MAX_LOSSES], drawn[_MAX_LOSSES:]
     more = [folded(f"{len(rest)} more curves", charts(rest))] if rest else []
-    return [element("h3", text(heading)), paragraph(words, css="explain"), charts(shown), *more]
+    words = f"What training minimizes; one line per modality, lower is better.{_phase_words(metrics)}"
+    return [element("h3", text("Losses")), paragraph(words, css="explain"), charts(shown), *more]
+
+
+def _bands(metrics: Metrics) -> tuple[Band, ...]:
+    if metrics.continuous is None:
+        return ()
+    first, last = metrics.continuous
+    return (Band(start=first, stop=last, meaning=_PHASE, shade=Shade.PHASE),)
+
+
+def _phase_words(metrics: Metrics) -> str:
+    """Explain the jump of the total loss where codes begin: terms are added that were zero before."""
+    if metrics.continuous is None:
+        return ""
+    last = metrics.continuous[1]
+    return (
+        f" Up to step {last:,} (shaded) the run is in its continuous phase: encodings are not mapped to codes. "
+        "Afterwards the codes are filled, and the codebook's terms, which were zero, join the total loss, which "
+        "therefore jumps; the other terms show whether training goes on as before."
+    )
 
 
 def _folded_curves(metrics: Metrics, titles: Mapping[str, str], words: str) -> list[Markup]:

@@ -52,6 +52,33 @@ def test_long_curve_is_drawn_as_means_and_says_so(run_folder: Path) -> None:
     assert all(text.endswith(": 2") for text in shown)
 
 
+def _begin_codes_at(run: Path, first: int, *, stage: str = "warmup") -> None:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["stage"] = stage
+        if row["step"] < first:
+            del row["token_perplexity"]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_phase_before_codes_is_shaded_and_explained(run_folder: Path) -> None:
+    """The total loss jumps where codes begin, as terms join it: that must not look like a fault of the run."""
+    _begin_codes_at(run_folder, 14)
+    assert read_metrics(run_folder).continuous == (1, 13)
+    texts = parse(run_folder).texts
+    assert any("Up to step 13 (shaded) the run is in its continuous phase" in text for text in texts)
+    assert texts.count("continuous phase, no codes yet") >= 2, "in each chart of losses"
+    assert "training step: 13\nvideo: 0.1538\ncontinuous phase, no codes yet" in texts
+    assert "training step: 14\naction: 0.1429" in texts
+
+
+@pytest.mark.parametrize(("first", "stage"), [(1, "warmup"), (99, "warmup"), (14, "cotrain")])
+def test_no_phase_is_shown_without_a_beginning_of_codes(run_folder: Path, first: int, stage: str) -> None:
+    _begin_codes_at(run_folder, first, stage=stage)
+    assert read_metrics(run_folder).continuous is None
+    assert not any("continuous phase" in text for text in parse(run_folder).texts)
+
+
 def test_realised_shares_are_those_of_the_last_step(run_folder: Path) -> None:
     rows = parse(run_folder).rows[1:]
     assert sorted(rows) == [["action", "arm", "100.00%"], ["video", "arm", "25.00%"], ["video", "film", "75.00%"]]
