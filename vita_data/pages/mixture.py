@@ -16,6 +16,10 @@ from vita_data.types import Stage
 _HEADER = ("modality", "source", "clips", "windows", "weight", "share of the samples", "repeats per 100k steps",
            "clips without text (skipped)")  # fmt: skip
 
+_DEFAULTS = (
+    "These are the defaults of each stage. A recipe may divide the steps otherwise, choose other windows, and have "
+    "smaller batches, with fewer repeats; what a run has drawn is in the section of the run."
+)
 _SHARES = "Of all samples of a stage, over its modalities, the share that each source provides."
 _COMPARED = (
     "Printed: the proportion in the paper. Scaled: that proportion among the sources of this manifest only; co-train "
@@ -37,7 +41,7 @@ def mixture_section(manifest: Path, shards: AnyPath) -> Section:
         "the manifest's weights, normalized over the sources that have windows. Repeats say how often each window "
         "is drawn.",
         body=join([
-            paragraph(f"Computed with {terms(report)}."), *_realised(report),
+            paragraph(f"Computed with {terms(report)}. {_DEFAULTS}"), *_realised(report),
             *map(_stage, report.stages),
         ]),
     )  # fmt: skip
@@ -71,7 +75,7 @@ def _stage(stage: StageMix) -> Markup:
     steps = ", ".join(f"{part.modality} {part.step_share:.2%}" for part in stage.modalities)
     rows = tuple(row for part in stage.modalities for row in _rows(part))
     return folded(
-        f"Stage {stage.stage}: share of the steps: {steps}", table(Table(header=_HEADER, rows=rows)),
+        f"Stage {stage.stage}: default share of the steps: {steps}", table(Table(header=_HEADER, rows=rows)),
         *(paragraph(f"Note: {note}") for note in stage.notes),
     )  # fmt: skip
 

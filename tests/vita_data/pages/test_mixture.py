@@ -84,3 +84,10 @@ def test_shares_of_a_stage_add_to_one_over_its_modalities(shard_folder: Path, ma
     for stage in mix(load_manifest(manifest), shard_folder).stages:
         if not stage.refused:
             assert sum(sample_shares(stage).values()) == pytest.approx(1)
+
+
+def test_the_shares_are_said_to_be_the_stages_defaults(shard_folder: Path, manifest: Path) -> None:
+    """A run's recipe may have other batches and shares, which would contradict the page."""
+    texts = PageParser(page("t", "i", [mixture_section(manifest, shard_folder)])).texts
+    assert any("batch size 1024. These are the defaults of each stage." in text for text in texts)
+    assert any(text.startswith("Stage warmup: default share of the steps: ") for text in texts)

@@ -3,6 +3,7 @@
 Knows the format of these files but not the model that wrote them. No other files are opened.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ class Metrics:
     num_steps: int
     curves: tuple[Curve, ...]
     shares: Mapping[str, Mapping[str, float]]
-    continuous: tuple[int, int] | None = None
+    num_steps_of: Mapping[str, int]
+    """Number of logged steps per modality, the most frequent first."""
+    continuous: tuple[int, int] | None
     """First and last step of a warmup's continuous phase, in which encodings are not mapped to codes; None without."""
 
     def of(self, metric: str) -> tuple[Curve, ...]:
@@ -102,7 +105,7 @@ def read_metrics(run: Path) -> Metrics:
     return Metrics(
         stages=tuple(dict.fromkeys(str(row["stage"]) for row in rows)), num_steps=int(rows[-1]["step"]),
         curves=tuple(curves), shares={row["modality"]: row["shares"] for row in rows if row.get("shares")},
-        continuous=_continuous(rows),
+        num_steps_of=dict(Counter(str(row["modality"]) for row in rows).most_common()), continuous=_continuous(rows),
     )  # fmt: skip
 
 

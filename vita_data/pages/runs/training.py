@@ -72,6 +72,7 @@ def run_section(run: Path) -> Section:
     known = {**_LOSSES, **_CODES, **_PACE}
     rest = {curve.metric: curve.metric for curve in metrics.curves if curve.metric not in known}
     parts = [
+        paragraph(_steps_words(metrics)),
         *_losses(metrics),
         *_folded_curves(metrics, _CODES, "Codes: how well the codebook is used; a perplexity of 1 means one code"),
         *_folded_curves(metrics, {**_PACE, **rest}, "Pace: learning rate, gradient norm and speed"),
@@ -88,6 +89,12 @@ def run_section(run: Path) -> Section:
         "values.",
         body=join(parts),
     )  # fmt: skip
+
+
+def _steps_words(metrics: Metrics) -> str:
+    total = sum(metrics.num_steps_of.values())
+    shown = (f"{modality} {count:,} ({count / total:.2%})" for modality, count in metrics.num_steps_of.items())
+    return f"Steps by the modality of their batches: {', '.join(shown)}."
 
 
 def _losses(metrics: Metrics) -> list[Markup]:

@@ -79,6 +79,15 @@ def test_no_phase_is_shown_without_a_beginning_of_codes(run_folder: Path, first:
     assert not any("continuous phase" in text for text in parse(run_folder).texts)
 
 
+def test_the_steps_of_each_modality_are_counted(run_folder: Path) -> None:
+    """A recipe may divide the steps otherwise than the mixture's defaults."""
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    kept = [line for line in lines if json.loads(line)["modality"] == "action" or json.loads(line)["step"] < 20]
+    (run_folder / "metrics.jsonl").write_text("\n".join(kept))
+    assert read_metrics(run_folder).num_steps_of == {"action": 20, "video": 10}
+    assert "Steps by the modality of their batches: action 20 (66.67%), video 10 (33.33%)." in parse(run_folder).texts
+
+
 def test_realised_shares_are_those_of_the_last_step(run_folder: Path) -> None:
     rows = parse(run_folder).rows[1:]
     assert sorted(rows) == [["action", "arm", "100.00%"], ["video", "arm", "25.00%"], ["video", "film", "75.00%"]]
