@@ -14,6 +14,8 @@ _COLOUR = "#0072b2"
 _MIN_BINS, _MAX_BINS = 6, 30
 _ROW, _NAME_WIDTH, _COUNT_WIDTH = 20, 116, 62
 _MAX_NAME = 16
+_LIMIT, _ROOM = "#d55e00", 1.05
+"""The colour of a limit's mark, and how much more than the limit the bars' scale shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +66,40 @@ def bins(values: Float64, least_width: float) -> tuple[Float64, Int64]:
     return edges, np.bincount(places, minlength=len(edges) - 1)
 
 
-def bar_list(title: str, values: Mapping[str, float]) -> Markup:
-    """Draw one bar per name, in the given order, with its value, such as a count."""
-    most = max(values.values(), default=0) or 1
+def bar_list(title: str, values: Mapping[str, float], *, limit: float | None = None, limit_words: str = "") -> Markup:
+    """Draw one bar per name, in the given order, with its value, such as a count.
+
+    A limit is marked by a line across all bars, with its words below; its bars are compared with it, not with the
+    longest.
+    """
+    most = max([*values.values(), *(() if limit is None else (limit * _ROOM,))], default=0) or 1
     length = Scale(0.0, float(most), _NAME_WIDTH, WIDTH - _COUNT_WIDTH)
-    rows = [_bar_row(name, value, place, length) for place, (name, value) in enumerate(values.items())]
+    rows = [
+        _bar_row(name, value, place, length, beside_bar=limit is None)
+        for place, (name, value) in enumerate(values.items())
+    ]
+    mark = [] if limit is None else [_mark(length.at(limit), len(rows), limit_words)]
+    num_rows = max(len(rows), 1) + len(mark)
     drawing = element(
-        "svg", element("g", *rows, font_size="12", fill="#333"), viewBox=f"0 0 {WIDTH} {_ROW * max(len(rows), 1)}",
+        "svg", element("g", *rows, *mark, font_size="12", fill="#333"), viewBox=f"0 0 {WIDTH} {_ROW * num_rows}",
         role="img", aria_label=title,
     )  # fmt: skip
     return element("figure", element("figcaption", text(title)), drawing)
 
 
-def _bar_row(name: str, value: float, place: int, length: Scale) -> Markup:
+def _mark(at: float, num_rows: int, words: str) -> Markup:
+    """Draw a limit's line; its words end at the right edge at the latest."""
+    end = num_rows * _ROW
+    return element(
+        "g",
+        element("line", x1=px(at), x2=px(at), y1=px(0), y2=px(end + 3), stroke=_LIMIT, stroke_width="2"),
+        element("text", text(words), x=px(min(at + 40, WIDTH - 2)), y=px(end + _ROW / 2 + 2), dy="0.35em",
+                text_anchor="end"),
+    )  # fmt: skip
+
+
+def _bar_row(name: str, value: float, place: int, length: Scale, *, beside_bar: bool) -> Markup:
+    """Draw a bar; its value stands at its end, or at the right edge, where no line crosses it."""
     top = place * _ROW
     shown = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     middle, end = px(top + _ROW / 2), length.at(value)
@@ -86,7 +109,7 @@ def _bar_row(name: str, value: float, place: int, length: Scale) -> Markup:
         element("text", text(shown), x=px(_NAME_WIDTH - 6), y=middle, dy="0.35em", text_anchor="end"),
         element("rect", x=px(_NAME_WIDTH), y=px(top + 3), width=px(max(end - _NAME_WIDTH, 1.0)), height=px(_ROW - 6),
                 fill=_COLOUR),
-        element("text", text(number(value)), x=px(end + 5), y=middle, dy="0.35em"),
+        element("text", text(number(value)), x=px((end if beside_bar else length.stop) + 5), y=middle, dy="0.35em"),
     )  # fmt: skip
 
 

@@ -13,11 +13,11 @@ from vita_data.pages.drawing.html import Cell, Markup, Table, element, folded, p
 from vita_data.pages.runs.run_files import read_evaluation
 
 _WORDS = (
-    "After step {step}, on the windows of each source. A bar is the error divided by the trivial predictor's: at 1 or "
-    "more, the model does no better on this source. With another sample's latents the error must be larger than with "
-    "the sample's own; otherwise the latents carry nothing for this source. The other sample is the previous one of "
-    "the batch, of any source. Means of few windows say little. L1 is the absolute error, MSE the squared error in "
-    "normalized units."
+    "After step {step}, on the windows of each source. A bar is the error divided by the trivial predictor's, which is "
+    "marked: at 1 or more, the model does no better on this source. With another sample's latents the error must be "
+    "larger than with the sample's own; otherwise the latents carry nothing for this source. The other sample is the "
+    "previous one of the batch, of any source. Means of few windows say little. L1 is the absolute error, MSE the "
+    "squared error in normalized units."
 )
 
 
@@ -59,7 +59,11 @@ def source_parts(run: Path) -> list[Markup]:
     shown = [(kind, found) for kind, found in shown if any(kind.error in own for own in found.values())]
     if not shown:
         return []
-    bars = [bar_list(f"{kind.title} / {kind.trivial_words}'s", _ratios(found, kind)) for kind, found in shown]
+    bars = [
+        bar_list(f"{kind.title} / {kind.trivial_words}'s", _ratios(found, kind), limit=1.0,
+                 limit_words=f"1: {kind.trivial_words}")
+        for kind, found in shown
+    ]  # fmt: skip
     return [
         element("h3", text("What was learnt of each source")),
         paragraph(_WORDS.format(step=evaluation.step), css="explain"),

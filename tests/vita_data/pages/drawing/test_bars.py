@@ -75,3 +75,14 @@ def test_bar_list_keeps_order_and_proportion_and_cuts_long_names() -> None:
     assert [text for text in parsed.texts if text in {"the <b>", "w" * 15 + "…"}] == ["the <b>", "w" * 15 + "…"]
     assert f"{'w' * 40}: 2" in parsed.texts
     assert all(float(text["x"] or 0) < WIDTH - 30 for text in parsed.named("text"))
+
+
+@pytest.mark.parametrize("value", [0.2579, 1.011, 4.0])
+def test_a_bar_is_compared_with_the_limit_even_if_it_is_the_only_one(value: float) -> None:
+    parsed = PageParser(bar_list("error", {"arm": value}, limit=1.0, limit_words="1: mean action"))
+    assert parsed.faults == []
+    (bar,), (mark,) = parsed.named("rect"), parsed.named("line")
+    start, width, at = (float(one or 0) for one in (bar["x"], bar["width"], mark["x1"]))
+    assert width / (at - start) == pytest.approx(value, rel=0.01)
+    assert start < at < WIDTH
+    assert "1: mean action" in parsed.texts
