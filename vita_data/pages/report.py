@@ -58,7 +58,7 @@ def report_page(
         views += first_clips(each, max_clips=1, max_frames=_MAX_FRAMES)
         progress.update(note=each.name)
     sections = [
-        *(_counted(section, progress) for section in rollouts_sections(rollouts)),
+        *(_counted(section, progress) for section in rollouts_sections(rollouts, runs)),
         Section(
             title="Pictures",
             explanation="The first clip of each source, with stored images evenly spaced over the clip.",

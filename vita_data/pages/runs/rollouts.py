@@ -41,6 +41,8 @@ class Rollouts:
     actor: str
     """The policy as `--policy` named it: it need not be of the report's runs."""
     rates: tuple[Rate, ...]
+    num_filmed: int | None
+    """How many of the first episodes the film shows; None if an earlier version of the evaluation wrote it."""
     film: bytes
 
     @property
@@ -66,6 +68,7 @@ def read_rollouts(folder: Path) -> Rollouts:
         found = Rollouts(
             benchmark=str(result["benchmark"]), instruction=str(result["instruction"]),
             actor=str(result["policy"]["name"]), rates=rates, film=(folder / FILM).read_bytes(),
+            num_filmed=int(result["num_filmed"]) if "num_filmed" in result else None,
         )  # fmt: skip
         _ = found.policy
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as fault:
@@ -77,11 +80,12 @@ _Trained = tuple[Path, Rollouts]
 """The evaluation of one training's policy, and its folder."""
 
 
-def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
+def rollouts_sections(folders: Sequence[Path], runs: Sequence[Path] = ()) -> Iterator[Section]:
     """Yield a section for each task that was evaluated.
 
     Args:
         folders: of evaluations, and of replays in the same simulators.
+        runs: the training runs on the same page.
 
     Raises:
         RequestError, ShardError: as `read_rollouts`, or there are only replays.
@@ -97,10 +101,10 @@ def rollouts_sections(folders: Sequence[Path]) -> Iterator[Section]:
             f"--rollouts {replays[0]}: a replay is shown beside evaluations; give the folder of one, too"
         )
     for trained in tasks.values():
-        yield _section(trained, replays)
+        yield _section(trained, replays, runs)
 
 
-def _section(trained: Sequence[_Trained], replays: Sequence[Path]) -> Section:
+def _section(trained: Sequence[_Trained], replays: Sequence[Path], runs: Sequence[Path]) -> Section:
     """Make the section of the evaluations of one task."""
     first = trained[0][1]
     shown = list(first.rates)
@@ -118,7 +122,7 @@ def _section(trained: Sequence[_Trained], replays: Sequence[Path]) -> Section:
         explanation=f"Episodes of {first.benchmark}, from initial states that no demonstration has. Green: solved; "
         "red: not solved within the limit.",
         body=join([
-            paragraph(said),
+            paragraph(f"{said}{_elsewhere([found for _, found in trained], runs)}"),
             *(part for folder, found in trained for part in _film(folder, found, is_named=not is_one)),
             table(Table(header=("who acts", "solved", "95% interval"), rows=rows)),
         ]),
@@ -128,7 +132,33 @@ def _section(trained: Sequence[_Trained], replays: Sequence[Path]) -> Section:
 def _film(folder: Path, found: Rollouts, *, is_named: bool) -> Iterator[Markup]:
     if is_named:
         yield element("h3", text(str(folder)))
+    if found.num_filmed is not None:
+        yield paragraph(_filmed(found.num_filmed, found.policy.episodes), css="explain")
     yield film(found.film, f"Rollouts of the policy, {found.actor}: {found.instruction}")
+
+
+def _filmed(num_filmed: int, num_episodes: int) -> str:
+    """Say which episodes a film shows, which may be fewer than were counted."""
+    if num_filmed == num_episodes:
+        return "The film shows all episodes."
+    return f"The film shows the first {num_filmed} of the {num_episodes} episodes."
+
+
+def _elsewhere(found: Sequence[Rollouts], runs: Sequence[Path]) -> str:
+    """Say which policies are of no run on the page, so that nobody takes their successes for the runs'."""
+    folders = {run.resolve() for run in runs}
+    others = [
+        one.actor
+        for one in found
+        if Path(one.actor).is_dir() and not folders & {path := Path(one.actor).resolve(), *path.parents}
+    ]
+    if not runs or not others:
+        return ""
+    is_one = len(others) == 1
+    return (
+        f" {', '.join(dict.fromkeys(others))} {'is not one' if is_one else 'are none'} of the training runs on this "
+        f"page; {'it was' if is_one else 'they were'} trained elsewhere."
+    )
 
 
 def _over_seeds(policies: Sequence[Rate]) -> str:

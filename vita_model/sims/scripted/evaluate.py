@@ -148,6 +148,7 @@ def evaluate_scripted(
                 "policy": policy.info.as_json(),
                 "idle_percent": idle_percent(played[POLICY]),
                 "rates": {name: rate_json(rate) for name, rate in rates.items()},
+                "num_filmed": len(request.shown.seeds),
                 "episodes": [asdict(episode) for episode in played[POLICY]],
             }
             _show(request, played[POLICY], report)

@@ -37,6 +37,48 @@ def test_the_film_and_all_rates_are_shown(tmp_path: Path) -> None:
     assert "<red>" not in section.body
 
 
+def _change(folder: Path, **values: object) -> None:
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | values))
+
+
+@pytest.mark.parametrize(
+    ("num_filmed", "words"),
+    [
+        ({"num_filmed": 10}, "The film shows the first 10 of the 20 episodes."),
+        ({"num_filmed": 20}, "The film shows all episodes."),
+        ({}, ""),
+    ],
+)
+def test_the_film_says_how_many_episodes_it_shows(tmp_path: Path, num_filmed: dict[str, int], words: str) -> None:
+    _change(evaluation(tmp_path, 15), **num_filmed)
+    (section,) = rollouts_sections([tmp_path])
+    assert words in section.body
+    assert ("The film shows" in section.body) is bool(words), "an earlier version did not write how many"
+
+
+def test_a_policy_that_is_no_run_of_the_page_is_said_to_be_trained_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rollouts, run, other = evaluation(tmp_path / "rollouts", 15), tmp_path / "runs" / "a", tmp_path / "runs" / "b"
+
+    def said(*runs: Path) -> bool:
+        (section,) = rollouts_sections([rollouts], runs)
+        return "runs/a is not one of the training runs on this page; it was trained elsewhere." in section.body
+
+    assert not said(other), "the policy may be served, or its folder may be elsewhere: nothing is known"
+    run.mkdir(parents=True)
+    assert said(other)
+    assert not said(), "no run is shown that it could be taken for"
+    assert not said(other, run)
+    assert not said(Path("runs/../runs/a"))
+    _change(rollouts, policy={"name": "runs/a/checkpoints"})
+    (run / "checkpoints").mkdir()
+    (section,) = rollouts_sections([rollouts], [run])
+    assert "trained elsewhere" not in section.body
+
+
 def test_few_successes_are_said_to_show_nothing(tmp_path: Path) -> None:
     (section,) = rollouts_sections([evaluation(tmp_path, 1)])
     assert "do not show that it is better than random commands" in section.body

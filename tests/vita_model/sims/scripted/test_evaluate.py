@@ -50,6 +50,7 @@ def test_the_result_holds_all_three_rates(tmp_path, make_arm):
     }
     assert json.loads((tmp_path / "result.json").read_text()) == result
     assert [episode["seed"] for episode in result["episodes"]] == [1_000_000 + k for k in range(4)]
+    assert result["num_filmed"] == 4
     assert any(line.startswith("policy  4/4 = 100.0 %") for line in lines)
 
 
