@@ -38,13 +38,17 @@ _FACTS = (
     ("norm of the smallest code (near zero: all small latents map to it)", "codes/least_norm", ".3g"),
     ("different subtask sequences chosen", "subtasks/distinct", ".0f"),
 )
-_CAPTION = (
-    "After step {step}; a part that the run does not have is omitted. First the frames, one row per sample: present, "
-    "true, decoded from the sample's own latents, from another sample's, from the mean of the latents. Then the hand's "
-    "path within the chunk, one panel per sample (x to the right, y up): true in black, from the own latents in blue "
-    "(in a warmup with paired windows: from the video's codes), from another sample's in orange. Then the codes that "
-    "video (rows) and actions (columns) of the same windows use, most frequent first, darker for more; orange on the "
-    "diagonal: both use the same code."
+_FRAMES_WORDS = (
+    "the frames, one row per sample: present, true, decoded from the sample's own latents, from another sample's, from "
+    "the mean of the latents; grey where the clip ends before the frame"
+)
+_PATHS_WORDS = (
+    "the hand's path within the chunk, one panel per sample (x to the right, y up): true in black, from {latents} in "
+    "blue, from another sample's in orange"
+)
+_CODES_WORDS = (
+    "the codes that video (rows) and actions (columns) of the same windows use, most frequent first, darker for more; "
+    "orange on the diagonal: both use the same code"
 )
 
 
@@ -65,8 +69,20 @@ def latent_parts(run: Path, metrics: Metrics) -> list[Markup]:
         tables = [*_tables(evaluation.figures, metrics), *_course(read_evaluations(run))]
         parts += [*_verdict(evaluation), *([folded("The figures behind this", *tables)] if tables else [])]
     if preview is not None:
-        parts.append(preview_picture(preview, run, _CAPTION.format(step=preview.step)))
+        parts.append(preview_picture(preview, run, _caption(preview.step, evaluation)))
     return parts
+
+
+def _caption(step: int, evaluation: Evaluation | None) -> str:
+    """Explain the parts of the picture: those whose figures were measured, or all if nothing was."""
+    figures: _Figures = {} if evaluation is None else evaluation.figures
+    paths = _PATHS_WORDS.format(latents=f"the {'video' if 'cross/action_mse' in figures else 'sample'}'s own latents")
+    parts = (("frames/l1", _FRAMES_WORDS), ("actions/mse", paths), ("codes/agreement", _CODES_WORDS))
+    shown = [words for figure, words in parts if figure in figures]
+    if not shown:
+        shown = [words for _, words in parts]
+        return f"After step {step}; a part that the run does not have is omitted. First {'. Then '.join(shown)}."
+    return f"After step {step}{', from top to bottom' if len(shown) > 1 else ''}: {'. Then '.join(shown)}."
 
 
 def _verdict(evaluation: Evaluation) -> Iterator[Markup]:

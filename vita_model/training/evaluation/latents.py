@@ -261,7 +261,10 @@ def verdict(figures: Mapping[str, float], *, step: int | None = None) -> list[st
         doubts.append(f"the videos' encodings are nearly the same (effective rank {figures['codes/rank_video']:.1f})")
     lines += [f"{mark}: {doubt}" for doubt in doubts]
     if doubts:
-        look = "see previews/*-latents.jpg of this run and `What the latents carry` in vita_model/README.md"
+        look = (
+            "see the run's picture of its latents (previews/*-latents.jpg, also in `vita-data report`) and `What the "
+            "latents carry` in vita_model/README.md"
+        )
         lines.append(f"a run so short shows that everything works; to learn more, {look}" if is_short else
                      f"to investigate, {look}")  # fmt: skip
     return lines

@@ -87,6 +87,26 @@ def test_the_newest_picture_is_shown_also_before_anything_was_measured(run_folde
     assert any(text.startswith("Not measured yet") for text in parsed.texts)
 
 
+def test_the_pictures_caption_explains_the_parts_that_it_has(run_folder: Path) -> None:
+    (run_folder / "previews" / "step-00000040-latents.jpg").write_bytes(jpeg(1))
+    path, parts = run_folder / "evaluation.json", ("one row per sample", "the hand's path", "most frequent first")
+
+    def caption(*figures: str) -> str:
+        path.write_text(json.dumps({"step": 40, **dict.fromkeys(figures, 0.5)}))
+        return parse(run_folder).named("img")[0]["alt"] or ""
+
+    paired = caption("frames/l1", "actions/mse", "codes/agreement", "cross/action_mse")
+    assert [part in paired for part in parts] == [True, True, True]
+    assert "grey where the clip ends before the frame" in paired
+    assert "from the video's own latents in blue" in paired
+    cotrained = caption("frames/l1", "actions/mse")
+    assert [part in cotrained for part in parts] == [True, True, False]
+    assert cotrained.startswith("After step 40, from top to bottom: the frames")
+    assert [part in caption("actions/mse") for part in parts] == [False, True, False]
+    assert caption("actions/mse").startswith("After step 40: the hand's path")
+    assert "from the sample's own latents in blue" in caption("actions/mse")
+
+
 def test_a_run_without_evaluation_and_picture_has_no_such_part(run_folder: Path) -> None:
     assert "What information the latents contain" not in page("t", "i", [run_section(run_folder)])
     assert read_evaluation(run_folder) is None
