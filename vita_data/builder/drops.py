@@ -35,7 +35,7 @@ DROPS: Mapping[Reason, DropRule] = {
     Reason.REPETITION: DropRule("repeated words"),
     Reason.UNDECODABLE: DropRule("an image does not decode"),
     Reason.BLACK: DropRule("black images"),
-    Reason.SHORT: DropRule("too few rows", ("min_frames", "idle")),
+    Reason.SHORT: DropRule("too few frames", ("min_frames", "idle")),
     Reason.UNSUCCESSFUL: DropRule("task not achieved", ("outcome",)),
     Reason.NO_OUTCOME: DropRule("neither marked as success nor as failure", ("outcome",)),
     Reason.IDLE: DropRule("nothing moves", ("idle",)),

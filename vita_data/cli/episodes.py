@@ -180,7 +180,7 @@ def _counts(found: "pl.DataFrame") -> list[str]:
 
 
 def _reasons(codes: "Sequence[str | None]") -> str:
-    """Format drop codes with their meaning: `short (too few rows) 2`."""
+    """Format drop codes with their meaning: `short (too few frames) 2`."""
     from vita_data.builder.drops import rule_of
 
     found = Counter(code for code in codes if code)

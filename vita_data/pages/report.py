@@ -11,7 +11,7 @@ from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.rollouts import rollouts_sections
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
-from vita_data.pages.shards.card import built_tables, licence_warnings, load_card
+from vita_data.pages.shards.card import Card, built_tables, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
 from vita_data.pages.shards.contents import Contents, read_contents
@@ -22,8 +22,10 @@ from vita_data.pages.shards.texts import texts_table
 from vita_data.shards.index import CARD, RECORDS, closed_in
 from vita_data.shards.stats import load_stats
 from vita_data.storage.files import AnyPath
+from vita_data.types import EpisodeOutcome
 
 _MAX_FRAMES = 8
+_LOST = "To look at one, choose Not stored in the viewer; RAW is the folder of the raw data, for its images:"
 
 
 def report_page(
@@ -82,8 +84,8 @@ def report_page(
         ),
         Section(
             title="Drops by reason",
-            explanation="Raw episodes that were not stored, by reason and source. Pages of inspect and view show some.",
-            body=drops_table(cards),
+            explanation="Raw episodes that were not stored, by reason and source.",
+            body=join([drops_table(cards), *_look_at_lost(cards, folder, viewer)]),
         ),
         Section(
             title="Ranges of the actions",
@@ -111,6 +113,17 @@ def _play(folder: AnyPath, viewer: str | None) -> Markup:
         return advice(PLAY, f"vita-data view {shlex.quote(str(folder))} --serve")
     link = element("a", text("in the viewer"), href=viewer)
     return element("p", text("All clips play over their actions and state "), link, text("."), class_="explain")
+
+
+def _look_at_lost(cards: Sequence[Card], folder: AnyPath, viewer: str | None) -> Iterator[Markup]:
+    """Say where one episode that was not stored is shown, if there is one."""
+    lost = (EpisodeOutcome.DROPPED, EpisodeOutcome.FAILED)
+    if not any(card.num_outcome(outcome) for card in cards for outcome in lost):
+        return
+    if viewer is None:
+        yield advice(_LOST, f"vita-data view {shlex.quote(str(folder))} --raw RAW --serve")
+    else:
+        yield paragraph("The viewer shows each of them: choose Not stored above its list of clips.", css="explain")
 
 
 def _counted(section: Section, progress: Progress) -> Section:

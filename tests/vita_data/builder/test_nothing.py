@@ -35,7 +35,7 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     capsys: pytest.CaptureFixture[str], toy_raw: Path, tmp_path: Path
 ) -> None:
     told = (
-        "vita-data build: ssv2: stored nothing: 8 dropped of 8 episodes, most (7) as 'short' (too few rows), "
+        "vita-data build: ssv2: stored nothing: 8 dropped of 8 episodes, most (7) as 'short' (too few frames), "
         f"such as: 36 frames, at least 500 wanted (min_frames); --set min_frames=N (now 500) changes that: "
         f"remove {tmp_path}/ssv2 first, or give another --out"
     )
@@ -44,7 +44,7 @@ def test_a_build_that_stores_nothing_exits_1_on_every_path_and_names_the_setting
     assert (code, "stored nothing" in out + err) == (0, False)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()[-1]) == (1, told)
-    assert f"  drops: short (too few rows) 7, T3 ({DROPS[Reason.TEMPLATE].meaning}) 1" in out.splitlines()
+    assert f"  drops: short (too few frames) 7, T3 ({DROPS[Reason.TEMPLATE].meaning}) 1" in out.splitlines()
     before = contents(tmp_path)
     code, out, err = run(capsys, raw, tmp_path, *short)
     assert (code, err.splitlines()) == (1, [told])

@@ -304,7 +304,7 @@ def test_a_build_ends_with_its_counts_drops_rate_and_size(
     assert words[0] == [f"{tmp_path}/bridge:", "built"]
     assert ["train", "paired", *(str(train[name]) for name in ("episodes", "clips", "steps", "frames"))] in words
     assert f"  outcomes: ok {card['outcomes']['ok']}, dropped {card['outcomes']['dropped']}" in out.splitlines()
-    assert "  drops: T1 (empty instruction) 1, short (too few rows) 1" in out.splitlines()
+    assert "  drops: T1 (empty instruction) 1, short (too few frames) 1" in out.splitlines()
     assert any(line.startswith("  size: ") and " shards" in line for line in out.splitlines())
     assert any(line.startswith("  rate: 8 episodes in ") and "frames/s" in line for line in out.splitlines())
     assert [line.split(";")[0].split(":")[1] for line in err.splitlines()] == [f" unit {n}/3" for n in (1, 2, 3)]

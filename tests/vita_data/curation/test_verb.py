@@ -33,7 +33,7 @@ def test_the_table_shows_whole_ids_and_reasons_and_counts(built: Path, capsys: p
 def test_counts_add_up_the_drops_of_all_sources_with_their_reasons(
     built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reasons = "T1 (empty instruction) 1, short (too few rows) 1"
+    reasons = "T1 (empty instruction) 1, short (too few frames) 1"
     found = [" ".join(line.split()) for line in lines(capsys, str(built), "--counts")]
     assert found == [
         "source episodes ok dropped failed dropped because",

@@ -44,7 +44,7 @@ def test_built_table_counts_every_raw_episode_of_every_source(shard_folder: Path
         shown = dict(zip([*header, *others[1:]], [*row, *other[1:]], strict=True))
         assert row[0] == other[0]
         assert (shown["ok"], shown["dropped"], shown["failed"]) == ("5", "2", "1")
-        assert shown["drops by reason"] == "short (too few rows): 2"
+        assert shown["drops by reason"] == "short (too few frames): 2"
         assert shown["settings hash"] == str(read_card(shard_folder / row[0])["config_hash"])[:12]
     assert arm[0] == "arm"
     assert "train paired: 4 clips, 240 steps, 120 images" in arm[header.index("stored")]
@@ -59,7 +59,7 @@ def test_every_source_has_a_row_of_lengths_texts_and_ranges(shard_folder: Path) 
     stats = load_stats(shard_folder / "arm").source.action
     assert stats is not None
     assert ranges[2] == f"{stats.q01[16]:.3g} to {stats.q99[16]:.3g}"
-    assert ["short", "too few rows", "4", "arm 2, film 2"] in rows
+    assert ["short", "too few frames", "4", "arm 2, film 2"] in rows
 
 
 def test_size_is_that_of_the_shard_files(shard_folder: Path) -> None:
@@ -82,6 +82,14 @@ def test_the_page_begins_with_pictures_and_names_the_viewer(shard_folder: Path) 
     page = report_page(shard_folder, manifest=None, runs=[])
     assert page.index("<img") < page.index("<table")
     assert f"vita-data view {shard_folder} --serve" in PageParser(page).texts
+
+
+def test_a_dropped_episode_can_be_looked_at(shard_folder: Path) -> None:
+    texts = PageParser(report_page(shard_folder, manifest=None, runs=[])).texts
+    assert f"vita-data view {shard_folder} --raw RAW --serve" in texts
+    linked = PageParser(report_page(shard_folder, manifest=None, runs=[], viewer="view/index.html")).texts
+    assert "The viewer shows each of them: choose Not stored above its list of clips." in linked
+    assert not any("--raw RAW" in text for text in linked)
 
 
 def test_a_viewer_is_linked_from_where_the_page_is(

@@ -25,7 +25,7 @@ def test_page_shows_reasons_with_counts_and_examples(shard_folder: Path) -> None
     card = load_card(shard_folder / "arm")
     parsed = PageParser(page("t", "i", [losses_section(card, read_losses(shard_folder / "arm"))]))
     assert parsed.faults == []
-    assert ["short", "too few rows", "--set min_frames=N (now 13)", "2", "25.00%"] in parsed.rows
+    assert ["short", "too few frames", "--set min_frames=N (now 13)", "2", "25.00%"] in parsed.rows
     assert ["short", "drop 0", ""] in parsed.rows
     assert ["broken", "b", "cannot be read"] in parsed.rows
     assert "3 of 8 raw episodes were not stored." in parsed.texts
@@ -35,7 +35,7 @@ def test_drops_across_sources_add_up(shard_folder: Path) -> None:
     cards = [load_card(shard_folder / name) for name in ("arm", "film")]
     assert PageParser(drops_table(cards)).rows == [
         ["reason", "meaning", "all", "by source"],
-        ["short", "too few rows", "4", "arm 2, film 2"],
+        ["short", "too few frames", "4", "arm 2, film 2"],
         ["failed", "could not be read", "2", "arm 1, film 1"],
     ]
 

@@ -41,7 +41,7 @@ def test_card_facts_equal_the_card(arm_page: PageParser, shard_folder: Path) -> 
     card = json.loads((shard_folder / "arm" / "dataset.json").read_text())
     assert arm_page.fact("raw episodes") == "5 ok, 2 dropped, 1 failed"
     assert card["outcomes"] == {"ok": 5, "dropped": 2, "failed": 1}
-    assert arm_page.fact("drops by reason") == "short (too few rows): 2"
+    assert arm_page.fact("drops by reason") == "short (too few frames): 2"
     train = card["counts"]["train"]["paired"]
     first, second = arm_page.fact("stored").split("\n")
     assert first == f"train paired: {train['clips']} clips, {train['steps']} steps, {train['frames']} images"

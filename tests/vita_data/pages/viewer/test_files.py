@@ -42,7 +42,7 @@ def test_sources_are_numbered_one_after_the_other(files: ViewerFiles) -> None:
     ]
     assert [one["drops"] for one in meta["sources"]] == [{"short": 2}] * 2
     assert [one["kept_by"] for one in meta["sources"]] == [{"short": "--set min_frames=N (now 13)"}] * 2
-    assert meta["meanings"] == {"short": "too few rows"}
+    assert meta["meanings"] == {"short": "too few frames"}
     assert [one["redistributable"] for one in meta["sources"]] == [True, False]
 
 

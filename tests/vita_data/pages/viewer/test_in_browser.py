@@ -179,13 +179,13 @@ def test_dropped_episodes_tell_their_reason(tab: Tab, address: str) -> None:
     tab.wait(COMPLETE)
     kinds = tab.value("[...document.getElementById('kind').options].map((one) => one.textContent)")
     assert kinds == [
-        "Stored clips (10)", "Not stored (6)", "Dropped: short, too few rows (4)", "Failed: could not be read (2)",
+        "Stored clips (10)", "Not stored (6)", "Dropped: short, too few frames (4)", "Failed: could not be read (2)",
     ]  # fmt: skip
 
     enter(tab, "kind", "dropped short")
-    assert texts(tab) == ["too few rows"] * 4
+    assert texts(tab) == ["too few frames"] * 4
     click(tab, ".row")
-    tab.wait("document.querySelector('h2').textContent === 'Dropped: too few rows'")
+    tab.wait("document.querySelector('h2').textContent === 'Dropped: too few frames'")
     told = tab.value("document.querySelector('.facts').textContent")
     assert "to keep itbuild into another folder with --set min_frames=N (now 13)" in told
     assert tab.value("location.hash") == "#lost=arm/drop%200"
@@ -200,9 +200,9 @@ def test_the_list_turns_to_what_a_link_names(tab: Tab, address: str) -> None:
         "document.querySelector('.row.current').getAttribute('href')",
     )
     tab.open(f"{address}#lost=film/drop%201")
-    tab.wait(f"{COMPLETE} && document.querySelector('h2').textContent === 'Dropped: too few rows'")
+    tab.wait(f"{COMPLETE} && document.querySelector('h2').textContent === 'Dropped: too few frames'")
     assert (tab.value(kind), tab.value(current)) == ("dropped short", "#lost=film/drop%201")
-    assert texts(tab) == ["too few rows"] * 4
+    assert texts(tab) == ["too few frames"] * 4
 
     enter(tab, "source", "1")
     tab.open(f"{address}#lost=arm/broken")
