@@ -11,7 +11,7 @@ from vita_data.pages.mixture import mixture_section
 from vita_data.pages.runs.rollouts import rollouts_sections
 from vita_data.pages.runs.training import run_section
 from vita_data.pages.shards.built import built_in
-from vita_data.pages.shards.card import Card, built_tables, licence_warnings, load_card
+from vita_data.pages.shards.card import TERMS, Card, built_tables, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, first_clips
 from vita_data.pages.shards.column_stats import ranges_table
 from vita_data.pages.shards.contents import Contents, read_contents
@@ -69,7 +69,8 @@ def report_page(
         Section(
             title="What was built",
             explanation="One row per source. Every raw episode is counted once: stored (ok), dropped for a reason, or "
-            "failed (unreadable). A clip is one stored demonstration; a step is one row at the source's own rate.",
+            "failed (unreadable). A clip is one stored demonstration; a step is one row at the source's own rate. "
+            f"{TERMS}",
             body=join([built_tables(cards), *_unfinished(folder)]),
         ),
         Section(

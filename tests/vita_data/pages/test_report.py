@@ -12,6 +12,7 @@ from vita_data.errors import ManifestError, RequestError
 from vita_data.loader.mixture.report import mix
 from vita_data.manifest import load_manifest
 from vita_data.pages.report import report_page
+from vita_data.pages.shards.inspect import inspect_page
 from vita_data.shards.index import read_card
 from vita_data.shards.stats import load_stats
 from vita_data.types import Stage
@@ -49,6 +50,15 @@ def test_built_table_counts_every_raw_episode_of_every_source(shard_folder: Path
     assert arm[0] == "arm"
     assert "train paired: 4 clips, 240 steps, 120 images" in arm[header.index("stored")]
     assert other_film[others.index("licence")] == "research only\nmust not be redistributed"
+
+
+def test_the_licence_is_said_to_be_the_public_datasets(shard_folder: Path) -> None:
+    """Own recordings in a dataset's layout are built as its source, under whose licence they are not."""
+    for shown in (report_page(shard_folder, manifest=None, runs=[]), inspect_page(shard_folder / "arm", key=None)):
+        assert (
+            "Release and licence are those of the dataset that the source reads; they do not apply to own recordings"
+            in shown
+        )
 
 
 def test_every_source_has_a_row_of_lengths_texts_and_ranges(shard_folder: Path) -> None:

@@ -12,6 +12,10 @@ from vita_data.storage.files import AnyPath
 from vita_data.types import EpisodeOutcome, Modality, Split
 
 SHORT_HASH = 12
+TERMS = (
+    "Release and licence are those of the dataset that the source reads; they do not apply to own recordings in the "
+    "same format."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from vita_data.pages.drawing.html import (
     paragraph,
     text,
 )  # fmt: skip
-from vita_data.pages.shards.card import card_facts, licence_warnings, load_card
+from vita_data.pages.shards.card import TERMS, card_facts, licence_warnings, load_card
 from vita_data.pages.shards.clips import ClipView, action_charts, clip_by_key, first_clips, state_charts
 from vita_data.pages.shards.column_stats import statistics_section
 from vita_data.pages.shards.contents import read_contents
@@ -61,7 +61,8 @@ def inspect_page(folder: AnyPath, *, key: str | None, progress: Progress = SILEN
         _pictures_section(views, folder),
         Section(
             title=f"About {card.source}",
-            explanation="The source's card: facts of the dataset, and the outcome of every raw episode in this build.",
+            explanation="The source's card: facts of the dataset, and the outcome of every raw episode in this build. "
+            f"{TERMS}",
             body=card_facts(card),
         ),
         lengths_section(card, contents),
