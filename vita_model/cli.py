@@ -202,7 +202,9 @@ def _run(recipe: Recipe, plans: _Plans, arguments: argparse.Namespace, ranks: "R
         for note in plan.notes if ranks.is_first else ():
             display.say(note)
         if ranks.is_first:
-            display.say(as_text(estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows)))
+            drawn = [modality for modality, share in plan.modality_steps.items() if share]
+            needed = estimate_memory(recipe, num_ranks=ranks.world_size, windows=plan.windows, modalities=drawn)
+            display.say(as_text(needed))
         loader = stack.enter_context(contextlib.closing(_loader(recipe, plan, ranks)))
         other = None
         if plans.held_out is not None:

@@ -1,10 +1,12 @@
 """The command line, with the loader replaced: exit codes, messages, what reaches the plan."""
 
+from typing import ClassVar
+
 import pytest
 
 from vita_data.errors import ManifestError
 from vita_data.loader import Damage, LoaderOptions, RemoteOptions
-from vita_data.types import DrawOrder, Manifest, Order, ResizeMode, Stage, Starts, WindowSpec
+from vita_data.types import DrawOrder, Manifest, Modality, Order, ResizeMode, Stage, Starts, WindowSpec
 from vita_model import cli
 from vita_model.training.train import RunEnd
 
@@ -28,6 +30,7 @@ def recipe():
 class FakePlan:
     notes = ("a note",)
     joint_sources = ()
+    modality_steps: ClassVar = {Modality.VIDEO: 0.5, Modality.ACTION: 0.5}
 
     def __init__(self):
         self.windows = WindowSpec(starts=Starts.KEYFRAMES, horizon=12, futures=1)
@@ -73,6 +76,15 @@ def test_a_run_and_its_resumption_end_with_exit_code_0(place, tmp_path, capsys):
     assert "done at step 3" in out
     assert all(stream.is_closed for _, stream in place)
     assert place[0][0].request["stage"] is Stage.WARMUP
+
+
+def test_the_memory_is_that_of_batches_that_the_sources_have(place, capsys, monkeypatch):
+    train = ["mine.py", "--shards", "shards", "--out"]
+    assert cli.main([*train, "whole", "--steps", "1"]) == 0
+    assert "fp32; video batches of 4)" in capsys.readouterr().out
+    monkeypatch.setattr(FakePlan, "modality_steps", {Modality.ACTION: 1.0})
+    assert cli.main([*train, "run", "--steps", "1"]) == 0
+    assert "fp32; action batches of 4)" in capsys.readouterr().out
 
 
 def test_a_changed_rate_reaches_a_resumed_run_and_no_new_one(place, tmp_path, capsys):

@@ -5,7 +5,7 @@ are linear in the batch size, so that two small batches are enough to predict an
 context, allocator fragmentation, the loader's batches, and temporary memory of single operations.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -57,20 +57,34 @@ class MemoryEstimate:
         return states + self.exchange + self.copies + self.activations
 
 
-def estimate_memory(recipe: Recipe, *, num_ranks: int, windows: WindowSpec | None = None) -> MemoryEstimate:
+def estimate_memory(
+    recipe: Recipe,
+    *,
+    num_ranks: int,
+    windows: WindowSpec | None = None,
+    modalities: Collection[Modality] | None = None,
+) -> MemoryEstimate:
     """Estimate a recipe's memory per rank, for batches of `windows` (None: the recipe's, or one view).
+
+    `modalities` are those that the sources have batches of; None: all of the recipe's.
 
     Raises:
         RequestError: the model cannot be built, or no modality has batches.
     """
-    (estimate,) = estimates_of(recipe, [num_ranks], windows)
+    (estimate,) = estimates_of(recipe, [num_ranks], windows, modalities)
     return estimate
 
 
-def estimates_of(recipe: Recipe, nums_ranks: Sequence[int], windows: WindowSpec | None = None) -> list[MemoryEstimate]:
+def estimates_of(
+    recipe: Recipe,
+    nums_ranks: Sequence[int],
+    windows: WindowSpec | None = None,
+    modalities: Collection[Modality] | None = None,
+) -> list[MemoryEstimate]:
     """Estimate for several numbers of ranks at the cost of one; raises as `estimate_memory`."""
+    come = [m for m in batches_that_come(recipe) if modalities is None or m in modalities]
     with fake_model(recipe) as model:
-        kept = _all_kept(recipe, model, windows or recipe.windows)
+        kept = _all_kept(recipe, model, come, windows or recipe.windows)
     moments = _optimizer_bytes(recipe)
     return [_estimate(recipe, model, kept, moments, num_ranks) for num_ranks in nums_ranks]
 
@@ -114,9 +128,10 @@ class _Kept:
         return self.fixed + self.per_sample * size
 
 
-def _all_kept(recipe: Recipe, model: Vita, windows: WindowSpec | None) -> dict[Modality, _Kept]:
+def _all_kept(
+    recipe: Recipe, model: Vita, modalities: Sequence[Modality], windows: WindowSpec | None
+) -> dict[Modality, _Kept]:
     """Run a forward pass per modality; two sizes if autocast adds copies of weights, independent of the batch."""
-    modalities = batches_that_come(recipe)
     sizes = _SIZES if recipe.precision is Precision.BF16 else _SIZES[:1]
     tapes = {m: [_forward(recipe, model, m, windows, size) for size in sizes] for m in modalities}
     totals = {m: [tape.total for tape in row] for m, row in tapes.items()}

@@ -70,6 +70,18 @@ def test_states_are_those_of_a_real_model_after_a_step(stage: Stage) -> None:
     assert found.weights == sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
 
 
+def test_batches_that_no_source_has_do_not_count() -> None:
+    """A run without video windows must not be estimated for its video batches."""
+    recipe = Recipe(
+        name="m", stage=Stage.COTRAIN, manifest="none", num_steps=1, model=small_config(),
+        batch_size={Modality.VIDEO: 64, Modality.PAIRED: 4}, precision=Precision.FP32,
+    )  # fmt: skip
+    whole, paired = (estimate_memory(recipe, num_ranks=1, modalities=some) for some in (None, [Modality.PAIRED]))
+    assert (whole.modality, whole.micro_batch) == (Modality.VIDEO, 64)
+    assert (paired.modality, paired.micro_batch) == (Modality.PAIRED, 4)
+    assert paired.total < whole.total
+
+
 def test_ranks_batches_and_recomputing_count() -> None:
     one = estimate(Stage.COTRAIN)
     four, cut = (estimate(Stage.COTRAIN, num_ranks=4, parallel=parallel) for parallel in Parallel)
