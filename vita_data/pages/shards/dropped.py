@@ -111,7 +111,7 @@ def _dropped(card: Card, losses: Losses, num_raw: int) -> list[Markup]:
     if not card.drops:
         return [heading, paragraph("None was dropped.")]
     counts: list[tuple[Cell, ...]] = [
-        (code, reason_meaning(code), changed_by(code, card.settings) or None, count, f"{count / num_raw:.2%}")
+        (code, reason_meaning(code), changed_by(code, card.settings) or "no setting", count, f"{count / num_raw:.2%}")
         for code, count in card.drops.items()
     ]
     examples: list[tuple[Cell, ...]] = [

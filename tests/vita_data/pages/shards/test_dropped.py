@@ -31,6 +31,12 @@ def test_page_shows_reasons_with_counts_and_examples(shard_folder: Path) -> None
     assert "3 of 8 raw episodes were not stored." in parsed.texts
 
 
+def test_a_reason_that_no_setting_changes_says_so(shard_folder: Path) -> None:
+    card = replace(load_card(shard_folder / "arm"), drops={"T3": 2})
+    parsed = PageParser(losses_section(card, read_losses(shard_folder / "arm")).body)
+    assert ["T3", "unfilled template", "no setting", "2", "25.00%"] in parsed.rows
+
+
 def test_drops_across_sources_add_up(shard_folder: Path) -> None:
     cards = [load_card(shard_folder / name) for name in ("arm", "film")]
     assert PageParser(drops_table(cards)).rows == [

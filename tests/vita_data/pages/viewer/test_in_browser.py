@@ -188,10 +188,34 @@ def test_dropped_episodes_tell_their_reason(tab: Tab, address: str) -> None:
     tab.wait("document.querySelector('h2').textContent === 'Dropped: too few frames'")
     told = tab.value("document.querySelector('.facts').textContent")
     assert "to keep itbuild into another folder with --set min_frames=N (now 13)" in told
+    assert tab.value("document.querySelector('.about').textContent") == "episode drop 0"
     assert tab.value("location.hash") == "#lost=arm/drop%200"
     assert "--raw DIR" in tab.value("document.getElementById('detail').textContent")
     enter(tab, "kind", "failed")
     assert texts(tab) == ["cannot be read"] * 2
+
+
+def test_on_a_phone_a_setting_stays_on_one_line(tab: Tab, address: str) -> None:
+    tab.resize(*PHONE)
+    tab.open(f"{address}#lost=arm/drop%200")
+    tab.wait(f"{COMPLETE} && document.querySelector('.facts')")
+    assert tab.value("document.querySelector('.facts code').textContent") == "--set min_frames=N"
+    assert tab.value("document.querySelector('.facts code').getClientRects().length") == 1
+    assert tab.value("document.documentElement.scrollWidth") == PHONE[0]
+
+
+def test_a_drop_that_no_setting_changes_says_so(tab: Tab, shard_folder: Path, tmp_path: Path) -> None:
+    page = export(ViewerFiles([shard_folder / "arm"], num_written=1), tmp_path / "out")
+    meta = page.parent / "data" / "meta.js"
+    asked = '{"short":"--set min_frames=N (now 13)"}'
+    assert asked in meta.read_text()
+    meta.write_text(meta.read_text().replace(asked, "{}"))
+    for episode, is_told in (("drop%200", True), ("broken", False)):
+        leave(tab)
+        tab.open(f"{page.as_uri()}#lost=arm/{episode}")
+        tab.wait(f"{COMPLETE} && document.querySelector('.facts')")
+        told = tab.value("document.querySelector('.facts').textContent")
+        assert ("to keep itno setting of this source keeps such an episode" in told) is is_told
 
 
 def test_the_list_turns_to_what_a_link_names(tab: Tab, address: str) -> None:

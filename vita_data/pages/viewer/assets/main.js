@@ -25,21 +25,29 @@
     notice.hidden = !licence && !words.length;
   }
 
+  // A narrow window would break a setting after its hyphens.
+  function unbroken(words) {
+    return words.split(/(--set \S+)/).map((part) => part.startsWith("--set ") ? make("code", {}, part) : part);
+  }
+
   async function showLost(row) {
     clip.clear();
     const meaning = row.outcome === "failed" ? "could not be read" : meta.meanings[row.reason] || "";
     const facts = [["outcome", row.outcome], ["reason", `${row.reason}${row.reason && meaning ? ": " : ""}${meaning}`],
       ["what was found", row.detail || "–"], ["source", meta.sources[row.source].name], ["raw file", row.part]];
     const kept = meta.sources[row.source].kept_by[row.reason];
-    if (kept) facts.push(["to keep it", `build into another folder with ${kept}`]);
+    if (row.outcome === "dropped") {
+      facts.push(["to keep it", ...(kept ? ["build into another folder with ", ...unbroken(kept)] :
+        ["no setting of this source keeps such an episode"])]);
+    }
     const pictures = make("div", {className: "cameras raw"});
     box.replaceChildren(
       make("div", {className: "heading"}, list.links(row),
         make("h2", {}, row.outcome === "failed" ? "Failed: could not be read" : `Dropped: ${meaning || row.reason}`),
-        make("p", {className: "about"}, row.episode)),
+        make("p", {className: "about"}, `episode ${row.episode}`)),
       pictures,
-      make("table", {className: "facts"}, ...facts.map(([name, value]) =>
-        make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, value)))));
+      make("table", {className: "facts"}, ...facts.map(([name, ...value]) =>
+        make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, ...value)))));
     if (!meta.sources_with_raw.includes(row.source)) {
       pictures.append(make("p", {className: "explain"}, "Dropped episodes have no images in the shards. " +
         "Give the download with --raw DIR to see some of theirs here."));
