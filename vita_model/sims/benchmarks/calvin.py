@@ -215,7 +215,8 @@ def evaluate_calvin(
             }
             write_json(request.place.result, result)
             if request.videos:
-                report(f"films: {request.videos.write_page('CALVIN')}")
+                solved = {(_GROUP, number): length == NUM_INSTRUCTIONS for number, length in enumerate(lengths)}
+                report(f"films: {request.videos.write_page('CALVIN', solved)}")
     return result
 
 

@@ -23,7 +23,7 @@ from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
 from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import LoopConfig
-from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.results.scores import EpisodeResult, ends_of, rate_json, success_rate, write_json
 from vita_model.sims.results.videos import Videos
 from vita_model.sims.results.workers import RunEpisode, Workers
 
@@ -183,7 +183,7 @@ def evaluate_libero(
             }
             write_json(request.place.result, result)
             if request.videos:
-                report(f"films: {request.videos.write_page(f'LIBERO {request.suite}')}")
+                report(f"films: {request.videos.write_page(f'LIBERO {request.suite}', ends_of(tasks))}")
     return result
 
 

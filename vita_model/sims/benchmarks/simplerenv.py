@@ -31,7 +31,7 @@ from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.episodes import Made, TaskPlayer
 from vita_model.sims.results.journal import Journal, Place, identity
 from vita_model.sims.results.rollouts import Ending, LoopConfig
-from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.results.scores import EpisodeResult, ends_of, rate_json, success_rate, write_json
 from vita_model.sims.results.videos import Videos
 from vita_model.sims.results.workers import RunEpisode, Workers
 
@@ -231,7 +231,7 @@ def evaluate_simplerenv(
             }
             write_json(request.place.result, result)
             if request.videos:
-                report(f"films: {request.videos.write_page(f'SimplerEnv {request.robot}')}")
+                report(f"films: {request.videos.write_page(f'SimplerEnv {request.robot}', ends_of(episodes))}")
     return result
 
 

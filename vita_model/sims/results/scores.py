@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,6 +54,11 @@ class SuccessRate:
 def success_rate(episodes: Sequence[EpisodeResult]) -> SuccessRate:
     """Count successes."""
     return SuccessRate(num_successes=sum(episode.success for episode in episodes), num_episodes=len(episodes))
+
+
+def ends_of(episodes: Mapping[str, Sequence[EpisodeResult]]) -> dict[tuple[str, int], bool]:
+    """Tell by task and seed which episodes succeeded."""
+    return {(task, one.seed): one.success for task, found in episodes.items() for one in found}
 
 
 def rate_json(rate: SuccessRate) -> dict[str, object]:

@@ -4,7 +4,7 @@ DIR/videos/TASK-NUMBER.mp4, DIR/videos/index.html
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +23,14 @@ video {{ width: 100%; max-width: 400px }} figure {{ margin: 0 }}
 figcaption {{ font-size: small; overflow-wrap: anywhere }}
 </style>
 <h1>{title}</h1>
-<p>{count}. A green frame at the end: solved; a red one: not solved within the limit.</p>
+<p>{count} A green frame at the end: solved; a red one: not solved within the limit.</p>
 <main>
 {figures}
 </main>
 """
 _FIGURE = """<figure><video src="{file}" controls muted loop preload="metadata"></video>
-<figcaption>{name}</figcaption></figure>"""
+<figcaption>{name}{end}</figcaption></figure>"""
+_END = {True: ": solved", False: ": not solved", None: ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +51,35 @@ class Videos:
         Raises:
             VitaDataError: the file cannot be written.
         """
-        write_film(self.folder / f"{group}-{number:03d}.mp4", [(success, images)], hz=self.hz, size=256)
+        write_film(self.folder / f"{_name(group, number)}.mp4", [(success, images)], hz=self.hz, size=256)
 
-    def write_page(self, title: str) -> Path:
-        """Write the page of all films in the folder, those of an interrupted evaluation included."""
-        names = sorted(path.name for path in self.folder.glob("*.mp4"))
+    def write_page(self, title: str, solved: Mapping[tuple[str, int], bool]) -> Path:
+        """Write the page of all films in the folder, those of an interrupted evaluation included.
+
+        `solved` tells by task and number how episodes ended; nothing is said of others.
+        """
+        ends = {_name(*episode): success for episode, success in solved.items()}
+        names = sorted(path.stem for path in self.folder.glob("*.mp4"))
         figures = "\n".join(
-            _FIGURE.format(file=html.escape(name), name=html.escape(name.removesuffix(".mp4"))) for name in names
+            _FIGURE.format(file=html.escape(f"{name}.mp4"), name=html.escape(name), end=_END[ends.get(name)])
+            for name in names
         )
-        count = "1 episode" if len(names) == 1 else f"{len(names):,} episodes"
+        count = _count([ends.get(name) for name in names])
         page = self.folder / "index.html"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(page, _PAGE.format(title=html.escape(title), count=count, figures=figures).encode())
         return page
+
+
+def _name(group: str, number: int) -> str:
+    return f"{group}-{number:03d}"
+
+
+def _count(ends: Sequence[bool | None]) -> str:
+    """Count the episodes and, of those whose end is known, the solved ones."""
+    total = "1 episode" if len(ends) == 1 else f"{len(ends):,} episodes"
+    known = [end for end in ends if end is not None]
+    if not known:
+        return f"{total}."
+    rest = "" if len(known) == len(ends) else f" The end of {len(ends) - len(known):,} is not known."
+    return f"{total}, {sum(known):,} of {len(known):,} solved.{rest}"

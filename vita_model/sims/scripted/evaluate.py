@@ -17,7 +17,7 @@ from vita_model.sims.results.delays import NO_DELAY, Delay, idle_percent
 from vita_model.sims.results.film import write_film
 from vita_model.sims.results.journal import Journal, Note, Place, identity, success_counter
 from vita_model.sims.results.rollouts import LoopConfig
-from vita_model.sims.results.scores import EpisodeResult, rate_json, success_rate, write_json
+from vita_model.sims.results.scores import EpisodeResult, ends_of, rate_json, success_rate, write_json
 from vita_model.sims.results.videos import Videos
 from vita_model.sims.results.workers import Job
 from vita_model.sims.scripted.contact_sheet import contact_sheet, write_jpeg
@@ -194,4 +194,5 @@ def _show(request: EvaluateRequest, episodes: list[EpisodeResult], report: Calla
     write_film(film, shown, hz=HZ)
     report(f"film of the first {len(shown)} episodes: {film}")
     if request.videos:
-        report(f"films: {request.videos.write_page(f'{request.benchmark} {request.spec.name}')}")
+        title, ends = f"{request.benchmark} {request.spec.name}", ends_of({POLICY: episodes})
+        report(f"films: {request.videos.write_page(title, ends)}")

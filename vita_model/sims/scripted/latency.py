@@ -19,7 +19,7 @@ from vita_model.policy.commands import InConvention
 from vita_model.policy.interfaces import Policy
 from vita_model.sims.results.delays import Delay, idle_percent
 from vita_model.sims.results.journal import Journal, Place, success_counter
-from vita_model.sims.results.scores import EpisodeResult, SuccessRate, success_rate, write_json
+from vita_model.sims.results.scores import EpisodeResult, SuccessRate, ends_of, success_rate, write_json
 from vita_model.sims.scripted.evaluate import EvaluateRequest
 from vita_model.sims.scripted.players import CONVENTION, Player, ScriptedSimulation, ScriptedWorkers, run_players
 from vita_model.sims.scripted.task import HZ, ScriptedTask, TaskSpec
@@ -113,14 +113,16 @@ def measure_latency(
     found = _stored(place.result, settings)
     missing = [name for name, delay in rows.items() if _key(delay) not in found]
     if missing:
+        ran: dict[str, Sequence[EpisodeResult]] = {}
         progress.start(request.evaluation.num_episodes * len(missing))
         with Journal(place, settings, report, progress, success_counter(by_group=True)) as journal:
             for name, episodes in run_players(missing, request, checked, task, journal, workers):
-                found[_key(rows[name])] = _row(rows[name], episodes)
+                found[_key(rows[name])], ran[name] = _row(rows[name], episodes), episodes
                 report(f"{name}: {success_rate(episodes)}")
             write_json(place.result, {**settings, "rows": [asdict(one) for one in found.values()]})
             if (videos := request.evaluation.videos) is not None:
-                report(f"films: {videos.write_page(f'{request.evaluation.benchmark} {request.spec.name}')}")
+                title = f"{request.evaluation.benchmark} {request.spec.name}"
+                report(f"films: {videos.write_page(title, ends_of(ran))}")
     return [found[_key(delay)] for delay in rows.values()]
 
 

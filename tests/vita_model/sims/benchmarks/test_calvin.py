@@ -281,6 +281,9 @@ def test_a_film_shows_the_whole_chain(installed, tmp_path, make_policy):
         "chains-000.mp4", "chains-001.mp4", "index.html",
     }  # fmt: skip
     assert sum(entry[0] == "rendered" for entry in log) == 10 + (3 + 10)
+    page = (tmp_path / "videos" / "index.html").read_text()
+    assert "<figcaption>chains-001: not solved</figcaption>" in page
+    assert "<p>2 episodes, 0 of 2 solved." in page
 
 
 def test_the_protocol_has_the_dataset_and_its_renderer(tmp_path):

@@ -308,6 +308,9 @@ def test_films_show_every_step(installed, tmp_path, make_policy):
     evaluate_libero(request, make_policy(np.full((12, 7), 0.3)), said.append)
     assert [path.name for path in (tmp_path / "videos").glob("*.mp4")] == ["open_it_0-000.mp4"]
     assert said[-1] == f"films: {tmp_path}/videos/index.html"
+    page = (tmp_path / "videos" / "index.html").read_text()
+    assert "<figcaption>open_it_0-000: solved</figcaption>" in page
+    assert "<p>1 episode, 1 of 1 solved." in page
     # 5 steps and the end
     assert sys.modules["libero.libero.envs"].LOG.count(("rendered", "agentview_image")) == 6
 

@@ -1,5 +1,7 @@
 """Films of episodes and their page."""
 
+import re
+
 import av
 import numpy as np
 
@@ -29,11 +31,14 @@ def test_each_episode_has_a_film_of_all_its_steps_and_the_page_has_all_films(tmp
     assert files == ["lift <it>-001.mp4", "lift <it>-002.mp4", "stack-001.mp4"]
     with av.open(str(tmp_path / "videos" / files[0])) as film:
         assert sum(1 for _ in film.decode(video=0)) == 7 + 30  # six steps, the end, and 1.5 s of its picture
-    page = videos.write_page("All & sundry").read_text()
+    page = videos.write_page("All & sundry", {("lift <it>", 1): True, ("lift <it>", 2): False}).read_text()
     assert page.count("<video ") == 3
     assert 'src="lift &lt;it&gt;-001.mp4"' in page
     assert "<title>All &amp; sundry</title>" in page
-    assert "<p>3 episodes." in page
+    assert "<p>3 episodes, 1 of 2 solved. The end of 1 is not known. A green frame" in page
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert captions == ["lift &lt;it&gt;-001: solved", "lift &lt;it&gt;-002: not solved", "stack-001"]
+    assert "<p>3 episodes. A green frame" in videos.write_page("All", {}).read_text()
     assert '<meta name="viewport" content="width=device-width' in page  # or a phone shows it as a desk, tiny
 
 

@@ -1,6 +1,7 @@
 """The table of delays: standing still costs time, running on does not, and a row is measured once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_idle_steps_are_those_of_the_schedule_and_rows_are_kept(tmp_path, make_a
     more = measure_latency(_request(tmp_path, latencies_ms=(0, 100, 400)), policy, arm, lambda line: None)
     assert more[:4] == rows
     assert len(more) == len(json.loads((tmp_path / "latency.json").read_text())["rows"]) == 6
+
+
+def test_the_page_of_films_says_how_each_episode_ended(tmp_path, make_arm, make_policy):
+    evaluation = replace(_request(tmp_path).evaluation, video=True)
+    request = _request(tmp_path, evaluation=evaluation, latencies_ms=(0,))
+    measure_latency(request, make_policy(_chunk()), make_arm(), lambda line: None)
+    page = (tmp_path / "videos" / "index.html").read_text()
+    assert "<p>4 episodes, 0 of 4 solved." in page
+    assert page.count(": not solved</figcaption>") == 4
 
 
 def test_rows_of_another_policy_are_refused(tmp_path, make_arm, make_policy):

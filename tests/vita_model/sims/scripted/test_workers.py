@@ -78,6 +78,9 @@ def test_workers_give_the_files_of_one_process(tmp_path):
     films = [f"videos/policy-{1_000_000 + number}.mp4" for number in range(3)]
     assert sorted(_files(one)) == ["result.json", "rollouts.jpg", "rollouts.mp4", "videos/index.html", *films]
     assert all((one / film).stat().st_size > 1000 for film in films)
+    page = (one / "videos" / "index.html").read_text()
+    assert "<p>3 episodes, 0 of 3 solved." in page
+    assert "<figcaption>policy-1000002: not solved</figcaption>" in page
 
 
 @pytest.mark.parametrize("num_answers", [5, 12, 30])
