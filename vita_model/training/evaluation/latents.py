@@ -262,8 +262,8 @@ def verdict(figures: Mapping[str, float], *, step: int | None = None) -> list[st
     lines += [f"{mark}: {doubt}" for doubt in doubts]
     if doubts:
         look = (
-            "see the run's picture of its latents (previews/*-latents.jpg, also in `vita-data report`) and `What the "
-            "latents carry` in vita_model/README.md"
+            "see the run's picture of its latents (previews/*-latents.jpg) and `What the latents carry` in "
+            "vita_model/README.md"
         )
         lines.append(f"a run so short shows that everything works; to learn more, {look}" if is_short else
                      f"to investigate, {look}")  # fmt: skip

@@ -149,7 +149,7 @@ def test_a_short_run_says_what_it_has_not_learnt_yet_without_a_warning():
     lines = verdict(figures, step=999)
     assert [line.split(": ")[0] for line in lines[:-1]] == ["usual after 999 steps"] * 2
     assert lines[-1].startswith("a run so short shows that everything works")
-    assert "see the run's picture of its latents (previews/*-latents.jpg, also in" in lines[-1]
+    assert "see the run's picture of its latents (previews/*-latents.jpg) and" in lines[-1]
     measured = figures | {"codes/agreement": 0.5, "codes/agreement_chance": 0.1}
     told = [line.split(" ")[0] for line in summary(measured, step=999)]
     assert told[-3:] == ["usual", "usual", "a"], "what a newcomer may worry about stands in one block at the end"
