@@ -48,11 +48,15 @@ def record_faults(folder: AnyPath) -> Iterator[str]:
     """Compare the plan and the records that a build or merge left with their own sums; clips are read without them."""
     for place in (folder / RECORDS, folder / MERGE):
         names = sorted(name for name in list_files(place) if name.endswith(".json") and not name.startswith("."))
-        for name, data in zip(names, read_files([place / name for name in names]), strict=True):
+        for name, data in zip(names, _read_all(place, names), strict=True):
             try:
                 parse_summed(data)
             except ValueError as error:
                 yield f"{place / name}: is damaged ({error}); {_record_repair(place, name)}"
+
+
+def _read_all(place: AnyPath, names: Sequence[str]) -> list[bytes]:
+    return read_files([place / name for name in names], max_bytes=MAX_TABLE_BYTES)
 
 
 def _record_repair(place: AnyPath, name: str) -> str:

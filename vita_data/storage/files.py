@@ -26,9 +26,9 @@ AnyPath = Path | UPath
 MAX_CONNECTIONS = 256
 """Maximum number of concurrent reads of a store in one process; botocore's own default is 10."""
 MAX_JSON_BYTES = 1 << 26
-"""Most bytes of a JSON file of a built folder; parsed, such a file takes up to 25 times as much memory."""
+"""Most bytes of a card, statistics or a manifest; parsed, such a file takes up to 25 times as much memory."""
 MAX_TABLE_BYTES = 1 << 30
-"""Most bytes of an index or a list of episodes."""
+"""Most bytes of an index, a list of episodes, or what a build or merge notes of its units."""
 _NUM_PIECES = 2
 """Pieces of an upload sent in parallel; s3fs keeps each of them, 50 MiB or more, in memory."""
 _PAST_END = 416
@@ -329,20 +329,22 @@ def read_files(paths: Sequence[AnyPath], *, max_bytes: int = MAX_JSON_BYTES) -> 
         with storage_errors(paths[0]):
             found = [_part(one) for one in paths[0].fs.cat_ranges(wanted, [0] * len(wanted), ends, on_error="return")]
     for path, data in zip(paths, found, strict=True):
-        if len(data) > max_bytes:
-            raise StorageError(
-                f"{path}: expected at most {max_bytes} bytes, found more; replace it with the right file"
-            )
+        _require_size(path, len(data), max_bytes)
     return found
 
 
+def _require_size(path: AnyPath, num_bytes: int, max_bytes: int) -> None:
+    if num_bytes > max_bytes:
+        raise StorageError(f"{path}: expected at most {max_bytes} bytes, found more; replace it with the right file")
+
+
 def _read_regular(path: Path, max_bytes: int) -> bytes:
-    """Read a file of a disk, and one byte more than allowed if it is longer.
+    """Read a file of a disk.
 
     Opening a pipe in a stranger's folder would wait, a device may never end, and a file with holes takes no place.
 
     Raises:
-        StorageError: it is a pipe or a device.
+        StorageError: it is a pipe, a device or longer than `max_bytes`.
     """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())
@@ -351,8 +353,8 @@ def _read_regular(path: Path, max_bytes: int) -> bytes:
             raise StorageError(
                 f"{path}: expected a file, found a named pipe or a device; replace it with the right file"
             )
-        # Reading by number would ask for memory of the limit, whatever the size.
-        return file.read(max_bytes + 1) if status.st_size > max_bytes else file.read()
+        _require_size(path, status.st_size, max_bytes)
+        return file.read()
 
 
 def read_ranges(path: AnyPath, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
