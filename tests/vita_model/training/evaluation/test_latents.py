@@ -58,7 +58,9 @@ def test_codes_that_follow_a_value_explain_it_and_random_ones_do_not():
     assert explained(drawn, values, 16) < 0.02
 
 
-def test_a_warmup_batch_of_pairs_is_measured_through_both_decoders(config, make_batch):
+@pytest.mark.parametrize("seed", [0, 13])  # some windows agree on their codes, or all do
+def test_a_warmup_batch_of_pairs_is_measured_through_both_decoders(config, make_batch, seed):
+    torch.manual_seed(seed)
     model = Vita(config, RULES[Stage.WARMUP].builds)
     set_modes(model, Stage.WARMUP)
     for seed in range(10):
@@ -81,7 +83,7 @@ def test_a_warmup_batch_of_pairs_is_measured_through_both_decoders(config, make_
     }
     assert wanted <= figures.keys()
     assert 0 <= figures["codes/agreement"] <= 1
-    same = figures["cross/frames_own_l1"] == figures["cross/frames_l1"]
+    same = figures["cross/frames_own_l1"] == pytest.approx(figures["cross/frames_l1"], rel=1e-6)  # float32
     assert same == (figures["codes/agreement"] == 1), "one code paints one frame"
 
 
