@@ -253,7 +253,7 @@ def test_an_episode_is_found_by_its_id_as_it_is_printed(tab: Tab, address: str) 
         tab.open(f"{address}#lost=arm/absent")
         tab.wait("document.getElementById('detail').textContent === 'No episode has this address.'")
         tab.value(f"location.hash = '#lost=arm/{typed}'")
-        tab.wait("document.querySelector('.about')?.textContent === 'a/b c/1%'")
+        tab.wait("document.querySelector('.about')?.textContent === 'episode a/b c/1%'")
 
 
 def test_on_a_phone_list_and_clip_take_turns_and_nothing_is_too_wide(tab: Tab, address: str) -> None:
