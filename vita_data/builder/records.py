@@ -8,7 +8,7 @@ from vita_data.shards.index import RECORDS
 from vita_data.shards.schema import json_bytes
 from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.shards.writer import ShardSummary
-from vita_data.storage.files import MAX_TABLE_BYTES, AnyPath, FileInfo, list_files, read_files, write_atomically
+from vita_data.storage.files import AnyPath, FileInfo, list_files, read_notes, write_atomically
 from vita_data.types import EpisodeOutcome, Split
 
 PLAN = "plan.json"
@@ -79,7 +79,7 @@ def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[
     there = list_files(folder / RECORDS)
     known = [number for number in numbers if record_path(folder, number).name in there]
     shards = {split: list_files(folder / split) for split in Split} if known else {}
-    found = zip(known, _read(folder, known), strict=True)
+    found = zip(known, read_notes([record_path(folder, number) for number in known]), strict=True)
     records = {number: _parse_record(number, data) for number, data in found}
     whole = {
         number: record
@@ -87,11 +87,6 @@ def read_records(folder: AnyPath, numbers: Sequence[int], *, plan: str) -> dict[
         if record and record.plan == plan and _has_shards(record, shards)
     }
     return {number: whole.get(number) for number in numbers}
-
-
-def _read(folder: AnyPath, numbers: Sequence[int]) -> list[bytes]:
-    # A unit of a million episodes is unusual, but must not be lost.
-    return read_files([record_path(folder, number) for number in numbers], max_bytes=MAX_TABLE_BYTES)
 
 
 def _parse_record(number: int, data: bytes) -> UnitRecord | None:

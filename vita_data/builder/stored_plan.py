@@ -24,7 +24,7 @@ from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, RECORDS
 from vita_data.shards.stats import STATS
 from vita_data.shards.sums import parse_summed, with_sum
-from vita_data.storage.files import MAX_TABLE_BYTES, AnyPath, list_files, read_files, remove, write_atomically
+from vita_data.storage.files import AnyPath, list_files, read_notes, remove, write_atomically
 from vita_data.types import Json, Part
 
 Records = dict[int, UnitRecord | None]
@@ -70,7 +70,7 @@ def read_plan(folder: AnyPath) -> StoredPlan | None:
     """
     path = folder / RECORDS / PLAN
     try:
-        return _parsed(parse_summed(read_files([path], max_bytes=MAX_TABLE_BYTES)[0]))
+        return _parsed(parse_summed(read_notes([path])[0]))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -234,12 +234,9 @@ def _lost_row(outcome: Outcome, part: str, release: str) -> EpisodeRow:
         )  # fmt: skip
     if isinstance(outcome, Failure):
         return EpisodeRow(
-            id=outcome.episode,
-            part=part,
-            outcome=EpisodeOutcome.FAILED,
-            detail=clipped(outcome.detail),
+            id=outcome.episode, part=part, outcome=EpisodeOutcome.FAILED, detail=clipped(outcome.detail),
             release=release,
-        )
+        )  # fmt: skip
     raise TypeError(f"episode {outcome.id} was neither written, dropped nor failed")
 
 

@@ -10,8 +10,6 @@ from vita_data.command.arguments import any_folder, local_path, word
 from vita_data.command.progress import Progress, add_quiet_flag
 from vita_data.errors import RequestError
 
-INDEX = "index.html"
-
 
 def add_page_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs that write pages."""
@@ -78,8 +76,10 @@ def _viewer(folder: Path | None, html: Path) -> str | None:
     Raises:
         RequestError: the folder has no viewer.
     """
+    from vita_data.pages.viewer.export import PAGE
+
     if folder is None:
         return None
-    if not (folder / INDEX).is_file():
-        raise RequestError(f"--view {folder}: {INDEX} not found; give the folder that `vita-data view --html` wrote")
-    return quote(os.path.relpath(folder / INDEX, html.parent))
+    if not (folder / PAGE).is_file():
+        raise RequestError(f"--view {folder}: {PAGE} not found; give the folder that `vita-data view --html` wrote")
+    return quote(os.path.relpath(folder / PAGE, html.parent))

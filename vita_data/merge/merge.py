@@ -27,11 +27,10 @@ from vita_data.shards.schema import json_bytes
 from vita_data.shards.stats import STATS, compute_stats, stats_bytes
 from vita_data.shards.sums import parse_summed, with_sum
 from vita_data.storage.files import (
-    MAX_TABLE_BYTES,
     AnyPath,
     list_files,
     make_folder,
-    read_files,
+    read_notes,
     remove_abandoned,
     storage_errors,
     write_atomically,
@@ -129,18 +128,12 @@ def _is_done(folder: AnyPath, inputs: Sequence[Input]) -> bool:
         raise RequestError(f"{folder} {what}; remove it, or give another --name or --out")
     if list_files(folder / RECORDS):
         raise RequestError(f"{folder} is a build that is not finished; give another --name or --out")
-    if _PLAN in list_files(folder / MERGE) and not _is_plan(
-        read_files([folder / MERGE / _PLAN], max_bytes=MAX_TABLE_BYTES)[0], plan
-    ):
+    if _PLAN in list_files(folder / MERGE) and not _is_plan(read_notes([folder / MERGE / _PLAN])[0], plan):
         raise RequestError(
             f"{folder} is an unfinished merge of other sources, or these or its plan have changed; remove it, or give "
             "another --name or --out"
         )
     return False
-
-
-def _read_plan(folder: AnyPath) -> bytes:
-    return read_files([folder / MERGE / _PLAN], max_bytes=MAX_TABLE_BYTES)[0]
 
 
 def _is_plan(data: bytes, plan: Json) -> bool:

@@ -8,7 +8,7 @@ from vita_data.shards.episodes import EPISODES
 from vita_data.shards.index import CARD, MERGE, RECORDS, card_sums
 from vita_data.shards.stats import STATS
 from vita_data.shards.sums import parse_summed
-from vita_data.storage.files import MAX_TABLE_BYTES, AnyPath, list_files, read_files
+from vita_data.storage.files import MAX_TABLE_BYTES, AnyPath, list_files, read_files, read_notes
 from vita_data.types import Json, Split
 
 _ANEW = "remove it and run the same build again"
@@ -48,15 +48,11 @@ def record_faults(folder: AnyPath) -> Iterator[str]:
     """Compare the plan and the records that a build or merge left with their own sums; clips are read without them."""
     for place in (folder / RECORDS, folder / MERGE):
         names = sorted(name for name in list_files(place) if name.endswith(".json") and not name.startswith("."))
-        for name, data in zip(names, _read_all(place, names), strict=True):
+        for name, data in zip(names, read_notes([place / name for name in names]), strict=True):
             try:
                 parse_summed(data)
             except ValueError as error:
                 yield f"{place / name}: is damaged ({error}); {_record_repair(place, name)}"
-
-
-def _read_all(place: AnyPath, names: Sequence[str]) -> list[bytes]:
-    return read_files([place / name for name in names], max_bytes=MAX_TABLE_BYTES)
 
 
 def _record_repair(place: AnyPath, name: str) -> str:

@@ -28,7 +28,7 @@ MAX_CONNECTIONS = 256
 MAX_JSON_BYTES = 1 << 26
 """Most bytes of a card, statistics or a manifest; parsed, such a file takes up to 25 times as much memory."""
 MAX_TABLE_BYTES = 1 << 30
-"""Most bytes of an index, a list of episodes, or what a build or merge notes of its units."""
+"""Most bytes of an index, a list of episodes, or a note of a build's or merge's units."""
 _NUM_PIECES = 2
 """Pieces of an upload sent in parallel; s3fs keeps each of them, 50 MiB or more, in memory."""
 _PAST_END = 416
@@ -331,6 +331,15 @@ def read_files(paths: Sequence[AnyPath], *, max_bytes: int = MAX_JSON_BYTES) -> 
     for path, data in zip(paths, found, strict=True):
         _require_size(path, len(data), max_bytes)
     return found
+
+
+def read_notes(paths: Sequence[AnyPath]) -> list[bytes]:
+    """Read what a build or merge notes of its units: one of a million episodes is unusual, but must not be lost.
+
+    Raises:
+        StorageError: as in `read_files`.
+    """
+    return read_files(paths, max_bytes=MAX_TABLE_BYTES)
 
 
 def _require_size(path: AnyPath, num_bytes: int, max_bytes: int) -> None:

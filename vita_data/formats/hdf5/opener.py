@@ -21,7 +21,7 @@ from vita_data.formats.raw_tree.file_head import unreadable
 from vita_data.types import Float64, Int64, Json, ResizeMode, RgbFrame
 
 _DEMO = re.compile(r"demo_(\d{1,18})")
-"""A number with more digits is no number of a demonstration."""
+"""Python refuses to read numbers of thousands of digits, which a stranger may use as a name."""
 
 
 @contextmanager
